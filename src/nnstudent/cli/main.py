@@ -1,0 +1,65 @@
+"""``nnstudent VERB``: finds the verb, runs it, and turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import logging
+import sys
+from collections.abc import Sequence
+
+import nnstudent
+from nnstudent.errors import NnStudentError
+
+# Each is a module of this room with HELP (one line), add_arguments(parser) and run(args) → exit code.
+# A verb's module imports nothing heavy at its top, so that --help is quick.
+VERBS = ("segment", "run", "index", "phantom", "teach", "label", "select", "study", "export", "evaluate", "report", "doctor")
+
+_EPILOG = """\
+Segment a scan:            nnstudent segment ct.nii.gz -o labels.nii.gz
+Learn from your own scans: nnstudent run cohort.toml -o RUN
+Try it without patients:   nnstudent phantom PHANTOMS --cases 20 && nnstudent run PHANTOMS -o RUN --preset demo
+
+Exit codes: 0 done; 1 some case failed, the others are done; 2 the input or the usage is wrong."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command with these arguments; returns the exit code."""
+    args = build_parser().parse_args(argv)
+    logging.basicConfig(level=logging.DEBUG if args.debug else logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("nnstudent").setLevel(logging.DEBUG if args.debug else logging.INFO)
+    try:
+        return int(args.run(args))
+    except NnStudentError as error:
+        if args.debug:
+            raise
+        print(f"nnstudent {args.verb}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"nnstudent {args.verb}: stopped; what was finished is kept, the same command goes on", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line, every verb in it."""
+    parser = argparse.ArgumentParser(
+        prog="nnstudent",
+        description="Semi-supervised segmentation of abdominal CT: 13 organs and tumors, in seconds on a laptop's CPU.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"nnstudent {nnstudent.__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for verb in VERBS:
+        if importlib.util.find_spec(f"nnstudent.cli.{verb}") is None:
+            continue
+        module = importlib.import_module(f"nnstudent.cli.{verb}")
+        sub = verbs.add_parser(verb, help=module.HELP, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        module.add_arguments(sub)
+        sub.add_argument("--debug", action="store_true", help="show a traceback when something goes wrong")
+        sub.set_defaults(run=module.run)
+    return parser

@@ -1,0 +1,1 @@
+"""Which scans there are, and which classes each has annotated."""

@@ -1,0 +1,162 @@
+"""A cohort: cases, and for each the classes that somebody looked for in it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from nnstudent.errors import Failure, InputError
+from nnstudent.io.atomic import read_json, write_json
+from nnstudent.taxonomy import Taxonomy
+
+Role = Literal["train", "test"]
+SCHEMA = 1
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scan.
+
+    Attributes:
+        id: Name of the case, usable as a file name.
+        image: The CT.
+        label: Its label map, or None.
+        annotated: Names of the classes that somebody looked for, whether or not they are there.
+        declared: Whether the source said so; else it was inferred from the label map.
+        role: ``train``, or ``test`` for what no stage may learn from.
+    """
+
+    id: str
+    image: Path
+    label: Path | None = None
+    annotated: frozenset[str] = frozenset()
+    declared: bool = False
+    role: Role = "train"
+
+    def __post_init__(self) -> None:
+        if not _ID.fullmatch(self.id):
+            raise InputError(f"case id {self.id!r}; expected letters, digits, '_', '.' and '-' only, for it names files")
+        if self.label is None and self.annotated:
+            raise InputError(f"{self.id}: annotated classes but no label map; give the label or leave the classes out")
+        if self.role not in ("train", "test"):
+            raise InputError(f"{self.id}: role {self.role!r}; expected train or test")
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Cases under one label table, valid once constructed; on disk, a folder with ``cohort.json``.
+
+    Attributes:
+        taxonomy: The label table.
+        cases: The usable cases.
+        broken: What was left out, with the reason.
+
+    Raises:
+        InputError: A case id occurs twice, or an annotated class is not in the table.
+    """
+
+    taxonomy: Taxonomy
+    cases: tuple[Case, ...]
+    broken: tuple[Failure, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        seen: set[str] = set()
+        for case in self.cases:
+            if case.id.lower() in seen:  # file systems of macOS and Windows do not tell case apart
+                raise InputError(f"{case.id}: this case id occurs twice; ids must differ, also without regard to case")
+            seen.add(case.id.lower())
+            self.taxonomy.sorted(case.annotated)
+
+    def __iter__(self) -> Iterator[Case]:
+        return iter(self.cases)
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __getitem__(self, id: str) -> Case:
+        for case in self.cases:
+            if case.id == id:
+                return case
+        raise InputError(f"no case {id!r} in the cohort; it has {len(self.cases)}: {', '.join(c.id for c in self.cases[:5])} …")
+
+    def train(self) -> tuple[Case, ...]:
+        """The cases to learn from."""
+        return tuple(case for case in self.cases if case.role == "train")
+
+    def test(self) -> tuple[Case, ...]:
+        """The cases that no stage learns from."""
+        return tuple(case for case in self.cases if case.role == "test")
+
+    def annotated_with(self, classes: Iterable[str]) -> tuple[Case, ...]:
+        """The training cases in which all of these classes are annotated."""
+        wanted = frozenset(classes)
+        return tuple(case for case in self.train() if wanted and wanted <= case.annotated)
+
+    def lacking(self, classes: Iterable[str]) -> tuple[Case, ...]:
+        """The training cases in which at least one of these classes is not annotated: those to fill in."""
+        wanted = frozenset(classes)
+        return tuple(case for case in self.train() if not wanted <= case.annotated)
+
+
+def write_cohort(folder: Path, cohort: Cohort) -> Path:
+    """Write ``cohort.json`` into ``folder``; paths inside the folder are stored relative to it, others absolute.
+
+    Returns:
+        The file written.
+    """
+    root = folder.resolve()
+
+    def place(path: Path) -> str:
+        whole = Path(os.path.abspath(path))
+        return whole.relative_to(root).as_posix() if whole.is_relative_to(root) else whole.as_posix()
+
+    rows: list[dict[str, Any]] = [
+        {
+            "id": case.id,
+            "image": place(case.image),
+            "label": None if case.label is None else place(case.label),
+            "annotated": list(cohort.taxonomy.sorted(case.annotated)),
+            "declared": case.declared,
+            "role": case.role,
+        }
+        for case in cohort.cases
+    ]
+    broken = [{"id": failure.case, "reason": failure.reason} for failure in cohort.broken]
+    path = folder / "cohort.json"
+    write_json(path, {"schema": SCHEMA, "taxonomy": cohort.taxonomy.to_dict(), "cases": rows, "broken": broken})
+    return path
+
+
+def read_cohort(folder: Path) -> Cohort:
+    """Read a cohort folder.
+
+    Raises:
+        InputError: There is no ``cohort.json``, it is of another schema, or it is malformed.
+    """
+    path = folder / "cohort.json"
+    if not path.is_file():
+        raise InputError(f"{folder}: no cohort (it has no cohort.json); make one with: nnstudent index SOURCE -o {folder}")
+    data = read_json(path, what="a cohort")
+    try:
+        if data["schema"] != SCHEMA:
+            raise InputError(f"{path}: schema {data['schema']}, this version reads {SCHEMA}; index the source again")
+        cases = tuple(
+            Case(
+                id=row["id"],
+                image=folder / row["image"],
+                label=None if row["label"] is None else folder / row["label"],
+                annotated=frozenset(row["annotated"]),
+                declared=bool(row["declared"]),
+                role=row["role"],
+            )
+            for row in data["cases"]
+        )
+        broken = tuple(Failure(row["id"], row["reason"]) for row in data["broken"])
+        return Cohort(Taxonomy.from_dict(data["taxonomy"]), cases, broken)
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path}: not a cohort ({type(error).__name__}: {error}); index the source again") from error

@@ -1,0 +1,1 @@
+"""From an image to a label map on the same grid."""

@@ -1,0 +1,88 @@
+"""Nothing half-written: outputs are made beside their place and renamed into it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from nnstudent.errors import InputError, OutputError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file beside ``path``, moved onto it when the block ends without an error.
+
+    The temporary name ends as ``path`` does, so that writers which look at the suffix work.
+
+    Raises:
+        OutputError: The folder cannot be made or written.
+    """
+    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}.{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.filename is not None and Path(error.filename) not in (temporary, path, path.parent):
+            raise
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error}); choose a folder that you may write to") from error
+    finally:
+        temporary.unlink(missing_ok=True) if temporary.parent.is_dir() else None
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder beside ``path`` that takes its place when the block ends without an error.
+
+    Raises:
+        OutputError: The folder cannot be made, or its place cannot be taken.
+    """
+    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}.{path.name}")
+    old = path.with_name(f".{uuid.uuid4().hex[:8]}.old.{path.name}")
+    try:
+        try:
+            temporary.mkdir(parents=True)
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be made ({error.strerror or error}); choose a folder that you may write to") from error
+        yield temporary
+        if path.exists():
+            os.replace(path, old)
+        os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, "utf-8")
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write JSON with sorted layout as given, whole or not at all."""
+    write_text(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path, *, what: str) -> Any:
+    """Read JSON.
+
+    Args:
+        path: The file.
+        what: What it should be, for the error ("a cohort", "a bundle").
+
+    Raises:
+        InputError: It is missing or no JSON.
+    """
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); expected the file of {what}") from error
+    except ValueError as error:
+        raise InputError(f"{path}: no valid JSON ({error}); expected the file of {what}") from error

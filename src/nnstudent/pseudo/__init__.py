@@ -1,0 +1,1 @@
+"""Labels for what has none: the ensemble, fusing truth over pseudo, selection."""

@@ -1,0 +1,185 @@
+"""The label table: one source of truth for ids, names, tolerances, colours and anatomy."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from nnstudent.errors import InputError
+
+Kind = Literal["organ", "lesion"]
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_KINDS = ("organ", "lesion")
+
+
+@dataclass(frozen=True)
+class LabelClass:
+    """One row of the label table.
+
+    Attributes:
+        id: Value in a label map, 1 to 254 (0 is background).
+        name: Lower case, words joined by ``_``.
+        kind: ``organ``, or ``lesion`` for what is laid over organs.
+        nsd_mm: Tolerance of the normalised surface distance, in mm.
+        color: Red, green, blue, 0 to 255.
+        snomed: SNOMED CT code, or None.
+        partner: Name of the same organ on the other side, or None.
+        minimum_ml: Volume under which it is only a fragment, in ml.
+        components: How many connected pieces it has at most; 0 for any number.
+    """
+
+    id: int
+    name: str
+    kind: Kind = "organ"
+    nsd_mm: float = 2.0
+    color: tuple[int, int, int] = (200, 200, 200)
+    snomed: str | None = None
+    partner: str | None = None
+    minimum_ml: float = 0.0
+    components: int = 0
+
+
+@dataclass(frozen=True)
+class Taxonomy:
+    """A label table, valid once constructed.
+
+    Raises:
+        InputError: An id or name occurs twice, is malformed, or a partner is not in the table.
+    """
+
+    name: str
+    classes: tuple[LabelClass, ...]
+
+    def __post_init__(self) -> None:
+        if not self.classes:
+            raise InputError(f"label table {self.name}: no class in it; give at least one [[class]] with id and name")
+        for item in self.classes:
+            if not 1 <= item.id <= 254:
+                raise InputError(f"label table {self.name}: class {item.name} has id {item.id}; ids are 1 to 254")
+            if not _NAME.fullmatch(item.name):
+                raise InputError(f"label table {self.name}: {item.name!r} is no class name; use lower case, digits and _")
+            if item.kind not in _KINDS:
+                raise InputError(
+                    f"label table {self.name}: class {item.name} is of kind {item.kind!r}; expected one of {', '.join(_KINDS)}"
+                )
+            if item.partner is not None and item.partner not in self.names:
+                raise InputError(f"label table {self.name}: {item.name} has partner {item.partner!r}, which is not in the table")
+        for field, values in (("id", self.ids), ("name", self.names)):
+            if len(set(values)) != len(values):
+                raise InputError(f"label table {self.name}: a class {field} occurs twice in {list(values)}")
+
+    def __iter__(self) -> Iterator[LabelClass]:
+        return iter(self.classes)
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def __getitem__(self, name: str) -> LabelClass:
+        for item in self.classes:
+            if item.name == name:
+                return item
+        raise InputError(f"no class {name!r} in label table {self.name}; it has {', '.join(self.names)}")
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """Ids, in the table's order."""
+        return tuple(item.id for item in self.classes)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names, in the table's order."""
+        return tuple(item.name for item in self.classes)
+
+    @property
+    def organs(self) -> tuple[str, ...]:
+        """Names of the organs; a case that has all of them annotated is fully annotated."""
+        return tuple(item.name for item in self.classes if item.kind == "organ")
+
+    @property
+    def lesions(self) -> tuple[str, ...]:
+        """Names of the lesion classes."""
+        return tuple(item.name for item in self.classes if item.kind == "lesion")
+
+    def by_id(self, id: int) -> LabelClass:
+        """The class with this id.
+
+        Raises:
+            InputError: No class has it.
+        """
+        for item in self.classes:
+            if item.id == id:
+                return item
+        raise InputError(f"no class with id {id} in label table {self.name}; it has {', '.join(map(str, self.ids))}")
+
+    def sorted(self, names: Iterable[str]) -> tuple[str, ...]:
+        """These names in the table's order; each must be in the table."""
+        wanted = set(names)
+        for name in wanted:
+            self[name]
+        return tuple(name for name in self.names if name in wanted)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data, the shape that :meth:`from_dict` reads."""
+        return {"name": self.name, "class": [asdict(item) | {"color": list(item.color)} for item in self.classes]}
+
+    @classmethod
+    def from_dict(cls, table: Mapping[str, Any]) -> Taxonomy:
+        """Read a table from plain data: ``name`` and a list ``class``.
+
+        Raises:
+            InputError: A key is missing, unknown or of the wrong type.
+        """
+        title = table.get("name", "unnamed")
+        rows = table.get("class", ())
+        if not isinstance(title, str) or not isinstance(rows, list | tuple) or not all(isinstance(row, Mapping) for row in rows):
+            raise InputError("a label table is a name and a list of [[class]] tables, each with id and name")
+        return cls(title, tuple(_row(title, row) for row in rows))
+
+
+def _row(title: str, row: Mapping[str, Any]) -> LabelClass:
+    types: dict[str, type | tuple[type, ...]] = {
+        "id": int, "name": str, "kind": str, "nsd_mm": (int, float), "color": (list, tuple),
+        "snomed": (str, type(None)), "partner": (str, type(None)), "minimum_ml": (int, float), "components": int,
+    }  # fmt: skip
+    for key, value in row.items():
+        if key not in types:
+            raise InputError(f"label table {title}: unknown key {key!r} in a [[class]]; known are {', '.join(types)}")
+        if not isinstance(value, types[key]) or isinstance(value, bool):
+            raise InputError(f"label table {title}: {key} = {value!r} is of the wrong type")
+    if "id" not in row or "name" not in row:
+        raise InputError(f"label table {title}: a [[class]] needs id and name, got {dict(row)}")
+    values = dict(row)
+    if "color" in values:
+        color = tuple(values["color"])
+        if len(color) != 3 or not all(isinstance(c, int) and 0 <= c <= 255 for c in color):
+            raise InputError(f"label table {title}: color = {values['color']!r}; expected three numbers from 0 to 255")
+        values["color"] = color
+    return LabelClass(**values)
+
+
+def read_taxonomy(path: Path) -> Taxonomy:
+    """Read a label table from a TOML file.
+
+    Raises:
+        InputError: The file is missing, is no TOML, or is no valid table.
+    """
+    try:
+        with path.open("rb") as file:
+            table = tomllib.load(file)
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the label table ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: the label table is no valid TOML ({error})") from error
+    return Taxonomy.from_dict({"name": path.stem} | table)
+
+
+@cache
+def flare23() -> Taxonomy:
+    """The label table of FLARE23: 13 organs and tumor."""
+    return Taxonomy.from_dict(tomllib.loads(files("nnstudent").joinpath("taxonomies/flare23.toml").read_text("utf-8")))

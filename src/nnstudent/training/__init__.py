@@ -1,0 +1,1 @@
+"""Recipes, plans and the trainer: the only room that imports nnunetv2."""

@@ -1,0 +1,122 @@
+"""A volume: an array with the grid it stands on. Arrays are (z, y, x), lengths mm, world axes RAS+."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+
+from nnstudent.errors import GeometryError
+
+Shape = tuple[int, int, int]
+Spacing = tuple[float, float, float]
+Affine = npt.NDArray[np.float64]
+
+CANONICAL = "RAS"
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Where the voxels of a volume lie.
+
+    Attributes:
+        shape: Voxels along (z, y, x).
+        affine: 4×4, from voxel indices in the order (x, y, z) to RAS+ world coordinates in mm, as in NIfTI.
+
+    Raises:
+        GeometryError: A size is below 1, or the affine is not finite or not invertible.
+    """
+
+    shape: Shape
+    affine: Affine
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
+        object.__setattr__(self, "affine", np.array(self.affine, np.float64))
+        if len(self.shape) != 3 or min(self.shape) < 1:
+            raise GeometryError(f"a grid of {self.shape} voxels; expected three sizes of at least 1")
+        if self.affine.shape != (4, 4) or not np.isfinite(self.affine).all() or abs(np.linalg.det(self.affine[:3, :3])) < 1e-12:
+            raise GeometryError("the affine is not a finite, invertible 4×4 matrix; the geometry of the image is broken")
+
+    @property
+    def spacing_mm(self) -> Spacing:
+        """Distance between voxel centres along (z, y, x), in mm."""
+        x, y, z = (float(v) for v in np.linalg.norm(self.affine[:3, :3], axis=0))
+        return z, y, x
+
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of one voxel, in ml."""
+        return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000.0
+
+    @property
+    def axcodes(self) -> str:
+        """Direction in which the axes (x, y, z) increase, such as ``RAS`` or ``LPS``."""
+        return "".join(nib.aff2axcodes(self.affine))
+
+    def matches(self, other: Grid, *, tolerance_mm: float = 1e-2) -> bool:
+        """Whether both grids have the same shape and every voxel lies within ``tolerance_mm``."""
+        if self.shape != other.shape:
+            return False
+        return bool(np.abs(_corners(self) - _corners(other)).max() <= tolerance_mm)
+
+    def __str__(self) -> str:
+        z, y, x = self.shape
+        dz, dy, dx = self.spacing_mm
+        return f"{x}×{y}×{z} at {dx:.2f}×{dy:.2f}×{dz:.2f} mm, {self.axcodes}"
+
+    def resampled(self, shape: Shape) -> Grid:
+        """The grid of ``shape`` voxels that fills the same box (voxel borders coincide at the box's faces)."""
+        scale = np.array([old / new for old, new in zip(self.shape[::-1], shape[::-1], strict=True)])
+        affine = self.affine.copy()
+        affine[:3, :3] = self.affine[:3, :3] * scale
+        affine[:3, 3] = self.affine[:3, 3] + self.affine[:3, :3] @ ((scale - 1) / 2)
+        return Grid(shape, affine)
+
+
+def _corners(grid: Grid) -> npt.NDArray[np.float64]:
+    last = np.array(grid.shape[::-1]) - 1
+    index = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], np.float64)
+    index[:, :3] *= last
+    return index @ grid.affine.T[:, :3]
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """An array on a grid: an image in HU or a label map.
+
+    Attributes:
+        array: Values, (z, y, x).
+        grid: Where they lie.
+
+    Raises:
+        GeometryError: The array's shape is not the grid's.
+    """
+
+    array: npt.NDArray[Any]
+    grid: Grid
+
+    def __post_init__(self) -> None:
+        if self.array.shape != self.grid.shape:
+            raise GeometryError(f"an array of {self.array.shape} on a grid of {self.grid.shape} voxels; both are (z, y, x) and must agree")
+
+    @property
+    def spacing_mm(self) -> Spacing:
+        """Distance between voxel centres along (z, y, x), in mm."""
+        return self.grid.spacing_mm
+
+    def reoriented(self, axcodes: str = CANONICAL) -> Volume:
+        """The same volume with its axes flipped and permuted; no value is changed and no memory copied.
+
+        Args:
+            axcodes: Direction in which the new (x, y, z) axes increase, such as ``RAS``.
+        """
+        have = nib.orientations.io_orientation(self.grid.affine)
+        want = nib.orientations.axcodes2ornt(tuple(axcodes))
+        turn = nib.orientations.ornt_transform(have, want)
+        array = nib.orientations.apply_orientation(self.array.T, turn).T
+        affine = self.grid.affine @ nib.orientations.inv_ornt_aff(turn, self.grid.shape[::-1])
+        return Volume(array, Grid(array.shape, affine))

@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real CT; tests that need it are skipped without it."""
+    folder = Path(os.environ.get("NNSTUDENT_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real CT at {folder}; set NNSTUDENT_DATA to the folder that has it")
+    return folder
