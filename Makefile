@@ -17,8 +17,13 @@ $(VENV)/.dev: $(VENV)/.train
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,dicom,dev]'
 	@touch $@
 
+# The demo is the real thing at its smallest: phantoms, the whole path on them, then a patient it has never seen.
 demo: $(VENV)/.train
-	@$(BIN)/python examples/demo.py $(DEMO)
+	@$(BIN)/nnstudent phantom $(DEMO)/phantoms --cases 16 --seed 1 --preset tiny
+	@$(BIN)/nnstudent run $(DEMO)/phantoms -o $(DEMO)/run --preset demo
+	@$(BIN)/nnstudent phantom $(DEMO)/patient --cases 1 --seed 2 --preset tiny
+	@$(BIN)/nnstudent segment $(DEMO)/patient/images -o $(DEMO)/segmented --model $(DEMO)/run/bundle --preview
+	@echo $(DEMO)/run/report.html
 
 test: $(VENV)/.dev
 	@$(BIN)/python -m pytest
