@@ -1,0 +1,48 @@
+"""Choose the pseudo-labels worth learning from, lay the truth over them, and write the student's training set.
+
+  nnstudent select COHORT PSEUDO -o FUSED
+  nnstudent select COHORT PSEUDO -o FUSED --min-agreement 0.8
+
+A case is kept if the teacher's folds agree on the organs that they filled in; FUSED/ledger.jsonl says, for each case and class,
+whether its labels are truth or pseudo, from which model, and why. FUSED/nnUNet_raw is a raw dataset that stock nnU-Net reads.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "truth over pseudo-labels, case by case: the set that the student learns from"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument("cohort", type=Path, metavar="COHORT", help="folder that index wrote")
+    parser.add_argument("pseudo", type=Path, metavar="PSEUDO", help="folder that label wrote")
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="FUSED", help="folder to write")
+    parser.add_argument("--min-agreement", type=float, default=None, help="least mean DSC between folds over the organs filled in (0.6)")
+    parser.add_argument("--min-confidence", type=float, default=None, help="least mean confidence over the organs filled in (0)")
+    parser.add_argument("--classes", metavar="A,B,…", help="learn only these classes (default: all annotated or known to a model)")
+    parser.add_argument("--report", type=Path, metavar="FILE.json", help="write the decisions as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb; returns the exit code."""
+    from nnstudent.cli.common import Display, name_failures, write_report
+    from nnstudent.cohort.cohort import read_cohort
+    from nnstudent.pseudo.decide import SelectSettings
+    from nnstudent.pseudo.select import select
+
+    given = {"min_agreement": args.min_agreement, "min_confidence": args.min_confidence}
+    settings = SelectSettings(**{key: value for key, value in given.items() if value is not None})
+    classes = args.classes.split(",") if args.classes else None
+    result = select(read_cohort(args.cohort), args.pseudo, args.out, settings=settings, classes=classes, progress=Display())
+    for choice in result.decisions:
+        print(f"{'kept   ' if choice.kept else 'dropped'}  {choice.case}: {choice.why}")
+    print(f"{len(result.kept)} of {len(result.decisions)} cases kept, {len(result.classes)} classes: {args.out}")
+    rows = [
+        {"id": choice.case, "kept": choice.kept, "why": choice.why, "filled": list(choice.filled), "score": choice.score}
+        for choice in result.decisions
+    ]
+    write_report(args.report, {"classes": list(result.classes), "cases": rows, "failed": [vars(item) for item in result.failures]})
+    return name_failures("select", result.failures)

@@ -1,0 +1,149 @@
+"""Whether the student may learn from a case, and where each of its classes comes from: the pure part of ``select``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from nnstudent.cohort.cohort import Case
+from nnstudent.errors import InputError
+from nnstudent.pseudo.ledger import Row
+from nnstudent.pseudo.pseudolabel import PseudoLabel
+from nnstudent.taxonomy import Taxonomy
+
+
+@dataclass(frozen=True)
+class SelectSettings:
+    """What a pseudo-label must reach to be learned from.
+
+    Attributes:
+        min_agreement: Least mean, over the organs that it fills in, of the folds' pairwise DSC, 0 to 1.
+        min_confidence: Least mean, over the same organs, of the ensemble's probability over the organ's own voxels, 0 to 1.
+
+    Raises:
+        InputError: A value is not from 0 to 1.
+    """
+
+    min_agreement: float = 0.6
+    min_confidence: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("min_agreement", "min_confidence"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise InputError(f"select: {name} = {value}; expected 0 to 1")
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What becomes of one case.
+
+    Attributes:
+        case: The case's id.
+        kept: Whether the student learns from it.
+        why: One line.
+        filled: The classes that the pseudo-label fills in; empty for a case that is annotated throughout.
+        score: Mean agreement over the organs filled in, or None where there is none.
+        rows: The ledger's rows, one a class.
+    """
+
+    case: str
+    kept: bool
+    why: str
+    filled: tuple[str, ...]
+    score: float | None
+    rows: tuple[Row, ...]
+
+
+def decide(
+    case: Case,
+    pseudo: PseudoLabel | None,
+    *,
+    classes: Sequence[str],
+    taxonomy: Taxonomy,
+    settings: SelectSettings,
+    known: Sequence[str] = (),
+    trouble: str | None = None,
+) -> Decision:
+    """Decide on one case.
+
+    A case that is annotated throughout is always kept. Any other is kept if every class that nobody looked for in it is known
+    to the makers of its pseudo-label, and the folds agree well enough on the organs filled in. Lesions have no say: folds
+    disagree about them in cases whose organs are fine, and their score is in the ledger. A case whose pseudo-label is dropped is
+    dropped as a whole, its truth included: the student's loss would else punish every organ that the truth leaves out.
+
+    Args:
+        case: The case.
+        pseudo: Its pseudo-label, or None.
+        classes: The classes that the student learns.
+        taxonomy: The label table.
+        settings: What a pseudo-label must reach.
+        known: The classes that the makers know, where the pseudo-label itself does not say.
+        trouble: Why the case cannot be used at all, found when its files were read.
+    """
+    filled = tuple(name for name in classes if name not in case.annotated)
+    score, why, kept = _judge(case, pseudo, filled=filled, taxonomy=taxonomy, settings=settings, known=known)
+    if trouble is not None:
+        kept, why = False, trouble
+    rows = tuple(_row(case, pseudo, name, kept=kept, why=why) for name in classes)
+    return Decision(case.id, kept, why, filled, score, rows)
+
+
+def _judge(
+    case: Case, pseudo: PseudoLabel | None, *, filled: Sequence[str], taxonomy: Taxonomy, settings: SelectSettings, known: Sequence[str]
+) -> tuple[float | None, str, bool]:
+    if not filled:
+        return None, "annotated throughout", True
+    if pseudo is None:
+        return None, f"no pseudo-label, and {_few(filled)} not annotated; run label again", False
+    lacking = [name for name in filled if name not in (known if pseudo.classes is None else pseudo.classes)]
+    if lacking:
+        return None, f"{_few(lacking)} neither annotated nor known to the models that labeled it", False
+
+    organs = [name for name in filled if taxonomy[name].kind == "organ"]
+    found = [name for name in organs if name in pseudo.found]
+    if not organs:
+        return None, f"only {_few(filled)} filled in", True
+    if not found and not any(taxonomy[name].kind == "organ" for name in case.annotated):
+        return None, f"the models found none of {len(organs)} organs", False
+
+    sure = _mean(pseudo.confidence.get(name) for name in organs)
+    if sure is not None and sure < settings.min_confidence:
+        return (
+            _mean(pseudo.agreement.get(name) for name in organs),
+            f"mean confidence {sure:.2f}, under {settings.min_confidence:.2f}",
+            False,
+        )
+    if pseudo.folds < 2:
+        return None, "kept without agreement: " + ("labels made elsewhere" if pseudo.folds == 0 else "a single fold"), True
+    score = _mean(pseudo.agreement.get(name) for name in organs)
+    if score is None:
+        return None, f"the folds agree that {_few(organs)} is not in view", True
+    relation, kept = ("at least", True) if score >= settings.min_agreement else ("under", False)
+    seen = sum(name in pseudo.agreement for name in organs)
+    return score, f"folds agree {score:.2f} over {seen} organs, {relation} {settings.min_agreement:.2f}", kept
+
+
+def _row(case: Case, pseudo: PseudoLabel | None, name: str, *, kept: bool, why: str) -> Row:
+    if name in case.annotated:
+        return Row(
+            case.id,
+            name,
+            "truth" if kept else "dropped",
+            None,
+            0,
+            None,
+            "annotated" if kept else f"annotated, but the case is dropped: {why}",
+        )
+    model = None if pseudo is None else pseudo.models.get(name)
+    score = None if pseudo is None else pseudo.agreement.get(name)
+    return Row(case.id, name, "pseudo" if kept else "dropped", model, 0 if pseudo is None else pseudo.round, score, why)
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    numbers = [value for value in values if value is not None]
+    return sum(numbers) / len(numbers) if numbers else None
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= 3 else f"{', '.join(names[:2])} and {len(names) - 2} more"

@@ -1,0 +1,68 @@
+"""The ledger: for each case and class where its labels come from. JSON lines, one row each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from nnstudent.errors import InputError
+from nnstudent.io.atomic import write_text
+
+Origin = Literal["truth", "pseudo", "dropped"]
+NAME = "ledger.jsonl"
+
+
+@dataclass(frozen=True)
+class Row:
+    """Where the labels of one class in one case come from.
+
+    Attributes:
+        case: The case's id.
+        cls: The class's name; ``class`` in the file.
+        origin: ``truth``, ``pseudo``, or ``dropped`` for what the student does not learn from.
+        model: Hash of the model that gave the pseudo-label, or None.
+        round: The round of labelling that gave it; 0 for truth.
+        score: Agreement of the model's folds on this class, 0 to 1, or None where there is none.
+        why: One line.
+    """
+
+    case: str
+    cls: str
+    origin: Origin
+    model: str | None
+    round: int
+    score: float | None
+    why: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data, in the order of the columns."""
+        return {("class" if key == "cls" else key): value for key, value in asdict(self).items()}
+
+
+def write_ledger(path: Path, rows: Iterable[Row]) -> None:
+    """Write the rows, whole or not at all."""
+    write_text(path, "".join(json.dumps(row.to_dict(), ensure_ascii=False) + "\n" for row in rows))
+
+
+def read_ledger(path: Path) -> tuple[Row, ...]:
+    """Read the rows.
+
+    Raises:
+        InputError: The file is missing or a line is no row; names the line.
+    """
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a ledger, which select writes") from error
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            values = json.loads(line)
+            values["cls"] = values.pop("class")
+            rows.append(Row(**values))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{path}: line {number} is no ledger row ({error}); run select again") from error
+    return tuple(rows)

@@ -1,0 +1,94 @@
+"""A pseudo-label on disk: ``<case>.nii.gz`` and, beside it, ``<case>.json`` with who made it and how sure they were."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nnstudent.errors import InputError
+from nnstudent.io.atomic import read_json
+
+
+@dataclass(frozen=True)
+class PseudoLabel:
+    """What a label map of a model's says about itself.
+
+    Attributes:
+        case: The case's id.
+        made_from: Hash of the image, the models and the settings it was made from.
+        classes: The classes that its makers know, whether or not they found them; None where labels made elsewhere do not say.
+        models: For each known class, the hash of the model that gave it.
+        round: The round of labelling.
+        confidence: For each class found, the mean ensemble probability over its own voxels, 0 to 1.
+        agreement: For each class that a fold found, the mean DSC between pairs of folds; empty where there is only one fold.
+        found: The classes in the label map.
+        folds: The least number of folds among its models; 0 for labels made elsewhere.
+        seconds: Time it took.
+        volume_ml: Volume of each class found, in ml.
+    """
+
+    case: str
+    made_from: str
+    classes: tuple[str, ...] | None
+    models: Mapping[str, str]
+    round: int
+    confidence: Mapping[str, float]
+    agreement: Mapping[str, float]
+    found: tuple[str, ...]
+    folds: int = 0
+    seconds: float = 0.0
+    volume_ml: Mapping[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data, without ``made_from``, which the record adds."""
+        return {
+            "case": self.case,
+            "classes": None if self.classes is None else list(self.classes),
+            "found": list(self.found),
+            "models": dict(self.models),
+            "folds": self.folds,
+            "round": self.round,
+            "confidence": _rounded(self.confidence),
+            "agreement": _rounded(self.agreement),
+            "volume_ml": _rounded(self.volume_ml),
+            "seconds": round(self.seconds, 2),
+        }
+
+
+def _rounded(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(float(value), 4) for name, value in values.items()}
+
+
+def paths(folder: Path, case: str) -> tuple[Path, Path]:
+    """Where a case's label map and its record are."""
+    return folder / f"{case}.nii.gz", folder / f"{case}.json"
+
+
+def read_pseudo_label(folder: Path, case: str) -> PseudoLabel | None:
+    """Read the record of a case; None where the case has no pseudo-label.
+
+    Raises:
+        InputError: The record is malformed.
+    """
+    image, record = paths(folder, case)
+    if not image.is_file() or not record.is_file():
+        return None
+    data = read_json(record, what="a pseudo-label")
+    try:
+        return PseudoLabel(
+            case=data["case"],
+            made_from=data["made_from"],
+            classes=None if data["classes"] is None else tuple(data["classes"]),
+            models=dict(data["models"]),
+            round=int(data["round"]),
+            confidence=dict(data["confidence"]),
+            agreement=dict(data["agreement"]),
+            found=tuple(data["found"]),
+            folds=int(data["folds"]),
+            seconds=float(data["seconds"]),
+            volume_ml=dict(data["volume_ml"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{record}: not the record of a pseudo-label ({type(error).__name__}: {error}); run label again") from error

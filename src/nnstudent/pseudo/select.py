@@ -1,0 +1,207 @@
+"""``select``: keep the pseudo-labels that the folds agree on, lay the truth over them, write the set that the student learns from."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnstudent.cohort.cohort import Case, Cohort, write_cohort
+from nnstudent.errors import Failure, GeometryError, InputError, NnStudentError
+from nnstudent.io.atomic import write_json
+from nnstudent.io.nifti import read_grid, read_labels, write_labels
+from nnstudent.io.record import file_hash, is_made_from, write_record
+from nnstudent.progress import Progress, silent
+from nnstudent.pseudo import ledger, pseudolabel
+from nnstudent.pseudo.decide import Decision, SelectSettings, decide
+from nnstudent.pseudo.fuse import check_ids, fuse, ids_in
+from nnstudent.pseudo.pseudolabel import PseudoLabel
+from nnstudent.volume import Volume
+
+log = logging.getLogger(__name__)
+
+DATASET = Path("nnUNet_raw/Dataset001_fused")
+
+
+@dataclass(frozen=True)
+class SelectResult:
+    """What select did.
+
+    Attributes:
+        classes: The classes that the student is to learn.
+        decisions: One a training case, in the cohort's order.
+        failures: The cases that could not be read; they are dropped.
+        written: How many fused label maps were written; the others were there already.
+    """
+
+    classes: tuple[str, ...]
+    decisions: tuple[Decision, ...]
+    failures: tuple[Failure, ...]
+    written: int
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Ids of the cases that the student learns from."""
+        return tuple(decision.case for decision in self.decisions if decision.kept)
+
+
+def select(
+    cohort: Cohort,
+    pseudo: Path,
+    out: Path,
+    *,
+    settings: SelectSettings | None = None,
+    classes: Sequence[str] | None = None,
+    progress: Progress = silent,
+) -> SelectResult:
+    """Choose the cases that the student learns from and write their fused labels.
+
+    Writes into ``out``: ``cohort.json`` (the cases kept, annotated throughout), ``ledger.jsonl`` (a row for each training case and
+    class) and ``nnUNet_raw/Dataset001_fused`` (``dataset.json`` that points at the images where they are, and ``labelsTr``).
+    What is there and made from the same files is not written again.
+
+    Args:
+        cohort: The cases; those with role ``test`` are left out altogether.
+        pseudo: Folder that ``label`` wrote; may lack cases, or be missing where every case is annotated throughout.
+        out: Folder to write into.
+        settings: What a pseudo-label must reach.
+        classes: What the student is to learn; by default every class that is annotated somewhere or known to a model.
+        progress: Told after each case.
+
+    Raises:
+        InputError: No case is kept, or ``classes`` names a class that is not in the table.
+        OutputError: ``out`` cannot be written.
+    """
+    settings = settings or SelectSettings()
+    taxonomy = cohort.taxonomy
+    found, failures = _pseudo_labels(cohort, pseudo)
+    known = tuple(sorted({name for item in found.values() if item.classes is None for name in item.found}))
+    learned = _classes(cohort, found, known) if classes is None else taxonomy.sorted(classes)
+
+    cases = cohort.train()
+    decisions: list[Decision] = []
+    written = 0
+    for number, case in enumerate(cases, 1):
+        item = found.get(case.id)
+        choice = decide(case, item, classes=learned, taxonomy=taxonomy, settings=settings, known=known, trouble=failures.get(case.id))
+        if choice.kept:
+            try:
+                written += _write_fused(case, item if choice.filled else None, pseudo, out, learned=learned, cohort=cohort)
+            except (NnStudentError, OSError, MemoryError) as error:
+                failures[case.id] = str(error) or type(error).__name__
+                choice = decide(case, item, classes=learned, taxonomy=taxonomy, settings=settings, known=known, trouble=failures[case.id])
+        decisions.append(choice)
+        progress("select", number, len(cases))
+
+    result = SelectResult(learned, tuple(decisions), tuple(Failure(*pair) for pair in failures.items()), written)
+    ledger.write_ledger(out / ledger.NAME, (row for choice in decisions for row in choice.rows))
+    if not result.kept:
+        reason = decisions[0].why if decisions else "the cohort has no training case"
+        raise InputError(f"{out}: no case is left to learn from ({reason}); {out / ledger.NAME} says why for each")
+    _write_dataset(cohort, result, out, settings=settings)
+    return result
+
+
+def _pseudo_labels(cohort: Cohort, folder: Path) -> tuple[dict[str, PseudoLabel], dict[str, str]]:
+    found: dict[str, PseudoLabel] = {}
+    failures: dict[str, str] = {}
+    for case in cohort.train():
+        try:
+            item = pseudolabel.read_pseudo_label(folder, case.id)
+            if item is not None:
+                cohort.taxonomy.sorted((*(item.classes or ()), *item.found))
+                found[case.id] = item
+        except NnStudentError as error:
+            failures[case.id] = str(error)
+    return found, failures
+
+
+def _classes(cohort: Cohort, found: Mapping[str, PseudoLabel], known: Sequence[str]) -> tuple[str, ...]:
+    names = {name for case in cohort.train() for name in case.annotated}.union(known)
+    for item in found.values():
+        names.update(item.classes or ())
+    if not names:
+        raise InputError("no class is annotated in any case or known to any model; nothing to learn")
+    return cohort.taxonomy.sorted(names)
+
+
+def channels(cohort: Cohort, learned: Sequence[str]) -> dict[str, int]:
+    """The values in the nnU-Net dataset: consecutive, as nnU-Net requires, in the order of the table's ids."""
+    names = sorted(learned, key=lambda name: cohort.taxonomy[name].id)
+    return {name: number for number, name in enumerate(names, 1)}
+
+
+def _write_fused(case: Case, item: PseudoLabel | None, pseudo: Path, out: Path, *, learned: Sequence[str], cohort: Cohort) -> bool:
+    """Write the fused label map of a case; False where it is there already."""
+    taxonomy = cohort.taxonomy
+    values = channels(cohort, learned)
+    made_from = {
+        "truth": None if case.label is None else file_hash(case.label),
+        "pseudo": None if item is None else file_hash(pseudolabel.paths(pseudo, case.id)[0]),
+        "annotated": sorted(case.annotated),
+        "values": values,
+        "taxonomy": taxonomy.to_dict(),
+    }
+    path = out / DATASET / "labelsTr" / f"{case.id}.nii.gz"
+    record = out / "records" / f"{case.id}.json"
+    plain = out / "labels" / f"{case.id}.nii.gz"
+    same_ids = all(taxonomy[name].id == value for name, value in values.items())
+    if is_made_from(record, made_from) and path.is_file() and (same_ids or plain.is_file()):
+        return False
+
+    truth = None if case.label is None else read_labels(case.label)
+    guess = None if item is None else read_labels(pseudolabel.paths(pseudo, case.id)[0])
+    grid = read_grid(case.image)
+    for what, volume in (("label", truth), ("pseudo-label", guess)):
+        if volume is not None and not volume.grid.matches(grid):
+            raise GeometryError(f"{what} on {volume.grid}, its image is {grid}; index and label the case again")
+    table, keep = np.zeros(256, np.uint8), np.zeros(256, np.uint8)
+    for name, value in values.items():
+        table[taxonomy[name].id] = value
+        keep[taxonomy[name].id] = taxonomy[name].id
+    for what, volume in (("label", truth), ("pseudo-label", guess)):
+        check_ids(ids_in(None if volume is None else volume.array), taxonomy, what=what)
+    # What is not learned is taken out before fusing: a lesion that this student is not taught must not cut a hole into an organ.
+    labels = fuse(
+        None if truth is None else keep[truth.array],
+        None if guess is None else keep[guess.array],
+        annotated=[taxonomy[name].id for name in case.annotated],
+        taxonomy=taxonomy,
+    )
+    write_labels(path, Volume(table[labels], grid), like=case.image)
+    if not same_ids:  # nnU-Net's values are then not the table's ids, which cohort.json speaks of
+        write_labels(plain, Volume(keep[labels], grid), like=case.image)
+    write_record(record, stage="select", made_from=made_from, case=case.id)
+    return True
+
+
+def _write_dataset(cohort: Cohort, result: SelectResult, out: Path, *, settings: SelectSettings) -> None:
+    values = channels(cohort, result.classes)
+    same_ids = all(cohort.taxonomy[name].id == value for name, value in values.items())
+    labels = out / DATASET / "labelsTr" if same_ids else out / "labels"
+    kept = [cohort[id] for id in result.kept]
+    cases = tuple(
+        Case(case.id, case.image, labels / f"{case.id}.nii.gz", annotated=frozenset(result.classes), declared=True) for case in kept
+    )
+    dropped = tuple(Failure(decision.case, decision.why) for decision in result.decisions if not decision.kept)
+    write_cohort(out, Cohort(cohort.taxonomy, cases, dropped))
+    table: dict[str, Any] = {
+        "channel_names": {"0": "CT"},
+        "labels": {"background": 0} | values,
+        "numTraining": len(kept),
+        "file_ending": ".nii.gz",
+        "overwrite_image_reader_writer": "NibabelIOWithReorient",
+        "dataset": {case.id: {"images": [os.path.abspath(case.image)], "label": f"labelsTr/{case.id}.nii.gz"} for case in kept},
+        "nnstudent": {
+            "taxonomy": cohort.taxonomy.to_dict(),
+            "classes": {str(value): name for name, value in values.items()},
+            "truth": [decision.case for decision in result.decisions if decision.kept and not decision.filled],
+            "settings": asdict(settings),
+        },
+    }
+    write_json(out / DATASET / "dataset.json", table)

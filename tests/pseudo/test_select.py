@@ -1,0 +1,176 @@
+"""Selecting, on files: what is kept, what is written, what the ledger says."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+from nnstudent.cohort.cohort import Cohort, read_cohort
+from nnstudent.errors import InputError
+from nnstudent.io.nifti import read_grid, read_labels
+from nnstudent.pseudo.decide import SelectSettings
+from nnstudent.pseudo.fuse import fuse
+from nnstudent.pseudo.ledger import read_ledger
+from nnstudent.pseudo.select import DATASET, select
+from nnstudent.taxonomy import LabelClass, Taxonomy
+from tests.pseudo.conftest import Maker
+
+ALL = ("liver", "kidney", "tumor")
+GOOD = {"liver": 0.9, "kidney": 0.7, "tumor": 0.1}
+
+
+@pytest.fixture
+def cohort(maker: Maker) -> Cohort:
+    cases = (
+        maker.case("full", ALL),
+        maker.case("organs", ("liver", "kidney")),
+        maker.case("partial", ("liver",)),
+        maker.case("none"),
+        maker.case("doubtful", ("kidney",)),
+        maker.case("unlabeled"),
+        maker.case("held_out", ALL, role="test"),
+    )
+    maker.guess("organs", GOOD)
+    maker.guess("partial", GOOD)
+    maker.guess("none", GOOD)
+    maker.guess("doubtful", {"liver": 0.3, "kidney": 0.9})
+    return maker.cohort(*cases)
+
+
+def test_each_case_is_judged_by_the_organs_that_are_filled_in(cohort: Cohort, maker: Maker, tmp_path):
+    result = select(cohort, maker.pseudo, tmp_path / "out", settings=SelectSettings(min_agreement=0.6))
+    why = {choice.case: (choice.kept, choice.why) for choice in result.decisions}
+    assert why["full"] == (True, "annotated throughout")
+    assert why["organs"] == (True, "only tumor filled in")
+    assert why["partial"] == (True, "folds agree 0.70 over 1 organs, at least 0.60")
+    assert why["none"] == (True, "folds agree 0.80 over 2 organs, at least 0.60")
+    assert why["doubtful"] == (False, "folds agree 0.30 over 1 organs, under 0.60")
+    assert why["unlabeled"][0] is False
+    assert "no pseudo-label" in why["unlabeled"][1]
+    assert "held_out" not in why
+
+
+def test_the_ledger_has_a_row_for_each_training_case_and_class(cohort: Cohort, maker: Maker, tmp_path):
+    out = tmp_path / "out"
+    select(cohort, maker.pseudo, out)
+    rows = read_ledger(out / "ledger.jsonl")
+    assert {(row.case, row.cls) for row in rows} == {(case.id, name) for case in cohort.train() for name in ALL}
+    assert len(rows) == len(cohort.train()) * len(ALL)
+    first = json.loads((out / "ledger.jsonl").read_text().splitlines()[0])
+    assert list(first) == ["case", "class", "origin", "model", "round", "score", "why"]
+    by = {(row.case, row.cls): row for row in rows}
+    assert {by["full", name].origin for name in ALL} == {"truth"}
+    assert (by["partial", "liver"].origin, by["partial", "liver"].model) == ("truth", None)
+    filled = by["partial", "kidney"]
+    assert (filled.origin, filled.model, filled.round, filled.score) == ("pseudo", "m1", 1, 0.7)
+    assert {by["doubtful", name].origin for name in ALL} == {"dropped"}
+
+
+def test_the_fused_maps_are_truth_over_pseudo_on_the_image_grid(cohort: Cohort, maker: Maker, tmp_path):
+    out = tmp_path / "out"
+    result = select(cohort, maker.pseudo, out)
+    for id in result.kept:
+        case = cohort[id]
+        written = read_labels(out / DATASET / "labelsTr" / f"{id}.nii.gz")
+        assert written.grid.matches(read_grid(case.image))
+        truth = None if case.label is None else read_labels(case.label).array
+        guess = maker.pseudo / f"{id}.nii.gz"
+        ids = [cohort.taxonomy[name].id for name in case.annotated]
+        expected = fuse(truth, read_labels(guess).array if guess.is_file() else None, annotated=ids, taxonomy=cohort.taxonomy)
+        np.testing.assert_array_equal(written.array, expected)
+    assert not (out / DATASET / "labelsTr" / "doubtful.nii.gz").exists()
+
+
+def test_nnunet_finds_every_image_and_label(cohort: Cohort, maker: Maker, tmp_path):
+    out = tmp_path / "out"
+    result = select(cohort, maker.pseudo, out)
+    table = json.loads((out / DATASET / "dataset.json").read_text())
+    assert table["labels"] == {"background": 0, "liver": 1, "kidney": 2, "tumor": 3}
+    assert table["numTraining"] == len(result.kept) == len(table["dataset"])
+    assert table["nnstudent"]["truth"] == ["full"]
+    for row in table["dataset"].values():
+        assert all(os.path.isabs(image) and os.path.isfile(image) for image in row["images"])
+        assert (out / DATASET / row["label"]).is_file()
+    fused = read_cohort(out)
+    assert {case.id for case in fused} == set(result.kept)
+    assert all(case.annotated == frozenset(ALL) for case in fused)
+    assert {item.case for item in fused.broken} == {"doubtful", "unlabeled"}
+
+
+def test_a_second_call_writes_nothing_and_a_new_pseudo_label_only_its_case(cohort: Cohort, maker: Maker, tmp_path):
+    out = tmp_path / "out"
+    assert select(cohort, maker.pseudo, out).written == 4
+    assert select(cohort, maker.pseudo, out).written == 0
+    maker.guess("none", GOOD)  # drawn anew
+    assert select(cohort, maker.pseudo, out).written == 1
+
+
+def test_a_broken_case_is_named_and_the_others_are_done(cohort: Cohort, maker: Maker, tmp_path):
+    (maker.pseudo / "none.nii.gz").write_bytes(b"not an image")
+    (maker.pseudo / "partial.json").write_text("{}")
+    result = select(cohort, maker.pseudo, tmp_path / "out")
+    assert {item.case for item in result.failures} == {"none", "partial"}
+    assert result.kept == ("full", "organs")
+
+
+def test_a_label_that_left_the_grid_of_its_image_is_refused(maker: Maker, tmp_path):
+    from nnstudent.volume import Grid
+
+    wrong = maker.case("wrong", ALL, grid=Grid((6, 8, 10), np.diag([2.0, 1.5, 3.1, 1.0])))
+    result = select(maker.cohort(maker.case("full", ALL), wrong), maker.pseudo, tmp_path / "out")
+    assert result.kept == ("full",)
+    assert "index and label the case again" in result.failures[0].reason
+
+
+def test_no_case_left_is_an_error_that_points_at_the_ledger(maker: Maker, tmp_path):
+    maker.guess("a", {"liver": 0.1, "kidney": 0.1})
+    with pytest.raises(InputError, match=r"no case is left to learn from \(folds agree 0.10 .*ledger.jsonl says why"):
+        select(maker.cohort(maker.case("a")), maker.pseudo, tmp_path / "out")
+    assert len(read_ledger(tmp_path / "out" / "ledger.jsonl")) == 3
+
+
+def test_a_class_that_no_model_knows_drops_the_case_only_if_it_is_learned(maker: Maker, tmp_path):
+    cohort = maker.cohort(maker.case("full", ALL), maker.case("none"))
+    maker.guess("none", GOOD, classes=("liver", "kidney"))
+    result = select(cohort, maker.pseudo, tmp_path / "out")
+    assert result.kept == ("full",)
+    assert result.decisions[1].why == "tumor neither annotated nor known to the models that labeled it"
+    organs = select(cohort, maker.pseudo, tmp_path / "organs", classes=("liver", "kidney"))
+    assert organs.kept == ("full", "none")
+    for id in organs.kept:
+        assert set(np.unique(read_labels(tmp_path / "organs" / DATASET / "labelsTr" / f"{id}.nii.gz").array)) <= {0, 1, 2}
+
+
+def test_without_folds_to_compare_a_case_is_kept_with_a_note(maker: Maker, tmp_path):
+    maker.guess("single", {}, folds=1)
+    maker.guess("elsewhere", {}, folds=0)
+    result = select(maker.cohort(maker.case("single"), maker.case("elsewhere")), maker.pseudo, tmp_path / "out")
+    assert [choice.why for choice in result.decisions] == [
+        "kept without agreement: a single fold",
+        "kept without agreement: labels made elsewhere",
+    ]
+
+
+def test_ids_with_gaps_become_consecutive_for_nnunet_and_keep_their_meaning(tmp_path):
+    table = Taxonomy("gaps", (LabelClass(4, "liver"), LabelClass(2, "kidney"), LabelClass(9, "tumor", kind="lesion")))
+    maker = Maker(tmp_path, table)
+    cohort = maker.cohort(maker.case("full", ALL))
+    select(cohort, maker.pseudo, tmp_path / "out")
+    truth = read_labels(cohort["full"].label).array
+    nnunet = read_labels(tmp_path / "out" / DATASET / "labelsTr" / "full.nii.gz").array
+    assert json.loads((tmp_path / "out" / DATASET / "dataset.json").read_text())["labels"] == {
+        "background": 0, "kidney": 1, "liver": 2, "tumor": 3,
+    }  # fmt: skip
+    for id, value in ((2, 1), (4, 2), (9, 3)):
+        np.testing.assert_array_equal(truth == id, nnunet == value)
+    again = read_cohort(tmp_path / "out")["full"]
+    np.testing.assert_array_equal(read_labels(again.label).array, truth)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.5])
+def test_settings_out_of_range_are_refused(value):
+    with pytest.raises(InputError, match="min_agreement"):
+        SelectSettings(min_agreement=value)
