@@ -1,0 +1,345 @@
+"""What a network and its training are, as data: recipes, and presets of them in TOML. Imports neither torch nor nnunetv2."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from nnstudent.errors import InputError
+from nnstudent.training.plain import from_plain, to_plain
+
+Triple = tuple[int, int, int]
+
+# What each augmentation is called in a recipe, with nnU-Net's own probability and range as default. The unit of the range
+# is that of the transform: degrees, factor, largest displacement in voxels, variance, sigma in voxels, factor, …
+AUGMENTATIONS: dict[str, tuple[float, float, float]] = {
+    "rotation": (0.2, -30.0, 30.0),
+    "scaling": (0.2, 0.7, 1.4),
+    "elastic": (0.2, 0.0, 4.0),
+    "noise": (0.1, 0.0, 0.1),
+    "blur": (0.2, 0.5, 1.0),
+    "brightness": (0.15, 0.75, 1.25),
+    "contrast": (0.15, 0.75, 1.25),
+    "low_resolution": (0.25, 0.5, 1.0),
+    "gamma": (0.3, 0.7, 1.5),
+    "gamma_inverted": (0.1, 0.7, 1.5),
+}
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """One augmentation: how often, and from which range its strength is drawn.
+
+    Attributes:
+        name: One of :data:`AUGMENTATIONS`. There is no mirroring: left and right are different organs.
+        p: Probability for each sample.
+        low: Lower end of the range, in the transform's own unit.
+        high: Upper end.
+    """
+
+    name: str
+    p: float
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if self.name not in AUGMENTATIONS:
+            raise InputError(f"no augmentation {self.name!r}; there are {', '.join(AUGMENTATIONS)}")
+        if not 0 <= self.p <= 1 or self.low > self.high:
+            raise InputError(f"augmentation {self.name}: p = {self.p}, range {self.low} to {self.high}; p is from 0 to 1, low before high")
+
+
+@dataclass(frozen=True)
+class Network:
+    """A plain U-Net; every list has one entry a resolution, the finest first.
+
+    Attributes:
+        features: Feature maps.
+        strides: Downsampling on the way into each resolution (z, y, x); the first is 1, 1, 1.
+        kernels: Kernel sizes (z, y, x); one entry stands for all.
+        encoder_convolutions: Convolutions on the way down; one entry stands for all.
+        decoder_convolutions: Convolutions on the way up, for all but the coarsest resolution; one entry stands for all.
+    """
+
+    features: tuple[int, ...]
+    strides: tuple[Triple, ...]
+    kernels: tuple[Triple, ...] = ((3, 3, 3),)
+    encoder_convolutions: tuple[int, ...] = (2,)
+    decoder_convolutions: tuple[int, ...] = (2,)
+
+    def __post_init__(self) -> None:
+        stages = len(self.features)
+        if stages < 2 or len(self.strides) != stages or self.strides[0] != (1, 1, 1):
+            raise InputError(
+                f"a network of features {list(self.features)} and strides {[list(s) for s in self.strides]}; "
+                "expected at least two resolutions, a stride for each, and 1, 1, 1 for the first"
+            )
+        for name, least in (("kernels", stages), ("encoder_convolutions", stages), ("decoder_convolutions", stages - 1)):
+            if len(getattr(self, name)) not in (1, least):
+                raise InputError(f"network: {name} has {len(getattr(self, name))} entries; expected 1 or {least}")
+
+    def whole(self, name: str) -> list[Any]:
+        """The list of this name with an entry for every resolution."""
+        values = list(getattr(self, name))
+        wanted = len(self.features) - (name == "decoder_convolutions")
+        return values * wanted if len(values) == 1 else values
+
+    @property
+    def downsampling(self) -> Triple:
+        """By how much the coarsest resolution is smaller, (z, y, x); a patch is a multiple of it."""
+        z, y, x = 1, 1, 1
+        for stride in self.strides:
+            z, y, x = z * stride[0], y * stride[1], x * stride[2]
+        return z, y, x
+
+
+@dataclass(frozen=True)
+class Data:
+    """What the network sees.
+
+    Attributes:
+        spacing_mm: Spacing that everything is resampled to, (z, y, x).
+        patch: Voxels of one window, (z, y, x).
+        batch: Windows in a training step.
+        image_order: Order of the spline by which images are resampled.
+        label_order: Order for label maps: 0 is nearest neighbour, 1 linear by class.
+        separate_z: Resample z apart, by nearest neighbour. None: where the spacing is anisotropic by more than 3, as nnU-Net does.
+        foreground: Share of windows that are centred on an organ drawn evenly from those there are.
+    """
+
+    spacing_mm: tuple[float, float, float]
+    patch: Triple
+    batch: int = 2
+    image_order: int = 3
+    label_order: int = 1
+    separate_z: bool | None = None
+    foreground: float = 0.33
+
+
+@dataclass(frozen=True)
+class Training:
+    """How it learns.
+
+    Attributes:
+        epochs: Epochs.
+        iterations: Steps in an epoch.
+        validation_batches: Batches at the end of each epoch.
+        optimizer: ``sgd`` with Nesterov momentum, or ``adamw``.
+        lr: Learning rate at the start.
+        momentum: For ``sgd``.
+        weight_decay: Weight decay.
+        schedule: ``poly``: lr·(1 − epoch/epochs)^0.9; ``cosine``: half a cosine down to 0.
+        warmup: Steps in which the learning rate rises linearly from 0.
+        class_weights: ``equal``, or ``rarity``: cross-entropy weighted by (a class's share of voxels / that of the
+            background)^-0.5, from 1 to ``most_weight``.
+        most_weight: See ``class_weights``.
+        batch_dice: Dice over the batch as one, instead of the mean over its samples.
+        deep_supervision: A loss at each resolution, weighted 1 at the finest and half of it at each coarser.
+        gradient_clip: Largest norm of the gradient.
+        precision: ``fp32``; ``mixed``: half precision where the processor is made for it, else fp32.
+        augment: Augmentations, in the order applied; geometry always first.
+        in_plane: Geometric augmentation turns and scales slices only, as nnU-Net does for patches flatter than 1 : 3.
+        label_interpolation: How label maps are turned: ``linear`` by class (as nnU-Net) or ``nearest`` (much faster).
+        held_out: Share of the fully labeled cases that a student keeps apart to validate on, where there are at least
+            five of them; with fewer it learns from all and validates on what it learned from.
+        checkpoint_seconds: Least time between checkpoints from which a killed training goes on.
+        seed: Seed of initialisation, sampling and augmentation.
+    """
+
+    epochs: int
+    iterations: int = 250
+    validation_batches: int = 50
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: float = 0.01
+    momentum: float = 0.99
+    weight_decay: float = 3e-5
+    schedule: Literal["poly", "cosine"] = "poly"
+    warmup: int = 0
+    class_weights: Literal["equal", "rarity"] = "equal"
+    most_weight: float = 40.0
+    batch_dice: bool = False
+    deep_supervision: bool = True
+    gradient_clip: float = 12.0
+    precision: Literal["fp32", "mixed"] = "mixed"
+    augment: tuple[Augmentation, ...] = ()
+    in_plane: bool = False
+    label_interpolation: Literal["linear", "nearest"] = "linear"
+    held_out: float = 0.2
+    checkpoint_seconds: float = 600.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.epochs, self.iterations, self.validation_batches) < 1:
+            raise InputError(f"training of {self.epochs} epochs of {self.iterations} steps; expected at least 1 of each")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a network and its training are.
+
+    Raises:
+        InputError: The patch does not fit the network's downsampling.
+    """
+
+    network: Network
+    data: Data
+    training: Training
+
+    def __post_init__(self) -> None:
+        if any(size % step for size, step in zip(self.data.patch, self.network.downsampling, strict=True)):
+            raise InputError(
+                f"patch {list(self.data.patch)} for a network that downsamples by {list(self.network.downsampling)}; "
+                "each size of the patch must be a multiple of it"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data, the shape that :meth:`from_dict` reads."""
+        plain: dict[str, Any] = to_plain(self)
+        return plain
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], *, where: str = "recipe") -> Recipe:
+        """Read a recipe from plain data.
+
+        Args:
+            data: Tables ``network``, ``data`` and ``training``; ``training.augment`` is a list of names or a table of
+                name → {p, low, high}, where what is left out is nnU-Net's.
+            where: What it is, for the errors.
+
+        Raises:
+            InputError: A key is unknown, missing or of the wrong type, or the values contradict each other.
+        """
+        plain = {key: dict(value) if isinstance(value, Mapping) else value for key, value in data.items()}
+        training = plain.get("training")
+        if isinstance(training, dict) and "augment" in training:
+            training["augment"] = _augmentations(training["augment"], f"{where}.training.augment")
+        recipe: Recipe = from_plain(cls, plain, where)
+        return recipe
+
+
+def _augmentations(value: Any, where: str) -> list[dict[str, Any]]:
+    rows: list[tuple[str, Mapping[str, Any]]]
+    if isinstance(value, Mapping):
+        rows = list(value.items())
+    elif isinstance(value, list | tuple):
+        rows = [(row["name"], row) if isinstance(row, Mapping) and "name" in row else (row, {}) for row in value]
+    else:
+        raise InputError(f"{where}: {value!r}; expected a list of names or a table of name = {{p, low, high}}")
+    complete = []
+    for name, given in rows:
+        if name not in AUGMENTATIONS or not isinstance(given, Mapping):
+            raise InputError(f"{where}: no augmentation {name!r}; there are {', '.join(AUGMENTATIONS)}")
+        p, low, high = AUGMENTATIONS[name]
+        complete.append({"p": p, "low": low, "high": high} | dict(given) | {"name": name})
+    return complete
+
+
+@dataclass(frozen=True)
+class SelectSettings:
+    """Which pseudo-labels are good enough to learn from.
+
+    Attributes:
+        min_agreement: Least agreement of the folds on a case: mean pairwise DSC over its classes, 0 to 1.
+        min_class_agreement: The same for one class of a case; a class below is dropped from the case.
+        min_confidence: Least mean probability that the ensemble gives a class over its own voxels.
+        keep: Share of the cases, best agreement first, that is kept at most.
+    """
+
+    min_agreement: float = 0.0
+    min_class_agreement: float = 0.0
+    min_confidence: float = 0.0
+    keep: float = 1.0
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named set of recipes and stage settings.
+
+    Attributes:
+        name: Its name.
+        teachers: The organ teachers, and the tumor teacher where ``tumor`` is None.
+        student: The student.
+        tumor: The tumor model, or None.
+        folds: Organ teachers; at most as many as there are cases.
+        tumor_folds: Tumor models.
+        one_student: Whether the student learns organs and tumors in one; else organs only, and the tumor model is laid over it.
+        select: Which pseudo-labels are kept.
+    """
+
+    name: str
+    teachers: Recipe
+    student: Recipe
+    tumor: Recipe | None = None
+    folds: int = 5
+    tumor_folds: int = 1
+    one_student: bool = True
+    select: SelectSettings = field(default_factory=SelectSettings)
+
+    def __post_init__(self) -> None:
+        if self.folds < 1 or self.tumor_folds < 1:
+            raise InputError(f"preset {self.name}: folds = {self.folds}, tumor_folds = {self.tumor_folds}; expected at least 1")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data."""
+        plain: dict[str, Any] = to_plain(self)
+        return plain
+
+
+def preset_names() -> tuple[str, ...]:
+    """The presets that come with the package."""
+    folder = files("nnstudent").joinpath("training/presets")
+    return tuple(sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml")))
+
+
+def load_preset(name_or_path: str | Path) -> Preset:
+    """Read a preset that comes with the package, by name, or any TOML file, by path.
+
+    In the file a recipe may begin with ``like = "student"``: it is then that recipe, with what is given changed.
+
+    Raises:
+        InputError: There is none of this name, or the file is unreadable or holds an unknown key or a wrong value.
+    """
+    name = str(name_or_path)
+    if name in preset_names():
+        text, where = files("nnstudent").joinpath(f"training/presets/{name}.toml").read_text("utf-8"), name
+    else:
+        path = Path(name_or_path)
+        if not path.is_file():
+            raise InputError(f"no preset {name!r}; there are {', '.join(preset_names())}, or give the path of a TOML file")
+        try:
+            text, where = path.read_text("utf-8"), path.name
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: the preset cannot be read ({error})") from error
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"preset {where}: no valid TOML ({error})") from error
+    return _preset({"name": Path(where).stem} | table, where)
+
+
+def _preset(table: Mapping[str, Any], where: str) -> Preset:
+    values = dict(table)
+    for role in ("teachers", "student", "tumor"):
+        if role in values:
+            values[role] = Recipe.from_dict(_resolve(table, role, where, ()), where=f"preset {where}: {role}")
+    preset: Preset = from_plain(Preset, values, f"preset {where}")
+    return preset
+
+
+def _resolve(table: Mapping[str, Any], role: str, where: str, seen: tuple[str, ...]) -> dict[str, Any]:
+    recipe = table.get(role)
+    if not isinstance(recipe, Mapping) or role in seen:
+        raise InputError(f"preset {where}: {role!r} is no recipe that another can be like; expected a table [{role}]")
+    own = {key: value for key, value in recipe.items() if key != "like"}
+    if "like" not in recipe:
+        return own
+    base = _resolve(table, str(recipe["like"]), where, (*seen, role))
+    merged = dict(base)
+    for key, value in own.items():
+        both = isinstance(value, Mapping) and isinstance(base.get(key), Mapping)
+        merged[key] = {**base[key], **value} if both else value
+    return merged
