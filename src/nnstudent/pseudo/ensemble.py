@@ -1,0 +1,98 @@
+"""What an ensemble's folds say together: their mean, how sure it is, and how well they agree. Pure functions on arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import numpy.typing as npt
+
+from nnstudent.errors import InputError
+
+Labels = npt.NDArray[np.uint8]
+Scores = npt.NDArray[np.floating]
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """The folds' common word, on the model's grid.
+
+    Attributes:
+        mean: Mean of the folds' class probabilities, (class, z, y, x), float32.
+        confidence: For each label found by the mean, its mean probability over the label's own voxels, 0 to 1.
+        agreement: For each label that a fold found, the mean DSC over pairs of folds; empty with a single fold.
+        folds: How many there were.
+    """
+
+    mean: npt.NDArray[np.float32]
+    confidence: dict[int, float]
+    agreement: dict[int, float]
+    folds: int
+
+
+def combine(members: Iterable[Scores], labels: Sequence[int]) -> Verdict:
+    """Average the folds' probabilities and measure how well they agree.
+
+    One member at a time is held beside the running sum, so that an iterator of members keeps the memory at two of them.
+
+    Args:
+        members: Softmax probabilities of each fold, (class, z, y, x).
+        labels: For each channel the label that it stands for, 0 for background; several channels may share one.
+
+    Raises:
+        InputError: There is no member, or a member's channels are not those of ``labels``.
+    """
+    table = np.array(labels, np.uint8)
+    total: npt.NDArray[np.float32] | None = None
+    said: list[Labels] = []
+    for scores in members:
+        if scores.shape[0] != len(table):
+            raise InputError(
+                f"the model gives {scores.shape[0]} channels, its dataset.json names {len(table)}; the folder is not one model"
+            )
+        said.append(table[np.argmax(scores, axis=0)])
+        if total is None:
+            total = scores.astype(np.float32)
+        else:
+            total += scores
+    if total is None:
+        raise InputError("an ensemble without folds; expected at least one fold_K folder with a checkpoint")
+    total /= len(said)
+    best = np.argmax(total, axis=0)
+    return Verdict(total, confidence(total.max(axis=0), table[best]), agreement(said), len(said))
+
+
+def confidence(probability: npt.NDArray[np.floating], labels: Labels) -> dict[int, float]:
+    """Mean probability over the voxels of each label, background left out.
+
+    Args:
+        probability: Probability of the label given, (z, y, x).
+        labels: Labels, (z, y, x).
+    """
+    size = np.bincount(labels.ravel(), minlength=256)
+    mass = np.bincount(labels.ravel(), weights=probability.ravel(), minlength=256)
+    return {int(id): float(mass[id] / size[id]) for id in np.flatnonzero(size) if id}
+
+
+def agreement(members: Sequence[Labels]) -> dict[int, float]:
+    """Mean DSC of each label over all pairs of label maps; a pair in which neither has it agrees wholly.
+
+    Args:
+        members: Label maps on one grid, (z, y, x).
+
+    Returns:
+        Label → 0 to 1, for every label that a map has; empty for fewer than two maps.
+    """
+    if len(members) < 2:
+        return {}
+    sizes = [np.bincount(item.ravel(), minlength=256) for item in members]
+    present = [int(id) for id in np.flatnonzero(sum(sizes)) if id]
+    pairs = []
+    for a, b in combinations(range(len(members)), 2):
+        both = np.bincount(members[a][members[a] == members[b]], minlength=256)
+        whole = sizes[a] + sizes[b]
+        pairs.append(np.where(whole > 0, 2 * both / np.maximum(whole, 1), 1.0))
+    mean = np.mean(pairs, axis=0)
+    return {id: float(mean[id]) for id in present}

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from nnstudent.errors import InputError
+from nnstudent.pseudo.ensemble import agreement, combine
+
+maps = hnp.arrays(np.uint8, (2, 3, 4), elements=st.integers(0, 3))
+
+
+def dsc(a, b) -> float:
+    whole = a.sum() + b.sum()
+    return 1.0 if whole == 0 else 2 * (a & b).sum() / whole
+
+
+@given(members=st.lists(maps, min_size=2, max_size=4))
+def test_agreement_is_the_mean_dsc_over_pairs(members):
+    told = agreement(members)
+    assert set(told) == {int(id) for member in members for id in np.unique(member)} - {0}
+    for id, value in told.items():
+        pairs = [dsc(a == id, b == id) for i, a in enumerate(members) for b in members[i + 1 :]]
+        assert value == pytest.approx(np.mean(pairs))
+
+
+@given(member=maps)
+def test_a_map_agrees_with_itself_and_alone_says_nothing(member):
+    assert all(value == 1.0 for value in agreement([member, member]).values())
+    assert agreement([member]) == {}
+
+
+def softmax(logits):
+    power = np.exp(logits - logits.max(0))
+    return (power / power.sum(0)).astype(np.float32)
+
+
+def test_the_mean_decides_and_its_probability_is_the_confidence():
+    rng = np.random.default_rng(0)
+    members = [softmax(rng.normal(size=(3, 4, 5, 6)) * 3) for _ in range(3)]
+    told = combine(iter(members), labels=(0, 5, 9))
+    mean = np.mean(members, axis=0)
+    np.testing.assert_allclose(told.mean, mean, rtol=1e-5)
+    best = mean.argmax(0)
+    for channel, id in ((1, 5), (2, 9)):
+        assert told.confidence[id] == pytest.approx(mean[channel][best == channel].mean(), rel=1e-5)
+    assert told.folds == 3
+    assert told.agreement == agreement([np.array([0, 5, 9], np.uint8)[member.argmax(0)] for member in members])
+
+
+def test_channels_that_share_a_label_are_one_class():
+    scores = softmax(np.random.default_rng(1).normal(size=(3, 4, 5, 6)) * 3)
+    told = combine([scores, scores[[0, 2, 1]]], labels=(0, 1, 1))  # the folds swap two channels that stand for the same class
+    assert told.agreement == {1: 1.0}
+
+
+def test_what_is_no_ensemble_is_refused():
+    with pytest.raises(InputError, match="without folds"):
+        combine([], labels=(0, 1))
+    with pytest.raises(InputError, match="gives 3 channels"):
+        combine([np.zeros((3, 1, 1, 1), np.float32)], labels=(0, 1))
