@@ -125,6 +125,19 @@ def test_a_label_that_left_the_grid_of_its_image_is_refused(maker: Maker, tmp_pa
     assert "index and label the case again" in result.failures[0].reason
 
 
+def test_one_bad_organ_and_a_bad_rank_drop_a_case(cohort: Cohort, maker: Maker, tmp_path):
+    strict = select(cohort, maker.pseudo, tmp_path / "a", settings=SelectSettings(min_agreement=0.6, min_class_agreement=0.75))
+    why = {choice.case: choice.why for choice in strict.decisions if not choice.kept}
+    assert why["none"] == "folds agree 0.70 on kidney, under 0.75 for one organ"
+    half = select(cohort, maker.pseudo, tmp_path / "b", settings=SelectSettings(min_agreement=0.6, keep=0.5))
+    assert half.kept == ("full", "organs", "none")
+    rows = [row for row in read_ledger(tmp_path / "b" / "ledger.jsonl") if row.case == "partial"]
+    assert {row.origin for row in rows} == {"dropped"}
+    assert rows[0].why == (
+        "annotated, but the case is dropped: folds agree 0.70 over 1 organs, at least 0.60, but not among the best 1 of 2"
+    )
+
+
 def test_no_case_left_is_an_error_that_points_at_the_ledger(maker: Maker, tmp_path):
     maker.guess("a", {"liver": 0.1, "kidney": 0.1})
     with pytest.raises(InputError, match=r"no case is left to learn from \(folds agree 0.10 .*ledger.jsonl says why"):

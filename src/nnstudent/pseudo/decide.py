@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nnstudent.cohort.cohort import Case
 from nnstudent.errors import InputError
@@ -18,18 +19,21 @@ class SelectSettings:
 
     Attributes:
         min_agreement: Least mean, over the organs that it fills in, of the folds' pairwise DSC, 0 to 1.
+        min_class_agreement: Least agreement of the worst of these organs.
         min_confidence: Least mean, over the same organs, of the ensemble's probability over the organ's own voxels, 0 to 1.
+        keep: Share of the cases with an agreement, best first, that is kept at most.
 
     Raises:
         InputError: A value is not from 0 to 1.
     """
 
     min_agreement: float = 0.6
+    min_class_agreement: float = 0.0
     min_confidence: float = 0.0
+    keep: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("min_agreement", "min_confidence"):
-            value = getattr(self, name)
+        for name, value in vars(self).items():
             if not 0 <= value <= 1:
                 raise InputError(f"select: {name} = {value}; expected 0 to 1")
 
@@ -63,7 +67,6 @@ def decide(
     taxonomy: Taxonomy,
     settings: SelectSettings,
     known: Sequence[str] = (),
-    trouble: str | None = None,
 ) -> Decision:
     """Decide on one case.
 
@@ -79,14 +82,36 @@ def decide(
         taxonomy: The label table.
         settings: What a pseudo-label must reach.
         known: The classes that the makers know, where the pseudo-label itself does not say.
-        trouble: Why the case cannot be used at all, found when its files were read.
     """
     filled = tuple(name for name in classes if name not in case.annotated)
     score, why, kept = _judge(case, pseudo, filled=filled, taxonomy=taxonomy, settings=settings, known=known)
-    if trouble is not None:
-        kept, why = False, trouble
     rows = tuple(_row(case, pseudo, name, kept=kept, why=why) for name in classes)
     return Decision(case.id, kept, why, filled, score, rows)
+
+
+def dropped(choice: Decision, why: str) -> Decision:
+    """The same decision turned into a drop, its rows included."""
+    rows = (replace(row, origin="dropped", why=_why_dropped(row.cls not in choice.filled, why)) for row in choice.rows)
+    return replace(choice, kept=False, why=why, rows=tuple(rows))
+
+
+def trimmed(choices: Sequence[Decision], *, keep: float) -> tuple[Decision, ...]:
+    """Drop the worst of the cases that have an agreement, so that at most the share ``keep`` of them is left.
+
+    Args:
+        choices: Decisions, in any order.
+        keep: From 0 to 1.
+
+    Returns:
+        The decisions in the order given.
+    """
+    ranked = sorted((choice for choice in choices if choice.kept and choice.score is not None), key=lambda choice: -(choice.score or 0))
+    room = math.ceil(keep * len(ranked) - 1e-9)
+    out = {choice.case for choice in ranked[room:]}
+    return tuple(
+        dropped(choice, f"{choice.why}, but not among the best {room} of {len(ranked)}") if choice.case in out else choice
+        for choice in choices
+    )
 
 
 def _judge(
@@ -120,24 +145,23 @@ def _judge(
     if score is None:
         return None, f"the folds agree that {_few(organs)} is not in view", True
     relation, kept = ("at least", True) if score >= settings.min_agreement else ("under", False)
-    seen = sum(name in pseudo.agreement for name in organs)
-    return score, f"folds agree {score:.2f} over {seen} organs, {relation} {settings.min_agreement:.2f}", kept
+    seen = {name: pseudo.agreement[name] for name in organs if name in pseudo.agreement}
+    worst = min(seen, key=lambda name: seen[name])
+    if kept and seen[worst] < settings.min_class_agreement:
+        return score, f"folds agree {seen[worst]:.2f} on {worst}, under {settings.min_class_agreement:.2f} for one organ", False
+    return score, f"folds agree {score:.2f} over {len(seen)} organs, {relation} {settings.min_agreement:.2f}", kept
 
 
 def _row(case: Case, pseudo: PseudoLabel | None, name: str, *, kept: bool, why: str) -> Row:
     if name in case.annotated:
-        return Row(
-            case.id,
-            name,
-            "truth" if kept else "dropped",
-            None,
-            0,
-            None,
-            "annotated" if kept else f"annotated, but the case is dropped: {why}",
-        )
+        return Row(case.id, name, "truth" if kept else "dropped", None, 0, None, "annotated" if kept else _why_dropped(True, why))
     model = None if pseudo is None else pseudo.models.get(name)
     score = None if pseudo is None else pseudo.agreement.get(name)
     return Row(case.id, name, "pseudo" if kept else "dropped", model, 0 if pseudo is None else pseudo.round, score, why)
+
+
+def _why_dropped(annotated: bool, why: str) -> str:
+    return f"annotated, but the case is dropped: {why}" if annotated else why
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -18,7 +18,7 @@ from nnstudent.io.nifti import read_grid, read_labels, write_labels
 from nnstudent.io.record import file_hash, is_made_from, write_record
 from nnstudent.progress import Progress, silent
 from nnstudent.pseudo import ledger, pseudolabel
-from nnstudent.pseudo.decide import Decision, SelectSettings, decide
+from nnstudent.pseudo.decide import Decision, SelectSettings, decide, dropped, trimmed
 from nnstudent.pseudo.fuse import check_ids, fuse, ids_in
 from nnstudent.pseudo.pseudolabel import PseudoLabel
 from nnstudent.volume import Volume
@@ -85,18 +85,21 @@ def select(
 
     cases = cohort.train()
     decisions: list[Decision] = []
+    for case in cases:
+        choice = decide(case, found.get(case.id), classes=learned, taxonomy=taxonomy, settings=settings, known=known)
+        decisions.append(dropped(choice, failures[case.id]) if case.id in failures else choice)
+    decisions = list(trimmed(decisions, keep=settings.keep))
+
     written = 0
-    for number, case in enumerate(cases, 1):
-        item = found.get(case.id)
-        choice = decide(case, item, classes=learned, taxonomy=taxonomy, settings=settings, known=known, trouble=failures.get(case.id))
+    for number, case in enumerate(cases):
+        choice = decisions[number]
         if choice.kept:
             try:
-                written += _write_fused(case, item if choice.filled else None, pseudo, out, learned=learned, cohort=cohort)
+                written += _write_fused(case, found.get(case.id) if choice.filled else None, pseudo, out, learned=learned, cohort=cohort)
             except (NnStudentError, OSError, MemoryError) as error:
                 failures[case.id] = str(error) or type(error).__name__
-                choice = decide(case, item, classes=learned, taxonomy=taxonomy, settings=settings, known=known, trouble=failures[case.id])
-        decisions.append(choice)
-        progress("select", number, len(cases))
+                decisions[number] = dropped(choice, failures[case.id])
+        progress("select", number + 1, len(cases))
 
     result = SelectResult(learned, tuple(decisions), tuple(Failure(*pair) for pair in failures.items()), written)
     ledger.write_ledger(out / ledger.NAME, (row for choice in decisions for row in choice.rows))
