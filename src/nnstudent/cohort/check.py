@@ -1,0 +1,187 @@
+"""One case's files, looked at: is this a CT, and does its label belong to it?"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nnstudent.cohort.sources.source import Entry
+from nnstudent.errors import GeometryError, InputError
+from nnstudent.io.dicom import read_series
+from nnstudent.io.nifti import read_image, read_labels, write_image, write_labels
+from nnstudent.io.record import data_hash
+from nnstudent.taxonomy import Taxonomy
+from nnstudent.volume import Grid, Volume
+
+_SAME_MM = 0.01  # what every stage takes for the same grid
+_NEARLY = 0.1  # of a voxel: what rounding in a header amounts to
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was found in a case's files.
+
+    Attributes:
+        image: The CT to use: the source's, or the NIfTI made of a DICOM series.
+        label: The label map to use: the source's, or a copy on the image's grid with the table's ids; or None.
+        size: Voxels along (x, y, z), as people say it.
+        spacing_mm: Along (x, y, z), in mm.
+        axcodes: Direction in which the axes (x, y, z) increase.
+        hu: Smallest and largest value of the image.
+        present: Names of the classes that occur in the label map.
+        warnings: One line each: what is odd but usable.
+    """
+
+    image: Path
+    label: Path | None
+    size: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    axcodes: str
+    hu: tuple[float, float]
+    present: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def geometry(self) -> str:
+        """Such as ``512×512×100 at 0.80×0.80×2.50 mm, LPS``."""
+        return f"{'×'.join(map(str, self.size))} at {'×'.join(f'{mm:.2f}' for mm in self.spacing_mm)} mm, {self.axcodes}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "image": str(self.image), "label": None if self.label is None else str(self.label), "size": list(self.size),
+            "spacing_mm": list(self.spacing_mm), "axcodes": self.axcodes, "hu": list(self.hu), "present": list(self.present),
+            "warnings": list(self.warnings),
+        }  # fmt: skip
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Facts:
+        """From what :meth:`to_dict` gave."""
+        x, y, z = data["size"]
+        dx, dy, dz = data["spacing_mm"]
+        low, high = data["hu"]
+        label = None if data["label"] is None else Path(data["label"])
+        return cls(
+            Path(data["image"]), label, (x, y, z), (dx, dy, dz), str(data["axcodes"]), (low, high),
+            tuple(data["present"]), tuple(data["warnings"]),
+        )  # fmt: skip
+
+
+def stamp(path: Path | None) -> Any:
+    """Size and time of change of a file, or of every file of a folder; None where there is nothing."""
+    if path is None or not path.exists():
+        return None
+    if path.is_dir():
+        rows = [(e.name, e.stat().st_size, e.stat().st_mtime_ns) for e in os.scandir(path) if e.is_file()]
+        return data_hash(sorted(rows))
+    state = path.stat()
+    return [state.st_size, state.st_mtime_ns]
+
+
+def check(entry: Entry, *, taxonomy: Taxonomy, out: Path) -> Facts:
+    """Read a case's files whole and say what they hold.
+
+    A DICOM series becomes ``out/images/ID.nii.gz``. A label map whose ids differ from the table's, that is stored in another
+    orientation than the image, or whose header is off by rounding, becomes ``out/labels/ID.nii.gz``.
+
+    Raises:
+        InputError: A file is missing, no 3D image, or holds ids that are not in the table.
+        GeometryError: The geometry is unusable, or the label is on another grid.
+        OutputError: A copy cannot be written.
+    """
+    image, image_path = _image(entry, out)
+    low, high = float(image.array.min()), float(image.array.max())
+    if low == high:
+        raise InputError(f"{image_path}: every voxel is {low:g}; expected a CT")
+    warnings = ct_warnings(image.array)
+    present: tuple[str, ...] = ()
+    label_path = entry.label
+    if entry.label is not None:
+        labels, changed = _labels(entry, image.grid)
+        present = _present(entry.label, labels, taxonomy)
+        if changed:
+            label_path = out / "labels" / f"{entry.id}.nii.gz"
+            write_labels(label_path, labels, like=image_path)
+    z, y, x = image.grid.shape
+    dz, dy, dx = (round(mm, 4) for mm in image.spacing_mm)
+    return Facts(image_path, label_path, (x, y, z), (dx, dy, dz), image.grid.axcodes, (low, high), present, warnings)
+
+
+def _image(entry: Entry, out: Path) -> tuple[Volume, Path]:
+    if not entry.image.is_dir():
+        return read_image(entry.image), entry.image
+    image = read_series(entry.image)
+    path = out / "images" / f"{entry.id}.nii.gz"
+    write_image(path, image)
+    return image, path
+
+
+def _labels(entry: Entry, grid: Grid) -> tuple[Volume, bool]:
+    """The label map on exactly the image's grid with the table's ids, and whether that changed it."""
+    path = entry.label or Path()
+    labels = read_labels(path)
+    turned = labels.reoriented(grid.axcodes)
+    if not turned.grid.matches(grid, tolerance_mm=_NEARLY * min(grid.spacing_mm)):
+        raise GeometryError(
+            f"{path}: is on another grid (label {labels.grid}; image {grid}{_apart(turned.grid, grid)}); "
+            f"resample the label onto the image or leave the case out with --skip {entry.id}"
+        )
+    changed = not labels.grid.matches(grid, tolerance_mm=_SAME_MM)
+    array = turned.array
+    if entry.ids is not None:
+        table = np.arange(256, dtype=np.uint8)
+        unknown = sorted(set(_ids(array)) - set(entry.ids) - {0})
+        if unknown:
+            raise InputError(f"{path}: holds the ids {_list(unknown)}, which its dataset.json does not name; mend one of the two")
+        for old, new in entry.ids.items():
+            table[old] = new
+        array, changed = table[array], True
+    return Volume(np.ascontiguousarray(array), grid), changed
+
+
+def _apart(label: Grid, image: Grid) -> str:
+    if label.shape != image.shape:
+        return ""
+    far = float(np.linalg.norm(label.affine[:3, 3] - image.affine[:3, 3]))
+    return f", their first voxels {far:.1f} mm apart" if far > _SAME_MM else ", turned against each other"
+
+
+def _ids(array: npt.NDArray[np.uint8]) -> list[int]:
+    return [int(id) for id in np.flatnonzero(np.bincount(array.ravel(), minlength=256))]
+
+
+def _list(ids: list[int]) -> str:
+    return ", ".join(map(str, ids[:8])) + (" …" if len(ids) > 8 else "")
+
+
+def _present(path: Path, labels: Volume, taxonomy: Taxonomy) -> tuple[str, ...]:
+    ids = [id for id in _ids(labels.array) if id]
+    unknown = [id for id in ids if id not in taxonomy.ids]
+    if unknown:
+        raise InputError(
+            f"{path}: holds the ids {_list(unknown)}, which label table {taxonomy.name} does not have "
+            f"({min(taxonomy.ids)} to {max(taxonomy.ids)}); mend the label or give its table with --taxonomy FILE"
+        )
+    return tuple(taxonomy.by_id(id).name for id in ids)
+
+
+def ct_warnings(array: npt.NDArray[Any]) -> tuple[str, ...]:
+    """What speaks against these values being HU of a CT, one line each.
+
+    Air at -1000 is in every CT, around the patient or in the bowel; MR and shifted values have nothing far below zero.
+    """
+    sample = array[:: max(1, array.shape[0] // 32), ::4, ::4] if min(array.shape[1:]) >= 32 else array
+    low, high = (float(v) for v in np.percentile(sample, (0.5, 99.5)))
+    if low >= -20 and high > 900:
+        return (f"values from {low:.0f} to {high:.0f}: looks like MR, or like CT whose values were shifted by 1024; expected HU",)
+    if low >= -20:
+        return (f"values from {low:.0f} to {high:.0f}: looks like MR or like scaled values; expected HU",)
+    if low > -150 or high < 50:
+        return (f"values from {low:.0f} to {high:.0f}: no air or no tissue in it; expected the full range of HU, not a windowed image",)
+    return ()

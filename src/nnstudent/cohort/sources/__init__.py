@@ -1,0 +1,6 @@
+"""Where a cohort comes from: each layout is one module that turns a place on disk into entries."""
+
+from nnstudent.cohort.sources.dispatch import read_source
+from nnstudent.cohort.sources.source import Entry, Source
+
+__all__ = ["Entry", "Source", "read_source"]

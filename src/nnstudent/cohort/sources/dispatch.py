@@ -1,0 +1,43 @@
+"""Which kind of source a path is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nnstudent.cohort.sources import flare, indexed, nnunet, table
+from nnstudent.cohort.sources.source import Source
+from nnstudent.errors import InputError
+from nnstudent.taxonomy import Taxonomy
+
+EXPECTED = "a FLARE folder, an nnU-Net raw dataset (dataset.json), a list (.csv or .toml), or an indexed cohort (cohort.json)"
+
+
+def read_source(path: Path, *, taxonomy: Taxonomy | None = None) -> Source:
+    """Read which cases a source has; no image is opened.
+
+    Args:
+        path: The folder or list.
+        taxonomy: The label table; None for the one that the source brings, else FLARE23's.
+
+    Raises:
+        InputError: The path is missing, of no known kind, malformed, or holds no case.
+    """
+    if path.is_file():
+        kind = {".csv": table.read_csv, ".tsv": table.read_csv, ".toml": table.read_toml}.get(path.suffix.lower())
+        if kind is None and path.name == "cohort.json":
+            return read_source(path.parent, taxonomy=taxonomy)
+        if kind is None:
+            raise InputError(f"{path}: cannot be indexed; expected {EXPECTED}")
+        source = kind(path, taxonomy=taxonomy)
+    elif path.is_dir():
+        if (path / "cohort.json").is_file():
+            source = indexed.read(path, taxonomy=taxonomy)
+        elif nnunet.is_dataset(path):
+            source = nnunet.read(path, taxonomy=taxonomy)
+        else:
+            source = flare.read(path, taxonomy=taxonomy)
+    else:
+        raise InputError(f"{path}: no such file or folder; expected {EXPECTED}")
+    if not source.entries and not source.failures:
+        raise InputError(f"{path}: no case in it (taken for {source.kind}); expected {EXPECTED}")
+    return source

@@ -1,0 +1,128 @@
+"""The folders of the FLARE22 and FLARE23 challenges, as released and as people keep them.
+
+FLARE23 is released as ``imagesTr2200``, ``labelsTr2200``, ``unlabelTr1800`` and ``validation``; FLARE22 as
+``FLARE22_LabeledCase50/images`` and ``/labels``, ``FLARE22_UnlabeledCase1-1000`` and so on, ``Validation``. Folders are
+known by the words in their names, at any depth, and a label belongs to the image with its name.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nnstudent.cohort.cohort import Role
+from nnstudent.cohort.sources.source import Entry, Source, safe_id, without_twins
+from nnstudent.errors import Failure, InputError
+from nnstudent.io.nifti import is_image, stem
+from nnstudent.taxonomy import Taxonomy, flare23
+
+_DEPTH = 5
+_LABELS = re.compile(r"^(labels?|masks?|gt|ground_?truth)(?![a-z]*case)", re.I)
+_IMAGES = re.compile(r"^images?|unlabel|^val|^tuning|^test", re.I)
+_TEST = re.compile(r"val|tuning|test|(images|labels)ts", re.I)
+_PSEUDO = re.compile(r"pseudo|predict", re.I)
+# Every case of this release has all 13 organs annotated, whatever surgery has removed.
+_ALL_ORGANS = re.compile(r"(?<!un)labeledcase", re.I)
+
+
+@dataclass(frozen=True)
+class _Folder:
+    path: Path
+    name: str
+    files: tuple[Path, ...]
+    is_labels: bool
+    role: Role
+
+    @property
+    def subset(self) -> str:
+        """What is left of the name without images or labels: ``imagesTr2200`` → ``tr2200``."""
+        return re.sub(r"images?|labels?|masks?", "", self.name, flags=re.I).lower()
+
+
+def read(folder: Path, *, taxonomy: Taxonomy | None = None) -> Source:
+    """Read a FLARE folder: the download itself, or one that holds it.
+
+    Raises:
+        InputError: No folder in it is named like images.
+    """
+    folder = Path(os.path.abspath(folder))  # its own name counts, also where it was given as "."
+    folders = list(_folders(folder))
+    images = [found for found in folders if not found.is_labels]
+    if not images:
+        raise InputError(
+            f"{folder}: no images found; expected FLARE folders (imagesTr…, labelsTr…, unlabeled…), an nnU-Net raw dataset "
+            "(dataset.json), or give a .csv or .toml list"
+        )
+    labels: dict[str, list[tuple[_Folder, Path]]] = defaultdict(list)
+    for found in folders:
+        if found.is_labels:
+            for file in found.files:
+                labels[case_name(file)].append((found, file))
+    table = taxonomy or flare23()
+    entries, used = [], set()
+    for found in images:
+        for file in found.files:
+            label = _belonging(found, labels.get(case_name(file), ()))
+            used.add(label)
+            whole = label is not None and taxonomy is None and _ALL_ORGANS.search(str(label.relative_to(folder.parent)))
+            entries.append(Entry(safe_id(case_name(file)), file, label, table.organs if whole else None, found.role))
+    kept, twins = without_twins(entries)
+    lost = [file for rows in labels.values() for _, file in rows if file not in used]
+    orphans = [Failure(safe_id(case_name(file)), f"{file}: a label without an image of that name") for file in lost]
+    ignored = [path.relative_to(folder) for path in _ignored(folder)]
+    notices = [f"{path}: not read, for made labels are not truth; give them to: nnstudent label --from" for path in ignored]
+    return Source("a FLARE folder", table, kept, (*twins, *orphans), tuple(notices))
+
+
+def case_name(file: Path) -> str:
+    """The case's name: the file's without suffix and without the channel ``_0000``."""
+    return stem(file).removesuffix("_0000")
+
+
+def _belonging(images: _Folder, labels: Sequence[tuple[_Folder, Path]]) -> Path | None:
+    """The label of an image among those of its name: from the folder named alike, then from the nearest."""
+    if not labels or "unlabel" in images.name.lower():
+        return None
+
+    def distance(row: tuple[_Folder, Path]) -> tuple[bool, bool, str]:
+        return row[0].subset != images.subset, row[0].path.parent != images.path.parent, str(row[1])
+
+    fitting = [row for row in labels if row[0].role == images.role] or list(labels)
+    return min(fitting, key=distance)[1]
+
+
+def _walk(root: Path) -> Iterator[tuple[Path, list[Path]]]:
+    for name, folders, files in os.walk(root, followlinks=True):
+        here = Path(name)
+        # An output folder kept inside the source is no part of it.
+        inside = len(here.relative_to(root).parts) < _DEPTH and not (here / "cohort.json").exists()
+        folders[:] = sorted(f for f in folders if inside and not f.startswith("."))
+        if inside:
+            yield here, sorted(here / file for file in files if is_image(Path(file)))
+
+
+def _folders(root: Path) -> Iterator[_Folder]:
+    for path, files in _walk(root):
+        relative = path.relative_to(root).parts
+        if not files or any(_PSEUDO.search(part) for part in relative):
+            continue
+        name = _telling(relative)
+        if name is not None:
+            role: Role = "test" if any(_TEST.search(part) for part in relative) else "train"
+            yield _Folder(path, name, tuple(files), bool(_LABELS.search(name)), role)
+
+
+def _telling(parts: Sequence[str]) -> str | None:
+    """The innermost folder name that says images or labels; ``validation/images`` says it in its last part."""
+    for part in reversed(parts):
+        if _LABELS.search(part) or _IMAGES.search(part):
+            return part
+    return None
+
+
+def _ignored(root: Path) -> list[Path]:
+    return [path for path, files in _walk(root) if files and any(_PSEUDO.search(part) for part in path.relative_to(root).parts)]

@@ -1,0 +1,170 @@
+"""An nnU-Net raw dataset: ``dataset.json`` with ``imagesTr``, ``labelsTr``, ``imagesTs``, or with its files listed.
+
+Format: nnU-Net's ``documentation/dataset_format.md``. Classes are matched to the label table by name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nnstudent.cohort.cohort import Role
+from nnstudent.cohort.sources.source import Entry, Source, expand, safe_id, without_twins
+from nnstudent.errors import Failure, InputError
+from nnstudent.io.atomic import read_json
+from nnstudent.io.nifti import SUFFIXES
+from nnstudent.taxonomy import LabelClass, Taxonomy, flare23
+
+# Words for one class that datasets in use have.
+_ALIASES = {
+    "postcava": "inferior_vena_cava", "ivc": "inferior_vena_cava", "vena_cava": "inferior_vena_cava",
+    "gall_bladder": "gallbladder", "oesophagus": "esophagus", "arota": "aorta", "tumour": "tumor",
+    "rag": "right_adrenal_gland", "lag": "left_adrenal_gland", "adrenal_gland_right": "right_adrenal_gland",
+    "adrenal_gland_left": "left_adrenal_gland", "kidney_right": "right_kidney", "kidney_left": "left_kidney",
+}  # fmt: skip
+_LESION = re.compile(r"tumou?r|lesion|cancer|metasta|cyst")
+_COLORS = (
+    (221, 130, 101),
+    (128, 174, 128),
+    (157, 108, 162),
+    (249, 180, 111),
+    (224, 97, 76),
+    (0, 151, 206),
+    (216, 191, 84),
+    (111, 184, 210),
+)
+
+
+def is_dataset(folder: Path) -> bool:
+    """Whether the folder is an nnU-Net raw dataset."""
+    return (folder / "dataset.json").is_file()
+
+
+def read(folder: Path, *, taxonomy: Taxonomy | None = None) -> Source:
+    """Read an nnU-Net raw dataset.
+
+    Its labels are declared: nnU-Net takes every class for annotated in every training case. Images of ``imagesTr`` without
+    a label and those of folders named ``unlabeled…`` are to be learned from; ``imagesTs`` is for testing.
+
+    Raises:
+        InputError: ``dataset.json`` is malformed, has several channels, or none of its classes is in the table.
+    """
+    path = folder / "dataset.json"
+    data = read_json(path, what="an nnU-Net dataset")
+    if not isinstance(data, Mapping) or not isinstance(data.get("labels"), Mapping):
+        raise InputError(f"{path}: has no labels; expected nnU-Net's dataset.json with channel_names, labels and file_ending")
+    ending = data.get("file_ending", ".nii.gz")
+    if not isinstance(ending, str) or not ending.lower().endswith(SUFFIXES):
+        raise InputError(f"{path}: file_ending {ending!r} cannot be read; expected one of {', '.join(SUFFIXES)}")
+    channels = data.get("channel_names", data.get("modality", {"0": "CT"}))
+    if not isinstance(channels, Mapping) or len(channels) != 1:
+        raise InputError(f"{path}: has the channels {channels}; expected exactly one, the CT")
+    notices = []
+    channel = str(next(iter(channels.values())))
+    if channel.upper() != "CT":
+        notices.append(f"{path}: the channel is called {channel!r}, not CT; HU are expected in it")
+    labels = _labels(path, data["labels"])
+    table = taxonomy or _own_table(data, labels)
+    ids = {id: _wanted(name, table) for name, id in labels.items()}
+    dropped = sorted(name for name, id in labels.items() if ids[id] == 0 and _plain(name) != "ignore")
+    if not any(ids.values()):
+        raise InputError(f"{path}: none of its classes ({', '.join(labels)}) is in label table {table.name} ({', '.join(table.names)})")
+    if dropped:
+        notices.append(f"{path}: {', '.join(dropped)} not in label table {table.name}: taken for background")
+    annotated = tuple(name for name in table.names if table[name].id in ids.values())
+    mapping = None if all(a == b for a, b in ids.items()) else ids
+    if "dataset" in data:
+        entries, failures = _listed(folder, data["dataset"], annotated, mapping)
+    else:
+        entries, failures = _found(folder, ending, annotated, mapping)
+    kept, twins = without_twins(entries)
+    return Source("an nnU-Net raw dataset", table, kept, (*twins, *failures), tuple(notices))
+
+
+def _labels(path: Path, raw: Mapping[Any, Any]) -> dict[str, int]:
+    """Name → id without the background; the first nnU-Net wrote them id → name."""
+    found: dict[str, int] = {}
+    for key, value in raw.items():
+        if isinstance(value, list):
+            raise InputError(f"{path}: {key} is a region made of several labels; expected one id a class")
+        name, number = (value, key) if str(key).isdecimal() else (key, value)
+        if not str(number).isdecimal() or not 0 <= int(number) <= 255:
+            raise InputError(f"{path}: class {name!r} has id {number!r}; expected a whole number from 0 to 255")
+        if int(number) != 0:
+            found[str(name)] = int(number)
+    if not found or len(set(found.values())) != len(found):
+        raise InputError(f"{path}: labels {dict(raw)}; expected a name and an id of its own for each class")
+    return found
+
+
+def _plain(name: str) -> str:
+    plain = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+    return _ALIASES.get(plain, plain)
+
+
+def _wanted(name: str, table: Taxonomy) -> int:
+    plain = _plain(name)
+    return table[plain].id if plain in table.names else 0
+
+
+def _own_table(data: Mapping[str, Any], labels: Mapping[str, int]) -> Taxonomy:
+    """FLARE23's where it has all the classes, else one made of the dataset's own names and ids."""
+    ours = data.get("nnstudent")
+    if isinstance(ours, Mapping) and isinstance(ours.get("taxonomy"), Mapping):
+        return Taxonomy.from_dict(ours["taxonomy"])
+    names = {name: id for name, id in labels.items() if _plain(name) != "ignore"}
+    if all(_plain(name) in flare23().names for name in names):
+        return flare23()
+    rows = []
+    for place, (name, id) in enumerate(sorted(names.items(), key=lambda row: row[1])):
+        plain = _plain(name) if re.match("[a-z]", _plain(name)) else f"class_{id}"
+        known = flare23()[plain] if plain in flare23().names else None
+        rows.append(
+            LabelClass(
+                id=id, name=plain, kind="lesion" if _LESION.search(plain) else "organ", nsd_mm=known.nsd_mm if known else 2.0,
+                color=known.color if known else _COLORS[place % len(_COLORS)], snomed=known.snomed if known else None,
+            )
+        )  # fmt: skip
+    return Taxonomy(safe_id(str(data.get("name", "nnunet"))), tuple(rows))
+
+
+def _found(folder: Path, ending: str, annotated: tuple[str, ...], ids: Mapping[int, int] | None) -> tuple[list[Entry], list[Failure]]:
+    entries: list[Entry] = []
+    failures: list[Failure] = []
+    for images in sorted(path for path in folder.iterdir() if path.is_dir()):
+        name = images.name.lower()
+        if not name.startswith(("images", "unlabel")):
+            continue
+        role: Role = "test" if name.startswith(("imagests", "imagesval")) else "train"
+        labels = folder / ("labels" + images.name[len("images") :]) if name.startswith("images") else None
+        cases: set[str] = set()
+        for file in sorted(images.iterdir()):
+            if not file.name.endswith(ending) or file.name.startswith("."):
+                continue
+            case = file.name[: -len(ending)].removesuffix("_0000")
+            cases.add(case)
+            label = labels / f"{case}{ending}" if labels is not None else None
+            here = label if label is not None and label.is_file() else None
+            entries.append(Entry(safe_id(case), file, here, annotated if here else None, role, ids if here else None))
+        files = sorted(labels.iterdir()) if labels is not None and labels.is_dir() else []
+        names = {file: file.name[: -len(ending)] for file in files if file.name.endswith(ending) and not file.name.startswith(".")}
+        failures += [Failure(safe_id(n), f"{file}: a label without an image of that name") for file, n in names.items() if n not in cases]
+    return entries, failures
+
+
+def _listed(folder: Path, listed: Any, annotated: tuple[str, ...], ids: Mapping[int, int] | None) -> tuple[list[Entry], list[Failure]]:
+    entries: list[Entry] = []
+    failures: list[Failure] = []
+    for case, row in listed.items() if isinstance(listed, Mapping) else ():
+        images = row.get("images") if isinstance(row, Mapping) else None
+        label = row.get("label") if isinstance(row, Mapping) else None
+        if not isinstance(images, list) or len(images) != 1 or not isinstance(images[0], str) or not isinstance(label, str | None):
+            failures.append(Failure(safe_id(str(case)), f"{folder / 'dataset.json'}: {row}; expected one image and one label"))
+            continue
+        where = f"{folder / 'dataset.json'}: {case}"
+        image = expand(images[0], root=folder, where=where)
+        truth = expand(label, root=folder, where=where) if label else None
+        entries.append(Entry(safe_id(str(case)), image, truth, annotated if truth else None, "train", ids if truth else None))
+    return entries, failures

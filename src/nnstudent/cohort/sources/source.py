@@ -1,0 +1,114 @@
+"""What every kind of source is read into: entries that name files, and nothing read from them yet."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from nnstudent.cohort.cohort import Role
+from nnstudent.errors import Failure, InputError
+from nnstudent.taxonomy import Taxonomy
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_LONGEST_ID = 120
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One case as a source names it, its files not looked at yet.
+
+    Attributes:
+        id: The case's id, not checked yet.
+        image: The image file, or the folder of a DICOM series.
+        label: The label map, or None.
+        annotated: Names of the annotated classes as the source declares them; None where it says nothing.
+        role: ``train`` or ``test``.
+        ids: Ids of the label map → ids of the table, where they differ; 0 drops a class. None: they are the table's.
+    """
+
+    id: str
+    image: Path
+    label: Path | None = None
+    annotated: tuple[str, ...] | None = None
+    role: Role = "train"
+    ids: Mapping[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source's entries under a label table.
+
+    Attributes:
+        kind: What it was taken for, in words.
+        taxonomy: The label table.
+        entries: The cases, in a fixed order.
+        failures: What is broken before a file was opened.
+        notices: One line each: what was assumed or left out.
+    """
+
+    kind: str
+    taxonomy: Taxonomy
+    entries: tuple[Entry, ...]
+    failures: tuple[Failure, ...] = ()
+    notices: tuple[str, ...] = ()
+
+
+def safe_id(name: str) -> str:
+    """The case id that a file name gives: always the same one, and safe to name files with.
+
+    Runs of other characters become ``_``. Where letters outside ASCII were lost, six digits of a hash keep names apart.
+    """
+    id = _UNSAFE.sub("_", name).strip("_.-")
+    if not name.isascii() or len(id) > _LONGEST_ID or not id:
+        id = f"{id[:_LONGEST_ID] or 'case'}_{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:6]}"
+    return id
+
+
+def expand(text: str, *, root: Path, where: str) -> Path:
+    """A path from a list: ``${VARIABLES}`` and ``~`` expanded, relative to ``root``.
+
+    Raises:
+        InputError: A variable is not set.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        found = os.environ.get(match.group(1))
+        if not found:
+            raise InputError(f"{where}: ${{{match.group(1)}}} is not set; set it first: export {match.group(1)}=FOLDER")
+        return found
+
+    path = Path(_VARIABLE.sub(value, text)).expanduser()
+    return path if path.is_absolute() else root / path
+
+
+def without_twins(entries: Iterable[Entry]) -> tuple[tuple[Entry, ...], tuple[Failure, ...]]:
+    """Set entries apart whose ids differ at most in case: no file system can be trusted to hold both."""
+    entries = tuple(entries)
+    count = Counter(entry.id.lower() for entry in entries)
+    kept = tuple(entry for entry in entries if count[entry.id.lower()] == 1)
+    twins = [entry for entry in entries if count[entry.id.lower()] > 1]
+    return kept, tuple(Failure(e.id, f"{e.image}: the id {e.id} occurs {count[e.id.lower()]} times; give each case its own") for e in twins)
+
+
+def without_skipped(source: Source, skip: Collection[str]) -> tuple[tuple[Entry, ...], tuple[Failure, ...]]:
+    """The entries and failures that are not to be skipped.
+
+    Raises:
+        InputError: A case to skip is not in the source.
+    """
+    known = {entry.id for entry in source.entries} | {failure.case for failure in source.failures}
+    for id in skip:
+        if id not in known:
+            raise InputError(f"--skip {id}: no such case in the source; it has {_some(sorted(known))}")
+    entries = tuple(entry for entry in source.entries if entry.id not in skip)
+    return entries, tuple(failure for failure in source.failures if failure.case not in skip)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "") if names else "none"
