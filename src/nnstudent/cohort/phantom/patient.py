@@ -1,0 +1,70 @@
+"""A patient drawn at random: build, organs, contrast phase, lesions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+Phase = Literal["none", "arterial", "portal"]
+HOSTS = ("liver", "right_kidney", "left_kidney", "pancreas", "stomach", "colon")
+
+
+@dataclass(frozen=True)
+class Patient:
+    """What distinguishes one patient from another.
+
+    Attributes:
+        seed: Of everything that is drawn later for this patient.
+        sex: ``f`` or ``m``.
+        scale: Size relative to the model anatomy along (x, y, z).
+        fat_mm: Thickness of the subcutaneous fat at the flank, in mm.
+        visceral: Amount of fat between the organs, 0 to 1.
+        muscle: Thickness of muscles relative to the model.
+        phase: Contrast phase.
+        gallbladder: Whether there is one.
+        lesions: Host organ of each lesion, in the order they are made.
+        steatosis: How much the liver's HU is lowered by fat.
+        oral: Whether positive contrast was drunk.
+    """
+
+    seed: int
+    sex: str
+    scale: tuple[float, float, float]
+    fat_mm: float
+    visceral: float
+    muscle: float
+    phase: Phase
+    gallbladder: bool
+    lesions: tuple[str, ...]
+    steatosis: float
+    oral: bool
+
+
+def draw_patient(rng: np.random.Generator, *, tumor: bool | None = None) -> Patient:
+    """Draw a patient; ``tumor`` says whether there must or must not be a lesion, None leaves it to chance."""
+    sex = "f" if rng.random() < 0.5 else "m"
+    obesity = float(rng.beta(2, 2.6))
+    base = 0.95 if sex == "f" else 1.02
+    scale = (
+        base * float(rng.normal(0.97 + 0.10 * obesity, 0.035)),
+        base * float(rng.normal(0.90 + 0.26 * obesity, 0.04)),
+        base * float(rng.normal(1.0, 0.045)),
+    )
+    has_tumor = bool(rng.random() < 0.5) if tumor is None else tumor
+    count = int(rng.choice([1, 1, 2, 3])) if has_tumor else 0
+    first = str(rng.choice(HOSTS, p=[0.3, 0.15, 0.15, 0.2, 0.08, 0.12]))
+    return Patient(
+        seed=int(rng.integers(2**31)),
+        sex=sex,
+        scale=scale,
+        fat_mm=float(np.clip((8 if sex == "m" else 12) + 30 * obesity + rng.normal(0, 3), 4, 50)),
+        visceral=float(np.clip(obesity + (0.15 if sex == "m" else -0.1) + rng.normal(0, 0.15), 0, 1)),
+        muscle=float(np.clip(rng.normal(1.0 if sex == "m" else 0.85, 0.12), 0.55, 1.3)),
+        phase=("none", "arterial", "portal")[int(rng.choice(3, p=[0.27, 0.18, 0.55]))],  # type: ignore[arg-type]  # a Literal
+        gallbladder=bool(rng.random() < 0.88),
+        lesions=tuple([first] * count),
+        steatosis=float(max(0.0, rng.normal(-6, 16))),
+        oral=bool(rng.random() < 0.2),
+    )
