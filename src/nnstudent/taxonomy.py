@@ -70,9 +70,14 @@ class Taxonomy:
                 )
             if item.partner is not None and item.partner not in self.names:
                 raise InputError(f"label table {self.name}: {item.name} has partner {item.partner!r}, which is not in the table")
+            if not (0 <= item.nsd_mm < float("inf") and 0 <= item.minimum_ml < float("inf") and item.components >= 0):
+                raise InputError(f"label table {self.name}: {item.name} has a negative or infinite nsd_mm, minimum_ml or components")
         for field, values in (("id", self.ids), ("name", self.names)):
             if len(set(values)) != len(values):
                 raise InputError(f"label table {self.name}: a class {field} occurs twice in {list(values)}")
+        for item in self.classes:
+            if item.partner is not None and self[item.partner].partner != item.name:
+                raise InputError(f"label table {self.name}: {item.name} has partner {item.partner}, which must name it back")
 
     def __iter__(self) -> Iterator[LabelClass]:
         return iter(self.classes)

@@ -38,7 +38,7 @@ class Grid:
         object.__setattr__(self, "affine", np.array(self.affine, np.float64))
         if len(self.shape) != 3 or min(self.shape) < 1:
             raise GeometryError(f"a grid of {self.shape} voxels; expected three sizes of at least 1")
-        if self.affine.shape != (4, 4) or not np.isfinite(self.affine).all() or abs(np.linalg.det(self.affine[:3, :3])) < 1e-12:
+        if self.affine.shape != (4, 4) or not np.isfinite(self.affine).all() or _flat(self.affine[:3, :3]):
             raise GeometryError("the affine is not a finite, invertible 4×4 matrix; the geometry of the image is broken")
 
     @property
@@ -75,6 +75,12 @@ class Grid:
         affine[:3, :3] = self.affine[:3, :3] * scale
         affine[:3, 3] = self.affine[:3, 3] + self.affine[:3, :3] @ ((scale - 1) / 2)
         return Grid(shape, affine)
+
+
+def _flat(axes: Affine) -> bool:
+    """Whether the three axes all but lie in one plane, measured against their own lengths."""
+    lengths = np.linalg.norm(axes, axis=0)
+    return bool(lengths.min() < 1e-6 or abs(np.linalg.det(axes / lengths)) < 1e-3)
 
 
 def _corners(grid: Grid) -> npt.NDArray[np.float64]:

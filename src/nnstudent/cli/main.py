@@ -6,6 +6,7 @@ import argparse
 import importlib
 import importlib.util
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -29,8 +30,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.DEBUG if args.debug else logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("nnstudent").setLevel(logging.DEBUG if args.debug else logging.INFO)
+    logging.getLogger("nibabel").setLevel(logging.DEBUG if args.debug else logging.ERROR)  # its remarks name no file
     try:
-        return int(args.run(args))
+        code = int(args.run(args))
+        sys.stdout.flush()
+        return code
     except NnStudentError as error:
         if args.debug:
             raise
@@ -39,9 +43,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"nnstudent {args.verb}: stopped; what was finished is kept, the same command goes on", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        sys.stderr.close()
+    except BrokenPipeError:  # such as `| head`; what is left to say goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as error:
+        if args.debug:
+            raise
+        said = " ".join(str(error).split()) or "no more is known"
+        print(f"nnstudent {args.verb}: {type(error).__name__}: {said}; run it again with --debug to see where", file=sys.stderr)
+        return 2
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -109,7 +109,7 @@ def write_cohort(folder: Path, cohort: Cohort) -> Path:
     Returns:
         The file written.
     """
-    root = folder.resolve()
+    root = Path(os.path.abspath(folder))  # not resolved: an image in it may be a link to elsewhere
 
     def place(path: Path) -> str:
         whole = Path(os.path.abspath(path))
@@ -158,5 +158,5 @@ def read_cohort(folder: Path) -> Cohort:
         )
         broken = tuple(Failure(row["id"], row["reason"]) for row in data["broken"])
         return Cohort(Taxonomy.from_dict(data["taxonomy"]), cases, broken)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not a cohort ({type(error).__name__}: {error}); index the source again") from error

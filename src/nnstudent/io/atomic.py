@@ -23,17 +23,18 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: The folder cannot be made or written.
     """
-    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}.{path.name}")
+    temporary = _beside(path)
+    _make(path.parent, told=path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        if error.filename is not None and Path(error.filename) not in (temporary, path, path.parent):
-            raise
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error}); choose a folder that you may write to") from error
+        ours = {None, str(temporary), str(path)}
+        if error.filename not in ours and str(error.filename) not in ours:
+            raise  # the block failed on another file, which is the one to name
+        raise _unwritable(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True) if temporary.parent.is_dir() else None
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -41,22 +42,43 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside ``path`` that takes its place when the block ends without an error.
 
     Raises:
-        OutputError: The folder cannot be made, or its place cannot be taken.
+        OutputError: The folder cannot be made, or its place cannot be taken; what was there before then still is.
     """
-    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}.{path.name}")
-    old = path.with_name(f".{uuid.uuid4().hex[:8]}.old.{path.name}")
+    temporary, old = _beside(path), _beside(path)
+    _make(path.parent, told=path)
+    _make(temporary, told=path)
     try:
-        try:
-            temporary.mkdir(parents=True)
-        except OSError as error:
-            raise OutputError(f"{path}: cannot be made ({error.strerror or error}); choose a folder that you may write to") from error
         yield temporary
-        if path.exists():
-            os.replace(path, old)
-        os.replace(temporary, path)
+        try:
+            if path.exists():
+                os.replace(path, old)
+            os.replace(temporary, path)
+        except OSError as error:
+            raise _unwritable(path, error) from error
     finally:
+        if old.exists() and not path.exists():
+            os.replace(old, path)
         shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        if old.is_dir():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            old.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    """A hidden name in the same folder, and so on the same file system, with the same suffix."""
+    return path.with_name(f".{uuid.uuid4().hex[:8]}.{path.name}")
+
+
+def _make(folder: Path, *, told: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(told, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"{path}: cannot be written ({error.strerror or error}); choose a place that you may write to and that has room")
 
 
 def write_text(path: Path, text: str) -> None:

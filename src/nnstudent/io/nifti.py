@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh", ".hdr", ".img", ".mnc")
 _SPACING_MM = (0.05, 20.0)
+_SKEW = 0.1  # cosine between two axes; what is beyond, a tilted gantry, would be measured wrongly
 
 
 def is_image(path: Path) -> bool:
@@ -41,7 +42,7 @@ def read_grid(path: Path) -> Grid:
 
     Raises:
         InputError: The file is missing, unreadable or not 3D.
-        GeometryError: Spacing or affine are unusable, or sform and qform disagree.
+        GeometryError: Spacing or affine are unusable, the axes are skewed, or sform and qform disagree.
     """
     return _grid(path, _open(path))
 
@@ -59,8 +60,8 @@ def read_image(path: Path) -> Volume:
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         bad = int(array.size - np.isfinite(array).sum())
         raise InputError(f"{path}: {bad} of {array.size} voxels are NaN or infinite; expected HU everywhere, mend or leave out the file")
-    whole = array.dtype.kind in "iub" and (array.dtype.itemsize <= 2 or (array.min() >= -32768 and array.max() <= 32767))
-    whole = whole and array.dtype != np.uint16
+    small = np.can_cast(array.dtype, np.int16)
+    whole = array.dtype.kind in "iub" and (small or (array.min() >= -32768 and array.max() <= 32767))
     return Volume(np.ascontiguousarray(array.astype(np.int16 if whole else np.float32, copy=False).T), grid)
 
 
@@ -74,7 +75,8 @@ def read_labels(path: Path) -> Volume:
     image = _open(path)
     grid = _grid(path, image)
     array = _values(path, image)
-    labels = array.astype(np.uint8)
+    with np.errstate(invalid="ignore"):  # what does not fit is found and named below
+        labels = array.astype(np.uint8)
     if array.dtype != np.uint8 and not np.array_equal(labels, array):
         wrong = array[labels != array].flat[0]
         raise InputError(f"{path}: holds the value {wrong}; a label map has whole numbers from 0 to 255 only")
@@ -152,9 +154,14 @@ def _grid(path: Path, image: Any) -> Grid:
         grid = Grid(shape[::-1], image.affine)
     except GeometryError as error:
         raise GeometryError(f"{path}: {error}") from error
+    axes = grid.affine[:3, :3] / np.linalg.norm(grid.affine[:3, :3], axis=0)
+    skew = np.abs(axes.T @ axes - np.eye(3)).max()
+    if skew > _SKEW:
+        angle = np.degrees(np.arccos(min(1.0, skew)))
+        raise GeometryError(f"{path}: its axes stand at {angle:.0f}° to each other; expected right angles, resample the image first")
     if not all(_SPACING_MM[0] <= mm <= _SPACING_MM[1] for mm in grid.spacing_mm):
         raise GeometryError(f"{path}: {grid}; expected a spacing of {_SPACING_MM[0]} to {_SPACING_MM[1]:.0f} mm, mend the header")
-    if isinstance(image, nib.Nifti1Image):
+    if isinstance(image, nib.Nifti1Pair):
         sform, has_sform = image.get_sform(coded=True)
         qform, has_qform = _qform(path, image)
         if has_sform and has_qform and not Grid(grid.shape, sform).matches(Grid(grid.shape, qform), tolerance_mm=0.5):
@@ -174,7 +181,7 @@ def _values(path: Path, image: Any) -> npt.NDArray[Any]:
         proxy = image.dataobj
         scaled = getattr(proxy, "slope", 1.0) not in (1.0, None) or getattr(proxy, "inter", 0.0) not in (0.0, None)
         array = image.get_fdata(dtype=np.float32, caching="unchanged") if scaled else np.asanyarray(proxy)
-    except (OSError, EOFError, ValueError, zlib.error) as error:
+    except (OSError, EOFError, ValueError, OverflowError, zlib.error) as error:
         raise InputError(f"{path}: the voxels cannot be read ({_line(error)}); the file is truncated or damaged, copy it again") from error
     if array.dtype.kind not in "iubf":
         raise InputError(f"{path}: voxels are of type {array.dtype}; expected one number a voxel")
