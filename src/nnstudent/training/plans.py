@@ -1,0 +1,147 @@
+"""From a recipe and a fingerprint to nnU-Net's plans.json and dataset.json, which stock nnU-Net reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import nnstudent
+from nnstudent.taxonomy import Taxonomy
+from nnstudent.training.recipe import Data, Network, Recipe
+
+CONFIGURATION = "3d_fullres"
+PLANS_NAME = "nnStudentPlans"
+READER = "NibabelIOWithReorient"  # canonical RAS: a scan of any orientation trains and is segmented
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What the plans need to know of the training cases.
+
+    Attributes:
+        intensity: HU of the foreground: ``mean``, ``std``, ``percentile_00_5``, ``percentile_99_5``, ``median``, ``min``, ``max``.
+        spacing_mm: Median spacing, (z, y, x).
+        shape: Median shape, (z, y, x).
+        volume_ml: Volume of the background and of each class, summed over the cases.
+    """
+
+    intensity: Mapping[str, float]
+    spacing_mm: tuple[float, float, float]
+    shape: tuple[int, int, int]
+    volume_ml: tuple[float, ...]
+
+
+def architecture(network: Network) -> dict[str, Any]:
+    """The entry ``architecture`` of nnU-Net's plans: nnU-Net's own plain U-Net."""
+    return {
+        "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
+        "arch_kwargs": {
+            "n_stages": len(network.features),
+            "features_per_stage": list(network.features),
+            "conv_op": "torch.nn.modules.conv.Conv3d",
+            "kernel_sizes": [list(kernel) for kernel in network.whole("kernels")],
+            "strides": [list(stride) for stride in network.strides],
+            "n_conv_per_stage": network.whole("encoder_convolutions"),
+            "n_conv_per_stage_decoder": network.whole("decoder_convolutions"),
+            "conv_bias": True,
+            "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
+            "norm_op_kwargs": {"eps": 1e-5, "affine": True},
+            "dropout_op": None,
+            "dropout_op_kwargs": None,
+            "nonlin": "torch.nn.LeakyReLU",
+            "nonlin_kwargs": {"inplace": True},
+        },
+        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
+    }
+
+
+def make_plans(recipe: Recipe, fingerprint: Fingerprint, *, dataset_name: str) -> dict[str, Any]:
+    """nnU-Net's plans for a recipe.
+
+    Args:
+        recipe: What is trained; carried along in ``plans["nnstudent"]``, from where the trainer reads it.
+        fingerprint: Of the cases it is trained on.
+        dataset_name: nnU-Net's name of the dataset, ``Dataset001_…``.
+    """
+    return {
+        "dataset_name": dataset_name,
+        "plans_name": PLANS_NAME,
+        "original_median_spacing_after_transp": list(fingerprint.spacing_mm),
+        "original_median_shape_after_transp": list(fingerprint.shape),
+        "image_reader_writer": READER,
+        "transpose_forward": [0, 1, 2],
+        "transpose_backward": [0, 1, 2],
+        "configurations": {CONFIGURATION: _configuration(recipe, fingerprint)},
+        "experiment_planner_used": "nnStudent",
+        "label_manager": "LabelManager",
+        "foreground_intensity_properties_per_channel": {"0": dict(fingerprint.intensity)},
+        "nnstudent": {
+            "version": nnstudent.__version__,
+            "recipe": recipe.to_dict(),
+            "class_weights": list(class_weights(recipe, fingerprint.volume_ml)),
+        },
+    }
+
+
+def _configuration(recipe: Recipe, fingerprint: Fingerprint) -> dict[str, Any]:
+    data = recipe.data
+    scale = [have / want for have, want in zip(fingerprint.spacing_mm, data.spacing_mm, strict=True)]
+    return {
+        "data_identifier": f"{PLANS_NAME}_{CONFIGURATION}",
+        "preprocessor_name": "DefaultPreprocessor",
+        "batch_size": data.batch,
+        "patch_size": list(data.patch),
+        "median_image_size_in_voxels": [round(size * factor) for size, factor in zip(fingerprint.shape, scale, strict=True)],
+        "spacing": list(data.spacing_mm),
+        "normalization_schemes": ["CTNormalization"],
+        "use_mask_for_norm": [False],
+        **_resampling("data", data, order=data.image_order, labels=False),
+        **_resampling("seg", data, order=data.label_order, labels=True),
+        **_resampling("probabilities", data, order=1, labels=False),
+        "batch_dice": recipe.training.batch_dice,
+        "architecture": architecture(recipe.network),
+    }
+
+
+def _resampling(what: str, data: Data, *, order: int, labels: bool) -> dict[str, Any]:
+    return {
+        f"resampling_fn_{what}": "resample_data_or_seg_to_shape",
+        f"resampling_fn_{what}_kwargs": {"is_seg": labels, "order": order, "order_z": 0, "force_separate_z": data.separate_z},
+    }
+
+
+def class_weights(recipe: Recipe, volume_ml: Sequence[float]) -> tuple[float, ...]:
+    """Weights of the cross-entropy, background first; empty for ``equal``.
+
+    Args:
+        recipe: Says which rule.
+        volume_ml: Volume of the background and of each class.
+    """
+    training = recipe.training
+    if training.class_weights == "equal":
+        return ()
+    background = max(volume_ml[0], 1e-6)
+    shares = [max(volume / background, 1e-12) for volume in volume_ml[1:]]
+    return (1.0, *(min(max(share**-0.5, 1.0), training.most_weight) for share in shares))
+
+
+def make_dataset_json(taxonomy: Taxonomy, classes: Sequence[str], *, cases: int) -> dict[str, Any]:
+    """nnU-Net's dataset.json of a model; ``nnstudent`` maps its channels to the label table.
+
+    Args:
+        taxonomy: The label table.
+        classes: Names of the classes, in the order of the channels; channel 0 is background.
+        cases: How many cases it is trained on.
+    """
+    return {
+        "channel_names": {"0": "CT"},
+        "labels": {"background": 0} | {name: channel for channel, name in enumerate(classes, 1)},
+        "numTraining": cases,
+        "file_ending": ".nii.gz",
+        "overwrite_image_reader_writer": READER,
+        "nnstudent": {
+            "taxonomy": taxonomy.to_dict(),
+            "classes": {str(channel): name for channel, name in enumerate(classes, 1)},
+        },
+    }

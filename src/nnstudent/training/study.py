@@ -1,0 +1,78 @@
+"""The stage `study`: the student, from truth and pseudo-labels together."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from nnstudent.cohort.cohort import read_cohort
+from nnstudent.errors import InputError
+from nnstudent.progress import Progress, silent
+from nnstudent.training.recipe import Preset
+from nnstudent.training.task import Task, student_task
+from nnstudent.training.train import Trained, train
+
+
+def study_task(fused: Path, preset: Preset) -> Task:
+    """What `study` would train.
+
+    Args:
+        fused: Folder of the fused cohort: ``cohort.json`` and ``ledger.jsonl``.
+        preset: Which recipe, and whether the student learns tumors.
+
+    Raises:
+        InputError: The folder lacks a file, or no training case has a label.
+    """
+    return student_task(
+        read_cohort(fused), preset.student, organs_only=not preset.one_student, pseudo=pseudo_classes(fused / "ledger.jsonl")
+    )
+
+
+def pseudo_classes(ledger: Path) -> dict[str, tuple[str, ...]]:
+    """By case, the classes whose labels are pseudo-labels.
+
+    Args:
+        ledger: JSON lines, each with ``case``, ``class`` and ``origin``.
+
+    Raises:
+        InputError: It is missing or malformed.
+    """
+    found: dict[str, list[str]] = {}
+    try:
+        for line in ledger.read_text("utf-8").splitlines():
+            row = json.loads(line)
+            if row["origin"] == "pseudo":
+                found.setdefault(row["case"], []).append(row["class"])
+    except OSError as error:
+        raise InputError(f"{ledger}: cannot be read ({error.strerror}); make the fused cohort with: nnstudent select") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{ledger}: no ledger ({type(error).__name__}: {error}); make the fused cohort again") from error
+    return {case: tuple(names) for case, names in found.items()}
+
+
+def study(fused: Path, out: Path, preset: Preset, *, device: str = "auto", threads: int | None = None, progress: Progress = silent) -> Path:
+    """Train the student, or go on with it; ``out`` becomes its nnU-Net model folder.
+
+    Args:
+        fused: The fused cohort's folder.
+        out: Where to.
+        preset: Which recipe.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        threads: Processor threads.
+        progress: Told after each step.
+
+    Returns:
+        The model folder, ``out``. Cases that could not be read are named in the log.
+
+    Raises:
+        InputError: As :func:`study_task`, or no case could be read.
+        MissingExtraError: nnunetv2 is not installed.
+    """
+    return study_result(fused, out, preset, device=device, threads=threads, progress=progress).model
+
+
+def study_result(
+    fused: Path, out: Path, preset: Preset, *, device: str = "auto", threads: int | None = None, progress: Progress = silent
+) -> Trained:
+    """As :func:`study`, with what was trained and which cases were left out."""
+    return train(study_task(fused, preset), out, out / ".work", device=device, threads=threads, progress=progress)

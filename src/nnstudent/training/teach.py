@@ -1,0 +1,93 @@
+"""The stage `teach`: organ teachers and the tumor model, from a cohort."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from nnstudent.cohort.cohort import Cohort
+from nnstudent.errors import Failure
+from nnstudent.progress import Progress, silent
+from nnstudent.training.recipe import Preset
+from nnstudent.training.task import Task, organ_task, tumor_task
+from nnstudent.training.train import Trained, train
+
+Target = Literal["organs", "tumor", "all"]
+
+
+@dataclass(frozen=True)
+class TeachResult:
+    """What was trained.
+
+    Attributes:
+        organs: The organ teachers, or None if they were not asked for.
+        tumor: The tumor model, or None if it was not asked for or no case has a lesion annotated.
+    """
+
+    organs: Trained | None
+    tumor: Trained | None
+
+    @property
+    def models(self) -> tuple[Path, ...]:
+        """The model folders there are, organs first."""
+        return tuple(trained.model for trained in (self.organs, self.tumor) if trained is not None)
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """Cases that were left out, each once."""
+        found = {failure.case: failure for trained in (self.organs, self.tumor) if trained is not None for failure in trained.failures}
+        return tuple(found.values())
+
+
+def teach_tasks(cohort: Cohort, preset: Preset, *, target: Target = "all") -> tuple[Task, ...]:
+    """What `teach` would train: the organ teachers, the tumor model.
+
+    Raises:
+        InputError: Organ teachers are asked for and no case has all organs annotated.
+    """
+    tasks: list[Task] = []
+    if target in ("organs", "all"):
+        tasks.append(organ_task(cohort, preset.teachers, folds=preset.folds))
+    if target in ("tumor", "all"):
+        tumor = tumor_task(cohort, preset.tumor or preset.teachers, folds=preset.tumor_folds)
+        tasks.extend([tumor] if tumor is not None else [])
+    return tuple(tasks)
+
+
+def teach(
+    cohort: Cohort,
+    out: Path,
+    preset: Preset,
+    *,
+    target: Target = "all",
+    folds: Sequence[int] | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    progress: Progress = silent,
+) -> TeachResult:
+    """Train what is missing of the teachers, as nnU-Net model folders ``out/organs`` and ``out/tumor``.
+
+    Args:
+        cohort: Its training cases with all organs annotated train the organ teachers, those with all lesion classes
+            annotated the tumor model. Test cases are never read.
+        out: Where to.
+        preset: Which recipes, how many folds.
+        target: Which of the two.
+        folds: Which folds of each; None for all.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        threads: Processor threads.
+        progress: Told after each step.
+
+    Raises:
+        InputError: No case has all organs annotated, or none could be read.
+        MissingExtraError: nnunetv2 is not installed.
+    """
+    trained: dict[str, Trained] = {}
+    for task in teach_tasks(cohort, preset, target=target):
+        mine = None if folds is None else [fold for fold in folds if fold < task.folds or task.name == "organs"]
+        trained[task.name] = train(
+            task, out / task.name, out / ".work" / task.name, folds=mine, device=device, threads=threads, progress=progress
+        )
+    return TeachResult(trained.get("organs"), trained.get("tumor"))

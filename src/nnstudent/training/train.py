@@ -1,0 +1,140 @@
+"""From a task to a model folder: what teachers and students have in common."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nnstudent.errors import Failure, InputError, require
+from nnstudent.io.atomic import write_json
+from nnstudent.io.record import is_made_from, write_record
+from nnstudent.progress import Progress, silent
+from nnstudent.training.dataset import Prepared, nnunet_folders, prepare, source_of
+from nnstudent.training.plans import CONFIGURATION
+from nnstudent.training.task import Task
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One trained model.
+
+    Attributes:
+        model: nnU-Net model folder.
+        classes: Names of its classes, in the order of the channels.
+        folds: Folds that are finished.
+        fresh: Those of them that this call trained.
+        failures: Cases that were left out, with the reason.
+    """
+
+    model: Path
+    classes: tuple[str, ...]
+    folds: tuple[int, ...]
+    fresh: tuple[int, ...]
+    failures: tuple[Failure, ...] = ()
+
+
+def train(
+    task: Task,
+    model: Path,
+    work: Path,
+    *,
+    folds: Sequence[int] | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    progress: Progress = silent,
+) -> Trained:
+    """Train what is missing of a task's model; a killed training goes on from its last checkpoint.
+
+    Args:
+        task: What to train.
+        model: nnU-Net model folder that results.
+        work: For preprocessed data; removed when every fold is finished.
+        folds: Which folds; None for all.
+        device: ``auto`` (CUDA where there is one), ``cpu`` or ``cuda``.
+        threads: Processor threads; None for torch's own choice.
+        progress: Told after each step.
+
+    Raises:
+        InputError: No case could be read, a fold or device does not exist.
+        MissingExtraError: nnunetv2 is not installed.
+    """
+    require("nnunetv2", extra="train", why="training")
+    place = _device(device)
+    wanted = list(range(task.folds)) if folds is None else sorted(set(folds))
+    for fold in wanted:
+        if not 0 <= fold < task.folds:
+            raise InputError(f"{task.name}: no fold {fold}; with {len(task.cases)} cases there are {task.folds}, numbered from 0")
+    made_from = source_of(task, model / ".hashes.json")
+    finished = [fold for fold in range(task.folds) if _is_finished(model, fold, made_from)]
+    missing = [fold for fold in wanted if fold not in finished]
+    failures: tuple[Failure, ...] = ()
+    if missing:
+        prepared = prepare(task, work, made_from, threads=threads or 2, progress=progress)
+        failures = prepared.failures
+        _write_model(model, prepared)
+        for fold in missing:
+            if fold < len(prepared.splits):
+                _train_fold(task, model, prepared, fold, made_from, device=place, threads=threads, progress=progress)
+                finished.append(fold)
+        if len(finished) >= len(prepared.splits):
+            shutil.rmtree(work, ignore_errors=True)
+            with suppress(OSError):  # another task may still have its work beside it
+                work.parent.rmdir()
+    return Trained(model, task.classes, tuple(sorted(finished)), tuple(missing), failures)
+
+
+def _is_finished(model: Path, fold: int, made_from: Any) -> bool:
+    folder = model / f"fold_{fold}"
+    return (folder / "checkpoint_final.pth").is_file() and is_made_from(folder / "record.json", made_from)
+
+
+def _write_model(model: Path, prepared: Prepared) -> None:
+    write_json(model / "plans.json", prepared.plans)
+    write_json(model / "dataset.json", prepared.dataset_json)
+    write_json(model / "splits_final.json", [{"train": list(split.train), "val": list(split.val)} for split in prepared.splits])
+
+
+def _train_fold(
+    task: Task, model: Path, prepared: Prepared, fold: int, made_from: Any, *, device: Any, threads: int | None, progress: Progress
+) -> None:
+    import torch
+
+    from nnstudent.training.trainer import LATEST, RecipeTrainer
+
+    folder = model / f"fold_{fold}"
+    if not is_made_from(folder / "begun.json", made_from):  # what lies there is another training's
+        shutil.rmtree(folder, ignore_errors=True)
+        write_record(folder / "begun.json", stage=task.name, made_from=made_from)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    workers = 0 if device.type == "cpu" else (threads or 12)
+    began = time.monotonic()
+    with nnunet_folders(prepared.work, log_file=folder / "nnunet.log", workers=workers, progress=progress) as aloud:
+        trainer = RecipeTrainer(dict(prepared.plans), CONFIGURATION, fold, prepared.dataset_json, device)
+        trainer.place(model)
+        trainer.progress = aloud
+        trainer.title = task.name if task.folds == 1 else f"{task.name}, fold {fold + 1} of {task.folds}"
+        try:
+            if (folder / LATEST).is_file():
+                trainer.load_checkpoint(str(folder / LATEST))
+            trainer.run_training()
+        finally:
+            trainer.close()
+    write_record(folder / "record.json", stage=task.name, made_from=made_from, seconds=round(time.monotonic() - began, 1))
+    (folder / "begun.json").unlink()
+
+
+def _device(device: str) -> Any:
+    torch = require("torch", extra="train", why="training")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device not in ("cpu", "cuda"):
+        raise InputError(f"device {device!r}; expected auto, cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("device cuda, but torch finds no CUDA device here; use --device cpu, or install a CUDA build of torch")
+    return torch.device(device)

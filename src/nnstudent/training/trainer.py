@@ -1,0 +1,326 @@
+"""The one trainer: nnU-Net's own, driven by the recipe in the plans."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import time
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMultiThreadedAugmenter
+from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
+from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.collate_outputs import collate_outputs
+from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
+
+from nnstudent.io.atomic import replacing, write_json
+from nnstudent.progress import Progress, silent
+from nnstudent.training.augmentation import initial_patch, training_transforms, validation_transforms
+from nnstudent.training.loading import CachedDataset, Prefetch
+from nnstudent.training.recipe import Recipe
+from nnstudent.training.schedule import learning_rate
+
+LATEST, FINAL = "checkpoint_latest.pth", "checkpoint_final.pth"
+
+
+class RecipeTrainer(nnUNetTrainer):
+    """nnU-Net's trainer with every setting taken from ``plans["nnstudent"]["recipe"]``.
+
+    What it leaves out of nnU-Net's: mirroring (left and right are different organs), plots, the best checkpoint, and the
+    full-size validation at the end, which ``evaluate`` does. What it writes names nnU-Net's own trainer, so that stock nnU-Net
+    loads it without this package, and holds plain types only, so that it loads with ``weights_only=True``.
+    """
+
+    def __init__(
+        self, plans: dict[str, Any], configuration: str, fold: int, dataset_json: dict[str, Any], device: torch.device | None = None
+    ) -> None:
+        """As nnU-Net's trainer; the names of the arguments are looked up by it."""
+        device = device or torch.device("cpu")
+        plans.setdefault("continue_training", False)
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        own = plans["nnstudent"]
+        self.recipe = Recipe.from_dict(own["recipe"])
+        self.class_weights: list[float] = own["class_weights"]
+        training = self.recipe.training
+        self.initial_lr, self.weight_decay = training.lr, training.weight_decay
+        self.num_epochs, self.num_iterations_per_epoch = training.epochs, training.iterations
+        self.num_val_iterations_per_epoch = training.validation_batches
+        self.oversample_foreground_percent = self.recipe.data.foreground
+        self.enable_deep_supervision = training.deep_supervision
+        self.inference_allowed_mirroring_axes = None
+        self.progress: Progress = silent
+        self.title = f"fold {fold}"
+        self._step = 0
+        self._saved_at = time.monotonic()
+
+    def place(self, model: Path) -> None:
+        """Write into ``model/fold_K`` instead of nnU-Net's results folder."""
+        self.output_folder_base = str(model)
+        self.output_folder = str(model / f"fold_{self.fold}")
+        self.log_file = str(model / f"fold_{self.fold}" / "training.log")
+        Path(self.output_folder).mkdir(parents=True, exist_ok=True)
+
+    def print_to_log_file(self, *args: Any, also_print_to_console: bool = True, add_timestamp: bool = True) -> None:
+        """Write to the log only; the terminal belongs to the command."""
+        super().print_to_log_file(*args, also_print_to_console=False, add_timestamp=add_timestamp)
+
+    def initialize(self) -> None:
+        """Build network, loss and optimizer, always the same from the same seed."""
+        seed = self.recipe.training.seed + (self.fold if isinstance(self.fold, int) else 0)
+        torch.manual_seed(seed)
+        np.random.seed(seed)  # noqa: NPY002  # nnU-Net's loader and transforms draw from the global state
+        super().initialize()
+
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
+        """The recipe's optimizer; its learning rate is set at each step."""
+        training, parameters = self.recipe.training, self.network.parameters()
+        optimizer: torch.optim.Optimizer
+        if training.optimizer == "sgd":
+            optimizer = torch.optim.SGD(
+                parameters, training.lr, momentum=training.momentum, nesterov=True, weight_decay=training.weight_decay
+            )
+        else:
+            optimizer = torch.optim.AdamW(parameters, training.lr, weight_decay=training.weight_decay)
+        return optimizer, _ByStep()
+
+    def _build_loss(self) -> Any:
+        loss = super()._build_loss()
+        if self.class_weights:
+            inner = loss.loss if isinstance(loss, DeepSupervisionWrapper) else loss
+            inner.ce.weight = torch.tensor(self.class_weights, dtype=torch.float32, device=self.device)
+        return loss
+
+    def get_dataloaders(self) -> tuple[Any, Any]:
+        """Augmented windows without end, and a fixed set of validation windows."""
+        scales = self._get_deep_supervision_scales()
+        train_keys, val_keys = self.do_split()
+        processes = get_allowed_n_proc_DA()
+        loader = self._loader(train_keys, initial_patch(self.recipe), training_transforms(self.recipe, scales), cached=not processes)
+        windows: list[Any] = []
+        if val_keys:
+            validation = self._loader(val_keys, list(self.recipe.data.patch), validation_transforms(scales), cached=False)
+            windows = [next(validation) for _ in range(self.num_val_iterations_per_epoch)]
+        if not processes:
+            return Prefetch(loader), itertools.cycle(windows)
+        pinned = self.device.type == "cuda"
+        many = NonDetMultiThreadedAugmenter(loader, None, processes, max(6, processes // 2), None, pinned, wait_time=0.002)
+        return many, itertools.cycle(windows)
+
+    def _loader(self, keys: list[str], crop: list[int], transforms: Any, *, cached: bool) -> Any:
+        dataset = CachedDataset(self.preprocessed_dataset_folder, list(keys), limit_bytes=1_000_000_000 if cached else 0)
+        return nnUNetDataLoader(
+            dataset,
+            self.batch_size,
+            crop,
+            list(self.recipe.data.patch),
+            self.label_manager,
+            oversample_foreground_percent=self.oversample_foreground_percent,
+            transforms=transforms,
+        )
+
+    def on_train_start(self) -> None:
+        """Load what there is; nnU-Net's plots and copies of plans are left out."""
+        if not self.was_initialized:
+            self.initialize()
+        # from another place in the random sequence than the interrupted run began with
+        np.random.seed(self.recipe.training.seed + 1000 * self.current_epoch + int(self.fold))  # noqa: NPY002
+        torch.manual_seed(self.recipe.training.seed + 1000 * self.current_epoch + int(self.fold))
+        self.dataloader_train, self.dataloader_val = self.get_dataloaders()
+        if not self.do_split()[1]:
+            self.num_val_iterations_per_epoch = 0
+        self.set_deep_supervision_enabled(self.enable_deep_supervision)
+        self._step = self.current_epoch * self.num_iterations_per_epoch
+        self._saved_at = time.monotonic()
+        self.print_plans()
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.recipe.training.precision == "fp32":
+            return nullcontext()
+        if self.device.type == "cpu":
+            return torch.autocast("cpu", torch.bfloat16) if half_precision_pays() else nullcontext()
+        return torch.autocast(self.device.type)
+
+    def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """One step: as nnU-Net's, with the recipe's learning rate and half precision on the processors made for it."""
+        rate = learning_rate(self.recipe.training, self._step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        image, target = self._moved(batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        with self._autocast():
+            output = self.network(image)
+        loss = self.loss(_float(output), target)
+        scaler = self.grad_scaler if self.recipe.training.precision == "mixed" else None
+        if scaler is None:
+            loss.backward()
+        else:
+            scaler.scale(loss).backward()
+            scaler.unscale_(self.optimizer)
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.training.gradient_clip)
+        if scaler is None:
+            self.optimizer.step()
+        else:
+            scaler.step(self.optimizer)
+            scaler.update()
+        self._step += 1
+        self.progress(self.title, self._step, self.num_epochs * self.num_iterations_per_epoch)
+        return {"loss": loss.detach().cpu().numpy()}
+
+    def _moved(self, batch: dict[str, Any]) -> tuple[Any, Any]:
+        target = batch["target"]
+        whole = isinstance(target, list)
+        moved = [part.to(self.device, non_blocking=True) for part in (target if whole else [target])]
+        return batch["data"].to(self.device, non_blocking=True), moved if whole else moved[0]
+
+    def validation_step(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """As nnU-Net's, in the precision of the training."""
+        with self._autocast():
+            image, target = self._moved(batch)
+            output = self.network(image)
+        output = _float(output)
+        loss = self.loss(output, target)
+        best, truth = (output[0], target[0]) if self.enable_deep_supervision else (output, target)
+        classes = best.shape[1]
+        found, true = best.argmax(1).ravel(), truth.long().ravel()
+        table = torch.bincount(true * classes + found, minlength=classes * classes).reshape(classes, classes).cpu().numpy()[:, :]
+        hit = np.diag(table)[1:]
+        return {
+            "loss": loss.detach().cpu().numpy(),
+            "tp_hard": hit,
+            "fp_hard": table.sum(0)[1:] - hit,
+            "fn_hard": table.sum(1)[1:] - hit,
+        }
+
+    def on_validation_epoch_end(self, val_outputs: list[dict[str, Any]]) -> None:
+        """Dice of each class over all validation windows; of a class that none of them holds, NaN."""
+        if not val_outputs:
+            dice, loss = [math.nan] * len(self.label_manager.foreground_labels), math.nan
+        else:
+            sums = {key: np.sum(value, 0) for key, value in collate_outputs(val_outputs).items() if key != "loss"}
+            loss = float(np.mean([output["loss"] for output in val_outputs]))
+            hit, extra, missed = sums["tp_hard"], sums["fp_hard"], sums["fn_hard"]
+            dice = [float(2 * h / (2 * h + e + m)) if h + m > 0 else math.nan for h, e, m in zip(hit, extra, missed, strict=True)]
+        known = [value for value in dice if not math.isnan(value)]
+        self.logger.log("mean_fg_dice", sum(known) / len(known) if known else math.nan, self.current_epoch)
+        self.logger.log("dice_per_class_or_region", dice, self.current_epoch)
+        self.logger.log("val_losses", loss, self.current_epoch)
+
+    def on_train_epoch_start(self) -> None:
+        """Say where it is; the learning rate is set step by step."""
+        self.network.train()
+        self.logger.log("lrs", learning_rate(self.recipe.training, self._step), self.current_epoch)
+
+    def on_epoch_end(self) -> None:
+        """Save now and then; tell the log and the curves."""
+        self.logger.log("epoch_end_timestamps", time.time(), self.current_epoch)
+        last = {key: self.logger.get_value(key, step=-1) for key in ("train_losses", "val_losses", "mean_fg_dice")}
+        self.print_to_log_file(f"epoch {self.current_epoch}: " + ", ".join(f"{key} {value:.4f}" for key, value in last.items()))
+        self.current_epoch += 1
+        if self.current_epoch == self.num_epochs or time.monotonic() - self._saved_at >= self.recipe.training.checkpoint_seconds:
+            self.save_checkpoint(os.path.join(self.output_folder, LATEST))
+            self._saved_at = time.monotonic()
+
+    def on_train_end(self) -> None:
+        """Write the final checkpoint, which holds the weights but no optimizer, and stop drawing."""
+        self.save_checkpoint(os.path.join(self.output_folder, FINAL), whole=False)
+        Path(self.output_folder, LATEST).unlink(missing_ok=True)
+        self.close()
+
+    def close(self) -> None:
+        """Stop whatever draws batches."""
+        if isinstance(self.dataloader_train, Prefetch):
+            self.dataloader_train.close()
+        elif self.dataloader_train is not None:
+            self.dataloader_train._finish()
+
+    def save_checkpoint(self, filename: str, *, whole: bool = True) -> None:
+        """Write a checkpoint of plain types, whole or not at all, and the curves beside it.
+
+        Args:
+            filename: Where to.
+            whole: With what is needed to go on; else only what is needed to predict.
+        """
+        network = getattr(self.network, "_orig_mod", self.network)  # torch.compile wraps it
+        checkpoint: dict[str, Any] = {
+            "network_weights": network.state_dict(),
+            "current_epoch": self.current_epoch,
+            "logging": _plain(self.logger.get_checkpoint()),
+            "_best_ema": None,
+            "init_args": {"configuration": self.configuration_name, "fold": self.fold},
+            "trainer_name": "nnUNetTrainer",  # stock nnU-Net looks it up; the network comes from the plans
+            "inference_allowed_mirroring_axes": None,
+            "optimizer_state": self.optimizer.state_dict() if whole else None,
+            "grad_scaler_state": self.grad_scaler.state_dict() if whole and self.grad_scaler is not None else None,
+        }
+        with replacing(Path(filename)) as temporary:
+            torch.save(checkpoint, temporary)
+        write_json(Path(self.output_folder, "progress.json"), self.curves())
+
+    def load_checkpoint(self, filename_or_checkpoint: Any) -> None:
+        """Go on from a checkpoint of :meth:`save_checkpoint`."""
+        if not self.was_initialized:
+            self.initialize()
+        checkpoint = torch.load(filename_or_checkpoint, map_location=self.device, weights_only=True)
+        network = getattr(self.network, "_orig_mod", self.network)
+        network.load_state_dict(checkpoint["network_weights"])
+        self.optimizer.load_state_dict(checkpoint["optimizer_state"])
+        if self.grad_scaler is not None and checkpoint["grad_scaler_state"] is not None:
+            self.grad_scaler.load_state_dict(checkpoint["grad_scaler_state"])
+        self.current_epoch = checkpoint["current_epoch"]
+        self.logger.load_checkpoint(checkpoint["logging"])
+
+    def curves(self) -> dict[str, Any]:
+        """The training so far, as plain data: losses, Dice by class, learning rate and seconds of each epoch."""
+        log = _plain(self.logger.get_checkpoint())
+        seconds = [end - start for start, end in zip(log["epoch_start_timestamps"], log["epoch_end_timestamps"], strict=False)]
+        names = [name for name, value in self.dataset_json["labels"].items() if value != 0]
+        known = {key: [_number(value) for value in log[key]] for key in ("train_losses", "val_losses", "mean_fg_dice", "lrs")}
+        return {
+            "fold": self.fold,
+            "epochs": self.num_epochs,
+            "iterations": self.num_iterations_per_epoch,
+            "done": self.current_epoch,
+            "device": self.device.type,
+            "precision": "fp32" if isinstance(self._autocast(), nullcontext) else "mixed",
+            "train_loss": known["train_losses"],
+            "val_loss": known["val_losses"],
+            "dice": known["mean_fg_dice"],
+            "dice_by_class": {name: [_number(row[i]) for row in log["dice_per_class_or_region"]] for i, name in enumerate(names)},
+            "lr": known["lrs"],
+            "seconds": [round(value, 3) for value in seconds],
+        }
+
+
+class _ByStep:
+    """Stands where nnU-Net expects a scheduler; the trainer sets the rate itself."""
+
+    def step(self, epoch: int | None = None) -> None:
+        """Do nothing."""
+
+
+def half_precision_pays() -> bool:
+    """Whether this processor computes in bfloat16 itself; emulated it is slower than fp32."""
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(bool(getattr(torch.cpu, name)()) for name in checks if hasattr(torch.cpu, name))
+
+
+def _float(output: Any) -> Any:
+    return [part.float() for part in output] if isinstance(output, list | tuple) else output.float()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value.item() if isinstance(value, np.generic | np.ndarray) else value
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 5)
