@@ -1,0 +1,291 @@
+"""``label``: fill in what nobody annotated, by an ensemble's folds or with labels made elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from nnstudent.cohort.cohort import Case, Cohort
+from nnstudent.errors import Failure, InputError, NnStudentError, OutputError
+from nnstudent.io.nifti import read_grid, read_image, write_labels
+from nnstudent.io.record import file_hash, is_made_from, write_record
+from nnstudent.progress import Progress, silent
+from nnstudent.pseudo import elsewhere, pseudolabel
+from nnstudent.pseudo.fuse import Labels, fuse
+from nnstudent.pseudo.pseudolabel import PseudoLabel
+from nnstudent.taxonomy import Taxonomy
+from nnstudent.volume import Volume
+
+
+@dataclass(frozen=True, eq=False)
+class Guess:
+    """What one model says of one image.
+
+    Attributes:
+        labels: Ids of the label table on the image's grid, (z, y, x), uint8.
+        confidence: Class → mean ensemble probability over its own voxels; the classes found.
+        agreement: Class → mean pairwise DSC between the folds; empty with one fold.
+        folds: How many folds spoke.
+    """
+
+    labels: Labels
+    confidence: Mapping[str, float]
+    agreement: Mapping[str, float]
+    folds: int
+
+
+class Teacher(Protocol):
+    """A model that labels images."""
+
+    @property
+    def hash(self) -> str:
+        """Identity of its content."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes of the label table that it knows."""
+
+    @property
+    def settings(self) -> Any:
+        """Plain data that decides its result beside its content."""
+
+    def guess(self, image: Volume, *, progress: Progress = silent) -> Guess:
+        """Label one image."""
+
+
+@dataclass(frozen=True)
+class LabelResult:
+    """What label did.
+
+    Attributes:
+        labels: The pseudo-labels of these cases, in the cohort's order, made now or before.
+        made: Ids of those made now.
+        absent: Ids of the cases for which the folder of labels made elsewhere has none.
+        failures: The cases that failed while the others were done.
+        notices: What the user should know, a line each.
+    """
+
+    labels: tuple[PseudoLabel, ...]
+    made: tuple[str, ...]
+    absent: tuple[str, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    notices: tuple[str, ...] = ()
+
+
+def label(
+    cohort: Cohort,
+    out: Path,
+    *,
+    teachers: Sequence[Path] | None = None,
+    labels_from: Path | None = None,
+    mapping: Mapping[str, str] | None = None,
+    engine: str = "auto",
+    device: str = "cpu",
+    threads: int | None = None,
+    part: tuple[int, int] = (1, 1),
+    round: int = 1,
+    trust_pickle: bool = False,
+    progress: Progress = silent,
+) -> LabelResult:
+    """Label the training cases that lack a class, each by the models that know one of the classes it lacks.
+
+    Writes ``out/<case>.nii.gz`` (ids of the label table on the case's grid) and ``out/<case>.json`` (see :class:`PseudoLabel`).
+    A case that is there and was made from the same image, models and settings is left as it is.
+
+    Args:
+        cohort: The cases.
+        out: Folder to write into.
+        teachers: Model folders: nnU-Net folders, whose folds form an ensemble, or bundles. For the classes that it knows a later
+            one takes the place of the earlier.
+        labels_from: Instead of teachers, a folder of label maps named after the cases.
+        mapping: Foreign class name (of a model) or value (in the files) → class of the label table.
+        engine: What runs the network: ``auto``, ``openvino`` or ``torch``.
+        device: ``cpu``, ``cuda`` or ``auto``.
+        threads: Processor threads; None for all there are.
+        part: (i, n): only the i-th of n parts of the cases, 1 ≤ i ≤ n, so that n machines share the work.
+        round: The round of labelling, for the ledger.
+        trust_pickle: Also load checkpoints that hold more than tensors.
+        progress: Told after each case.
+
+    Raises:
+        InputError: Neither or both of ``teachers`` and ``labels_from`` are given, a model is unusable, or ``part`` is none.
+        OutputError: ``out`` cannot be written.
+    """
+    if (not teachers) == (labels_from is None):
+        raise InputError("label needs either teachers (--teacher FOLDER …) or a folder of labels made elsewhere (--from FOLDER), not both")
+    number, parts = part
+    if not 1 <= number <= parts:
+        raise InputError(f"--part {number}/{parts}: expected I/N with 1 ≤ I ≤ N")
+    if labels_from is not None:
+        return _take(cohort, out, elsewhere.find(labels_from, cohort.taxonomy, mapping=mapping), part=part, round=round, progress=progress)
+
+    from nnstudent.pseudo.teacher import open_teacher  # the engines are heavy
+
+    if not cohort.lacking(cohort.taxonomy.names):
+        return LabelResult((), ())
+    check_map(mapping or {}, cohort.taxonomy)
+    opened = [
+        open_teacher(path, cohort.taxonomy, mapping=mapping, engine=engine, device=device, threads=threads, trust_pickle=trust_pickle)
+        for path in teachers or ()
+    ]
+    foreign = {name for teacher in opened for network in teacher.segmenter.model.networks for name in network.spec.foreground}
+    for name in mapping or {}:
+        if name not in foreign:
+            raise InputError(f"--map {name}=…: no model has a class {name!r}; they have {', '.join(sorted(foreign))}")
+    known = {name for teacher in opened for name in teacher.classes}
+    cases = cohort.lacking(cohort.taxonomy.sorted(known))[number - 1 :: parts]
+    return label_cases(cases, out, opened, taxonomy=cohort.taxonomy, round=round, progress=progress)
+
+
+def check_map(mapping: Mapping[str, str], taxonomy: Taxonomy) -> None:
+    """Check that foreign classes are mapped to classes of the table.
+
+    Raises:
+        InputError: One is not.
+    """
+    for foreign, name in mapping.items():
+        if name not in taxonomy.names:
+            raise InputError(
+                f"--map {foreign}={name}: no class {name!r} in label table {taxonomy.name}; it has {', '.join(taxonomy.names)}"
+            )
+
+
+def label_cases(
+    cases: Sequence[Case],
+    out: Path,
+    teachers: Sequence[Teacher],
+    *,
+    taxonomy: Taxonomy,
+    round: int = 1,
+    everything: bool = False,
+    progress: Progress = silent,
+) -> LabelResult:
+    """Label these cases with opened teachers; see :func:`label`.
+
+    Args:
+        cases: The cases.
+        out: Folder to write into.
+        teachers: In the order in which they are laid over each other.
+        taxonomy: The label table.
+        round: The round of labelling.
+        everything: Ask every teacher about every case, also where all that it knows is annotated.
+        progress: Told after each case.
+    """
+
+    def work(case: Case) -> tuple[Any, Callable[[], tuple[Labels, PseudoLabel]]]:
+        asked = [teacher for teacher in teachers if everything or not set(teacher.classes) <= case.annotated]
+        made_from = {
+            "image": file_hash(case.image),
+            "models": [[teacher.hash, list(teacher.classes), teacher.settings] for teacher in asked],
+            "taxonomy": taxonomy.to_dict(),
+            "round": round,
+        }
+        return made_from, lambda: _ask(case, asked, taxonomy, round)
+
+    return _each(cases, out, work, taxonomy=taxonomy, progress=progress)
+
+
+def _ask(case: Case, teachers: Sequence[Teacher], taxonomy: Taxonomy, round: int) -> tuple[Labels, PseudoLabel]:
+    image = read_image(case.image)
+    labels: Labels = np.zeros(image.array.shape, np.uint8)
+    confidence: dict[str, float] = {}
+    agreement: dict[str, float] = {}
+    models: dict[str, str] = {}
+    folds: list[int] = []
+    for teacher in teachers:
+        said = teacher.guess(image)
+        # For the classes that it knows a later model's word counts as truth does over pseudo-labels.
+        labels = fuse(said.labels, labels, annotated=[taxonomy[name].id for name in teacher.classes], taxonomy=taxonomy)
+        for name in teacher.classes:
+            models[name] = teacher.hash
+            for table, told in ((confidence, said.confidence), (agreement, said.agreement)):
+                table.pop(name, None)
+                if name in told:
+                    table[name] = told[name]
+        folds.append(said.folds)
+    return labels, PseudoLabel(
+        case=case.id,
+        made_from="",
+        classes=taxonomy.sorted(models),
+        models=models,
+        round=round,
+        confidence=confidence,
+        agreement=agreement,
+        found=(),
+        folds=min(folds, default=0),
+    )
+
+
+def _take(cohort: Cohort, out: Path, source: elsewhere.Elsewhere, *, part: tuple[int, int], round: int, progress: Progress) -> LabelResult:
+    taxonomy = cohort.taxonomy
+    lacking = cohort.lacking(taxonomy.names if source.classes is None else source.classes)[part[0] - 1 :: part[1]]
+    cases = [case for case in lacking if case.id in source.files]
+    absent = tuple(case.id for case in lacking if case.id not in source.files)
+
+    def work(case: Case) -> tuple[Any, Callable[[], tuple[Labels, PseudoLabel]]]:
+        model = file_hash(source.files[case.id])
+        made_from = {
+            "image": file_hash(case.image),
+            "from": model,
+            "values": None if source.table is None else source.table.tolist(),
+            "taxonomy": taxonomy.to_dict(),
+            "round": round,
+        }
+
+        def make() -> tuple[Labels, PseudoLabel]:
+            labels = elsewhere.read(source, case, taxonomy).array
+            models = dict.fromkeys(taxonomy.names if source.classes is None else source.classes, model)
+            return labels, PseudoLabel(case.id, "", source.classes, models, round, {}, {}, ())
+
+        return made_from, make
+
+    result = _each(cases, out, work, taxonomy=taxonomy, progress=progress)
+    notices = (f"{source.folder}: has no label map for {len(absent)} of {len(lacking)} cases, {absent[0]} the first",) if absent else ()
+    return replace(result, absent=absent, notices=notices)
+
+
+def _each(
+    cases: Sequence[Case],
+    out: Path,
+    work: Callable[[Case], tuple[Any, Callable[[], tuple[Labels, PseudoLabel]]]],
+    *,
+    taxonomy: Taxonomy,
+    progress: Progress,
+) -> LabelResult:
+    labels: list[PseudoLabel] = []
+    made: list[str] = []
+    failures: list[Failure] = []
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be made ({error.strerror}); choose a folder that you may write to") from error
+    progress("label", 0, len(cases))
+    for number, case in enumerate(cases, 1):
+        begin = time.perf_counter()
+        path, record = pseudolabel.paths(out, case.id)
+        try:
+            made_from, make = work(case)
+            if not (path.is_file() and is_made_from(record, made_from)):
+                array, told = make()
+                grid = read_grid(case.image)
+                sizes = np.bincount(array.ravel(), minlength=256)
+                volume = {item.name: float(sizes[item.id] * grid.voxel_ml) for item in taxonomy if sizes[item.id]}
+                record.unlink(missing_ok=True)  # never an old record beside a new map
+                write_labels(path, Volume(array, grid), like=case.image)
+                told = replace(told, found=tuple(volume), volume_ml=volume, seconds=time.perf_counter() - begin)
+                write_record(record, stage="label", made_from=made_from, **told.to_dict())
+                made.append(case.id)
+            item = pseudolabel.read_pseudo_label(out, case.id)
+            if item is not None:
+                labels.append(item)
+        except OutputError:
+            raise  # the folder is no case's fault, and no other case will fare better
+        except (NnStudentError, OSError, MemoryError, RuntimeError) as error:  # engines raise RuntimeError when memory runs out
+            failures.append(Failure(case.id, " ".join(str(error).split()) or type(error).__name__))
+        progress("label", number, len(cases))
+    return LabelResult(tuple(labels), tuple(made), failures=tuple(failures))

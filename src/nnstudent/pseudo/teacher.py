@@ -1,0 +1,143 @@
+"""A model folder as a teacher: its folds asked one by one, their mean carried to the image's grid."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnstudent.bundle.bundle import Model, Network, open_model
+from nnstudent.errors import InputError
+from nnstudent.inference.scores import Scores
+from nnstudent.inference.segmenter import Segmenter
+from nnstudent.progress import Progress, silent
+from nnstudent.pseudo.ensemble import Verdict, combine
+from nnstudent.pseudo.fuse import Labels, fuse
+from nnstudent.pseudo.label import Guess
+from nnstudent.taxonomy import Taxonomy
+from nnstudent.volume import Volume
+
+
+@dataclass(frozen=True, eq=False)
+class ModelTeacher:
+    """A model that labels images under the cohort's label table.
+
+    Attributes:
+        segmenter: Runs the model.
+        taxonomy: The cohort's label table.
+        meaning: For each of the model's networks, for each channel the id that it stands for; 0 for what is not wanted.
+    """
+
+    segmenter: Segmenter
+    taxonomy: Taxonomy
+    meaning: tuple[tuple[int, ...], ...]
+
+    @property
+    def hash(self) -> str:
+        """Identity of the model's content."""
+        return self.segmenter.model.hash
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes of the label table that it knows."""
+        return self.taxonomy.sorted(self.taxonomy.by_id(id).name for ids in self.meaning for id in ids if id)
+
+    @property
+    def settings(self) -> Any:
+        """What each channel stands for."""
+        return [list(ids) for ids in self.meaning]
+
+    def guess(self, image: Volume, *, progress: Progress = silent) -> Guess:
+        """Label one image by the mean of the folds' probabilities.
+
+        Args:
+            image: The image, in HU.
+            progress: Told after each window.
+        """
+        labels: Labels = np.zeros(image.array.shape, np.uint8)
+        confidence: dict[str, float] = {}
+        agreement: dict[str, float] = {}
+        folds: list[int] = []
+        for network, ids in enumerate(self.meaning):
+            if not any(ids):
+                continue
+            verdict, scores = self._verdict(image, network, ids, progress)
+            said = self.segmenter.restore(scores, onto=image).array
+            labels = fuse(said, labels, annotated=sorted(set(ids) - {0}), taxonomy=self.taxonomy)
+            confidence |= self._named(verdict.confidence)
+            agreement |= self._named(verdict.agreement)
+            folds.append(verdict.folds)
+        return Guess(labels, confidence, agreement, min(folds))
+
+    def _verdict(self, image: Volume, network: int, ids: tuple[int, ...], progress: Progress) -> tuple[Verdict, Scores]:
+        first: list[Scores] = []
+
+        def members() -> Any:
+            for scores in self.segmenter.predict_members(image, network=network, progress=progress):
+                if not first:  # only how to restore it is kept, not its values
+                    first.append(replace(scores, values=np.broadcast_to(np.float32(0), scores.values.shape)))
+                yield scores.probabilities().values
+
+        verdict = combine(members(), labels=ids)
+        return verdict, replace(first[0], values=verdict.mean, kind="probabilities", ids=ids)
+
+    def _named(self, values: Mapping[int, float]) -> dict[str, float]:
+        return {self.taxonomy.by_id(id).name: value for id, value in values.items()}
+
+
+def open_teacher(
+    path: Path | None,
+    taxonomy: Taxonomy,
+    *,
+    mapping: Mapping[str, str] | None = None,
+    engine: str = "auto",
+    device: str = "cpu",
+    threads: int | None = None,
+    trust_pickle: bool = False,
+) -> ModelTeacher:
+    """Open a model as a teacher.
+
+    Args:
+        path: An nnU-Net model folder, whose folds form an ensemble, a bundle, or None for the bundled student.
+        taxonomy: The cohort's label table.
+        mapping: Foreign class name → class of the table; a foreign class that is neither in it nor in the table is background.
+        engine: ``auto``, ``openvino`` or ``torch``.
+        device: ``cpu``, ``cuda`` or ``auto``.
+        threads: Processor threads; None for all there are.
+        trust_pickle: Also load checkpoints that hold more than tensors.
+
+    Raises:
+        InputError: The folder is no usable model, or none of its classes is in the table.
+    """
+    model = open_model(path, trust_pickle=trust_pickle)
+    meaning = tuple(_ids(network, taxonomy, mapping or {}) for network in model.networks)
+    if not any(id for ids in meaning for id in ids):
+        raise InputError(
+            f"{model.path}: none of its classes ({_few(model)}) is in the label table {taxonomy.name} ({', '.join(taxonomy.names[:5])} …); "
+            "say which is which with --map foreign=class,…"
+        )
+    return ModelTeacher(Segmenter(model, engine=engine, device=_device(device), threads=threads), taxonomy, meaning)
+
+
+def _device(device: str) -> str:
+    if device != "auto":
+        return device
+    if importlib.util.find_spec("torch") is None:
+        return "cpu"
+    import torch  # heavy, and not there where only OpenVINO is installed
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _ids(network: Network, taxonomy: Taxonomy, mapping: Mapping[str, str]) -> tuple[int, ...]:
+    names = ("", *(mapping.get(name, name) for name in network.spec.foreground))
+    return tuple(taxonomy[name].id if name in taxonomy.names else 0 for name in names)
+
+
+def _few(model: Model) -> str:
+    names = model.classes
+    return ", ".join(names[:5]) + (" …" if len(names) > 5 else "")

@@ -1,0 +1,158 @@
+"""Labelling, with teachers that threshold the image: who is asked, who wins, what is written, what is done again."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from nnstudent.errors import InputError, OutputError
+from nnstudent.io.nifti import read_grid, read_image, read_labels, write_labels
+from nnstudent.pseudo.ensemble import agreement
+from nnstudent.pseudo.label import Guess, label, label_cases
+from nnstudent.pseudo.pseudolabel import read_pseudo_label
+from nnstudent.volume import Volume
+from tests.pseudo.conftest import GRID, SHAPE, Maker
+
+
+class Threshold:
+    """Calls every voxel above a limit its class; its folds differ in the limit."""
+
+    settings = "none"
+
+    def __init__(self, taxonomy, name: str, *limits: float, hash: str = "h") -> None:
+        self.classes, self.hash = (name,), hash
+        self._id, self._limits = taxonomy[name].id, limits
+        self.calls = 0
+
+    def guess(self, image: Volume, *, progress=None) -> Guess:
+        self.calls += 1
+        folds = [(image.array > limit).astype(np.uint8) * self._id for limit in self._limits]
+        name = self.classes[0]
+        told = dict(zip(self.classes, agreement(folds).values(), strict=False))
+        return Guess(folds[0], {name: 0.8}, told, len(folds))
+
+
+def test_each_case_is_labeled_by_those_who_know_what_it_lacks(maker: Maker, toy, tmp_path):
+    cases = [maker.case("none"), maker.case("liver", ("liver",))]
+    liver, kidney = Threshold(toy, "liver", 0, 50), Threshold(toy, "kidney", 100, hash="k")
+    result = label_cases(cases, tmp_path / "out", [liver, kidney], taxonomy=toy)
+    assert result.made == ("none", "liver")
+    assert (liver.calls, kidney.calls) == (1, 2)
+    image = read_image(cases[0].image).array
+    written = read_labels(tmp_path / "out" / "none.nii.gz")
+    assert written.grid.matches(read_grid(cases[0].image))
+    np.testing.assert_array_equal(written.array, np.where(image > 100, 2, np.where(image > 0, 1, 0)))
+    told = read_pseudo_label(tmp_path / "out", "none")
+    assert told.classes == ("liver", "kidney")
+    assert told.models == {"liver": "h", "kidney": "k"}
+    assert told.confidence == {"liver": 0.8, "kidney": 0.8}
+    pair = agreement([(image > limit).astype(np.uint8) for limit in (0, 50)])[1]
+    assert told.agreement == {"liver": round(pair, 4)}
+    assert told.folds == 1  # one of the two had a single fold
+    assert told.volume_ml["kidney"] == pytest.approx((image > 100).sum() * GRID.voxel_ml, abs=1e-3)
+    assert read_pseudo_label(tmp_path / "out", "liver").classes == ("kidney",)
+
+
+def test_a_later_model_replaces_the_earlier_for_what_it_knows(maker: Maker, toy, tmp_path):
+    case = maker.case("none")
+    first, second = Threshold(toy, "liver", -100, hash="first"), Threshold(toy, "liver", 100, hash="second")
+    label_cases([case], tmp_path / "out", [first, second], taxonomy=toy)
+    np.testing.assert_array_equal(read_labels(tmp_path / "out" / "none.nii.gz").array == 1, read_image(case.image).array > 100)
+    assert read_pseudo_label(tmp_path / "out", "none").models == {"liver": "second"}
+
+
+def test_what_is_made_is_not_made_again_unless_image_or_model_changed(maker: Maker, toy, tmp_path):
+    cases = [maker.case("a"), maker.case("b")]
+    out = tmp_path / "out"
+    teacher = Threshold(toy, "liver", 0)
+    assert label_cases(cases, out, [teacher], taxonomy=toy).made == ("a", "b")
+    again = label_cases(cases, out, [teacher], taxonomy=toy)
+    assert again.made == ()
+    assert [item.case for item in again.labels] == ["a", "b"]
+    cases[1] = maker.case("b")  # drawn anew
+    assert label_cases(cases, out, [teacher], taxonomy=toy).made == ("b",)
+    assert label_cases(cases, out, [Threshold(toy, "liver", 0, hash="new")], taxonomy=toy).made == ("a", "b")
+    (out / "a.nii.gz").unlink()
+    assert label_cases(cases, out, [Threshold(toy, "liver", 0, hash="new")], taxonomy=toy).made == ("a",)
+
+
+def test_a_broken_case_is_named_and_the_others_are_done(maker: Maker, toy, tmp_path):
+    cases = [maker.case("bad"), maker.case("good")]
+    cases[0].image.write_bytes(cases[0].image.read_bytes()[:600])
+    result = label_cases(cases, tmp_path / "out", [Threshold(toy, "liver", 0)], taxonomy=toy)
+    assert result.made == ("good",)
+    assert result.failures[0].case == "bad"
+    assert "cannot be opened as an image" in result.failures[0].reason
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["good.json", "good.nii.gz"]
+
+
+def test_a_folder_that_cannot_be_written_stops_at_once(maker: Maker, toy, tmp_path):
+    (tmp_path / "out").write_text("a file")
+    teacher = Threshold(toy, "liver", 0)
+    with pytest.raises(OutputError, match="cannot be made"):
+        label_cases([maker.case("a"), maker.case("b")], tmp_path / "out", [teacher], taxonomy=toy)
+    assert teacher.calls == 0
+
+
+class TestElsewhere:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        return tmp_path / "elsewhere"
+
+    def put(self, folder, id, values, grid=GRID):
+        write_labels(folder / f"{id}.nii.gz", Volume(np.broadcast_to(np.array(values, np.uint8), SHAPE).copy(), grid))
+
+    def test_labels_are_taken_in_under_the_tables_ids(self, maker: Maker, folder, tmp_path):
+        cohort = maker.cohort(maker.case("a"), maker.case("full", maker.taxonomy.names), maker.case("lost"))
+        self.put(folder, "a", [0, 1, 2, 2, 5, 5, 0, 0, 0, 0])
+        result = label(cohort, tmp_path / "out", labels_from=folder, mapping={"5": "liver", "2": "kidney"})
+        assert result.made == ("a",)
+        assert result.absent == ("lost",)
+        assert "no label map for 1 of 2 cases, lost" in result.notices[0]
+        assert read_labels(tmp_path / "out" / "a.nii.gz").array[0, 0].tolist() == [0, 0, 2, 2, 1, 1, 0, 0, 0, 0]
+        told = read_pseudo_label(tmp_path / "out", "a")
+        assert (told.classes, told.found, told.folds) == (("liver", "kidney"), ("liver", "kidney"), 0)
+        assert label(cohort, tmp_path / "out", labels_from=folder, mapping={"5": "liver", "2": "kidney"}).made == ()
+        assert label(cohort, tmp_path / "out", labels_from=folder, mapping={"5": "liver"}).made == ("a",)
+
+    def test_names_in_dataset_json_need_no_map(self, maker: Maker, folder, tmp_path):
+        self.put(folder, "a", [0, 1, 2, 3, 0, 0, 0, 0, 0, 0])
+        (folder / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "kidney": 1, "liver": 2, "bone": 3}}))
+        label(maker.cohort(maker.case("a")), tmp_path / "out", labels_from=folder)
+        assert read_labels(tmp_path / "out" / "a.nii.gz").array[0, 0, :4].tolist() == [0, 2, 1, 0]
+
+    def test_a_foreign_id_or_grid_fails_the_case_only(self, maker: Maker, folder, tmp_path):
+        from nnstudent.volume import Grid
+
+        self.put(folder, "ids", 9)
+        self.put(folder, "grid", 1, Grid(SHAPE, np.diag([2.0, 1.5, 3.1, 1.0])))
+        self.put(folder, "good", 1)
+        result = label(maker.cohort(*map(maker.case, ("ids", "grid", "good"))), tmp_path / "out", labels_from=folder)
+        reasons = {item.case: item.reason for item in result.failures}
+        assert "id 9 is not in the label table toy" in reasons["ids"]
+        assert "resample the label map onto the image" in reasons["grid"]
+        assert result.made == ("good",)
+
+    def test_parts_share_the_cases_without_overlap(self, maker: Maker, folder, tmp_path):
+        ids = [f"c{number}" for number in range(5)]
+        cohort = maker.cohort(*map(maker.case, ids))
+        for id in ids:
+            self.put(folder, id, 1)
+        parts = [label(cohort, tmp_path / "out", labels_from=folder, part=(i, 3)).made for i in (1, 2, 3)]
+        assert sorted(id for part in parts for id in part) == ids
+
+    @pytest.mark.parametrize(
+        ("more", "message"),
+        [
+            ({}, "either teachers"),
+            ({"part": (4, 3)}, "--part 4/3"),
+            ({"mapping": {"liver": "liver"}}, "has no 'liver'"),
+            ({"mapping": {"1": "lung"}}, "no class 'lung'"),
+        ],
+    )
+    def test_wrong_usage_is_refused(self, maker: Maker, folder, tmp_path, more, message):
+        self.put(folder, "a", 1)
+        with pytest.raises(InputError, match=message):
+            label(maker.cohort(maker.case("a")), tmp_path / "out", **({"labels_from": folder} | more if more else {}))
