@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +35,7 @@ def dsc(prediction: Mask, truth: Mask) -> float:
     """
     prediction, truth = _masks(prediction, truth)
     volumes = np.count_nonzero(prediction) + np.count_nonzero(truth)
-    return 2.0 * np.count_nonzero(prediction & truth) / volumes if volumes else 1.0
+    return float(2 * np.count_nonzero(prediction & truth) / volumes) if volumes else 1.0
 
 
 def nsd(prediction: Mask, truth: Mask, *, spacing_mm: Spacing, tolerance_mm: float) -> float:
@@ -180,9 +181,9 @@ def _masks(prediction: Mask, truth: Mask) -> tuple[Mask, Mask]:
     return prediction.astype(bool, copy=False), truth.astype(bool, copy=False)
 
 
-def _box(array: npt.NDArray[np.generic]) -> Box | None:
+def _box(array: npt.NDArray[Any]) -> Box | None:
     """The box around what is not 0; None if all is, or the array is empty."""
-    rows = array.any(axis=2)
+    rows = np.asarray(array.any(axis=2))
     z, y = (np.flatnonzero(rows.any(axis=axis)) for axis in (1, 0))
     if not z.size:
         return None

@@ -18,7 +18,6 @@ The pieces are those of marching cubes with vertices at the middle of the cube's
 from __future__ import annotations
 
 from functools import lru_cache
-from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +25,8 @@ import numpy.typing as npt
 from nnstudent.volume import Spacing
 
 Corner = tuple[int, int, int]
-_CORNERS: tuple[Corner, ...] = tuple(product((0, 1), repeat=3))  # the bit of a corner in a code is its place here: z 4, y 2, x 1
+# The bit of a corner in a code is its place here: z counts 4, y 2, x 1.
+_CORNERS: tuple[Corner, ...] = tuple((z, y, x) for z in (0, 1) for y in (0, 1) for x in (0, 1))
 
 
 def surface_codes(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
@@ -40,10 +40,9 @@ def surface_codes(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
     """
     padded = np.zeros([n + 2 for n in mask.shape], np.uint8)
     padded[1:-1, 1:-1, 1:-1] = mask
-    along_x = padded[:, :, :-1] | (padded[:, :, 1:] << 1)
-    along_y = along_x[:, :-1] | (along_x[:, 1:] << 2)
-    codes: npt.NDArray[np.uint8] = along_y[:-1] | (along_y[1:] << 4)
-    return codes
+    along_x: npt.NDArray[np.uint8] = padded[:, :, :-1] | (padded[:, :, 1:] << np.uint8(1))
+    along_y: npt.NDArray[np.uint8] = along_x[:, :-1] | (along_x[:, 1:] << np.uint8(2))
+    return along_y[:-1] | (along_y[1:] << np.uint8(4))
 
 
 @lru_cache(maxsize=64)
@@ -88,7 +87,7 @@ def _polygon(group: set[Corner]) -> list[tuple[float, float, float]]:
     if len(group) == 1:
         return [(1 / 8, 1 / 8, 1 / 8)]
     if len(group) == 2:  # a rectangle that runs along the edge, aslant to the two other axes
-        return [_vector({axis: 1 / 2 for axis in normals})]
+        return [_vector(dict.fromkeys(normals, 1 / 2))]
     if len(group) == 3:  # half the mid square over the L, and the trapezoid down to its two ends
         return [_vector({normals[0]: 1 / 2}), (3 / 8, 3 / 8, 3 / 8)]
     if normals:  # a face: the whole mid square

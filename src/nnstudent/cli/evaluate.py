@@ -1,0 +1,117 @@
+"""Score segmentations against the truth: DSC and NSD per case, per class, and means.
+
+  nnstudent evaluate predictions/ labels/
+      label maps of the same name are compared, all 14 classes are scored
+
+  nnstudent evaluate predictions/ COHORT --csv scores.csv --report scores.json
+      a cohort (a folder with cohort.json) says what each case has annotated, and only that is scored;
+      its test cases are taken if one of them was predicted
+
+  nnstudent evaluate predictions/ labelsTs/ --protocol flare23
+      the challenge's own figures, quirks included (docs/reference/metrics.md)
+
+  nnstudent evaluate predictions/ labels/ --classes liver,spleen --whole-organs
+      two organs, and only where the scan shows all of them
+
+A case without a prediction scores 0 and is named; --common-only leaves it out and names it.
+Exit codes: 0 done; 1 some case could not be scored (it is named, and in no mean); 2 the input or the usage is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nnstudent.evaluation.scores import Mean, Scores
+
+HELP = "score segmentations against the truth: DSC and NSD"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument("predictions", type=Path, metavar="PREDICTIONS", help="a label map, or a folder of them")
+    parser.add_argument("truth", type=Path, metavar="TRUTH", help="a label map, a folder of them, or a cohort folder")
+    parser.add_argument("--protocol", choices=("strict", "flare23"), default="strict", help="what is counted how (default: strict)")
+    parser.add_argument("--cohort", type=Path, help="where TRUTH is label maps: the cohort that says what is annotated in them")
+    parser.add_argument("--taxonomy", type=Path, metavar="FILE", help="label table (TOML); default: the cohort's, else FLARE23's")
+    parser.add_argument("--classes", type=_names, metavar="A,B", help="score only these classes (default: all that are annotated)")
+    parser.add_argument(
+        "--cases", choices=("auto", "test", "train", "all"), default="auto", help="which cases of a cohort (default: test, if predicted)"
+    )
+    parser.add_argument("--whole-organs", action="store_true", help="leave out organs that the field of view cuts or shows a fragment of")
+    parser.add_argument("--common-only", action="store_true", help="leave out cases without a prediction instead of scoring them 0")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write a row a case and class, and the means")
+    parser.add_argument("--report", type=Path, metavar="FILE.json", help="write all of it as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate as asked; returns the exit code."""
+    from nnstudent.cli.common import Display, name_failures, write_report
+    from nnstudent.cohort.cohort import read_cohort
+    from nnstudent.evaluation.evaluate import evaluate
+    from nnstudent.taxonomy import read_taxonomy
+
+    display = Display()
+    try:
+        scores = evaluate(
+            args.predictions,
+            args.truth,
+            taxonomy=None if args.taxonomy is None else read_taxonomy(args.taxonomy),
+            protocol=args.protocol,
+            classes=args.classes,
+            annotation=None if args.cohort is None else read_cohort(args.cohort),
+            which=args.cases,
+            whole_organs=args.whole_organs,
+            common_only=args.common_only,
+            progress=display,
+        )
+    finally:
+        display.close()
+    write_report(args.report, scores.to_dict())
+    if args.csv is not None:
+        scores.write_csv(args.csv)
+    if scores.cases:
+        print(table(scores))
+    _tell(scores)
+    return name_failures("evaluate", scores.failures)
+
+
+def table(scores: Scores) -> str:
+    """The means as a table: a line a class, then organs and tumor."""
+    means = scores.means()
+    names = [*scores.classes, *(name for name in ("organs", "tumor") if means[name].n and name not in scores.classes)]
+    width = max(map(len, ["class", *names]))
+    count = max(len(str(len(scores.cases))), 2)
+    head = f"{'class':<{width}}  {'DSC':<15}  {'NSD':<15}  {'n':>{count}}"
+    lines = [f"{name:<{width}}  {_cell(means[name], 'dsc')}  {_cell(means[name], 'nsd')}  {means[name].n:>{count}}" for name in names]
+    title = f"{len(scores.cases)} case{'s' if len(scores.cases) != 1 else ''}, protocol {scores.protocol.name}, mean ± SD over the n cases"
+    return "\n".join([title, head, *lines])
+
+
+def _cell(mean: Mean, metric: str) -> str:
+    value, deviation = getattr(mean, metric), getattr(mean, f"{metric}_sd")
+    text = "NaN" if math.isnan(value) else f"{value:.4f}"
+    return f"{text if math.isnan(deviation) else f'{text} ± {deviation:.4f}':<15}"
+
+
+def _tell(scores: Scores) -> None:
+    for id in scores.missing:
+        print(f"nnstudent evaluate: no prediction of {id}: {'left out' if scores.common_only else 'scores 0'}", file=sys.stderr)
+    if scores.without_truth:
+        print(f"nnstudent evaluate: not scored, no truth of that name: {', '.join(scores.without_truth)}", file=sys.stderr)
+    for case in scores.cases:
+        for name, why in case.left_out.items():
+            print(f"nnstudent evaluate: {case.id}: {name} left out: {why}", file=sys.stderr)
+        if case.prediction is not None:
+            for warning in case.warnings:
+                print(f"nnstudent evaluate: {case.id}: {warning}", file=sys.stderr)
+    for note in scores.notes:
+        print(f"nnstudent evaluate: {note} (--cohort or --classes)", file=sys.stderr)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]

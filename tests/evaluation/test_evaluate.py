@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from nnstudent.cli import main
+from nnstudent.cohort.cohort import Case, Cohort, read_cohort, write_cohort
+from nnstudent.errors import InputError
+from nnstudent.evaluation.evaluate import evaluate
+from nnstudent.evaluation.metrics import dsc, nsd
+from nnstudent.io.nifti import read_labels
+from nnstudent.taxonomy import LabelClass, Taxonomy, flare23
+from nnstudent.volume import Grid
+
+from .scenes import GRID, SHAPE, make_cohort, organs, save
+
+TABLE = flare23()
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Two cases, the second shifted; each with 13 organs and a tumor."""
+    for id, shift in (("a", 0), ("b", 1)):
+        save(tmp_path / "truth" / f"{id}.nii.gz", organs(tumor=True))
+        save(tmp_path / "pred" / f"{id}.nii.gz", organs(shift=shift, tumor=True))
+    return tmp_path / "pred", tmp_path / "truth"
+
+
+def test_scores_are_the_metrics_of_each_class_and_means_of_means(folders):
+    scores = evaluate(*folders)
+    prediction, truth = (read_labels(folder / "b.nii.gz") for folder in folders)
+    case = next(case for case in scores.cases if case.id == "b")
+    for item in TABLE:
+        masks = prediction.array == item.id, truth.array == item.id
+        assert case.scores[item.name].dsc == pytest.approx(dsc(*masks))
+        expected = nsd(*masks, spacing_mm=(5.0, 2.0, 2.0), tolerance_mm=item.nsd_mm)
+        assert case.scores[item.name].nsd == pytest.approx(expected)
+    means = scores.means()
+    assert means["liver"].n == 2
+    assert means["liver"].dsc == pytest.approx((1 + case.scores["liver"].dsc) / 2)
+    assert means["organs"].dsc == pytest.approx(np.mean([means[name].dsc for name in TABLE.organs]))
+    own = [np.mean([case.scores[name].dsc for name in TABLE.organs]) for case in scores.cases]
+    assert means["organs"].dsc_sd == pytest.approx(np.std(own, ddof=1))
+    assert means["tumor"].n == 2
+
+
+def test_files_of_any_name_are_compared(folders):
+    scores = evaluate(folders[0] / "b.nii.gz", folders[1] / "a.nii.gz")
+    assert [case.id for case in scores.cases] == ["a"]
+    assert scores.cases[0].scores["liver"].dsc < 1
+
+
+def test_only_annotated_classes_are_scored_and_the_mean_says_on_how_many_it_rests(tmp_path):
+    cohort = make_cohort(tmp_path / "cohort", test=0, train=3)
+    for case in cohort:
+        save(tmp_path / "pred" / f"{case.id}.nii.gz", organs(tumor=True))
+    scores = evaluate(tmp_path / "pred", tmp_path / "cohort")
+    assert set(scores.cases[1].scores) == {"liver"}
+    assert set(scores.cases[0].scores) == set(TABLE.organs)
+    means = scores.means()
+    assert (means["liver"].n, means["spleen"].n, means["organs"].n, means["tumor"].n) == (3, 2, 3, 0)
+    assert means["spleen"].dsc == 1.0
+
+
+def test_a_cohort_beside_label_maps_says_what_is_annotated(tmp_path):
+    cohort = make_cohort(tmp_path / "cohort")
+    for case in cohort:
+        save(tmp_path / "pred" / f"{case.id}.nii.gz", organs())
+    scores = evaluate(tmp_path / "pred", tmp_path / "cohort" / "labels", annotation=read_cohort(tmp_path / "cohort"))
+    assert {case.id: len(case.scores) for case in scores.cases} == {"test_02": 14, "test_03": 14, "train_00": 13, "train_01": 1}
+
+
+def test_test_cases_are_taken_if_one_was_predicted_and_the_missing_scores_zero(tmp_path):
+    make_cohort(tmp_path / "cohort")
+    save(tmp_path / "pred" / "test_02.nii.gz", organs(tumor=True))
+    save(tmp_path / "pred" / "other.nii.gz", organs())
+    scores = evaluate(tmp_path / "pred", tmp_path / "cohort")
+    assert [case.id for case in scores.cases] == ["test_02", "test_03"]
+    assert scores.missing == ("test_03",)
+    assert scores.without_truth == ("other.nii.gz",)
+    assert scores.means()["liver"].dsc == 0.5
+    assert len(evaluate(tmp_path / "pred", tmp_path / "cohort", which="all").cases) == 4
+
+
+def test_common_only_lists_what_it_leaves_out(folders):
+    (folders[0] / "a.nii.gz").unlink()
+    scores = evaluate(*folders, common_only=True)
+    assert ([case.id for case in scores.cases], scores.missing) == (["b"], ("a",))
+    assert scores.to_dict()["common_only"] is True
+
+
+def test_classes_can_be_chosen(folders):
+    scores = evaluate(*folders, classes=["spleen", "liver"])
+    assert scores.classes == ("liver", "spleen")
+    with pytest.raises(InputError, match="bladder"):
+        evaluate(*folders, classes=["bladder"])
+
+
+def test_a_class_that_no_truth_has_is_pointed_out(tmp_path):
+    save(tmp_path / "pred" / "a.nii.gz", organs())
+    save(tmp_path / "truth" / "a.nii.gz", organs(without=(9,)))
+    scores = evaluate(tmp_path / "pred", tmp_path / "truth")
+    assert scores.notes[0].startswith("gallbladder, tumor:")
+    assert scores.cases[0].scores["gallbladder"].dsc == 0.0
+
+
+def test_organs_that_the_field_of_view_cuts_are_left_out(tmp_path):
+    truth = organs()
+    truth[0:3, 20:22, 20:22] = 5  # the aorta reaches the first slice
+    truth[truth == 8] = 0
+    truth[5, 5, 5] = 8
+    table = Taxonomy("small", tuple(LabelClass(item.id, item.name, item.kind, minimum_ml=0.1) for item in TABLE))
+    save(tmp_path / "pred" / "a.nii.gz", truth)
+    save(tmp_path / "truth" / "a.nii.gz", truth)
+    left = evaluate(tmp_path / "pred", tmp_path / "truth", taxonomy=table, whole_organs=True).cases[0]
+    assert set(left.left_out) == {"aorta", "left_adrenal_gland"}
+    assert "first or last slice" in left.left_out["aorta"]
+    assert "0.0 ml" in left.left_out["left_adrenal_gland"]
+    assert "tumor" in left.scores
+
+
+def test_the_slices_are_the_patients_whatever_the_axes(tmp_path):
+    table = Taxonomy("one", (LabelClass(1, "liver"),))
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[3:6, 3:6, 0:5] = 1  # touches the border of the array's last axis only
+    for affine, touches in (([0, 2, 3, 4], False), ([4, 2, 3, 0], True)):
+        turned = np.diag([2.0, 2.0, 5.0, 1.0]) if affine[0] == 0 else np.eye(4)[[2, 1, 0, 3]] * [2.0, 2.0, 5.0, 1.0]
+        save(tmp_path / "t.nii.gz", labels, grid=Grid(SHAPE, turned))
+        case = evaluate(tmp_path / "t.nii.gz", tmp_path / "t.nii.gz", taxonomy=table, whole_organs=True).cases[0]
+        assert bool(case.left_out) is touches
+
+
+def test_the_report_and_the_table_hold_the_same_figures(folders, tmp_path, capsys):
+    out = tmp_path / "report.json"
+    command = ["evaluate", str(folders[0]), str(folders[1]), "--report", str(out), "--csv", str(tmp_path / "s.csv")]
+    assert main(command) == 0
+    report = json.loads(out.read_text())
+    assert {"schema", "version", "command", "protocol", "cases", "mean"} <= set(report)
+    assert report["protocol"] == "strict"
+    assert {"organs", "tumor", "liver"} <= set(report["mean"])
+    assert report["mean"]["liver"]["n"] == 2
+    rows = list(csv.DictReader((tmp_path / "s.csv").open()))
+    assert {row["case"] for row in rows} == {"a", "b", "mean"}
+    b_liver = next(row for row in rows if row["case"] == "b" and row["class"] == "liver")
+    assert float(b_liver["dsc"]) == next(case for case in report["cases"] if case["id"] == "b")["dsc"]["liver"]
+    printed = capsys.readouterr().out
+    assert f"{report['mean']['liver']['dsc']:.4f} ± {report['mean']['liver']['dsc_sd']:.4f}" in printed
+    assert "organs" in printed
+
+
+def test_flare23_ignores_where_the_grid_lies_and_strict_does_not(folders, tmp_path):
+    moved = GRID.affine.copy()
+    moved[0, 3] += 40
+    save(folders[0] / "a.nii.gz", organs(tumor=True), grid=Grid(SHAPE, moved))
+    flare = evaluate(*folders, protocol="flare23")
+    assert not flare.failures
+    assert "lie elsewhere" in flare.cases[0].warnings[0]
+    strict = evaluate(*folders)
+    assert [failure.case for failure in strict.failures] == ["a"]
+    assert "another grid" in strict.failures[0].reason
+
+
+def test_nan_is_null_in_json_and_empty_in_csv(tmp_path):
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[4, 5:9, 5:9] = 5
+    save(tmp_path / "a.nii.gz", labels)
+    scores = evaluate(tmp_path / "a.nii.gz", tmp_path / "a.nii.gz", protocol="flare23", classes=["aorta"])
+    assert json.loads(json.dumps(scores.to_dict(), allow_nan=False))["cases"][0]["dsc"] == {"aorta": None}
+    assert "a,aorta,,,1" in scores.to_csv()
+
+
+def write_float(path):
+    nib.save(nib.Nifti1Image(organs().T.astype(np.float32) * 0.5, GRID.affine), path)
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def truncate_inside(path):
+    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes())[:2000]))
+
+
+def another_spacing(path):
+    save(path, organs(), grid=Grid(SHAPE, np.diag([-2.0, -2.0, 4.0, 1.0])))
+
+
+def another_shape(path):
+    save(path, organs()[:-1], grid=Grid((SHAPE[0] - 1, *SHAPE[1:]), GRID.affine))
+
+
+def foreign_id(path):
+    labels = organs()
+    labels[0, 0, 0] = 77
+    save(path, labels)
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("side", [0, 1])
+@pytest.mark.parametrize(
+    ("spoil", "word"),
+    [
+        (write_float, "0.5"),
+        (truncate, "voxels cannot be read"),
+        (truncate_inside, "voxels cannot be read"),
+        (another_spacing, "another grid"),
+        (another_shape, "another grid"),
+        (foreign_id, "77"),
+        (empty, "empty"),
+    ],
+)
+def test_a_bad_file_is_named_in_one_line_and_the_others_are_scored(folders, tmp_path, capsys, spoil, word, side):
+    spoil(folders[side] / "a.nii.gz")
+    assert main(["evaluate", str(folders[0]), str(folders[1]), "--report", str(tmp_path / "r.json")]) == 1
+    streams = capsys.readouterr()
+    failed = [line for line in streams.err.splitlines() if "failed: a:" in line]
+    assert len(failed) == 1
+    assert word in failed[0]
+    assert "Traceback" not in streams.err
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert [case["id"] for case in report["cases"]] == ["b"]
+    assert report["failures"][0]["id"] == "a"
+
+
+@pytest.mark.parametrize("arguments", [["nowhere", "{truth}"], ["{pred}", "nowhere"], ["{void}", "{truth}"], ["{pred}", "{void}"]])
+def test_nothing_to_compare_is_one_line_and_exit_code_2(folders, tmp_path, capsys, arguments):
+    (tmp_path / "void").mkdir()
+    places = {"pred": folders[0], "truth": folders[1], "void": tmp_path / "void"}
+    assert main(["evaluate", *(text.format(**places) for text in arguments)]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_predictions_named_as_no_case_are_a_usage_error(folders, tmp_path):
+    save(tmp_path / "other" / "zzz.nii.gz", organs())
+    with pytest.raises(InputError, match=r"zzz\.nii\.gz"):
+        evaluate(tmp_path / "other", folders[1])
+
+
+def test_two_files_of_one_name_are_refused(folders):
+    save(folders[0] / "a.nii", organs())
+    with pytest.raises(InputError, match=r"both a\.nii"):
+        evaluate(*folders)
+
+
+def test_a_table_of_the_users_own(tmp_path):
+    table = Taxonomy("chest", (LabelClass(3, "lung", nsd_mm=4.0), LabelClass(7, "heart"), LabelClass(9, "nodule", "lesion")))
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[3:9, 3:9, 3:9], labels[9:12, 3:9, 3:9], labels[3, 3, 3] = 3, 7, 9
+    truth = save(tmp_path / "cohort" / "labels" / "x.nii.gz", labels)
+    write_cohort(tmp_path / "cohort", Cohort(table, (Case("x", truth, truth, frozenset(table.names)),)))
+    save(tmp_path / "pred" / "x.nii.gz", labels)
+    means = evaluate(tmp_path / "pred", tmp_path / "cohort").means()
+    assert {name: mean.dsc for name, mean in means.items()} == dict.fromkeys(["organs", "tumor", *table.names], 1.0)
