@@ -1,0 +1,177 @@
+"""The bundle's format, and opening whatever `segment` can run: a bundle, an nnU-Net folder, the bundled student."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from nnstudent.bundle import nnunet
+from nnstudent.bundle.spec import NetworkSpec
+from nnstudent.bundle.weights import Weights, check_finite
+from nnstudent.errors import InputError
+from nnstudent.io.atomic import read_json
+from nnstudent.io.record import data_hash
+from nnstudent.taxonomy import Taxonomy
+
+FORMAT = 1
+MANIFEST = "bundle.json"
+
+
+@dataclass(frozen=True)
+class Member:
+    """One set of weights of a network; an ensemble has several.
+
+    Attributes:
+        name: Such as ``fold_0``.
+        hash: Identity of its content, 16 hexadecimal digits.
+        weights: Gives its weights for torch.
+        graph: Its OpenVINO graph, or None where it is to be converted from the weights.
+    """
+
+    name: str
+    hash: str
+    weights: Callable[[], Weights]
+    graph: Path | None = None
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network.
+
+    Attributes:
+        name: Usable as a file name.
+        spec: What it expects and gives.
+        members: At least one; their logits are averaged.
+    """
+
+    name: str
+    spec: NetworkSpec
+    members: tuple[Member, ...]
+
+
+@dataclass(frozen=True)
+class Model:
+    """What `segment` runs.
+
+    Attributes:
+        path: Where it lies.
+        kind: ``bundle``, or ``nnunet`` for an nnU-Net model folder.
+        networks: At least one; the foreground of later ones is laid over that of earlier ones.
+        taxonomy: The label table of all their classes.
+        card: Facts about where it comes from.
+        bundled: Whether it is the student that comes with the package.
+        trust: Whether its network classes may be imported from any package.
+    """
+
+    path: Path
+    kind: Literal["bundle", "nnunet"]
+    networks: tuple[Network, ...]
+    taxonomy: Taxonomy
+    card: Mapping[str, Any] = field(default_factory=dict)
+    bundled: bool = False
+    trust: bool = False
+
+    @property
+    def hash(self) -> str:
+        """Identity of the model's content, 16 hexadecimal digits; the same wherever it lies."""
+        return data_hash([[network.name, network.spec.to_dict(), [m.hash for m in network.members]] for network in self.networks])
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes it can find, in the label table's order."""
+        return self.taxonomy.sorted(name for network in self.networks for name in network.spec.foreground)
+
+
+def open_model(path: Path | None = None, *, fold: int | str | None = None, trust_pickle: bool = False) -> Model:
+    """Open a model.
+
+    Args:
+        path: A bundle, an nnU-Net model folder, or None for the student that comes with the package.
+        fold: Of an nnU-Net folder only this fold; None for the ensemble of all that were trained to their end.
+        trust_pickle: Also read checkpoints that hold more than tensors and numbers, and import networks from any package.
+
+    Raises:
+        InputError: There is no model, a file is missing or not as recorded, or its format is newer.
+        MissingExtraError: An nnU-Net folder needs torch, which is not installed.
+    """
+    if path is None:
+        folder = Path(str(files("nnstudent.bundle").joinpath("student")))
+        if not (folder / MANIFEST).is_file():
+            raise InputError("this installation has no bundled model; name a bundle or an nnU-Net model folder with --model")
+        return read_bundle(folder, bundled=True)
+    if (path / MANIFEST).is_file():
+        if fold not in (None, 0, "0"):
+            raise InputError(f"{path}: is a bundle and has no fold {fold}; folds are of nnU-Net model folders")
+        return read_bundle(path)
+    if not path.is_dir():
+        raise InputError(f"{path}: no such folder; expected a bundle or an nnU-Net model folder")
+    if not nnunet.is_folder(path):
+        raise InputError(f"{path}: is no model; expected a bundle ({MANIFEST}) or an nnU-Net folder (plans.json, dataset.json, fold_K)")
+    opened = nnunet.open_folder(path, fold=fold, trust_pickle=trust_pickle)
+    members = tuple(Member(name, opened.hash(name), partial(opened.weights, name)) for name in opened.checkpoints)
+    network = Network(path.name or "network", opened.spec, members)
+    return Model(path, "nnunet", (network,), opened.taxonomy, trust=trust_pickle)
+
+
+def read_bundle(folder: Path, *, bundled: bool = False) -> Model:
+    """Open a bundle, every file checked against the hash that was recorded when it was made.
+
+    Raises:
+        InputError: The manifest is malformed or of a newer format, or a file is missing or changed.
+    """
+    manifest = read_json(folder / MANIFEST, what="a bundle")
+    version = manifest.get("format") if isinstance(manifest, dict) else None
+    if not isinstance(version, int):
+        raise InputError(f"{folder / MANIFEST}: says no format; expected the manifest of a bundle, export the model again")
+    if version > FORMAT:
+        raise InputError(f"{folder}: bundle format {version}, this version reads up to {FORMAT}; upgrade with: pip install -U nnstudent")
+    try:
+        networks = tuple(_network(folder, row) for row in manifest["networks"])
+        taxonomy = Taxonomy.from_dict(manifest["taxonomy"])
+        card = dict(manifest.get("card", {}))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{folder / MANIFEST}: malformed ({type(error).__name__}: {error}); export the model again") from error
+    if not networks:
+        raise InputError(f"{folder / MANIFEST}: has no network; export the model again")
+    for network in networks:
+        taxonomy.sorted(network.spec.foreground)
+    return Model(folder, "bundle", networks, taxonomy, card, bundled)
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 of a file's content, 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _network(folder: Path, row: Mapping[str, Any]) -> Network:
+    recorded: Mapping[str, str] = row["files"]
+    name = str(row["name"])
+    wanted = [f"networks/{name}{suffix}" for suffix in (".xml", ".bin", ".safetensors")]
+    if sorted(recorded) != sorted(wanted):
+        raise InputError(f"{folder / MANIFEST}: network {name} lists {', '.join(recorded)}; expected {', '.join(wanted)}")
+    for file, digest in recorded.items():
+        if not (folder / file).is_file():
+            raise InputError(f"{folder}: lacks {file}, which {MANIFEST} lists; copy the whole folder again")
+        if content_hash(folder / file) != digest:
+            raise InputError(f"{folder / file}: is not what was exported (SHA-256 differs from {MANIFEST}); copy the whole folder again")
+    graph, _, weights = (folder / file for file in wanted)
+    member = Member("fold", data_hash(sorted(recorded.items())), partial(_read_weights, weights), graph)
+    return Network(name, NetworkSpec.from_dict(row["spec"]), (member,))
+
+
+def _read_weights(path: Path) -> Weights:
+    from safetensors import SafetensorError  # only the torch engine reads them
+    from safetensors.numpy import load_file
+
+    try:
+        weights: Weights = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); copy the whole folder again") from error
+    check_finite(weights, path=path)
+    return weights

@@ -1,0 +1,53 @@
+"""The model card: what a bundle is, for people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nnstudent.bundle.bundle import Model, Network
+from nnstudent.io.atomic import write_text
+
+
+def write_card(path: Path, model: Model, *, title: str) -> None:
+    """Write the card as Markdown: what it finds, how it works, where it comes from, what it is not for.
+
+    Args:
+        path: The file.
+        model: The bundle.
+        title: The card's heading.
+    """
+    lines = [
+        f"# {title}",
+        "",
+        "Segments CT of the abdomen. Not a medical device: not for diagnosis or treatment.",
+        "",
+        f"- finds: {', '.join(name.replace('_', ' ') for name in model.classes)}",
+        f"- label table: {model.taxonomy.name}",
+        f"- identity: {model.hash}",
+    ]
+    for network in model.networks:
+        lines += ["", f"## Network {network.name}", "", *_facts(network)]
+    if model.card:
+        lines += ["", "## Where it comes from", "", *(f"- {key.replace('_', ' ')}: {_text(value)}" for key, value in model.card.items())]
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def _facts(network: Network) -> list[str]:
+    spec = network.spec
+    norm = spec.normalization
+    intensity = f"clipped to {norm.lower:.0f} to {norm.upper:.0f} HU, mean {norm.mean:.1f}, standard deviation {norm.std:.1f}"
+    return [
+        f"- spacing (z, y, x): {', '.join(f'{mm:g}' for mm in spec.spacing_mm)} mm",
+        f"- patch (z, y, x): {'×'.join(map(str, spec.patch))} voxels",
+        f"- intensities: {intensity if norm.scheme == 'ct' else norm.scheme}",
+        f"- axes: {'turned to RAS' if spec.orientation == 'RAS' else 'as stored'}",
+        f"- architecture: {spec.architecture.class_name.rpartition('.')[2]}",
+        *(f"- {key}: {value}" for key, value in spec.source.items() if value != ""),
+    ]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return "; ".join(f"{key}: {_text(item)}" for key, item in value.items())
+    return ", ".join(map(_text, value)) if isinstance(value, list | tuple) else str(value)

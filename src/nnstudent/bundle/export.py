@@ -1,0 +1,128 @@
+"""From an nnU-Net model folder to a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import nnstudent
+from nnstudent.bundle import graph, nnunet
+from nnstudent.bundle.bundle import FORMAT, MANIFEST, content_hash, read_bundle
+from nnstudent.bundle.card import write_card
+from nnstudent.bundle.network import build, load_weights, unique_weights
+from nnstudent.errors import InputError, require
+from nnstudent.io.atomic import replacing_folder, write_json
+from nnstudent.progress import Progress, silent
+from nnstudent.taxonomy import Taxonomy
+from nnstudent.volume import Shape
+
+# Graph and torch must agree to this share of the largest logit; float16 weights alone cost about a thousandth.
+TOLERANCE = 0.02
+
+
+def export(
+    model: Path,
+    out: Path,
+    *,
+    overlay: Sequence[Path] = (),
+    fold: int | str = "0",
+    card: Mapping[str, Any] | None = None,
+    trust_pickle: bool = False,
+    progress: Progress = silent,
+) -> Path:
+    """Turn an nnU-Net model folder into a bundle.
+
+    Args:
+        model: The nnU-Net model folder.
+        out: The bundle's folder, replaced as a whole.
+        overlay: Further model folders; their foreground is laid over that of the ones before (tumor over organ).
+        fold: Which fold of each.
+        card: Facts for the model card, such as ``training_data``; plain data.
+        trust_pickle: Also read checkpoints that hold more than tensors and numbers.
+        progress: Told after each network.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        InputError: A model folder lacks a file or is of a kind that is not supported, or the label tables differ.
+        OutputError: ``out`` cannot be written, or is neither a bundle nor empty.
+        MissingExtraError: torch is not installed.
+    """
+    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
+        raise InputError(f"{out}: is a folder of something else than a bundle; name a new folder, for it would be replaced")
+    folders = [nnunet.open_folder(path, fold=fold, trust_pickle=trust_pickle) for path in (model, *overlay)]
+    taxonomy = _common_taxonomy(folders)
+    names = _names([folder.path.resolve().name for folder in folders])
+    with replacing_folder(out) as temporary:
+        (temporary / "networks").mkdir()
+        rows = []
+        for done, (name, folder) in enumerate(zip(names, folders, strict=True), start=1):
+            rows.append(_write_network(temporary, name, folder, trust=trust_pickle))
+            progress("export", done, len(folders))
+        facts = dict(card or {})
+        manifest = {
+            "format": FORMAT,
+            "made_by": f"nnstudent {nnstudent.__version__}",
+            "networks": rows,
+            "taxonomy": taxonomy.to_dict(),
+            "card": facts,
+        }
+        write_json(temporary / MANIFEST, manifest)
+        write_card(temporary / "card.md", read_bundle(temporary), title=out.resolve().name)
+    return out
+
+
+def _write_network(folder: Path, name: str, source: nnunet.Folder, *, trust: bool) -> dict[str, Any]:
+    from safetensors.numpy import save_file
+
+    (member,) = source.checkpoints
+    weights = source.weights(member)
+    module = load_weights(build(source.spec, trust=trust), weights, path=source.checkpoints[member])
+    small = {key: values.astype(np.float16) for key, values in unique_weights(module, weights).items()}
+    for key, values in small.items():
+        if not np.isfinite(values).all():
+            raise InputError(f"{source.path}: weight {key} is over 65504, too large for float16; the training went wrong")
+    stem = folder / "networks" / name
+    save_file(small, stem.with_name(f"{name}.safetensors"))
+    graph.save(graph.convert(module, source.spec), stem.with_name(f"{name}.xml"))
+    _check_agrees(module, stem.with_name(f"{name}.xml"), source.spec.patch, source.path)
+    spec = source.spec.to_dict()
+    spec["source"] = {**spec["source"], "fold": member.removeprefix("fold_"), "hash": source.hash(member)}
+    paths = [f"networks/{name}{suffix}" for suffix in (".xml", ".bin", ".safetensors")]
+    return {"name": name, "spec": spec, "files": {path: content_hash(folder / path) for path in paths}}
+
+
+def _check_agrees(module: Any, path: Path, patch: Shape, model: Path) -> None:
+    """Run one window of noise through both: a graph that computes something else must not leave the house."""
+    torch = require("torch", extra="torch", why="export")
+    window = np.random.default_rng(0).standard_normal((1, 1, *patch)).astype(np.float32)
+    with torch.inference_mode():
+        expected = module(torch.from_numpy(window)).numpy()
+    core = graph.openvino()
+    got = core.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(window)[0]
+    error = float(np.abs(got - expected).max()) / max(float(np.abs(expected).max()), 1e-6)
+    if not error <= TOLERANCE:
+        raise InputError(f"{model}: OpenVINO's result differs from torch's by {error:.1%} of the largest logit; it cannot be exported")
+
+
+def _common_taxonomy(folders: Sequence[nnunet.Folder]) -> Taxonomy:
+    first = folders[0].taxonomy
+    for other in folders[1:]:
+        if other.taxonomy != first and not set(other.spec.foreground) <= set(first.names):
+            raise InputError(
+                f"{other.path}: finds {', '.join(other.spec.foreground)}, but the label table of {folders[0].path} is "
+                f"{first.name} without them; models that are laid over each other share a label table"
+            )
+    return first
+
+
+def _names(stems: Sequence[str]) -> list[str]:
+    names: list[str] = []
+    for stem in stems:
+        clean = "".join(c if c.isalnum() or c in "-_" else "_" for c in stem).strip("_") or "network"
+        names.append(clean if clean not in names else f"{clean}_{len(names) + 1}")
+    return names

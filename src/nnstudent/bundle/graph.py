@@ -1,0 +1,82 @@
+"""OpenVINO without its telemetry: reading, converting and writing a network's graph."""
+
+from __future__ import annotations
+
+import math
+import sys
+import warnings
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from nnstudent.bundle.spec import NetworkSpec
+from nnstudent.errors import InputError, require
+from nnstudent.volume import Shape
+
+
+def openvino() -> ModuleType:
+    """OpenVINO, with its telemetry off.
+
+    It reports its import and every conversion to its makers by way of ``openvino_telemetry`` unless that is missing;
+    so for this process it is. Whoever imported it before us has its consent withdrawn instead.
+    """
+    loaded = sys.modules.get("openvino_telemetry")
+    if loaded is None:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # None makes its import fail
+    elif "openvino" in sys.modules:
+        loaded.Telemetry().consent = False  # it is a singleton, set up when OpenVINO was imported
+    return require("openvino", extra="torch", why="the openvino engine")
+
+
+def convert(module: Any, spec: NetworkSpec) -> Any:
+    """A torch module as an OpenVINO graph of the spec's patch, (1, 1, z, y, x) → (1, class, z, y, x).
+
+    Raises:
+        InputError: The network cannot be converted.
+    """
+    ov = openvino()
+    torch = require("torch", extra="torch", why="converting a network")
+    name = spec.architecture.class_name
+    for size in (_small(spec), spec.patch):
+        try:
+            with warnings.catch_warnings(), torch.no_grad():
+                warnings.simplefilter("ignore")
+                graph = ov.convert_model(module, example_input=torch.zeros(1, 1, *size))
+            graph.reshape([1, 1, *spec.patch])
+        except (RuntimeError, TypeError, ValueError) as error:
+            if size == spec.patch:
+                raise InputError(f"{name} cannot be converted to OpenVINO ({_line(error)}); use --engine torch") from error
+            continue
+        if len(graph.outputs) == 1 and tuple(graph.output(0).shape) == (1, len(spec.classes), *spec.patch):
+            return graph
+    raise InputError(f"{name} gives {graph.outputs}, not one map of {len(spec.classes)} classes; use --engine torch")
+
+
+def save(graph: Any, path: Path) -> None:
+    """Write the graph as ``path`` (.xml) and its weights in float16 beside it (.bin)."""
+    openvino().save_model(graph, path, compress_to_fp16=True)
+
+
+def read(path: Path) -> Any:
+    """Read a graph.
+
+    Raises:
+        InputError: The file is damaged.
+    """
+    try:
+        return openvino().Core().read_model(path)
+    except RuntimeError as error:
+        raise InputError(f"{path}: is no graph that OpenVINO reads ({_line(error)}); export the bundle again") from error
+
+
+def _small(spec: NetworkSpec) -> Shape:
+    """The smallest input that exercises every level, for tracing runs the network; the whole patch if that is not known."""
+    strides = spec.architecture.kwargs.get("strides")
+    if not isinstance(strides, list | tuple) or not all(isinstance(s, list | tuple) and len(s) == 3 for s in strides):
+        return spec.patch
+    z, y, x = (min(2 * math.prod(int(s[axis]) for s in strides), spec.patch[axis]) for axis in range(3))
+    return z, y, x
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:160]

@@ -1,0 +1,98 @@
+"""Which class of the label table each of a foreign network's channels is."""
+
+from __future__ import annotations
+
+import colorsys
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from nnstudent.bundle.spec import BACKGROUND
+from nnstudent.errors import InputError
+from nnstudent.taxonomy import LabelClass, Taxonomy, flare23
+
+# Names that public models and challenges use for classes of our table.
+_ALIASES = {
+    "ivc": "inferior_vena_cava",
+    "postcava": "inferior_vena_cava",
+    "oesophagus": "esophagus",
+    "gall_bladder": "gallbladder",
+    "rag": "right_adrenal_gland",
+    "lag": "left_adrenal_gland",
+    "lesion": "tumor",
+    "tumour": "tumor",
+}
+
+
+def classes_of(dataset: Mapping[str, Any], *, name: str) -> tuple[tuple[str, ...], Taxonomy]:
+    """Class name by channel, and the label table they are of.
+
+    Our own models carry both under ``nnstudent``. For others the names come from ``labels``: if every one is in the
+    FLARE23 table, under its own or a common other name, that is the table; else one is made of them.
+
+    Args:
+        dataset: nnU-Net's dataset.json.
+        name: What to call a table that is made.
+
+    Raises:
+        InputError: The labels are regions, are not 0, 1, 2, …, or contradict the table.
+    """
+    labels = dataset.get("labels")
+    if not isinstance(labels, Mapping) or not labels:
+        raise InputError(f"{name}: dataset.json has no labels; expected nnU-Net v2's {{name: number}}")
+    channels: dict[int, str] = {}
+    for label, value in labels.items():
+        if label == "ignore":
+            continue
+        if isinstance(value, list | tuple):
+            raise InputError(f"{name}: label {label!r} is a region ({list(value)}); region-based models are not supported yet")
+        channels[int(value)] = str(label)
+    if sorted(channels) != list(range(len(channels))):
+        raise InputError(f"{name}: label values are {sorted(channels)}; nnU-Net needs 0, 1, 2, … without a gap")
+    own = dataset.get("nnstudent")
+    if isinstance(own, Mapping) and "taxonomy" in own and "classes" in own:
+        taxonomy = Taxonomy.from_dict(own["taxonomy"])
+        names = {int(channel): str(label) for channel, label in own["classes"].items() if str(label) != BACKGROUND}
+        if sorted(names) != sorted(channels)[1:]:
+            raise InputError(f"{name}: dataset.json names classes {sorted(names)} under nnstudent, but labels are {sorted(channels)[1:]}")
+        taxonomy.sorted(names.values())
+        return (BACKGROUND, *(names[channel] for channel in sorted(names))), taxonomy
+    return _foreign(channels, name)
+
+
+def _foreign(channels: Mapping[int, str], name: str) -> tuple[tuple[str, ...], Taxonomy]:
+    table = flare23()
+    cleaned = [_clean(channels[channel]) for channel in sorted(channels)[1:]]
+    known = [_known(label, table) for label in cleaned]
+    found = [label for label in known if label is not None]
+    if len(found) == len(cleaned) and len(set(found)) == len(found):
+        return (BACKGROUND, *found), table
+    names: list[str] = []
+    for channel, (label, match) in enumerate(zip(cleaned, known, strict=True), start=1):
+        best = match or label
+        names.append(best if best not in names else f"{best}_{channel}")
+    return (BACKGROUND, *names), Taxonomy(_clean(name), tuple(_row(i, label, names, table) for i, label in enumerate(names, start=1)))
+
+
+def _row(id: int, label: str, names: list[str], table: Taxonomy) -> LabelClass:
+    if label in table.names:
+        row = table[label]
+        return replace(row, id=id, partner=row.partner if row.partner in names else None)
+    red, green, blue = (round(255 * part) for part in colorsys.hsv_to_rgb(id * 0.618 % 1.0, 0.6, 0.9))
+    lesion = any(word in label for word in ("tumor", "tumour", "lesion", "cyst"))
+    return LabelClass(id, label, kind="lesion" if lesion else "organ", color=(red, green, blue))
+
+
+def _known(label: str, table: Taxonomy) -> str | None:
+    parts = label.split("_")
+    turned = "_".join([parts[-1], *parts[:-1]])  # TotalSegmentator says kidney_right
+    for candidate in (label, turned, _ALIASES.get(label, "")):
+        if candidate in table.names:
+            return candidate
+    return None
+
+
+def _clean(label: str) -> str:
+    words = re.sub(r"[^a-z0-9]+", "_", label.lower()).strip("_")
+    return words if words and words[0].isalpha() else f"class_{words or 'unnamed'}"

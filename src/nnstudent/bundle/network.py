@@ -1,0 +1,97 @@
+"""The torch module of a network, built from its description; torch is imported when called."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nnstudent.bundle.spec import NetworkSpec
+from nnstudent.bundle.weights import Weights
+from nnstudent.errors import InputError, require
+
+# A plans file names classes by dotted path. Only these packages are imported for it, else data would choose what runs.
+_TRUSTED = ("torch", "dynamic_network_architectures", "nnstudent", "nnunetv2")
+
+
+def build(spec: NetworkSpec, *, trust: bool = False) -> Any:
+    """The ``torch.nn.Module`` of a network, in evaluation mode, weights not loaded, deep supervision off.
+
+    Args:
+        spec: The network.
+        trust: Import its class from any package, not only torch, dynamic_network_architectures, nnunetv2 and this one.
+
+    Raises:
+        InputError: A class is not found, is not to be imported, or does not take these arguments.
+        MissingExtraError: torch or dynamic_network_architectures is not installed.
+    """
+    torch = require("torch", extra="torch", why="building a network")
+    kwargs = dict(spec.architecture.kwargs)
+    for key in spec.architecture.imported:
+        if kwargs.get(key) is not None:
+            kwargs[key] = _locate(str(kwargs[key]), trust=trust)
+    network_class = _locate(spec.architecture.class_name, trust=trust)
+    if not (isinstance(network_class, type) and issubclass(network_class, torch.nn.Module)):
+        raise InputError(f"{spec.architecture.class_name} is no torch.nn.Module; expected a network's class in the plans")
+    kwargs["deep_supervision"] = False
+    try:
+        module = network_class(input_channels=1, num_classes=len(spec.classes), **kwargs)
+    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+        raise InputError(f"{spec.architecture.class_name} cannot be built ({error}); check the architecture in plans.json") from error
+    return module.eval()
+
+
+def canonical_names(module: Any) -> dict[str, str]:
+    """For each name in the module's state, the first name of the same tensor: nnU-Net's networks name most of them thrice."""
+    first: dict[int, str] = {}
+    return {name: first.setdefault(id(tensor), name) for name, tensor in module.state_dict(keep_vars=True).items()}
+
+
+def unique_weights(module: Any, weights: Weights) -> Weights:
+    """Each weight once, under its first name."""
+    names = canonical_names(module)
+    return {name: weights[name] for name in dict.fromkeys(names.values()) if name in weights}
+
+
+def load_weights(module: Any, weights: Mapping[str, Any], *, path: Path) -> Any:
+    """Put weights into a module; a tensor that has several names may be given under any of them.
+
+    Raises:
+        InputError: A weight is missing, unknown or of another shape.
+    """
+    torch = require("torch", extra="torch", why="loading weights")
+    names = canonical_names(module)
+    unknown = [name for name in weights if name not in names]
+    given: dict[str, Any] = {}
+    for name, values in weights.items():
+        if name in names:
+            given.setdefault(names[name], values)
+    missing = [name for name in dict.fromkeys(names.values()) if name not in given]
+    # Heads of deep supervision are in a training checkpoint but not in a network built without it.
+    unknown = [name for name in unknown if ".seg_layers." not in f".{name}"]
+    if missing or unknown:
+        what = f"lacks {missing[0]}" if missing else f"has {unknown[0]}, which the network has not"
+        raise InputError(f"{path}: the weights do not fit the network in plans.json ({what}); the trainer may build another network")
+    with torch.no_grad():
+        for name, tensor in module.state_dict(keep_vars=True).items():
+            if names[name] != name:
+                continue
+            values = torch.as_tensor(given[name])
+            if tuple(values.shape) != tuple(tensor.shape):
+                raise InputError(f"{path}: weight {name} is {tuple(values.shape)}, the network in plans.json needs {tuple(tensor.shape)}")
+            tensor.copy_(values)
+    return module
+
+
+def _locate(path: str, *, trust: bool) -> Any:
+    package, _, _ = path.partition(".")
+    if package not in _TRUSTED and not trust:
+        raise InputError(f"the plans name {path}, which is of none of {', '.join(_TRUSTED)}; if you trust the model, add --trust-pickle")
+    module_name, _, attribute = path.rpartition(".")
+    extra = "train" if package == "nnunetv2" else "torch"
+    require(package, extra=extra, why=f"the network {path}")
+    try:
+        return getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"the plans name {path}, which is not found ({error}); install the version that it was trained with") from error

@@ -1,0 +1,210 @@
+"""An nnU-Net v2 model folder as networks: plans.json, dataset.json, fold_K/checkpoint_final.pth."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nnstudent.bundle.labels import classes_of
+from nnstudent.bundle.spec import Architecture, NetworkSpec, Normalization, Orientation, Resampling, Scheme
+from nnstudent.bundle.weights import Weights, load_checkpoint, weights_of
+from nnstudent.errors import InputError
+from nnstudent.io.atomic import read_json
+from nnstudent.taxonomy import Taxonomy
+
+CHECKPOINT = "checkpoint_final.pth"
+_SCHEMES: dict[str, Scheme] = {
+    "CTNormalization": "ct",
+    "ZScoreNormalization": "zscore",
+    "NoNormalization": "none",
+    "RescaleTo01Normalization": "rescale",
+}
+# Readers that leave the axes as they lie in the file; the reader that turns to RAS is named apart.
+_AS_STORED = ("SimpleITKIO", "NibabelIO")
+_TURNED = ("NibabelIOWithReorient",)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """An opened model folder.
+
+    Attributes:
+        path: The folder.
+        spec: What all its folds share.
+        taxonomy: The label table of its classes.
+        checkpoints: Fold name → file.
+        trust_pickle: Whether its checkpoints may hold any pickle.
+    """
+
+    path: Path
+    spec: NetworkSpec
+    taxonomy: Taxonomy
+    checkpoints: Mapping[str, Path]
+    trust_pickle: bool
+
+    def weights(self, fold: str) -> Weights:
+        """One fold's weights, float32.
+
+        Raises:
+            InputError: They cannot be read or are not finite.
+        """
+        path = self.checkpoints[fold]
+        return weights_of(load_checkpoint(path, trust_pickle=self.trust_pickle), path=path)
+
+    def hash(self, fold: str) -> str:
+        """Identity of one fold: plans, dataset and weights, 16 hexadecimal digits."""
+        digest = hashlib.sha256()
+        for path in (self.path / "plans.json", self.path / "dataset.json", self.checkpoints[fold]):
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        return digest.hexdigest()[:16]
+
+
+def is_folder(path: Path) -> bool:
+    """Whether this looks like an nnU-Net model folder."""
+    return (path / "plans.json").is_file() or any(path.glob("fold_*"))
+
+
+def open_folder(path: Path, *, fold: int | str | None = None, trust_pickle: bool = False) -> Folder:
+    """Open a model folder.
+
+    Args:
+        path: The folder that holds plans.json.
+        fold: One fold by its number or ``all``; None for every numbered fold there is.
+        trust_pickle: Also read checkpoints that hold more than tensors and numbers.
+
+    Raises:
+        InputError: A file is missing or malformed, or the model is of a kind that is not supported.
+        MissingExtraError: torch is not installed.
+    """
+    for name in ("plans.json", "dataset.json"):
+        if not (path / name).is_file():
+            raise InputError(f"{path}: lacks {name}; an nnU-Net model folder has plans.json, dataset.json and fold_K/checkpoint_final.pth")
+    checkpoints = _checkpoints(path, fold)
+    first = next(iter(checkpoints.values()))
+    checkpoint = load_checkpoint(first, trust_pickle=trust_pickle)
+    try:
+        configuration = str(checkpoint["init_args"]["configuration"])
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{first}: does not say which configuration it is of; expected a checkpoint of nnU-Net v2") from error
+    plans = read_json(path / "plans.json", what="nnU-Net's plans")
+    dataset = read_json(path / "dataset.json", what="nnU-Net's dataset")
+    source = {
+        "trainer": str(checkpoint.get("trainer_name", "")),
+        "configuration": configuration,
+        "plans": str(plans.get("plans_name", "")),
+        "dataset": str(plans.get("dataset_name", "")),
+    }
+    spec, taxonomy = from_nnunet(plans, dataset, configuration=configuration, name=path.name, source=source)
+    return Folder(path, spec, taxonomy, checkpoints, trust_pickle)
+
+
+def from_nnunet(
+    plans: Mapping[str, Any], dataset: Mapping[str, Any], *, configuration: str, name: str, source: Mapping[str, Any] | None = None
+) -> tuple[NetworkSpec, Taxonomy]:
+    """The network that nnU-Net's plans and dataset describe, and its label table.
+
+    Raises:
+        InputError: They are malformed, or ask for what is not supported: several input channels, 2D, a cascade, regions,
+            an unknown normalization, resampling or reader, or plans older than nnU-Net v2.2.
+    """
+    try:
+        return _from_nnunet(plans, dataset, configuration, name, source or {})
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise InputError(f"{name}: plans.json or dataset.json is malformed ({type(error).__name__}: {error})") from error
+
+
+def _from_nnunet(
+    plans: Mapping[str, Any], dataset: Mapping[str, Any], configuration: str, name: str, source: Mapping[str, Any]
+) -> tuple[NetworkSpec, Taxonomy]:
+    settings = _configuration(plans, configuration, name)
+    if "architecture" not in settings:
+        raise InputError(f"{name}: plans.json has no architecture; plans from before nnU-Net v2.2 are not supported, plan and train again")
+    if settings.get("previous_stage"):
+        raise InputError(f"{name}: {configuration} is the second stage of a cascade; only single-stage models are supported")
+    channels = dataset.get("channel_names", dataset.get("modality", {}))
+    if len(channels) != 1:
+        raise InputError(f"{name}: takes {len(channels)} input channels; only one, CT, is supported")
+    if len(settings["patch_size"]) != 3:
+        raise InputError(f"{name}: {configuration} is {len(settings['patch_size'])}D; only 3D configurations are supported")
+    classes, taxonomy = classes_of(dataset, name=name)
+    architecture = settings["architecture"]
+    spec = NetworkSpec(
+        patch=tuple(int(n) for n in settings["patch_size"]),  # type: ignore[arg-type]  # three, checked above
+        spacing_mm=tuple(float(mm) for mm in settings["spacing"]),  # type: ignore[arg-type]
+        orientation=_orientation(str(plans.get("image_reader_writer", "SimpleITKIO")), name),
+        transpose=tuple(int(axis) for axis in plans["transpose_forward"]),  # type: ignore[arg-type]
+        normalization=_normalization(plans, settings, name),
+        image_resampling=_resampling(settings, "resampling_fn_data", name),
+        score_resampling=_resampling(settings, "resampling_fn_probabilities", name),
+        classes=classes,
+        architecture=Architecture(
+            str(architecture["network_class_name"]), dict(architecture["arch_kwargs"]), tuple(architecture["_kw_requires_import"])
+        ),
+        source=source,
+    )
+    return spec, taxonomy
+
+
+def _configuration(plans: Mapping[str, Any], name: str, model: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A configuration with what it inherits filled in."""
+    configurations = plans["configurations"]
+    if name not in configurations or name in seen:
+        raise InputError(f"{model}: plans.json has no usable configuration {name!r}; it has {', '.join(configurations)}")
+    own = dict(configurations[name])
+    parent = own.get("inherits_from")
+    return _configuration(plans, str(parent), model, (*seen, name)) | own if parent else own
+
+
+def _orientation(reader: str, name: str) -> Orientation:
+    if reader in _TURNED:
+        return "RAS"
+    if reader in _AS_STORED:
+        return "stored"
+    raise InputError(f"{name}: was trained with reader {reader}; supported are {', '.join((*_TURNED, *_AS_STORED))}")
+
+
+def _normalization(plans: Mapping[str, Any], settings: Mapping[str, Any], name: str) -> Normalization:
+    named = str(settings["normalization_schemes"][0])
+    if named not in _SCHEMES:
+        raise InputError(f"{name}: normalization {named} is not supported; supported are {', '.join(_SCHEMES)}")
+    scheme = _SCHEMES[named]
+    if scheme != "ct":
+        return Normalization(scheme, within_mask=bool(settings["use_mask_for_norm"][0]))
+    both = ("foreground_intensity_properties_per_channel", "foreground_intensity_properties_by_modality")
+    facts = next(plans[key] for key in both if key in plans)["0"]
+    mean, std, lower, upper = (float(facts[key]) for key in ("mean", "std", "percentile_00_5", "percentile_99_5"))
+    return Normalization("ct", mean, std, lower, upper)
+
+
+def _resampling(settings: Mapping[str, Any], key: str, name: str) -> Resampling:
+    function = str(settings[key])
+    given = dict(settings.get(f"{key}_kwargs", {}))
+    known = {
+        "force_separate_z": given.get("force_separate_z", False),
+        "anisotropy": float(given.get("separate_z_anisotropy_threshold", 3.0)),
+    }
+    if function == "resample_data_or_seg_to_shape":
+        return Resampling(int(given.get("order", 3)), int(given.get("order_z", 0)), given.get("force_separate_z", False), threshold)
+    if function == "resample_torch_fornnunet" and given.get("mode", "linear") == "linear":
+        # torch's trilinear and nearest-exact are order 1 and 0 on the same coordinates.
+        nearest = given.get("aniso_axis_mode", "nearest-exact") != "linear"
+        return Resampling(1, 0 if nearest else 1, given.get("force_separate_z"), threshold)
+    raise InputError(f"{name}: {key} is {function}, which is not supported; supported is resample_data_or_seg_to_shape")
+
+
+def _checkpoints(path: Path, fold: int | str | None) -> dict[str, Path]:
+    if fold is not None:
+        folders = [path / f"fold_{fold}"]
+    else:
+        numbered = [p for p in path.glob("fold_*") if p.name.removeprefix("fold_").isdigit()]
+        folders = sorted(numbered, key=lambda p: int(p.name.removeprefix("fold_"))) or [path / "fold_all"]
+    # A fold whose training was broken off has no final checkpoint; as in nnU-Net it does not count when all are taken.
+    found = {folder.name: folder / CHECKPOINT for folder in folders if (folder / CHECKPOINT).is_file()}
+    if not found:
+        have = ", ".join(sorted(p.name for p in path.glob("fold_*"))) or "no fold at all"
+        raise InputError(f"{path}: lacks {folders[0].name}/{CHECKPOINT} (it has {have}); train that fold to its end or name another")
+    return found

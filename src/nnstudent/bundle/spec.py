@@ -1,0 +1,165 @@
+"""What a network expects and gives, as data: grid, intensities, patch, classes, architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from nnstudent.errors import InputError
+from nnstudent.volume import Shape, Spacing
+
+Orientation = Literal["RAS", "stored"]
+Scheme = Literal["ct", "zscore", "none", "rescale"]
+SCHEMES: tuple[Scheme, ...] = ("ct", "zscore", "none", "rescale")
+BACKGROUND = "background"
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """How intensities are brought to the network's range.
+
+    Attributes:
+        scheme: ``ct`` clips and standardises by the figures below; ``zscore`` standardises by the image's own mean and
+            standard deviation; ``rescale`` maps its minimum and maximum to 0 and 1; ``none`` leaves it.
+        mean: Of the training foreground, in HU; ``ct`` only, as are the next three.
+        std: Of the training foreground, in HU.
+        lower: Values below are raised to this, in HU.
+        upper: Values above are lowered to this, in HU.
+        within_mask: ``zscore`` regards and changes only what is not zero.
+    """
+
+    scheme: Scheme
+    mean: float = 0.0
+    std: float = 1.0
+    lower: float = 0.0
+    upper: float = 0.0
+    within_mask: bool = False
+
+    def __post_init__(self) -> None:
+        if self.scheme not in SCHEMES:
+            raise InputError(f"normalization {self.scheme!r}; expected one of {', '.join(SCHEMES)}")
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How an array goes from one spacing to another, as in nnU-Net's ``resample_data_or_seg_to_shape``.
+
+    Attributes:
+        order: Spline order, 0 to 5.
+        order_z: Spline order along the coarse axis, where that is done apart.
+        force_separate_z: Whether the coarse axis is always (True), never (False) or by anisotropy (None) done apart.
+        anisotropy: The coarse axis is done apart when its spacing is over this many times the finest.
+    """
+
+    order: int = 3
+    order_z: int = 0
+    force_separate_z: bool | None = None
+    anisotropy: float = 3.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.order <= 5 or not 0 <= self.order_z <= 5:
+            raise InputError(f"resampling of order {self.order} and {self.order_z} along z; expected 0 to 5")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What builds the network in torch, as nnU-Net's plans say it.
+
+    Attributes:
+        class_name: Dotted path of the network's class.
+        kwargs: Its keyword arguments, plain data.
+        imported: Which of them are themselves dotted paths to import.
+    """
+
+    class_name: str
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    imported: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """One network, valid once constructed.
+
+    Attributes:
+        patch: Size of a window in voxels, in the network's axis order.
+        spacing_mm: Spacing of the network's grid, in the network's axis order.
+        orientation: ``RAS``: the image is turned to canonical axes first; ``stored``: it is taken as it lies in the file.
+        transpose: The network's axes as indices into (z, y, x).
+        normalization: Intensities.
+        image_resampling: Image → network's grid.
+        score_resampling: Logits → image's grid.
+        classes: Class name by channel; channel 0 is ``background``.
+        architecture: How torch builds it.
+        source: Where it comes from: configuration, trainer, fold, …; for people only.
+    """
+
+    patch: Shape
+    spacing_mm: Spacing
+    orientation: Orientation
+    transpose: tuple[int, int, int]
+    normalization: Normalization
+    image_resampling: Resampling
+    score_resampling: Resampling
+    classes: tuple[str, ...]
+    architecture: Architecture
+    source: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.patch) != 3 or min(self.patch) < 1:
+            raise InputError(f"a patch of {self.patch}; expected three sizes of at least 1 (2D networks are not supported)")
+        if len(self.spacing_mm) != 3 or min(self.spacing_mm) <= 0:
+            raise InputError(f"a spacing of {self.spacing_mm} mm; expected three positive lengths")
+        if sorted(self.transpose) != [0, 1, 2]:
+            raise InputError(f"transpose {self.transpose}; expected 0, 1 and 2 in some order")
+        if self.orientation not in ("RAS", "stored"):
+            raise InputError(f"orientation {self.orientation!r}; expected RAS or stored")
+        if not 2 <= len(self.classes) <= 255 or self.classes[0] != BACKGROUND:
+            raise InputError(f"classes {self.classes}; expected {BACKGROUND} and 1 to 254 more")
+        if len(set(self.classes)) != len(self.classes):
+            raise InputError(f"classes {self.classes}; a name occurs twice")
+
+    @property
+    def foreground(self) -> tuple[str, ...]:
+        """Class names without the background, by channel."""
+        return self.classes[1:]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data, the shape that :meth:`from_dict` reads."""
+        return _plain(asdict(self))  # type: ignore[no-any-return]  # a dict stays a dict
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> NetworkSpec:
+        """Read it from plain data.
+
+        Raises:
+            InputError: A key is missing, unknown or of the wrong type.
+        """
+        try:
+            architecture = data["architecture"]
+            return cls(
+                patch=_triple(data["patch"], int),
+                spacing_mm=_triple(data["spacing_mm"], float),
+                orientation=data["orientation"],
+                transpose=_triple(data["transpose"], int),
+                normalization=Normalization(**data["normalization"]),
+                image_resampling=Resampling(**data["image_resampling"]),
+                score_resampling=Resampling(**data["score_resampling"]),
+                classes=tuple(str(name) for name in data["classes"]),
+                architecture=Architecture(architecture["class_name"], dict(architecture["kwargs"]), tuple(architecture["imported"])),
+                source=dict(data.get("source", {})),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"a network's description is malformed ({type(error).__name__}: {error}); export the bundle again") from error
+
+
+def _triple(values: Sequence[Any], kind: type) -> tuple[Any, Any, Any]:
+    z, y, x = (kind(value) for value in values)
+    return z, y, x
+
+
+def _plain(data: Any) -> Any:
+    """Tuples as lists, so that what is written equals what is read."""
+    if isinstance(data, Mapping):
+        return {key: _plain(value) for key, value in data.items()}
+    return [_plain(value) for value in data] if isinstance(data, list | tuple) else data

@@ -1,0 +1,52 @@
+"""What runs a network on one window, and choosing it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from nnstudent.bundle.bundle import Member, Model, Network
+from nnstudent.errors import InputError
+from nnstudent.inference.resample import Floats
+
+ENGINES = ("auto", "openvino", "torch")
+
+
+class Engine(Protocol):
+    """Runs one network on one window.
+
+    Attributes:
+        name: ``openvino`` or ``torch``.
+        precision: Of the arithmetic, such as ``fp32``.
+    """
+
+    name: str
+    precision: str
+
+    def __call__(self, window: Floats) -> Floats:
+        """Logits (class, z, y, x) of a window (z, y, x) of the network's patch size; valid until the next call."""
+
+
+def make_engine(model: Model, network: Network, member: Member, *, engine: str = "auto", device: str = "cpu", threads: int) -> Engine:
+    """An engine that is ready to run.
+
+    Args:
+        model: The model.
+        network: One of its networks.
+        member: One of that network's members.
+        engine: ``openvino``, ``torch``, or ``auto``: torch where the device is CUDA, else OpenVINO.
+        device: ``cpu``, ``cuda``, or another that the engine knows.
+        threads: Processor threads to use.
+
+    Raises:
+        InputError: There is no such engine or device, or the network does not load.
+        MissingExtraError: The engine is not installed.
+    """
+    if engine not in ENGINES:
+        raise InputError(f"engine {engine!r}; expected one of {', '.join(ENGINES)}")
+    if engine == "torch" or (engine == "auto" and device.startswith("cuda")):
+        from nnstudent.inference.torch_engine import TorchEngine  # each engine's library is loaded only when used
+
+        return TorchEngine(model, network, member, device=device, threads=threads)
+    from nnstudent.inference.openvino_engine import OpenvinoEngine
+
+    return OpenvinoEngine(model, network, member, device=device, threads=threads)

@@ -1,0 +1,51 @@
+"""Runs a network with OpenVINO, on the CPU in float32."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nnstudent.bundle import graph
+from nnstudent.bundle.bundle import Member, Model, Network
+from nnstudent.bundle.network import build, load_weights
+from nnstudent.errors import InputError
+from nnstudent.inference.resample import Floats
+
+
+class OpenvinoEngine:
+    """See :class:`nnstudent.inference.engine.Engine`."""
+
+    name = "openvino"
+    precision = "fp32"
+
+    def __init__(self, model: Model, network: Network, member: Member, *, device: str, threads: int) -> None:
+        """Read the graph, or convert the weights to one, and compile it for the network's patch.
+
+        Raises:
+            InputError: There is no such device, or the network cannot be read or converted.
+            MissingExtraError: OpenVINO is not installed; or the model has only weights and torch is not installed.
+        """
+        core = graph.openvino().Core()
+        name = device.upper()
+        if not any(have == name or have.startswith(f"{name}.") for have in core.available_devices):
+            raise InputError(f"device {device!r}: OpenVINO has {', '.join(core.available_devices)} here; use that or --engine torch")
+        if member.graph is not None:
+            compiled = graph.read(member.graph)
+        else:
+            compiled = graph.convert(load_weights(build(network.spec, trust=model.trust), member.weights(), path=model.path), network.spec)
+        # Without the hint machines with bfloat16 would round to it and give other labels than the next machine.
+        settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        if name == "CPU":
+            settings["INFERENCE_NUM_THREADS"] = str(threads)
+        try:
+            self._request = core.compile_model(compiled, name, settings).create_infer_request()
+        except RuntimeError as error:
+            raise InputError(
+                f"{model.path}: OpenVINO cannot run this network on {device} ({' '.join(str(error).split())[:150]})"
+            ) from error
+
+    def __call__(self, window: Floats) -> Floats:
+        """Logits (class, z, y, x) of a window (z, y, x); valid until the next call."""
+        self._request.infer([window[np.newaxis, np.newaxis]], share_inputs=True)
+        logits = self._request.get_output_tensor(0).data
+        result: Floats = logits[0]
+        return result

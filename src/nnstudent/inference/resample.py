@@ -1,0 +1,139 @@
+"""Resampling as nnU-Net does it, one axis after the other.
+
+nnU-Net resamples with skimage's ``resize``, that is spline interpolation between grids that fill the same box. Such
+an interpolation is linear and separable: along each axis it is one small matrix, and a matrix product is the fastest
+thing that numpy can do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from nnstudent.bundle.spec import Resampling
+from nnstudent.volume import Shape
+
+Floats = npt.NDArray[np.float32]
+
+
+def new_shape(shape: Sequence[int], spacing: Sequence[float], target: Sequence[float]) -> Shape:
+    """Voxels along each axis after resampling from ``spacing`` to ``target``, rounded as nnU-Net rounds."""
+    z, y, x = (max(1, round(have / want * n)) for have, want, n in zip(spacing, target, shape, strict=True))
+    return z, y, x
+
+
+def separate_axis(how: Resampling, spacing: Sequence[float], target: Sequence[float]) -> int | None:
+    """The coarse axis that is resampled apart from the other two, or None.
+
+    It is that of the grid one comes from if that is anisotropic, else that of the grid one goes to; two axes that are
+    equally coarse count as none.
+
+    Args:
+        how: The resampling's settings.
+        spacing: Of the array, in mm.
+        target: Of the result, in mm.
+    """
+    if how.force_separate_z is False:
+        return None
+    if how.force_separate_z:
+        decisive: Sequence[float] | None = spacing
+    else:
+        decisive = next((mm for mm in (spacing, target) if max(mm) / min(mm) > how.anisotropy), None)
+    if decisive is None:
+        return None
+    coarsest = [axis for axis, mm in enumerate(decisive) if max(decisive) / mm == 1]
+    return coarsest[0] if len(coarsest) == 1 else None
+
+
+def axis_orders(how: Resampling, spacing: Sequence[float], target: Sequence[float]) -> tuple[int, int, int]:
+    """Spline order along each axis."""
+    apart = separate_axis(how, spacing, target)
+    z, y, x = (how.order_z if axis == apart else how.order for axis in range(3))
+    return z, y, x
+
+
+def resample(array: Floats, shape: Shape, how: Resampling, *, spacing: Sequence[float], target: Sequence[float]) -> Floats:
+    """Resample an image.
+
+    Args:
+        array: Values, three axes.
+        shape: Voxels of the result along each axis.
+        how: Spline orders and when the coarse axis is done apart.
+        spacing: Of ``array``, in mm, in the order of its axes.
+        target: Of the result, in mm.
+
+    Returns:
+        The values at the voxel centres of the new grid, which fills the same box.
+    """
+    if array.shape == tuple(shape):
+        return array
+    orders = axis_orders(how, spacing, target)
+    apart = separate_axis(how, spacing, target)
+    # Splines overshoot; skimage clips to the range of what it was given: the whole volume, or each slice by itself.
+    plane_axes = None if apart is None else tuple(axis for axis in range(3) if axis != apart)
+    overshoots = how.order > 1
+    lower, upper = (np.min(array, plane_axes, keepdims=True), np.max(array, plane_axes, keepdims=True)) if overshoots else (0, 0)
+    result = array
+    # The coarse axis comes last, as its slices are clipped before it; else small results first.
+    sequence = sorted(range(3), key=lambda axis: (axis == apart, shape[axis] / array.shape[axis]))
+    for axis in sequence:
+        if axis == apart and overshoots:
+            result = np.clip(result, lower, upper)
+        result = apply_along(operator(array.shape[axis], shape[axis], orders[axis]), result, axis)
+    if apart is None and overshoots:
+        result = np.clip(result, lower, upper)
+    return np.ascontiguousarray(result, np.float32)
+
+
+def apply_along(matrix: Floats, array: Floats, axis: int) -> Floats:
+    """Multiply a matrix (new, old) onto one axis of a three-axis array."""
+    if matrix.shape[0] == matrix.shape[1] and np.array_equal(matrix, np.eye(len(matrix), dtype=np.float32)):
+        return array
+    if axis == 0:
+        product = matrix @ array.reshape(len(array), -1)
+        return product.reshape(len(matrix), *array.shape[1:])
+    return matrix @ array if axis == 1 else array @ matrix.T
+
+
+@lru_cache(maxsize=64)
+def operator(old: int, new: int, order: int) -> Floats:
+    """Spline interpolation from ``old`` to ``new`` voxels along the same length, as a matrix (new, old).
+
+    Column k is what interpolating makes of a single one at k; beyond the border the outermost value goes on.
+    """
+    if old == new:
+        return np.eye(old, dtype=np.float32)
+    if order <= 1:
+        lower, upper, share = neighbours(old, new, order)
+        matrix = np.zeros((new, old))
+        rows = np.arange(new)
+        np.add.at(matrix, (rows, lower), 1.0 - share.astype(np.float64))
+        np.add.at(matrix, (rows, upper), share.astype(np.float64))
+        return matrix.astype(np.float32)
+    unit = np.eye(old)
+    columns = [ndimage.zoom(unit[k], new / old, order=order, mode="nearest", grid_mode=True) for k in range(old)]
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+@lru_cache(maxsize=64)
+def neighbours(old: int, new: int, order: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Floats]:
+    """For order 0 or 1: the two voxels that each new voxel lies between, and the share of the upper one.
+
+    Args:
+        old: Voxels before.
+        new: Voxels after, along the same length.
+        order: 0 for the nearest voxel, 1 for linear.
+
+    Returns:
+        Lower index, upper index, share of the upper in 0 to 1; each of length ``new``.
+    """
+    position = np.clip((np.arange(new) + 0.5) * (old / new) - 0.5, 0, old - 1)
+    if order == 0:
+        nearest = np.floor(position + 0.5).astype(np.intp)
+        return nearest, nearest, np.zeros(new, np.float32)
+    lower = np.floor(position).astype(np.intp)
+    return lower, np.minimum(lower + 1, old - 1), (position - lower).astype(np.float32)

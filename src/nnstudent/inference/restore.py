@@ -1,0 +1,137 @@
+"""From class scores on the network's grid to labels on the image's.
+
+nnU-Net interpolates the logits of every class to the image's grid and takes the best. Where all network voxels around
+an image voxel prefer the same class, so does every mean of them: then there is nothing to interpolate. That leaves the
+organs' surfaces, some voxels in a hundred, and gives the same labels. No array of all classes exists at full size.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+
+from nnstudent.errors import GeometryError
+from nnstudent.inference.resample import Floats, apply_along, axis_orders, neighbours, operator
+from nnstudent.inference.scores import Scores, best_channel
+from nnstudent.volume import Grid, Shape, Volume
+
+Labels = npt.NDArray[np.uint8]
+_MIXED = 255
+_AT_ONCE = 1 << 18  # image voxels that are interpolated at once; bounds the temporary arrays
+
+
+def restore(scores: Scores, onto: Grid, *, slab_mm: float = 64.0, threads: int | None = None) -> Volume:
+    """Carry class scores to the image's grid and take the best class.
+
+    Args:
+        scores: Scores on the network's grid.
+        onto: The image's own grid.
+        slab_mm: Thickness of the slabs that are worked on at once, in mm.
+        threads: How many slabs at a time; None for one a core.
+
+    Returns:
+        Labels on ``onto``, uint8, values as in ``scores.ids``.
+
+    Raises:
+        GeometryError: The scores are not of an image on ``onto``.
+    """
+    frame = scores.frame
+    if not frame.grid.matches(onto):
+        raise GeometryError(f"scores of an image on {frame.grid} cannot be restored onto {onto}; give the image's own grid")
+    labels: Labels = np.zeros(onto.shape, np.uint8)
+    target = frame.view(labels)
+    ids = np.array(scores.ids, np.uint8)
+    orders = axis_orders(scores.resampling, scores.spacing_mm, frame.spacing_mm)
+    if target.shape == frame.shape:
+        target[...] = ids[best_channel(scores.values)]
+        return Volume(labels, onto)
+    thick = max(1, round(slab_mm / frame.spacing_mm[0]))
+    slabs = [slice(first, min(first + thick, target.shape[0])) for first in range(0, target.shape[0], thick)]
+    fill = _Linear(scores.values, target.shape, orders) if max(orders) <= 1 else _Spline(scores.values, target.shape, orders)
+
+    def work(slab: slice) -> None:
+        target[slab] = ids[fill(slab)]
+
+    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+        list(pool.map(work, slabs))
+    return Volume(labels, onto)
+
+
+class _Linear:
+    """Best channels of a slab by linear or nearest interpolation, only where neighbours disagree."""
+
+    def __init__(self, values: Floats, shape: Shape, orders: Shape) -> None:
+        old = values.shape[1:]
+        self._values = values.reshape(len(values), -1)
+        self._axes = [neighbours(have, want, order) for have, want, order in zip(old, shape, orders, strict=True)]
+        self._strides = (old[1] * old[2], old[2], 1)
+        self._agreed = _agreed(best_channel(values), orders)
+
+    def __call__(self, slab: slice) -> Labels:
+        z, y, x = (lower if axis else lower[slab] for axis, (lower, _, _) in enumerate(self._axes))
+        channel: Labels = self._agreed.take(z, axis=0).take(y, axis=1).take(x, axis=2)
+        mixed = np.flatnonzero(channel == _MIXED)
+        flat = channel.reshape(-1)
+        for first in range(0, len(mixed), _AT_ONCE):
+            some = mixed[first : first + _AT_ONCE]
+            flat[some] = self._interpolated(np.unravel_index(some, channel.shape), slab.start)
+        return channel
+
+    def _interpolated(self, where: tuple[npt.NDArray[np.intp], ...], first: int) -> Labels:
+        corners = [(np.zeros(len(where[0]), np.intp), np.ones(len(where[0]), np.float32))]
+        for axis, index in enumerate(where):
+            lower, upper, share = (part[index + first] if axis == 0 else part[index] for part in self._axes[axis])
+            stride = self._strides[axis]
+            if not self._axes[axis][2].any():  # nearest, or unchanged along this axis
+                corners = [(offset + lower * stride, weight) for offset, weight in corners]
+                continue
+            corners = [
+                (offset + place * stride, weight * part)
+                for offset, weight in corners
+                for place, part in ((lower, 1 - share), (upper, share))
+            ]
+        best = np.zeros(len(where[0]), np.uint8)
+        top = np.full(len(where[0]), -math.inf, np.float32)
+        for channel, values in enumerate(self._values):
+            score = np.zeros(len(top), np.float32)
+            for offset, weight in corners:
+                score += values.take(offset) * weight
+            better = score > top
+            best[better] = channel
+            np.maximum(top, score, out=top)
+        return best
+
+
+class _Spline:
+    """Best channels of a slab by splines of higher order, which overshoot: every voxel, one class after the other."""
+
+    def __init__(self, values: Floats, shape: Shape, orders: Shape) -> None:
+        self._values = values
+        self._matrices = [operator(have, want, order) for have, want, order in zip(values.shape[1:], shape, orders, strict=True)]
+
+    def __call__(self, slab: slice) -> Labels:
+        along_z, along_y, along_x = self._matrices
+        best: Labels | None = None
+        for channel, values in enumerate(self._values):
+            score = apply_along(along_x, apply_along(along_y, apply_along(along_z[slab], values, 0), 1), 2)
+            if best is None:
+                best, top = np.zeros(score.shape, np.uint8), score.copy()
+                continue
+            best[score > top] = channel
+            np.maximum(top, score, out=top)
+        return best if best is not None else np.zeros((0, 0, 0), np.uint8)
+
+
+def _agreed(channel: Labels, orders: Shape) -> Labels:
+    """For each voxel the channel that it and its upper neighbours along the interpolated axes share, or 255."""
+    low, high = channel, channel
+    for axis, order in enumerate(orders):
+        if order == 0:
+            continue
+        after = np.minimum(np.arange(channel.shape[axis]) + 1, channel.shape[axis] - 1)
+        low, high = np.minimum(low, low.take(after, axis=axis)), np.maximum(high, high.take(after, axis=axis))
+    return np.where(low == high, low, np.uint8(_MIXED))

@@ -1,0 +1,115 @@
+"""Class scores on a network's grid, with the way back to the image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from nnstudent.bundle.spec import Resampling
+from nnstudent.errors import GeometryError, InputError
+from nnstudent.inference.preprocess import Frame
+from nnstudent.inference.resample import Floats
+from nnstudent.volume import Spacing
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What a network says of every voxel of its grid.
+
+    Attributes:
+        values: (class, z, y, x) in the network's axes, float32.
+        kind: ``logits``, or ``probabilities`` that sum to 1.
+        classes: Class name by channel; channel 0 is background.
+        ids: Value in a label map by channel; 0 for background.
+        spacing_mm: Of the network's grid, in its axes.
+        resampling: How scores are carried to the image's grid.
+        frame: Where the image lies.
+        windows: How many windows were planned and run.
+
+    Raises:
+        GeometryError: The array is not of the frame's shape.
+    """
+
+    values: Floats
+    kind: Literal["logits", "probabilities"]
+    classes: tuple[str, ...]
+    ids: tuple[int, ...]
+    spacing_mm: Spacing
+    resampling: Resampling
+    frame: Frame
+    windows: int = 0
+
+    def __post_init__(self) -> None:
+        if self.values.shape != (len(self.classes), *self.frame.shape) or len(self.ids) != len(self.classes):
+            raise GeometryError(f"scores of shape {self.values.shape}; expected {len(self.classes)} classes on {self.frame.shape} voxels")
+
+    def probabilities(self) -> Scores:
+        """The same as probabilities (softmax over the classes)."""
+        if self.kind == "probabilities":
+            return self
+        values = np.empty_like(self.values)
+        for z in range(values.shape[1]):  # plane by plane: no temporary of the whole size
+            plane = np.exp(self.values[:, z] - self.values[:, z].max(axis=0))
+            values[:, z] = plane / plane.sum(axis=0)
+        return replace(self, values=values, kind="probabilities")
+
+    def best(self) -> tuple[npt.NDArray[np.uint8], Floats]:
+        """The best channel of each voxel and its probability, both (z, y, x) on the network's grid."""
+        channel = best_channel(self.values)
+        certain = np.empty(self.frame.shape, np.float32)
+        for z in range(len(certain)):
+            plane = self.values[:, z]
+            top = plane.max(axis=0)
+            certain[z] = top if self.kind == "probabilities" else 1.0 / np.exp(plane - top).sum(axis=0)
+        return channel, certain
+
+    def confidence(self) -> dict[str, float | None]:
+        """Mean probability that the network gives each foreground class over its own voxels; None where it has none."""
+        channel, certain = self.best()
+        sums = np.bincount(channel.ravel(), weights=certain.ravel(), minlength=len(self.classes))
+        counts = np.bincount(channel.ravel(), minlength=len(self.classes))
+        rows = zip(self.classes[1:], sums[1:], counts[1:], strict=True)
+        return {name: float(total / count) if count else None for name, total, count in rows}
+
+
+def best_channel(values: Floats) -> npt.NDArray[np.uint8]:
+    """The channel of the highest value of each voxel, the first of equals: argmax over the first axis, but in one sweep."""
+    channel = np.zeros(values.shape[1:], np.uint8)
+    for z in range(values.shape[1]):
+        top = values[0, z].copy()
+        for k in range(1, len(values)):
+            better = values[k, z] > top
+            channel[z][better] = k
+            np.maximum(top, values[k, z], out=top)
+    return channel
+
+
+def mean_scores(scores: Iterable[Scores]) -> Scores:
+    """The mean of an ensemble's scores, one at a time so that only two are held.
+
+    Raises:
+        InputError: There are none, or they differ in kind or classes.
+        GeometryError: They are on different grids.
+    """
+    total: Scores | None = None
+    count = 0
+    for item in scores:
+        count += 1
+        if total is None:
+            total = replace(item, values=item.values.copy())
+            continue
+        if item.kind != total.kind or item.classes != total.classes:
+            raise InputError(f"scores of {item.classes} ({item.kind}) cannot be averaged with {total.classes} ({total.kind})")
+        if item.frame.shape != total.frame.shape or not item.frame.grid.matches(total.frame.grid):
+            raise GeometryError(f"scores on {item.frame.shape} voxels cannot be averaged with {total.frame.shape}")
+        total.values[...] += item.values
+        total = replace(total, windows=total.windows + item.windows)
+    if total is None:
+        raise InputError("no scores to average; give at least one")
+    if count > 1:
+        total.values[...] /= count
+    return total

@@ -1,0 +1,238 @@
+"""The segmenter: a model, ready to run on image after image."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nnstudent.bundle.bundle import Model, Network, open_model
+from nnstudent.errors import InputError
+from nnstudent.inference.checks import look_over
+from nnstudent.inference.engine import Engine, make_engine
+from nnstudent.inference.preprocess import Frame, preprocess
+from nnstudent.inference.resample import Floats
+from nnstudent.inference.restore import restore
+from nnstudent.inference.scores import Scores, mean_scores
+from nnstudent.inference.windows import Planner, dense, slide
+from nnstudent.progress import Progress, silent
+from nnstudent.taxonomy import Taxonomy
+from nnstudent.volume import Volume
+
+
+@dataclass(frozen=True)
+class OrganFacts:
+    """What is known of one class in one image.
+
+    Attributes:
+        volume_ml: Its volume; 0 if it was not found.
+        touches_border: Whether it reaches the border of the image, so that it may go on beyond.
+        confidence: Mean probability that the network gives it over its own voxels on the network's grid; None if not found.
+    """
+
+    volume_ml: float
+    touches_border: bool
+    confidence: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """The result for one image.
+
+    Attributes:
+        labels: On the image's grid, uint8, ids of the label table.
+        organs: By class name, every class of the model in the table's order.
+        seconds: ``preprocess``, ``network``, ``restore`` and ``total``.
+        windows: ``planned``, ``run`` and ``skipped``.
+        warnings: What a reader should know, a line each.
+        engine: Which engine ran.
+        precision: Of its arithmetic.
+        model: The model's identity.
+    """
+
+    labels: Volume
+    organs: Mapping[str, OrganFacts]
+    seconds: Mapping[str, float]
+    windows: Mapping[str, int]
+    warnings: tuple[str, ...]
+    engine: str
+    precision: str
+    model: str
+
+
+class Segmenter:
+    """A model with its engines.
+
+    Example:
+        >>> segment = Segmenter(Path("bundle"))          # doctest: +SKIP
+        >>> result = segment(read_image(Path("ct.nii.gz")))  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model: Model | Path | None = None,
+        *,
+        engine: str = "auto",
+        device: str = "cpu",
+        threads: int | None = None,
+        planner: Planner = dense,
+    ) -> None:
+        """Take a model; its networks are loaded when they first run.
+
+        Args:
+            model: An opened model, a path to one, or None for the student that comes with the package.
+            engine: ``auto``, ``openvino`` or ``torch``.
+            device: ``cpu``, ``cuda``, or another that the engine knows.
+            threads: Processor threads; None for every core that this process may use.
+            planner: Where windows start.
+
+        Raises:
+            InputError: There is no such model, engine or device, or ``threads`` is below 1.
+            MissingExtraError: What is needed is not installed.
+        """
+        if threads is not None and threads < 1:
+            raise InputError(f"{threads} threads; expected at least 1")
+        self.model = model if isinstance(model, Model) else open_model(model)
+        self._settings = {"engine": engine, "device": device}
+        self._threads = threads or _cores()
+        self._planner = planner
+        self._engines: dict[tuple[int, int], Engine] = {}
+        self.engine_of(0, 0)  # so that what is wrong with it is said before any image is read
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """The label table of the results."""
+        return self.model.taxonomy
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Names of the members of the first network; an ensemble has several."""
+        return tuple(member.name for member in self.model.networks[0].members)
+
+    def engine_of(self, network: int, member: int) -> Engine:
+        """The engine of one member of one network."""
+        key = (network, member)
+        if key not in self._engines:
+            chosen = self._network(network)
+            if not 0 <= member < len(chosen.members):
+                raise InputError(f"member {member} of network {chosen.name}; it has {len(chosen.members)}, counted from 0")
+            self._engines[key] = make_engine(self.model, chosen, chosen.members[member], threads=self._threads, **self._settings)
+        return self._engines[key]
+
+    def predict(self, image: Volume, *, network: int = 0, member: int | None = None, progress: Progress = silent) -> Scores:
+        """Logits on the network's grid.
+
+        Args:
+            image: The image, in HU for CT.
+            network: Which of the model's networks.
+            member: Which member of an ensemble; None for the mean of the logits of all, as nnU-Net takes it.
+            progress: Told after each window.
+
+        Returns:
+            Logits; ``.probabilities()`` gives softmax.
+        """
+        if member is None:
+            return mean_scores(self.predict_members(image, network=network, progress=progress))
+        values, frame = preprocess(image, self._network(network).spec)
+        return self._scores(values, frame, network, member, progress)
+
+    def predict_members(self, image: Volume, *, network: int = 0, progress: Progress = silent) -> Iterator[Scores]:
+        """Logits of each member of an ensemble, the image preprocessed once."""
+        chosen = self._network(network)
+        values, frame = preprocess(image, chosen.spec)
+        for member in range(len(chosen.members)):
+            yield self._scores(values, frame, network, member, progress)
+
+    def restore(self, scores: Scores, *, onto: Volume) -> Volume:
+        """Labels on the image's grid from scores of it, such as the mean of an ensemble's."""
+        return restore(scores, onto.grid, threads=self._threads)
+
+    def __call__(self, image: Volume, *, progress: Progress = silent) -> Segmentation:
+        """Segment an image.
+
+        Args:
+            image: The image, in HU for CT.
+            progress: Told after each window.
+
+        Raises:
+            GeometryError: The image is too large for the network's grid.
+            InputError: The network gives what is not finite.
+        """
+        seconds = dict.fromkeys(("preprocess", "network", "restore"), 0.0)
+        began = time.perf_counter()
+        labels = np.zeros(image.grid.shape, np.uint8)
+        confidence: dict[str, float | None] = {}
+        windows = 0
+        for index, network in enumerate(self.model.networks):
+            with _timed(seconds, "preprocess"):
+                values, frame = preprocess(image, network.spec)
+            with _timed(seconds, "network"):
+                scores = mean_scores(self._scores(values, frame, index, k, progress) for k in range(len(network.members)))
+            del values
+            with _timed(seconds, "restore"):
+                found = restore(scores, image.grid, threads=self._threads).array
+                labels = found if index == 0 else np.where(found > 0, found, labels)
+                confidence |= scores.confidence()
+            windows += scores.windows
+            del scores
+        result = Volume(labels, image.grid)
+        organs = organ_facts(result, self.taxonomy, {name: confidence.get(name) for name in self.model.classes})
+        engine = self.engine_of(0, 0)
+        seconds["total"] = time.perf_counter() - began
+        return Segmentation(
+            labels=result,
+            organs=organs,
+            seconds=seconds,
+            windows={"planned": windows, "run": windows, "skipped": 0},
+            warnings=look_over(image),
+            engine=engine.name,
+            precision=engine.precision,
+            model=self.model.hash,
+        )
+
+    def _network(self, index: int) -> Network:
+        if not 0 <= index < len(self.model.networks):
+            raise InputError(f"network {index}; {self.model.path} has {len(self.model.networks)}, counted from 0")
+        return self.model.networks[index]
+
+    def _scores(self, values: Floats, frame: Frame, network: int, member: int, progress: Progress) -> Scores:
+        spec = self._network(network).spec
+        engine = self.engine_of(network, member)
+        logits, ran = slide(values, engine, patch=spec.patch, classes=len(spec.classes), planner=self._planner, progress=progress)
+        ids = (0, *(self.taxonomy[name].id for name in spec.foreground))
+        return Scores(logits, "logits", spec.classes, ids, spec.spacing_mm, spec.score_resampling, frame, ran)
+
+
+def organ_facts(labels: Volume, taxonomy: Taxonomy, confidence: Mapping[str, float | None]) -> dict[str, OrganFacts]:
+    """Volume and whether it touches the border, of each class that ``confidence`` names.
+
+    Args:
+        labels: The label map.
+        taxonomy: Its label table.
+        confidence: By class name.
+    """
+    counts = np.bincount(labels.array.ravel(), minlength=256)
+    faces = [labels.array.take(end, axis=axis) for axis in range(3) for end in (0, -1)]
+    at_border = set(np.unique(np.concatenate([face.ravel() for face in faces])).tolist())
+    facts: dict[str, OrganFacts] = {}
+    for name, certain in confidence.items():
+        id = taxonomy[name].id
+        present = bool(counts[id])
+        facts[name] = OrganFacts(float(counts[id]) * labels.grid.voxel_ml, id in at_border, certain if present else None)
+    return facts
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], what: str) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    seconds[what] += time.perf_counter() - began
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
