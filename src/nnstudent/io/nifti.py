@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import zlib
 from pathlib import Path
@@ -178,15 +179,26 @@ def _qform(path: Path, image: Any) -> tuple[Any, int]:
 
 def _values(path: Path, image: Any) -> npt.NDArray[Any]:
     try:
-        proxy = image.dataobj
-        scaled = getattr(proxy, "slope", 1.0) not in (1.0, None) or getattr(proxy, "inter", 0.0) not in (0.0, None)
-        array = image.get_fdata(dtype=np.float32, caching="unchanged") if scaled else np.asanyarray(proxy)
+        if isinstance(image, nib.Nifti1Image) and path.name.lower().endswith(".gz"):
+            with gzip.open(path) as stream:
+                array = _stored(type(image).from_stream(stream))
+                while stream.read(1 << 20):  # to the end, where the checksum is: nibabel stops before it
+                    pass
+        else:
+            array = _stored(image)
     except (OSError, EOFError, ValueError, OverflowError, zlib.error) as error:
         raise InputError(f"{path}: the voxels cannot be read ({_line(error)}); the file is truncated or damaged, copy it again") from error
     if array.dtype.kind not in "iubf":
         raise InputError(f"{path}: voxels are of type {array.dtype}; expected one number a voxel")
     values: npt.NDArray[Any] = array[..., 0] if array.ndim == 4 else array
     return values
+
+
+def _stored(image: Any) -> npt.NDArray[Any]:
+    proxy = image.dataobj
+    scaled = getattr(proxy, "slope", 1.0) not in (1.0, None) or getattr(proxy, "inter", 0.0) not in (0.0, None)
+    array: npt.NDArray[Any] = image.get_fdata(dtype=np.float32, caching="unchanged") if scaled else np.asanyarray(proxy)
+    return array
 
 
 def _line(error: BaseException) -> str:
