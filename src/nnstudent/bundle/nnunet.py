@@ -183,10 +183,7 @@ def _normalization(plans: Mapping[str, Any], settings: Mapping[str, Any], name: 
 def _resampling(settings: Mapping[str, Any], key: str, name: str) -> Resampling:
     function = str(settings[key])
     given = dict(settings.get(f"{key}_kwargs", {}))
-    known = {
-        "force_separate_z": given.get("force_separate_z", False),
-        "anisotropy": float(given.get("separate_z_anisotropy_threshold", 3.0)),
-    }
+    threshold = float(given.get("separate_z_anisotropy_threshold", 3.0))
     if function == "resample_data_or_seg_to_shape":
         return Resampling(int(given.get("order", 3)), int(given.get("order_z", 0)), given.get("force_separate_z", False), threshold)
     if function == "resample_torch_fornnunet" and given.get("mode", "linear") == "linear":
