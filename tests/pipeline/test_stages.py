@@ -33,8 +33,8 @@ class Path3:
 
     def stages(self, *, settings=None) -> list[Stage]:
         def stage(name: str, reads: str, needs: tuple[str, ...]) -> Stage:
-            paths = (self.folder / f"{reads}.txt",), (self.folder / f"{name}.txt",)
-            return Stage(name, lambda: self.work(name, reads), needs, *paths, settings if name == "b" else None)
+            source, made = self.folder / f"{reads}.txt", self.folder / f"{name}.txt"
+            return Stage(name, lambda: self.work(name, reads), needs, lambda: [source], [made], settings if name == "b" else None)
 
         return [stage("a", "source", ()), stage("b", "a", ("a",)), stage("c", "b", ("b",)), stage("d", "a", ("a",))]
 
@@ -101,6 +101,26 @@ def test_failed_cases_are_tried_again(path: Path3):
     assert rows["c"].state == "done"
     path.run()
     assert path.calls == ["b"]
+
+
+def test_a_stage_that_sums_up_runs_whenever_another_has(path: Path3):
+    told = []
+
+    def run():
+        def tell() -> Outcome:
+            told.append(1)
+            return Outcome("told")
+
+        stages = [*path.stages(), Stage("report", tell, (), lambda: [], [], sums_up=True)]
+        return run_stages(stages, path.record, about={}, tell=lambda *_: None)
+
+    run()
+    run()
+    assert len(told) == 1
+    path.broken.add("c")
+    (path.folder / "c.txt").unlink()
+    assert run()[-1].state == "done"
+    assert len(told) == 2
 
 
 def test_what_is_left(path: Path3):

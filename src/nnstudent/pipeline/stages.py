@@ -44,23 +44,23 @@ class Stage:
         name: Its name.
         work: Does it; must itself do only what is missing.
         needs: The stages without which it cannot start.
-        reads: Files and folders that it reads.
+        reads: Gives the files and folders that it reads; asked when its turn comes, for earlier stages decide what there is.
         writes: Files and folders that it writes.
         settings: Plain data that decides its result.
-        retries: Whether cases that failed are tried again on the next call, though no file has changed.
+        sums_up: Whether it tells about all the others, and so runs again whenever one of them has.
     """
 
     name: str
     work: Callable[[], Outcome]
     needs: Sequence[str]
-    reads: Sequence[Path]
+    reads: Callable[[], Sequence[Path]]
     writes: Sequence[Path]
     settings: Any = None
-    retries: bool = True
+    sums_up: bool = False
 
     def inputs(self) -> str:
         """Fingerprint of what its result rests on."""
-        return data_hash([nnstudent.__version__, self.settings, fingerprint(self.reads)])
+        return data_hash([nnstudent.__version__, self.settings, fingerprint(self.reads())])
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,8 @@ def left(stages: Sequence[Stage], path: Path) -> tuple[StageRecord, ...]:
     open_: set[str] = set()
     for stage in stages:
         old = records.get(stage.name)
-        if old is not None and not open_.intersection(stage.needs) and _is_fresh(stage, old):
+        waits = bool(open_) if stage.sums_up else bool(open_.intersection(stage.needs))
+        if old is not None and not waits and _is_fresh(stage, old):
             rows.append(replace(old, fresh=True))
         else:
             open_.add(stage.name)
@@ -148,7 +149,7 @@ def run_stages(
         ]
         if missing:
             row = StageRecord(stage.name, "skipped", detail=f"needs {' and '.join(missing)}, which is not done")
-        elif before is not None and _is_fresh(stage, before):
+        elif before is not None and (not stage.sums_up or all(row.fresh for row in rows.values())) and _is_fresh(stage, before):
             row = replace(before, fresh=True)
         else:
             tell(None, stage, number, len(stages))
@@ -162,9 +163,9 @@ def run_stages(
 
 
 def _is_fresh(stage: Stage, old: StageRecord) -> bool:
+    # A stage in which cases failed is called again: it does what is missing, and what failed may work by now.
     usable = old.state == "done" or (old.state == "skipped" and old.outputs != "")
-    again = stage.retries and bool(old.failures)
-    return usable and not again and old.inputs == stage.inputs() and old.outputs == fingerprint(stage.writes)
+    return usable and not old.failures and old.inputs == stage.inputs() and old.outputs == fingerprint(stage.writes)
 
 
 def _run(stage: Stage, before: StageRecord | None) -> StageRecord:

@@ -1,0 +1,228 @@
+"""The stages of a run: what each reads, writes, needs and does. Stages meet on disk only."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nnstudent.cohort.cohort import Cohort, read_cohort
+from nnstudent.errors import InputError
+from nnstudent.io.atomic import write_json
+from nnstudent.pipeline.stages import Outcome, Stage
+from nnstudent.progress import Progress, silent
+from nnstudent.taxonomy import Taxonomy
+from nnstudent.training.recipe import Preset
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class RunFolder:
+    """The path from a source to a report, in one run's folder.
+
+    Attributes:
+        source: What is indexed.
+        out: The run's folder.
+        preset: Recipes and stage settings.
+        taxonomy: The label table, or None for the source's own.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        threads: Processor threads, or None for all.
+        progress: Told how far a stage is.
+        notices: What the stages had to say, a line each.
+    """
+
+    source: Path
+    out: Path
+    preset: Preset
+    taxonomy: Taxonomy | None = None
+    device: str = "auto"
+    threads: int | None = None
+    progress: Progress = silent
+    notices: list[str] = field(default_factory=list)
+
+    def stages(self) -> list[Stage]:
+        """The stages in order."""
+        at, preset = self.out, self.preset.to_dict()
+        teachers = {key: preset[key] for key in ("teachers", "tumor", "folds", "tumor_folds")}
+        student = {key: preset[key] for key in ("student", "one_student")}
+        cohort = at / "cohort" / "cohort.json"
+
+        def train() -> list[Path]:
+            return [cohort, *self._files("train")]
+
+        def test() -> list[Path]:
+            return [*self._files("test")]
+
+        return [
+            Stage("index", self.index, (), lambda: [self.source], [cohort], None if self.taxonomy is None else self.taxonomy.to_dict()),
+            Stage("teach", self.teach, ("index",), train, [at / "teachers"], teachers),
+            Stage("label", self.label, ("teach",), lambda: [*train(), at / "teachers"], [at / "pseudo"]),
+            Stage("select", self.select, ("label",), lambda: [*train(), at / "pseudo"], [at / "fused"], [preset["select"], student]),
+            Stage("study", self.study, ("select",), lambda: [at / "fused"], [at / "student"], student),
+            Stage("export", self.export, ("study",), lambda: [at / "student", at / "teachers" / "tumor"], [at / "bundle"], student),
+            Stage("segment", self.segment, ("export",), lambda: [*test(), at / "bundle"], [at / "predictions" / "student"]),
+            Stage("baseline", self.baseline, ("teach",), lambda: [*test(), at / "teachers"], [at / "predictions" / "teacher"]),
+            Stage("evaluate", self.evaluate, ("segment",), lambda: [*test(), at / "predictions"], [at / "scores"]),
+            Stage("report", self.report, ("index",), lambda: [at / "scores"], [at / "report.html"], sums_up=True),
+        ]
+
+    def index(self) -> Outcome:
+        """Source → ``cohort``."""
+        from nnstudent.cohort.index import index_with_facts
+
+        found = index_with_facts(self.source, self.out / "cohort", taxonomy=self.taxonomy, jobs=self.threads, progress=self.progress)
+        cohort = found.cohort
+        for line in found.notices:
+            self._notice(line)
+        if not cohort.train():
+            raise InputError(
+                f"{self.source}: no usable case to learn from; {len(cohort.broken)} broken, {len(cohort.test())} for testing only"
+            )
+        table = cohort.taxonomy
+        full, test = len(cohort.annotated_with(table.organs)), len(cohort.test())
+        if table.lesions and not any(cohort.annotated_with([name]) for name in table.lesions):
+            self._notice(f"no case has {' or '.join(table.lesions)} annotated; the path goes on without")
+        if not test:
+            self._notice("no case has the role test; nothing is segmented or scored")
+        partial = sum(bool(case.annotated) for case in cohort.lacking(table.organs))
+        unlabeled = len(cohort.train()) - full - partial
+        detail = f"{full} cases fully, {partial} partly and {unlabeled} not labeled, {test} for testing; label table {table.name}"
+        return Outcome(detail, cohort.broken)
+
+    def teach(self) -> Outcome:
+        """``cohort`` → ``teachers``."""
+        from nnstudent.training.teach import teach
+
+        done = teach(self._cohort(), self.out / "teachers", self.preset, device=self.device, threads=self.threads, progress=self.progress)
+        parts = [f"{name}: {len(part.folds)} folds" for name, part in (("organs", done.organs), ("tumor", done.tumor)) if part is not None]
+        return Outcome(", ".join(parts), done.failures)
+
+    def label(self) -> Outcome:
+        """``cohort`` and ``teachers`` → ``pseudo``."""
+        from nnstudent.pseudo.label import label
+
+        done = label(
+            self._cohort(), self.out / "pseudo", teachers=self._teachers(), device=self.device, threads=self.threads, progress=self.progress
+        )
+        told = [sum(item.agreement.values()) / len(item.agreement) for item in done.labels if item.agreement]
+        agreed = f", folds agree {sum(told) / len(told):.2f} on average" if told else ""
+        return Outcome(f"{len(done.labels)} cases{agreed}", done.failures)
+
+    def select(self) -> Outcome:
+        """``cohort`` and ``pseudo`` → ``fused``."""
+        from nnstudent.pseudo.decide import SelectSettings
+        from nnstudent.pseudo.select import select
+
+        cohort, given = self._cohort(), self.preset.select
+        settings = SelectSettings(given.min_agreement, given.min_class_agreement, given.min_confidence, given.keep)
+        classes = None if self.preset.one_student else cohort.taxonomy.organs
+        done = select(cohort, self.out / "pseudo", self.out / "fused", settings=settings, classes=classes, progress=self.progress)
+        for choice in done.decisions:
+            log.debug("%s %s: %s", "kept" if choice.kept else "dropped", choice.case, choice.why)
+        filled = sum(choice.kept and bool(choice.filled) for choice in done.decisions)
+        detail = f"{len(done.kept)} of {len(done.decisions)} cases kept, {filled} with pseudo-labels; {len(done.classes)} classes"
+        return Outcome(detail, done.failures)
+
+    def study(self) -> Outcome:
+        """``fused`` → ``student``."""
+        from nnstudent.training.study import study_result
+
+        done = study_result(
+            self.out / "fused", self.out / "student", self.preset, device=self.device, threads=self.threads, progress=self.progress
+        )
+        return Outcome(f"{len(done.classes)} classes", done.failures)
+
+    def export(self) -> Outcome:
+        """``student`` (and the tumor model, in presets with two models) → ``bundle``."""
+        from nnstudent.bundle.export import export
+
+        overlay = [] if self.preset.one_student else [path for path in self._teachers() if path.name == "tumor"]
+        export(self.out / "student", self.out / "bundle", overlay=overlay, card=self._card(), progress=self.progress)
+        size = sum(path.stat().st_size for path in (self.out / "bundle").rglob("*") if path.suffix in (".xml", ".bin"))
+        return Outcome(f"{'student with tumor model laid over' if overlay else 'student'}, {size / 1e6:.1f} MB to run")
+
+    def segment(self) -> Outcome:
+        """``bundle`` and the test cases → ``predictions/student``."""
+        from nnstudent.inference.segmenter import Segmenter
+        from nnstudent.pipeline.predict import predict
+
+        cases, out = self._cohort().test(), self.out / "predictions" / "student"
+        if not cases:
+            return Outcome("no test case", skipped=True)
+        segmenter = Segmenter(self.out / "bundle", threads=self.threads)
+        failures = predict(cases, out, segmenter, progress=self.progress)
+        return Outcome(f"{len(cases) - len(failures)} test cases", failures)
+
+    def baseline(self) -> Outcome:
+        """``teachers`` and the test cases → ``predictions/teacher``: what there is without pseudo-labels."""
+        from nnstudent.pseudo.label import label_cases
+        from nnstudent.pseudo.teacher import open_teacher
+
+        cohort = self._cohort()
+        if not cohort.test():
+            return Outcome("no test case", skipped=True)
+        teachers = [open_teacher(path, cohort.taxonomy, device=self.device, threads=self.threads) for path in self._teachers()]
+        out = self.out / "predictions" / "teacher"
+        done = label_cases(cohort.test(), out, teachers, taxonomy=cohort.taxonomy, everything=True, progress=self.progress)
+        return Outcome(f"{len(done.labels)} test cases by the teachers", done.failures)
+
+    def evaluate(self) -> Outcome:
+        """``predictions`` and the test cases' labels → ``scores``, over all annotated organs and over whole ones only."""
+        from nnstudent.evaluation.evaluate import evaluate
+
+        cohort = self._cohort()
+        if not any(case.label is not None for case in cohort.test()):
+            self._notice("no test case has labels; nothing is scored")
+            return Outcome("no test case with labels", skipped=True)
+        details = []
+        failures = []
+        for who in ("student", "teacher"):
+            folder = self.out / "predictions" / who
+            if not any(folder.glob("*.nii.gz")):
+                continue
+            scores = evaluate(folder, cohort, which="test", progress=self.progress)
+            write_json(self.out / "scores" / f"{who}.json", scores.to_dict())
+            whole = evaluate(folder, cohort, which="test", whole_organs=True)
+            write_json(self.out / "scores" / f"{who}.whole.json", whole.to_dict())
+            mean = scores.means()["organs"]
+            details.append(f"{who} {mean.dsc:.3f}")
+            failures += list(scores.failures) if who == "student" else []
+        return Outcome(f"mean organ DSC: {', '.join(details)}", failures)
+
+    def report(self) -> Outcome:
+        """Everything → ``report.html``."""
+        from nnstudent.evaluation.report import write_report
+
+        return Outcome(str(write_report(self.out)))
+
+    def _cohort(self) -> Cohort:
+        return read_cohort(self.out / "cohort")
+
+    def _files(self, role: str) -> Sequence[Path]:
+        if not (self.out / "cohort" / "cohort.json").is_file():
+            return ()
+        cases = [case for case in self._cohort() if case.role == role]
+        return [path for case in cases for path in (case.image, case.label) if path is not None]
+
+    def _teachers(self) -> list[Path]:
+        from nnstudent.training.teach import teach_tasks
+
+        # Asked of the cohort, not of the folder: a tumor model of an earlier cohort may still lie there.
+        return [self.out / "teachers" / task.name for task in teach_tasks(self._cohort(), self.preset)]
+
+    def _card(self) -> dict[str, Any]:
+        rows = [json.loads(line) for line in (self.out / "fused" / "ledger.jsonl").read_text("utf-8").splitlines()]
+        cases = {origin: sorted({row["case"] for row in rows if row["origin"] == origin}) for origin in ("truth", "pseudo")}
+        return {
+            "training_data": f"{len(set(cases['truth']) | set(cases['pseudo']))} cases of {self.source.name}: {len(cases['truth'])} with "
+            f"labels of their own, {len(cases['pseudo'])} with pseudo-labels (some have both)",
+            "preset": self.preset.name,
+        }
+
+    def _notice(self, line: str) -> None:
+        self.notices.append(line)
+        log.info("notice: %s", line)

@@ -1,0 +1,58 @@
+"""Segment the test cases of a cohort, each under its own name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from nnstudent.cohort.cohort import Case
+from nnstudent.errors import Failure, NnStudentError, OutputError
+from nnstudent.inference.segmenter import Segmenter
+from nnstudent.io.nifti import read_image, write_labels
+from nnstudent.io.record import file_hash, is_made_from, write_record
+from nnstudent.progress import Progress, silent
+
+
+def predict(cases: Sequence[Case], out: Path, segmenter: Segmenter, *, progress: Progress = silent) -> tuple[Failure, ...]:
+    """Segment cases into ``out/<case>.nii.gz``, with what was found and how long it took in ``out/<case>.json``.
+
+    What is there and was made from the same image by the same model is left as it is.
+
+    Args:
+        cases: The cases.
+        out: Folder to write into.
+        segmenter: Runs the model.
+        progress: Told after each case.
+
+    Returns:
+        The cases that failed while the others were done.
+
+    Raises:
+        OutputError: ``out`` cannot be written.
+    """
+    failures: list[Failure] = []
+    progress("segment", 0, len(cases))
+    for number, case in enumerate(cases, 1):
+        path, record = out / f"{case.id}.nii.gz", out / f"{case.id}.json"
+        try:
+            made_from = {"image": file_hash(case.image), "model": segmenter.model.hash}
+            if not (path.is_file() and is_made_from(record, made_from)):
+                found = segmenter(read_image(case.image))
+                write_labels(path, found.labels, like=case.image)
+                facts = {
+                    "id": case.id,
+                    "engine": found.engine,
+                    "precision": found.precision,
+                    "seconds": {name: round(value, 3) for name, value in found.seconds.items()},
+                    "windows": dict(found.windows),
+                    "warnings": list(found.warnings),
+                    "organs": {name: asdict(organ) for name, organ in found.organs.items()},
+                }
+                write_record(record, stage="segment", made_from=made_from, **facts)
+        except OutputError:
+            raise  # the folder is no case's fault
+        except (NnStudentError, OSError, MemoryError, RuntimeError) as error:  # engines raise RuntimeError when memory runs out
+            failures.append(Failure(case.id, " ".join(str(error).split()) or type(error).__name__))
+        progress("segment", number, len(cases))
+    return tuple(failures)

@@ -1,0 +1,115 @@
+"""``run``: the whole path, from a source of scans to a student, its scores and a report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from nnstudent.errors import Failure, InputError, OutputError
+from nnstudent.pipeline.path import RunFolder
+from nnstudent.pipeline.stages import Stage, StageRecord, left, run_stages
+from nnstudent.progress import Progress, silent
+from nnstudent.taxonomy import Taxonomy
+from nnstudent.training.recipe import load_preset
+
+Tell = Callable[[StageRecord | None, Stage, int, int], None]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What became of a run.
+
+    Attributes:
+        stages: What became of each stage, in order.
+        report: The report, or None if there is none.
+        notices: What a reader of the results should know, a line each.
+    """
+
+    stages: tuple[StageRecord, ...]
+    report: Path | None
+    notices: tuple[str, ...] = ()
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """The cases, and the stages, that failed."""
+        rows: list[Failure] = []
+        for stage in self.stages:
+            rows.extend(Failure(f"{stage.name}: {item.case}", item.reason) for item in stage.failures)
+            if stage.state == "failed":
+                rows.append(Failure(stage.name, stage.detail))
+        return tuple(rows)
+
+
+def run(
+    source: Path,
+    out: Path,
+    *,
+    preset: str | Path,
+    taxonomy: Taxonomy | None = None,
+    device: str = "auto",
+    jobs: int | None = None,
+    dry_run: bool = False,
+    progress: Progress = silent,
+    tell: Tell | None = None,
+) -> RunResult:
+    """Go the whole path, or on where an earlier call ended.
+
+    Args:
+        source: What :func:`nnstudent.cohort.index.index` reads: a folder of scans, a list, or an indexed cohort.
+        out: The run's folder: ``cohort``, ``teachers``, ``pseudo``, ``fused``, ``student``, ``bundle``, ``predictions``, ``scores``,
+            ``report.html`` and ``run.json``, which says what each stage did, how long it took and how much memory.
+        preset: Name of a preset, or a TOML file.
+        taxonomy: The label table; None for the one that the source brings.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        jobs: Processor threads; None for all there are.
+        dry_run: Only say what is left to do.
+        progress: Told how far a stage is.
+        tell: Told when a stage begins (with None) and ends.
+
+    Raises:
+        InputError: The source or preset does not exist.
+        OutputError: ``out`` cannot be written.
+    """
+    if not source.exists():
+        raise InputError(f"{source}: no such file or folder; expected a folder of scans, a .toml or .csv list, or an indexed cohort")
+    if jobs is not None and jobs < 1:
+        raise InputError(f"--jobs {jobs}; expected at least 1")
+    folder = RunFolder(source, out, load_preset(preset), taxonomy=taxonomy, device=device, threads=jobs, progress=progress)
+    record = out / "run.json"
+    if dry_run:
+        return RunResult(left(folder.stages(), record), _report(out))
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be made ({error.strerror}); choose a folder that you may write to") from error
+    about = {"source": os.path.abspath(source), "preset": folder.preset.name, "device": device, "recipes": folder.preset.to_dict()}
+    rows = run_stages(folder.stages(), record, about=about, tell=tell or (lambda *_: None))
+    return RunResult(rows, _report(out), tuple(folder.notices))
+
+
+def _report(out: Path) -> Path | None:
+    path = out / "report.html"
+    return path if path.is_file() else None
+
+
+def summary(rows: Sequence[StageRecord]) -> list[str]:
+    """A table of what each stage did, a line each."""
+    words = {"done": "done", "failed": "FAILED", "skipped": "skipped", "left": "left"}
+    lines = []
+    for row in rows:
+        state = "kept" if row.fresh and row.state == "done" else words[row.state]
+        cost = f"{row.seconds:8.1f} s {row.peak_rss_mb:7.0f} MB" if row.seconds else " " * 21
+        lines.append(f"{row.name:<9} {state:<8} {cost}  {row.detail}")
+    return lines
+
+
+def to_dict(result: RunResult) -> dict[str, object]:
+    """As plain data, for ``--report``."""
+    return {
+        "stages": [asdict(row) for row in result.stages],
+        "notices": list(result.notices),
+        "report": None if result.report is None else str(result.report),
+        "failed": [asdict(item) for item in result.failures],
+    }
