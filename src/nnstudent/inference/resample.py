@@ -93,10 +93,13 @@ def apply_along(matrix: Floats, array: Floats, axis: int) -> Floats:
     """Multiply a matrix (new, old) onto one axis of a three-axis array."""
     if matrix.shape[0] == matrix.shape[1] and np.array_equal(matrix, np.eye(len(matrix), dtype=np.float32)):
         return array
+    # One large product each: a product a plane would let the threads of the matrix library wait for each other every time.
     if axis == 0:
-        product = matrix @ array.reshape(len(array), -1)
+        product: Floats = matrix @ array.reshape(len(array), -1)
         return product.reshape(len(matrix), *array.shape[1:])
-    return matrix @ array if axis == 1 else array @ matrix.T
+    last = np.ascontiguousarray(np.moveaxis(array, axis, -1))
+    flat: Floats = last.reshape(-1, last.shape[-1]) @ matrix.T
+    return np.moveaxis(flat.reshape(*last.shape[:-1], len(matrix)), -1, axis)
 
 
 @lru_cache(maxsize=64)
