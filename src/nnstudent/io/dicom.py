@@ -141,7 +141,7 @@ def _stack(folder: Path, slices: Sequence[_Slice]) -> tuple[npt.NDArray[np.float
 
 def _even(folder: Path, ordered: Sequence[_Slice], along: npt.NDArray[np.float64]) -> None:
     gaps = np.diff(along)
-    usual = float(np.median(gaps))
+    usual = float(np.sort(gaps)[(gaps.size - 1) // 2])  # the lower median: a gap too wide is likelier than one too narrow
     if gaps.min() < 1e-3:
         place = int(gaps.argmin())
         pair = f"{ordered[place].path.name} and {ordered[place + 1].path.name}"
@@ -152,7 +152,10 @@ def _even(folder: Path, ordered: Sequence[_Slice], along: npt.NDArray[np.float64
     between = f"between {ordered[worst].path.name} and {ordered[worst + 1].path.name}"
     missing = gaps[worst] / usual - 1
     if missing > 0.5 and abs(missing - round(missing)) < 0.2:
-        raise GeometryError(f"{folder}: {round(missing)} slices are missing {between} (a gap of {gaps[worst]:.2f} mm, usually {usual:.2f})")
+        lost = "1 slice is" if round(missing) == 1 else f"{round(missing)} slices are"
+        raise GeometryError(
+            f"{folder}: {lost} missing {between} (a gap of {gaps[worst]:.2f} mm, usually {usual:.2f}); copy the series again"
+        )
     raise GeometryError(
         f"{folder}: slices are unevenly spaced ({gaps[worst]:.2f} mm {between}, usually {usual:.2f}); resample the series first"
     )

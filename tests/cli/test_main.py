@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+import nnstudent
+from nnstudent.cli.main import VERBS, build_parser, main
+from nnstudent.errors import InputError
+
+
+def verbs() -> dict[str, object]:
+    (action,) = [a for a in build_parser()._actions if a.dest == "verb"]
+    return dict(action.choices)
+
+
+def test_help_lists_the_verbs(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    for verb in verbs():
+        assert f"    {verb} " in text
+    assert "Exit codes: 0 done; 1 some case failed" in text
+
+
+def test_no_verb_is_listed_that_is_not_known():
+    assert list(verbs()) == [verb for verb in VERBS if verb in verbs()]
+
+
+@pytest.mark.parametrize("verb", sorted(verbs()))
+def test_every_verb_explains_itself_with_an_example(verb, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([verb, "--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    assert f"nnstudent {verb} " in text.split("\n\n", 1)[1], "the docstring teaches by example"
+    assert "--debug" in text
+
+
+def test_help_imports_nothing_heavy():
+    """``--help`` is quick: no verb imports at its top what it needs to run."""
+    import subprocess
+
+    code = "import sys; from nnstudent.cli.main import build_parser; build_parser(); print(*sys.modules)"
+    loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    assert not loaded & {"torch", "openvino", "nnunetv2", "matplotlib", "nibabel", "scipy", "numpy"}
+
+
+@pytest.mark.parametrize("args", [[], ["dance"], ["index"], ["index", "x"], ["index", "x", "-o", "y", "--jobs", "0"]])
+def test_wrong_usage_exits_with_2(args, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(args)
+    assert stop.value.code == 2
+    assert "usage: nnstudent" in capsys.readouterr().err
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"nnstudent {nnstudent.__version__}\n"
+
+
+def test_a_wrong_input_is_one_line_and_2(tmp_path, capsys):
+    assert main(["index", str(tmp_path / "none"), "-o", str(tmp_path / "C")]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith(f"nnstudent index: {tmp_path / 'none'}: no such file or folder; expected")
+    assert not (tmp_path / "C").exists()
+
+
+def test_debug_shows_where(tmp_path):
+    with pytest.raises(InputError):
+        main(["index", str(tmp_path / "none"), "-o", str(tmp_path / "C"), "--debug"])
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (ZeroDivisionError("division by zero"), 2, "ZeroDivisionError: division by zero; run it again with --debug"),
+        (MemoryError(), 2, "MemoryError: no more is known"),
+        (KeyboardInterrupt(), 130, "stopped; what was finished is kept"),
+    ],
+)
+def test_what_nobody_expected_is_one_line_too(error, code, said, monkeypatch, tmp_path, capsys):
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr("nnstudent.cohort.index.index_with_facts", fail)
+    assert main(["index", str(tmp_path), "-o", str(tmp_path)]) == code
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
