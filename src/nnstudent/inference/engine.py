@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Protocol
 
 from nnstudent.bundle.bundle import Member, Model, Network
@@ -34,7 +35,7 @@ def make_engine(model: Model, network: Network, member: Member, *, engine: str =
         network: One of its networks.
         member: One of that network's members.
         engine: ``openvino``, ``torch``, or ``auto``: torch where the device is CUDA, else OpenVINO.
-        device: ``cpu``, ``cuda``, or another that the engine knows.
+        device: ``cpu``, ``cuda``, another that the engine knows, or ``auto`` for CUDA where torch has it, else the CPU.
         threads: Processor threads to use.
 
     Raises:
@@ -43,6 +44,8 @@ def make_engine(model: Model, network: Network, member: Member, *, engine: str =
     """
     if engine not in ENGINES:
         raise InputError(f"engine {engine!r}; expected one of {', '.join(ENGINES)}")
+    if device == "auto":
+        device = "cuda" if engine != "openvino" and _has_cuda() else "cpu"
     if engine == "torch" or (engine == "auto" and device.startswith("cuda")):
         from nnstudent.inference.torch_engine import TorchEngine  # each engine's library is loaded only when used
 
@@ -50,3 +53,11 @@ def make_engine(model: Model, network: Network, member: Member, *, engine: str =
     from nnstudent.inference.openvino_engine import OpenvinoEngine
 
     return OpenvinoEngine(model, network, member, device=device, threads=threads)
+
+
+def _has_cuda() -> bool:
+    if importlib.util.find_spec("torch") is None:
+        return False
+    import torch  # slow to import; only looked at when asked for
+
+    return bool(torch.cuda.is_available())

@@ -87,7 +87,7 @@ class Segmenter:
         Args:
             model: An opened model, a path to one, or None for the student that comes with the package.
             engine: ``auto``, ``openvino`` or ``torch``.
-            device: ``cpu``, ``cuda``, or another that the engine knows.
+            device: ``cpu``, ``cuda``, another that the engine knows, or ``auto``.
             threads: Processor threads; None for every core that this process may use.
             planner: Where windows start.
 

@@ -1,0 +1,53 @@
+"""Turn an nnU-Net v2 model folder into a bundle, which `segment` runs without torch.
+
+  nnstudent export RUN/student -o bundle
+  nnstudent export organs -o bundle --overlay tumor     what the second model finds is laid over the first one's organs
+
+Export reads weights only as tensors; a checkpoint that holds more is refused unless you say that you trust who made it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "turn an nnU-Net model folder into a bundle"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument(
+        "model", type=Path, metavar="MODEL", help="nnU-Net model folder: plans.json, dataset.json, fold_K/checkpoint_final.pth"
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the bundle; an older bundle there is replaced")
+    parser.add_argument(
+        "--overlay", type=Path, action="append", default=[], metavar="MODEL", help="a further model, laid over the ones before"
+    )
+    parser.add_argument("--fold", default="0", help="which fold (default: 0)")
+    parser.add_argument("--card", type=Path, metavar="FILE.json", help="facts for the model card, a JSON object")
+    parser.add_argument("--report", type=Path, metavar="FILE.json", help="write what was made as JSON")
+    parser.add_argument("--trust-pickle", action="store_true", help="load checkpoints that hold more than tensors; they can run any code")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export."""
+    from nnstudent.bundle.bundle import open_model
+    from nnstudent.bundle.export import export
+    from nnstudent.cli.common import Display, write_report
+    from nnstudent.errors import InputError
+    from nnstudent.io.atomic import read_json
+
+    card = read_json(args.card, what="a model card") if args.card is not None else {}
+    if not isinstance(card, dict):
+        raise InputError(f'{args.card}: expected a JSON object of facts for the model card, such as {{"training_data": "…"}}')
+    display = Display()
+    out = export(args.model, args.output, overlay=args.overlay, fold=args.fold, card=card, trust_pickle=args.trust_pickle, progress=display)
+    display.close()
+    model = open_model(out)
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    write_report(args.report, {"bundle": str(out), "hash": model.hash, "classes": list(model.classes), "bytes": size})
+    print(
+        f"{out}: {len(model.networks)} network{'s' if len(model.networks) > 1 else ''}, {len(model.classes)} classes, {size / 1e6:.1f} MB"
+    )
+    print(f"segment with: nnstudent segment CT.nii.gz -o labels.nii.gz --model {out}")
+    return 0

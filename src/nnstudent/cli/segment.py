@@ -1,0 +1,89 @@
+"""Segment CT: one image, a folder of images, or the folder of a DICOM series.
+
+  nnstudent segment ct.nii.gz -o labels.nii.gz                    with the model that comes with the package
+  nnstudent segment ct.nii.gz -o labels.nii.gz --preview          also a picture, labels.png
+  nnstudent segment imagesTs -o predictions --model BUNDLE        every image of a folder; NAME_0000.nii.gz gives NAME.nii.gz
+  nnstudent segment ct.nii.gz -o organs --split --organs liver,spleen   organs/liver.nii.gz and organs/spleen.nii.gz
+  nnstudent segment ct.nii.gz -o labels.nii.gz --model NNUNET --engine torch --device cuda
+
+Labels are on the image's own grid. Not a medical device.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+HELP = "segment CT: an image, a folder of images, or a DICOM series"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("input", type=Path, metavar="INPUT", help="an image, a folder of images, or the folder of a DICOM series")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="label map to write (.nii.gz); a folder for several")
+    parser.add_argument("--model", type=Path, help="a bundle or an nnU-Net model folder; default: the bundled student")
+    parser.add_argument("--engine", choices=("auto", "openvino", "torch"), default="auto", help="what runs the network (default: auto)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or auto (default: cpu)")
+    parser.add_argument("--threads", type=int, help="processor threads (default: all)")
+    parser.add_argument("--organs", type=_list, default=(), metavar="A,B", help="keep only these classes")
+    parser.add_argument("--split", action="store_true", help="one file an organ, in the folder OUTPUT")
+    parser.add_argument("--skip-existing", action="store_true", help="leave cases alone whose output is there")
+    parser.add_argument("--preview", action="store_true", help="also write a picture beside each output")
+    parser.add_argument("--report", type=Path, metavar="FILE.json", help="write volumes, confidence, seconds and warnings as JSON")
+    parser.add_argument("--trust-pickle", action="store_true", help="load checkpoints that hold more than tensors; they can run any code")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Segment; the exit code is 1 if a case failed."""
+    from nnstudent.bundle.bundle import open_model
+    from nnstudent.cli.common import Display, name_failures, write_report
+    from nnstudent.errors import Failure
+    from nnstudent.inference.files import Options, find_cases, segment_files
+    from nnstudent.inference.segmenter import Segmenter
+
+    find_cases(args.input, args.output, split=args.split)  # what is wrong with the input is said before the model is loaded
+    model = open_model(args.model, trust_pickle=args.trust_pickle)
+    if model.bundled:
+        print("using the bundled student: a demonstration, not a medical device; see its card.md", file=sys.stderr)
+    segmenter = Segmenter(model, engine=args.engine, device=args.device, threads=args.threads)
+    options = Options(organs=args.organs, split=args.split, skip_existing=args.skip_existing, preview=args.preview)
+    display = Display()
+    result = segment_files(args.input, args.output, segmenter, options=options, progress=display)
+    display.close()
+    write_report(
+        args.report,
+        {
+            "model": {"path": str(model.path), "hash": model.hash},
+            "cases": result.rows,
+            "skipped": result.skipped,
+            "failures": [{"id": failure.case, "reason": failure.reason} for failure in result.failures],
+        },
+    )
+    done, failures = len(result.rows), result.failures
+    if done == 1 and result.last is not None and not failures:
+        _print_case(result.rows[0])
+    else:
+        for row in result.rows:
+            for warning in row["warnings"]:
+                print(f"nnstudent segment: {row['id']}: {warning}", file=sys.stderr)
+        print(f"{done} segmented, {len(result.skipped)} skipped, {len(failures)} failed; in {args.output}")
+    return name_failures("segment", [Failure(failure.case, failure.reason) for failure in failures])
+
+
+def _print_case(row: dict) -> None:  # type: ignore[type-arg]  # a row of the report
+    width = max(len(name) for name in row["organs"])
+    print(f"{'organ':<{width}}  {'ml':>8}  confidence")
+    for name, facts in row["organs"].items():
+        if facts["confidence"] is None:
+            print(f"{name:<{width}}  {'-':>8}  not found")
+            continue
+        flag = "  touches the border of the image" if facts["touches_border"] else ""
+        print(f"{name:<{width}}  {facts['volume_ml']:>8.1f}  {facts['confidence']:>10.2f}{flag}")
+    for warning in row["warnings"]:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(f"{row['seconds']['total']:.1f} s, {row['peak_rss_mb']:.0f} MB; wrote {row['output']}")
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())

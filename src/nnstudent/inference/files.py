@@ -1,0 +1,303 @@
+"""Files in, files out: one image or a folder of them, each case by itself, what failed named."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from nnstudent.errors import Failure, InputError, NnStudentError, OutputError
+from nnstudent.inference.preview import write_preview
+from nnstudent.inference.segmenter import Segmentation, Segmenter
+from nnstudent.io.nifti import is_image, read_image, stem, write_labels
+from nnstudent.progress import Progress, silent
+from nnstudent.taxonomy import Taxonomy
+from nnstudent.volume import Volume
+
+_CHANNEL = re.compile(r"_0000$")
+
+
+@dataclass(frozen=True)
+class CaseFile:
+    """One image to segment.
+
+    Attributes:
+        id: Name of the case.
+        source: Image file, or folder of a DICOM series.
+        output: Label map to write, or the folder of one file an organ.
+    """
+
+    id: str
+    source: Path
+    output: Path
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to write.
+
+    Attributes:
+        organs: Only these classes; empty for all.
+        split: One file a class instead of one label map.
+        skip_existing: Leave cases alone whose output is there.
+        preview: Also write a picture beside each output.
+    """
+
+    organs: tuple[str, ...] = ()
+    split: bool = False
+    skip_existing: bool = False
+    preview: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class CaseResult:
+    """What was made of one image.
+
+    Attributes:
+        case: The case.
+        segmentation: Labels and facts, as written.
+        seconds: ``read``, ``preprocess``, ``network``, ``restore``, ``write`` and ``total``.
+        peak_rss_mb: Highest resident memory of the process so far, in MB.
+    """
+
+    case: CaseFile
+    segmentation: Segmentation
+    seconds: dict[str, float]
+    peak_rss_mb: float
+
+    def row(self) -> dict[str, Any]:
+        """As the case's entry in the report."""
+        facts = self.segmentation
+        return {
+            "id": self.case.id,
+            "input": str(self.case.source),
+            "output": str(self.case.output),
+            "engine": facts.engine,
+            "precision": facts.precision,
+            "seconds": {key: round(value, 3) for key, value in self.seconds.items()},
+            "peak_rss_mb": round(self.peak_rss_mb, 1),
+            "windows": dict(facts.windows),
+            "warnings": list(facts.warnings),
+            "organs": {
+                name: {
+                    "volume_ml": round(organ.volume_ml, 3),
+                    "touches_border": organ.touches_border,
+                    "confidence": None if organ.confidence is None else round(organ.confidence, 4),
+                }
+                for name, organ in facts.organs.items()
+            },
+        }
+
+
+@dataclass(frozen=True)
+class FilesResult:
+    """What became of all cases.
+
+    Attributes:
+        rows: An entry for the report for each case that was done.
+        skipped: Ids of the cases whose output was there.
+        failures: Cases that failed while the others were done.
+        last: The last case that was done, or None.
+    """
+
+    rows: tuple[dict[str, Any], ...]
+    skipped: tuple[str, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    last: CaseResult | None = field(default=None, compare=False)
+
+
+def find_cases(source: Path, output: Path, *, split: bool = False) -> tuple[CaseFile, ...]:
+    """The cases that a file or folder holds, and where each one's output goes.
+
+    Args:
+        source: An image, a folder of images (``NAME_0000`` is nnU-Net's name for the first channel of ``NAME``), or the
+            folder of a DICOM series.
+        output: For one image a file or an existing folder, for a folder of images a folder.
+        split: Outputs are folders of one file an organ.
+
+    Raises:
+        InputError: There is no image, two have the same name, or ``output`` cannot be what it must.
+    """
+    if not source.exists():
+        raise InputError(f"{source}: no such file or folder; expected an image or a folder of images")
+    series = source.is_dir() and _is_series(source)
+    if source.is_file() or series:
+        id = _CHANNEL.sub("", stem(source)) if source.is_file() else source.resolve().name
+        if split:
+            return (CaseFile(id, source, output),)
+        named = output.name.lower().endswith((".nii", ".nii.gz"))
+        if not named and not (output.is_dir() or output.suffix == ""):
+            raise InputError(f"{output}: an output file ends in .nii.gz or .nii; without an ending it is a folder")
+        return (CaseFile(id, source, output if named else output / f"{id}.nii.gz"),)
+    images = sorted(path for path in source.iterdir() if path.is_file() and is_image(path) and not _is_pair(path))
+    if not images:
+        raise InputError(f"{source}: no image in this folder; expected files that end in .nii.gz, .nii, .mgz or the like")
+    if output.name.lower().endswith((".nii", ".nii.gz")) or output.is_file():
+        raise InputError(f"{output}: {source} is a folder of {len(images)} images, so the output must be a folder too")
+    cases: dict[str, CaseFile] = {}
+    for path in images:
+        id = _CHANNEL.sub("", stem(path))
+        if id.lower() in cases:
+            raise InputError(f"{path}: another image in the folder is also case {id}; rename one, or their outputs would be the same file")
+        cases[id.lower()] = CaseFile(id, path, output / id if split else output / f"{id}.nii.gz")
+    return tuple(cases.values())
+
+
+def segment_files(
+    source: Path, output: Path, segmenter: Segmenter, *, options: Options | None = None, progress: Progress = silent
+) -> FilesResult:
+    """Segment an image or a folder of images.
+
+    Args:
+        source: See :func:`find_cases`.
+        output: See :func:`find_cases`.
+        segmenter: The model.
+        options: What to write.
+        progress: Told after each window; after each case if there are several.
+
+    Raises:
+        InputError: There is nothing to segment, or an organ is not one of the model's.
+        OutputError: The output's folder cannot be written.
+    """
+    options = options or Options()
+    for name in options.organs:
+        if name not in segmenter.model.classes:
+            raise InputError(f"organ {name!r}: this model finds {', '.join(segmenter.model.classes)}")
+    cases = find_cases(source, output, split=options.split)
+    for folder in {case.output if options.split else case.output.parent for case in cases}:
+        check_writable(folder)
+    rows: list[dict[str, Any]] = []
+    skipped: list[str] = []
+    failures: list[Failure] = []
+    last: CaseResult | None = None
+    for done, case in enumerate(cases, start=1):
+        if options.skip_existing and all(path.is_file() for path in _outputs(case, segmenter, options)):
+            skipped.append(case.id)
+        else:
+            try:
+                last = segment_file(case, segmenter, options=options, progress=progress if len(cases) == 1 else silent)
+                rows.append(last.row())
+            except OutputError:
+                raise  # the next case would fail in the same way
+            except (NnStudentError, OSError, MemoryError, RuntimeError) as error:  # engines raise RuntimeError when memory runs out
+                failures.append(Failure(case.id, " ".join(str(error).split()) or type(error).__name__))
+        if len(cases) > 1:
+            progress("cases", done, len(cases))
+    return FilesResult(tuple(rows), tuple(skipped), tuple(failures), last)
+
+
+def segment_file(case: CaseFile, segmenter: Segmenter, *, options: Options | None = None, progress: Progress = silent) -> CaseResult:
+    """Segment one image and write what the options say.
+
+    Raises:
+        InputError: The image cannot be used.
+        GeometryError: As ``InputError``, for its geometry.
+        OutputError: The output cannot be written.
+    """
+    options = options or Options()
+    began = time.perf_counter()
+    image = _read(case.source)
+    read = time.perf_counter() - began
+    result = segmenter(image, progress=progress)
+    if options.organs:
+        result = only(result, options.organs, segmenter.taxonomy)
+    writing = time.perf_counter()
+    like = case.source if case.source.is_file() else None
+    if options.split:
+        for name, path in zip(_names(segmenter, options), _outputs(case, segmenter, options), strict=True):
+            mask = (result.labels.array == segmenter.taxonomy[name].id).astype(np.uint8)
+            write_labels(path, Volume(mask, image.grid), like=like)
+    else:
+        write_labels(case.output, result.labels, like=like)
+    if options.preview:
+        write_preview(_preview(case, options), image, result.labels, segmenter.taxonomy, title=case.id)
+    now = time.perf_counter()
+    seconds = {"read": read, **result.seconds, "write": now - writing, "total": now - began}
+    return CaseResult(
+        case, result, {key: seconds[key] for key in ("read", "preprocess", "network", "restore", "write", "total")}, peak_rss_mb()
+    )
+
+
+def only(result: Segmentation, organs: Sequence[str], taxonomy: Taxonomy) -> Segmentation:
+    """The same result with no class but these."""
+    kept = taxonomy.sorted(organs)
+    table = np.zeros(256, np.uint8)
+    for name in kept:
+        table[taxonomy[name].id] = taxonomy[name].id
+    labels = Volume(table[result.labels.array], result.labels.grid)
+    return replace(result, labels=labels, organs={name: result.organs[name] for name in kept})
+
+
+def check_writable(folder: Path) -> None:
+    """Find out before the work whether its result can be written.
+
+    Raises:
+        OutputError: It cannot.
+    """
+    probe = folder / f".nnstudent-{time.time_ns()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written ({error.strerror or error}); choose a folder that you may write to") from error
+
+
+def peak_rss_mb() -> float:
+    """Highest resident memory of this process so far, in MB; where the system does not keep it, the present one."""
+    try:
+        import resource  # not on Windows
+        import sys
+    except ImportError:
+        info = psutil.Process().memory_info()
+        return float(getattr(info, "peak_wset", info.rss)) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def _read(source: Path) -> Volume:
+    if source.is_file():
+        return read_image(source)
+    from nnstudent.io.dicom import read_series  # its library is an extra
+
+    return read_series(source)
+
+
+def _is_series(folder: Path) -> bool:
+    files = [path for path in folder.iterdir() if path.is_file()]
+    if any(is_image(path) for path in files) or importlib.util.find_spec("nnstudent.io.dicom") is None:
+        return False
+    return any(path.suffix.lower() in (".dcm", ".ima") or _has_dicom_mark(path) for path in files)
+
+
+def _has_dicom_mark(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            file.seek(128)
+            return file.read(4) == b"DICM"
+    except OSError:
+        return False
+
+
+def _is_pair(path: Path) -> bool:
+    """Whether this is the voxel file of a two-file image, whose header file stands for it."""
+    return path.suffix.lower() == ".img" and path.with_suffix(".hdr").is_file()
+
+
+def _names(segmenter: Segmenter, options: Options) -> tuple[str, ...]:
+    return segmenter.taxonomy.sorted(options.organs) if options.organs else segmenter.model.classes
+
+
+def _outputs(case: CaseFile, segmenter: Segmenter, options: Options) -> list[Path]:
+    return [case.output / f"{name}.nii.gz" for name in _names(segmenter, options)] if options.split else [case.output]
+
+
+def _preview(case: CaseFile, options: Options) -> Path:
+    return case.output / "preview.png" if options.split else case.output.with_name(f"{stem(case.output)}.png")
