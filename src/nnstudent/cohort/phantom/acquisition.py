@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from nnstudent.cohort.phantom.anatomy import Layer
+from nnstudent.cohort.phantom.build import Layer
 from nnstudent.cohort.phantom.appearance import Look
 from nnstudent.cohort.phantom.patient import Patient
 from nnstudent.cohort.phantom.shapes import Array, Field, Space, turned
@@ -184,14 +184,16 @@ def make_space(scan: Scan, patient: Patient) -> tuple[Space, Nodes]:
     return space, nodes
 
 
-def table_layer(space: Space, body: Field) -> Layer:
-    """The table, a thin curved shell under the patient."""
-    x, y, z = np.broadcast_arrays(*space.world)
+def table_layers(space: Space, body: Field) -> list[Layer]:
+    """The table under the patient: a shell about foam, its top curved."""
+    x, y, _ = np.broadcast_arrays(*space.world)
     inside = body.sdf > 0
-    back = float(np.percentile(y[body.box][inside], 0.2)) - 6 if inside.any() else -130.0
-    surface = back + 0.0006 * x * x
-    shell = np.minimum(4.0 - np.abs(y - surface + 4), 210 - np.abs(x))
-    return Layer("table", Field(space.whole, np.maximum(shell, -30).astype(np.float32)), "table")
+    back = float(np.percentile(y[body.box][inside], 0.3)) - 5 if inside.any() else -130.0
+    top = back - 6 + 0.0007 * x * x
+    bottom = back - 42 + 0.0012 * x * x
+    shape = np.minimum(np.minimum(top - y, y - bottom), 215 - np.abs(x))
+    whole = Field(space.whole, np.clip(shape, -30, 30).astype(np.float32))
+    return [Layer("table", whole, "table shell"), Layer("table foam", whole.shrunk(2.0), "table foam")]
 
 
 def _between(nodes: npt.NDArray[np.float64], at: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.intp], Array]:

@@ -11,23 +11,29 @@ from nnstudent.cohort.phantom.patient import Patient
 # mean HU without contrast, in the arterial and in the portal phase; patient-to-patient deviation; fine and coarse texture (deviations)
 TISSUES: dict[str, tuple[float, float, float, float, float, float]] = {
     "air": (-1000, -1000, -1000, 0, 0, 0),
-    "table": (-480, -480, -480, 60, 5, 0),
-    "fat": (-108, -108, -106, 4, 3, 4),
-    "skin": (5, 5, 5, 10, 0, 0),
-    "muscle": (50, 55, 62, 4, 7, 5),
-    "bone": (560, 570, 580, 80, 60, 50),
-    "marrow": (165, 170, 180, 40, 35, 20),
+    "table shell": (-60, -60, -60, 120, 5, 0),
+    "table foam": (-930, -930, -930, 25, 3, 0),
+    "fat": (-108, -108, -106, 4, 4, 4),
+    "mesentery": (-104, -103, -101, 5, 9, 6),
+    "skin": (0, 0, 5, 10, 0, 0),
+    "fascia": (10, 10, 15, 8, 0, 0),
+    "muscle": (50, 54, 60, 5, 8, 7),
+    "bone": (480, 485, 490, 80, 60, 50),
+    "marrow": (165, 170, 180, 45, 30, 18),
+    "cartilage": (110, 112, 115, 20, 20, 10),
     "disc": (75, 75, 80, 8, 5, 5),
-    "cord": (30, 32, 34, 3, 3, 3),
-    "lung": (-840, -830, -825, 30, 22, 25),
-    "heart": (42, 230, 135, 12, 3, 5),
-    "diaphragm": (45, 52, 58, 4, 3, 0),
+    "epidural": (-30, -25, -20, 15, 5, 5),
+    "cord": (28, 30, 32, 3, 3, 3),
+    "lung": (-850, -840, -835, 25, 28, 25),
+    "heart": (42, 260, 145, 14, 2, 3),
+    "myocardium": (45, 100, 105, 8, 4, 4),
     "liver": (58, 72, 108, 8, 3, 3),
     "spleen": (48, 120, 118, 7, 3, 2),
     "kidney": (33, 165, 165, 15, 4, 6),
     "medulla": (31, 75, 160, 18, 4, 6),
-    "pancreas": (38, 95, 88, 10, 8, 6),
+    "pancreas": (38, 95, 88, 10, 11, 8),
     "aorta": (42, 310, 150, 20, 2, 2),
+    "cava": (40, 80, 135, 15, 3, 9),
     "vein": (40, 75, 140, 14, 2, 3),
     "portal": (41, 110, 160, 15, 2, 2),
     "adrenal": (18, 62, 70, 10, 4, 3),
@@ -35,16 +41,18 @@ TISSUES: dict[str, tuple[float, float, float, float, float, float]] = {
     "gallbladder": (30, 45, 55, 6, 2, 2),
     "esophagus": (36, 55, 65, 6, 5, 5),
     "stomach": (38, 72, 82, 8, 5, 5),
-    "duodenum": (38, 75, 82, 8, 6, 8),
-    "bowel": (36, 78, 84, 9, 6, 8),
-    "fluid": (14, 14, 15, 10, 3, 5),
-    "food": (38, 38, 38, 18, 18, 14),
+    "duodenum": (38, 75, 82, 8, 8, 8),
+    "bowel": (36, 78, 84, 9, 8, 8),
+    "fluid": (14, 14, 15, 10, 4, 6),
+    "food": (38, 38, 38, 18, 20, 16),
     "contrast": (220, 220, 220, 60, 8, 10),
-    "stool": (10, 10, 12, 25, 70, 60),
+    "stool": (-20, -20, -18, 40, 90, 70),
     "gas": (-960, -960, -960, 10, 4, 4),
-    "bladder": (6, 7, 12, 5, 1, 2),
+    "urine": (6, 7, 12, 5, 1, 2),
     "pelvic": (45, 65, 85, 10, 6, 8),
     "cyst": (6, 6, 7, 5, 1, 1),
+    "necrosis": (22, 24, 26, 7, 4, 5),
+    "stone": (450, 450, 450, 180, 30, 10),
 }  # fmt: skip
 
 # HU of a lesion relative to its host without contrast, arterial, portal; deviation; fine and coarse texture
@@ -76,7 +84,7 @@ def looks(patient: Patient) -> dict[str, Look]:
     out = {}
     for name, row in TISSUES.items():
         hu = row[phase] + row[3] * float(np.clip(rng.normal(), -2.2, 2.2))
-        if phase and name in ("aorta", "heart", "portal", "vein", "kidney", "medulla", "spleen"):
+        if phase and name in ("aorta", "heart", "portal", "vein", "cava", "kidney", "medulla", "spleen"):
             hu += 0.12 * float(rng.normal()) * (hu - row[0])
         out[name] = Look(max(hu, -1000.0), row[4], row[5])
     liver = out["liver"]

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from nnstudent.cohort.cohort import Case, Cohort, Role, write_cohort
-from nnstudent.cohort.phantom.acquisition import draw_scan, find_preset, finish, make_space, render, table_layer
-from nnstudent.cohort.phantom.anatomy import Builder
+from nnstudent.cohort.phantom.acquisition import draw_scan, find_preset, finish, make_space, render, table_layers
+from nnstudent.cohort.phantom.anatomy import anatomy
 from nnstudent.cohort.phantom.appearance import looks
 from nnstudent.cohort.phantom.patient import draw_patient
 from nnstudent.errors import InputError, OutputError
@@ -65,9 +65,9 @@ def make_case(
     patient = draw_patient(rng, tumor=tumor)
     scan = draw_scan(rng, settings, patient, slices=slices)
     space, nodes = make_space(scan, patient)
-    layers = Builder(space, patient).layers()
-    body = next(layer.field for layer in layers if layer.name == "body")
-    image, truth = render(scan, nodes, space, [table_layer(space, body), *layers], looks(patient), rng)
+    layers = anatomy(space, patient)
+    body = next(layer.field for layer in layers if layer.name == "skin")
+    image, truth = render(scan, nodes, space, [*table_layers(space, body), *layers], looks(patient), rng)
     facts = {
         "sex": patient.sex, "phase": patient.phase, "gallbladder": patient.gallbladder, "whole": scan.whole,
         "lesions": list(patient.lesions), "axcodes": scan.axcodes, "spacing_mm": list(scan.spacing_mm),

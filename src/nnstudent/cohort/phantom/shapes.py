@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 Array = npt.NDArray[np.float32]
 Box = tuple[slice, slice, slice]
 Point = tuple[float, float, float]
+Path = npt.NDArray[np.float64]  # (points, 4): x, y, z and radius in mm
 FAR = -30.0  # what a distance is outside of its box, in mm
 
 
@@ -50,6 +51,20 @@ class Field:
     def inside(self, other: Field, gap_mm: float = 0.0) -> Field:
         """What of it lies inside of ``other``, ``gap_mm`` deep."""
         return Field(self.box, np.minimum(self.sdf, other.within(self.box) - gap_mm))
+
+    def trimmed(self, margin_mm: float) -> Field:
+        """The same in the least box that holds what lies less than ``margin_mm`` outside."""
+        near = self.sdf > -margin_mm
+        box = []
+        for axis, span in enumerate(self.box):
+            where = np.flatnonzero(near.any(axis=tuple(a for a in range(3) if a != axis)))
+            if not where.size:
+                return Field((slice(0, 0),) * 3, np.zeros((0, 0, 0), np.float32))
+            low, high = max(0, int(where[0]) - 1), int(where[-1]) + 2
+            box.append(slice(span.start + low, min(span.stop, span.start + high)))
+        cut = (box[0], box[1], box[2])
+        inner = tuple(slice(c.start - o.start, c.stop - o.start) for c, o in zip(cut, self.box, strict=True))
+        return Field(cut, np.ascontiguousarray(self.sdf[inner]))
 
     def shrunk(self, mm: float) -> Field:
         """The shape made thinner by ``mm`` all round."""
@@ -130,7 +145,7 @@ class Space:
         # along the ray from the centre, held to what is possible near it
         return Field(box, np.clip(np.where(q > 1e-3, r * (1 / np.maximum(q, 1e-3) - 1), least), FAR, least))
 
-    def tube(self, paths: Sequence[npt.NDArray[np.float64]], *, margin_mm: float = 8.0, flat: Point = (1, 1, 1)) -> Field:
+    def tube(self, paths: Sequence[Path], *, margin_mm: float = 8.0, flat: Point = (1, 1, 1)) -> Field:
         """Tubes round paths.
 
         Args:
@@ -154,7 +169,7 @@ class Space:
         return Field(box, np.maximum(sdf, FAR).astype(np.float32).reshape(shape))
 
 
-def path(controls: Sequence[Sequence[float]], *, step_mm: float = 1.5) -> npt.NDArray[np.float64]:
+def path(controls: npt.ArrayLike, *, step_mm: float = 1.5) -> Path:
     """A smooth path through control points (x, y, z, radius), sampled every ``step_mm``; (points, 4)."""
     points = np.asarray(controls, np.float64)
     knots = np.concatenate([[0.0], np.cumsum(np.maximum(np.linalg.norm(np.diff(points[:, :3], axis=0), axis=1), 1e-3))])
