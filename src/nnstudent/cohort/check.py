@@ -153,7 +153,10 @@ def _apart(label: Grid, image: Grid) -> str:
 
 
 def _ids(array: npt.NDArray[np.uint8]) -> list[int]:
-    return [int(id) for id in np.flatnonzero(np.bincount(array.ravel(), minlength=256))]
+    seen = np.zeros(256, bool)
+    for plane in array:  # counting a whole scan at once would take eight times its memory
+        seen[plane] = True
+    return [int(id) for id in np.flatnonzero(seen)]
 
 
 def _list(ids: list[int]) -> str:
