@@ -13,7 +13,7 @@ from typing import Any, Literal
 from nnstudent.bundle import nnunet
 from nnstudent.bundle.spec import NetworkSpec
 from nnstudent.bundle.weights import Weights, check_finite
-from nnstudent.errors import InputError
+from nnstudent.errors import InputError, require
 from nnstudent.io.atomic import read_json
 from nnstudent.io.record import data_hash
 from nnstudent.taxonomy import Taxonomy
@@ -166,12 +166,12 @@ def _network(folder: Path, row: Mapping[str, Any]) -> Network:
 
 
 def _read_weights(path: Path) -> Weights:
-    from safetensors import SafetensorError  # only the torch engine reads them
-    from safetensors.numpy import load_file
-
+    """Weights for torch; OpenVINO does not need them, so their library comes with torch."""
+    safetensors = require("safetensors", extra="torch", why="the torch engine")
+    tensors = require("safetensors.numpy", extra="torch", why="the torch engine")
     try:
-        weights: Weights = load_file(path)
-    except (SafetensorError, OSError) as error:
+        weights: Weights = tensors.load_file(path)
+    except (safetensors.SafetensorError, OSError) as error:
         raise InputError(f"{path}: cannot be read ({error}); copy the whole folder again") from error
     check_finite(weights, path=path)
     return weights

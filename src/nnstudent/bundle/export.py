@@ -77,8 +77,7 @@ def export(
 
 
 def _write_network(folder: Path, name: str, source: nnunet.Folder, *, trust: bool) -> dict[str, Any]:
-    from safetensors.numpy import save_file
-
+    tensors = require("safetensors.numpy", extra="torch", why="export")
     (member,) = source.checkpoints
     weights = source.weights(member)
     module = load_weights(build(source.spec, trust=trust), weights, path=source.checkpoints[member])
@@ -87,7 +86,7 @@ def _write_network(folder: Path, name: str, source: nnunet.Folder, *, trust: boo
         if not np.isfinite(values).all():
             raise InputError(f"{source.path}: weight {key} is over 65504, too large for float16; the training went wrong")
     stem = folder / "networks" / name
-    save_file(small, stem.with_name(f"{name}.safetensors"))
+    tensors.save_file(small, stem.with_name(f"{name}.safetensors"))
     graph.save(graph.convert(module, source.spec), stem.with_name(f"{name}.xml"))
     _check_agrees(module, stem.with_name(f"{name}.xml"), source.spec.patch, source.path)
     spec = source.spec.to_dict()

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
 
 from nnstudent.io.atomic import replacing
 from nnstudent.taxonomy import LabelClass, Taxonomy
 from nnstudent.volume import Volume
 
 WINDOW_HU = (-160.0, 240.0)
+OPACITY = 0.5
+# Of each plane: its name, and what is on the left, the right, the top and the bottom of the picture.
+_PLANES = (("axial", "RLAP"), ("coronal", "RLSI"), ("sagittal", "APSI"))
+_PANEL = 420  # height and width of one plane's place, in pixels
+_MARGIN = 26
+_ENTRY = 165  # width of one entry of the legend
+_ROW = 20
 
 
 def write_preview(path: Path, image: Volume, labels: Volume, taxonomy: Taxonomy, *, title: str = "") -> None:
@@ -28,32 +35,33 @@ def write_preview(path: Path, image: Volume, labels: Volume, taxonomy: Taxonomy,
     Raises:
         OutputError: ``path`` cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import, and only wanted here
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Patch
-
     turned, drawn = image.reoriented(), labels.reoriented()
     counts = np.bincount(drawn.array.ravel(), minlength=256)
     present = [item for item in taxonomy if counts[item.id]]
     place = _middle(drawn.array, counts)
-    figure = Figure(figsize=(14, 5.2), facecolor="black")
-    canvas = FigureCanvasAgg(figure)
-    for number, (name, sides) in enumerate((("axial", "RLAP"), ("coronal", "RLSI"), ("sagittal", "APSI")), start=1):
-        axes = figure.add_subplot(1, 3, number)
-        grey, color, aspect = _plane(turned, drawn, present, axis=number - 1, place=place)
-        axes.imshow(grey, cmap="gray", vmin=WINDOW_HU[0], vmax=WINDOW_HU[1], aspect=aspect, interpolation="nearest")
-        axes.imshow(color, aspect=aspect, interpolation="nearest")
-        axes.set_title(name, color="white", fontsize=10)
-        axes.set_axis_off()
-        for side, (x, y) in zip(sides, ((0.02, 0.5), (0.98, 0.5), (0.5, 0.98), (0.5, 0.02)), strict=True):
-            axes.text(x, y, side, color="yellow", fontsize=9, ha="center", va="center", transform=axes.transAxes)
-    handles = [Patch(color=[c / 255 for c in item.color], label=item.name.replace("_", " ")) for item in present]
-    if handles:
-        figure.legend(handles=handles, loc="lower center", ncols=7, fontsize=8, facecolor="black", labelcolor="white", edgecolor="none")
-    figure.suptitle(title or " ", color="white", fontsize=11)
-    figure.subplots_adjust(left=0.01, right=0.99, top=0.88, bottom=0.14, wspace=0.02)
+    width = len(_PLANES) * (_PANEL + _MARGIN) + _MARGIN
+    columns = (width - 2 * _MARGIN) // _ENTRY
+    height = _PANEL + 3 * _MARGIN + _ROW * -(-len(present) // columns) + _MARGIN // 2
+    sheet = Image.new("RGB", (width, height))
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(14)
+    draw.text((width / 2, _MARGIN / 2), title, fill="white", font=font, anchor="mm")
+    for axis, (name, sides) in enumerate(_PLANES):
+        left, top = _MARGIN + axis * (_PANEL + _MARGIN), 2 * _MARGIN
+        picture = _plane(turned, drawn, present, axis=axis, place=place)
+        x, y = left + (_PANEL - picture.width) // 2, top + (_PANEL - picture.height) // 2
+        sheet.paste(picture, (x, y))
+        draw.text((left + _PANEL / 2, top - _MARGIN / 2), name, fill="white", font=font, anchor="mm")
+        across, down = picture.size
+        edges = ((9.0, down / 2), (across - 9.0, down / 2), (across / 2, 9.0), (across / 2, down - 9.0))
+        for side, (right, below) in zip(sides, edges, strict=True):
+            draw.text((x + right, y + below), side, fill="yellow", font=font, anchor="mm", stroke_width=1, stroke_fill="black")
+    for number, item in enumerate(present):
+        x, y = _MARGIN + number % columns * _ENTRY, _PANEL + int(2.7 * _MARGIN) + number // columns * _ROW
+        draw.rectangle((x, y, x + 12, y + 12), fill=item.color)
+        draw.text((x + 18, y + 6), item.name.replace("_", " "), fill="white", font=font, anchor="lm")
     with replacing(path) as temporary:
-        canvas.print_png(temporary)
+        sheet.save(temporary, format="PNG")
 
 
 def _middle(labels: npt.NDArray[np.uint8], counts: npt.NDArray[np.intp]) -> tuple[int, int, int]:
@@ -66,15 +74,21 @@ def _middle(labels: npt.NDArray[np.uint8], counts: npt.NDArray[np.intp]) -> tupl
     return z, y, x
 
 
-def _plane(
-    image: Volume, labels: Volume, present: list[LabelClass], *, axis: int, place: tuple[int, int, int]
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64], float]:
-    """Grey values and colors of one plane of RAS volumes, top row first, and the height of a pixel over its width."""
+def _plane(image: Volume, labels: Volume, present: list[LabelClass], *, axis: int, place: tuple[int, int, int]) -> Image.Image:
+    """One plane of RAS volumes, scaled to fit its place, a millimetre as wide as it is high."""
     # Along each remaining axis the index grows to the right, front or head of the patient: both are turned, so that the
     # patient's right, or front, is on the left of the picture and the front, or head, on top.
     grey, ids = (np.take(volume.array, place[axis], axis=axis)[::-1, ::-1] for volume in (image, labels))
-    color = np.zeros((*ids.shape, 4))
+    low, high = WINDOW_HU
+    shade = (np.clip((grey.astype(np.float32) - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+    table = np.zeros((256, 3), np.uint8)
+    shown = np.zeros(256, np.uint8)
     for item in present:
-        color[ids == item.id] = (*(c / 255 for c in item.color), 0.5)
-    height, width = (image.spacing_mm[other] for other in range(3) if other != axis)
-    return grey, color, height / width
+        table[item.id], shown[item.id] = item.color, round(255 * OPACITY)
+    mm = [size * spacing for k, (size, spacing) in enumerate(zip(image.grid.shape, image.spacing_mm, strict=True)) if k != axis]
+    scale = _PANEL / max(mm)
+    size = (max(1, round(mm[1] * scale)), max(1, round(mm[0] * scale)))
+    picture = Image.fromarray(shade).convert("RGB").resize(size, Image.Resampling.BILINEAR)
+    color = Image.fromarray(table[ids]).resize(size, Image.Resampling.NEAREST)
+    picture.paste(color, mask=Image.fromarray(shown[ids]).resize(size, Image.Resampling.NEAREST))
+    return picture
