@@ -160,8 +160,8 @@ def smooth_noise(rng: np.random.Generator, places: Sequence[npt.NDArray[np.float
         shape.append(count)
     lattice = rng.standard_normal(shape).astype(np.float32)
     out = np.tensordot(weights[0], lattice, (1, 0))
-    out = np.matmul(weights[1], out)
-    return np.asarray(np.matmul(out, weights[2].T), np.float32)
+    out = np.tensordot(out, weights[2], (2, 1))
+    return np.ascontiguousarray(np.tensordot(weights[1], out, (1, 1)).transpose(1, 0, 2))
 
 
 def make_space(scan: Scan, patient: Patient) -> tuple[Space, Nodes]:
@@ -176,7 +176,7 @@ def make_space(scan: Scan, patient: Patient) -> tuple[Space, Nodes]:
     model = []
     for c in range(3):
         moved = world[c] / np.float32(patient.scale[c])
-        moved = moved + smooth_noise(rng, places, 85.0) * np.float32(4.5) + smooth_noise(rng, places, 38.0) * np.float32(1.8)
+        moved = moved + smooth_noise(rng, places, 105.0) * np.float32(4.0) + smooth_noise(rng, places, 42.0) * np.float32(1.5)
         model.append(moved.astype(np.float32))
     rough = [smooth_noise(rng, places, wave) for wave in (9.0, 16.0, 26.0)]
     space = Space(model[0], model[1], model[2], rough)

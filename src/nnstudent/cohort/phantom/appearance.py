@@ -11,7 +11,7 @@ from nnstudent.cohort.phantom.patient import Patient
 # mean HU without contrast, in the arterial and in the portal phase; patient-to-patient deviation; fine and coarse texture (deviations)
 TISSUES: dict[str, tuple[float, float, float, float, float, float]] = {
     "air": (-1000, -1000, -1000, 0, 0, 0),
-    "table shell": (-60, -60, -60, 120, 5, 0),
+    "table shell": (120, 120, 120, 120, 5, 0),
     "table foam": (-930, -930, -930, 25, 3, 0),
     "fat": (-108, -108, -106, 4, 4, 4),
     "mesentery": (-104, -103, -101, 5, 9, 6),

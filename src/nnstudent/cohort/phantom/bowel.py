@@ -39,8 +39,8 @@ def _colon(b: Builder) -> Path:
     sag = float(b.rng.choice([0, -25, -60], p=[0.5, 0.3, 0.2]))  # the transverse colon may hang deep
     return b.vary([
         [82, 18, -168, 23 * w], [96, 2, -125, 24 * w], [104, -6, -75, 22 * w], [100, 4, -42, 21 * w], [88, 40, -38, 20 * w],
-        [58, 74, -50 + sag / 2, 19 * w], [10, 84, -56 + sag, 18 * w], [-45, 80, -42 + sag / 2, 18 * w], [-88, 50, -8, 17 * w],
-        [-106, 10, 8, 16 * w], [-106, -14, -30, 15 * w], [-104, -16, -100, 14 * w], [-90, 5, -155, 13 * w], [-55, 30, -185, 13 * w],
+        [58, 74, -50 + sag / 2, 19 * w], [10, 84, -56 + sag, 18 * w], [-48, 80, -38 + sag / 2, 18 * w], [-80, 66, 5, 18 * w], [-92, 44, 34, 18 * w],
+        [-106, 8, 22, 16 * w], [-106, -14, -30, 15 * w], [-104, -16, -100, 14 * w], [-90, 5, -155, 13 * w], [-55, 30, -185, 13 * w],
         [-15, 32, -198, 13 * w], [5, 2, -192, 13 * w], [0, -28, -208, 15 * w], [0, -38, -260, 16 * w],
     ], 6)  # fmt: skip
 
@@ -57,6 +57,7 @@ def _haustra(b: Builder, course: Path) -> Path:
 def _loops(b: Builder) -> list[Path]:
     """Loops in three sheets before each other, ileum low and jejunum high on the left."""
     rng, out = b.rng, []
+    wide = 1.2 - 0.35 * b.patient.visceral  # where there is little fat, bowel fills the room
     for y in (34, 58, 82):
         points: list[list[float]] = []
         for row, z in enumerate(np.arange(-200, -28, 25.0)):
@@ -64,11 +65,11 @@ def _loops(b: Builder) -> list[Path]:
             along = np.linspace(-width, width, 8)
             for x in along if row % 2 else along[::-1]:
                 place = np.array([x, y, z + 6 * np.sin(x / 18 + y)]) + rng.normal(0, 5.5, 3)
-                points.append([*place, float(rng.uniform(6.5, 13.5))])
+                points.append([*place, wide * float(rng.uniform(6.5, 14))])
         out.append(path(points, step_mm=2.5))
     for y in (44, 70):
         points = [
-            [*(np.array([-28 if n % 2 else -84, y, z]) + rng.normal(0, 7, 3)), float(rng.uniform(8, 13.5))]
+            [*(np.array([-28 if n % 2 else -84, y, z]) + rng.normal(0, 7, 3)), wide * float(rng.uniform(8, 14))]
             for n, z in enumerate(np.arange(-40, 14, 11.0))
         ]
         out.append(path(points, step_mm=2.5))

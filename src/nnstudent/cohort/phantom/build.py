@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from nnstudent.cohort.phantom.patient import Patient
-from nnstudent.cohort.phantom.shapes import FAR, Array, Field, Path, Point, Space, path
+from nnstudent.cohort.phantom.shapes import FAR, Array, Field, Path, Point, Space, curve, path
 
 # The inside of the trunk by level: half width, half depth, and y of the middle, in mm.
 _LEVELS = (-290, -240, -200, -160, -120, -70, 0, 60, 110, 150, 190)
@@ -40,9 +39,9 @@ class Layer:
     label: int | None = None
 
 
-def contour(z: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def contour(z: Array) -> tuple[Array, Array, Array]:
     """Half width, half depth and middle (y) of the trunk's inside at a level, in mm."""
-    return np.interp(z, _LEVELS, _HALF_X), np.interp(z, _LEVELS, _HALF_Y), np.interp(z, _LEVELS, _MIDDLE)
+    return curve(z, _LEVELS, _HALF_X), curve(z, _LEVELS, _HALF_Y), curve(z, _LEVELS, _MIDDLE)
 
 
 class Builder:
@@ -88,7 +87,7 @@ class Builder:
 
     def _wall(self) -> tuple[Array, Array]:
         s = self.space
-        half_x, half_y, middle = (v.astype(np.float32) for v in contour(s.z))
+        half_x, half_y, middle = contour(s.z)
         dy = s.y - middle
         power = np.float32(SQUARENESS)
         q = ((np.abs(s.x) / half_x) ** power + (np.abs(dy) / half_y) ** power) ** (1 / power)
@@ -104,6 +103,6 @@ class Builder:
         # it is fixed high in front, at the xiphoid, and low at the back
         steep = (70 + 40 * np.clip((20 - s.y) / 80, 0, 1) - 48 * np.clip((s.y - 40) / 55, 0, 1)).astype(np.float32)
         q6 = q**6
-        top = 98 + right + left - steep * q6 * q
+        top = 91 + right + left - steep * q6 * q
         slope = steep * 7 * q6 / 120  # the surface is steep near the wall: make the height above it a distance
         return np.clip((top - s.z) / np.sqrt(1.3 + slope * slope), FAR, 120).astype(np.float32)

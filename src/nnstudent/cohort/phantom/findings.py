@@ -60,6 +60,8 @@ def benign(b: Builder, hosts: Mapping[str, Field]) -> list[Layer]:
                 out.append(Layer(f"stone {host}", b.space.ellipsoid(center, (float(rng.uniform(2, 6)),) * 3), "stone"))
     if rng.random() < 0.35:
         aorta = hosts["aorta"]
-        shell = np.minimum(1.4 - np.abs(aorta.sdf - 1), 2 * b.space.rough[0][aorta.box] + 1.5 * b.space.rough[1][aorta.box] - float(rng.uniform(2, 5)))
+        shell = np.minimum(
+            1.4 - np.abs(aorta.sdf - 1), 2 * b.space.rough[0][aorta.box] + 1.5 * b.space.rough[1][aorta.box] - float(rng.uniform(2, 5))
+        )
         out.append(Layer("calcified aorta", Field(aorta.box, shell.astype(np.float32)), "stone"))
     return out

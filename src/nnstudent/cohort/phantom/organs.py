@@ -36,18 +36,34 @@ def organs(b: Builder, v: Vessels) -> Organs:
     liver, spleen = _liver(b), _spleen(b)
 
     for kidney in kidneys:
-        liver = liver.minus(kidney, b.gap(liver))
-        spleen = spleen.minus(kidney, b.gap(spleen))
+        around = 0.5 + 3.5 * b.patient.visceral  # the fat that a kidney lies in
+        liver = liver.minus(kidney, b.gap(liver) + around)
+        spleen = spleen.minus(kidney, b.gap(spleen) + around)
     for sinus in sinuses.values():
         liver = liver.minus(sinus, 2)
-    liver = liver.minus(v.cava, 0.2).minus(v.aorta, 8).minus(esophagus, 1).minus(v.portal, 1.5).minus(gallbladder, -1.5)
-    liver, spleen = liver.minus(right, 0.5), spleen.minus(left, 1).minus(stomach, b.gap(spleen))
+    liver = liver.minus(v.cava, 0.2).minus(v.aorta, 8).minus(esophagus, 1).minus(v.portal, 0.0).minus(gallbladder, -1.5)
+    liver, spleen = liver.minus(right, 2.0), spleen.minus(left, 1).minus(stomach, b.gap(spleen))
     gallbladder = gallbladder.minus(liver, -0.2)
-    stomach = stomach.inside(b.inside).minus(liver, b.gap(stomach)).minus(spleen, b.gap(stomach)).minus(kidneys[1], 2).minus(v.aorta, 4).minus(left, 1)
+    stomach = (
+        stomach.inside(b.inside)
+        .minus(liver, b.gap(stomach))
+        .minus(spleen, b.gap(stomach))
+        .minus(kidneys[1], 2)
+        .minus(v.aorta, 4)
+        .minus(left, 1)
+    )
     duodenum = duodenum.minus(stomach, -0.5).minus(liver, b.gap(duodenum)).minus(kidneys[0], b.gap(duodenum)).minus(gallbladder, 0.3)
     duodenum = duodenum.minus(v.cava, 0.5).minus(v.aorta, 0.8).minus(v.portal, 0.5).minus(v.arteries, 0.5)
     pancreas = pancreas.minus(stomach, b.gap(pancreas)).minus(duodenum, 0.5 * b.gap(pancreas)).minus(kidneys[1], 2).minus(kidneys[0], 2)
-    pancreas = pancreas.minus(v.portal, 0.2).minus(v.arteries, 0.5).minus(v.aorta, 3).minus(v.cava, 0.8).minus(spleen, 1).minus(liver, 0.5).minus(left, 0.8)
+    pancreas = (
+        pancreas.minus(v.portal, 0.2)
+        .minus(v.arteries, 0.5)
+        .minus(v.aorta, 3)
+        .minus(v.cava, 0.8)
+        .minus(spleen, 1)
+        .minus(liver, 0.5)
+        .minus(left, 0.8)
+    )
     esophagus = esophagus.minus(v.aorta, 0.6).minus(stomach)
     fields |= {
         "liver": liver, "spleen": spleen, "pancreas": pancreas, "aorta": v.aorta, "inferior_vena_cava": v.cava,
@@ -66,6 +82,7 @@ def _kidney(b: Builder, place: Point, side: int) -> tuple[Field, Field]:
     whole = s.perturbed(s.ellipsoid(c, (29 * k, 25 * k, 54 * b.size(0.06)), turn, power=2.15), 1.3, side)
     inward = (c[0] - side * 17 * k, c[1] + 12 * k, c[2])
     sinus = s.perturbed(s.ellipsoid(inward, (16 * k, 11 * k, 23 * k), turn), 2.2, side + 1)
+    sinus = s.perturbed(sinus, 1.5, 0)
     return whole.minus(sinus), sinus.inside(whole, -2)
 
 
@@ -94,11 +111,12 @@ def _stomach(b: Builder) -> Field:
     fill = float(b.rng.choice([0.68, 0.85, 1.05, 1.2], p=[0.25, 0.3, 0.3, 0.15]))
     low = float(b.rng.choice([0, -12, -30], p=[0.5, 0.3, 0.2]))  # some hang deep
     course = [
-        [-60, -6, 88, 26 * fill], [-68, 12, 70, 31 * fill], [-62, 40, 42, 28 * fill], [-46, 60, 14 + low / 2, 24 * fill],
+        [-58, -6, 90, 28 * fill], [-66, 12, 72, 34 * fill], [-62, 40, 44, 30 * fill], [-46, 62, 16 + low / 2, 25 * fill],
         [-18, 72, -4 + low, 20 * fill], [12, 68, 0 + low / 2, 14 * fill + 3], [34, 54, 8, 9],
     ]  # fmt: skip
     bag = b.space.perturbed(b.space.perturbed(b.space.tube([b.vary(course, 3)]), 1.6, 2), 0.8, 0)
-    return union([bag, b.space.tube([path([[-30, 26, 78, 8], [-52, 18, 74, 12]])])], 6)
+    fundus = b.space.ellipsoid((-64, 4, 76), (33 * fill, 42 * fill, 32 * fill))
+    return union([bag, b.space.perturbed(fundus, 1.2, 2), b.space.tube([path([[-30, 26, 78, 8], [-52, 18, 74, 12]])])], 8)
 
 
 def _duodenum(b: Builder) -> Field:
@@ -130,7 +148,7 @@ def _liver(b: Builder) -> Field:
     right, left, tip = b.size(0.05), b.size(0.1), b.size(0.15)
     lobes = [
         s.ellipsoid(b.near((66, 14, 46), 4), (68 * right, 84 * right, 84 * b.size(0.07)), turned(z_deg=10), power=2.2),
-        s.ellipsoid(b.near((-10, 62, 66), 5), (72 * left, 37, 31 * left), turned(y_deg=-16, z_deg=-8)),
+        s.ellipsoid(b.near((-14, 60, 62), 5), (80 * left, 40, 34 * left), turned(y_deg=-16, z_deg=-8)),
         s.ellipsoid((98, 4, -18), (34, 50, 52 * tip)),
         s.ellipsoid(b.near((14, 20, 58), 2), (15, 13, 24)),  # caudate lobe
     ]
@@ -143,15 +161,16 @@ def _liver(b: Builder) -> Field:
     under = (z - floor + 3.0 * s.rough[2][liver.box]) * 0.8
     caudate = lobes[3].within(liver.box)
     liver = Field(liver.box, np.minimum(liver.sdf, np.maximum(under, caudate)).astype(np.float32))
-    fissure = s.ellipsoid(b.near((14, 66, 30), 3), (3.2, 26, 28), turned(z_deg=-12))
+    fissure = s.perturbed(s.ellipsoid(b.near((14, 66, 26), 3), (2.6, 24, 24), turned(z_deg=-12)), 0.9, 2)
+    behind_cava = s.ellipsoid((27, -12, 24), (17, 15, 28))
     groove = s.tube([path([[20, 52, 34, 2], [4, 34, 52, 2.2], [2, 20, 74, 1.5]])], margin_mm=4)
-    return s.perturbed(s.perturbed(liver, 1.2, 2).inside(b.inside), 0.3, 0).minus(fissure).minus(groove)
+    return s.perturbed(s.perturbed(liver, 1.2, 2).inside(b.inside), 0.3, 0).minus(fissure).minus(groove).minus(behind_cava)
 
 
 def _spleen(b: Builder) -> Field:
     s, rng = b.space, b.rng
     turn = turned(x_deg=float(rng.normal(-30, 5)), z_deg=float(rng.normal(-22, 6)))
     large = b.size(0.13)
-    whole = s.ellipsoid(b.near((-98, -26, 44), 4), (36 * large, 50 * large, 58 * large), turn, power=2.2)
+    whole = s.ellipsoid(b.near((-98, -26, 44), 4), (37 * large, 52 * large, 60 * large), turn, power=2.2)
     hollow = s.ellipsoid((-52, 18, 44), (34, 40, 44))
     return s.perturbed(whole.minus(hollow, -1), 1.3, 1).inside(b.inside)

@@ -49,7 +49,7 @@ def draw_patient(rng: np.random.Generator, *, tumor: bool | None = None) -> Pati
     base = 0.95 if sex == "f" else 1.02
     scale = (
         base * float(rng.normal(0.97 + 0.10 * obesity, 0.035)),
-        base * float(rng.normal(0.90 + 0.26 * obesity, 0.04)),
+        base * float(rng.normal(0.87 + 0.22 * obesity, 0.04)),
         base * float(rng.normal(1.0, 0.045)),
     )
     has_tumor = bool(rng.random() < 0.5) if tumor is None else tumor

@@ -95,6 +95,7 @@ class Space:
 
     Attributes:
         x, y, z: Place in the model anatomy (towards right, anterior, superior), each (z, y, x).
+        pitch_mm: Largest distance between neighbouring nodes, about.
         rough: Smooth random fields of unit deviation that surfaces are perturbed with, each (z, y, x).
     """
 
@@ -102,6 +103,8 @@ class Space:
         self.x, self.y, self.z = x, y, z
         self.rough = tuple(rough)
         self.world: tuple[Array, Array, Array] = (x, y, z)
+        steps = [float(np.abs(np.diff(c, axis=a)).max(initial=0)) for a, c in zip((2, 1, 0), (x, y, z), strict=True)]
+        self.pitch_mm = 1.1 * max(steps)
         self._low = [[c.min(axis=tuple(b for b in range(3) if b != a)) for a in range(3)] for c in (x, y, z)]
         self._high = [[c.max(axis=tuple(b for b in range(3) if b != a)) for a in range(3)] for c in (x, y, z)]
 
@@ -156,17 +159,30 @@ class Space:
         points = np.concatenate(paths)
         widest = float(points[:, 3].max())
         box = self.box(points[:, :3].min(0) - widest, points[:, :3].max(0) + widest, margin_mm)
-        shape = self.x[box].shape
-        if not self.x[box].size:
-            return Field(box, np.zeros(shape, np.float32))
-        stretch = np.array(flat)
-        nodes = np.stack([self.x[box].ravel(), self.y[box].ravel(), self.z[box].ravel()], axis=1) * stretch
+        x, y, z = self.x[box], self.y[box], self.z[box]
+        sdf = np.full(x.shape, FAR, np.float32)
+        if not x.size:
+            return Field(box, sdf)
         limit = widest + margin_mm
-        tree = cKDTree(points[:, :3] * stretch)
+        tree = cKDTree(points[:, :3] * np.array(flat))
+        near = self._blocks_near(tree, (x, y, z), flat, limit)
+        nodes = np.stack([c[near] * w for c, w in zip((x, y, z), flat, strict=True)], axis=1)
         distance, index = tree.query(nodes, distance_upper_bound=limit, workers=2)
         radius = np.append(points[:, 3], 0.0)[index]
-        sdf = np.where(np.isfinite(distance), radius - np.minimum(distance, limit), FAR)
-        return Field(box, np.maximum(sdf, FAR).astype(np.float32).reshape(shape))
+        sdf[near] = np.where(np.isfinite(distance), radius - np.minimum(distance, limit), FAR)
+        return Field(box, np.maximum(sdf, FAR))
+
+    def _blocks_near(self, tree: cKDTree, places: tuple[Array, Array, Array], flat: Point, limit: float) -> npt.NDArray[np.bool_]:
+        """Nodes in blocks of 4×4×4 whose middle is near enough to a path that one of the block's nodes may be."""
+        shape = places[0].shape
+        at = [np.minimum(np.arange(0, n, 4) + 2, n - 1) for n in shape]
+        middles = np.stack([c[np.ix_(*at)].ravel() * w for c, w in zip(places, flat, strict=True)], axis=1)
+        reach = 3.6 * max(flat) * self.pitch_mm  # from a block's middle to its farthest node
+        far, _ = tree.query(middles, distance_upper_bound=limit + reach, workers=2)
+        near = np.isfinite(far).reshape([len(a) for a in at])
+        for axis, n in enumerate(shape):
+            near = near.repeat(4, axis).take(np.arange(n), axis)
+        return near
 
 
 def path(controls: npt.ArrayLike, *, step_mm: float = 1.5) -> Path:
@@ -177,6 +193,13 @@ def path(controls: npt.ArrayLike, *, step_mm: float = 1.5) -> Path:
     dense = CubicSpline(knots, points, bc_type="natural")(at)
     dense[:, 3] = np.clip(np.interp(at, knots, points[:, 3]), 0.3, None)
     return np.asarray(dense, np.float64)
+
+
+def curve(at: Array, knots: Sequence[float], values: Sequence[float]) -> Array:
+    """Piecewise linear interpolation for many places (mm), looked up in steps of half a millimeter."""
+    table = np.interp(np.arange(knots[0], knots[-1] + 0.5, 0.5), knots, values).astype(np.float32)
+    index = ((at - np.float32(knots[0])) * np.float32(2) + np.float32(0.5)).astype(np.int32)
+    return np.asarray(table.take(index, mode="clip"), np.float32)
 
 
 def turned(x_deg: float = 0.0, y_deg: float = 0.0, z_deg: float = 0.0) -> npt.NDArray[np.float64]:

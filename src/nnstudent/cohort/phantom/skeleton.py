@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from nnstudent.cohort.phantom.build import SQUARENESS, Builder, Layer, contour
-from nnstudent.cohort.phantom.shapes import Field, Path, path, turned, union
+from nnstudent.cohort.phantom.shapes import Field, Path, curve, path, turned, union
 from nnstudent.cohort.phantom.torso import BOTH
 
 VERTEBRAE = (-180, -144, -108, -72, -36, 0, 33, 62, 89, 115, 140, 164, 187)  # middles, S1 to T6
@@ -44,9 +44,9 @@ def _spine(b: Builder) -> tuple[Field, Field]:
     nearest = np.searchsorted(between, z)
     tall = np.append(np.diff(middles), 23)[nearest]
     along = np.abs(z - middles[nearest])
-    half = tall / 2 - np.interp(z, [-150, 0, 90, 180], [5.5, 4.5, 3.0, 2.2])
+    half = tall / 2 - curve(z, [-150, 0, 90, 180], [5.5, 4.5, 3.0, 2.2])
     waist = 1 - 0.1 * np.clip(1 - (along / half) ** 2, 0, 1)
-    width = np.interp(z, [-180, -100, 0, 100, 180], [26, 25, 22.5, 18, 16]) * waist
+    width = curve(z, [-180, -100, 0, 100, 180], [26, 25, 22.5, 18, 16]) * waist
     q = np.sqrt((x / width) ** 2 + (y / (16.5 * waist)) ** 2)
     across = np.where(q > 0.05, np.hypot(x, y) * (1 / np.maximum(q, 0.05) - 1), 14)
     column = Field(box, (across - 0.8).astype(np.float32))
@@ -58,7 +58,9 @@ def _arches() -> list[Path]:
     for low in VERTEBRAE[1:]:
         out.append(path([[0, -50, low - 4, 4], [0, -64, low - 9, 3.5], [0, -80, low - 14, 5]]))
         for side in BOTH:
-            out.append(path([[side * 15, -28, low + 5, 4.5], [side * 17, -42, low + 1, 6], [side * 10, -51, low - 4, 4.5], [0, -54, low - 6, 4]]))
+            out.append(
+                path([[side * 15, -28, low + 5, 4.5], [side * 17, -42, low + 1, 6], [side * 10, -51, low - 4, 4.5], [0, -54, low - 6, 4]])
+            )
             out.append(path([[side * 17, -38, low + 2, 4.5], [side * 32, -43, low + 2, 3.5], [side * 42, -46, low + 2, 3]]))
             out.append(path([[side * 17, -44, low - 4, 6], [side * 18, -45, low - 20, 6]]))
     return out
@@ -69,9 +71,9 @@ def _ribs() -> tuple[list[Path], list[Path]]:
     for number, (level, reach) in enumerate(zip(VERTEBRAE[6:], _RIB_REACH, strict=True)):
         for side in BOTH:
             whole = np.linspace(0.12, 1.0, 40)
-            drop = 98 if number > 1 else 70
+            drop = 118
             turn = whole * np.pi
-            z = level + 8 - drop * np.minimum(whole / 0.8, 1) ** 1.2 + np.clip(whole - 0.78, 0, 1) * 190
+            z = level + 10 - drop * np.minimum(whole / 0.76, 1) ** 1.15 + np.clip(whole - 0.76, 0, 1) * 230
             half_x, half_y, middle = contour(z)
             sine, cosine = np.sin(turn), np.cos(turn)
             x = (half_x + 5) * np.sign(sine) * np.abs(sine) ** (2 / SQUARENESS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from nnstudent.cohort.phantom.build import Builder, Layer
-from nnstudent.cohort.phantom.shapes import Array, Field, path, turned, union
+from nnstudent.cohort.phantom.shapes import Array, Field, curve, path, turned, union
 
 BOTH = (-1, 1)  # the patient's left, the patient's right
 
@@ -42,10 +42,11 @@ def _wall_mm(b: Builder) -> Array:
     r2 = s.x**2 + (s.y - 16) ** 2 + 1
     lateral = s.x**2 / r2
     front = np.clip((s.y - 16) / np.sqrt(r2), 0, 1)
-    thick = np.interp(s.z, [-260, -200, -150, -100, -20, 40, 90, 150], [52, 40, 17, 13, 12, 9, 9, 11])
+    thick = curve(s.z, [-260, -200, -150, -100, -20, 40, 90, 150], [52, 40, 17, 13, 12, 9, 9, 11])
     thick = thick * (0.7 + 0.55 * lateral) * (1 - 0.45 * front * (s.z < -140)) * (1 - 0.55 * front * np.exp(-((s.x / 9) ** 2)))
-    thick = thick * b.patient.muscle + np.interp(s.z, [20, 70], [0, 2.5])
-    return np.asarray(np.maximum(thick, 3) + 1.2 * s.rough[2], np.float32)
+    thick = thick * b.patient.muscle + curve(s.z, [20, 70], [0, 2.5])
+    behind = 15 * np.clip((-20 - s.y) / 30, 0, 1) * np.exp(-((np.abs(s.x) / 62) ** 4)) * np.sqrt(b.patient.muscle)
+    return np.asarray(np.maximum(thick, 3) + behind + 0.8 * s.rough[2], np.float32)
 
 
 def _fat_mm(b: Builder) -> Array:
@@ -53,14 +54,15 @@ def _fat_mm(b: Builder) -> Array:
     around = np.arctan2(s.x, s.y - 15)  # 0 in front, pi at the back
     lateral = 0.15 * np.cos(2 * around) if p.sex == "f" else 0.3 * np.cos(2 * around)
     thick = p.fat_mm * (1.0 + lateral - 0.18 * np.cos(around))
-    thick = thick * np.interp(s.z, [-240, -120, -20, 60, 150], [1.6, 1.35, 1.0, 0.65, 0.55])
+    thick = thick * curve(s.z, [-240, -120, -20, 60, 150], [1.6, 1.35, 1.0, 0.65, 0.55])
     navel = 14 * np.exp(-(s.x**2 + (s.z + 105) ** 2) / 60) * (s.y > 50)
-    return np.asarray(np.maximum(thick + 0.8 * s.rough[2] - navel, 2.5), np.float32)
+    groove = 5 * np.exp(-((s.x / 14) ** 2)) * (s.y < -40)
+    return np.asarray(np.maximum(thick - navel - groove, 2.5), np.float32)
 
 
 def _chest(b: Builder, chest: Field) -> list[Layer]:
     s, rng = b.space, b.rng
-    middle = np.interp(s.y, [-30, 20, 45, 70], [24, 24, 12, 5])
+    middle = curve(s.y, [-30, 20, 45, 70], [24, 24, 12, 5])
     lungs = Field(chest.box, np.minimum(chest.sdf - 1.5, np.abs(s.x) - middle).astype(np.float32))
     branches = []
     for side in BOTH:
@@ -70,7 +72,11 @@ def _chest(b: Builder, chest: Field) -> list[Layer]:
             bend = (root + end) / 2 + rng.normal(0, 10, 3)
             branches.append(path([[*root, 4.5], [*bend, 2.6], [*end, 1.0]], step_mm=3.0))
     heart = s.perturbed(s.ellipsoid((-20, 46, 146), (64, 48, 46), turned(z_deg=25)), 1.5)
-    chambers = [s.ellipsoid((-48, 50, 138), (26, 20, 24)), s.ellipsoid((-8, 68, 140), (36, 18, 24), turned(z_deg=20)), s.ellipsoid((18, 42, 146), (20, 26, 28))]
+    chambers = [
+        s.ellipsoid((-48, 50, 138), (26, 20, 24)),
+        s.ellipsoid((-8, 68, 140), (36, 18, 24), turned(z_deg=20)),
+        s.ellipsoid((18, 42, 146), (20, 26, 28)),
+    ]
     effusion = Field(chest.box, np.minimum(lungs.sdf, -s.y - 62 + 0.25 * (120 - s.z)).astype(np.float32))
     out = [
         Layer("lungs", lungs, "lung"),
@@ -92,10 +98,10 @@ def _muscles(b: Builder, body: Field, fat: Array) -> list[Layer]:
         return s.tube(paths, flat=flat)
 
     under = Field(s.whole, body.sdf - fat * np.float32(0.8) - 2)
-    back = pair([[33, -62, 200, 19], [35, -66, 60, 22], [36, -65, -60, 26], [32, -68, -190, 17]], (0.8, 1.1, 1)).inside(under)
+    back = pair([[33, -64, 200, 22], [36, -66, 60, 25], [38, -66, -60, 28], [33, -70, -190, 20]], (0.78, 1.0, 1)).inside(under)
     # the gap between the muscle's bundles holds fat
-    clefts = Field(back.box, np.minimum(back.sdf - 3, 0.9 - np.abs(s.rough[2][back.box]) * 6))
-    psoas = pair([[27, -12, 20, 6], [35, -12, -40, 14], [45, -5, -100, 20], [56, 10, -170, 21], [72, 25, -240, 18]])
+    clefts = Field(back.box, np.minimum(back.sdf - 3, 0.7 - np.abs(s.rough[2][back.box]) * 8))
+    psoas = pair([[26, -12, 20, 6], [33, -12, -40, 14], [42, -6, -100, 20], [54, 10, -170, 21], [72, 25, -240, 18]])
     quadratus = pair([[62, -46, 10, 8], [70, -46, -60, 13], [76, -48, -110, 15]], (0.7, 1.25, 1))
     crus = pair([[14, 6, 95, 5.5], [19, -2, 45, 6], [14, -4, -30, 4]], (1.3, 0.8, 1))
     iliacus = pair([[92, -8, -130, 7], [88, 5, -170, 13], [80, 25, -230, 15]])
