@@ -1,0 +1,66 @@
+"""Train the bundled student again: python examples/bundled-student/train.py WORK (about two hours on two cores).
+
+Phantoms with their whole truth, and the public CT in NNSTUDENT_DATA with the labels that other models made for them, through
+`phantom`, `index`, `study`, `export` and `evaluate`. A second call goes on where the first ended. One scan is held out to score.
+"""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+PHANTOMS, SEED = 70, 2026
+REAL = {  # scan: the image's name in its folder
+    "ts_example": "ct.nii.gz",
+    "ts_dicom20": "series",
+    "cptac_C3L-00189": "ct.nii.gz",
+    "lidc_0314": "ct.nii.gz",
+    "cmb_crc_01068": "ct.nii.gz",
+}
+HELD_OUT = "acrin_flt_001"
+REPEAT = 8  # so that a batch holds a real scan about every third time
+
+
+def nnstudent(*words: object) -> None:
+    command = [sys.executable, "-m", "nnstudent", *map(str, words)]
+    print("+ nnstudent", *words, flush=True)
+    code = subprocess.run(command).returncode
+    if code not in (0, 1):  # 1: some case was left out, and named
+        sys.exit(code)
+
+
+def write_list(path: Path, phantoms: Path, data: Path) -> None:
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["id", "image", "label", "annotated", "role"])
+        for image in sorted((phantoms / "images").glob("*.nii.gz")):
+            name = image.name.removesuffix(".nii.gz")
+            rows.writerow([name, image, phantoms / "truth" / image.name, "all", "train"])
+        for scan, image in REAL.items():
+            for copy in range(1, REPEAT + 1):
+                rows.writerow([f"{scan}.{copy}", data / scan / image, data / scan / "label.nii.gz", "organs", "train"])
+        rows.writerow([HELD_OUT, data / HELD_OUT / "ct.nii.gz", data / HELD_OUT / "label.nii.gz", "organs", "test"])
+
+
+def main() -> None:
+    work = Path(sys.argv[1]).resolve()
+    data = Path(os.environ["NNSTUDENT_DATA"]).resolve()
+    work.mkdir(parents=True, exist_ok=True)
+    phantoms, preset = work / "phantoms", HERE / "preset.toml"
+    if not (phantoms / "cohort.json").is_file():
+        kinds = ["--tumor", 0, "--partial", 0, "--unlabeled", 0, "--test", 0]
+        nnstudent("phantom", phantoms, "--cases", PHANTOMS, "--full", PHANTOMS, *kinds, "--seed", SEED)
+    write_list(work / "cases.csv", phantoms, data)
+    nnstudent("index", work / "cases.csv", "-o", work / "cohort")
+    nnstudent("study", work / "cohort", "-o", work / "student", "--preset", preset)
+    nnstudent("export", work / "student", "-o", work / "bundle")
+    scan = data / HELD_OUT
+    nnstudent("segment", scan / "ct.nii.gz", "-o", work / f"{HELD_OUT}.nii.gz", "--model", work / "bundle", "--preview")
+    report = ["--whole-organs", "--report", work / "scores.json"]
+    nnstudent("evaluate", work / f"{HELD_OUT}.nii.gz", scan / "label.nii.gz", *report)
+
+
+if __name__ == "__main__":
+    main()
