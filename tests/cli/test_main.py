@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -92,3 +93,12 @@ def test_what_nobody_expected_is_one_line_too(error, code, said, monkeypatch, tm
     err = capsys.readouterr().err
     assert said in err
     assert err.count("\n") == 1
+
+
+def test_the_reference_page_is_what_help_says():
+    from nnstudent.cli.reference import page
+
+    written = Path(__file__).parents[2] / "docs" / "reference" / "command.md"
+    if not written.parent.is_dir():
+        pytest.skip("no docs here: they are not part of the source package")
+    assert written.read_text("utf-8") == page(), "write it anew: python -m nnstudent.cli.reference > docs/reference/command.md"

@@ -23,7 +23,7 @@ from nnstudent.taxonomy import Taxonomy, flare23
 _DEPTH = 5
 _LABELS = re.compile(r"^(labels?|masks?|gt|ground_?truth)(?![a-z]*case)", re.I)
 _IMAGES = re.compile(r"^images?|unlabel|^val|^tuning|^test", re.I)
-_TEST = re.compile(r"val|tuning|test|(images|labels)ts", re.I)
+_TEST = re.compile(r"(^|[^a-z]|images|labels)(val|tuning|test)|(images|labels)ts", re.I)
 _PSEUDO = re.compile(r"pseudo|predict", re.I)
 # Every case of this release has all 13 organs annotated, whatever surgery has removed.
 _ALL_ORGANS = re.compile(r"(?<!un)labeledcase", re.I)

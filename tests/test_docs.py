@@ -1,0 +1,53 @@
+"""The docs name only what is there: verbs, options, modules, pages."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+from nnstudent.cli.main import VERBS, build_parser
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+pytestmark = pytest.mark.skipif(not PAGES, reason="no docs here: they are not part of the source package")
+
+
+def blocks(page: Path, *languages: str) -> str:
+    found = re.findall(r"^```(\w+)\n(.*?)^```", page.read_text("utf-8"), flags=re.S | re.M)
+    return "\n".join(text for language, text in found if language in languages)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
+        if re.match(r"https?:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        there = (page.parent / path).resolve() if path else page
+        assert there.exists(), f"{target} leads nowhere"
+        if anchor:
+            titles = re.findall(r"^#+ (.+)$", there.read_text("utf-8"), flags=re.M)
+            assert anchor in {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}, f"{target}: no such heading"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if "import" in blocks(page, "python")], ids=lambda page: page.name)
+def test_python_that_is_shown_is_there(page):
+    for module, names in re.findall(r"^from (nnstudent[\w.]*) import ([\w, ]+)", blocks(page, "python"), flags=re.M):
+        found = importlib.import_module(module)
+        for name in names.split(","):
+            assert hasattr(found, name.strip()), f"{module} has no {name}"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "command.md"], ids=lambda page: page.name)
+def test_commands_that_are_shown_are_understood(page):
+    """Verbs and options only; what is optional in a sentence need not be a whole call."""
+    (verbs,) = (action.choices for action in build_parser()._actions if action.dest == "verb")
+    for line in re.sub(r"\\\n", " ", blocks(page, "sh")).splitlines():
+        for call in re.findall(r"\bnnstudent ([a-z]+)\b([^#&|;]*)", line):
+            verb, rest = call
+            assert verb in VERBS, f"{line}: no verb {verb}"
+            known = set(verbs[verb]._option_string_actions)
+            assert set(re.findall(r"(?<=\s)(--?[a-z][a-z-]*)", rest)) <= known, f"{line}: an option that {verb} does not have"
