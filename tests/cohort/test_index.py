@@ -13,6 +13,7 @@ from nnstudent.errors import InputError, OutputError
 from nnstudent.io.nifti import read_labels
 from nnstudent.taxonomy import LabelClass, Taxonomy, flare23
 from nnstudent.volume import Grid
+from tests.io.test_nifti import BROKEN
 
 from .conftest import GRID, ORGANS, SHAPE, Files
 
@@ -107,6 +108,25 @@ def test_broken_cases_are_named_and_the_others_stay(files: Files, tmp_path: Path
     assert all("\n" not in reason for reason in reasons.values())
     assert read_cohort(tmp_path / "C").broken == cohort.broken
     assert sorted(path.name for path in (tmp_path / "C").iterdir()) == ["checks.json", "cohort.json"]
+
+
+def test_every_kind_of_broken_image_is_named(files: Files, tmp_path: Path):
+    files.ct("good.nii.gz")
+    for name, (make, _) in BROKEN.items():
+        make(files.folder / name)
+    cohort = index(listed(files, "good,good.nii.gz,,,", *(f"{name[:-7]}_{n},{name},,," for n, name in enumerate(BROKEN))), tmp_path / "C")
+    assert [case.id for case in cohort] == ["good"]
+    assert len(cohort.broken) == len(BROKEN)
+    for failure, (name, (_, said)) in zip(cohort.broken, BROKEN.items(), strict=True):
+        # A folder is taken for a DICOM series, and is none either.
+        assert ("no DICOM image in it" if name.startswith("folder") else said) in failure.reason
+
+
+def test_an_unwritable_output_is_known_before_anything_is_read(four: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("nnstudent.cohort.check.read_image", lambda path: pytest.fail(f"read {path}"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError):
+        index(four, tmp_path / "file" / "C")
 
 
 def test_skip(files: Files, tmp_path: Path):

@@ -148,6 +148,7 @@ def _checked(
 ) -> Iterator[tuple[Entry, Facts | Failure]]:
     """What was found of each entry, in the source's order; read anew only where something changed."""
     book = _Book(out / "checks.json")
+    book.save()  # an output folder that cannot be written is better known before thousands of scans are read
     results: dict[str, Facts | Failure] = {}
     keys = {entry.id: _key(entry, taxonomy) for entry in entries}
     for entry in entries:
