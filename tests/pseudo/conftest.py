@@ -55,7 +55,8 @@ class Maker:
         write_labels(image, Volume(values, GRID))
         found = [item.name for item in self.taxonomy if (values == item.id).any()]
         known = tuple(self.taxonomy.names if classes is None else classes)
-        item = PseudoLabel(id, "", known, dict.fromkeys(known, made), 1, dict.fromkeys(found, 0.9), agreement, tuple(found), folds=folds)
+        count = dict.fromkeys(known, folds) if folds else {}
+        item = PseudoLabel(id, "", known, dict.fromkeys(known, made), 1, dict.fromkeys(found, 0.9), agreement, tuple(found), count)
         write_record(record, stage="label", made_from=[id, made], **item.to_dict())
 
     def cohort(self, *cases: Case) -> Cohort:

@@ -50,7 +50,7 @@ def test_each_case_is_labeled_by_those_who_know_what_it_lacks(maker: Maker, toy,
     assert told.confidence == {"liver": 0.8, "kidney": 0.8}
     pair = agreement([(image > limit).astype(np.uint8) for limit in (0, 50)])[1]
     assert told.agreement == {"liver": round(pair, 4)}
-    assert told.folds == 1  # one of the two had a single fold
+    assert told.folds == {"liver": 2, "kidney": 1}
     assert told.volume_ml["kidney"] == pytest.approx((image > 100).sum() * GRID.voxel_ml, abs=1e-3)
     assert read_pseudo_label(tmp_path / "out", "liver").classes == ("kidney",)
 
@@ -113,7 +113,7 @@ class TestElsewhere:
         assert "no label map for 1 of 2 cases, lost" in result.notices[0]
         assert read_labels(tmp_path / "out" / "a.nii.gz").array[0, 0].tolist() == [0, 0, 2, 2, 1, 1, 0, 0, 0, 0]
         told = read_pseudo_label(tmp_path / "out", "a")
-        assert (told.classes, told.found, told.folds) == (("liver", "kidney"), ("liver", "kidney"), 0)
+        assert (told.classes, told.found, told.folds) == (("liver", "kidney"), ("liver", "kidney"), {})
         assert label(cohort, tmp_path / "out", labels_from=folder, mapping={"5": "liver", "2": "kidney"}).made == ()
         assert label(cohort, tmp_path / "out", labels_from=folder, mapping={"5": "liver"}).made == ("a",)
 

@@ -167,6 +167,17 @@ def test_without_folds_to_compare_a_case_is_kept_with_a_note(maker: Maker, tmp_p
     ]
 
 
+def test_a_single_tumor_model_does_not_hide_that_the_organ_folds_disagree(maker: Maker, tmp_path):
+
+    maker.guess("doubtful", {"liver": 0.2, "kidney": 0.3})
+    record = maker.pseudo / "doubtful.json"
+    data = json.loads(record.read_text())
+    data["folds"]["tumor"] = 1
+    record.write_text(json.dumps(data))
+    result = select(maker.cohort(maker.case("full", ALL), maker.case("doubtful")), maker.pseudo, tmp_path / "out")
+    assert result.kept == ("full",)
+
+
 def test_ids_with_gaps_become_consecutive_for_nnunet_and_keep_their_meaning(tmp_path):
     table = Taxonomy("gaps", (LabelClass(4, "liver"), LabelClass(2, "kidney"), LabelClass(9, "tumor", kind="lesion")))
     maker = Maker(tmp_path, table)

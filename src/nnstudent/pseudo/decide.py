@@ -139,8 +139,8 @@ def _judge(
             f"mean confidence {sure:.2f}, under {settings.min_confidence:.2f}",
             False,
         )
-    if pseudo.folds < 2:
-        return None, "kept without agreement: " + ("labels made elsewhere" if pseudo.folds == 0 else "a single fold"), True
+    if max((pseudo.folds.get(name, 0) for name in organs), default=0) < 2:
+        return None, "kept without agreement: " + ("a single fold" if pseudo.folds else "labels made elsewhere"), True
     score = _mean(pseudo.agreement.get(name) for name in organs)
     if score is None:
         return None, f"the folds agree that {_few(organs)} is not in view", True

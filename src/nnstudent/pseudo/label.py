@@ -184,6 +184,7 @@ def label_cases(
             "models": [[teacher.hash, list(teacher.classes), teacher.settings] for teacher in asked],
             "taxonomy": taxonomy.to_dict(),
             "round": round,
+            "format": pseudolabel.FORMAT,
         }
         return made_from, lambda: _ask(case, asked, taxonomy, round)
 
@@ -196,18 +197,17 @@ def _ask(case: Case, teachers: Sequence[Teacher], taxonomy: Taxonomy, round: int
     confidence: dict[str, float] = {}
     agreement: dict[str, float] = {}
     models: dict[str, str] = {}
-    folds: list[int] = []
+    folds: dict[str, int] = {}
     for teacher in teachers:
         said = teacher.guess(image)
         # For the classes that it knows a later model's word counts as truth does over pseudo-labels.
         labels = fuse(said.labels, labels, annotated=[taxonomy[name].id for name in teacher.classes], taxonomy=taxonomy)
         for name in teacher.classes:
-            models[name] = teacher.hash
+            models[name], folds[name] = teacher.hash, said.folds
             for table, told in ((confidence, said.confidence), (agreement, said.agreement)):
                 table.pop(name, None)
                 if name in told:
                     table[name] = told[name]
-        folds.append(said.folds)
     return labels, PseudoLabel(
         case=case.id,
         made_from="",
@@ -217,7 +217,7 @@ def _ask(case: Case, teachers: Sequence[Teacher], taxonomy: Taxonomy, round: int
         confidence=confidence,
         agreement=agreement,
         found=(),
-        folds=min(folds, default=0),
+        folds=folds,
     )
 
 
@@ -235,6 +235,7 @@ def _take(cohort: Cohort, out: Path, source: elsewhere.Elsewhere, *, part: tuple
             "values": None if source.table is None else source.table.tolist(),
             "taxonomy": taxonomy.to_dict(),
             "round": round,
+            "format": pseudolabel.FORMAT,
         }
 
         def make() -> tuple[Labels, PseudoLabel]:

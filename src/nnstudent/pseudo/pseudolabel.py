@@ -10,6 +10,8 @@ from typing import Any
 from nnstudent.errors import InputError
 from nnstudent.io.atomic import read_json
 
+FORMAT = 1  # of the record; another makes every pseudo-label be made again
+
 
 @dataclass(frozen=True)
 class PseudoLabel:
@@ -24,7 +26,7 @@ class PseudoLabel:
         confidence: For each class found, the mean ensemble probability over its own voxels, 0 to 1.
         agreement: For each class that a fold found, the mean DSC between pairs of folds; empty where there is only one fold.
         found: The classes in the label map.
-        folds: The least number of folds among its models; 0 for labels made elsewhere.
+        folds: For each known class, how many folds its model has; empty for labels made elsewhere.
         seconds: Time it took.
         volume_ml: Volume of each class found, in ml.
     """
@@ -37,7 +39,7 @@ class PseudoLabel:
     confidence: Mapping[str, float]
     agreement: Mapping[str, float]
     found: tuple[str, ...]
-    folds: int = 0
+    folds: Mapping[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     volume_ml: Mapping[str, float] = field(default_factory=dict)
 
@@ -48,7 +50,7 @@ class PseudoLabel:
             "classes": None if self.classes is None else list(self.classes),
             "found": list(self.found),
             "models": dict(self.models),
-            "folds": self.folds,
+            "folds": dict(self.folds),
             "round": self.round,
             "confidence": _rounded(self.confidence),
             "agreement": _rounded(self.agreement),
@@ -86,7 +88,7 @@ def read_pseudo_label(folder: Path, case: str) -> PseudoLabel | None:
             confidence=dict(data["confidence"]),
             agreement=dict(data["agreement"]),
             found=tuple(data["found"]),
-            folds=int(data["folds"]),
+            folds=dict(data["folds"]),
             seconds=float(data["seconds"]),
             volume_ml=dict(data["volume_ml"]),
         )
