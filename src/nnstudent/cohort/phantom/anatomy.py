@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from nnstudent.cohort.phantom.bowel import bowel, bowel_layers, pelvic_layers
@@ -36,9 +38,9 @@ def anatomy(space: Space, patient: Patient) -> list[Layer]:
         Layer("portal vein", v.portal, "portal", 0),
         *_organ_layers(b, o, v),
         *benign(b, hosts),
-        *lesions(b, hosts, flare23()["tumor"].id),
+        *lesions(b, hosts),
     ]
-    trimmed = (Layer(layer.name, layer.field.trimmed(_EDGE_MM), layer.tissue, layer.label) for layer in layers)
+    trimmed = (replace(layer, field=layer.field.trimmed(_EDGE_MM)) for layer in layers)
     return [layer for layer in trimmed if layer.field.sdf.size]
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnstudent.cohort.phantom.patient import Patient
+from nnstudent.cohort.phantom.patient import PHASES, Patient
 
 # mean HU without contrast, in the arterial and in the portal phase; patient-to-patient deviation; fine and coarse texture (deviations)
 TISSUES: dict[str, tuple[float, float, float, float, float, float]] = {
@@ -64,7 +64,6 @@ LESIONS: dict[str, tuple[float, float, float, float, float, float]] = {
     "stomach": (2, -5, -5, 10, 5, 8),
     "colon": (4, 0, 2, 10, 5, 8),
 }
-_PHASES = ("none", "arterial", "portal")
 _HOST_TISSUE = {"right_kidney": "kidney", "left_kidney": "kidney", "colon": "bowel"}
 
 
@@ -80,7 +79,7 @@ class Look:
 def looks(patient: Patient) -> dict[str, Look]:
     """The look of every tissue in this patient, and of ``lesion_<host>``."""
     rng = np.random.default_rng([patient.seed, 1])
-    phase = _PHASES.index(patient.phase)
+    phase = PHASES.index(patient.phase)
     out = {}
     for name, row in TISSUES.items():
         hu = row[phase] + row[3] * float(np.clip(rng.normal(), -2.2, 2.2))

@@ -6,13 +6,12 @@ the vertebral bodies, z superior from the middle of L1. Lumbar vertebrae are 36 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from nnstudent.cohort.phantom.patient import Patient
-from nnstudent.cohort.phantom.shapes import FAR, Array, Field, Path, Point, Space, curve, path
+from nnstudent.cohort.phantom.shapes import FAR, Array, Controls, Field, Path, Point, Space, curve, path
 
 # The inside of the trunk by level: half width, half depth, and y of the middle, in mm.
 _LEVELS = (-290, -240, -200, -160, -120, -70, 0, 60, 110, 150, 190)
@@ -30,13 +29,15 @@ class Layer:
         name: Of the structure.
         field: Where it is.
         tissue: What it looks like (a key of the looks).
-        label: Value it writes into the truth; 0 erases, None leaves what is there.
+        label: Value it writes into the map of organs; 0 erases, None leaves what is there.
+        lesion: Whether it is a lesion, which lies over the organs.
     """
 
     name: str
     field: Field
     tissue: str
     label: int | None = None
+    lesion: bool = False
 
 
 def contour(z: Array) -> tuple[Array, Array, Array]:
@@ -64,7 +65,7 @@ class Builder:
         self.inside = Field(space.whole, np.minimum(self.trunk - np.float32(1.5), self.below - np.float32(3)))
         self._gap = np.maximum(np.float32(0.2 + 1.8 * patient.visceral) + np.float32(0.9) * space.rough[1], np.float32(-0.2))
 
-    def vary(self, controls: Sequence[Sequence[float]], mm: float = 3.0, radius: float = 0.08) -> Path:
+    def vary(self, controls: Controls, mm: float = 3.0, radius: float = 0.08) -> Path:
         """A path through control points that are shifted together and each a little, and made wider or thinner."""
         points = np.asarray(controls, np.float64).copy()
         points[:, :3] += np.clip(self.rng.normal(0, mm * 0.7, 3), -2 * mm, 2 * mm)
@@ -105,4 +106,4 @@ class Builder:
         q6 = q**6
         top = 91 + right + left - steep * q6 * q
         slope = steep * 7 * q6 / 120  # the surface is steep near the wall: make the height above it a distance
-        return np.clip((top - s.z) / np.sqrt(1.3 + slope * slope), FAR, 120).astype(np.float32)
+        return np.asarray(np.clip((top - s.z) / np.sqrt(1.3 + slope * slope), FAR, 120), np.float32)

@@ -2,145 +2,136 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 
 from nnstudent.cohort.cohort import Case, Cohort, Role, write_cohort
-from nnstudent.cohort.phantom.acquisition import draw_scan, find_preset, finish, make_space, render, table_layers
-from nnstudent.cohort.phantom.anatomy import anatomy
-from nnstudent.cohort.phantom.appearance import looks
-from nnstudent.cohort.phantom.patient import draw_patient
+from nnstudent.cohort.phantom.acquisition import find_preset
+from nnstudent.cohort.phantom.case import PhantomCase, make_case
 from nnstudent.errors import InputError, OutputError
 from nnstudent.io.nifti import write_image, write_labels
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import flare23
 from nnstudent.volume import Volume
 
-# What the sources of partial labels annotate, as in FLARE23: tumor with six organs, or one source's organs.
-TUMOR_ORGANS = ("liver", "right_kidney", "spleen", "pancreas", "left_kidney", "stomach")
-SOURCES = (
+Profile = Literal["full", "tumor", "partial", "unlabeled", "test"]
+# How large a share of the cases has which labels: all organs, tumor and six organs, one source's organs, none, the whole truth.
+SHARES: dict[Profile, float] = {"full": 0.2, "tumor": 0.2, "partial": 0.15, "unlabeled": 0.3, "test": 0.15}
+_FIRST: tuple[Profile, ...] = ("full", "tumor", "test", "full", "unlabeled", "partial")
+_TUMOR_ORGANS = ("liver", "right_kidney", "spleen", "pancreas", "left_kidney", "stomach")
+_SOURCES = (
+    ("liver", "right_kidney", "spleen", "pancreas", "left_kidney"),
     ("liver",),
     ("right_kidney", "left_kidney"),
-    ("liver", "right_kidney", "spleen", "pancreas", "left_kidney"),
-    ("spleen",),
     ("pancreas",),
+    ("liver", "spleen", "gallbladder", "esophagus", "stomach"),
 )
-KINDS = ("full", "tumor", "source", "unlabeled", "test")
 
 
-@dataclass(frozen=True, eq=False)
-class PhantomCase:
-    """One synthetic scan.
+def profiles(cases: int, counts: Mapping[Profile, int] | None = None) -> list[Profile]:
+    """Which labels each of so many cases has.
 
-    Attributes:
-        image: HU, int16.
-        truth: All 14 classes, uint8, on the image's grid.
-        facts: What was drawn: sex, phase, spacing, whether the whole abdomen is in view, lesions.
-    """
-
-    image: Volume
-    truth: Volume
-    facts: dict[str, Any]
-
-
-def make_case(
-    seed: int | np.random.SeedSequence, *, preset: str = "standard", tumor: bool | None = None, slices: int | None = None
-) -> PhantomCase:
-    """Make one synthetic abdominal CT; the same seed makes the same.
+    The order does not depend on ``cases``, so that a larger cohort begins with the smaller one, and any six cases
+    from the first on hold two fully annotated ones and one for testing.
 
     Args:
-        seed: Of everything that is drawn.
-        preset: Name of the preset.
-        tumor: Whether there must or must not be a lesion; None leaves it to chance.
-        slices: How many slices; None follows from extent and thickness.
+        cases: How many.
+        counts: How many of some profiles there are; the rest of the cases is shared out among the others.
 
     Raises:
-        InputError: There is no such preset.
+        InputError: Fewer than one case, a count below 0, or counts that do not add up.
     """
-    settings = find_preset(preset)
-    rng = np.random.default_rng(seed)
-    patient = draw_patient(rng, tumor=tumor)
-    scan = draw_scan(rng, settings, patient, slices=slices)
-    space, nodes = make_space(scan, patient)
-    layers = anatomy(space, patient)
-    body = next(layer.field for layer in layers if layer.name == "skin")
-    image, truth = render(scan, nodes, space, [*table_layers(space, body), *layers], looks(patient), rng)
-    facts = {
-        "sex": patient.sex, "phase": patient.phase, "gallbladder": patient.gallbladder, "whole": scan.whole,
-        "lesions": list(patient.lesions), "axcodes": scan.axcodes, "spacing_mm": list(scan.spacing_mm),
-    }  # fmt: skip
-    return PhantomCase(finish(image, scan), finish(truth, scan), facts)
-
-
-def mixture(cases: int) -> dict[str, int]:
-    """How many cases of each kind there are among so many, about as in FLARE23 but with a test set.
-
-    At least two full ones and a test case from six cases on; all add up to ``cases``.
-    """
-    if cases < 6:
-        order = ("full", "test", "tumor", "source", "unlabeled")
-        return {kind: int(order.index(kind) < cases) for kind in KINDS}
-    counts = {
-        "full": max(2, round(0.2 * cases)),
-        "test": max(1, round(0.15 * cases)),
-        "tumor": max(1, round(0.2 * cases)),
-        "source": max(1, round(0.15 * cases)),
-    }
-    counts["unlabeled"] = cases - sum(counts.values())
-    return {kind: counts[kind] for kind in KINDS}
+    fixed: dict[Profile, int] = dict(counts or {})
+    if cases < 1:
+        raise InputError(f"{cases} phantom cases; expected at least 1")
+    if any(n < 0 for n in fixed.values()):
+        raise InputError(f"phantoms: {', '.join(f'{n} {kind}' for kind, n in fixed.items())}; expected counts of at least 0")
+    total = sum(fixed.values())
+    if total > cases or (total < cases and set(fixed) == set(SHARES)):
+        raise InputError(f"phantoms: the counts of the profiles add up to {total}, but there are to be {cases} cases; make them agree")
+    order: list[Profile] = [kind for kind, n in fixed.items() for _ in range(n)]
+    free: dict[Profile, float] = {kind: share for kind, share in SHARES.items() if kind not in fixed}
+    shared = sum(free.values())
+    rest: list[Profile] = [kind for kind in _FIRST if not fixed][: cases - total]
+    while len(order) + len(rest) < cases:
+        so_far = Counter(rest)
+        rest.append(max(free, key=lambda kind: free[kind] / shared * (len(rest) + 1) - so_far[kind]))
+    return order + rest
 
 
 def make_cohort(
-    out: Path, *, cases: int, seed: int, preset: str = "standard", counts: dict[str, int] | None = None, progress: Progress = silent
+    out: Path,
+    *,
+    cases: int,
+    seed: int,
+    preset: str = "standard",
+    slices: int | None = None,
+    counts: Mapping[Profile, int] | None = None,
+    progress: Progress = silent,
 ) -> Cohort:
     """Write a cohort folder of phantoms: ``images/``, ``labels/`` (annotated classes only), ``truth/``, ``cohort.json``.
 
     Args:
         out: The folder.
         cases: How many cases.
-        seed: Case number k depends on the seed, its kind and k only.
+        seed: The same seed makes the same bytes. Case k depends on the seed, k and its profile, not on how many there are.
         preset: What is scanned.
-        counts: How many of each kind, overriding the mixture; adds up to ``cases``.
+        slices: How many slices a scan has; None follows from its length and thickness.
+        counts: How many cases have which labels (see :func:`profiles`).
         progress: Told after every case.
 
     Raises:
-        InputError: Fewer than one case, or no such preset.
+        InputError: Fewer than one case, no such preset, a negative seed, or counts that do not add up.
         OutputError: ``out`` cannot be written.
     """
-    if cases < 1:
-        raise InputError(f"{cases} phantom cases; at least 1 is needed")
+    kinds = profiles(cases, counts)
     find_preset(preset)
-    kinds = counts or mixture(cases)
-    order = [kind for kind in KINDS for _ in range(kinds.get(kind, 0))]
+    if seed < 0:
+        raise InputError(f"seed {seed}; expected a whole number of at least 0")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{out}: cannot be made ({error.strerror}); choose a folder that you may write to") from error
     made = []
-    for number, kind in enumerate(order):
-        made.append(_write_case(out, number, kind, seed, preset))
-        progress("phantoms", number + 1, len(order))
+    for number, kind in enumerate(kinds):
+        # a tumor profile without a tumor teaches nothing; elsewhere there may be one that nobody annotated
+        content = np.random.SeedSequence([seed, number])
+        case = make_case(content, preset=preset, tumor=True if kind == "tumor" else None, slices=slices)
+        made.append(_write_case(out, f"phantom_{number:04d}", case, kind, annotated=_annotated(kind, number)))
+        progress("phantoms", number + 1, cases)
     cohort = Cohort(flare23(), tuple(made))
     write_cohort(out, cohort)
     return cohort
 
 
-def _write_case(out: Path, number: int, kind: str, seed: int, preset: str) -> Case:
-    rng = np.random.default_rng([seed, number, 7])
-    name = f"phantom_{number:04d}"
-    case = make_case(np.random.SeedSequence([seed, number]), preset=preset, tumor=True if kind == "tumor" else None)
-    image, truth, label = out / "images" / f"{name}.nii.gz", out / "truth" / f"{name}.nii.gz", out / "labels" / f"{name}.nii.gz"
+def _annotated(kind: Profile, number: int) -> frozenset[str]:
+    table = flare23()
+    return frozenset(
+        {
+            "full": table.organs,
+            "tumor": (*_TUMOR_ORGANS, *table.lesions),
+            "partial": _SOURCES[number // len(_FIRST) % len(_SOURCES)],
+            "unlabeled": (),
+            "test": table.names,
+        }[kind]
+    )
+
+
+def _write_case(out: Path, name: str, case: PhantomCase, kind: Profile, *, annotated: frozenset[str]) -> Case:
+    image, truth, label = (out / folder / f"{name}.nii.gz" for folder in ("images", "truth", "labels"))
     write_image(image, case.image)
     write_labels(truth, case.truth)
     table = flare23()
-    annotated = {
-        "full": table.organs, "tumor": (*TUMOR_ORGANS, "tumor"), "source": SOURCES[int(rng.integers(len(SOURCES)))], "unlabeled": (), "test": table.names,
-    }[kind]  # fmt: skip
     if annotated:
-        shown = np.where(np.isin(case.truth.array, [table[c].id for c in annotated]), case.truth.array, 0).astype(np.uint8)
-        write_labels(label, Volume(shown, case.truth.grid))
+        # who does not annotate lesions draws the organ as if they were part of it
+        seen = case.truth if annotated & set(table.lesions) else case.organs
+        wanted = np.zeros(256, np.uint8)
+        for item in annotated:
+            wanted[table[item].id] = table[item].id
+        write_labels(label, Volume(wanted[seen.array], seen.grid))
     role: Role = "test" if kind == "test" else "train"
-    return Case(name, image, label if annotated else None, frozenset(annotated), declared=True, role=role)
+    return Case(name, image, label if annotated else None, annotated, declared=True, role=role)

@@ -28,7 +28,7 @@ def _blob(b: Builder, center: Point, radius: float, which: int) -> Field:
     return b.space.perturbed(b.space.perturbed(blob, 0.07 * radius, which), 0.05 * radius, 0)
 
 
-def lesions(b: Builder, hosts: Mapping[str, Field], tumor_id: int) -> list[Layer]:
+def lesions(b: Builder, hosts: Mapping[str, Field]) -> list[Layer]:
     """The lesions, each within its host organ; larger ones with a necrotic middle, some with a rim that enhances."""
     rng, out = b.rng, []
     for number, host in enumerate(b.patient.lesions):
@@ -37,7 +37,7 @@ def lesions(b: Builder, hosts: Mapping[str, Field], tumor_id: int) -> list[Layer
             continue
         radius = float(np.clip(np.exp(rng.normal(np.log(15 if number == 0 else 9), 0.45)), 5, LARGEST_MM[host]))
         blob = _blob(b, center, radius, number).inside(hosts[host], 0.2)
-        out.append(Layer(f"lesion {host}", blob, f"lesion_{host}", tumor_id))
+        out.append(Layer(f"lesion {host}", blob, f"lesion_{host}", lesion=True))
         if radius > 13 and rng.random() < 0.6:
             middle = b.space.perturbed(blob.shrunk(float(rng.uniform(0.35, 0.6)) * radius), 0.12 * radius, number + 1)
             out.append(Layer(f"necrosis {host}", middle, "necrosis"))

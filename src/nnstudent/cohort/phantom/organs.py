@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnstudent.cohort.phantom.build import Builder
-from nnstudent.cohort.phantom.shapes import Field, Point, path, turned, union
+from nnstudent.cohort.phantom.shapes import Controls, Field, Point, path, turned, union
 from nnstudent.cohort.phantom.vessels import Vessels
 
 
@@ -102,7 +102,7 @@ def _adrenal(b: Builder, place: Point, side: int) -> Field:
 
 
 def _esophagus(b: Builder) -> Field:
-    course = [[-3, 9, 210, 8], [-5, 14, 140, 8], [-9, 21, 105, 8], [-20, 26, 84, 8.5], [-34, 26, 76, 9]]
+    course: Controls = [[-3, 9, 210, 8], [-5, 14, 140, 8], [-9, 21, 105, 8], [-20, 26, 84, 8.5], [-34, 26, 76, 9]]
     return b.space.perturbed(b.space.tube([b.vary(course, 1.5, 0.12)], flat=(0.88, 1.18, 1)), 0.6)
 
 
@@ -110,7 +110,7 @@ def _stomach(b: Builder) -> Field:
     """A J from under the left dome to the right of the midline; empty to overfull."""
     fill = float(b.rng.choice([0.68, 0.85, 1.05, 1.2], p=[0.25, 0.3, 0.3, 0.15]))
     low = float(b.rng.choice([0, -12, -30], p=[0.5, 0.3, 0.2]))  # some hang deep
-    course = [
+    course: Controls = [
         [-58, -6, 90, 28 * fill], [-66, 12, 72, 34 * fill], [-62, 40, 44, 30 * fill], [-46, 62, 16 + low / 2, 25 * fill],
         [-18, 72, -4 + low, 20 * fill], [12, 68, 0 + low / 2, 14 * fill + 3], [34, 54, 8, 9],
     ]  # fmt: skip
@@ -120,7 +120,7 @@ def _stomach(b: Builder) -> Field:
 
 
 def _duodenum(b: Builder) -> Field:
-    course = [
+    course: Controls = [
         [35, 52, 8, 10], [50, 42, 3, 12], [57, 30, -18, 12.5], [57, 22, -48, 12.5], [44, 20, -72, 12], [18, 33, -80, 11.5],
         [-10, 35, -76, 11], [-30, 32, -56, 11], [-36, 40, -32, 11],
     ]  # fmt: skip
@@ -129,7 +129,7 @@ def _duodenum(b: Builder) -> Field:
 
 def _pancreas(b: Builder) -> Field:
     droop = float(b.rng.normal(0, 8))  # the tail may lie high or low
-    course = [
+    course: Controls = [
         [28, 24, -50, 7], [38, 28, -30, 14], [35, 34, -12, 14], [14, 46, -4, 9], [-10, 50, 4, 9.5], [-36, 33, 12 + droop / 2, 10.5],
         [-60, 10, 22 + droop, 11], [-80, -6, 32 + droop, 9],
     ]  # fmt: skip
@@ -139,7 +139,7 @@ def _pancreas(b: Builder) -> Field:
 
 
 def _gallbladder(b: Builder) -> Field:
-    course = [[50, 42, 14, 3.5], [60, 50, 4, 8], [72, 60, -12, 12.5], [80, 68, -28, 13]]
+    course: Controls = [[50, 42, 14, 3.5], [60, 50, 4, 8], [72, 60, -12, 12.5], [80, 68, -28, 13]]
     return b.space.perturbed(b.space.tube([b.vary(course, 3.5, 0.2)]), 0.8, 2)
 
 
@@ -162,7 +162,7 @@ def _liver(b: Builder) -> Field:
     caudate = lobes[3].within(liver.box)
     liver = Field(liver.box, np.minimum(liver.sdf, np.maximum(under, caudate)).astype(np.float32))
     fissure = s.perturbed(s.ellipsoid(b.near((14, 66, 26), 3), (2.6, 24, 24), turned(z_deg=-12)), 0.9, 2)
-    behind_cava = s.ellipsoid((27, -12, 24), (17, 15, 28))
+    behind_cava = s.ellipsoid((27, -11, 22), (16, 13, 23))
     groove = s.tube([path([[20, 52, 34, 2], [4, 34, 52, 2.2], [2, 20, 74, 1.5]])], margin_mm=4)
     return s.perturbed(s.perturbed(liver, 1.2, 2).inside(b.inside), 0.3, 0).minus(fissure).minus(groove).minus(behind_cava)
 
@@ -171,6 +171,6 @@ def _spleen(b: Builder) -> Field:
     s, rng = b.space, b.rng
     turn = turned(x_deg=float(rng.normal(-30, 5)), z_deg=float(rng.normal(-22, 6)))
     large = b.size(0.13)
-    whole = s.ellipsoid(b.near((-98, -26, 44), 4), (37 * large, 52 * large, 60 * large), turn, power=2.2)
+    whole = s.ellipsoid(b.near((-98, -26, 44), 4), (40 * large, 56 * large, 65 * large), turn, power=2.2)
     hollow = s.ellipsoid((-52, 18, 44), (34, 40, 44))
     return s.perturbed(whole.minus(hollow, -1), 1.3, 1).inside(b.inside)

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 Phase = Literal["none", "arterial", "portal"]
+PHASES: tuple[Phase, ...] = ("none", "arterial", "portal")
 HOSTS = ("liver", "right_kidney", "left_kidney", "pancreas", "stomach", "colon")
 
 
@@ -19,6 +20,7 @@ class Patient:
         seed: Of everything that is drawn later for this patient.
         sex: ``f`` or ``m``.
         scale: Size relative to the model anatomy along (x, y, z).
+        pose_deg: How the patient lies, turned about x, y and z.
         fat_mm: Thickness of the subcutaneous fat at the flank, in mm.
         visceral: Amount of fat between the organs, 0 to 1.
         muscle: Thickness of muscles relative to the model.
@@ -32,6 +34,7 @@ class Patient:
     seed: int
     sex: str
     scale: tuple[float, float, float]
+    pose_deg: tuple[float, float, float]
     fat_mm: float
     visceral: float
     muscle: float
@@ -48,8 +51,8 @@ def draw_patient(rng: np.random.Generator, *, tumor: bool | None = None) -> Pati
     obesity = float(rng.beta(2, 2.6))
     base = 0.95 if sex == "f" else 1.02
     scale = (
-        base * float(rng.normal(0.97 + 0.10 * obesity, 0.035)),
-        base * float(rng.normal(0.87 + 0.22 * obesity, 0.04)),
+        base * float(rng.normal(0.93 + 0.10 * obesity, 0.035)),
+        base * float(rng.normal(0.91 + 0.22 * obesity, 0.04)),
         base * float(rng.normal(1.0, 0.045)),
     )
     has_tumor = bool(rng.random() < 0.5) if tumor is None else tumor
@@ -59,10 +62,11 @@ def draw_patient(rng: np.random.Generator, *, tumor: bool | None = None) -> Pati
         seed=int(rng.integers(2**31)),
         sex=sex,
         scale=scale,
+        pose_deg=(float(rng.normal(0, 1.5)), float(rng.normal(0, 1.5)), float(rng.normal(0, 2.5))),
         fat_mm=float(np.clip((8 if sex == "m" else 12) + 30 * obesity + rng.normal(0, 3), 4, 50)),
         visceral=float(np.clip(obesity + (0.15 if sex == "m" else -0.1) + rng.normal(0, 0.15), 0, 1)),
         muscle=float(np.clip(rng.normal(1.0 if sex == "m" else 0.85, 0.12), 0.55, 1.3)),
-        phase=("none", "arterial", "portal")[int(rng.choice(3, p=[0.27, 0.18, 0.55]))],  # type: ignore[arg-type]  # a Literal
+        phase=PHASES[int(rng.choice(3, p=[0.27, 0.18, 0.55]))],
         gallbladder=bool(rng.random() < 0.88),
         lesions=tuple([first] * count),
         steatosis=float(max(0.0, rng.normal(-6, 16))),

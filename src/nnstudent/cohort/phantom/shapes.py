@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 Array = npt.NDArray[np.float32]
 Box = tuple[slice, slice, slice]
 Point = tuple[float, float, float]
+Controls = Sequence[Sequence[float]]  # of each point x, y, z and radius in mm
 Path = npt.NDArray[np.float64]  # (points, 4): x, y, z and radius in mm
 FAR = -30.0  # what a distance is outside of its box, in mm
 
@@ -96,13 +97,14 @@ class Space:
     Attributes:
         x, y, z: Place in the model anatomy (towards right, anterior, superior), each (z, y, x).
         pitch_mm: Largest distance between neighbouring nodes, about.
+        world: Place in the room, mm towards right, anterior, superior; not deformed.
         rough: Smooth random fields of unit deviation that surfaces are perturbed with, each (z, y, x).
     """
 
-    def __init__(self, x: Array, y: Array, z: Array, rough: Sequence[Array]) -> None:
+    def __init__(self, x: Array, y: Array, z: Array, rough: Sequence[Array], *, world: tuple[Array, Array, Array]) -> None:
         self.x, self.y, self.z = x, y, z
         self.rough = tuple(rough)
-        self.world: tuple[Array, Array, Array] = (x, y, z)
+        self.world = world
         steps = [float(np.abs(np.diff(c, axis=a)).max(initial=0)) for a, c in zip((2, 1, 0), (x, y, z), strict=True)]
         self.pitch_mm = 1.1 * max(steps)
         self._low = [[c.min(axis=tuple(b for b in range(3) if b != a)) for a in range(3)] for c in (x, y, z)]
@@ -182,10 +184,10 @@ class Space:
         near = np.isfinite(far).reshape([len(a) for a in at])
         for axis, n in enumerate(shape):
             near = near.repeat(4, axis).take(np.arange(n), axis)
-        return near
+        return np.asarray(near, np.bool_)
 
 
-def path(controls: npt.ArrayLike, *, step_mm: float = 1.5) -> Path:
+def path(controls: Controls | Path, *, step_mm: float = 1.5) -> Path:
     """A smooth path through control points (x, y, z, radius), sampled every ``step_mm``; (points, 4)."""
     points = np.asarray(controls, np.float64)
     knots = np.concatenate([[0.0], np.cumsum(np.maximum(np.linalg.norm(np.diff(points[:, :3], axis=0), axis=1), 1e-3))])

@@ -74,7 +74,7 @@ def _ribs() -> tuple[list[Path], list[Path]]:
             drop = 118
             turn = whole * np.pi
             z = level + 10 - drop * np.minimum(whole / 0.76, 1) ** 1.15 + np.clip(whole - 0.76, 0, 1) * 230
-            half_x, half_y, middle = contour(z)
+            half_x, half_y, middle = contour(z.astype(np.float32))
             sine, cosine = np.sin(turn), np.cos(turn)
             x = (half_x + 5) * np.sign(sine) * np.abs(sine) ** (2 / SQUARENESS)
             y = middle - (half_y + 5) * np.sign(cosine) * np.abs(cosine) ** (2 / SQUARENESS)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnstudent.cohort.phantom.build import Builder
-from nnstudent.cohort.phantom.shapes import Field, path
+from nnstudent.cohort.phantom.shapes import Controls, Field, path
 from nnstudent.cohort.phantom.torso import BOTH
 
 
@@ -29,7 +29,7 @@ def vessels(b: Builder) -> Vessels:
     """All vessels of the abdomen, each with its own course."""
     s, rng = b.space, b.rng
     bend = float(rng.normal(0, 4))  # an elongated aorta winds
-    aorta = [
+    aorta: Controls = [
         [-20, -10, 210, 13],
         [-19, -5, 120, 12.2],
         [-15, 8, 70, 11.3],
@@ -37,7 +37,7 @@ def vessels(b: Builder) -> Vessels:
         [-9 - 1.6 * bend, 13, -50, 9.2],
         [-5, 11, -114, 8.6],
     ]
-    cava = [[20, 9, -118, 9], [19, 12, -60, 10], [20, 14, 0, 11], [25, 22, 45, 12], [25, 36, 85, 13], [16, 46, 125, 13]]
+    cava: Controls = [[20, 9, -118, 9], [19, 12, -60, 10], [20, 14, 0, 11], [25, 22, 45, 12], [25, 36, 85, 13], [16, 46, 125, 13]]
     arteries = [
         b.vary([[-11, 20, 16, 4], [-9, 32, 18, 3.5], [10, 38, 23, 2.8], [35, 42, 28, 2]], 1.5),
         b.vary([[-10, 32, 18, 3.2], [-35, 22, 26, 2.6], [-75, -5, 38, 2]], 1.5),
