@@ -298,16 +298,26 @@ def preset_names() -> tuple[str, ...]:
 def load_preset(name_or_path: str | Path) -> Preset:
     """Read a preset that comes with the package, by name, or any TOML file, by path.
 
-    In the file a recipe may begin with ``like = "student"``: it is then that recipe, with what is given changed.
+    A file may begin with ``like = "laptop"``: it is then that preset, with what is given changed. In the same way a recipe
+    in it may begin with ``like = "student"``.
 
     Raises:
         InputError: There is none of this name, or the file is unreadable or holds an unknown key or a wrong value.
     """
-    name = str(name_or_path)
+    table, where = _read(str(name_or_path))
+    if "like" in table:
+        base = str(table.pop("like"))
+        if base not in preset_names():
+            raise InputError(f"preset {where}: like = {base!r}; expected one of {', '.join(preset_names())}")
+        table = _merged(_read(base)[0], table)
+    return _preset({"name": where.removesuffix(".toml")} | table, where)
+
+
+def _read(name: str) -> tuple[dict[str, Any], str]:
     if name in preset_names():
         text, where = files("nnstudent").joinpath(f"training/presets/{name}.toml").read_text("utf-8"), name
     else:
-        path = Path(name_or_path)
+        path = Path(name)
         if not path.is_file():
             raise InputError(f"no preset {name!r}; there are {', '.join(preset_names())}, or give the path of a TOML file")
         try:
@@ -315,10 +325,18 @@ def load_preset(name_or_path: str | Path) -> Preset:
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{path}: the preset cannot be read ({error})") from error
     try:
-        table = tomllib.loads(text)
+        return tomllib.loads(text), where
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"preset {where}: no valid TOML ({error})") from error
-    return _preset({"name": Path(where).stem} | table, where)
+
+
+def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with what ``own`` says changed, table by table."""
+    merged = dict(base)
+    for key, value in own.items():
+        known = base.get(key)
+        merged[key] = _merged(known, value) if isinstance(value, Mapping) and isinstance(known, Mapping) else value
+    return merged
 
 
 def _preset(table: Mapping[str, Any], where: str) -> Preset:
@@ -337,9 +355,4 @@ def _resolve(table: Mapping[str, Any], role: str, where: str, seen: tuple[str, .
     own = {key: value for key, value in recipe.items() if key != "like"}
     if "like" not in recipe:
         return own
-    base = _resolve(table, str(recipe["like"]), where, (*seen, role))
-    merged = dict(base)
-    for key, value in own.items():
-        both = isinstance(value, Mapping) and isinstance(base.get(key), Mapping)
-        merged[key] = {**base[key], **value} if both else value
-    return merged
+    return _merged(_resolve(table, str(recipe["like"]), where, (*seen, role)), own)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+from dataclasses import replace
 from pathlib import Path
 
 from nnstudent.cohort.cohort import read_cohort
@@ -12,20 +14,30 @@ from nnstudent.training.recipe import Preset
 from nnstudent.training.task import Task, student_task
 from nnstudent.training.train import Trained, train
 
+log = logging.getLogger(__name__)
+
 
 def study_task(fused: Path, preset: Preset) -> Task:
     """What `study` would train.
 
     Args:
-        fused: Folder of the fused cohort: ``cohort.json`` and ``ledger.jsonl``.
+        fused: Folder of the fused cohort: ``cohort.json`` and ``ledger.jsonl``. Without a ledger it is a cohort as indexed,
+            and the student learns from the cases with all organs annotated: the comparison without pseudo-labels.
         preset: Which recipe, and whether the student learns tumors.
 
     Raises:
-        InputError: The folder lacks a file, or no training case has a label.
+        InputError: There is no cohort, the ledger is malformed, or no training case has a label.
     """
-    return student_task(
-        read_cohort(fused), preset.student, organs_only=not preset.one_student, pseudo=pseudo_classes(fused / "ledger.jsonl")
-    )
+    cohort, ledger = read_cohort(fused), fused / "ledger.jsonl"
+    if ledger.is_file():
+        return student_task(cohort, preset.student, organs_only=not preset.one_student, pseudo=pseudo_classes(ledger))
+    full = cohort.annotated_with(cohort.taxonomy.organs)
+    if not full:
+        raise InputError(
+            f"{fused}: no ledger.jsonl, so only true labels, and no case with all organs annotated; make it with: nnstudent select"
+        )
+    log.info("%s: no ledger.jsonl; the student learns from the %d cases with all organs annotated, true labels only", fused, len(full))
+    return student_task(replace(cohort, cases=full), preset.student, organs_only=not preset.one_student, pseudo={})
 
 
 def pseudo_classes(ledger: Path) -> dict[str, tuple[str, ...]]:
@@ -35,7 +47,7 @@ def pseudo_classes(ledger: Path) -> dict[str, tuple[str, ...]]:
         ledger: JSON lines, each with ``case``, ``class`` and ``origin``.
 
     Raises:
-        InputError: It is missing or malformed.
+        InputError: It is unreadable or malformed.
     """
     found: dict[str, list[str]] = {}
     try:

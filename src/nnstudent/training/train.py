@@ -37,6 +37,10 @@ class Trained:
     fresh: tuple[int, ...]
     failures: tuple[Failure, ...] = ()
 
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data, without the failures."""
+        return {"model": str(self.model), "classes": list(self.classes), "folds": list(self.folds), "trained_now": list(self.fresh)}
+
 
 def train(
     task: Task,
