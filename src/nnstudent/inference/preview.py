@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,7 @@ def write_preview(path: Path, image: Volume, labels: Volume, taxonomy: Taxonomy,
     draw.text((width / 2, _MARGIN / 2), title, fill="white", font=font, anchor="mm")
     for axis, (name, sides) in enumerate(_PLANES):
         left, top = _MARGIN + axis * (_PANEL + _MARGIN), 2 * _MARGIN
-        picture = _plane(turned, drawn, present, axis=axis, place=place)
+        picture = draw_plane(turned, drawn, present, axis=axis, index=place[axis], longest=_PANEL)
         x, y = left + (_PANEL - picture.width) // 2, top + (_PANEL - picture.height) // 2
         sheet.paste(picture, (x, y))
         draw.text((left + _PANEL / 2, top - _MARGIN / 2), name, fill="white", font=font, anchor="mm")
@@ -74,21 +75,56 @@ def _middle(labels: npt.NDArray[np.uint8], counts: npt.NDArray[np.intp]) -> tupl
     return z, y, x
 
 
-def _plane(image: Volume, labels: Volume, present: list[LabelClass], *, axis: int, place: tuple[int, int, int]) -> Image.Image:
-    """One plane of RAS volumes, scaled to fit its place, a millimetre as wide as it is high."""
+def draw_plane(
+    image: Volume,
+    labels: Volume,
+    classes: Iterable[LabelClass],
+    *,
+    axis: int,
+    index: int,
+    longest: int,
+    opacity: float = OPACITY,
+    outline: bool = False,
+) -> Image.Image:
+    """Draw one plane as radiologists hang it, a millimeter as wide as it is high.
+
+    Args:
+        image: The image in RAS, in HU.
+        labels: Its label map in RAS.
+        classes: The classes to show; others are not drawn.
+        axis: The axis of the (z, y, x) array that the plane is perpendicular to: 0 axial, 1 coronal, 2 sagittal.
+        index: Where on that axis.
+        longest: The longer side of the picture, in pixels.
+        opacity: Of the labels over the image, 0 to 1.
+        outline: Whether the labels' borders are drawn solid.
+    """
     # Along each remaining axis the index grows to the right, front or head of the patient: both are turned, so that the
     # patient's right, or front, is on the left of the picture and the front, or head, on top.
-    grey, ids = (np.take(volume.array, place[axis], axis=axis)[::-1, ::-1] for volume in (image, labels))
+    grey, ids = (np.take(volume.array, index, axis=axis)[::-1, ::-1] for volume in (image, labels))
     low, high = WINDOW_HU
     shade = (np.clip((grey.astype(np.float32) - low) / (high - low), 0, 1) * 255).astype(np.uint8)
-    table = np.zeros((256, 3), np.uint8)
-    shown = np.zeros(256, np.uint8)
-    for item in present:
-        table[item.id], shown[item.id] = item.color, round(255 * OPACITY)
     mm = [size * spacing for k, (size, spacing) in enumerate(zip(image.grid.shape, image.spacing_mm, strict=True)) if k != axis]
-    scale = _PANEL / max(mm)
+    scale = longest / max(mm)
     size = (max(1, round(mm[1] * scale)), max(1, round(mm[0] * scale)))
     picture = Image.fromarray(shade).convert("RGB").resize(size, Image.Resampling.BILINEAR)
-    color = Image.fromarray(table[ids]).resize(size, Image.Resampling.NEAREST)
-    picture.paste(color, mask=Image.fromarray(shown[ids]).resize(size, Image.Resampling.NEAREST))
+    drawn = np.asarray(Image.fromarray(np.ascontiguousarray(ids)).resize(size, Image.Resampling.NEAREST))
+    table = np.zeros((256, 3), np.uint8)
+    shown = np.zeros(256, np.uint8)
+    for item in classes:
+        table[item.id], shown[item.id] = item.color, round(255 * opacity)
+    mask = shown[drawn]
+    if outline:
+        mask = np.where(_borders(drawn) & (mask > 0), np.uint8(255), mask)
+    picture.paste(Image.fromarray(table[drawn]), mask=Image.fromarray(mask))
     return picture
+
+
+def _borders(ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """Pixels beside one of another class."""
+    border = np.zeros(ids.shape, bool)
+    down, right = ids[1:] != ids[:-1], ids[:, 1:] != ids[:, :-1]
+    border[1:] |= down
+    border[:-1] |= down
+    border[:, 1:] |= right
+    border[:, :-1] |= right
+    return border
