@@ -65,7 +65,7 @@ class RunFolder:
             Stage("study", self.study, ("select",), lambda: [at / "fused"], [at / "student"], student),
             Stage("export", self.export, ("study",), lambda: [at / "student", at / "teachers" / "tumor"], [at / "bundle"], student),
             Stage("segment", self.segment, ("export",), lambda: [*test(), at / "bundle"], [at / "predictions" / "student"]),
-            Stage("baseline", self.baseline, ("teach",), lambda: [*test(), at / "teachers"], [at / "predictions" / "teacher"]),
+            Stage("ensemble", self.ensemble, ("teach",), lambda: [*test(), at / "teachers"], [at / "predictions" / "teacher"]),
             Stage("evaluate", self.evaluate, ("segment",), lambda: [*test(), at / "predictions"], [at / "scores"]),
             Stage("report", self.report, ("index",), lambda: [at / "scores"], [at / "report.html"], sums_up=True),
         ]
@@ -157,7 +157,7 @@ class RunFolder:
         failures = predict(cases, out, segmenter, progress=self.progress)
         return Outcome(f"{len(cases) - len(failures)} test cases", failures)
 
-    def baseline(self) -> Outcome:
+    def ensemble(self) -> Outcome:
         """``teachers`` and the test cases → ``predictions/teacher``: what there is without pseudo-labels."""
         from nnstudent.pseudo.label import label_cases
         from nnstudent.pseudo.teacher import open_teacher

@@ -1,0 +1,84 @@
+"""Real model folders as teachers: untrained networks, but every part from the folds to the written pseudo-label."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nnstudent.errors import InputError
+from nnstudent.io.nifti import read_labels, write_image
+from nnstudent.pseudo.ensemble import agreement
+from nnstudent.pseudo.label import label
+from nnstudent.pseudo.pseudolabel import read_pseudo_label
+from nnstudent.pseudo.teacher import open_teacher
+from nnstudent.taxonomy import LabelClass, Taxonomy
+from nnstudent.volume import Grid, Volume
+from tests.inference.folders import ISOTROPIC, make_folder
+from tests.pseudo.conftest import Maker
+
+TABLE = Taxonomy("two", (LabelClass(1, "liver"), LabelClass(2, "kidney"), LabelClass(4, "spleen"), LabelClass(9, "tumor", kind="lesion")))
+SHAPE = (20, 26, 30)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_folder(tmp_path_factory.mktemp("models") / "three", ISOTROPIC, classes=("liver", "Milz", "bone"), folds=(0, 1, 2))
+
+
+@pytest.fixture(scope="module")
+def image() -> Volume:
+    from scipy import ndimage
+
+    smooth = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=SHAPE), 2)
+    # On the networks' own spacing and axes, so that nothing is resampled and the mean itself can be compared.
+    return Volume((60 + 150 * smooth / smooth.std()).astype(np.int16), Grid(SHAPE, np.diag([6.0, 6.0, 6.0, 1.0])))
+
+
+def test_the_mean_of_the_folds_probabilities_decides(folder, image):
+    teacher = open_teacher(folder, TABLE, mapping={"milz": "spleen"}, threads=2)
+    assert teacher.classes == ("liver", "spleen")
+    said = teacher.guess(image)
+    members = [scores.probabilities().values for scores in teacher.segmenter.predict_members(image)]
+    ids = np.array([0, 1, 4, 0], np.uint8)  # bone is not in the table
+    mean = np.mean(members, axis=0)
+    np.testing.assert_array_equal(said.labels, ids[mean.argmax(0)])
+    assert said.folds == 3
+    votes = agreement([ids[member.argmax(0)] for member in members])
+    assert said.agreement == {"liver": pytest.approx(votes[1]), "spleen": pytest.approx(votes[4])}
+    assert 0 < said.agreement["liver"] < 1
+    sure = mean.max(0)[mean.argmax(0) == 2].mean()
+    assert said.confidence["spleen"] == pytest.approx(sure, rel=1e-4)
+
+
+def test_without_a_common_class_the_map_is_asked_for(folder):
+    table = Taxonomy("other", (LabelClass(1, "kidney"),))
+    with pytest.raises(InputError, match=r"none of its classes \(liver, milz, bone\) is in the label table other .* --map"):
+        open_teacher(folder, table)
+
+
+def test_label_writes_what_the_teacher_says_and_does_it_once(folder, image, tmp_path):
+    maker = Maker(tmp_path, TABLE)
+    case = maker.case("a")
+    write_image(case.image, image)
+    cohort = maker.cohort(case, maker.case("full", TABLE.names))
+    done = label(cohort, tmp_path / "out", teachers=[folder], mapping={"milz": "spleen"}, threads=2)
+    assert done.made == ("a",)
+    teacher = open_teacher(folder, TABLE, mapping={"milz": "spleen"}, threads=2)
+    np.testing.assert_array_equal(read_labels(tmp_path / "out" / "a.nii.gz").array, teacher.guess(image).labels)
+    told = read_pseudo_label(tmp_path / "out", "a")
+    assert told.models == {"liver": teacher.hash, "spleen": teacher.hash}
+    assert told.folds == {"liver": 3, "spleen": 3}
+    assert label(cohort, tmp_path / "out", teachers=[folder], mapping={"milz": "spleen"}, threads=2).made == ()
+    assert label(cohort, tmp_path / "out", teachers=[folder], mapping={"milz": "kidney"}, threads=2).made == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("mapping", "message"),
+    [({"milz": "lung"}, "no class 'lung'"), ({"brain": "liver"}, "no model has a class 'brain'")],
+)
+def test_a_map_that_names_what_is_not_there_is_refused(folder, tmp_path, mapping, message):
+    maker = Maker(tmp_path, TABLE)
+    with pytest.raises(InputError, match=message):
+        label(maker.cohort(maker.case("a")), tmp_path / "out", teachers=[folder], mapping=mapping)
