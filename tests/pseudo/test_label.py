@@ -91,7 +91,7 @@ def test_a_broken_case_is_named_and_the_others_are_done(maker: Maker, toy, tmp_p
 def test_a_folder_that_cannot_be_written_stops_at_once(maker: Maker, toy, tmp_path):
     (tmp_path / "out").write_text("a file")
     teacher = Threshold(toy, "liver", 0)
-    with pytest.raises(OutputError, match="cannot be made"):
+    with pytest.raises(OutputError, match="cannot be written"):
         label_cases([maker.case("a"), maker.case("b")], tmp_path / "out", [teacher], taxonomy=toy)
     assert teacher.calls == 0
 

@@ -65,6 +65,15 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             old.unlink(missing_ok=True)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, where they are missing: what cannot be written is known before the work begins.
+
+    Raises:
+        OutputError: It cannot be made.
+    """
+    _make(path, told=path)
+
+
 def _beside(path: Path) -> Path:
     """A hidden name in the same folder, and so on the same file system, with the same suffix."""
     return path.with_name(f".{uuid.uuid4().hex[:8]}.{path.name}")

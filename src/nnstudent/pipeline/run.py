@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from nnstudent.errors import Failure, InputError, OutputError
+from nnstudent.errors import Failure, InputError
+from nnstudent.io.atomic import make_folder
 from nnstudent.pipeline.path import RunFolder
 from nnstudent.pipeline.stages import Stage, StageRecord, left, run_stages
 from nnstudent.progress import Progress, silent
@@ -80,10 +81,7 @@ def run(
     record = out / "run.json"
     if dry_run:
         return RunResult(left(folder.stages(), record), _report(out))
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be made ({error.strerror}); choose a folder that you may write to") from error
+    make_folder(out)
     about = {"source": os.path.abspath(source), "preset": folder.preset.name, "device": device, "recipes": folder.preset.to_dict()}
     rows = run_stages(folder.stages(), record, about=about, tell=tell or (lambda *_: None))
     return RunResult(rows, _report(out), tuple(folder.notices))

@@ -12,6 +12,7 @@ import numpy as np
 
 from nnstudent.cohort.cohort import Case, Cohort
 from nnstudent.errors import Failure, InputError, NnStudentError, OutputError
+from nnstudent.io.atomic import make_folder
 from nnstudent.io.nifti import read_grid, read_image, write_labels
 from nnstudent.io.record import file_hash, is_made_from, write_record
 from nnstudent.progress import Progress, silent
@@ -261,10 +262,7 @@ def _each(
     labels: list[PseudoLabel] = []
     made: list[str] = []
     failures: list[Failure] = []
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be made ({error.strerror}); choose a folder that you may write to") from error
+    make_folder(out)
     progress("label", 0, len(cases))
     for number, case in enumerate(cases, 1):
         begin = time.perf_counter()

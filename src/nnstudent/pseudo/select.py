@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from nnstudent.cohort.cohort import Case, Cohort, write_cohort
-from nnstudent.errors import Failure, GeometryError, InputError, NnStudentError
-from nnstudent.io.atomic import write_json
+from nnstudent.errors import Failure, GeometryError, InputError, NnStudentError, OutputError
+from nnstudent.io.atomic import make_folder, write_json
 from nnstudent.io.nifti import read_grid, read_labels, write_labels
 from nnstudent.io.record import file_hash, is_made_from, write_record
 from nnstudent.progress import Progress, silent
@@ -83,6 +83,7 @@ def select(
     known = tuple(sorted({name for item in found.values() if item.classes is None for name in item.found}))
     learned = _classes(cohort, found, known) if classes is None else taxonomy.sorted(classes)
 
+    make_folder(out)
     cases = cohort.train()
     decisions: list[Decision] = []
     for case in cases:
@@ -96,6 +97,8 @@ def select(
         if choice.kept:
             try:
                 written += _write_fused(case, found.get(case.id) if choice.filled else None, pseudo, out, learned=learned, cohort=cohort)
+            except OutputError:
+                raise  # the folder is no case's fault, and no other case will fare better
             except (NnStudentError, OSError, MemoryError) as error:
                 failures[case.id] = str(error) or type(error).__name__
                 decisions[number] = dropped(choice, failures[case.id])
