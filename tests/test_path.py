@@ -123,7 +123,18 @@ def command(*words: object) -> subprocess.CompletedProcess[str]:
 
 def run(source: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
     return command(
-        "run", source / "cases.toml", "-o", out, "--preset", source / "tiny.toml", "--taxonomy", source / "table.toml", "--jobs", 2, *more
+        "run",
+        source / "cases.toml",
+        "-o",
+        out,
+        "--preset",
+        source / "tiny.toml",
+        "--taxonomy",
+        source / "table.toml",
+        "--jobs",
+        2,
+        "--baseline",
+        *more,
     )
 
 
@@ -150,11 +161,12 @@ class TestPath:
         out, done = finished
         stages = json.loads((out / "run.json").read_text())["stages"]
         assert [(row["name"], row["state"]) for row in stages] == [
-            (name, "done") for name in ("index", "teach", "label", "select", "study", "export", "segment", "ensemble", "evaluate", "report")
+            (name, "done")
+            for name in ("index", "teach", "label", "select", "study", "export", "segment", "ensemble", "baseline", "evaluate", "report")
         ]
         assert all(row["seconds"] >= 0 and row["peak_rss_mb"] > 10 for row in stages)
         assert done.stdout.splitlines()[-1] == f"report: {out / 'report.html'}"
-        assert "[5/10] study" in done.stdout
+        assert "[5/11] study" in done.stdout
 
     def test_the_student_learned_from_truth_and_pseudo_labels(self, finished, source):
         out, _ = finished
@@ -162,7 +174,10 @@ class TestPath:
         assert scores["mean"]["ball"]["n"] == 1
         assert scores["mean"]["ball"]["dsc"] > 0.6, scores["mean"]
         assert scores["mean"]["brick"]["dsc"] > 0.6, scores["mean"]
-        assert (out / "scores" / "teacher.json").is_file()
+        for who in ("teacher", "baseline"):
+            assert json.loads((out / "scores" / f"{who}.json").read_text())["mean"]["organs"]["n"] == 1
+        alone = json.loads((out / "baseline" / "fused" / "cohort.json").read_text())
+        assert [case["id"] for case in alone["cases"]] == ["full_a", "full_b", "organs"]
 
     def test_the_segmentation_lies_on_the_scans_grid(self, finished, source):
         out, _ = finished

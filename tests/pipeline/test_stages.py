@@ -123,6 +123,17 @@ def test_a_stage_that_sums_up_runs_whenever_another_has(path: Path3):
     assert len(told) == 2
 
 
+def test_what_reads_from_a_stage_that_is_left_is_left_though_it_could_do_without(path: Path3):
+    def stages():
+        made = path.folder / "e.txt"
+        reads = path.folder / "d.txt"
+        return [*path.stages(), Stage("e", lambda: Outcome(str(made.write_text("e"))), ("a",), lambda: [reads], [made])]
+
+    run_stages(stages(), path.record, about={}, tell=lambda *_: None)
+    (path.folder / "d.txt").unlink()
+    assert [row.name for row in left(stages(), path.record) if row.state == "left"] == ["d", "e"]
+
+
 def test_what_is_left(path: Path3):
     def states():
         return [row.state for row in left(path.stages(), path.record)]

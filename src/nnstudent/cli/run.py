@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--taxonomy", type=Path, metavar="FILE", help="another label table (TOML)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--jobs", type=int, metavar="N", help="processor threads (all)")
+    parser.add_argument("--baseline", action="store_true", help="also train the student on the fully labeled cases alone, to compare")
     parser.add_argument("--dry-run", action="store_true", help="only say what is left to do")
     parser.add_argument("--report", type=Path, metavar="FILE.json", help="write what each stage did as JSON")
 
@@ -59,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
         taxonomy=read_taxonomy(args.taxonomy) if args.taxonomy else None,
         device=args.device,
         jobs=args.jobs,
+        baseline=args.baseline,
         dry_run=args.dry_run,
         progress=display,
         tell=tell,

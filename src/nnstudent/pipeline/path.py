@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class RunFolder:
         taxonomy: The label table, or None for the source's own.
         device: ``auto``, ``cpu`` or ``cuda``.
         threads: Processor threads, or None for all.
+        baseline: Whether the student's network is also trained without pseudo-labels, to compare.
         progress: Told how far a stage is.
         notices: What the stages had to say, a line each.
     """
@@ -41,6 +42,7 @@ class RunFolder:
     taxonomy: Taxonomy | None = None
     device: str = "auto"
     threads: int | None = None
+    baseline: bool = False
     progress: Progress = silent
     notices: list[str] = field(default_factory=list)
 
@@ -57,7 +59,7 @@ class RunFolder:
         def test() -> list[Path]:
             return [*self._files("test")]
 
-        return [
+        stages = [
             Stage("index", self.index, (), lambda: [self.source], [cohort], None if self.taxonomy is None else self.taxonomy.to_dict()),
             Stage("teach", self.teach, ("index",), train, [at / "teachers"], teachers),
             Stage("label", self.label, ("teach",), lambda: [*train(), at / "teachers"], [at / "pseudo"]),
@@ -66,9 +68,13 @@ class RunFolder:
             Stage("export", self.export, ("study",), lambda: [at / "student", at / "teachers" / "tumor"], [at / "bundle"], student),
             Stage("segment", self.segment, ("export",), lambda: [*test(), at / "bundle"], [at / "predictions" / "student"]),
             Stage("ensemble", self.ensemble, ("teach",), lambda: [*test(), at / "teachers"], [at / "predictions" / "teacher"]),
+            Stage(
+                "baseline", self.alone, ("index",), lambda: [*train(), *test()], [at / "baseline", at / "predictions" / "baseline"], student
+            ),
             Stage("evaluate", self.evaluate, ("segment",), lambda: [*test(), at / "predictions"], [at / "scores"]),
             Stage("report", self.report, ("index",), lambda: [at / "scores"], [at / "report.html"], sums_up=True),
         ]
+        return [stage for stage in stages if self.baseline or stage.name != "baseline"]
 
     def index(self) -> Outcome:
         """Source → ``cohort``."""
@@ -158,7 +164,7 @@ class RunFolder:
         return Outcome(f"{len(cases) - len(failures)} test cases", failures)
 
     def ensemble(self) -> Outcome:
-        """``teachers`` and the test cases → ``predictions/teacher``: what there is without pseudo-labels."""
+        """``teachers`` and the test cases → ``predictions/teacher``: how good who wrote the pseudo-labels is."""
         from nnstudent.pseudo.label import label_cases
         from nnstudent.pseudo.teacher import open_teacher
 
@@ -170,6 +176,24 @@ class RunFolder:
         done = label_cases(cohort.test(), out, teachers, taxonomy=cohort.taxonomy, everything=True, progress=self.progress)
         return Outcome(f"{len(done.labels)} test cases by the teachers", done.failures)
 
+    def alone(self) -> Outcome:
+        """Fully labeled cases only → ``baseline``, ``predictions/baseline``: the student's network without pseudo-labels.
+
+        It learns organs only, as the paper's does: a case whose organs are all annotated need not have its tumors annotated.
+        """
+        from nnstudent.inference.segmenter import Segmenter
+        from nnstudent.pipeline.predict import predict
+        from nnstudent.pseudo.select import select
+        from nnstudent.training.study import study
+
+        cohort, at = self._cohort(), self.out / "baseline"
+        chosen = select(cohort, at / "no_pseudo_labels", at / "fused", classes=cohort.taxonomy.organs, progress=self.progress)
+        preset = replace(self.preset, one_student=False)
+        model = study(at / "fused", at / "student", preset, device=self.device, threads=self.threads, progress=self.progress)
+        out = self.out / "predictions" / "baseline"
+        failures = predict(cohort.test(), out, Segmenter(model, threads=self.threads), progress=self.progress)
+        return Outcome(f"the student's network on {len(chosen.kept)} fully labeled cases", failures)
+
     def evaluate(self) -> Outcome:
         """``predictions`` and the test cases' labels → ``scores``, over all annotated organs and over whole ones only."""
         from nnstudent.evaluation.evaluate import evaluate
@@ -180,7 +204,7 @@ class RunFolder:
             return Outcome("no test case with labels", skipped=True)
         details = []
         failures = []
-        for who in ("student", "teacher"):
+        for who in ("student", "teacher", *(["baseline"] if self.baseline else [])):
             folder = self.out / "predictions" / who
             if not any(folder.glob("*.nii.gz")):
                 continue

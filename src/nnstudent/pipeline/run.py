@@ -51,6 +51,7 @@ def run(
     taxonomy: Taxonomy | None = None,
     device: str = "auto",
     jobs: int | None = None,
+    baseline: bool = False,
     dry_run: bool = False,
     progress: Progress = silent,
     tell: Tell | None = None,
@@ -65,6 +66,7 @@ def run(
         taxonomy: The label table; None for the one that the source brings.
         device: ``auto``, ``cpu`` or ``cuda``.
         jobs: Processor threads; None for all there are.
+        baseline: Also train the student's network on the fully labeled cases alone, to see what the pseudo-labels bring.
         dry_run: Only say what is left to do.
         progress: Told how far a stage is.
         tell: Told when a stage begins (with None) and ends.
@@ -77,7 +79,9 @@ def run(
         raise InputError(f"{source}: no such file or folder; expected a folder of scans, a .toml or .csv list, or an indexed cohort")
     if jobs is not None and jobs < 1:
         raise InputError(f"--jobs {jobs}; expected at least 1")
-    folder = RunFolder(source, out, load_preset(preset), taxonomy=taxonomy, device=device, threads=jobs, progress=progress)
+    folder = RunFolder(
+        source, out, load_preset(preset), taxonomy=taxonomy, device=device, threads=jobs, baseline=baseline, progress=progress
+    )
     record = out / "run.json"
     if dry_run:
         return RunResult(left(folder.stages(), record), _report(out))

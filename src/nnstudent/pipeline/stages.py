@@ -106,7 +106,7 @@ def read_records(path: Path) -> dict[str, StageRecord]:
 
 
 def left(stages: Sequence[Stage], path: Path) -> tuple[StageRecord, ...]:
-    """What a call would do: each stage ``done`` or ``left``. A stage after one that is left is left as well.
+    """What a call would do: each stage ``done`` or ``left``. One that needs or reads from a stage that is left is left as well.
 
     Args:
         stages: The stages in order.
@@ -115,13 +115,15 @@ def left(stages: Sequence[Stage], path: Path) -> tuple[StageRecord, ...]:
     records = read_records(path)
     rows: list[StageRecord] = []
     open_: set[str] = set()
+    coming: list[Path] = []
     for stage in stages:
         old = records.get(stage.name)
-        waits = bool(open_) if stage.sums_up else bool(open_.intersection(stage.needs))
+        waits = bool(open_.intersection(stage.needs)) or (stage.sums_up and bool(open_)) or _overlap(stage.reads(), coming)
         if old is not None and not waits and _is_fresh(stage, old):
             rows.append(replace(old, fresh=True))
         else:
             open_.add(stage.name)
+            coming += stage.writes
             rows.append(StageRecord(stage.name, "left", detail="" if old is None or old.state == "done" else old.detail))
     return tuple(rows)
 
@@ -166,6 +168,10 @@ def _is_fresh(stage: Stage, old: StageRecord) -> bool:
     # A stage in which cases failed is called again: it does what is missing, and what failed may work by now.
     usable = old.state == "done" or (old.state == "skipped" and old.outputs != "")
     return usable and not old.failures and old.inputs == stage.inputs() and old.outputs == fingerprint(stage.writes)
+
+
+def _overlap(reads: Sequence[Path], coming: Sequence[Path]) -> bool:
+    return any(read.is_relative_to(path) or path.is_relative_to(read) for read in reads for path in coming)
 
 
 def _run(stage: Stage, before: StageRecord | None) -> StageRecord:
