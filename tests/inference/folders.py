@@ -107,10 +107,7 @@ def make_folder(
         torch.manual_seed(seed + fold)
         module = PlainConvUNet(input_channels=1, num_classes=len(classes) + 1, deep_supervision=True, **kwargs)
         module.apply(module.initialize)
-        with torch.no_grad():
-            for name, weight in module.named_parameters():
-                if ".norm." in name:
-                    weight.add_(0.3 * torch.randn_like(weight))
+        _calibrate(module, settings["patch_size"])
         checkpoint = {
             "network_weights": module.state_dict(),
             "trainer_name": "nnUNetTrainer",
@@ -124,3 +121,17 @@ def make_folder(
         (path / f"fold_{fold}").mkdir()
         torch.save(checkpoint, path / f"fold_{fold}" / "checkpoint_final.pth")
     return path
+
+
+def _calibrate(module: Any, patch: list[int]) -> None:
+    """Set the last layer so that on smooth noise every class is about as likely: else one class would be everywhere."""
+    import torch
+
+    smooth = torch.nn.functional.interpolate(torch.randn(4, 1, *(max(2, n // 4) for n in patch)), patch, mode="trilinear")
+    head = module.decoder.seg_layers[-1]
+    with torch.no_grad():
+        logits = module.eval()(2 * smooth)[0]
+        middle, spread = logits.mean((0, 2, 3, 4)), logits.std((0, 2, 3, 4))
+        head.bias.sub_(middle).div_(spread)
+        head.weight.div_(spread[:, None, None, None, None])
+    module.train()

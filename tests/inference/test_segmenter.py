@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from nnstudent.bundle.bundle import open_model
+from nnstudent.bundle.export import export
+from nnstudent.errors import InputError
+from nnstudent.inference.files import CaseFile, segment_file
+from nnstudent.inference.scores import mean_scores
+from nnstudent.inference.segmenter import Segmenter, organ_facts
+from nnstudent.taxonomy import flare23
+from nnstudent.volume import Grid, Volume
+from tests.inference.conftest import blobs
+from tests.inference.folders import ISOTROPIC, make_folder
+
+CODES = ["".join(c) for axes in itertools.permutations(("LR", "PA", "IS")) for c in itertools.product(*axes)]
+
+
+@pytest.fixture(scope="module")
+def segmenter(isotropic) -> Segmenter:
+    return Segmenter(isotropic, threads=2)
+
+
+@pytest.fixture(scope="module")
+def image() -> Volume:
+    return blobs((18, 24, 30), (5.0, 4.0, 4.0))
+
+
+@pytest.mark.parametrize("codes", CODES)
+def test_turning_the_scan_turns_the_labels(codes, segmenter, image):
+    turned = image.reoriented(codes)
+    assert turned.grid.axcodes == codes
+    labels = segmenter(turned).labels
+    assert labels.grid is turned.grid
+    np.testing.assert_array_equal(labels.reoriented("RAS").array, segmenter(image).labels.array)
+
+
+angles = st.floats(-40, 40)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(codes=st.sampled_from(CODES), tilt=st.tuples(angles, angles, angles), sform=st.integers(0, 4), qform=st.integers(0, 4))
+def test_the_file_lies_on_the_inputs_grid_with_its_header(codes, tilt, sform, qform, segmenter, image, tmp_path):
+    turned = image.reoriented(codes)
+    affine = rotation(tilt) @ turned.grid.affine
+    if sform == 0 and qform == 0:
+        affine = np.eye(4) * [4.0, 4.0, 5.0, 1.0]  # without a form NIfTI knows only the spacing
+    scan = nib.Nifti1Image(turned.array.T, affine)
+    scan.header.set_xyzt_units("mm", "sec")
+    scan.set_sform(affine, sform)
+    scan.set_qform(affine, qform)
+    nib.save(scan, tmp_path / "ct.nii.gz")
+    segment_file(CaseFile("ct", tmp_path / "ct.nii.gz", tmp_path / "out.nii.gz"), segmenter)
+    stored, labels = nib.load(tmp_path / "ct.nii.gz"), nib.load(tmp_path / "out.nii.gz")
+    assert labels.shape == stored.shape
+    assert labels.get_data_dtype() == np.uint8
+    np.testing.assert_array_equal(labels.affine, stored.affine)
+    for field in ("pixdim", "sform_code", "qform_code", "srow_x", "srow_y", "srow_z", "quatern_b", "quatern_c", "quatern_d", "xyzt_units"):
+        np.testing.assert_array_equal(labels.header[field], stored.header[field], err_msg=field)
+    assert set(np.unique(np.asarray(labels.dataobj))) <= {0, 1, 3, 5}
+
+
+def rotation(degrees: tuple[float, float, float]) -> np.ndarray:
+    from scipy.spatial.transform import Rotation
+
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix()
+    return matrix
+
+
+def test_openvino_and_torch_agree(isotropic, image):
+    openvino, torch = (Segmenter(isotropic, engine=engine).predict(image) for engine in ("openvino", "torch"))
+    scale = np.abs(torch.values).max()
+    np.testing.assert_allclose(openvino.values / scale, torch.values / scale, atol=1e-4)
+
+
+def test_what_the_result_says(segmenter, image):
+    told = []
+    result = segmenter(image, progress=lambda what, done, total: told.append((what, done, total)))
+    assert list(result.organs) == ["liver", "spleen", "aorta"]
+    for name, facts in result.organs.items():
+        mask = result.labels.array == flare23()[name].id
+        assert facts.volume_ml == pytest.approx(mask.sum() * 4 * 4 * 5 / 1000)
+        assert facts.confidence is not None
+        assert 1 / 4 <= facts.confidence <= 1
+    assert result.windows == {"planned": len(told), "run": len(told), "skipped": 0}
+    assert told[-1][1] == told[-1][2]
+    assert result.seconds["total"] >= result.seconds["network"] > 0
+    assert (result.engine, result.precision, result.model) == ("openvino", "fp32", segmenter.model.hash)
+
+
+def test_the_members_of_an_ensemble(tmp_path, image):
+    folder = make_folder(tmp_path / "model", ISOTROPIC, folds=(0, 2), seed=5)
+    segmenter = Segmenter(folder)
+    assert segmenter.members == ("fold_0", "fold_2")
+    each = list(segmenter.predict_members(image))
+    np.testing.assert_array_equal(each[1].values, segmenter.predict(image, member=1).values)
+    np.testing.assert_allclose(segmenter.predict(image).values, (each[0].values + each[1].values) / 2, atol=1e-6)
+    assert np.abs(each[0].values - each[1].values).max() > 0.1
+    np.testing.assert_array_equal(segmenter.restore(mean_scores(each), onto=image).array, segmenter(image).labels.array)
+    probabilities = mean_scores(scores.probabilities() for scores in each)
+    np.testing.assert_allclose(probabilities.values.sum(0), 1, atol=1e-5)
+    assert segmenter.restore(probabilities, onto=image).grid is image.grid
+    with pytest.raises(InputError, match="counted from 0"):
+        segmenter.predict(image, member=2)
+
+
+def test_later_networks_are_laid_over_earlier_ones(tmp_path, image):
+    organs = make_folder(tmp_path / "organs", ISOTROPIC)
+    tumor = make_folder(tmp_path / "tumor", ISOTROPIC, classes=("tumor",), seed=9)
+    both = Segmenter(export(organs, tmp_path / "bundle", overlay=[tumor]))(image)
+    first, second = (Segmenter(export(folder, tmp_path / folder.name / "b"))(image).labels.array for folder in (organs, tumor))
+    assert 0 < (second == 14).mean() < 1
+    np.testing.assert_array_equal(both.labels.array, np.where(second == 14, 14, first))
+    assert list(both.organs) == ["liver", "spleen", "aorta", "tumor"]
+
+
+def test_the_image_may_have_any_number_type(segmenter, image):
+    as_float = Volume(image.array.astype(np.float32), image.grid)
+    np.testing.assert_array_equal(segmenter(as_float).labels.array, segmenter(image).labels.array)
+
+
+def test_touching_the_border():
+    array = np.zeros((4, 5, 6), np.uint8)
+    array[1:3, 2, 2], array[1, 1, 5] = 1, 3
+    grid = Grid(array.shape, np.diag([10.0, 10.0, 10.0, 1.0]))
+    facts = organ_facts(Volume(array, grid), flare23(), {"liver": 0.9, "spleen": 0.8, "aorta": 0.7})
+    assert facts["liver"].volume_ml == pytest.approx(2.0)
+    assert (facts["liver"].touches_border, facts["liver"].confidence) == (False, 0.9)
+    assert facts["spleen"].touches_border
+    assert (facts["aorta"].volume_ml, facts["aorta"].touches_border, facts["aorta"].confidence) == (0.0, False, None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"threads": 0}, "at least 1"),
+        ({"engine": "onnx"}, "expected one of auto, openvino, torch"),
+        ({"device": "tpu"}, "OpenVINO has CPU"),
+        ({"device": "nonsense", "engine": "torch"}, "use cpu or cuda"),
+    ],
+)
+def test_unusable_settings_are_one_line(isotropic, arguments, says):
+    with pytest.raises(InputError, match=says) as caught:
+        Segmenter(isotropic, **arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_cuda_without_a_gpu_is_one_line(isotropic):
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(InputError, match="no CUDA"):
+        Segmenter(isotropic, device="cuda")
+    assert Segmenter(isotropic, device="auto").engine_of(0, 0).name == "openvino"
+
+
+def test_a_model_can_be_given_opened_or_as_a_path(isotropic):
+    assert Segmenter(open_model(isotropic)).model.hash == Segmenter(Path(isotropic)).model.hash
