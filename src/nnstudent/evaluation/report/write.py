@@ -1,0 +1,81 @@
+"""Render what was gathered into one HTML file that asks for nothing outside of itself."""
+
+from __future__ import annotations
+
+import base64
+from importlib.resources import files
+from pathlib import Path
+
+import nnstudent
+from nnstudent.errors import require
+from nnstudent.evaluation.report.content import case_rows, cohort_facts, headline, ledger_facts, score_rows, segmenting, stage_rows, words
+from nnstudent.evaluation.report.figures import Plot, plot_curves, plot_scores
+from nnstudent.evaluation.report.gather import Curve, Run, gather
+from nnstudent.evaluation.report.overlays import make_overlays
+from nnstudent.io.atomic import write_text
+
+
+def write_report(run: Path, *, out: Path | None = None) -> Path:
+    """Write what a run did and found into one offline HTML file.
+
+    A part of the run that is missing is left out of the report; one that is broken is named at its end.
+
+    Args:
+        run: The run's folder.
+        out: The file; None for ``report.html`` in the run.
+
+    Returns:
+        The file written.
+
+    Raises:
+        InputError: There is no such folder, or nothing of a run in it.
+        MissingExtraError: Jinja or matplotlib is not installed.
+        OutputError: The file cannot be written.
+    """
+    jinja2 = require("jinja2", extra="report", why="the report")
+    found = gather(run)
+    # Loaded as text: the package may lie in an archive, where Jinja's own loaders do not look.
+    room = files("nnstudent.evaluation.report")
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    environment.filters["data"] = _data
+    template = environment.from_string(room.joinpath("report.html.j2").read_text("utf-8"))
+    overlays = make_overlays(found)
+    scores_plot = _scores_plot(found)
+    text = template.render(
+        run=found,
+        title=run.resolve().name,
+        version=nnstudent.__version__,
+        style=room.joinpath("report.css").read_text("utf-8"),
+        headline=headline(found),
+        cohort=cohort_facts(found),
+        stages=stage_rows(found),
+        scores=score_rows(found.methods, found.taxonomy),
+        whole=score_rows(found.whole, found.taxonomy),
+        scores_plot=scores_plot,
+        cases=[(method, case_rows(method, found.taxonomy)) for method in found.methods],
+        overlays=overlays,
+        trainings=_trainings(found.curves),
+        ledger=ledger_facts(found),
+        segmenting=segmenting(found),
+    )
+    target = run / "report.html" if out is None else out
+    write_text(target, str(text))
+    return target
+
+
+def _scores_plot(run: Run) -> Plot | None:
+    scored = {name for method in run.methods for name in method.data["mean"]}
+    names = [name for name in run.taxonomy.names if name in scored]
+    return plot_scores(run.methods, names, [words(name) for name in names]) if names else None
+
+
+def _trainings(curves: list[Curve]) -> list[tuple[str, Plot, float | None]]:
+    groups: dict[str, list[Curve]] = {}
+    for curve in curves:
+        groups.setdefault(curve.group, []).append(curve)
+    return [(group, plot_curves(group, members), sum(curve.seconds or 0 for curve in members) or None) for group, members in groups.items()]
+
+
+def _data(content: bytes, kind: str) -> str:
+    """Bytes as an address that holds them."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"

@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+import base64
+import json
+import re
+from html import unescape
+
+import numpy as np
+import pytest
+
+from nnstudent.cli import main
+from nnstudent.cli.common import write_report as write_json_report
+from nnstudent.cohort.cohort import Case, Cohort, read_cohort, write_cohort
+from nnstudent.errors import Failure, InputError
+from nnstudent.evaluation.evaluate import evaluate
+from nnstudent.evaluation.report import write_report
+from nnstudent.evaluation.report.content import describe, duration, memory, percent, signed
+from nnstudent.evaluation.report.gather import gather
+from nnstudent.evaluation.report.slices import View, around_organs, cut, draw, find_view
+from nnstudent.io.atomic import write_json
+from nnstudent.taxonomy import flare23
+from nnstudent.volume import Volume
+
+from .scenes import GRID, SHAPE, ct, make_cohort, organs, save
+
+pytest.importorskip("jinja2", reason="the report needs the extra [report]")
+pytest.importorskip("matplotlib", reason="the report needs the extra [report]")
+TABLE = flare23()
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run as the stages leave it: scores are real evaluations of shifted label maps, the rest is written as the stages do."""
+    folder = tmp_path / "RUN <1>"
+    cohort = make_cohort(folder / "cohort", test=3)
+    broken = (Failure("bad_01", "label is on another grid (<script>alert(1)</script>)"),)
+    write_cohort(folder / "cohort", Cohort(cohort.taxonomy, cohort.cases, broken))
+    for who, shifts in (("teacher", (0, 1, 1)), ("student", (0, 0, 1))):
+        for case, shift in zip(cohort.test(), shifts, strict=True):
+            save(folder / "predictions" / who / f"{case.id}.nii.gz", organs(shift=shift, tumor=shift == 0))
+            facts = {"id": case.id, "seconds": {"read": 0.1, "total": 2.5 + shift}}
+            write_json(folder / "predictions" / who / f"{case.id}.json", facts)
+        scores = evaluate(folder / "predictions" / who, folder / "cohort")
+        write_json_report(folder / "scores" / f"{who}.json", scores.to_dict(), command=["nnstudent", "evaluate"])
+        write_json(folder / "scores" / f"{who}.whole.json", evaluate(folder / "predictions" / who, cohort, whole_organs=True).to_dict())
+    for place, epochs in (("teachers/organs/fold_0", 4), ("teachers/organs/fold_1", 3), ("student/fold_0", 5)):
+        losses = [1.0 - 0.1 * epoch for epoch in range(epochs)]
+        curve = {
+            "fold": 0,
+            "epochs": epochs,
+            "train_loss": losses,
+            "val_loss": [*losses[1:], None],
+            "dice": [None, *losses[1:]],
+            "seconds": [1.5] * epochs,
+        }
+        write_json(folder / place / "progress.json", curve)
+    rows = [
+        {"case": "train_00", "class": "liver", "origin": "truth", "model": None, "round": 0, "score": None, "why": "annotated"},
+        {"case": "train_01", "class": "liver", "origin": "pseudo", "model": "abc", "round": 1, "score": 0.9, "why": "folds agree"},
+        {
+            "case": "train_01",
+            "class": "spleen",
+            "origin": "dropped",
+            "model": "abc",
+            "round": 1,
+            "score": 0.1,
+            "why": "agreement 0.10 < 0.20",
+        },
+    ]
+    (folder / "fused").mkdir()
+    (folder / "fused" / "ledger.jsonl").write_text("".join(json.dumps(dict(zip(keys, row, strict=True))) + "\n" for row in rows))
+    stages = [
+        {
+            "name": "index",
+            "state": "done",
+            "seconds": 1.25,
+            "peak_rss_mb": 210.0,
+            "detail": "2 cases",
+            "failures": [{"case": "bad_01", "reason": "why"}],
+        },
+        {"name": "study", "state": "failed", "seconds": 75.0, "peak_rss_mb": 2048.0, "detail": "no space left", "failures": []},
+        {"name": "export", "state": "left"},
+    ]
+    write_json(folder / "run.json", {"schema": 1, "version": "0.1.0", "preset": "demo", "source": "phantoms", "stages": stages})
+    return folder
+
+
+def rows_of(html: str) -> dict[str, list[str]]:
+    """The cells of each table row by its header, tags taken out."""
+    found = {}
+    for row in re.findall(r"<tr[^>]*><th scope=\"row\">(.*?)</tr>", html, re.S):
+        cells = [" ".join(unescape(re.sub(r"<[^>]+>", " ", cell)).split()) for cell in re.split(r"</t[hd]>", row)]
+        found.setdefault(cells[0], cells[1:-1])
+    return found
+
+
+def test_the_figures_shown_are_those_of_the_scores(run):
+    html = write_report(run).read_text()
+    teacher, student = (json.loads((run / "scores" / f"{who}.json").read_text())["mean"] for who in ("teacher", "student"))
+    rows = rows_of(html)
+    assert student["liver"]["dsc"] != teacher["liver"]["dsc"]
+    for name, title in (
+        ("liver", "liver"),
+        ("left_adrenal_gland", "left adrenal gland"),
+        ("tumor", "tumor"),
+        ("organs", "mean of the organs"),
+    ):
+        cells = rows[title]
+        for column, (mean, value) in enumerate([(m, v) for m in (teacher, student) for v in ("dsc", "nsd")]):
+            assert cells[column] == f"{100 * mean[name][value]:.1f} ± {100 * mean[name][f'{value}_sd']:.1f}"
+        assert float(cells[4].replace("−", "-")) == pytest.approx(100 * (student[name]["dsc"] - teacher[name]["dsc"]), abs=0.051)
+        assert cells[-1] == "3"
+    assert f"{100 * student['organs']['dsc']:.1f} <span" in html
+
+
+def test_every_part_is_there(run):
+    html = write_report(run).read_text()
+    for part in ("scores", "pictures", "cohort", "labels", "trainings", "stages"):
+        assert f'<section id="{part}">' in html
+    assert "Best case: test_02" in html
+    assert "Worst case: test_04" in html
+    assert html.count("data:image/jpeg") == 3 * 4
+    assert html.count("data:image/svg+xml") == 2 * (1 + 2)  # light and dark: scores, organ teachers, student
+    assert rows_of(html)["study"] == ["failed", "1 min 15 s", "2.0 GiB", "no space left"]
+    assert "agreement 0.10 &lt; 0.20" in html
+    assert "2.5 s (median of 3; the longest 3.5 s)" in html
+    assert "Not shown" not in html
+
+
+def test_it_loads_nothing_from_elsewhere(run):
+    html = write_report(run).read_text()
+    assert not re.search(r"https?:|//[a-z]", re.sub(r"data:[a-z/+]+;base64,[A-Za-z0-9+/=]+", "", html))
+    assert not re.search(r"<(script|link|iframe|object)\b", html)
+    assert all(address.startswith(("data:", "#")) for address in re.findall(r"(?:src|href|srcset)=\"([^\"]*)\"", html))
+    for picture in re.findall(r"data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)", html):
+        drawn = base64.b64decode(picture).decode()
+        assert all(address.startswith("#") for address in re.findall(r"href=\"([^\"]*)\"", drawn))
+
+
+def test_what_comes_from_data_is_escaped(run):
+    html = write_report(run).read_text()
+    assert "<script>" not in html
+    assert "&lt;script&gt;alert(1)" in html
+    assert "RUN &lt;1&gt;" in html
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["run.json", "cohort/cohort.json", "scores/teacher.json", "scores/student.json", "fused/ledger.jsonl", "student/fold_0/progress.json"],
+)
+@pytest.mark.parametrize("how", ["missing", "broken"])
+def test_a_part_that_is_missing_is_left_out_and_one_that_is_broken_is_named(run, part, how):
+    if how == "missing":
+        (run / part).unlink()
+    else:
+        (run / part).write_text('{"stages": 3, "cases": [')
+    html = write_report(run).read_text()
+    assert ("Not shown" in html) == (how == "broken")
+    if how == "broken":
+        assert part.rsplit("/", 1)[-1] in html.split("Not shown")[1]
+
+
+def test_pictures_come_from_where_the_run_lies_now(run, tmp_path):
+    moved = tmp_path / "moved"
+    run.rename(moved)
+    html = write_report(moved).read_text()
+    assert html.count("data:image/jpeg") == 3 * 4
+    (moved / "predictions" / "student" / "test_02.nii.gz").write_bytes(b"no image")
+    assert "no picture of test_02" in write_report(moved).read_text()
+
+
+def test_only_a_trained_network_makes_a_report(tmp_path):
+    write_json(tmp_path / "student" / "fold_0" / "progress.json", {"train_loss": [1.0]})
+    html = write_report(tmp_path, out=tmp_path / "out" / "r.html").read_text()
+    assert '<section id="trainings">' in html
+    assert '<section id="scores">' not in html
+
+
+def test_nothing_of_a_run_is_one_line(tmp_path, capsys):
+    assert main(["report", str(tmp_path)]) == 2
+    assert main(["report", str(tmp_path / "nowhere")]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 2
+    with pytest.raises(InputError, match="nothing of a run"):
+        gather(tmp_path)
+
+
+def test_the_command_prints_where_the_report_is(run, capsys):
+    assert main(["report", str(run)]) == 0
+    assert capsys.readouterr().out.strip() == str(run / "report.html")
+
+
+def test_a_baseline_gets_a_column_and_the_headline(run):
+    (run / "scores" / "baseline.json").write_text((run / "scores" / "teacher.json").read_text())
+    html = write_report(run).read_text()
+    assert len(rows_of(html)["liver"]) == 3 * 2 + 2 * 2 + 1
+    assert "student minus the same network without pseudo-labels" in html
+
+
+def test_planes_show_most_classes_and_what_they_are_cut_to_holds_all_labels():
+    labels = Volume(organs(tumor=True), GRID).reoriented()
+    box = around_organs(labels)
+    assert np.count_nonzero(labels.array[box]) == np.count_nonzero(labels.array)
+    view = find_view(labels, "axial")
+    counts = [len(np.unique(plane)) for plane in labels.array]
+    assert counts[view.index] == max(counts)
+    empty = Volume(np.zeros(SHAPE, np.uint8), GRID)
+    assert find_view(empty, "coronal") == View("coronal", SHAPE[1] // 2)
+    assert around_organs(empty) == tuple(slice(0, size) for size in SHAPE)
+    part = cut(labels, (slice(2, 9), slice(3, 20), slice(4, 20)))
+    corner = part.grid.affine @ [0, 0, 0, 1]
+    assert corner == pytest.approx(labels.grid.affine @ [4, 3, 2, 1])
+
+
+def test_labels_are_drawn_in_the_tables_colors():
+    import io
+
+    from PIL import Image
+
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[:, 8:16, 8:16] = 1
+    volume = Volume(labels, GRID).reoriented()
+    image = Volume(ct(labels), GRID).reoriented()
+    picture = Image.open(io.BytesIO(draw(image, volume, View("axial", 5), taxonomy=TABLE)))
+    center = np.asarray(picture).astype(int)[picture.height // 2, picture.width // 2]
+    assert center[0] > center[2] + 10  # liver's is a warm color, over gray
+    bare = Image.open(io.BytesIO(draw(image, Volume(np.zeros_like(volume.array), volume.grid), View("axial", 5), taxonomy=TABLE)))
+    assert np.ptp(np.asarray(bare).astype(int), axis=2).max() < 12
+
+
+def test_words():
+    assert describe(frozenset(), TABLE) == "nothing"
+    assert describe(frozenset(TABLE.names), TABLE) == "all 13 organs and tumor"
+    assert describe(frozenset(TABLE.organs) - {"gallbladder"}, TABLE) == "all organs but gallbladder"
+    assert describe(frozenset({"liver", "tumor"}), TABLE) == "liver and tumor"
+    assert [duration(value) for value in (None, 1.25, 75, 7260)] == ["–", "1.2 s", "1 min 15 s", "2 h 01 min"]
+    assert [memory(value) for value in (None, 512.0, 2048.0)] == ["–", "512 MiB", "2.0 GiB"]
+    assert [signed(value) for value in (None, 0.031, -0.031, -0.0001)] == ["–", "+3.1", "−3.1", "0.0"]
+    assert percent(0.8859) == "88.6"
+
+
+def test_a_real_scan_is_drawn(real_data, tmp_path):
+    folder = real_data / "ts_example"
+    labels = folder / "label.nii.gz"
+    case = Case("ts_example", folder / "ct.nii.gz", labels, frozenset(TABLE.organs) - {"esophagus"}, True, "test")
+    write_cohort(tmp_path / "cohort", Cohort(TABLE, (case,)))
+    (tmp_path / "predictions" / "student").mkdir(parents=True)
+    (tmp_path / "predictions" / "student" / "ts_example.nii.gz").write_bytes(labels.read_bytes())
+    scores = evaluate(tmp_path / "predictions" / "student", read_cohort(tmp_path / "cohort"))
+    write_json(tmp_path / "scores" / "student.json", scores.to_dict())
+    html = write_report(tmp_path).read_text()
+    assert "Only case: ts_example, organ DSC 100.0 %" in html
+    assert html.count("data:image/jpeg") == 4
