@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nnstudent.errors import Failure, InputError
 from nnstudent.io.atomic import make_folder
+from nnstudent.pipeline.lock import alone_in
 from nnstudent.pipeline.path import RunFolder
 from nnstudent.pipeline.stages import Stage, StageRecord, left, run_stages
 from nnstudent.progress import Progress, silent
@@ -73,7 +74,7 @@ def run(
 
     Raises:
         InputError: The source or preset does not exist.
-        OutputError: ``out`` cannot be written.
+        OutputError: ``out`` cannot be written, or another call works in it.
     """
     if not source.exists():
         raise InputError(f"{source}: no such file or folder; expected a folder of scans, a .toml or .csv list, or an indexed cohort")
@@ -87,7 +88,8 @@ def run(
         return RunResult(left(folder.stages(), record), _report(out))
     make_folder(out)
     about = {"source": os.path.abspath(source), "preset": folder.preset.name, "device": device, "recipes": folder.preset.to_dict()}
-    rows = run_stages(folder.stages(), record, about=about, tell=tell or (lambda *_: None))
+    with alone_in(out):
+        rows = run_stages(folder.stages(), record, about=about, tell=tell or (lambda *_: None))
     return RunResult(rows, _report(out), tuple(folder.notices))
 
 
