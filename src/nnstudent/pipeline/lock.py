@@ -56,7 +56,7 @@ def _refuse_if_held(path: Path, host: object) -> None:
     if there != host:
         raise OutputError(f"{path.parent}: another call works in it, on {there} (process {pid}); if that one is no more, remove {path}")
     try:
-        alive = psutil.Process(pid).create_time() == started
+        alive = abs(psutil.Process(pid).create_time() - started) < 5  # seconds: it is counted from a boot time that clocks adjust
     except psutil.Error:
         alive = False
     if alive:
