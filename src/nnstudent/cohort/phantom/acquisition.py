@@ -85,6 +85,7 @@ class Scan:
         noise_hu: Deviation of the noise.
         grain_mm: Over how far the noise is correlated in plane.
         blur_mm: Width of an edge.
+        round_field: Whether what lies outside of the scanner's round field is blank.
         whole: Whether the whole abdomen is in view along the patient.
     """
 
@@ -96,6 +97,7 @@ class Scan:
     noise_hu: float
     grain_mm: float
     blur_mm: float
+    round_field: bool
     whole: bool
 
     def grid(self) -> Grid:
@@ -139,6 +141,7 @@ def draw_scan(rng: np.random.Generator, preset: Preset, patient: Patient, *, sli
         noise_hu=float(np.clip(np.exp(rng.normal(np.log(13), 0.4)) * (2.5 / thickness) ** 0.35, 4, 45)),
         grain_mm=float(rng.uniform(0.5, 1.2)),
         blur_mm=float(np.hypot(rng.uniform(1.2, 2.0), 0.7 * spacing)),
+        round_field=bool(rng.random() < 0.4),
         whole=whole,
     )
 

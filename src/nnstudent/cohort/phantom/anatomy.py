@@ -64,7 +64,7 @@ def _organ_layers(b: Builder, o: Organs, v: Vessels) -> list[Layer]:
     ]
     for name, sinus in o.sinuses.items():
         kidney = o[name]
-        pyramids = kidney.sdf - 6 + 3.0 * s.rough[0][kidney.box]
+        pyramids = np.minimum(kidney.sdf - 3.5, kidney.sdf - 6.5 + 4.5 * s.rough[0][kidney.box])
         pelvis = Field(sinus.box, sinus.sdf - 5.5 + 2 * s.rough[0][sinus.box])
         out += [
             Layer(f"{name} sinus", sinus, "fat"),

@@ -14,7 +14,7 @@ TISSUES: dict[str, tuple[float, float, float, float, float, float]] = {
     "table shell": (120, 120, 120, 120, 5, 0),
     "table foam": (-930, -930, -930, 25, 3, 0),
     "fat": (-108, -108, -106, 4, 4, 4),
-    "mesentery": (-104, -103, -101, 5, 9, 6),
+    "mesentery": (-103, -102, -100, 5, 12, 7),
     "skin": (0, 0, 5, 10, 0, 0),
     "fascia": (10, 10, 15, 8, 0, 0),
     "muscle": (50, 54, 60, 5, 8, 7),

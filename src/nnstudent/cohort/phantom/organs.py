@@ -42,7 +42,7 @@ def organs(b: Builder, v: Vessels) -> Organs:
     for sinus in sinuses.values():
         liver = liver.minus(sinus, 2)
     liver = liver.minus(v.cava, 0.2).minus(v.aorta, 8).minus(esophagus, 1).minus(v.portal, 0.0).minus(gallbladder, -1.5)
-    liver, spleen = liver.minus(right, 2.0), spleen.minus(left, 1).minus(stomach, b.gap(spleen))
+    liver, spleen = liver.minus(right, 2.0), spleen.minus(left, 1)
     gallbladder = gallbladder.minus(liver, -0.2)
     stomach = (
         stomach.inside(b.inside)
@@ -79,7 +79,7 @@ def _kidney(b: Builder, place: Point, side: int) -> tuple[Field, Field]:
     s, rng = b.space, b.rng
     c, k = b.near(place, 5), b.size(0.07)
     turn = turned(x_deg=float(rng.normal(12, 4)), y_deg=side * float(rng.normal(-13, 4)), z_deg=side * float(rng.normal(35, 7)))
-    whole = s.perturbed(s.ellipsoid(c, (29 * k, 25 * k, 54 * b.size(0.06)), turn, power=2.15), 1.3, side)
+    whole = s.perturbed(s.ellipsoid(c, (30 * k, 26 * k, 55 * b.size(0.06)), turn, power=2.15), 1.3, side)
     inward = (c[0] - side * 17 * k, c[1] + 12 * k, c[2])
     sinus = s.perturbed(s.ellipsoid(inward, (16 * k, 11 * k, 23 * k), turn), 2.2, side + 1)
     sinus = s.perturbed(sinus, 1.5, 0)
@@ -133,7 +133,7 @@ def _pancreas(b: Builder) -> Field:
         [28, 24, -50, 7], [38, 28, -30, 14], [35, 34, -12, 14], [14, 46, -4, 9], [-10, 50, 4, 9.5], [-36, 33, 12 + droop / 2, 10.5],
         [-60, 10, 22 + droop, 11], [-80, -6, 32 + droop, 9],
     ]  # fmt: skip
-    gland = b.space.tube([b.vary(course, 2.5, 0.12)], flat=(1, 1, 0.85))
+    gland = b.space.tube([b.vary(course, 2.5, 0.12)], flat=(0.95, 0.95, 0.8))
     lobules = 0.8 + 0.7 * b.patient.visceral
     return b.space.perturbed(b.space.perturbed(gland, lobules, 0), 1.0, 1)
 
@@ -147,7 +147,7 @@ def _liver(b: Builder) -> Field:
     s = b.space
     right, left, tip = b.size(0.05), b.size(0.1), b.size(0.15)
     lobes = [
-        s.ellipsoid(b.near((66, 14, 46), 4), (68 * right, 84 * right, 84 * b.size(0.07)), turned(z_deg=10), power=2.2),
+        s.ellipsoid(b.near((66, 14, 42), 4), (68 * right, 84 * right, 84 * b.size(0.07)), turned(z_deg=10), power=2.2),
         s.ellipsoid(b.near((-14, 60, 62), 5), (80 * left, 40, 34 * left), turned(y_deg=-16, z_deg=-8)),
         s.ellipsoid((98, 4, -18), (34, 50, 52 * tip)),
         s.ellipsoid(b.near((14, 20, 58), 2), (15, 13, 24)),  # caudate lobe
@@ -171,6 +171,6 @@ def _spleen(b: Builder) -> Field:
     s, rng = b.space, b.rng
     turn = turned(x_deg=float(rng.normal(-30, 5)), z_deg=float(rng.normal(-22, 6)))
     large = b.size(0.13)
-    whole = s.ellipsoid(b.near((-98, -26, 44), 4), (40 * large, 56 * large, 65 * large), turn, power=2.2)
-    hollow = s.ellipsoid((-52, 18, 44), (34, 40, 44))
+    whole = s.ellipsoid(b.near((-91, -24, 46), 4), (40 * large, 56 * large, 64 * large), turn, power=2.2)
+    hollow = s.ellipsoid((-42, 24, 46), (34, 40, 46))
     return s.perturbed(whole.minus(hollow, -1), 1.3, 1).inside(b.inside)

@@ -18,6 +18,7 @@ from nnstudent.cohort.phantom.working import Nodes, smooth_noise
 
 _SLAB_VOXELS = 2_000_000
 _TEXTURE_MM = 4.0
+_BLANK_HU = -1024.0
 _OUTSIDE_MM = -8.0  # distance taken for what lies next to the box of a field
 
 Where = tuple[npt.NDArray[np.intp], Array]  # for places along an axis: the node before, and how far towards the next
@@ -48,6 +49,8 @@ def render(scan: Scan, nodes: Nodes, space: Space, layers: Sequence[Layer], *, l
     plane = [_between(nodes.at[1], np.arange(ny, dtype=np.float64)), _between(nodes.at[2], np.arange(nx, dtype=np.float64))]
     step = max(1, _SLAB_VOXELS // (ny * nx * parts))
 
+    outside = np.hypot(*np.ogrid[1 - ny : ny : 2, 1 - nx : nx : 2]) > max(ny, nx)
+
     def draw(start: int) -> None:
         stop = min(nz, start + step)
         at = (np.arange(start * parts, stop * parts) + 0.5) / parts - 0.5
@@ -55,7 +58,9 @@ def render(scan: Scan, nodes: Nodes, space: Space, layers: Sequence[Layer], *, l
         for layer in layers:
             slab.draw(layer, looks[layer.tissue])
         hu = slab.image() + _noise(np.random.default_rng([seed, 5, start]), slab.organs.shape, scan)
-        out.image[start:stop] = np.clip(np.rint(hu), -1024, 3071)
+        if scan.round_field:
+            hu[:, outside] = _BLANK_HU
+        out.image[start:stop] = np.clip(np.rint(hu), _BLANK_HU, 3071)
         out.organs[start:stop], out.lesion[start:stop] = slab.organs, slab.lesion
 
     with ThreadPoolExecutor(2) as pool:

@@ -14,7 +14,8 @@ def torso(b: Builder) -> list[Layer]:
     """Everything outside of the abdominal cavity but the bones."""
     s, p = b.space, b.patient
     wall, fat = _wall_mm(b), _fat_mm(b)
-    outline = b.trunk + wall + fat
+    # who lies on a table has a flat back
+    outline = np.minimum(b.trunk + wall + fat, s.y + np.float32(88 + 0.75 * p.fat_mm))
     if p.sex == "f":
         breasts = union([s.ellipsoid((x * 68, 112, 168), (50, 34, 52)) for x in BOTH])
         outline = np.maximum(outline, breasts.within(s.whole))
@@ -54,6 +55,7 @@ def _fat_mm(b: Builder) -> Array:
     around = np.arctan2(s.x, s.y - 15)  # 0 in front, pi at the back
     lateral = 0.15 * np.cos(2 * around) if p.sex == "f" else 0.3 * np.cos(2 * around)
     thick = p.fat_mm * (1.0 + lateral - 0.18 * np.cos(around))
+    thick = thick + 0.55 * p.fat_mm * np.exp(-(((np.abs(around) - 2.25) / 0.45) ** 2))
     thick = thick * curve(s.z, [-240, -120, -20, 60, 150], [1.6, 1.35, 1.0, 0.65, 0.55])
     navel = 14 * np.exp(-(s.x**2 + (s.z + 105) ** 2) / 60) * (s.y > 50)
     groove = 5 * np.exp(-((s.x / 14) ** 2)) * (s.y < -40)
