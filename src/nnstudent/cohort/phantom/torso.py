@@ -102,7 +102,7 @@ def _muscles(b: Builder, body: Field, fat: Array) -> list[Layer]:
     under = Field(s.whole, body.sdf - fat * np.float32(0.8) - 2)
     back = pair([[33, -64, 200, 22], [36, -66, 60, 25], [38, -66, -60, 28], [33, -70, -190, 20]], (0.78, 1.0, 1)).inside(under)
     # the gap between the muscle's bundles holds fat
-    clefts = Field(back.box, np.minimum(back.sdf - 3, 0.7 - np.abs(s.rough[2][back.box]) * 8))
+    clefts = Field(back.box, np.minimum(back.sdf - 3, 0.6 - np.abs(s.rough[2][back.box]) * 16))
     psoas = pair([[26, -12, 20, 6], [33, -12, -40, 14], [42, -6, -100, 20], [54, 10, -170, 21], [72, 25, -240, 18]])
     quadratus = pair([[62, -46, 10, 8], [70, -46, -60, 13], [76, -48, -110, 15]], (0.7, 1.25, 1))
     crus = pair([[14, 6, 95, 5.5], [19, -2, 45, 6], [14, -4, -30, 4]], (1.3, 0.8, 1))
