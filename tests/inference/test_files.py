@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from nnstudent.cli import main
+from nnstudent.errors import InputError, OutputError
+from nnstudent.inference.files import Options, find_cases, segment_files
+from nnstudent.inference.segmenter import Segmenter
+from nnstudent.io.nifti import read_labels, write_image
+from tests.inference.conftest import blobs
+
+
+@pytest.fixture(scope="module")
+def segmenter(isotropic) -> Segmenter:
+    return Segmenter(isotropic, threads=2)
+
+
+@pytest.fixture
+def scans(tmp_path) -> Path:
+    folder = tmp_path / "scans"
+    for seed, name in enumerate(("a_0000", "b_0000")):
+        write_image(folder / f"{name}.nii.gz", blobs((14, 20, 22), (5.0, 4.0, 4.0), seed=seed))
+    return folder
+
+
+def broken_files(folder: Path) -> dict[str, str]:
+    """Files that cannot be used, and a word of what must be said of each."""
+    good = blobs((8, 10, 12), (5.0, 4.0, 4.0))
+    affine = good.grid.affine
+    write_image(folder / "whole.nii.gz", good)
+    data = (folder / "whole.nii.gz").read_bytes()
+    (folder / "whole.nii.gz").unlink()
+    (folder / "truncated.nii.gz").write_bytes(data[: len(data) // 2])
+    (folder / "empty.nii.gz").write_bytes(b"")
+    (folder / "text.nii.gz").write_text("not an image")
+    nan = good.array.astype(np.float32)
+    nan[0, 0, 0] = np.nan
+    arrays = {"nan": nan.T, "flat": good.array[0].T, "moving": np.stack([good.array.T] * 3, axis=-1)}
+    for name, array in arrays.items():
+        nib.save(nib.Nifti1Image(array, affine), folder / f"{name}.nii.gz")
+    nib.save(nib.Nifti1Image(good.array.T, np.diag([400.0, 400.0, 400.0, 1.0])), folder / "huge.nii.gz")
+    words = ("damaged", "is empty", "cannot be opened", "NaN", "2D", "4D", "spacing")
+    return dict(zip(("truncated", "empty", "text", *arrays, "huge"), words, strict=True))
+
+
+def test_broken_files_are_named_and_the_others_done(scans, tmp_path, isotropic, capfd):
+    expected = broken_files(scans)
+    code = main(["segment", str(scans), "-o", str(tmp_path / "out"), "--model", str(isotropic), "--report", str(tmp_path / "r.json")])
+    assert code == 1
+    errors = capfd.readouterr().err
+    report = json.loads((tmp_path / "r.json").read_text())
+    reasons = {failure["id"]: failure["reason"] for failure in report["failures"]}
+    assert set(reasons) == set(expected)
+    for name, word in expected.items():
+        assert word in reasons[name]
+        assert "\n" not in reasons[name]
+        assert f"failed: {name}: " in errors
+    assert "Traceback" not in errors
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.nii.gz", "b.nii.gz"]
+    assert [case["id"] for case in report["cases"]] == ["a", "b"]
+
+
+def test_the_report_is_as_designed(scans, tmp_path, isotropic, capfd):
+    scan = scans / "a_0000.nii.gz"
+    arguments = ["segment", str(scan), "-o", str(tmp_path / "o.nii.gz"), "--model", str(isotropic), "--report", str(tmp_path / "r.json")]
+    assert main([*arguments, "--preview", "--threads", "2"]) == 0
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert {"schema", "version", "command", "model", "cases"} <= set(report)
+    (case,) = report["cases"]
+    assert (case["id"], case["input"], case["output"]) == ("a", str(scan), str(tmp_path / "o.nii.gz"))
+    assert (case["engine"], case["precision"]) == ("openvino", "fp32")
+    assert set(case["seconds"]) == {"read", "preprocess", "network", "restore", "write", "total"}
+    parts = sum(value for key, value in case["seconds"].items() if key != "total")
+    assert parts <= case["seconds"]["total"] + 0.01
+    assert 50 < case["peak_rss_mb"] < 50_000
+    assert case["windows"]["planned"] == case["windows"]["run"] > 0
+    assert case["warnings"] == []
+    labels = read_labels(tmp_path / "o.nii.gz")
+    for id, name in ((1, "liver"), (3, "spleen"), (5, "aorta")):
+        assert set(case["organs"][name]) == {"volume_ml", "touches_border", "confidence"}
+        assert case["organs"][name]["volume_ml"] == pytest.approx((labels.array == id).sum() * 0.08, abs=1e-3)
+    out = capfd.readouterr().out
+    assert "liver" in out
+    assert "wrote" in out
+    assert (tmp_path / "o.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_only_some_organs(scans, tmp_path, segmenter):
+    whole = segment_files(scans, tmp_path / "whole", segmenter)
+    some = segment_files(scans, tmp_path / "some", segmenter, options=Options(organs=("spleen",)))
+    assert [list(row["organs"]) for row in some.rows] == [["spleen"], ["spleen"]]
+    for row in whole.rows:
+        labels = read_labels(tmp_path / "whole" / f"{row['id']}.nii.gz").array
+        kept = read_labels(tmp_path / "some" / f"{row['id']}.nii.gz").array
+        np.testing.assert_array_equal(kept, np.where(labels == 3, 3, 0))
+    with pytest.raises(InputError, match="organ 'heart': this model finds liver, spleen, aorta"):
+        segment_files(scans, tmp_path / "some", segmenter, options=Options(organs=("heart",)))
+
+
+def test_a_file_an_organ(scans, tmp_path, segmenter):
+    segment_files(scans, tmp_path / "whole", segmenter)
+    segment_files(scans, tmp_path / "split", segmenter, options=Options(split=True, preview=True))
+    labels = read_labels(tmp_path / "whole" / "a.nii.gz").array
+    assert sorted(p.name for p in (tmp_path / "split" / "a").iterdir()) == ["aorta.nii.gz", "liver.nii.gz", "preview.png", "spleen.nii.gz"]
+    np.testing.assert_array_equal(read_labels(tmp_path / "split" / "a" / "spleen.nii.gz").array, labels == 3)
+
+
+def test_what_is_there_is_left_alone_if_asked(scans, tmp_path, segmenter):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a.nii.gz").write_text("already here")
+    result = segment_files(scans, out, segmenter, options=Options(skip_existing=True))
+    assert result.skipped == ("a",)
+    assert [row["id"] for row in result.rows] == ["b"]
+    assert (out / "a.nii.gz").read_text() == "already here"
+
+
+def test_where_outputs_go(scans, tmp_path):
+    scan = scans / "a_0000.nii.gz"
+    assert find_cases(scan, tmp_path / "x.nii.gz")[0].output == tmp_path / "x.nii.gz"
+    assert find_cases(scan, tmp_path)[0].output == tmp_path / "a.nii.gz"
+    assert [case.id for case in find_cases(scans, tmp_path / "out")] == ["a", "b"]
+    for source, output, says in (
+        (tmp_path / "nothing", tmp_path / "o", "no such file"),
+        (scans, tmp_path / "o.nii.gz", "must be a folder"),
+        (scan, tmp_path / "o.txt", "ends in .nii.gz"),
+        (tmp_path, tmp_path / "o", "no image in this folder"),
+    ):
+        with pytest.raises(InputError, match=says):
+            find_cases(source, output)
+    write_image(scans / "a.nii.gz", blobs((8, 8, 8), (5.0, 4.0, 4.0)))
+    with pytest.raises(InputError, match="also case a"):
+        find_cases(scans, tmp_path / "out")
+
+
+def test_an_output_that_cannot_be_written_is_said_before_the_work(scans, tmp_path, isotropic, capfd):
+    (tmp_path / "file").write_text("in the way")
+    for output in (tmp_path / "file" / "o.nii.gz", tmp_path / "file" / "deeper" / "o.nii.gz"):
+        code = main(["segment", str(scans / "a_0000.nii.gz"), "-o", str(output), "--model", str(isotropic)])
+        assert code == 2
+        errors = capfd.readouterr().err.splitlines()
+        assert len(errors) == 1
+        assert "cannot be written" in errors[0]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission(scans, tmp_path, segmenter):
+    (tmp_path / "locked").mkdir(mode=0o500)
+    with pytest.raises(OutputError, match="may write"):
+        segment_files(scans, tmp_path / "locked", segmenter)
+
+
+def test_nothing_half_written_remains(scans, tmp_path, segmenter, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("nibabel.save", full)
+    with pytest.raises(OutputError, match="No space left"):
+        segment_files(scans, tmp_path / "out", segmenter)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [MemoryError("cannot allocate"), RuntimeError("bad alloc\nin the engine")])
+def test_running_out_of_memory_fails_one_case(scans, tmp_path, isotropic, monkeypatch, error):
+    segmenter = Segmenter(isotropic)
+    engine = segmenter.engine_of(0, 0)
+
+    class Once:
+        name, precision, calls = engine.name, engine.precision, 0
+
+        def __call__(self, window):
+            self.calls += 1
+            if self.calls == 1:
+                raise error
+            return engine(window)
+
+    once = Once()
+    monkeypatch.setattr(Segmenter, "engine_of", lambda self, network, member: once)
+    result = segment_files(scans, tmp_path / "out", segmenter)
+    (failure,) = result.failures
+    assert failure.case == "a"
+    assert failure.reason == " ".join(str(error).split())
+    assert [row["id"] for row in result.rows] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--threads", "0"], "at least 1"),
+        (["--organs", "heart"], "this model finds"),
+        (["--device", "cuda", "--engine", "openvino"], "OpenVINO has"),
+        (["--model", "nowhere"], "no such folder"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(scans, tmp_path, isotropic, capfd, arguments, says):
+    given = ["segment", str(scans), "-o", str(tmp_path / "out"), "--model", str(isotropic), *arguments]
+    assert main(given) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert says in line
+
+
+def test_a_scan_that_is_no_ct_is_segmented_with_a_warning(tmp_path, isotropic, capfd):
+    scan = blobs((16, 20, 22), (5.0, 4.0, 4.0))
+    np.abs(scan.array, out=scan.array)
+    write_image(tmp_path / "mr.nii.gz", scan)
+    assert main(["segment", str(tmp_path / "mr.nii.gz"), "-o", str(tmp_path / "o.nii.gz"), "--model", str(isotropic)]) == 0
+    assert "warning: does not look like CT in HU" in capfd.readouterr().err
+
+
+def test_a_dicom_series_is_one_case(real_data, tmp_path, segmenter):
+    pytest.importorskip("pydicom", reason="reads DICOM, and pydicom is not installed")
+    result = segment_files(real_data / "ts_dicom20" / "series", tmp_path / "o.nii.gz", segmenter)
+    assert not result.failures
+    assert read_labels(tmp_path / "o.nii.gz").grid.matches(read_labels(real_data / "ts_dicom20" / "label.nii.gz").reoriented("LPS").grid)
