@@ -52,39 +52,61 @@ def memory(mb: float | None) -> str:
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """A line of the score table: by method its cells, then the differences of the student to the others."""
+    """A line of the score table: a class or group, a cell a method, the change, and the largest n of its cells."""
 
     title: str
     color: str | None
-    n: int
     cells: Sequence[Mapping[str, str]]
-    differences: Sequence[Mapping[str, str]]
+    change: Mapping[str, str]
+    n: int
     group: bool
 
 
-def score_rows(methods: Sequence[Method], taxonomy: Taxonomy) -> list[ScoreRow]:
+@dataclass(frozen=True)
+class ScoreTable:
+    """Scores by class; ``change`` says what the last but one column is, empty where there is nothing to compare."""
+
+    rows: Sequence[ScoreRow]
+    change: str
+
+
+def compared(methods: Sequence[Method]) -> tuple[Method, Method, str] | None:
+    """The student, what it is compared to, and what their difference is called: pseudo-labels alone, where that is known."""
+    known = {method.key: method for method in methods}
+    for key, title in (("baseline", "Change by pseudo-labels"), ("teacher", "Student − teachers")):
+        if "student" in known and key in known:
+            return known["student"], known[key], title
+    return None
+
+
+def scored_classes(methods: Sequence[Method], taxonomy: Taxonomy) -> list[str]:
+    """Names of the classes that some method was scored on, in the table's order."""
+    return [name for name in taxonomy.names if any(method.mean(name, "n") for method in methods)]
+
+
+def score_table(methods: Sequence[Method], taxonomy: Taxonomy) -> ScoreTable:
     """A line a scored class, then one for organs and, where no class is itself called so, one for tumors."""
-    scored = {name for method in methods for name in method.data["mean"]}
-    names = [name for name in taxonomy.names if name in scored]
-    groups = [name for name in ("organs", "tumor") if name not in names and any(method.mean(name, "n") for method in methods)]
-    last = next((method for method in methods if method.key == "student"), None)
+    names = scored_classes(methods, taxonomy)
+    groups = [name for name in ("organs", "tumor") if name not in taxonomy.names and any(method.mean(name, "n") for method in methods)]
+    titles = {"organs": "mean of the organs", "tumor": "mean of the lesions"}
+    pair = compared(methods)
     rows = []
     for name in [*names, *groups]:
-        cells = [
-            {value: percent(method.mean(name, value)) for value in ("dsc", "dsc_sd", "nsd", "nsd_sd")}
-            | {"n": f"{method.mean(name, 'n') or 0:.0f}"}
-            for method in methods
-        ]
-        differences = [
-            {value: signed(_minus(last.mean(name, value), method.mean(name, value))) for value in ("dsc", "nsd")}
-            for method in methods
-            if last is not None and method.key != "student"
-        ]
-        n = max(int(method.mean(name, "n") or 0) for method in methods)
-        color = None if name in groups else css(taxonomy[name])
-        title = {"organs": "mean of the organs", "tumor": "mean of the lesions"}[name] if name in groups else words(name)
-        rows.append(ScoreRow(title, color, n, cells, differences, name in groups))
-    return rows
+        cells = [{value: percent(method.mean(name, value)) for value in ("dsc", "dsc_sd", "nsd", "nsd_sd")} for method in methods]
+        change = {}
+        if pair is not None:
+            change = {value: signed(minus(pair[0].mean(name, value), pair[1].mean(name, value))) for value in ("dsc", "nsd")}
+        rows.append(
+            ScoreRow(
+                title=titles[name] if name in groups else words(name),
+                color=None if name in groups else css(taxonomy[name]),
+                cells=cells,
+                change=change,
+                n=max(int(method.mean(name, "n") or 0) for method in methods),
+                group=name in groups,
+            )
+        )
+    return ScoreTable(rows, "" if pair is None else pair[2])
 
 
 def case_rows(method: Method, taxonomy: Taxonomy) -> list[dict[str, str]]:
@@ -203,6 +225,7 @@ def stage_rows(run: Run) -> list[dict[str, Any]]:
             "failures": [{"id": id, "reason": reason} for id, reason in row.failures],
         }
         for row in run.stages
+        if row.name != "report"  # which is being made
     ]
 
 
@@ -217,7 +240,7 @@ def segmenting(run: Run) -> dict[str, str] | None:
 def headline(run: Run) -> list[dict[str, str]]:
     """The few figures that one looks for first."""
     tiles = []
-    student, other = run.method("student"), run.method("baseline") or run.method("teacher")
+    student, pair = run.method("student"), compared(run.methods)
     if student is not None:
         for value in ("dsc", "nsd"):
             n = student.mean("organs", "n")
@@ -226,9 +249,9 @@ def headline(run: Run) -> list[dict[str, str]]:
         if student.mean("tumor", "n"):
             note = f"{student.mean('tumor', 'n'):.0f} cases"
             tiles.append({"value": percent(student.mean("tumor", "dsc")), "unit": "%", "what": "DSC of tumors", "note": note})
-        if other is not None:
-            change = _minus(student.mean("organs", "dsc"), other.mean("organs", "dsc"))
-            note = "student minus the same network without pseudo-labels" if other.key == "baseline" else "student minus teachers"
+        if pair is not None:
+            change = minus(pair[0].mean("organs", "dsc"), pair[1].mean("organs", "dsc"))
+            note = "same network with and without pseudo-labels" if pair[1].key == "baseline" else "student minus teachers"
             tiles.append({"value": signed(change), "unit": "points", "what": "DSC of organs", "note": note})
     quick = segmenting(run)
     if quick is not None:
@@ -244,5 +267,6 @@ def css(item: LabelClass) -> str:
     return "#{:02x}{:02x}{:02x}".format(*item.color)
 
 
-def _minus(one: float | None, other: float | None) -> float | None:
+def minus(one: float | None, other: float | None) -> float | None:
+    """Their difference, None where one is not known."""
     return None if one is None or other is None else one - other

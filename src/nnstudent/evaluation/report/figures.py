@@ -1,10 +1,10 @@
-"""The report's plots, as SVG in a light and a dark dress."""
+"""The report's plots, as SVG for light and for dark surroundings."""
 
 from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,34 +13,15 @@ import numpy as np
 from nnstudent.errors import require
 from nnstudent.evaluation.report.gather import Curve, Method
 
-
-@dataclass(frozen=True)
-class Dress:
-    """Colors of a plot: what is written, what is faint, and one color a method or curve."""
-
-    ink: str
-    faint: str
-    methods: dict[str, str]
-    folds: tuple[str, ...]
-
-
-LIGHT = Dress(
-    ink="#33404d",
-    faint="#d9dfe5",
-    methods={"teacher": "#8a94a0", "baseline": "#d08a2e", "student": "#0f7c86"},
-    folds=("#0f7c86", "#d08a2e", "#7a5ea8", "#b4475d", "#5b8c3e"),
-)
-DARK = Dress(
-    ink="#c3ccd5",
-    faint="#39434d",
-    methods={"teacher": "#8f9aa6", "baseline": "#e3a95a", "student": "#4fb9c2"},
-    folds=("#4fb9c2", "#e3a95a", "#b19ad8", "#e0879a", "#96c27a"),
-)
+# Each color in light and in dark surroundings. A plot is drawn once, in the light ones, which must therefore all differ.
+INK, FAINT = ("#33404d", "#c3ccd5"), ("#d9dfe5", "#39434d")
+METHODS = {"teacher": ("#8a94a0", "#8f9aa6"), "baseline": ("#d08a2e", "#e3a95a"), "student": ("#0f7c86", "#4fb9c2")}
+FOLDS = (METHODS["student"], METHODS["baseline"], ("#7a5ea8", "#b19ad8"), ("#b4475d", "#e0879a"), ("#5b8c3e", "#96c27a"))
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A figure in both dresses, each an SVG file, and what it shows, in words."""
+    """A figure for light and for dark surroundings, each an SVG file, and what it shows, in words."""
 
     light: bytes
     dark: bytes
@@ -56,7 +37,7 @@ def plot_scores(methods: Sequence[Method], names: Sequence[str], titles: Sequenc
         titles: How they are written.
     """
 
-    def draw(figure: Any, dress: Dress) -> None:
+    def draw(figure: Any) -> None:
         axes = figure.subplots(1, 2, sharey=True)
         rows = np.arange(len(names))
         for axis, (value, title) in zip(axes, (("dsc", "DSC, %"), ("nsd", "NSD, %")), strict=True):
@@ -64,19 +45,19 @@ def plot_scores(methods: Sequence[Method], names: Sequence[str], titles: Sequenc
             for row in rows:
                 spread = [scores[row] for scores in known.values() if not math.isnan(scores[row])]
                 if len(spread) > 1:
-                    axis.plot([min(spread), max(spread)], [row, row], color=dress.faint, lw=3, solid_capstyle="round", zorder=1)
+                    axis.plot([min(spread), max(spread)], [row, row], color=FAINT[0], lw=3, solid_capstyle="round", zorder=1)
             for method in methods:
-                axis.scatter(known[method.key], rows, s=34, color=dress.methods[method.key], label=method.title, zorder=2, clip_on=False)
+                axis.scatter(known[method.key], rows, s=34, color=METHODS[method.key][0], label=method.title, zorder=2, clip_on=False)
             axis.set_xlim(0, 100)
-            axis.set_title(title, loc="left", fontsize=10, color=dress.ink)
-            axis.xaxis.grid(visible=True, color=dress.faint, lw=0.6)
+            axis.set_title(title, loc="left", fontsize=10, color=INK[0])
+            axis.xaxis.grid(visible=True, color=FAINT[0], lw=0.6)
             axis.set_axisbelow(True)
             axis.spines["left"].set_visible(False)
             axis.tick_params(axis="y", length=0)
         axes[0].set_yticks(rows, titles)
         axes[0].set_ylim(len(names) - 0.4, -0.6)
         figure.legend(
-            *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(methods), frameon=False, labelcolor=dress.ink
+            *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(methods), frameon=False, labelcolor=INK[0]
         )
 
     listed = ", ".join(method.title for method in methods)
@@ -86,10 +67,10 @@ def plot_scores(methods: Sequence[Method], names: Sequence[str], titles: Sequenc
 def plot_curves(group: str, curves: Sequence[Curve]) -> Plot:
     """Losses (training solid, validation dashed) and validation Dice over the epochs, one color a fold."""
 
-    def draw(figure: Any, dress: Dress) -> None:
+    def draw(figure: Any) -> None:
         losses, dice = figure.subplots(1, 2)
         for number, curve in enumerate(curves):
-            color = dress.folds[number % len(dress.folds)]
+            color = FOLDS[number % len(FOLDS)][0]
             label = f"fold {curve.fold}" if curve.fold.isdigit() else curve.fold
             for axis, values, style, name in (
                 (losses, curve.train_loss, "-", label),
@@ -99,44 +80,43 @@ def plot_curves(group: str, curves: Sequence[Curve]) -> Plot:
                 ticks = np.arange(1, len(values) + 1)
                 marker = "o" if len(values) == 1 else None
                 axis.plot(ticks, [_nan(value) for value in values], style, color=color, lw=1.5, marker=marker, ms=3, label=name)
-        losses.set_title("loss (dashed: validation)", loc="left", fontsize=10, color=dress.ink)
-        dice.set_title("Dice on validation patches", loc="left", fontsize=10, color=dress.ink)
+        losses.set_title("loss (dashed: validation)", loc="left", fontsize=10, color=INK[0])
+        dice.set_title("Dice on validation patches", loc="left", fontsize=10, color=INK[0])
         dice.set_ylim(0, 1)
         for axis in (losses, dice):
-            axis.set_xlabel("epoch", color=dress.ink)
-            axis.yaxis.grid(visible=True, color=dress.faint, lw=0.6)
+            axis.set_xlabel("epoch", color=INK[0])
+            axis.yaxis.grid(visible=True, color=FAINT[0], lw=0.6)
             axis.set_axisbelow(True)
         if len(curves) > 1:
-            losses.legend(frameon=False, labelcolor=dress.ink, fontsize=8)
+            losses.legend(frameon=False, labelcolor=INK[0], fontsize=8)
 
     return _both(draw, (9.0, 2.7), f"Loss and Dice over the epochs of {group}, {len(curves)} training{'s' if len(curves) > 1 else ''}")
 
 
-def _both(draw: Any, size: tuple[float, float], alt: str) -> Plot:
-    return Plot(_svg(draw, size, LIGHT), _svg(draw, size, DARK), alt)
-
-
-def _svg(draw: Any, size: tuple[float, float], dress: Dress) -> bytes:
+def _both(draw: Callable[[Any], None], size: tuple[float, float], alt: str) -> Plot:
     matplotlib = require("matplotlib", extra="report", why="the report")
     figures = require("matplotlib.figure", extra="report", why="the report")
     look = {
         "font.family": "sans-serif",
         "font.size": 9,
-        "text.color": dress.ink,
-        "axes.edgecolor": dress.faint,
+        "text.color": INK[0],
+        "axes.edgecolor": FAINT[0],
         "axes.facecolor": "none",
         "axes.spines.top": False,
         "axes.spines.right": False,
-        "xtick.color": dress.ink,
-        "ytick.color": dress.ink,
+        "xtick.color": INK[0],
+        "ytick.color": INK[0],
         "svg.hashsalt": "nnstudent",  # the same run, the same bytes
     }
     file = io.BytesIO()
     with matplotlib.rc_context(look):
         figure = figures.Figure(figsize=size, layout="constrained", facecolor="none")
-        draw(figure, dress)
+        draw(figure)
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
-    return file.getvalue()
+    light = dark = file.getvalue()
+    for pale, deep in (INK, FAINT, *METHODS.values(), *FOLDS):
+        dark = dark.replace(pale.encode(), deep.encode())
+    return Plot(light, dark, alt)
 
 
 def _percent(value: float | None) -> float:

@@ -8,7 +8,17 @@ from pathlib import Path
 
 import nnstudent
 from nnstudent.errors import require
-from nnstudent.evaluation.report.content import case_rows, cohort_facts, headline, ledger_facts, score_rows, segmenting, stage_rows, words
+from nnstudent.evaluation.report.content import (
+    case_rows,
+    cohort_facts,
+    headline,
+    ledger_facts,
+    score_table,
+    scored_classes,
+    segmenting,
+    stage_rows,
+    words,
+)
 from nnstudent.evaluation.report.figures import Plot, plot_curves, plot_scores
 from nnstudent.evaluation.report.gather import Curve, Run, gather
 from nnstudent.evaluation.report.overlays import make_overlays
@@ -49,8 +59,8 @@ def write_report(run: Path, *, out: Path | None = None) -> Path:
         headline=headline(found),
         cohort=cohort_facts(found),
         stages=stage_rows(found),
-        scores=score_rows(found.methods, found.taxonomy),
-        whole=score_rows(found.whole, found.taxonomy),
+        scores=score_table(found.methods, found.taxonomy),
+        whole=score_table(found.whole, found.taxonomy),
         scores_plot=scores_plot,
         cases=[(method, case_rows(method, found.taxonomy)) for method in found.methods],
         overlays=overlays,
@@ -64,8 +74,7 @@ def write_report(run: Path, *, out: Path | None = None) -> Path:
 
 
 def _scores_plot(run: Run) -> Plot | None:
-    scored = {name for method in run.methods for name in method.data["mean"]}
-    names = [name for name in run.taxonomy.names if name in scored]
+    names = scored_classes(run.methods, run.taxonomy)
     return plot_scores(run.methods, names, [words(name) for name in names]) if names else None
 
 
