@@ -82,7 +82,11 @@ def nnunet_folders(work: Path, *, log_file: Path, workers: int = 0, progress: Pr
 
     try:
         with log_file.open("a", encoding="utf-8", buffering=1) as out, redirect_stdout(out), warnings.catch_warnings():
-            warnings.showwarning = lambda message, category, *_: out.write(f"{category.__name__}: {message}\n")
+
+            def note(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+                out.write(f"{category.__name__}: {message}\n")
+
+            warnings.showwarning = note
             yield aloud
     finally:
         for name, value in before.items():

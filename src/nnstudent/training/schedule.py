@@ -16,7 +16,7 @@ def learning_rate(training: Training, step: int) -> float:
     """
     epoch, total = step // training.iterations, training.epochs * training.iterations
     if training.schedule == "poly":
-        rate = training.lr * (1 - epoch / training.epochs) ** 0.9
+        rate: float = training.lr * (1 - epoch / training.epochs) ** 0.9
     else:
         rate = training.lr * 0.5 * (1 + math.cos(math.pi * step / total))
     return rate * min(1.0, (step + 1) / training.warmup) if training.warmup else rate

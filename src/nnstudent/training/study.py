@@ -33,9 +33,7 @@ def study_task(fused: Path, preset: Preset) -> Task:
         return student_task(cohort, preset.student, organs_only=not preset.one_student, pseudo=pseudo_classes(ledger))
     full = cohort.annotated_with(cohort.taxonomy.organs)
     if not full:
-        raise InputError(
-            f"{fused}: no ledger.jsonl, so only true labels, and no case with all organs annotated; make it with: nnstudent select"
-        )
+        raise InputError(f"{fused}: no ledger.jsonl, and no case has all organs annotated; make a fused cohort with: nnstudent select")
     log.info("%s: no ledger.jsonl; the student learns from the %d cases with all organs annotated, true labels only", fused, len(full))
     return student_task(replace(cohort, cases=full), preset.student, organs_only=not preset.one_student, pseudo={})
 

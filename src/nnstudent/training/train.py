@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -67,6 +68,9 @@ def train(
         InputError: No case could be read, a fold or device does not exist.
         MissingExtraError: nnunetv2 is not installed.
     """
+    # Threads that wait for each other by spinning take the processor from whatever else runs on it, and a step lasts several
+    # times as long; torch reads this when it is first imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     require("nnunetv2", extra="train", why="training")
     place = _device(device)
     wanted = list(range(task.folds)) if folds is None else sorted(set(folds))

@@ -143,8 +143,10 @@ class RecipeTrainer(nnUNetTrainer):
         if self.recipe.training.precision == "fp32":
             return nullcontext()
         if self.device.type == "cpu":
-            return torch.autocast("cpu", torch.bfloat16) if half_precision_pays() else nullcontext()
-        return torch.autocast(self.device.type)
+            half: AbstractContextManager[Any] = torch.autocast("cpu", torch.bfloat16)
+            return half if half_precision_pays() else nullcontext()
+        mixed: AbstractContextManager[Any] = torch.autocast(self.device.type)
+        return mixed
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         """One step: as nnU-Net's, with the recipe's learning rate and half precision on the processors made for it."""
@@ -255,9 +257,13 @@ class RecipeTrainer(nnUNetTrainer):
             "init_args": {"configuration": self.configuration_name, "fold": self.fold},
             "trainer_name": "nnUNetTrainer",  # stock nnU-Net looks it up; the network comes from the plans
             "inference_allowed_mirroring_axes": None,
-            "optimizer_state": self.optimizer.state_dict() if whole else None,
-            "grad_scaler_state": self.grad_scaler.state_dict() if whole and self.grad_scaler is not None else None,
+            "optimizer_state": None,
+            "grad_scaler_state": None,
         }
+        if whole and self.optimizer is not None:
+            checkpoint["optimizer_state"] = self.optimizer.state_dict()
+            scaler: Any = self.grad_scaler
+            checkpoint["grad_scaler_state"] = scaler.state_dict() if scaler is not None else None
         with replacing(Path(filename)) as temporary:
             torch.save(checkpoint, temporary)
         write_json(Path(self.output_folder, "progress.json"), self.curves())
@@ -269,9 +275,11 @@ class RecipeTrainer(nnUNetTrainer):
         checkpoint = torch.load(filename_or_checkpoint, map_location=self.device, weights_only=True)
         network = getattr(self.network, "_orig_mod", self.network)
         network.load_state_dict(checkpoint["network_weights"])
-        self.optimizer.load_state_dict(checkpoint["optimizer_state"])
-        if self.grad_scaler is not None and checkpoint["grad_scaler_state"] is not None:
-            self.grad_scaler.load_state_dict(checkpoint["grad_scaler_state"])
+        if self.optimizer is not None:
+            self.optimizer.load_state_dict(checkpoint["optimizer_state"])
+        scaler: Any = self.grad_scaler
+        if scaler is not None and checkpoint["grad_scaler_state"] is not None:
+            scaler.load_state_dict(checkpoint["grad_scaler_state"])
         self.current_epoch = checkpoint["current_epoch"]
         self.logger.load_checkpoint(checkpoint["logging"])
 
