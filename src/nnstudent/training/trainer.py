@@ -241,6 +241,9 @@ class RecipeTrainer(nnUNetTrainer):
         elif self.dataloader_train is not None:
             self.dataloader_train._finish()
 
+    def _bare_network(self) -> Any:
+        return getattr(self.network, "_orig_mod", self.network)  # torch.compile wraps it
+
     def save_checkpoint(self, filename: str, *, whole: bool = True) -> None:
         """Write a checkpoint of plain types, whole or not at all, and the curves beside it.
 
@@ -248,7 +251,7 @@ class RecipeTrainer(nnUNetTrainer):
             filename: Where to.
             whole: With what is needed to go on; else only what is needed to predict.
         """
-        network = getattr(self.network, "_orig_mod", self.network)  # torch.compile wraps it
+        network = self._bare_network()
         checkpoint: dict[str, Any] = {
             "network_weights": network.state_dict(),
             "current_epoch": self.current_epoch,
@@ -273,7 +276,7 @@ class RecipeTrainer(nnUNetTrainer):
         if not self.was_initialized:
             self.initialize()
         checkpoint = torch.load(filename_or_checkpoint, map_location=self.device, weights_only=True)
-        network = getattr(self.network, "_orig_mod", self.network)
+        network = self._bare_network()
         network.load_state_dict(checkpoint["network_weights"])
         if self.optimizer is not None:
             self.optimizer.load_state_dict(checkpoint["optimizer_state"])
