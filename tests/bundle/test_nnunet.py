@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nnstudent.bundle.bundle import open_model
+from nnstudent.bundle.labels import classes_of
+from nnstudent.bundle.nnunet import from_nnunet
+from nnstudent.bundle.spec import NetworkSpec, Resampling
+from nnstudent.errors import InputError
+from nnstudent.taxonomy import LabelClass, Taxonomy, flare23
+from tests.inference.folders import ANISOTROPIC, ISOTROPIC, dataset, plans
+
+
+def described(change: Any = None, data: Any = None, **more: Any) -> NetworkSpec:
+    written = plans(ISOTROPIC, **more)
+    if change is not None:
+        change(written, written["configurations"]["3d_fullres"])
+    return from_nnunet(written, data or dataset(("liver",)), configuration="3d_fullres", name="m")[0]
+
+
+def test_plans_become_a_description_and_survive_json():
+    spec = from_nnunet(plans(ANISOTROPIC), dataset(("liver", "spleen")), configuration="3d_fullres", name="m")[0]
+    assert (spec.patch, spec.spacing_mm, spec.orientation) == ((8, 48, 64), (8.0, 2.4, 2.4), "RAS")
+    assert spec.image_resampling == Resampling(3, 0, None)
+    assert spec.score_resampling == Resampling(1, 0, None)
+    assert (spec.normalization.lower, spec.normalization.upper) == (-160.0, 300.0)
+    assert NetworkSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+
+
+def test_configurations_inherit():
+    def inherit(written, configuration):
+        written["configurations"]["base"] = configuration
+        written["configurations"]["3d_fullres"] = {"inherits_from": "base", "spacing": [1.0, 2.0, 3.0]}
+
+    assert described(inherit).spacing_mm == (1.0, 2.0, 3.0)
+    with pytest.raises(InputError, match="no usable configuration"):
+        described(lambda written, c: c.update(inherits_from="3d_fullres"))
+
+
+def test_nnunets_torch_resampling_is_linear_and_nearest():
+    def change(written, configuration):
+        configuration["resampling_fn_data"] = "resample_torch_fornnunet"
+        configuration["resampling_fn_data_kwargs"] = {"is_seg": False, "force_separate_z": False, "memefficient_seg_resampling": False}
+
+    assert described(change).image_resampling == Resampling(1, 0, False)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda w, c: c.pop("architecture"), "before nnU-Net v2.2"),
+        (lambda w, c: c.update(previous_stage="3d_lowres"), "cascade"),
+        (lambda w, c: c.update(patch_size=[64, 64]), "2D"),
+        (lambda w, c: c.update(normalization_schemes=["RGBTo01Normalization"]), "RGBTo01Normalization is not supported"),
+        (lambda w, c: c.update(resampling_fn_data="no_resampling_hack"), "no_resampling_hack, which is not supported"),
+        (lambda w, c: w.update(image_reader_writer="Tiff3DIO"), "reader Tiff3DIO"),
+        (lambda w, c: w.pop("transpose_forward"), "malformed"),
+        (lambda w, c: c.update(spacing=[0, 1, 1]), "positive lengths"),
+    ],
+)
+def test_what_is_not_supported_is_one_line(change, says):
+    with pytest.raises(InputError, match=says) as caught:
+        described(change)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        ({"background": 0, "whole": [1, 2], "core": 2}, "region-based models are not supported yet"),
+        ({"background": 0, "liver": 2}, "without a gap"),
+        ({}, "no labels"),
+    ],
+)
+def test_labels_that_are_not_supported(labels, says):
+    with pytest.raises(InputError, match=says):
+        described(data=dataset(("liver",)) | {"labels": labels})
+    with pytest.raises(InputError, match="2 input channels"):
+        described(data=dataset(("liver",)) | {"channel_names": {"0": "CT", "1": "PET"}})
+
+
+def test_an_ignore_label_is_no_class():
+    assert described(data=dataset(("liver",)) | {"labels": {"background": 0, "liver": 1, "ignore": 2}}).classes == ("background", "liver")
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (("liver", "right kidney", "Spleen"), ("liver", "right_kidney", "spleen")),
+        (("kidney_right", "adrenal_gland_left", "IVC"), ("right_kidney", "left_adrenal_gland", "inferior_vena_cava")),
+        (("liver", "RAG", "postcava", "lesion"), ("liver", "right_adrenal_gland", "inferior_vena_cava", "tumor")),
+    ],
+)
+def test_foreign_names_are_found_in_the_label_table(names, found):
+    classes, taxonomy = classes_of(dataset(names), name="m")
+    assert classes == ("background", *found)
+    assert taxonomy == flare23()
+
+
+def test_other_names_make_their_own_table():
+    classes, taxonomy = classes_of(dataset(("Lung, upper (left)", "liver", "kidney_right", "2nd rib", "liver tumor")), name="Dataset 12")
+    assert classes == ("background", "lung_upper_left", "liver", "right_kidney", "class_2nd_rib", "liver_tumor")
+    assert taxonomy.ids == (1, 2, 3, 4, 5)
+    assert taxonomy["liver"].nsd_mm == flare23()["liver"].nsd_mm
+    assert taxonomy["right_kidney"].partner is None, "its partner is not in this table"
+    assert taxonomy.lesions == ("liver_tumor",)
+    assert len({item.color for item in taxonomy}) == 5
+
+
+def test_our_own_models_bring_their_table():
+    table = Taxonomy("mine", (LabelClass(7, "heart"), LabelClass(9, "tumor", kind="lesion")))
+    own = {"nnstudent": {"taxonomy": table.to_dict(), "classes": {"1": "tumor"}}}
+    classes, taxonomy = classes_of(dataset(("tumor",)) | own, name="m")
+    assert classes == ("background", "tumor")
+    assert taxonomy == table
+    with pytest.raises(InputError, match="under nnstudent"):
+        classes_of(dataset(("tumor", "heart")) | own, name="m")
+
+
+def test_all_folds_are_members_and_one_can_be_chosen(folder):
+    assert [member.name for member in open_model(folder).networks[0].members] == ["fold_0", "fold_1"]
+    chosen = open_model(folder, fold=1).networks[0].members
+    assert [member.name for member in chosen] == ["fold_1"]
+    assert chosen[0].hash == open_model(folder).networks[0].members[1].hash
+
+
+def test_the_identity_is_of_the_content(folder, tmp_path):
+    copy = Path(shutil.copytree(folder, tmp_path / folder.name))
+    assert open_model(copy).hash == open_model(folder).hash
+    (copy / "dataset.json").write_text(json.dumps(dataset(("liver", "spleen", "pancreas"))))
+    assert open_model(copy).hash != open_model(folder).hash
+
+
+@pytest.mark.parametrize("lacking", ["plans.json", "dataset.json", "fold_*/checkpoint_final.pth"])
+def test_a_folder_that_lacks_a_file(folder, tmp_path, lacking):
+    copy = Path(shutil.copytree(folder, tmp_path / "model"))
+    for path in copy.glob(lacking):
+        path.unlink()
+    with pytest.raises(InputError, match=r"lacks (plans|dataset|fold_0)") as caught:
+        open_model(copy)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_model(tmp_path, folder):
+    for path, fold, says in ((tmp_path / "nothing", None, "no such folder"), (tmp_path, None, "is no model"), (folder, 4, "lacks fold_4")):
+        with pytest.raises(InputError, match=says):
+            open_model(path, fold=fold)
