@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -122,6 +125,21 @@ def test_turned_axes_show_the_same_patient(codes):
     assert turned.grid.axcodes == codes
     assert np.array_equal(turned.reoriented().array, case.organs.reoriented().array)
     assert np.allclose(turned.reoriented().grid.affine, case.organs.reoriented().grid.affine)
+
+
+def test_the_number_of_threads_changes_no_voxel():
+    code = (
+        "import zlib; from nnstudent.cohort.phantom import make_case; c = make_case(44, preset='tiny');"
+        "print(zlib.crc32(c.image.array), zlib.crc32(c.truth.array))"
+    )
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", code], env=os.environ | dict.fromkeys(names, n), capture_output=True, check=True, text=True
+        ).stdout
+        for n in ("1", "3")
+    }
+    assert len(said) == 1
 
 
 def test_some_scans_cut_organs_and_some_are_tilted():
