@@ -110,7 +110,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(*words: object) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"OMP_NUM_THREADS": "2"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.run(
         [Path(sys.executable).with_name("nnstudent"), *map(str, words)],
         env=environment,
@@ -132,7 +132,7 @@ def run(source: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]
         "--taxonomy",
         source / "table.toml",
         "--jobs",
-        2,
+        1,
         "--baseline",
         *more,
     )
@@ -258,7 +258,7 @@ class TestPath:
         done = subprocess.run(
             [script, "-i", inputs, "-o", tmp_path / "out", "-m", out / "student", "-f", "0", "-device", "cpu", "--disable_tta",
              "-npp", "1", "-nps", "1"],
-            capture_output=True, text=True, timeout=300, check=False, env=os.environ | {"OMP_NUM_THREADS": "2"},
+            capture_output=True, text=True, timeout=300, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-2000:]
         stock = read_labels(tmp_path / "out" / "held_out.nii.gz")

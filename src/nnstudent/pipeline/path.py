@@ -233,10 +233,10 @@ class RunFolder:
         return [path for case in cases for path in (case.image, case.label) if path is not None]
 
     def _teachers(self) -> list[Path]:
-        from nnstudent.training.teach import teach_tasks
-
         # Asked of the cohort, not of the folder: a tumor model of an earlier cohort may still lie there.
-        return [self.out / "teachers" / task.name for task in teach_tasks(self._cohort(), self.preset)]
+        cohort = self._cohort()
+        names = ["organs", *(["tumor"] if cohort.annotated_with(cohort.taxonomy.lesions) else [])]
+        return [self.out / "teachers" / name for name in names]
 
     def _card(self) -> dict[str, Any]:
         rows = [json.loads(line) for line in (self.out / "fused" / "ledger.jsonl").read_text("utf-8").splitlines()]
