@@ -276,7 +276,8 @@ def _each(
                 volume = {item.name: float(sizes[item.id] * grid.voxel_ml) for item in taxonomy if sizes[item.id]}
                 record.unlink(missing_ok=True)  # never an old record beside a new map
                 write_labels(path, Volume(array, grid), like=case.image)
-                told = replace(told, found=tuple(volume), volume_ml=volume, seconds=time.perf_counter() - begin)
+                sure = {name: told.confidence[name] for name in volume if name in told.confidence}
+                told = replace(told, found=tuple(volume), volume_ml=volume, confidence=sure, seconds=time.perf_counter() - begin)
                 write_record(record, stage="label", made_from=made_from, **told.to_dict())
                 made.append(case.id)
             item = pseudolabel.read_pseudo_label(out, case.id)
