@@ -153,6 +153,11 @@ def test_a_class_that_no_model_knows_drops_the_case_only_if_it_is_learned(maker:
     assert result.decisions[1].why == "tumor neither annotated nor known to the models that labeled it"
     organs = select(cohort, maker.pseudo, tmp_path / "organs", classes=("liver", "kidney"))
     assert organs.kept == ("full", "none")
+    rows = [row for row in read_ledger(tmp_path / "organs" / "ledger.jsonl") if row.cls == "tumor"]
+    assert [(row.case, row.origin, row.why) for row in rows] == [
+        ("full", "dropped", "not a class of this student"),
+        ("none", "dropped", "not a class of this student"),
+    ]
     for id in organs.kept:
         assert set(np.unique(read_labels(tmp_path / "organs" / DATASET / "labelsTr" / f"{id}.nii.gz").array)) <= {0, 1, 2}
 

@@ -12,6 +12,8 @@ from nnstudent.pseudo.ledger import Row
 from nnstudent.pseudo.pseudolabel import PseudoLabel
 from nnstudent.taxonomy import Taxonomy
 
+NOT_LEARNED = "not a class of this student"
+
 
 @dataclass(frozen=True)
 class SelectSettings:
@@ -48,7 +50,7 @@ class Decision:
         why: One line.
         filled: The classes that the pseudo-label fills in; empty for a case that is annotated throughout.
         score: Mean agreement over the organs filled in, or None where there is none.
-        rows: The ledger's rows, one a class.
+        rows: The ledger's rows, one a class of the label table.
     """
 
     case: str
@@ -85,13 +87,17 @@ def decide(
     """
     filled = tuple(name for name in classes if name not in case.annotated)
     score, why, kept = _judge(case, pseudo, filled=filled, taxonomy=taxonomy, settings=settings, known=known)
-    rows = tuple(_row(case, pseudo, name, kept=kept, why=why) for name in classes)
-    return Decision(case.id, kept, why, filled, score, rows)
+    rows = [_row(case, pseudo, name, kept=kept, why=why) for name in classes]
+    rows += [Row(case.id, name, "dropped", None, 0, None, NOT_LEARNED) for name in taxonomy.names if name not in classes]
+    return Decision(case.id, kept, why, filled, score, tuple(rows))
 
 
 def dropped(choice: Decision, why: str) -> Decision:
     """The same decision turned into a drop, its rows included."""
-    rows = (replace(row, origin="dropped", why=_why_dropped(row.cls not in choice.filled, why)) for row in choice.rows)
+    rows = (
+        row if row.why == NOT_LEARNED else replace(row, origin="dropped", why=_why_dropped(row.cls not in choice.filled, why))
+        for row in choice.rows
+    )
     return replace(choice, kept=False, why=why, rows=tuple(rows))
 
 
