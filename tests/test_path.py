@@ -285,3 +285,20 @@ def test_a_cohort_without_a_fully_annotated_case_names_the_stage_and_skips_what_
     states = {row["name"]: row["state"] for row in json.loads((tmp_path / "RUN" / "run.json").read_text())["stages"]}
     assert states["index"] == "done"
     assert {states[name] for name in ("label", "select", "study", "export", "segment")} == {"skipped"}
+
+
+@pytest.mark.slow
+def test_two_models_organs_from_the_student_and_tumors_laid_over(source, tmp_path):
+    short = PRESET.replace("epochs              = 5", "epochs = 1").replace("iterations          = 16", "iterations = 2")
+    (tmp_path / "two.toml").write_text("one_student = false\n" + short + '[tumor]\nlike = "student"\n')
+    done = command(
+        "run", source / "cases.toml", "-o", tmp_path / "RUN", "--preset", tmp_path / "two.toml", "--taxonomy", source / "table.toml",
+        "--jobs", 1,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    bundle = json.loads((tmp_path / "RUN" / "bundle" / "bundle.json").read_text())
+    assert [row["spec"]["classes"] for row in bundle["networks"]] == [["background", "ball", "brick"], ["background", "spot"]]
+    rows = [json.loads(line) for line in (tmp_path / "RUN" / "fused" / "ledger.jsonl").read_text().splitlines()]
+    assert {row["why"] for row in rows if row["class"] == "spot"} == {"not a class of this student"}
+    for path in (tmp_path / "RUN" / "fused" / "nnUNet_raw" / "Dataset001_fused" / "labelsTr").iterdir():
+        assert set(np.unique(read_labels(path).array)) <= {0, 1, 2}

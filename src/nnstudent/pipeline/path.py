@@ -130,6 +130,8 @@ class RunFolder:
         for choice in done.decisions:
             log.debug("%s %s: %s", "kept" if choice.kept else "dropped", choice.case, choice.why)
         filled = sum(choice.kept and bool(choice.filled) for choice in done.decisions)
+        if not filled and len(done.kept) < len(done.decisions):
+            self._notice("no pseudo-label was good enough to learn from; fused/ledger.jsonl says why for each case")
         detail = f"{len(done.kept)} of {len(done.decisions)} cases kept, {filled} with pseudo-labels; {len(done.classes)} classes"
         return Outcome(detail, done.failures)
 
