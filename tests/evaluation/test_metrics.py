@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from nnstudent.errors import GeometryError
+from nnstudent.evaluation import metrics
 from nnstudent.evaluation.metrics import around_both, boxes, dsc, nsd
 from nnstudent.evaluation.surfels import surface_codes, surfel_areas
 
@@ -54,8 +55,8 @@ def test_equals_the_surface_distance_package(oracle, masks, spacing, tolerance):
 @settings(max_examples=60, deadline=None)
 @given(
     masks=st.tuples(*[hnp.arrays(bool, (9, 9, 9), elements=st.booleans(), fill=st.just(False))] * 2),
-    mm=st.sampled_from([0.1, 0.3, 0.6, 0.7, 1.0]),
-    steps=st.sampled_from([1, 2, 3, 5, 6]),
+    mm=st.sampled_from([0.1, 0.55, 0.7, 1.0, 1.1, 1.3]),
+    steps=st.sampled_from([1, 2, 3, 5, 10]),
 )
 @example(masks=(np.eye(9, dtype=bool)[None].repeat(9, 0), np.ones((9, 9, 9), bool)), mm=0.1, steps=5)
 def test_distances_that_equal_the_tolerance_count_as_in_the_package(oracle, masks, mm, steps):
@@ -66,13 +67,49 @@ def test_distances_that_equal_the_tolerance_count_as_in_the_package(oracle, mask
     assert ours == pytest.approx(reference_nsd(oracle, prediction, truth, (mm, mm, mm), tolerance), abs=1e-6)
 
 
-def test_a_far_and_fine_surface_takes_the_tree_and_equals_the_package(oracle):
+def test_far_and_fine_surfaces_equal_the_package(oracle):
     z, y, x = np.ogrid[:40, :60, :60]
     truth = (z - 20) ** 2 + (y - 30) ** 2 + (x - 30) ** 2 < 15**2
     prediction = (z - 20) ** 2 + (y - 37) ** 2 + (x - 30) ** 2 < 17**2
     for tolerance in (2.4, 3.0, 7.0):
         ours = nsd(prediction, truth, spacing_mm=(0.6, 0.6, 0.6), tolerance_mm=tolerance)
         assert ours == pytest.approx(reference_nsd(oracle, prediction, truth, (0.6, 0.6, 0.6), tolerance), abs=1e-9)
+
+
+def test_so_many_steps_that_a_distance_transform_is_quicker(oracle):
+    random = np.random.default_rng(3)
+    prediction, truth = (ndimage.gaussian_filter(random.normal(size=(20, 24, 28)), 2) > 0.1 for _ in range(2))
+    assert metrics._rows((0.1, 0.1, 0.1), 5.0, 1e-8) is None
+    for tolerance in (0.3, 0.5, 5.0):
+        ours = nsd(prediction, truth, spacing_mm=(0.1, 0.1, 0.1), tolerance_mm=tolerance)
+        assert ours == pytest.approx(reference_nsd(oracle, prediction, truth, (0.1, 0.1, 0.1), tolerance), abs=1e-9)
+
+
+def test_distances_that_tie_to_both_sides_of_the_tolerance(oracle, monkeypatch):
+    """Five steps of 1.1 mm are 5.5 mm, three and four at a right angle a little more: what the transform picks counts."""
+    spacing = (1.1, 1.1, 1.1)
+    rows = metrics._rows(spacing, 5.5, 1e-9)
+    assert rows.tied_in.size
+    assert rows.tied_out.size
+    transformed = []
+    monkeypatch.setattr(metrics.ndimage, "distance_transform_edt", _counted(metrics.ndimage.distance_transform_edt, transformed))
+    random = np.random.default_rng(0)
+    for _ in range(40):
+        one, other = np.zeros((12, 24, 24), bool), np.zeros((12, 24, 24), bool)
+        one[5, 11, 11] = True
+        for step in random.permutation(np.concatenate([rows.tied_in, rows.tied_out]))[:3]:
+            other[tuple(np.add((5, 11, 11), step))] = True
+        ours = nsd(one, other, spacing_mm=spacing, tolerance_mm=5.5)
+        assert ours == pytest.approx(reference_nsd(oracle, one, other, spacing, 5.5), abs=1e-12)
+    assert transformed
+
+
+def _counted(function, calls):
+    def counting(*args, **kwargs):
+        calls.append(1)
+        return function(*args, **kwargs)
+
+    return counting
 
 
 @given(spacing=st.tuples(SPACINGS, SPACINGS, SPACINGS))

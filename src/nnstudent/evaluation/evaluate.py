@@ -98,7 +98,7 @@ def _score_case(pair: Pair, table: Taxonomy, protocol: Protocol, whole_organs: b
         return CaseScores(pair.id, None, pair.truth, zero, left_out, ("no prediction",)), present
     prediction, predicted = _read(pair.prediction, table, what="prediction")
     warnings = _compare_grids(pair, prediction, truth, protocol)
-    spacing = truth.spacing_mm if protocol.compares_grids else _header_spacing(pair.truth, truth)
+    spacing = _header_spacing(pair.truth, truth) if protocol.as_stored else truth.spacing_mm
     scores = {}
     for item in scored:
         both = predicted.get(item.id), true.get(item.id)
@@ -121,7 +121,7 @@ def _read(path: Path, table: Taxonomy, *, what: str) -> tuple[Volume, Mapping[in
 def _compare_grids(pair: Pair, prediction: Volume, truth: Volume, protocol: Protocol) -> tuple[str, ...]:
     if prediction.grid.matches(truth.grid):
         return ()
-    if protocol.compares_grids or prediction.grid.shape != truth.grid.shape:
+    if not protocol.as_stored or prediction.grid.shape != truth.grid.shape:
         raise GeometryError(
             f"{pair.prediction}: is on another grid (prediction {prediction.grid}, truth {truth.grid}); "
             "predict on the grid of the image, or resample the prediction onto it"

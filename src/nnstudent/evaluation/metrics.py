@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
-from scipy.spatial import KDTree
 
 from nnstudent.errors import GeometryError
 from nnstudent.evaluation.surfels import surface_codes, surfel_areas
@@ -16,7 +16,7 @@ from nnstudent.volume import Spacing
 
 Mask = npt.NDArray[np.bool_]
 Box = tuple[slice, slice, slice]
-_REACH, _STEPS = 4, 96  # how far, in voxels, and how often a point looks around before the tree is asked
+_MOST_ROWS = 2500
 _ROUNDING = 1e-9  # relative; far above what float64 loses, far below any spacing
 
 
@@ -107,72 +107,112 @@ class _Surface:
 
     def area_near(self, other: _Surface, tolerance_mm: float) -> float:
         """Area of this surface that lies at most ``tolerance_mm`` from the other."""
-        far = np.flatnonzero(~other.is_surface.ravel()[self.places])
-        if tolerance_mm > 0 and far.size:
-            far = self._step_aside(other, far, tolerance_mm)
-        near = np.ones(self.places.size, bool)
-        near[far] = False
+        near = other.is_surface.ravel()[self.places].copy()
+        if tolerance_mm > 0:
+            apart = np.flatnonzero(~near)
+            near[apart] = self._within(other, self.places[apart], tolerance_mm)
         return float(self.areas[near].sum())
 
-    def _step_aside(self, other: _Surface, points: npt.NDArray[np.intp], tolerance_mm: float) -> npt.NDArray[np.intp]:
-        """Which of these points have no point of the other surface within the tolerance.
+    def _within(self, other: _Surface, places: npt.NDArray[np.intp], tolerance_mm: float) -> Mask:
+        """Which of these places have a place of the other surface within the tolerance.
 
-        Most points of a fair prediction have one a few voxels away, so those places are looked at first; a tree of the other
-        surface is asked for the rest.
+        Places look around along rows, the nearest first, until they have found one. Every row holds, for each of its places, how far
+        the next surface is in its own direction, so that a look takes in the whole row.
         """
-        slack = _ROUNDING * max(tolerance_mm, float((self.spacing * self.is_surface.shape).max()))
-        steps, complete = _nearest_steps(tuple(self.spacing), tolerance_mm, slack)
-        reach = np.abs(steps).max(axis=0, initial=0)
-        padded = np.pad(other.is_surface, [(n, n) for n in reach])
-        at = np.ravel_multi_index(tuple((self._index(self.places[points]) + reach).T), padded.shape)
-        strides = np.array([padded.shape[1] * padded.shape[2], padded.shape[2], 1])
-        surface = padded.ravel()
-        for step in steps @ strides:
-            still = ~surface[at + step]
-            points, at = points[still], at[still]
-            if not points.size:
-                return points
-        return points if complete else points[~self._within(other, self.places[points], tolerance_mm, slack)]
-
-    def _within(self, other: _Surface, places: npt.NDArray[np.intp], tolerance_mm: float, slack: float) -> Mask:
-        here, there = self._index(places), self._index(other.places)
-        tree = KDTree(there * self.spacing, balanced_tree=False, compact_nodes=False)  # cheaper to build, as quick to ask
-        distance, _ = tree.query(here * self.spacing, distance_upper_bound=tolerance_mm + 2 * slack)
-        near: Mask = distance <= tolerance_mm
-        # Distances that equal the tolerance are common on a lattice. There, rounding decides, and it is made the same
-        # as in a distance transform: index differences times spacing, squared and summed in the order of the axes.
-        doubtful = np.flatnonzero(np.abs(distance - tolerance_mm) <= slack)
-        for point in doubtful:
-            candidates = there[tree.query_ball_point(here[point] * self.spacing, tolerance_mm + slack)]
-            verdicts = _lattice_distance(candidates - here[point], self.spacing) <= tolerance_mm
-            if verdicts.any() != verdicts.all():  # equally near, rounded to both sides: what the transform picks, counts
-                exact: npt.NDArray[np.float64] = ndimage.distance_transform_edt(~other.is_surface, sampling=self.spacing)
-                near[doubtful] = exact.ravel()[places[doubtful]] <= tolerance_mm
-                break
-            near[point] = verdicts.all()
+        extent = float((self.spacing * self.is_surface.shape).max())
+        rows = _rows(tuple(self.spacing), tolerance_mm, _ROUNDING * max(tolerance_mm, extent))
+        if rows is None:
+            return other._transformed(places, tolerance_mm)
+        padding = np.abs(np.concatenate([rows.steps, rows.tied_in, rows.tied_out])).max(axis=0)
+        along = np.pad(_steps_to(other.is_surface, rows.axis, int(rows.reach.max())), [(n, n) for n in padding], constant_values=255)
+        strides = np.array(along.strides)  # of single bytes, so in elements
+        at = (np.stack(np.unravel_index(places, self.is_surface.shape), axis=1) + padding) @ strides
+        flat, near, left = along.ravel(), np.zeros(places.size, bool), np.arange(places.size)
+        for shift, reach in zip(rows.steps @ strides, rows.reach, strict=True):
+            found = flat[at + shift] <= reach
+            near[left[found]] = True
+            left, at = left[~found], at[~found]
+        if rows.tied_in.size and left.size:
+            hit_in, hit_out = (np.zeros(left.size, bool) for _ in range(2))
+            for ties, hit in ((rows.tied_in, hit_in), (rows.tied_out, hit_out)):
+                for shift in ties @ strides:
+                    hit |= flat[at + shift] == 0
+            near[left] = hit_in
+            both = left[hit_in & hit_out]
+            near[both] = other._transformed(places[both], tolerance_mm)
         return near
 
-    def _index(self, places: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
-        return np.stack(np.unravel_index(places, self.is_surface.shape), axis=1)
+    def _transformed(self, places: npt.NDArray[np.intp], tolerance_mm: float) -> Mask:
+        """Which places a distance transform of this surface puts within the tolerance."""
+        if not places.size:
+            return np.zeros(0, bool)
+        distance: npt.NDArray[np.float64] = ndimage.distance_transform_edt(~self.is_surface, sampling=self.spacing)
+        return np.asarray(distance.ravel()[places] <= tolerance_mm)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Where to look for a surface within a tolerance: rows of voxel corners along one axis.
+
+    Attributes:
+        axis: The axis that the rows run along, the one of the finest spacing.
+        steps: The way to the middle of each row, (row, 3), the nearest first.
+        reach: How far along the row, to both sides, one is surely within the tolerance, in steps.
+        tied_in: Steps whose length equals the tolerance but for rounding, and is rounded to within, (step, 3). Such lengths are
+            common on a lattice, and are rounded as a distance transform does it.
+        tied_out: Those that are rounded to beyond. A surface at both counts as what the transform picks of the two.
+    """
+
+    axis: int
+    steps: npt.NDArray[np.intp]
+    reach: npt.NDArray[np.intp]
+    tied_in: npt.NDArray[np.intp]
+    tied_out: npt.NDArray[np.intp]
 
 
 @lru_cache(maxsize=256)
-def _nearest_steps(spacing: Spacing, tolerance_mm: float, slack: float) -> tuple[npt.NDArray[np.intp], bool]:
-    """Steps on the lattice that surely stay within the tolerance, the shortest first; whether they are all that could."""
-    per_axis = [min(int((tolerance_mm + slack) / mm), _REACH) for mm in spacing]
-    complete = all(int((tolerance_mm + slack) / mm) <= _REACH for mm in spacing)
-    steps = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in per_axis), indexing="ij"), axis=-1).reshape(-1, 3)
-    distance = _lattice_distance(steps, np.array(spacing))
-    sure = (distance > 0) & (distance < tolerance_mm - slack)
-    complete = complete and not (np.abs(distance - tolerance_mm) <= slack).any()
-    order = np.argsort(distance[sure], kind="stable")
-    return steps[sure][order[:_STEPS]], complete and int(sure.sum()) <= _STEPS
+def _rows(spacing: Spacing, tolerance_mm: float, slack: float) -> _Rows | None:
+    """The rows within a tolerance; None where they are so many that a distance transform is quicker."""
+    most = [int((tolerance_mm + slack) / mm) for mm in spacing]
+    axis = int(np.argmin(spacing))
+    if np.prod([2 * n + 1 for other, n in enumerate(most) if other != axis]) > _MOST_ROWS or most[axis] > 250:
+        return None
+    steps = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in most), indexing="ij"), axis=-1).reshape(-1, 3)
+    lengths = _lengths(steps, np.array(spacing))
+    tied = (np.abs(lengths - tolerance_mm) <= slack) & (lengths > 0)
+    rounded_in = lengths <= tolerance_mm
+    within = (lengths < tolerance_mm - slack) | (lengths == 0)
+    if not (tied & ~rounded_in).any():  # then what is tied is as sure as the rest
+        within |= tied
+        tied[:] = False
+    inner, column = steps[within], np.delete(steps[within], axis, axis=1)
+    middles, row = np.unique(column, axis=0, return_inverse=True)
+    reach = np.zeros(len(middles), np.intp)
+    np.maximum.at(reach, row.ravel(), np.abs(inner[:, axis]))
+    ways = np.insert(middles, axis, 0, axis=1)
+    order = np.argsort(_lengths(ways, np.array(spacing)), kind="stable")
+    return _Rows(axis, ways[order], reach[order], steps[tied & rounded_in], steps[tied & ~rounded_in])
 
 
-def _lattice_distance(steps: npt.NDArray[np.intp], spacing: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _steps_to(surface: Mask, axis: int, most: int) -> npt.NDArray[np.uint8]:
+    """How many steps along an axis the nearest surface is away; ``most`` + 1 where it is farther."""
+    reached = surface.copy()
+    steps = (~reached).view(np.uint8).copy()
+    later = tuple(slice(1, None) if a == axis else slice(None) for a in range(3))
+    earlier = tuple(slice(None, -1) if a == axis else slice(None) for a in range(3))
+    for _ in range(most):
+        before = reached.copy()
+        reached[later] |= before[earlier]
+        reached[earlier] |= before[later]
+        steps += ~reached
+    return steps
+
+
+def _lengths(steps: npt.NDArray[np.intp], spacing: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Lengths in mm, rounded as in a distance transform: times spacing, squared, summed in the order of the axes."""
     squares = (steps * spacing) ** 2
-    distances: npt.NDArray[np.float64] = np.sqrt(squares[:, 0] + squares[:, 1] + squares[:, 2])
-    return distances
+    lengths: npt.NDArray[np.float64] = np.sqrt(squares[:, 0] + squares[:, 1] + squares[:, 2])
+    return lengths
 
 
 def _masks(prediction: Mask, truth: Mask) -> tuple[Mask, Mask]:

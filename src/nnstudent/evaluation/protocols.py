@@ -27,14 +27,15 @@ class Protocol:
         nsd_needs_dsc: DSC below which NSD is 0 without being computed.
         truth_slices_only: Classes scored only on the slices where the truth has them, the last of these excluded. Slices
             are those of the file's third axis as stored.
-        compares_grids: Whether prediction and truth must lie on the same grid; else only their shapes are compared.
+        as_stored: Whether files are taken as the organisers' script takes them: only shapes are compared and not where the grids
+            lie, and the spacing is that of the header's own field.
     """
 
     name: str
     decimals: int | None = None
     nsd_needs_dsc: float = 0.0
     truth_slices_only: frozenset[str] = frozenset()
-    compares_grids: bool = True
+    as_stored: bool = False
 
     def rounded(self, value: float) -> float:
         """A score as the protocol reports it."""
@@ -53,7 +54,7 @@ FLARE23 = Protocol(
     decimals=4,
     nsd_needs_dsc=0.2,
     truth_slices_only=frozenset({"aorta", "inferior_vena_cava", "esophagus"}),
-    compares_grids=False,
+    as_stored=True,
 )
 PROTOCOLS: Mapping[str, Protocol] = {protocol.name: protocol for protocol in (STRICT, FLARE23)}
 
@@ -106,11 +107,12 @@ def score(
         box = (slice(true[0].start, true[0].stop - 1), box[1], box[2])
         if box[0].start == box[0].stop:  # a truth of one slice leaves none: 0/0
             return ClassScore(math.nan, math.nan)
-    # Transposed to (x, y, z), the order in which the organisers' script and the package it calls see a file: where two
-    # surface points are equally far, the order of the axes decides how that distance is rounded.
-    one, other = (prediction[box] == item.id).T, (truth[box] == item.id).T
+    one, other = prediction[box] == item.id, truth[box] == item.id
+    if protocol.as_stored:
+        # Axes (x, y, z), as the script sees them: where distances tie, the order of the axes decides how they are rounded.
+        one, other, spacing_mm = one.T, other.T, spacing_mm[::-1]
     overlap = dsc(one, other)
     if overlap < protocol.nsd_needs_dsc:
         return ClassScore(protocol.rounded(overlap), 0.0)
-    surface = nsd(one, other, spacing_mm=spacing_mm[::-1], tolerance_mm=item.nsd_mm)
+    surface = nsd(one, other, spacing_mm=spacing_mm, tolerance_mm=item.nsd_mm)
     return ClassScore(protocol.rounded(overlap), protocol.rounded(surface))
