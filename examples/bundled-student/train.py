@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-PHANTOMS, SEED = 70, 2026
+PHANTOMS, SEED = 52, 2026
 REAL = {  # scan: the image's name in its folder
     "ts_example": "ct.nii.gz",
     "ts_dicom20": "series",
