@@ -70,7 +70,8 @@ def test_label_writes_what_the_teacher_says_and_does_it_once(folder, image, tmp_
     told = read_pseudo_label(tmp_path / "out", "a")
     assert told.models == {"liver": teacher.hash, "spleen": teacher.hash}
     assert told.folds == {"liver": 3, "spleen": 3}
-    assert label(cohort, tmp_path / "out", teachers=[folder], mapping={"milz": "spleen"}, threads=2).made == ()
+    # By the name in its dataset.json as well as by the tidied one.
+    assert label(cohort, tmp_path / "out", teachers=[folder], mapping={"Milz": "spleen"}, threads=2).made == ()
     assert label(cohort, tmp_path / "out", teachers=[folder], mapping={"milz": "kidney"}, threads=2).made == ("a",)
 
 

@@ -134,7 +134,7 @@ def label(
         open_teacher(path, cohort.taxonomy, mapping=mapping, engine=engine, device=device, threads=threads, trust_pickle=trust_pickle)
         for path in teachers or ()
     ]
-    foreign = {name for teacher in opened for network in teacher.segmenter.model.networks for name in network.spec.foreground}
+    foreign = {name for teacher in opened for name in teacher.foreign}
     for name in mapping or {}:
         if name not in foreign:
             raise InputError(f"--map {name}=…: no model has a class {name!r}; they have {', '.join(sorted(foreign))}")

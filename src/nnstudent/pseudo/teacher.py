@@ -14,7 +14,9 @@ from nnstudent.bundle.bundle import Model, Network, open_model
 from nnstudent.errors import InputError
 from nnstudent.inference.scores import Scores
 from nnstudent.inference.segmenter import Segmenter
+from nnstudent.io.atomic import read_json
 from nnstudent.progress import Progress, silent
+from nnstudent.pseudo.elsewhere import label_names
 from nnstudent.pseudo.ensemble import Verdict, combine
 from nnstudent.pseudo.fuse import Labels, fuse
 from nnstudent.pseudo.label import Guess
@@ -30,11 +32,13 @@ class ModelTeacher:
         segmenter: Runs the model.
         taxonomy: The cohort's label table.
         meaning: For each of the model's networks, for each channel the id that it stands for; 0 for what is not wanted.
+        foreign: The model's own names of its classes.
     """
 
     segmenter: Segmenter
     taxonomy: Taxonomy
     meaning: tuple[tuple[int, ...], ...]
+    foreign: frozenset[str]
 
     @property
     def hash(self) -> str:
@@ -114,13 +118,15 @@ def open_teacher(
         InputError: The folder is no usable model, or none of its classes is in the table.
     """
     model = open_model(path, trust_pickle=trust_pickle)
-    meaning = tuple(_ids(network, taxonomy, mapping or {}) for network in model.networks)
+    own = _own_names(model)
+    meaning = tuple(_ids(network, own, taxonomy, mapping or {}) for network in model.networks)
     if not any(id for ids in meaning for id in ids):
         raise InputError(
             f"{model.path}: none of its classes ({_few(model)}) is in the label table {taxonomy.name} ({', '.join(taxonomy.names[:5])} …); "
             "say which is which with --map foreign=class,…"
         )
-    return ModelTeacher(Segmenter(model, engine=engine, device=_device(device), threads=threads), taxonomy, meaning)
+    foreign = frozenset(own.values()).union(*(network.spec.foreground for network in model.networks))
+    return ModelTeacher(Segmenter(model, engine=engine, device=_device(device), threads=threads), taxonomy, meaning, foreign)
 
 
 def _device(device: str) -> str:
@@ -133,9 +139,19 @@ def _device(device: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _ids(network: Network, taxonomy: Taxonomy, mapping: Mapping[str, str]) -> tuple[int, ...]:
-    names = ("", *(mapping.get(name, name) for name in network.spec.foreground))
-    return tuple(taxonomy[name].id if name in taxonomy.names else 0 for name in names)
+def _own_names(model: Model) -> dict[int, str]:
+    """Channel → the name that an nnU-Net folder's maker gave it; the bundle's own names are tidied or translated ones."""
+    if model.kind != "nnunet":
+        return {}
+    return {value: name for name, value in label_names(read_json(model.path / "dataset.json", what="a model"), where=model.path).items()}
+
+
+def _ids(network: Network, own: Mapping[int, str], taxonomy: Taxonomy, mapping: Mapping[str, str]) -> tuple[int, ...]:
+    ids = [0]
+    for channel, tidied in enumerate(network.spec.foreground, start=1):
+        name = mapping.get(own.get(channel, ""), mapping.get(tidied, tidied))
+        ids.append(taxonomy[name].id if name in taxonomy.names else 0)
+    return tuple(ids)
 
 
 def _few(model: Model) -> str:
