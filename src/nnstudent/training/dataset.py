@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import warnings
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stdout
@@ -31,7 +32,7 @@ from nnstudent.volume import Volume
 log = logging.getLogger(__name__)
 
 _SAMPLED_VOXELS = 2_000_000  # of foreground, over all cases; percentiles of 0.5 % rest on ten thousand of them
-_TROUBLE = (NnStudentError, OSError, MemoryError, ValueError, RuntimeError, AssertionError)
+_TROUBLE = (NnStudentError, OSError, MemoryError, ValueError, RuntimeError, AssertionError, EOFError, zlib.error)
 T = TypeVar("T")
 
 
@@ -163,7 +164,7 @@ def prepare(task: Task, work: Path, made_from: Any, *, threads: int = 1, progres
             state = _prepare(task, raw, folder, threads=threads, progress=aloud)
             write_json(done, state)
     failures = tuple(Failure(row["case"], row["reason"]) for row in state["failures"])
-    splits = make_splits(task, state["usable"])
+    splits = [Split(tuple(row["train"]), tuple(row["val"])) for row in state["splits"]]
     write_json(folder / "splits_final.json", [{"train": list(split.train), "val": list(split.val)} for split in splits])
     return Prepared(state["plans"], state["dataset_json"], splits, failures, work)
 
@@ -179,6 +180,8 @@ def _prepare(task: Task, raw: Path, folder: Path, *, threads: int, progress: Pro
     plans = make_plans(task.recipe, fingerprint, dataset_name=task.dataset_name)
     dataset_json = make_dataset_json(task.taxonomy, task.classes, cases=len(looked))
     listed = {case.id: {"images": [str(facts.image)], "label": str(facts.label)} for case, facts in looked}
+    splits = make_splits(task, list(listed))
+    _hide_pseudo(task, splits, raw)
     write_json(raw / "dataset.json", dataset_json | {"dataset": listed})
     write_json(folder / "dataset.json", dataset_json | {"dataset": listed})
     write_json(folder / f"{PLANS_NAME}.json", plans)
@@ -206,7 +209,7 @@ def _prepare(task: Task, raw: Path, folder: Path, *, threads: int, progress: Pro
     return {
         "plans": plans,
         "dataset_json": dataset_json,
-        "usable": [case.id for case, _ in ready],
+        "splits": [asdict(split) for split in (splits if len(ready) == len(cases) else make_splits(task, [case.id for case, _ in ready]))],
         "failures": [{"case": failure.case, "reason": failure.reason} for failure in failures],
     }
 
@@ -270,7 +273,7 @@ def _look(task: Task, case: Case, raw: Path) -> _Looked:
     )
 
 
-def to_channels(labels: Volume, task: Task, case: Case) -> Volume:
+def to_channels(labels: Volume, task: Task, case: Case, *, hide: bool = False) -> Volume:
     """A label map with taxonomy ids as one with the task's channels; every other class is background.
 
     A lesion laid over an organ is background to an organ teacher: the label map says "tumor, not liver" there, and
@@ -278,15 +281,24 @@ def to_channels(labels: Volume, task: Task, case: Case) -> Volume:
 
     Args:
         labels: Label map, taxonomy ids.
-        task: Says which classes, and which of them are hidden in this case.
+        task: Says which classes.
         case: The case; only classes that it has annotated are taken.
+        hide: Leave out the classes that the task hides in this case.
     """
     table = np.zeros(256, np.uint8)
-    hidden = task.hidden.get(case.id, ())
+    hidden = task.hidden.get(case.id, ()) if hide else ()
     for channel, name in enumerate(task.classes, 1):
         if name in case.annotated and name not in hidden:
             table[task.taxonomy[name].id] = channel
     return Volume(table[labels.array], labels.grid)
+
+
+def _hide_pseudo(task: Task, splits: Sequence[Split], raw: Path) -> None:
+    """Write the label maps of held-out cases anew, without their pseudo-labels: those are nothing to validate on."""
+    for case in task.cases:
+        held_out = any(case.id in split.val and case.id not in split.train for split in splits)
+        if held_out and case.id in task.hidden and case.label is not None:
+            write_labels(raw / "labels" / f"{case.id}.nii.gz", to_channels(read_labels(case.label), task, case, hide=True))
 
 
 def _readable(image: Path, copy: Path) -> Path:

@@ -341,7 +341,7 @@ def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
 
 def _preset(table: Mapping[str, Any], where: str) -> Preset:
     values = dict(table)
-    for role in ("teachers", "student", "tumor"):
+    for role in ("student", "teachers", "tumor"):
         if role in values:
             values[role] = Recipe.from_dict(_resolve(table, role, where, ()), where=f"preset {where}: {role}")
     preset: Preset = from_plain(Preset, values, f"preset {where}")

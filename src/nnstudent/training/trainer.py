@@ -52,7 +52,8 @@ class RecipeTrainer(nnUNetTrainer):
         self.num_epochs, self.num_iterations_per_epoch = training.epochs, training.iterations
         self.num_val_iterations_per_epoch = training.validation_batches
         self.oversample_foreground_percent = self.recipe.data.foreground
-        self.enable_deep_supervision = training.deep_supervision
+        # nnU-Net gives the coarsest loss no weight; a network of two resolutions has no other than the finest
+        self.enable_deep_supervision = training.deep_supervision and len(self.recipe.network.features) > 2
         self.inference_allowed_mirroring_axes = None
         self.progress: Progress = silent
         self.title = f"fold {fold}"

@@ -1,0 +1,248 @@
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from nnstudent.cohort.cohort import Cohort, read_cohort, write_cohort
+from nnstudent.errors import InputError
+from nnstudent.io.nifti import read_image, read_labels, write_image, write_labels
+from nnstudent.training.recipe import Preset
+from nnstudent.training.study import study, study_result
+from nnstudent.training.teach import TeachResult, teach
+from nnstudent.volume import Grid, Volume
+from tests.training.conftest import ALL, ORGANS, TABLE, ball_scan, tiny_recipe, write_case
+
+
+@pytest.fixture(scope="module")
+def taught(balls: Cohort, preset: Preset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TeachResult, Counter[str]]:
+    steps: Counter[str] = Counter()
+    out = tmp_path_factory.mktemp("teachers")
+    result = teach(balls, out, preset, progress=lambda what, done, total: steps.update({what: 1}))
+    return out, result, steps
+
+
+def test_teach_makes_two_model_folders(taught: tuple[Path, TeachResult, Counter[str]]) -> None:
+    out, result, steps = taught
+    assert result.models == (out / "organs", out / "tumor")
+    assert result.organs is not None
+    assert result.organs.folds == (0, 1)
+    assert steps["organs, fold 1 of 2"] == steps["organs, fold 2 of 2"] == steps["tumor"] == 4
+    for fold in ("organs/fold_0", "organs/fold_1", "tumor/fold_0"):
+        assert (out / fold / "checkpoint_final.pth").is_file()
+        assert not (out / fold / "checkpoint_latest.pth").exists()
+    assert not (out / ".work").exists()
+    assert json.loads((out / "organs" / "dataset.json").read_text())["labels"] == {"background": 0, "left_ball": 1, "right_ball": 2}
+    assert json.loads((out / "tumor" / "dataset.json").read_text())["labels"] == {"background": 0, "spot": 1}
+
+
+def test_a_model_folder_names_no_place_of_this_machine(taught: tuple[Path, TeachResult, Counter[str]], balls: Cohort) -> None:
+    folder = str(balls["a"].image.parent.parent)
+    for name in ("plans.json", "dataset.json", "splits_final.json", "fold_0/progress.json", "fold_0/record.json", "fold_0/training.log"):
+        assert folder not in (taught[0] / "organs" / name).read_text()
+
+
+def test_no_fold_reads_a_test_case_or_one_not_fully_annotated(taught: tuple[Path, TeachResult, Counter[str]]) -> None:
+    splits = json.loads((taught[0] / "organs" / "splits_final.json").read_text())
+    assert {id for split in splits for id in (*split["train"], *split["val"])} == {"a", "b", "c", "d"}
+
+
+def test_checkpoints_are_plain(taught: tuple[Path, TeachResult, Counter[str]]) -> None:
+    checkpoint = torch.load(taught[0] / "organs" / "fold_0" / "checkpoint_final.pth", weights_only=True)
+    assert checkpoint["trainer_name"] == "nnUNetTrainer"
+    assert checkpoint["init_args"]["configuration"] == "3d_fullres"
+    assert checkpoint["inference_allowed_mirroring_axes"] is None
+    assert checkpoint["optimizer_state"] is None
+
+
+def test_curves_are_there_for_the_report(taught: tuple[Path, TeachResult, Counter[str]]) -> None:
+    curves = json.loads((taught[0] / "organs" / "fold_0" / "progress.json").read_text())
+    assert curves["done"] == curves["epochs"] == 2
+    for key in ("train_loss", "val_loss", "dice", "lr", "seconds"):
+        assert len(curves[key]) == 2
+        assert all(isinstance(value, float) for value in curves[key])
+    assert list(curves["dice_by_class"]) == ["left_ball", "right_ball"]
+
+
+def test_a_second_call_trains_nothing(taught: tuple[Path, TeachResult, Counter[str]], balls: Cohort, preset: Preset) -> None:
+    out, _, _ = taught
+    before = (out / "organs" / "fold_0" / "checkpoint_final.pth").stat().st_mtime_ns
+    steps: Counter[str] = Counter()
+    again = teach(balls, out, preset, progress=lambda what, done, total: steps.update({what: 1}))
+    assert not steps
+    assert again.organs is not None
+    assert (again.organs.folds, again.organs.fresh) == ((0, 1), ())
+    assert (out / "organs" / "fold_0" / "checkpoint_final.pth").stat().st_mtime_ns == before
+
+
+@pytest.fixture(scope="module")
+def student(balls: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A student with a hundred steps behind it; one of its cases has pseudo-labels."""
+    folder = tmp_path_factory.mktemp("study")
+    recipe = tiny_recipe(epochs=5, iterations=20, validation_batches=2, augment=())
+    write_cohort(folder / "fused", replace(balls, cases=tuple(balls[id] for id in "abcd")))
+    rows = [{"case": id, "class": name, "origin": "pseudo" if id == "d" else "truth"} for id in "abcd" for name in sorted(ALL)]
+    (folder / "fused" / "ledger.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    model = study(folder / "fused", folder / "student", Preset("learns", teachers=recipe, student=recipe))
+    assert model == folder / "student"
+    return model
+
+
+def test_a_student_learns_the_balls(student: Path) -> None:
+    splits = json.loads((student / "splits_final.json").read_text())
+    assert splits == [{"train": ["a", "b", "c", "d"], "val": ["a", "b", "c"]}]
+    curves = json.loads((student / "fold_0" / "progress.json").read_text())
+    assert curves["dice_by_class"]["left_ball"][-1] > 0.65
+    assert curves["dice_by_class"]["right_ball"][-1] > 0.65
+    assert curves["train_loss"][-1] < curves["train_loss"][0]
+
+
+def test_stock_nnunet_segments_with_it_and_needs_nothing_of_ours(student: Path, balls: Cohort, tmp_path: Path) -> None:
+    """In a process where this package cannot be imported, and on a scan stored in another orientation than those of the training."""
+    image = read_image(balls["test"].image).reoriented("LPI")
+    for name in ("in", "out"):
+        (tmp_path / name).mkdir()
+    write_image(tmp_path / "in" / "case_0000.nii.gz", image)
+    code = (
+        "import sys; sys.modules['nnstudent'] = None\n"
+        "from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor\n"
+        "import torch; torch.set_num_threads(1)\n"
+        "p = nnUNetPredictor(device=torch.device('cpu'), allow_tqdm=False)\n"
+        "p.initialize_from_trained_model_folder(sys.argv[1], (0,))\n"
+        "p.predict_from_files_sequential(sys.argv[2], sys.argv[3])\n"
+    )
+    command = [sys.executable, "-c", code, str(student), str(tmp_path / "in"), str(tmp_path / "out")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found, truth = read_labels(tmp_path / "out" / "case.nii.gz"), ball_scan(99)[1].reoriented("LPI")
+    assert found.grid.matches(image.grid)
+    for channel, id in ((1, 7), (2, 3)):
+        one, two = found.array == channel, truth.array == id
+        assert 2 * (one & two).sum() / (one.sum() + two.sum()) > 0.65
+
+
+def test_another_recipe_trains_anew(balls: Cohort, preset: Preset, tmp_path: Path) -> None:
+    one = teach(balls, tmp_path, preset, target="tumor").tumor
+    changed = replace(preset, teachers=tiny_recipe(lr=0.02))
+    two = teach(balls, tmp_path, changed, target="tumor").tumor
+    assert one is not None
+    assert two is not None
+    assert (one.fresh, two.fresh) == ((0,), (0,))
+
+
+def test_a_broken_case_is_named_and_does_not_stop_the_others(preset: Preset, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cases = [write_case(tmp_path, id, seed, ORGANS) for seed, id in enumerate(("a", "b", "cut", "off"))]
+    cut = cases[2].image
+    cut.write_bytes(cut.read_bytes()[:2000])
+    label = read_labels(cases[3].label or Path())
+    moved = label.grid.affine.copy()
+    moved[0, 3] += 8
+    write_labels(cases[3].label or Path(), Volume(label.array, Grid(label.grid.shape, moved)))
+    trained = teach(Cohort(TABLE, tuple(cases)), tmp_path / "out", preset, target="organs").organs
+    assert trained is not None
+    assert {failure.case for failure in trained.failures} == {"cut", "off"}
+    assert "label is on another grid" in next(failure.reason for failure in trained.failures if failure.case == "off")
+    assert trained.folds == (0, 1)
+
+
+def test_when_no_case_can_be_read_it_says_why(preset: Preset, tmp_path: Path) -> None:
+    case = write_case(tmp_path, "a", 0, ORGANS)
+    case.image.write_bytes(b"no image")
+    with pytest.raises(InputError, match="none of 1 cases could be read; the first: a: "):
+        teach(Cohort(TABLE, (case,)), tmp_path / "out", preset)
+
+
+def test_an_image_of_four_axes_or_another_format_is_read_too(preset: Preset, tmp_path: Path) -> None:
+    cases = [write_case(tmp_path, id, seed, ORGANS) for seed, id in enumerate("ab")]
+    stored = nib.load(cases[0].image)
+    nib.save(nib.Nifti1Image(np.asanyarray(stored.dataobj)[..., None], stored.affine), cases[0].image)
+    mgz = tmp_path / "images" / "b.mgz"
+    other = nib.load(cases[1].image)
+    nib.save(nib.MGHImage(np.asanyarray(other.dataobj), other.affine), mgz)
+    trained = teach(Cohort(TABLE, (cases[0], replace(cases[1], image=mgz))), tmp_path / "out", preset, target="organs", folds=[0]).organs
+    assert trained is not None
+    assert trained.failures == ()
+    assert trained.folds == (0,)
+    assert (tmp_path / "out" / ".work" / "organs").is_dir()  # fold 1 still needs it
+
+
+def test_nnunet_says_nothing_on_the_terminal(balls: Cohort, preset: Preset, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    teach(balls, tmp_path, preset, target="tumor")
+    told = capfd.readouterr()
+    assert told.out == ""
+    assert "nnU-Net" not in told.err
+    assert "Using device" in (tmp_path / "tumor" / "fold_0" / "nnunet.log").read_text()
+    assert not any(name.startswith("nnUNet_") for name in os.environ)
+
+
+def test_folds_and_devices_that_do_not_exist(balls: Cohort, preset: Preset, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no fold 7; with 4 cases there are 2"):
+        teach(balls, tmp_path, preset, folds=[7])
+    with pytest.raises(InputError, match="device 'tpu'; expected auto, cpu or cuda"):
+        teach(balls, tmp_path, preset, device="tpu")
+
+
+def test_a_plain_cohort_teaches_a_student_by_truth_alone(
+    balls: Cohort, preset: Preset, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_cohort(tmp_path / "cohort", balls)
+    with caplog.at_level(logging.INFO):
+        trained = study_result(tmp_path / "cohort", tmp_path / "student", preset)
+    assert "learns from the 4 cases with all organs annotated" in caplog.text
+    assert trained.classes == ("left_ball", "right_ball", "spot")
+
+
+def test_killed_training_goes_on_from_its_last_checkpoint(balls: Cohort, tmp_path: Path) -> None:
+    write_cohort(tmp_path / "cohort", balls)
+    code = (
+        "import os, signal, sys; sys.path.insert(0, sys.argv[1])\n"
+        "from pathlib import Path\n"
+        "from nnstudent.cohort.cohort import read_cohort\n"
+        "from nnstudent.training.teach import teach\n"
+        "from tests.training.test_train import five_epochs\n"
+        "def kill(what, done, total):\n"
+        "    if what == 'tumor' and done == 5: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "teach(read_cohort(Path(sys.argv[2])), Path(sys.argv[3]), five_epochs(), target='tumor', progress=kill)\n"
+    )
+    root, out = Path(__file__).resolve().parents[2], tmp_path / "teachers"
+    killed = subprocess.run([sys.executable, "-c", code, str(root), str(tmp_path / "cohort"), str(out)], capture_output=True, check=False)
+    assert killed.returncode == -9, killed.stderr
+    latest = out / "tumor" / "fold_0" / "checkpoint_latest.pth"
+    assert torch.load(latest, weights_only=True)["current_epoch"] == 2
+    weights = torch.load(latest, weights_only=True)["network_weights"]
+    seen: list[tuple[str, int]] = []
+
+    def note(what: str, at: int, total: int) -> None:
+        seen.append((what, at))
+
+    done = teach(read_cohort(tmp_path / "cohort"), out, five_epochs(), target="tumor", progress=note)
+    assert [at for what, at in seen if what == "tumor"] == [5, 6, 7, 8, 9, 10]  # two epochs of two steps are not done again
+    assert not any("preprocessing" in what for what, _ in seen)
+    assert done.tumor is not None
+    curves = json.loads((out / "tumor" / "fold_0" / "progress.json").read_text())
+    assert (curves["done"], len(curves["train_loss"])) == (5, 5)
+    final = torch.load(out / "tumor" / "fold_0" / "checkpoint_final.pth", weights_only=True)["network_weights"]
+    moved = {name: float((final[name] - weights[name]).abs().max()) for name in weights}
+    assert 0 < max(moved.values()) < 0.5  # goes on from those weights, does not begin anew
+
+
+def five_epochs() -> Preset:
+    """A preset of five epochs of two steps that saves after each."""
+    recipe = tiny_recipe(epochs=5)
+    return Preset("five", teachers=recipe, student=recipe)
+
+
+def test_the_balls_are_what_they_are_meant_to_be() -> None:
+    image, labels = ball_scan(0)
+    assert image.array[labels.array == 7].mean() == pytest.approx(200, abs=10)
+    assert set(np.unique(labels.array)) == {0, 3, 7, 20}
