@@ -130,7 +130,7 @@ def test_all_folds_are_members_and_one_can_be_chosen(folder):
 
 
 def test_the_identity_is_of_the_content(folder, tmp_path):
-    copy = Path(shutil.copytree(folder, tmp_path / folder.name))
+    copy = Path(shutil.copytree(folder, tmp_path / "renamed"))
     assert open_model(copy).hash == open_model(folder).hash
     (copy / "dataset.json").write_text(json.dumps(dataset(("liver", "spleen", "pancreas"))))
     assert open_model(copy).hash != open_model(folder).hash

@@ -82,11 +82,11 @@ def test_an_image_smaller_than_the_patch(anisotropic, tmp_path, monkeypatch):
 def test_an_ensemble_a_transposed_network_and_axes_as_stored(tmp_path, monkeypatch):
     folder = make_folder(tmp_path / "model", ISOTROPIC, folds=(0, 1), reader="SimpleITKIO", transpose=(1, 0, 2), seed=3)
     image = written(blobs((30, 40, 44), (5.0, 2.5, 2.2), axes="LPS"), tmp_path / "case.nii.gz")
-    compare(folder, image, tmp_path, monkeypatch, folds=(0, 1))
+    compare(folder, image, tmp_path, monkeypatch, folds=(0, 1), exact=False)
 
 
 def test_a_phantom(isotropic, tmp_path, monkeypatch):
-    image = make_case(2, preset="tiny").image
+    image = make_case(2, preset="tiny", slices=30).image
     compare(isotropic, written(image, tmp_path / "case.nii.gz"), tmp_path, monkeypatch, exact=False)
 
 

@@ -78,8 +78,8 @@ class Model:
 
     @property
     def hash(self) -> str:
-        """Identity of the model's content, 16 hexadecimal digits; the same wherever it lies."""
-        return data_hash([[network.name, network.spec.to_dict(), [m.hash for m in network.members]] for network in self.networks])
+        """Identity of the model's content, 16 hexadecimal digits; the same wherever it lies and whatever it is called."""
+        return data_hash([[network.spec.to_dict(), [member.hash for member in network.members]] for network in self.networks])
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -161,7 +161,7 @@ def _network(folder: Path, row: Mapping[str, Any]) -> Network:
         if content_hash(folder / file) != digest:
             raise InputError(f"{folder / file}: is not what was exported (SHA-256 differs from {MANIFEST}); copy the whole folder again")
     graph, _, weights = (folder / file for file in wanted)
-    member = Member("fold", data_hash(sorted(recorded.items())), partial(_read_weights, weights), graph)
+    member = Member("fold", data_hash([recorded[file] for file in wanted]), partial(_read_weights, weights), graph)
     return Network(name, NetworkSpec.from_dict(row["spec"]), (member,))
 
 

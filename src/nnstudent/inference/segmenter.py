@@ -137,7 +137,7 @@ class Segmenter:
             Logits; ``.probabilities()`` gives softmax.
         """
         if member is None:
-            return mean_scores(self.predict_members(image, network=network, progress=progress))
+            return mean_scores(self.predict_members(image, network=network, progress=progress), reuse=True)
         values, frame = preprocess(image, self._network(network).spec)
         return self._scores(values, frame, network, member, progress)
 
@@ -172,7 +172,8 @@ class Segmenter:
             with _timed(seconds, "preprocess"):
                 values, frame = preprocess(image, network.spec)
             with _timed(seconds, "network"):
-                scores = mean_scores(self._scores(values, frame, index, k, progress) for k in range(len(network.members)))
+                members = (self._scores(values, frame, index, k, progress) for k in range(len(network.members)))
+                scores = mean_scores(members, reuse=True)
             del values
             with _timed(seconds, "restore"):
                 found = restore(scores, image.grid, threads=self._threads).array
