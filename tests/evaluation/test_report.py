@@ -67,7 +67,7 @@ def run(tmp_path):
         {"name": "study", "state": "failed", "seconds": 75.0, "peak_rss_mb": 2048.0, "detail": "no space left", "failures": []},
         {"name": "export", "state": "left"},
     ]
-    write_json(folder / "run.json", {"schema": 1, "version": "0.1.0", "preset": "demo", "source": "phantoms", "stages": stages})
+    write_json(folder / "run.json", {"schema": 1, "version": "0.1.0", "preset": "demo", "source": "/home/me/phantoms", "stages": stages})
     return folder
 
 
@@ -111,6 +111,9 @@ def test_every_part_is_there(run):
     assert "agreement 0.10 &lt; 0.20" in html
     assert "2.5 s (median of 3; the longest 3.5 s)" in html
     assert "Not shown" not in html
+    assert html.index("Organ teachers") < html.index("<h3>Student</h3>")
+    assert "phantoms" in html
+    assert "/home/me" not in html
 
 
 def test_it_loads_nothing_from_elsewhere(run):

@@ -48,7 +48,8 @@ def plot_scores(methods: Sequence[Method], names: Sequence[str], titles: Sequenc
                     axis.plot([min(spread), max(spread)], [row, row], color=FAINT[0], lw=3, solid_capstyle="round", zorder=1)
             for method in methods:
                 axis.scatter(known[method.key], rows, s=34, color=METHODS[method.key][0], label=method.title, zorder=2, clip_on=False)
-            axis.set_xlim(0, 100)
+            axis.set_xlim(-2, 102)  # so that a dot at the end is whole
+            axis.set_xticks(range(0, 101, 20))
             axis.set_title(title, loc="left", fontsize=10, color=INK[0])
             axis.xaxis.grid(visible=True, color=FAINT[0], lw=0.6)
             axis.set_axisbelow(True)

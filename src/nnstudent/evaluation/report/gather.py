@@ -130,7 +130,7 @@ def gather(path: Path) -> Run:
             data = _part(run, name, _scores, None) if (path / name).is_file() else None
             if data is not None:
                 into.append(Method(key, title, meaning, data))
-    for file in sorted(path.glob("*/**/fold_*/progress.json")):
+    for file in sorted(path.glob("*/**/fold_*/progress.json"), key=lambda file: ("teachers" not in file.parts, file)):
         curve = _part(run, file.relative_to(path).as_posix(), _curve, None)
         if curve is not None:
             run.curves.append(curve)
@@ -158,6 +158,8 @@ def _part(run: Run, name: str, read: Callable[[Path], T], otherwise: T) -> T:
 def _stages(path: Path) -> tuple[dict[str, str], list[StageRow]]:
     data = read_json(path, what="a run")
     about = {key: str(value) for key, value in data.items() if key not in ("schema", "stages") and isinstance(value, str | int | float)}
+    if "source" in about:
+        about["source"] = Path(about["source"]).name  # where it lay is nobody's business whom the report is sent to
     rows = [
         StageRow(
             name=str(row["name"]),
