@@ -255,7 +255,14 @@ def headline(run: Run) -> list[dict[str, str]]:
             tiles.append({"value": signed(change), "unit": "points", "what": "DSC of organs", "note": note})
     quick = segmenting(run)
     if quick is not None:
-        tiles.append({"value": quick["median"], "unit": "", "what": "a scan", "note": f"median over {quick['n']} test cases"})
+        tiles.append(
+            {
+                "value": quick["median"],
+                "unit": "",
+                "what": "a scan",
+                "note": "one test case" if quick["n"] == "1" else f"median over {quick['n']} test cases",
+            }
+        )
     spent = sum(row.seconds or 0 for row in run.stages)
     if spent:
         tiles.append({"value": duration(spent), "unit": "", "what": "all stages", "note": "from scans to scores"})
