@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from nnstudent.evaluation.lesions import DetectionSummary
     from nnstudent.evaluation.scores import Mean, Scores
 
 HELP = "score segmentations against the truth: DSC and NSD"
@@ -76,6 +77,8 @@ def run(args: argparse.Namespace) -> int:
         scores.write_csv(args.csv)
     if scores.cases:
         print(table(scores))
+        for name, found in scores.detection().items():
+            print(f"\n{lesion_table(name, found)}")
     _tell(scores)
     return name_failures("evaluate", scores.failures)
 
@@ -90,6 +93,25 @@ def table(scores: Scores) -> str:
     lines = [f"{name:<{width}}  {_cell(means[name], 'dsc')}  {_cell(means[name], 'nsd')}  {means[name].n:>{count}}" for name in names]
     title = f"{len(scores.cases)} case{'s' if len(scores.cases) != 1 else ''}, protocol {scores.protocol.name}, mean ± SD over the n cases"
     return "\n".join([title, head, *lines])
+
+
+def lesion_table(name: str, found: DetectionSummary) -> str:
+    """Lesions of one class: a line a size, then all."""
+    rows = [(_volumes(item.from_ml, item.to_ml), item.lesions, item.found, item.sensitivity, item.false_positives) for item in found.bins]
+    rows.append(("all", found.lesions, found.found, found.sensitivity, found.false_positives))
+    lines = [
+        f"{title:<12}  {lesions:>7}  {hit:>5}  {'–' if math.isnan(part) else f'{part:.4f}':>11}  {false:>15}  {false / found.scans:>6.2f}"
+        for title, lesions, hit, part, false in rows
+    ]
+    least_iou = found.to_dict()["rule"]["least_iou"]
+    scans = f"{found.scans} scan{'s' if found.scans != 1 else ''}"
+    title = f"{name} by lesion, {scans}; found is an IoU of at least {least_iou}, one to one"
+    head = f"{'size':<12}  {'lesions':>7}  {'found':>5}  {'sensitivity':>11}  {'false positives':>15}  {'a scan':>6}"
+    return "\n".join([title, head, *lines])
+
+
+def _volumes(low: float, high: float) -> str:
+    return f"< {high:g} ml" if low == 0 else f">= {low:g} ml" if math.isinf(high) else f"{low:g}-{high:g} ml"
 
 
 def _cell(mean: Mean, metric: str) -> str:

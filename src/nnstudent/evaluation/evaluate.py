@@ -10,7 +10,8 @@ import numpy as np
 
 from nnstudent.cohort.cohort import Cohort, read_cohort
 from nnstudent.errors import Failure, GeometryError, InputError, NnStudentError
-from nnstudent.evaluation.metrics import Box, boxes
+from nnstudent.evaluation.lesions import Detection, detect
+from nnstudent.evaluation.metrics import Box, around_both, boxes
 from nnstudent.evaluation.pairs import Pair, Which, pair_cohort, pair_files
 from nnstudent.evaluation.protocols import ClassScore, Protocol, find_protocol, score
 from nnstudent.evaluation.scores import CaseScores, Scores
@@ -35,7 +36,8 @@ def evaluate(
 ) -> Scores:
     """Score label maps against the truth, per case and class.
 
-    Classes that the truth has not annotated are not scored. A missing prediction scores 0. A case whose files cannot be read or do not
+    Classes that the truth has not annotated are not scored; of lesion classes the single lesions are counted as well, found, missed
+    and false. A missing prediction scores 0. A case whose files cannot be read or do not
     fit together is named in ``failures`` and is in no mean.
 
     Args:
@@ -95,7 +97,8 @@ def _score_case(pair: Pair, table: Taxonomy, protocol: Protocol, whole_organs: b
     present = {table.by_id(id).name for id in true}
     if pair.prediction is None:
         zero = {item.name: ClassScore(0.0, 0.0) for item in scored}
-        return CaseScores(pair.id, None, pair.truth, zero, left_out, ("no prediction",)), present
+        missed = _lesions(None, truth, scored, predicted={}, true=true)
+        return CaseScores(pair.id, None, pair.truth, zero, left_out, ("no prediction",), missed), present
     prediction, predicted = _read(pair.prediction, table, what="prediction")
     warnings = _compare_grids(pair, prediction, truth, protocol)
     spacing = _header_spacing(pair.truth, truth) if protocol.as_stored else truth.spacing_mm
@@ -103,7 +106,25 @@ def _score_case(pair: Pair, table: Taxonomy, protocol: Protocol, whole_organs: b
     for item in scored:
         both = predicted.get(item.id), true.get(item.id)
         scores[item.name] = score(prediction.array, truth.array, item=item, boxes=both, spacing_mm=spacing, protocol=protocol)
-    return CaseScores(pair.id, pair.prediction, pair.truth, scores, left_out, warnings), present
+    found = _lesions(prediction, truth, scored, predicted=predicted, true=true)
+    return CaseScores(pair.id, pair.prediction, pair.truth, scores, left_out, warnings, found), present
+
+
+def _lesions(
+    prediction: Volume | None, truth: Volume, items: Iterable[LabelClass], *, predicted: Mapping[int, Box], true: Mapping[int, Box]
+) -> dict[str, Detection]:
+    """The lesions of each lesion class, looked for in the box around both label maps' only."""
+    found = {}
+    for item in items:
+        if item.kind != "lesion":
+            continue
+        box = around_both(predicted.get(item.id), true.get(item.id))
+        if box is None:
+            found[item.name] = Detection()
+            continue
+        mask = None if prediction is None else prediction.array[box] == item.id
+        found[item.name] = detect(mask, truth.array[box] == item.id, voxel_ml=truth.grid.voxel_ml, minimum_ml=item.minimum_ml)
+    return found
 
 
 def _read(path: Path, table: Taxonomy, *, what: str) -> tuple[Volume, Mapping[int, Box]]:

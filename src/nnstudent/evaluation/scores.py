@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from nnstudent.errors import Failure
+from nnstudent.evaluation.lesions import Detection, DetectionSummary, summarize
 from nnstudent.evaluation.protocols import ClassScore, Protocol
 from nnstudent.io.atomic import write_text
 from nnstudent.taxonomy import Taxonomy
@@ -31,6 +32,7 @@ class CaseScores:
         scores: By class name; classes that are not annotated are not in it.
         left_out: Annotated classes that were not scored, and why.
         warnings: What a reader of the scores should know about the case.
+        lesions: Of each lesion class that was scored: which lesions were found.
     """
 
     id: str
@@ -39,6 +41,7 @@ class CaseScores:
     scores: Mapping[str, ClassScore]
     left_out: Mapping[str, str] = field(default_factory=dict)
     warnings: Sequence[str] = ()
+    lesions: Mapping[str, Detection] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,11 @@ class Scores:
         """The scores of a class, in the order of the cases that have it."""
         return [case.scores[name] for case in self.cases if name in case.scores]
 
+    def detection(self) -> dict[str, DetectionSummary]:
+        """Lesion-wise detection of each lesion class, over the cases that were scored on it."""
+        names = [name for name in self.taxonomy.lesions if any(name in case.lesions for case in self.cases)]
+        return {name: summarize(case.lesions[name] for case in self.cases if name in case.lesions) for name in names}
+
     def means(self) -> dict[str, Mean]:
         """``organs``, ``tumor`` and each scored class.
 
@@ -126,6 +134,7 @@ class Scores:
                     "truth": str(case.truth),
                     "dsc": {name: _number(score.dsc) for name, score in case.scores.items()},
                     "nsd": {name: _number(score.nsd) for name, score in case.scores.items()},
+                    "lesions": {name: found.to_dict() for name, found in case.lesions.items()},
                     "left_out": dict(case.left_out),
                     "warnings": list(case.warnings),
                 }
@@ -138,6 +147,7 @@ class Scores:
                 }
                 for name, mean in self.means().items()
             },
+            "lesions": {name: found.to_dict() for name, found in self.detection().items()},
             "missing": list(self.missing),
             "common_only": self.common_only,
             "without_truth": list(self.without_truth),
