@@ -13,6 +13,9 @@
   nnstudent evaluate predictions/ labels/ --classes liver,spleen --whole-organs
       two organs, and only where the scan shows all of them
 
+  nnstudent evaluate student/ labels/ --against teacher/
+      both methods on the same cases: mean difference with its interval, Wilcoxon signed-rank test, effect size
+
 A case without a prediction scores 0 and is named; --common-only leaves it out and names it.
 Exit codes: 0 done; 1 some case could not be scored (it is named, and in no mean); 2 the input or the usage is wrong.
 """
@@ -22,12 +25,15 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from nnstudent.evaluation.against import Against
     from nnstudent.evaluation.lesions import DetectionSummary
     from nnstudent.evaluation.scores import Mean, Scores
+    from nnstudent.evaluation.statistics import Comparison
 
 HELP = "score segmentations against the truth: DSC and NSD"
 
@@ -45,6 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--whole-organs", action="store_true", help="leave out organs that the field of view cuts or shows a fragment of")
     parser.add_argument("--common-only", action="store_true", help="leave out cases without a prediction instead of scoring them 0")
+    parser.add_argument(
+        "--against", type=Path, metavar="PREDICTIONS2", help="another method's label maps of the same cases: compare case by case"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="decides what the bootstrap draws (default: 0)")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write a row a case and class, and the means")
     parser.add_argument("--report", type=Path, metavar="FILE.json", help="write all of it as JSON")
 
@@ -53,34 +63,47 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate as asked; returns the exit code."""
     from nnstudent.cli.common import Display, name_failures, write_report
     from nnstudent.cohort.cohort import read_cohort
+    from nnstudent.errors import Failure
+    from nnstudent.evaluation.against import against
     from nnstudent.evaluation.evaluate import evaluate
     from nnstudent.taxonomy import read_taxonomy
 
     display = Display()
+    score = partial(
+        evaluate,
+        truth=args.truth,
+        taxonomy=None if args.taxonomy is None else read_taxonomy(args.taxonomy),
+        protocol=args.protocol,
+        classes=args.classes,
+        annotation=None if args.cohort is None else read_cohort(args.cohort),
+        which=args.cases,
+        whole_organs=args.whole_organs,
+        common_only=args.common_only,
+        seed=args.seed,
+        progress=display,
+    )
     try:
-        scores = evaluate(
-            args.predictions,
-            args.truth,
-            taxonomy=None if args.taxonomy is None else read_taxonomy(args.taxonomy),
-            protocol=args.protocol,
-            classes=args.classes,
-            annotation=None if args.cohort is None else read_cohort(args.cohort),
-            which=args.cases,
-            whole_organs=args.whole_organs,
-            common_only=args.common_only,
-            progress=display,
-        )
+        scores = score(args.predictions)
+        other = None if args.against is None else score(args.against)
     finally:
         display.close()
-    write_report(args.report, scores.to_dict())
+    compared = None if other is None else against(scores, other, seed=args.seed)
+    more = {} if compared is None or other is None else {"against": {"predictions": str(args.against), **compared.to_dict()}}
+    write_report(args.report, {**scores.to_dict(), **more})
     if args.csv is not None:
         scores.write_csv(args.csv)
     if scores.cases:
         print(table(scores))
         for name, found in scores.detection().items():
             print(f"\n{lesion_table(name, found)}")
+    if compared is not None:
+        print(f"\n{comparison_table(compared, str(args.predictions), str(args.against))}")
     _tell(scores)
-    return name_failures("evaluate", scores.failures)
+    failures = list(scores.failures)
+    if other is not None:
+        _tell(other, of=f" in {args.against}")
+        failures += [Failure(failure.case, f"{failure.reason} (--against)") for failure in other.failures]
+    return name_failures("evaluate", failures)
 
 
 def table(scores: Scores) -> str:
@@ -89,7 +112,8 @@ def table(scores: Scores) -> str:
     names = [*scores.classes, *(name for name in ("organs", "tumor") if means[name].n and name not in scores.classes)]
     width = max(map(len, ["class", *names]))
     count = max(len(str(len(scores.cases))), 2)
-    head = f"{'class':<{width}}  {'DSC':<15}  {'NSD':<15}  {'n':>{count}}"
+    told = f"{'median':<6}  {'95 % CI':<13}"
+    head = f"{'class':<{width}}  {'DSC':<15}  {told}  {'NSD':<15}  {told}  {'n':>{count}}"
     lines = [f"{name:<{width}}  {_cell(means[name], 'dsc')}  {_cell(means[name], 'nsd')}  {means[name].n:>{count}}" for name in names]
     title = f"{len(scores.cases)} case{'s' if len(scores.cases) != 1 else ''}, protocol {scores.protocol.name}, mean ± SD over the n cases"
     return "\n".join([title, head, *lines])
@@ -116,22 +140,54 @@ def _volumes(low: float, high: float) -> str:
 
 def _cell(mean: Mean, metric: str) -> str:
     value, deviation = getattr(mean, metric), getattr(mean, f"{metric}_sd")
+    middle, (low, high) = getattr(mean, f"{metric}_median"), getattr(mean, f"{metric}_interval")
     text = "NaN" if math.isnan(value) else f"{value:.4f}"
-    return f"{text if math.isnan(deviation) else f'{text} ± {deviation:.4f}':<15}"
+    spread = text if math.isnan(deviation) else f"{text} ± {deviation:.4f}"
+    interval = "–" if math.isnan(low) else f"{low:.4f}-{high:.4f}"
+    return f"{spread:<15}  {'NaN' if math.isnan(middle) else f'{middle:.4f}':<6}  {interval:<13}"
 
 
-def _tell(scores: Scores) -> None:
+def comparison_table(compared: Against, first: str, second: str) -> str:
+    """The differences of two methods: a line a class and metric, then the means."""
+    width = max(map(len, ["class", *compared.results]))
+    lines = [
+        f"{name:<{width}}  {metric.upper():<6}  {_signed(result.difference):<10}  {_bounds(result):<17}  {_p(result.p):<8}  "
+        f"{_p(result.p_holm):<8}  {'–' if math.isnan(result.effect) else f'{result.effect:+.2f}':<6}  {result.n:>3}  {result.differ:>6}"
+        for name, by_metric in compared.results.items()
+        for metric, result in by_metric.items()
+    ]
+    title = f"{first} − {second}, {len(compared.cases)} cases on both sides: Wilcoxon signed-rank, effect is the rank-biserial correlation"
+    head = f"{'class':<{width}}  metric  difference  {'95 % CI':<17}  p         p (Holm)  effect    n  differ"
+    rest = [f"only in {where}: {', '.join(ids)}" for where, ids in ((first, compared.only_first), (second, compared.only_second)) if ids]
+    return "\n".join([title, head, *lines, *rest])
+
+
+def _signed(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:+.4f}"
+
+
+def _bounds(result: Comparison) -> str:
+    low, high = result.interval
+    return "–" if math.isnan(low) else f"{low:+.4f} {high:+.4f}"
+
+
+def _p(value: float) -> str:
+    return "–" if math.isnan(value) else "< 0.0001" if value < 1e-4 else f"{value:.4f}"
+
+
+def _tell(scores: Scores, *, of: str = "") -> None:
     for id in scores.missing:
-        print(f"nnstudent evaluate: no prediction of {id}: {'left out' if scores.common_only else 'scores 0'}", file=sys.stderr)
+        print(f"nnstudent evaluate: no prediction of {id}{of}: {'left out' if scores.common_only else 'scores 0'}", file=sys.stderr)
     if scores.without_truth:
-        print(f"nnstudent evaluate: not scored, no truth of that name: {', '.join(scores.without_truth)}", file=sys.stderr)
+        print(f"nnstudent evaluate: not scored, no truth of that name{of}: {', '.join(scores.without_truth)}", file=sys.stderr)
     for case in scores.cases:
         for name, why in case.left_out.items():
-            print(f"nnstudent evaluate: {case.id}: {name} left out: {why}", file=sys.stderr)
+            if not of:  # the truth is the same
+                print(f"nnstudent evaluate: {case.id}: {name} left out: {why}", file=sys.stderr)
         if case.prediction is not None:
             for warning in case.warnings:
-                print(f"nnstudent evaluate: {case.id}: {warning}", file=sys.stderr)
-    for note in scores.notes:
+                print(f"nnstudent evaluate: {case.id}{of}: {warning}", file=sys.stderr)
+    for note in () if of else scores.notes:
         print(f"nnstudent evaluate: {note} (--cohort or --classes)", file=sys.stderr)
 
 

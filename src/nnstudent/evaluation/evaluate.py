@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -32,6 +33,7 @@ def evaluate(
     which: Which = "auto",
     whole_organs: bool = False,
     common_only: bool = False,
+    seed: int = 0,
     progress: Progress = silent,
 ) -> Scores:
     """Score label maps against the truth, per case and class.
@@ -51,6 +53,7 @@ def evaluate(
         whole_organs: Leave out an organ whose truth touches the first or last slice, or is under the table's ``minimum_ml``:
             the field of view cuts it.
         common_only: Leave out the cases without a prediction instead of scoring them 0; they are listed.
+        seed: Of the bootstrap intervals.
         progress: Told after each case.
 
     Raises:
@@ -81,11 +84,11 @@ def evaluate(
                 failures.append(Failure(pair.id, _without_name(str(error) or "not enough memory", pair.id)))
         progress("evaluate", done, len(paired.pairs))
     missing = tuple(pair.id for pair in paired.pairs if pair.prediction is None)
-    scores = Scores(rules, table, cases, failures, missing, paired.without_truth, common_only)
+    scores = Scores(rules, table, cases, failures, missing, paired.without_truth, common_only, seed=seed)
     never = [name for name in scores.classes if name not in present]
     if never:
         note = f"{', '.join(never)}: in no truth of these cases; if nobody looked for it, say what is annotated"
-        scores = Scores(rules, table, cases, failures, missing, paired.without_truth, common_only, (note,))
+        return replace(scores, notes=(note,))
     return scores
 
 

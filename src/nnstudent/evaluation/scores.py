@@ -15,6 +15,7 @@ import numpy as np
 from nnstudent.errors import Failure
 from nnstudent.evaluation.lesions import Detection, DetectionSummary, summarize
 from nnstudent.evaluation.protocols import ClassScore, Protocol
+from nnstudent.evaluation.statistics import LEVEL, RESAMPLES, UNKNOWN, Interval, bootstrap
 from nnstudent.io.atomic import write_text
 from nnstudent.taxonomy import Taxonomy
 
@@ -53,6 +54,10 @@ class Mean:
         nsd: Mean NSD.
         dsc_sd: Standard deviation between cases (of a sample: n - 1), NaN where there are fewer than two.
         nsd_sd: The same of the NSD.
+        dsc_median: Median over the cases (of a group: of the cases' own means).
+        nsd_median: The same of the NSD.
+        dsc_interval: Bootstrap interval of the mean at the level of 95 %, NaN where there are fewer than two cases.
+        nsd_interval: The same of the NSD.
         n: How many cases it rests on.
     """
 
@@ -60,7 +65,19 @@ class Mean:
     nsd: float
     dsc_sd: float
     nsd_sd: float
+    dsc_median: float
+    nsd_median: float
+    dsc_interval: Interval
+    nsd_interval: Interval
     n: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data for JSON; NaN becomes None."""
+        values = {
+            f"{metric}{what}": _number(getattr(self, f"{metric}{what}")) for what in ("", "_sd", "_median") for metric in ("dsc", "nsd")
+        }
+        bounds = {"dsc_interval": self.dsc_interval, "nsd_interval": self.nsd_interval}
+        return {**values, **{name: None if math.isnan(low) else [low, high] for name, (low, high) in bounds.items()}, "n": self.n}
 
 
 @dataclass(frozen=True)
@@ -76,6 +93,7 @@ class Scores:
         without_truth: Names of predictions that no truth belongs to.
         common_only: Whether the missing were left out of the means instead of scoring 0.
         notes: What a reader of the means should know.
+        seed: Of the bootstrap intervals.
     """
 
     protocol: Protocol
@@ -86,6 +104,7 @@ class Scores:
     without_truth: Sequence[str] = ()
     common_only: bool = False
     notes: Sequence[str] = ()
+    seed: int = 0
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -104,20 +123,44 @@ class Scores:
     def means(self) -> dict[str, Mean]:
         """``organs``, ``tumor`` and each scored class.
 
-        The mean of a group is the mean of its classes' means; its deviation is that of the cases' own means.
+        The mean of a group is the mean of its classes' means; its deviation and median are those of the cases' own means.
         """
-        single = {name: self._mean([name]) for name in self.classes}
-        groups = {ORGANS: self.taxonomy.organs, TUMOR: self.taxonomy.lesions}
-        return {name: self._mean([item for item in items if item in single]) for name, items in groups.items()} | single
+        single = {name: [name] for name in self.classes}
+        groups = {name: [item for item in items if item in single] for name, items in self.groups().items()} | single
+        # The order is that of the result: where the table has a class that is called as a group, it takes the group's place.
+        intervals = {metric: self._intervals(list(groups.values()), metric) for metric in ("dsc", "nsd")}
+        bounds = zip(groups.items(), intervals["dsc"], intervals["nsd"], strict=True)
+        return {name: self._mean(items, dsc_bounds, nsd_bounds) for (name, items), dsc_bounds, nsd_bounds in bounds}
 
-    def _mean(self, names: Sequence[str]) -> Mean:
+    def groups(self) -> dict[str, tuple[str, ...]]:
+        """The classes that are averaged together."""
+        return {ORGANS: self.taxonomy.organs, TUMOR: self.taxonomy.lesions}
+
+    def _intervals(self, groups: Sequence[Sequence[str]], metric: str) -> list[Interval]:
+        place = {name: column for column, name in enumerate(self.classes)}
+        table = np.full((len(self.cases), len(place)), np.nan)
+        undefined = set()
+        for row, case in enumerate(self.cases):
+            for name, score in case.scores.items():
+                table[row, place[name]] = getattr(score, metric)
+                if math.isnan(getattr(score, metric)):  # then so is the mean
+                    undefined.add(name)
+        found = bootstrap(table, [[place[name] for name in names] for names in groups], seed=self.seed)
+        return [UNKNOWN if undefined.intersection(names) else bounds for names, bounds in zip(groups, found, strict=True)]
+
+    def _mean(self, names: Sequence[str], dsc_interval: Interval, nsd_interval: Interval) -> Mean:
         per_case = [[case.scores[name] for name in names if name in case.scores] for case in self.cases]
         own = [scores for scores in per_case if scores]
+        dsc, nsd = ([float(np.mean([getattr(score, metric) for score in scores])) for scores in own] for metric in ("dsc", "nsd"))
         return Mean(
             dsc=self.protocol.mean(self.protocol.mean(score.dsc for score in self.of(name)) for name in names),
             nsd=self.protocol.mean(self.protocol.mean(score.nsd for score in self.of(name)) for name in names),
-            dsc_sd=_deviation([float(np.mean([score.dsc for score in scores])) for scores in own]),
-            nsd_sd=_deviation([float(np.mean([score.nsd for score in scores])) for scores in own]),
+            dsc_sd=_deviation(dsc),
+            nsd_sd=_deviation(nsd),
+            dsc_median=float(np.median(dsc)) if dsc else math.nan,
+            nsd_median=float(np.median(nsd)) if nsd else math.nan,
+            dsc_interval=dsc_interval,
+            nsd_interval=nsd_interval,
             n=len(own),
         )
 
@@ -140,20 +183,15 @@ class Scores:
                 }
                 for case in self.cases
             ],
-            "mean": {
-                name: {
-                    "dsc": _number(mean.dsc), "nsd": _number(mean.nsd),
-                    "dsc_sd": _number(mean.dsc_sd), "nsd_sd": _number(mean.nsd_sd), "n": mean.n,
-                }
-                for name, mean in self.means().items()
-            },
+            "mean": {name: mean.to_dict() for name, mean in self.means().items()},
+            "interval": {"level": LEVEL, "resamples": RESAMPLES, "seed": self.seed, "method": "percentile bootstrap over cases"},
             "lesions": {name: found.to_dict() for name, found in self.detection().items()},
             "missing": list(self.missing),
             "common_only": self.common_only,
             "without_truth": list(self.without_truth),
             "failures": [{"id": failure.case, "reason": failure.reason} for failure in self.failures],
             "notes": list(self.notes),
-        }  # fmt: skip
+        }
 
     def to_csv(self) -> str:
         """One row a case and class, then one a mean (case ``mean``, with n); NaN is left empty."""

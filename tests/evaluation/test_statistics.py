@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from nnstudent.cli import main
+from nnstudent.errors import InputError
+from nnstudent.evaluation.against import against
+from nnstudent.evaluation.evaluate import evaluate
+from nnstudent.evaluation.statistics import bootstrap, compare, holm, signed_rank
+
+from .scenes import organs, save
+
+score = st.floats(0, 1).map(lambda value: round(value, 4))
+samples = st.lists(score, min_size=2, max_size=30)
+paired = st.lists(st.tuples(score, score), min_size=1, max_size=30)
+
+
+@settings(max_examples=60, deadline=None)
+@given(samples, st.integers(0, 3))
+def test_the_interval_contains_the_mean_and_stays_among_the_values(values, seed):
+    table = np.array(values)[:, None]
+    ((low, high),) = bootstrap(table, [[0]], seed=seed, resamples=2000)
+    assert low - 1e-9 <= table.mean() <= high + 1e-9
+    assert min(values) - 1e-9 <= low
+    assert high <= max(values) + 1e-9
+
+
+def test_the_interval_is_that_of_theory_where_theory_knows_it():
+    """Of many normal values the mean ± 1.96 standard errors."""
+    values = np.random.default_rng(0).normal(0.8, 0.1, 400)
+    ((low, high),) = bootstrap(values[:, None], [[0]])
+    error = 1.96 * values.std(ddof=1) / math.sqrt(400)
+    assert (low, high) == pytest.approx((values.mean() - error, values.mean() + error), abs=0.1 * error)
+
+
+def test_the_interval_holds_the_truth_about_as_often_as_it_says():
+    rng = np.random.default_rng(1)
+    hits = 0
+    for seed in range(200):
+        ((low, high),) = bootstrap(rng.beta(8, 2, 40)[:, None], [[0]], seed=seed, resamples=500)
+        hits += low <= 0.8 <= high
+    assert 0.88 <= hits / 200 <= 0.99
+
+
+def test_the_seed_decides():
+    table = np.random.default_rng(0).random((12, 1))
+    assert bootstrap(table, [[0]], seed=4) == bootstrap(table, [[0]], seed=4)
+    assert bootstrap(table, [[0]], seed=4) != bootstrap(table, [[0]], seed=5)
+
+
+def test_a_group_is_the_mean_of_its_columns_means_also_where_cases_lack_one():
+    table = np.array([[0.5, np.nan], [0.5, 1.0], [0.5, 1.0], [0.5, np.nan]])
+    assert bootstrap(table, [[0], [1], [0, 1], []])[0] == (0.5, 0.5)
+    low, high = bootstrap(table, [[0, 1]])[0]
+    assert (low, high) == (0.5, 0.75)  # now and then a draw has no case of the second column
+    assert all(math.isnan(bound) for bound in bootstrap(table[:1], [[0]])[0])
+    assert all(math.isnan(bound) for bound in bootstrap(table, [[]])[0])
+
+
+def test_a_level_of_nonsense_is_refused():
+    with pytest.raises(InputError, match="level"):
+        bootstrap(np.zeros((3, 1)), [[0]], level=95)
+
+
+@settings(max_examples=40, deadline=None)
+@given(paired)
+def test_swapping_the_methods_turns_the_sign_and_keeps_p(pairs):
+    one, other = zip(*pairs, strict=True)
+    there, back = compare(one, other), compare(other, one)
+    assert there.p == pytest.approx(back.p, abs=1e-12)
+    assert there.effect == pytest.approx(-back.effect, abs=1e-12)
+    assert there.difference == pytest.approx(-back.difference, abs=1e-12)
+    assert (there.n, there.differ) == (back.n, back.differ)
+    assert 0 <= there.p <= 1
+    assert -1 <= there.effect <= 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(samples)
+def test_a_method_does_not_differ_from_itself(values):
+    same = compare(values, values)
+    assert (same.p, same.effect, same.difference, same.differ) == (1.0, 0.0, 0.0, 0)
+
+
+def test_better_in_every_case_is_an_effect_of_one_and_the_exact_p():
+    """With n cases all on one side the exact two-sided p is 2 / 2^n."""
+    other = np.linspace(0.3, 0.6, 8)
+    result = compare(other + np.linspace(0.01, 0.08, 8), other)
+    assert result.effect == 1.0
+    assert result.p == pytest.approx(2 / 2**8)
+
+
+def test_the_effect_is_that_of_the_rank_sums():
+    differences = np.array([0.1, -0.2, 0.3, 0.4, 0.0])
+    p, effect = signed_rank(differences)
+    assert effect == pytest.approx((1 + 3 + 4 - 2) / 10)
+    assert p == pytest.approx(stats.wilcoxon([0.1, -0.2, 0.3, 0.4]).pvalue)
+
+
+def test_nan_leaves_a_case_out():
+    result = compare([0.5, math.nan, 0.7], [0.4, 0.4, 0.4])
+    assert (result.n, result.difference) == (2, pytest.approx(0.2))
+    assert compare([math.nan], [1.0]).n == 0
+    with pytest.raises(InputError, match="against 1"):
+        compare([1.0, 2.0], [1.0])
+
+
+@given(st.dictionaries(st.text(max_size=3), st.floats(0, 1), max_size=6))
+def test_holm_corrects_upwards_and_keeps_the_order(p_values):
+    corrected = holm(p_values)
+    assert all(p_values[name] <= corrected[name] <= min(1, len(p_values) * p_values[name]) + 1e-12 for name in p_values)
+    order = sorted(p_values, key=p_values.__getitem__)
+    assert [corrected[name] for name in order] == sorted(corrected.values())
+
+
+def test_holm_by_hand():
+    assert holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": math.nan}) == pytest.approx(
+        {"a": 0.03, "b": 0.06, "c": 0.06, "d": math.nan}, nan_ok=True
+    )
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Six cases; the first method is exact, the second shifted in all but one, in which it is exact as well."""
+    for index in range(6):
+        save(tmp_path / "truth" / f"c{index}.nii.gz", organs(tumor=True))
+        save(tmp_path / "good" / f"c{index}.nii.gz", organs(tumor=True))
+        save(tmp_path / "poor" / f"c{index}.nii.gz", organs(shift=int(index > 0), tumor=True))
+    return tmp_path
+
+
+def test_two_methods_are_compared_per_class_and_for_the_means(folders, capsys):
+    out = folders / "r.json"
+    command = ["evaluate", str(folders / "good"), str(folders / "truth"), "--against", str(folders / "poor"), "--report", str(out)]
+    assert main(command) == 0
+    report = json.loads(out.read_text())
+    found = report["against"]
+    assert list(found["results"])[-1] == "organs"
+    assert {"liver", "tumor", "organs"} <= set(found["results"])
+    liver = found["results"]["liver"]["dsc"]
+    assert (liver["n"], liver["differ"], liver["effect"]) == (6, 5, 1.0)
+    assert liver["difference"] == pytest.approx(liver["first"] - liver["second"])
+    assert liver["interval"][0] <= liver["difference"] <= liver["interval"][1]
+    assert liver["p"] <= liver["p_holm"] <= 1
+    assert found["results"]["organs"]["dsc"]["p_holm"] is None
+    assert report["mean"]["liver"]["dsc_interval"] == [1.0, 1.0]
+    assert report["mean"]["liver"]["dsc_median"] == 1.0
+    printed = capsys.readouterr().out
+    assert "Wilcoxon" in printed
+    assert f"{liver['difference']:+.4f}" in printed
+
+
+def test_what_only_one_side_has_is_listed(folders):
+    (folders / "poor" / "c3.nii.gz").unlink()
+    (folders / "good" / "c4.nii.gz").unlink()
+    good, poor = (evaluate(folders / name, folders / "truth", common_only=True) for name in ("good", "poor"))
+    found = against(good, poor)
+    assert (found.only_first, found.only_second) == (["c3"], ["c4"])
+    assert found.results["liver"]["dsc"].n == 4
+    zero = against(*(evaluate(folders / name, folders / "truth") for name in ("good", "poor")))
+    assert zero.results["liver"]["dsc"].n == 6
+    assert zero.results["liver"]["dsc"].effect < 1
+
+
+def test_methods_scored_differently_are_not_compared(folders):
+    with pytest.raises(InputError, match="same way"):
+        against(evaluate(folders / "good", folders / "truth"), evaluate(folders / "poor", folders / "truth", protocol="flare23"))
+
+
+def test_means_carry_median_and_interval(folders):
+    mean = evaluate(folders / "poor", folders / "truth").means()
+    for name in ("liver", "organs"):
+        assert mean[name].dsc_interval[0] < mean[name].dsc < mean[name].dsc_interval[1]
+        assert mean[name].dsc_median < mean[name].dsc  # five of six are worse than the mean
+    assert math.isnan(evaluate(folders / "poor" / "c0.nii.gz", folders / "truth").means()["liver"].dsc_interval[0])
