@@ -74,7 +74,14 @@ def tiny() -> Recipe:
 def tiny_recipe(**training: object) -> Recipe:
     """The demo's recipe made smaller still; ``training`` changes settings of the training."""
     demo = load_preset("demo").student
-    settings = {"epochs": 2, "iterations": 2, "validation_batches": 1, "checkpoint_seconds": 0.0, "warmup": 0} | training
+    settings = {
+        "epochs": 2,
+        "iterations": 2,
+        "validation_batches": 1,
+        "checkpoint_seconds": 0.0,
+        "warmup": 0,
+        "partial": "background",
+    } | training
     return replace(
         demo,
         network=replace(demo.network, features=(8, 16), strides=((1, 1, 1), (2, 2, 2))),

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +25,7 @@ from nnstudent.io.atomic import write_json
 from nnstudent.io.nifti import read_grid, read_image, read_labels, write_image, write_labels
 from nnstudent.io.record import data_hash, file_hash
 from nnstudent.progress import Progress, silent
+from nnstudent.training.partial import volumes_if_annotated
 from nnstudent.training.plans import CONFIGURATION, PLANS_NAME, Fingerprint, make_dataset_json, make_plans
 from nnstudent.training.task import Split, Task, make_splits
 from nnstudent.volume import Volume
@@ -126,6 +127,7 @@ def source_of(task: Task, cache: Path) -> dict[str, Any]:
         write_json(cache, known | fresh)
     recipe = task.recipe.to_dict()
     recipe["training"].pop("checkpoint_seconds")  # when it is saved changes nothing of what is learned
+    recipe["training"].pop("partial")  # what it comes to is said below, where it comes to anything
     return {
         "task": task.name,
         "taxonomy": task.taxonomy.to_dict(),
@@ -135,6 +137,7 @@ def source_of(task: Task, cache: Path) -> dict[str, Any]:
         "truth": sorted(task.truth),
         "hidden": {id: list(names) for id, names in task.hidden.items()},
         "recipe": recipe,
+        **({"annotated": {id: list(known) for id, known in task.partial.items()}} if task.partial else {}),
     }
 
 
@@ -177,8 +180,13 @@ def _prepare(task: Task, raw: Path, folder: Path, *, threads: int, progress: Pro
     if not looked:
         raise InputError(f"{task.name}: none of {len(task.cases)} cases could be read; the first: {failures[0].case}: {failures[0].reason}")
     fingerprint = _fingerprint([facts for _, facts in looked])
+    partial = {case.id: task.partial[case.id] for case, _ in looked if case.id in task.partial}
+    if partial:  # else a class that few looked for would count as one that few have
+        everything = range(1, len(task.classes) + 1)
+        annotated = [partial.get(case.id, everything) for case, _ in looked]
+        fingerprint = replace(fingerprint, volume_ml=volumes_if_annotated([facts.volume_ml for _, facts in looked], annotated))
     plans = make_plans(task.recipe, fingerprint, dataset_name=task.dataset_name)
-    dataset_json = make_dataset_json(task.taxonomy, task.classes, cases=len(looked))
+    dataset_json = make_dataset_json(task.taxonomy, task.classes, cases=len(looked), annotated=partial)
     listed = {case.id: {"images": [str(facts.image)], "label": str(facts.label)} for case, facts in looked}
     splits = make_splits(task, list(listed))
     _hide_pseudo(task, splits, raw)

@@ -20,6 +20,7 @@ class Description:
         task: ``organs``, ``tumor`` or ``student``.
         classes: Classes without background.
         cases: Cases it learns from.
+        partly: Those of them in which not all classes are annotated.
         folds: Models that are trained.
         parameters: Weights of one model.
         gflop: Operations of one window in 10⁹, a multiplication and an addition counted as two.
@@ -35,6 +36,7 @@ class Description:
     gflop: float
     augmentations: tuple[str, ...]
     recipe: Recipe
+    partly: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data."""
@@ -42,6 +44,7 @@ class Description:
             "task": self.task,
             "classes": self.classes,
             "cases": self.cases,
+            "partly_annotated": self.partly,
             "folds": self.folds,
             "parameters": self.parameters,
             "gflop": self.gflop,
@@ -66,9 +69,16 @@ class Description:
             f"  training      {training.epochs} epochs of {training.iterations} steps ({steps:,}), batch {data.batch}",
             f"  optimizer     {optimizer}, {schedule}, weight decay {training.weight_decay:g}",
             f"  loss          {loss}{', deep supervision' if training.deep_supervision else ''}",
+            *([f"  open classes  {self._open()}"] if self.partly else []),
             f"  augmentation  {self.augmentations[0] if self.augmentations else 'none'}",
             *(f"                {item}" for item in self.augmentations[1:]),
         ]
+
+    def _open(self) -> str:
+        some = f"{self.partly} of {self.cases} cases lack classes"
+        if self.recipe.training.partial == "marginal":
+            return f"marginal loss with exclusion; {some}, which may hide in the background"
+        return f"background; {some}, which are taught not to be there"
 
 
 def describe(task: Task) -> Description:
@@ -79,7 +89,7 @@ def describe(task: Task) -> Description:
     """
     parameters, gflop = count(task.recipe.network, task.recipe.data.patch, classes=len(task.classes) + 1)
     built = built_augmentations(task.recipe)
-    return Description(task.name, len(task.classes), len(task.cases), task.folds, parameters, gflop, built, task.recipe)
+    return Description(task.name, len(task.classes), len(task.cases), task.folds, parameters, gflop, built, task.recipe, len(task.lacking))
 
 
 def count(network: Network, patch: Sequence[int], *, classes: int) -> tuple[int, float]:

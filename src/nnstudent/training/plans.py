@@ -126,13 +126,16 @@ def class_weights(recipe: Recipe, volume_ml: Sequence[float]) -> tuple[float, ..
     return (1.0, *(min(max(share**-0.5, 1.0), training.most_weight) for share in shares))
 
 
-def make_dataset_json(taxonomy: Taxonomy, classes: Sequence[str], *, cases: int) -> dict[str, Any]:
+def make_dataset_json(
+    taxonomy: Taxonomy, classes: Sequence[str], *, cases: int, annotated: Mapping[str, Sequence[int]] | None = None
+) -> dict[str, Any]:
     """nnU-Net's dataset.json of a model; ``nnstudent`` maps its channels to the label table.
 
     Args:
         taxonomy: The label table.
         classes: Names of the classes, in the order of the channels; channel 0 is background.
         cases: How many cases it is trained on.
+        annotated: By case, the channels that are annotated, of the cases whose other classes the loss leaves open.
     """
     return {
         "channel_names": {"0": "CT"},
@@ -143,5 +146,6 @@ def make_dataset_json(taxonomy: Taxonomy, classes: Sequence[str], *, cases: int)
         "nnstudent": {
             "taxonomy": taxonomy.to_dict(),
             "classes": {str(channel): name for channel, name in enumerate(classes, 1)},
+            **({"annotated": {case: list(known) for case, known in annotated.items()}} if annotated else {}),
         },
     }

@@ -138,6 +138,9 @@ class Training:
             background)^-0.5, from 1 to ``most_weight``.
         most_weight: See ``class_weights``.
         batch_dice: Dice over the batch as one, instead of the mean over its samples.
+        partial: What becomes of a class that nobody looked for in a case. ``background``: it is background there.
+            ``marginal``: the loss leaves it open (:mod:`nnstudent.training.losses`), and organ teachers learn from every case with
+            at least one organ annotated instead of from the complete ones only.
         deep_supervision: A loss at each resolution, weighted 1 at the finest and half of it at each coarser.
         gradient_clip: Largest norm of the gradient.
         precision: ``fp32``; ``mixed``: half precision where the processor is made for it, else fp32.
@@ -162,6 +165,7 @@ class Training:
     class_weights: Literal["equal", "rarity"] = "equal"
     most_weight: float = 40.0
     batch_dice: bool = False
+    partial: Literal["background", "marginal"] = "background"
     deep_supervision: bool = True
     gradient_clip: float = 12.0
     precision: Literal["fp32", "mixed"] = "mixed"

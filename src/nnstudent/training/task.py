@@ -46,6 +46,21 @@ class Task:
         """nnU-Net's name of its dataset."""
         return f"Dataset001_{self.name}"
 
+    @property
+    def lacking(self) -> dict[str, tuple[int, ...]]:
+        """The cases in which not all classes are annotated, each with the channels of those that are."""
+        found = {}
+        for case in self.cases:
+            known = tuple(channel for channel, name in enumerate(self.classes, 1) if name in case.annotated)
+            if len(known) < len(self.classes):
+                found[case.id] = known
+        return found
+
+    @property
+    def partial(self) -> dict[str, tuple[int, ...]]:
+        """Those of them whose open classes the loss leaves open, as the recipe says; else they are background."""
+        return self.lacking if self.recipe.training.partial == "marginal" else {}
+
 
 @dataclass(frozen=True)
 class Split:
@@ -63,13 +78,25 @@ class Split:
 def organ_task(cohort: Cohort, recipe: Recipe, *, folds: int) -> Task:
     """The organ teachers: they learn from the training cases with all organs annotated.
 
+    With ``partial = "marginal"`` they learn from every training case with an organ annotated, and only the complete ones are
+    dealt to the folds to validate on.
+
     Raises:
-        InputError: There is no such case.
+        InputError: There is no complete case, or with ``marginal`` an organ that is annotated nowhere.
     """
     organs = cohort.taxonomy.organs
     cases = cohort.annotated_with(organs)
     if not organs:
         raise InputError(f"label table {cohort.taxonomy.name} has no organ; teachers learn the classes of kind organ")
+    if recipe.training.partial == "marginal":
+        some = tuple(case for case in cohort.train() if case.annotated.intersection(organs))
+        nowhere = [name for name in organs if not any(name in case.annotated for case in some)]
+        if nowhere:
+            raise InputError(
+                f"{', '.join(nowhere)}: annotated in none of {len(cohort.train())} training cases; organ teachers need each organ "
+                "annotated in at least one, declare what is annotated when indexing or use a label table with fewer classes"
+            )
+        return _teachers("organs", cohort, organs, some, recipe, folds, truth=cases)
     if not cases:
         raise InputError(
             f"no case has all {len(organs)} organs annotated ({len(cohort.train())} training cases, the fullest has {_fullest(cohort)}); "
@@ -89,11 +116,21 @@ def tumor_task(cohort: Cohort, recipe: Recipe, *, folds: int) -> Task | None:
     return _teachers("tumor", cohort, lesions, cases, recipe, folds)
 
 
-def _teachers(name: str, cohort: Cohort, classes: tuple[str, ...], cases: tuple[Case, ...], recipe: Recipe, folds: int) -> Task:
-    if len(cases) < folds:
-        log.info("%s: %d folds for %d cases, so %d", name, folds, len(cases), len(cases))
-    ids = frozenset(case.id for case in cases)
-    return Task(name, cohort.taxonomy, classes, cases, recipe, min(folds, len(cases)), truth=ids)
+def _teachers(
+    name: str,
+    cohort: Cohort,
+    classes: tuple[str, ...],
+    cases: tuple[Case, ...],
+    recipe: Recipe,
+    folds: int,
+    *,
+    truth: tuple[Case, ...] | None = None,
+) -> Task:
+    complete = cases if truth is None else truth
+    possible = max(1, min(folds, len(complete)))
+    if possible < folds:
+        log.info("%s: %d folds for %d cases, so %d", name, folds, len(complete), possible)
+    return Task(name, cohort.taxonomy, classes, cases, recipe, possible, truth=frozenset(case.id for case in complete))
 
 
 def student_task(cohort: Cohort, recipe: Recipe, *, organs_only: bool, pseudo: Mapping[str, Sequence[str]]) -> Task:
@@ -113,10 +150,13 @@ def student_task(cohort: Cohort, recipe: Recipe, *, organs_only: bool, pseudo: M
     classes = tuple(name for name in cohort.taxonomy.sorted(covered) if not organs_only or name in cohort.taxonomy.organs)
     if not classes:
         raise InputError("the fused cohort has no training case with an annotated class; label and select cases first")
+    if recipe.training.partial == "marginal":  # where no class of the student's was looked for there is nothing to learn
+        cases = tuple(case for case in cases if case.annotated.intersection(classes))
     for case in cases:
         lacking = [name for name in classes if name not in case.annotated]
         if lacking:
-            log.debug("%s: %s not covered, background there", case.id, ", ".join(lacking))
+            there = "left open" if recipe.training.partial == "marginal" else "background"
+            log.debug("%s: %s not covered, %s there", case.id, ", ".join(lacking), there)
     must = {name for name in classes if name in cohort.taxonomy.organs} or set(classes)
     truth = frozenset(case.id for case in cases if must <= case.annotated and not must & set(pseudo.get(case.id, ())))
     hidden = {case.id: cohort.taxonomy.sorted(pseudo[case.id]) for case in cases if case.id in truth and pseudo.get(case.id)}

@@ -23,6 +23,8 @@ from nnstudent.io.atomic import replacing, write_json
 from nnstudent.progress import Progress, silent
 from nnstudent.training.augmentation import initial_patch, training_transforms, validation_transforms
 from nnstudent.training.loading import CachedDataset, Prefetch
+from nnstudent.training.losses import MarginalLoss
+from nnstudent.training.partial import PartialLabels
 from nnstudent.training.recipe import Recipe
 from nnstudent.training.schedule import learning_rate
 
@@ -47,6 +49,7 @@ class RecipeTrainer(nnUNetTrainer):
         own = plans["nnstudent"]
         self.recipe = Recipe.from_dict(own["recipe"])
         self.class_weights: list[float] = own["class_weights"]
+        self.partial = PartialLabels.read(dataset_json)
         training = self.recipe.training
         self.initial_lr, self.weight_decay = training.lr, training.weight_decay
         self.num_epochs, self.num_iterations_per_epoch = training.epochs, training.iterations
@@ -95,7 +98,24 @@ class RecipeTrainer(nnUNetTrainer):
         if self.class_weights:
             inner = loss.loss if isinstance(loss, DeepSupervisionWrapper) else loss
             inner.ce.weight = torch.tensor(self.class_weights, dtype=torch.float32, device=self.device)
+        if self.partial:
+            if isinstance(loss, DeepSupervisionWrapper):
+                loss.loss = MarginalLoss(loss.loss)
+            else:
+                loss = MarginalLoss(loss)
         return loss
+
+    def _possible(self, batch: dict[str, Any]) -> torch.Tensor | None:
+        """What the labels of a batch leave open, (sample, label, class); None where they leave nothing open."""
+        cases = [str(case) for case in batch["keys"]]
+        if not any(case in self.partial.tables for case in cases) and not (self.partial and self.is_ddp):
+            return None  # of several processes each must take the same way, for they wait for each other in it
+        return torch.from_numpy(self.partial.of(cases)).to(self.device, non_blocking=True)
+
+    def _loss_of(self, output: Any, target: Any, possible: torch.Tensor | None) -> Any:
+        if not self.partial:
+            return self.loss(output, target)
+        return self.loss(output, target, [possible] * len(output) if isinstance(output, list | tuple) else possible)
 
     def get_dataloaders(self) -> tuple[Any, Any]:
         """Augmented windows without end, and a fixed set of validation windows."""
@@ -103,6 +123,7 @@ class RecipeTrainer(nnUNetTrainer):
         train_keys, val_keys = self.do_split()
         processes = get_allowed_n_proc_DA()
         loader = self._loader(train_keys, initial_patch(self.recipe), training_transforms(self.recipe, scales), cached=not processes)
+        loader.sampling_probabilities = self.partial.draw(loader.indices)
         windows: list[Any] = []
         if val_keys:
             validation = self._loader(val_keys, list(self.recipe.data.patch), validation_transforms(scales), cached=False)
@@ -158,7 +179,7 @@ class RecipeTrainer(nnUNetTrainer):
         self.optimizer.zero_grad(set_to_none=True)
         with self._autocast():
             output = self.network(image)
-        loss = self.loss(_float(output), target)
+        loss = self._loss_of(_float(output), target, self._possible(batch))
         scaler = self.grad_scaler if self.recipe.training.precision == "mixed" else None
         if scaler is None:
             loss.backward()
@@ -187,10 +208,15 @@ class RecipeTrainer(nnUNetTrainer):
             image, target = self._moved(batch)
             output = self.network(image)
         output = _float(output)
-        loss = self.loss(output, target)
+        possible = self._possible(batch)
+        loss = self._loss_of(output, target, possible)
         best, truth = (output[0], target[0]) if self.enable_deep_supervision else (output, target)
         classes = best.shape[1]
-        found, true = best.argmax(1).ravel(), truth.long().ravel()
+        found, true = best.argmax(1), truth[:, 0].long()
+        if possible is not None:  # what may be there is no error
+            sample = torch.arange(len(true), device=true.device)[:, None, None, None]
+            found = torch.where(possible[sample, true, found], true, found)
+        found, true = found.ravel(), true.ravel()
         table = torch.bincount(true * classes + found, minlength=classes * classes).reshape(classes, classes).cpu().numpy()[:, :]
         hit = np.diag(table)[1:]
         return {

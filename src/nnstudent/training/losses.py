@@ -1,0 +1,108 @@
+"""Dice and cross-entropy for cases in which somebody looked for some of the classes only.
+
+The idea of the two parts is of Shi et al., "Marginal loss and exclusion loss for partially supervised multi-organ segmentation",
+Medical Image Analysis 70 (2021) 101979. docs/explanation/partial-labels.md has the formulas.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
+from nnunetv2.utilities.ddp_allgather import AllGatherGrad
+from torch import Tensor, nn
+
+from nnstudent.errors import InputError
+
+
+class MarginalLoss(nn.Module):
+    """nnU-Net's Dice and cross-entropy where what a label leaves open is not punished.
+
+    A label is the set of classes that may truly be there: "background" of a case in which nobody looked for the pancreas is
+    background or pancreas. The probability of a label is the sum over its set; of that, cross-entropy and Dice are taken. Where a
+    label rules a class out that is not annotated in the case (pancreas is not where liver is drawn), an exclusion term
+    punishes predicting it.
+    """
+
+    def __init__(self, ordinary: DC_and_CE_loss) -> None:
+        """Take over the settings of nnU-Net's loss: its weights by class, Dice by batch, smoothing, several processes.
+
+        Args:
+            ordinary: Computes the loss of batches that are annotated throughout; Dice without background.
+
+        Raises:
+            InputError: It has an ignore label, which would have to be known to both.
+        """
+        super().__init__()
+        if ordinary.ignore_label is not None:
+            raise InputError("partial = marginal with an ignore label; leave out one of them, the marginal loss has no use for it")
+        self.ordinary = ordinary
+
+    def forward(self, logits: Tensor, target: Tensor, possible: Tensor | None = None) -> Tensor:
+        """The loss of one batch at one resolution.
+
+        Args:
+            logits: Output of the network, (sample, class, z, y, x), channel 0 is background.
+            target: Labels, (sample, 1, z, y, x). A class that is not annotated counts as background.
+            possible: Whether class c may be where the label says y, (sample, y, c), bool, as :func:`possible_classes` gives
+                it. None: every sample is annotated throughout, which is nnU-Net's ordinary loss, to the last bit.
+        """
+        if possible is None:
+            ordinary: Tensor = self.ordinary(logits, target)
+            return ordinary
+        unknown = possible[:, 0].clone()  # (sample, class): not annotated, so it may be in the background
+        unknown[:, 0] = False
+        labels = target[:, 0].long()
+        labels = labels.masked_fill(_by_voxel(unknown[..., None], labels)[:, 0], 0)
+        allowed = _by_voxel(possible, labels)  # (sample, class, z, y, x)
+
+        log_p = logits.log_softmax(1)
+        log_hit = log_p.masked_fill(~allowed, -math.inf).logsumexp(1)  # of the label: (sample, z, y, x)
+        p, hit = log_p.exp(), log_hit.exp()
+        ruled_out = p.masked_fill(allowed | ~_as_channels(unknown, p), 0.0)
+
+        weight = self.ordinary.ce.weight
+        voxel = torch.ones_like(hit) if weight is None else weight.to(hit)[labels]
+        cross_entropy = (voxel * (torch.log1p(ruled_out.sum(1)) - log_hit)).sum() / voxel.sum()
+
+        space = tuple(range(2, p.ndim))
+        drawn = torch.zeros_like(p).scatter_(1, labels[:, None], 1.0)
+        overlap = (drawn * hit[:, None]).sum(space)
+        dice = self._dice(overlap, (p * (1 - drawn)).sum(space) + overlap, drawn.sum(space), ~unknown)
+        elsewhere = (~allowed).sum(space).to(p)  # voxels at which the label rules a class out
+        wrong = self._dice(ruled_out.sum(space), p.sum(space), elsewhere, unknown, over_all=True)
+        return self.ordinary.weight_ce * cross_entropy + self.ordinary.weight_dice * (wrong - dice)
+
+    def _dice(self, overlap: Tensor, predicted: Tensor, drawn: Tensor, counted: Tensor, *, over_all: bool = False) -> Tensor:
+        """Mean soft Dice over the samples and classes that are counted, background left out.
+
+        Args:
+            overlap: Probability mass where it belongs, (sample, class).
+            predicted: All of it.
+            drawn: Voxels where it belongs.
+            counted: Which classes of which samples.
+            over_all: Divide by the number of all classes, so that one class of many has the say of one.
+        """
+        settings: Any = self.ordinary.dc
+        chosen = counted.to(overlap)
+        overlap, predicted, drawn = (value * chosen for value in (overlap, predicted, drawn))
+        if settings.batch_dice:
+            if settings.ddp:
+                overlap, predicted, drawn, chosen = (AllGatherGrad.apply(value).sum(0) for value in (overlap, predicted, drawn, chosen))
+            overlap, predicted, drawn = (value.sum(0, keepdim=True) for value in (overlap, predicted, drawn))
+            chosen = (chosen.sum(0, keepdim=True) > 0).to(overlap)
+        dice = (2 * overlap + (0.0 if over_all else settings.smooth)) / (predicted + drawn + settings.smooth).clamp_min(1e-8)
+        chosen = chosen[:, 1:]
+        share = chosen.numel() if over_all else chosen.sum().clamp_min(1)
+        return (dice[:, 1:] * chosen).sum() / share
+
+
+def _by_voxel(table: Tensor, labels: Tensor) -> Tensor:
+    """Row of each voxel's label in its sample's table: (sample, label, channel), (sample, z, y, x) → (sample, channel, z, y, x)."""
+    return torch.stack([rows[which].movedim(-1, 0) for rows, which in zip(table, labels, strict=True)])
+
+
+def _as_channels(value: Tensor, like: Tensor) -> Tensor:
+    return value.reshape(*value.shape, *(1 for _ in range(like.ndim - 2)))
