@@ -146,6 +146,15 @@ def test_a_folder_that_lacks_a_file(folder, tmp_path, lacking):
     assert "\n" not in str(caught.value)
 
 
+def test_a_fold_whose_training_did_not_end_is_named(folder, tmp_path, caplog):
+    copy = Path(shutil.copytree(folder, tmp_path / "model"))
+    (copy / "fold_7").mkdir()
+    (copy / "fold_7" / "checkpoint_latest.pth").write_bytes(b"half way")
+    open_model(copy)
+    (said,) = caplog.messages
+    assert "fold_7: has no checkpoint_final.pth" in said
+
+
 def test_what_is_no_model(tmp_path, folder):
     for path, fold, says in ((tmp_path / "nothing", None, "no such folder"), (tmp_path, None, "is no model"), (folder, 4, "lacks fold_4")):
         with pytest.raises(InputError, match=says):

@@ -53,7 +53,27 @@ def test_wrong_usage_exits_with_2(args, capsys):
     with pytest.raises(SystemExit) as stop:
         main(args)
     assert stop.value.code == 2
-    assert "usage: nnstudent" in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("nnstudent")
+    assert line.endswith(" --help")
+
+
+def test_a_report_that_cannot_be_written_is_known_before_the_work(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("nnstudent.cohort.index.index_with_facts", lambda *args, **kwargs: pytest.fail("has begun"))
+    (tmp_path / "file").write_text("")
+    for report, said in ((tmp_path, "is a folder"), (tmp_path / "file" / "r.json", "cannot be written")):
+        assert main(["index", str(tmp_path), "-o", str(tmp_path / "C"), "--report", str(report)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert said in line
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_where_output_goes_is_said_alike_by_every_verb():
+    (verbs,) = (action for action in build_parser()._actions if action.dest == "verb")
+    for verb, parser in verbs.choices.items():
+        for action in parser._actions:
+            if "-o" in action.option_strings:
+                assert action.option_strings == ["-o", "--output"], verb
 
 
 def test_version(capsys):

@@ -139,6 +139,31 @@ def test_where_outputs_go(scans, tmp_path):
         find_cases(scans, tmp_path / "out")
 
 
+def test_an_image_is_never_replaced_by_its_labels(scans):
+    scan = scans / "a_0000.nii.gz"
+    with pytest.raises(InputError, match="the image itself"):
+        find_cases(scan, scan)
+    named = scan.rename(scans / "a.nii.gz")
+    with pytest.raises(InputError, match="the image itself"):
+        find_cases(named, scans)
+    with pytest.raises(InputError, match="the folder of the images"):
+        find_cases(scans, scans / ".." / scans.name)
+
+
+@pytest.mark.parametrize("kind", ["empty", "truncated", "text", "nan", "flat", "moving", "huge"])
+def test_one_broken_image_is_one_line_and_exit_code_2(tmp_path, isotropic, kind, capfd):
+    said = broken_files(tmp_path)[kind]
+    out = tmp_path / "out" / "o.nii.gz"
+    report = tmp_path / "r.json"
+    assert main(["segment", str(tmp_path / f"{kind}.nii.gz"), "-o", str(out), "--model", str(isotropic), "--report", str(report)]) == 2
+    told, errors = capfd.readouterr()
+    assert told == ""
+    (line,) = errors.splitlines()
+    assert said in line
+    assert not list(out.parent.iterdir())
+    assert json.loads(report.read_text())["failures"][0]["id"] == kind
+
+
 def test_an_output_that_cannot_be_written_is_said_before_the_work(scans, tmp_path, isotropic, capfd):
     (tmp_path / "file").write_text("in the way")
     for output in (tmp_path / "file" / "o.nii.gz", tmp_path / "file" / "deeper" / "o.nii.gz"):

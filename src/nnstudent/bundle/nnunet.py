@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from nnstudent.bundle.weights import Weights, load_checkpoint, weights_of
 from nnstudent.errors import InputError
 from nnstudent.io.atomic import read_json
 from nnstudent.taxonomy import Taxonomy
+
+log = logging.getLogger(__name__)
 
 CHECKPOINT = "checkpoint_final.pth"
 _SCHEMES: dict[str, Scheme] = {
@@ -204,4 +207,7 @@ def _checkpoints(path: Path, fold: int | str | None) -> dict[str, Path]:
     if not found:
         have = ", ".join(sorted(p.name for p in path.glob("fold_*"))) or "no fold at all"
         raise InputError(f"{path}: lacks {folders[0].name}/{CHECKPOINT} (it has {have}); train that fold to its end or name another")
+    for folder in folders:
+        if folder.name not in found:
+            log.warning("%s: has no %s, so its training did not end; goes on without this fold", folder, CHECKPOINT)
     return found

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import nnstudent
-from nnstudent.errors import Failure
+from nnstudent.errors import Failure, OutputError
 from nnstudent.io.atomic import write_json
 
 REPORT_SCHEMA = 1
@@ -62,6 +63,24 @@ def write_report(path: Path | None, body: Mapping[str, Any], *, command: Sequenc
         return
     told = list(command) if command is not None else ["nnstudent", *sys.argv[1:]]
     write_json(path, {"schema": REPORT_SCHEMA, "version": nnstudent.__version__, "command": told, **body})
+
+
+def check_file(path: Path | None) -> None:
+    """Find out before the work whether a file that was asked for can be written; makes no folder.
+
+    Raises:
+        OutputError: It cannot.
+    """
+    if path is None:
+        return
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder; expected the name of a file to write")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error}); choose a place that you may write to") from error
 
 
 def name_failures(verb: str, failures: Sequence[Failure]) -> int:

@@ -22,7 +22,7 @@ HELP = "fill in what nobody annotated, by an ensemble of teachers or with labels
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("cohort", type=Path, metavar="COHORT", help="folder that index wrote")
-    parser.add_argument("-o", "--out", type=Path, required=True, metavar="PSEUDO", help="folder to write")
+    parser.add_argument("-o", "--output", dest="out", type=Path, required=True, metavar="PSEUDO", help="folder to write")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--teacher", type=Path, nargs="+", metavar="FOLDER", help="nnU-Net model folders or bundles")
     source.add_argument("--from", type=Path, dest="labels_from", metavar="FOLDER", help="label maps made elsewhere")

@@ -9,8 +9,10 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import nnstudent
+from nnstudent.cli.common import check_file
 from nnstudent.errors import NnStudentError
 
 # Each is a module of this room with HELP (one line), add_arguments(parser) and run(args) → exit code.
@@ -25,6 +27,14 @@ Try it without patients:   nnstudent phantom PHANTOMS --cases 20 && nnstudent ru
 Exit codes: 0 done; 1 some case failed, the others are done; 2 the input or the usage is wrong."""
 
 
+class OneLineParser(argparse.ArgumentParser):
+    """Says in one line what is wrong with the usage, as every other error is said."""
+
+    def error(self, message: str) -> NoReturn:
+        """End the command with exit code 2."""
+        self.exit(2, f"{self.prog}: {' '.join(message.split())}; see: {self.prog} --help\n")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these arguments; returns the exit code."""
     args = build_parser().parse_args(argv)
@@ -32,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("nnstudent").setLevel(logging.DEBUG if args.debug else logging.INFO)
     logging.getLogger("nibabel").setLevel(logging.DEBUG if args.debug else logging.ERROR)  # its remarks name no file
     try:
+        for path in (getattr(args, name, None) for name in ("report", "csv")):
+            check_file(path)  # hours of work must not end in a report that cannot be written
         code = int(args.run(args))
         sys.stdout.flush()
         return code
@@ -56,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line, every verb in it."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="nnstudent",
         description="Semi-supervised segmentation of abdominal CT: 13 organs and tumors, in seconds on a laptop's CPU.",
         epilog=_EPILOG,

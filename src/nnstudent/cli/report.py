@@ -19,7 +19,7 @@ HELP = "one offline HTML file of a run"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("run_folder", type=Path, metavar="RUN", help="the folder that nnstudent run made")
-    parser.add_argument("-o", "--out", type=Path, metavar="FILE.html", help="where to write (default: report.html in RUN)")
+    parser.add_argument("-o", "--output", dest="out", type=Path, metavar="FILE.html", help="where to write (default: report.html in RUN)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -24,7 +24,7 @@ HELP = "the whole path, from scans to a student, its scores and a report"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("source", type=Path, metavar="SOURCE", help="a folder of scans, a .toml or .csv list, or an indexed cohort")
-    parser.add_argument("-o", "--out", type=Path, required=True, metavar="RUN", help="the run's folder")
+    parser.add_argument("-o", "--output", dest="out", type=Path, required=True, metavar="RUN", help="the run's folder")
     parser.add_argument("--preset", default="laptop", metavar="P", help="paper, laptop, demo, or a TOML file (laptop)")
     parser.add_argument("--taxonomy", type=Path, metavar="FILE", help="another label table (TOML)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")

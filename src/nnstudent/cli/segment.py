@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     """Segment; the exit code is 1 if a case failed."""
     from nnstudent.bundle.bundle import open_model
     from nnstudent.cli.common import Display, name_failures, write_report
-    from nnstudent.errors import Failure
+    from nnstudent.errors import Failure, InputError
     from nnstudent.inference.files import Options, find_cases, segment_files
     from nnstudent.inference.segmenter import Segmenter
 
@@ -61,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
         },
     )
     done, failures = len(result.rows), result.failures
+    if args.input.is_file() and failures:
+        raise InputError(failures[0].reason)  # one image was given, and it is what is wrong: nothing else was done
     if done == 1 and result.last is not None and not failures:
         _print_case(result.rows[0])
     else:

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("cohort", type=Path, metavar="COHORT", help="folder that index wrote")
     parser.add_argument("pseudo", type=Path, metavar="PSEUDO", help="folder that label wrote")
-    parser.add_argument("-o", "--out", type=Path, required=True, metavar="FUSED", help="folder to write")
+    parser.add_argument("-o", "--output", dest="out", type=Path, required=True, metavar="FUSED", help="folder to write")
     parser.add_argument("--min-agreement", type=float, default=None, help="least mean DSC between folds over the organs filled in (0.6)")
     parser.add_argument("--min-confidence", type=float, default=None, help="least mean confidence over the organs filled in (0)")
     parser.add_argument("--classes", metavar="A,B,…", help="learn only these classes (default: all annotated or known to a model)")

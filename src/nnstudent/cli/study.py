@@ -20,7 +20,7 @@ HELP = "train the student of a fused cohort"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
     parser.add_argument("fused", type=Path, metavar="FUSED", help="fused cohort, made by: nnstudent select")
-    parser.add_argument("-o", "--out", type=Path, required=True, metavar="STUDENT", help="folder for the model")
+    parser.add_argument("-o", "--output", dest="out", type=Path, required=True, metavar="STUDENT", help="folder for the model")
     add_training_arguments(parser)
 
 

@@ -19,7 +19,7 @@ HELP = "train the teachers of a cohort"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
     parser.add_argument("cohort", type=Path, metavar="COHORT", help="cohort folder, made by: nnstudent index")
-    parser.add_argument("-o", "--out", type=Path, required=True, metavar="TEACHERS", help="folder for the models")
+    parser.add_argument("-o", "--output", dest="out", type=Path, required=True, metavar="TEACHERS", help="folder for the models")
     parser.add_argument("--target", choices=("organs", "tumor", "all"), default="all", help="which models (default: all)")
     parser.add_argument("--fold", default="all", metavar="K", help="one fold by its number from 0, or all (default: all)")
     add_training_arguments(parser)

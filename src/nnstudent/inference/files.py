@@ -123,7 +123,7 @@ def find_cases(source: Path, output: Path, *, split: bool = False) -> tuple[Case
         split: Outputs are folders of one file an organ.
 
     Raises:
-        InputError: There is no image, two have the same name, or ``output`` cannot be what it must.
+        InputError: There is no image, two have the same name, or ``output`` cannot be what it must or would replace an image.
     """
     if not source.exists():
         raise InputError(f"{source}: no such file or folder; expected an image or a folder of images")
@@ -135,12 +135,17 @@ def find_cases(source: Path, output: Path, *, split: bool = False) -> tuple[Case
         named = output.name.lower().endswith((".nii", ".nii.gz"))
         if not named and not (output.is_dir() or output.suffix == ""):
             raise InputError(f"{output}: an output file ends in .nii.gz or .nii; without an ending it is a folder")
-        return (CaseFile(id, source, output if named else output / f"{id}.nii.gz"),)
+        target = output if named else output / f"{id}.nii.gz"
+        if target.resolve() == source.resolve():
+            raise InputError(f"{target}: is the image itself, which the labels would replace; give the output another name")
+        return (CaseFile(id, source, target),)
     images = sorted(path for path in source.iterdir() if path.is_file() and is_image(path) and not _is_pair(path))
     if not images:
         raise InputError(f"{source}: no image in this folder; expected files that end in .nii.gz, .nii, .mgz or the like")
     if output.name.lower().endswith((".nii", ".nii.gz")) or output.is_file():
         raise InputError(f"{output}: {source} is a folder of {len(images)} images, so the output must be a folder too")
+    if output.resolve() == source.resolve():
+        raise InputError(f"{output}: is the folder of the images; label maps there would be taken for images, choose another folder")
     cases: dict[str, CaseFile] = {}
     for path in images:
         id = _CHANNEL.sub("", stem(path))
