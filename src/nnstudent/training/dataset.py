@@ -128,6 +128,7 @@ def source_of(task: Task, cache: Path) -> dict[str, Any]:
     recipe = task.recipe.to_dict()
     recipe["training"].pop("checkpoint_seconds")  # when it is saved changes nothing of what is learned
     recipe["training"].pop("partial")  # what it comes to is said below, where it comes to anything
+    partial = task.partial
     return {
         "task": task.name,
         "taxonomy": task.taxonomy.to_dict(),
@@ -137,7 +138,7 @@ def source_of(task: Task, cache: Path) -> dict[str, Any]:
         "truth": sorted(task.truth),
         "hidden": {id: list(names) for id, names in task.hidden.items()},
         "recipe": recipe,
-        **({"annotated": {id: list(known) for id, known in task.partial.items()}} if task.partial else {}),
+        **({"annotated": {id: list(known) for id, known in partial.items()}} if partial else {}),
     }
 
 
@@ -180,7 +181,8 @@ def _prepare(task: Task, raw: Path, folder: Path, *, threads: int, progress: Pro
     if not looked:
         raise InputError(f"{task.name}: none of {len(task.cases)} cases could be read; the first: {failures[0].case}: {failures[0].reason}")
     fingerprint = _fingerprint([facts for _, facts in looked])
-    partial = {case.id: task.partial[case.id] for case, _ in looked if case.id in task.partial}
+    ids = {case.id for case, _ in looked}
+    partial = {id: known for id, known in task.partial.items() if id in ids}
     if partial:  # else a class that few looked for would count as one that few have
         everything = range(1, len(task.classes) + 1)
         annotated = [partial.get(case.id, everything) for case, _ in looked]

@@ -55,25 +55,22 @@ class MarginalLoss(nn.Module):
         unknown = possible[:, 0].clone()  # (sample, class): not annotated, so it may be in the background
         unknown[:, 0] = False
         labels = target[:, 0].long()
-        labels = labels.masked_fill(_by_voxel(unknown[..., None], labels)[:, 0], 0)
-        allowed = _by_voxel(possible, labels)  # (sample, class, z, y, x)
-
+        labels = labels.masked_fill(torch.stack([row[which] for row, which in zip(unknown, labels, strict=True)]), 0)
         log_p = logits.log_softmax(1)
-        log_hit = log_p.masked_fill(~allowed, -math.inf).logsumexp(1)  # of the label: (sample, z, y, x)
-        p, hit = log_p.exp(), log_hit.exp()
-        ruled_out = p.masked_fill(allowed | ~_as_channels(unknown, p), 0.0)
+        samples = [_open(*sample) for sample in zip(log_p, labels, possible, unknown, strict=True)]
+        log_hit, ruled_out, wrong, excluded = (torch.stack(values) for values in zip(*samples, strict=True))
 
         weight = self.ordinary.ce.weight
-        voxel = torch.ones_like(hit) if weight is None else weight.to(hit)[labels]
-        cross_entropy = (voxel * (torch.log1p(ruled_out.sum(1)) - log_hit)).sum() / voxel.sum()
+        voxel = torch.ones_like(log_hit) if weight is None else weight.to(log_hit)[labels]
+        cross_entropy = (voxel * (torch.log1p(ruled_out) - log_hit)).sum() / voxel.sum()
 
-        space = tuple(range(2, p.ndim))
-        drawn = torch.zeros_like(p).scatter_(1, labels[:, None], 1.0)
-        overlap = (drawn * hit[:, None]).sum(space)
-        dice = self._dice(overlap, (p * (1 - drawn)).sum(space) + overlap, drawn.sum(space), ~unknown)
-        elsewhere = (~allowed).sum(space).to(p)  # voxels at which the label rules a class out
-        wrong = self._dice(ruled_out.sum(space), p.sum(space), elsewhere, unknown, over_all=True)
-        return self.ordinary.weight_ce * cross_entropy + self.ordinary.weight_dice * (wrong - dice)
+        space = tuple(range(2, logits.ndim))
+        mass = log_p.exp().sum(space)
+        own = log_p.gather(1, labels[:, None])[:, 0].exp()
+        overlap, own_mass, drawn = (_by_label(value, labels, like=mass) for value in (log_hit.exp(), own, torch.ones_like(own)))
+        dice = self._dice(overlap, mass - own_mass + overlap, drawn, ~unknown)
+        astray = self._dice(wrong, mass, excluded, unknown, over_all=True)
+        return self.ordinary.weight_ce * cross_entropy + self.ordinary.weight_dice * (astray - dice)
 
     def _dice(self, overlap: Tensor, predicted: Tensor, drawn: Tensor, counted: Tensor, *, over_all: bool = False) -> Tensor:
         """Mean soft Dice over the samples and classes that are counted, background left out.
@@ -99,10 +96,31 @@ class MarginalLoss(nn.Module):
         return (dice[:, 1:] * chosen).sum() / share
 
 
-def _by_voxel(table: Tensor, labels: Tensor) -> Tensor:
-    """Row of each voxel's label in its sample's table: (sample, label, channel), (sample, z, y, x) → (sample, channel, z, y, x)."""
-    return torch.stack([rows[which].movedim(-1, 0) for rows, which in zip(table, labels, strict=True)])
+def _open(log_p: Tensor, labels: Tensor, possible: Tensor, unknown: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What the labels of one sample come to; only channels that are not annotated are touched.
+
+    Args:
+        log_p: Logarithm of the probabilities, (class, z, y, x).
+        labels: Background or annotated classes, (z, y, x).
+        possible: (label, class).
+        unknown: Classes that are not annotated, (class).
+
+    Returns:
+        The logarithm of the label's probability, (z, y, x); the probability of what is not annotated and ruled out by the label,
+        (z, y, x); the same by class, summed over the voxels; at how many voxels each of them is ruled out.
+    """
+    own, channels = log_p.gather(0, labels[None]), unknown.nonzero()[:, 0]
+    left = log_p[channels]
+    allowed = possible.T[channels][:, labels]
+    log_hit = torch.cat([own, left.masked_fill(~allowed, -math.inf)]).logsumexp(0)
+    ruled_out = left.exp().masked_fill(allowed, 0.0)
+    space = tuple(range(1, log_p.ndim))
+    nothing = log_p.new_zeros(len(log_p))
+    wrong = nothing.index_copy(0, channels, ruled_out.sum(space))
+    return log_hit, ruled_out.sum(0), wrong, nothing.index_copy(0, channels, (~allowed).sum(space).to(nothing))
 
 
-def _as_channels(value: Tensor, like: Tensor) -> Tensor:
-    return value.reshape(*value.shape, *(1 for _ in range(like.ndim - 2)))
+def _by_label(values: Tensor, labels: Tensor, *, like: Tensor) -> Tensor:
+    """Sum over the voxels of each label, (sample, class), in double precision, for the terms are added one by one."""
+    sums = torch.zeros(like.shape, dtype=torch.float64, device=like.device)
+    return sums.scatter_add(1, labels.flatten(1), values.flatten(1).double()).to(like)
