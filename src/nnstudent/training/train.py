@@ -61,7 +61,8 @@ def train(
         work: For preprocessed data; removed when every fold is finished.
         folds: Which folds; None for all.
         device: ``auto`` (CUDA where there is one), ``cpu`` or ``cuda``.
-        threads: Processor threads; None for torch's own choice.
+        threads: Processor threads; None for whatever is quickest, which is tried now and then (the sums are then not always
+            added in the same order, so that two runs differ in the last digits).
         progress: Told after each step.
 
     Raises:
@@ -112,12 +113,14 @@ def _train_fold(
 ) -> None:
     import torch
 
+    from nnstudent.training.threads import Tuner, choices
     from nnstudent.training.trainer import LATEST, RecipeTrainer
 
     folder = model / f"fold_{fold}"
     if not is_made_from(folder / "begun.json", made_from):  # what lies there is another training's
         shutil.rmtree(folder, ignore_errors=True)
         write_record(folder / "begun.json", stage=task.name, made_from=made_from)
+    cores = torch.get_num_threads()
     if threads is not None:
         torch.set_num_threads(threads)
     workers = 0 if device.type == "cpu" else (threads or 12)
@@ -126,6 +129,8 @@ def _train_fold(
         trainer = RecipeTrainer(dict(prepared.plans), CONFIGURATION, fold, prepared.dataset_json, device)
         trainer.place(model)
         trainer.progress = aloud
+        if threads is None and device.type == "cpu":
+            trainer.tuner = Tuner(choices(cores), torch.set_num_threads)
         trainer.title = task.name if task.folds == 1 else f"{task.name}, fold {fold + 1} of {task.folds}"
         try:
             if (folder / LATEST).is_file():
@@ -133,6 +138,7 @@ def _train_fold(
             trainer.run_training()
         finally:
             trainer.close()
+            torch.set_num_threads(cores)
     write_record(folder / "record.json", stage=task.name, made_from=made_from, seconds=round(time.monotonic() - began, 1))
     (folder / "begun.json").unlink()
 

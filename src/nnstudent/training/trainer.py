@@ -27,6 +27,7 @@ from nnstudent.training.losses import MarginalLoss
 from nnstudent.training.partial import PartialLabels
 from nnstudent.training.recipe import Recipe
 from nnstudent.training.schedule import learning_rate
+from nnstudent.training.threads import Tuner
 
 LATEST, FINAL = "checkpoint_latest.pth", "checkpoint_final.pth"
 
@@ -60,6 +61,7 @@ class RecipeTrainer(nnUNetTrainer):
         self.inference_allowed_mirroring_axes = None
         self.progress: Progress = silent
         self.title = f"fold {fold}"
+        self.tuner: Tuner | None = None
         self._step = 0
         self._saved_at = time.monotonic()
 
@@ -172,6 +174,7 @@ class RecipeTrainer(nnUNetTrainer):
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         """One step: as nnU-Net's, with the recipe's learning rate and half precision on the processors made for it."""
+        began = time.perf_counter()
         rate = learning_rate(self.recipe.training, self._step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -193,6 +196,8 @@ class RecipeTrainer(nnUNetTrainer):
             scaler.step(self.optimizer)
             scaler.update()
         self._step += 1
+        if self.tuner is not None:
+            self.tuner.step(time.perf_counter() - began)
         self.progress(self.title, self._step, self.num_epochs * self.num_iterations_per_epoch)
         return {"loss": loss.detach().cpu().numpy()}
 
