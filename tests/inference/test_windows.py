@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnstudent.errors import InputError
-from nnstudent.inference.windows import dense, gaussian, pad, slide
+from nnstudent.inference.windows import dense_starts, gaussian, pad, padded_shape, slide
 
 sizes = st.tuples(*[st.integers(1, 60)] * 3)
 patches = st.tuples(*[st.integers(4, 24)] * 3)
@@ -17,7 +17,7 @@ patches = st.tuples(*[st.integers(4, 24)] * 3)
 def test_every_voxel_lies_in_a_window_and_no_window_sticks_out(shape, patch):
     padded, _ = pad(np.zeros(shape, np.float32), patch)
     seen = np.zeros(padded.shape, bool)
-    for start in dense(padded, patch):
+    for start in dense_starts(padded.shape, patch):
         assert all(s >= 0 and s + p <= n for s, p, n in zip(start, patch, padded.shape, strict=True))
         seen[tuple(slice(s, s + p) for s, p in zip(start, patch, strict=True))] = True
     assert seen.all()
@@ -30,7 +30,7 @@ def test_windows_are_nnunets(shape, patch, step):
     shape = tuple(max(n, p) for n, p in zip(shape, patch, strict=True))
     steps = stock.compute_steps_for_sliding_window(shape, patch, step)
     expected = [(z, y, x) for z in steps[0] for y in steps[1] for x in steps[2]]
-    assert dense(np.zeros(shape, np.float32), patch, step=step) == expected
+    assert dense_starts(shape, patch, step=step) == expected
 
 
 @pytest.mark.parametrize("patch", [(16, 16, 16), (32, 128, 192), (7, 48, 33)])
@@ -67,13 +67,13 @@ def test_a_pointwise_network_gives_the_same_window_by_window_as_at_once(shape):
         return np.stack([window, 2 * window + 1, -window])
 
     logits, ran = slide(image, network, patch=(8, 10, 12), classes=3)
-    assert ran == len(dense(pad(image, (8, 10, 12))[0], (8, 10, 12)))
+    assert ran == len(dense_starts(padded_shape(shape, (8, 10, 12)), (8, 10, 12)))
     np.testing.assert_allclose(logits, network(image), atol=1e-5)
 
 
 def test_what_no_window_saw_is_background():
-    def corner(image, patch):
-        return [(0, 0, 0)]
+    def corner(scene, look):
+        look((0, 0, 0))
 
     logits, ran = slide(np.zeros((8, 8, 16), np.float32), lambda w: np.stack([w, w + 5]), patch=(8, 8, 8), classes=2, planner=corner)
     assert ran == 1
@@ -97,3 +97,25 @@ def test_progress_counts_the_windows():
         progress=lambda what, done, total: told.append((what, done, total)),
     )
     assert told == [("windows", k, 3) for k in (1, 2, 3)]
+
+
+def test_progress_ends_with_all_done_if_windows_were_skipped():
+    told = []
+    slide(
+        np.zeros((8, 8, 16), np.float32),
+        lambda w: np.stack([w, w]),
+        patch=(8, 8, 8),
+        classes=2,
+        planner=lambda scene, look: look((0, 0, 0)),
+        progress=lambda what, done, total: told.append((what, done, total)),
+    )
+    assert told == [("windows", 1, 3), ("windows", 3, 3)]
+
+
+def test_logits_that_a_planner_does_not_keep_are_not_summed():
+    def planner(scene, look):
+        look((0, 0, 0), keep=lambda logits: False)
+
+    logits, ran = slide(np.zeros((8, 8, 8), np.float32), lambda w: np.stack([w, w + 5]), patch=(8, 8, 8), classes=2, planner=planner)
+    assert ran == 1
+    assert (logits.argmax(0) == 0).all()

@@ -25,6 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, help="a bundle or an nnU-Net model folder; default: the bundled student")
     parser.add_argument("--engine", choices=("auto", "openvino", "torch"), default="auto", help="what runs the network (default: auto)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or auto (default: cpu)")
+    parser.add_argument(
+        "--windows",
+        choices=("dense", "guided", "flare22"),
+        default="dense",
+        help="where the network looks: everywhere (dense, as nnU-Net), where a body and something in it is (guided), "
+        "or as FLARE22's winner did, for comparison (default: dense)",
+    )
     parser.add_argument("--threads", type=int, help="processor threads (default: all)")
     parser.add_argument("--organs", type=_list, default=(), metavar="A,B", help="keep only these classes")
     parser.add_argument("--split", action="store_true", help="one file an organ, in the folder OUTPUT")
@@ -46,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     model = open_model(args.model, trust_pickle=args.trust_pickle)
     if model.bundled:
         print("using the bundled student: a demonstration, not a medical device; see its card.md", file=sys.stderr)
-    segmenter = Segmenter(model, engine=args.engine, device=args.device, threads=args.threads)
+    segmenter = Segmenter(model, engine=args.engine, device=args.device, threads=args.threads, windows=args.windows)
     options = Options(organs=args.organs, split=args.split, skip_existing=args.skip_existing, preview=args.preview)
     display = Display()
     result = segment_files(args.input, args.output, segmenter, options=options, progress=display)

@@ -15,14 +15,17 @@ from nnstudent.bundle.bundle import Model, Network, open_model
 from nnstudent.errors import InputError
 from nnstudent.inference.checks import look_over
 from nnstudent.inference.engine import Engine, make_engine
+from nnstudent.inference.planners import WINDOWS, make_planner
 from nnstudent.inference.preprocess import Frame, preprocess
 from nnstudent.inference.resample import Floats
 from nnstudent.inference.restore import restore
 from nnstudent.inference.scores import Scores, mean_scores
-from nnstudent.inference.windows import Planner, dense, slide
+from nnstudent.inference.windows import dense_starts, padded_shape, slide
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Volume
+
+NO_BODY = "no body in this image, only air: the network was not asked, and nothing is labeled"
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Segmentation:
         labels: On the image's grid, uint8, ids of the label table.
         organs: By class name, every class of the model in the table's order.
         seconds: ``preprocess``, ``network``, ``restore`` and ``total``.
-        windows: ``planned``, ``run`` and ``skipped``.
+        windows: ``planned`` (as many as ``dense`` runs), ``run`` and ``skipped``.
         warnings: What a reader should know, a line each.
         engine: Which engine ran.
         precision: Of its arithmetic.
@@ -80,7 +83,7 @@ class Segmenter:
         engine: str = "auto",
         device: str = "cpu",
         threads: int | None = None,
-        planner: Planner = dense,
+        windows: str = "dense",
     ) -> None:
         """Take a model; its networks are loaded when they first run.
 
@@ -89,18 +92,20 @@ class Segmenter:
             engine: ``auto``, ``openvino`` or ``torch``.
             device: ``cpu``, ``cuda``, another that the engine knows, or ``auto``.
             threads: Processor threads; None for every core that this process may use.
-            planner: Where windows start.
+            windows: Where windows lie: ``dense``, ``guided`` or ``flare22``; see :func:`~nnstudent.inference.planners.make_planner`.
 
         Raises:
-            InputError: There is no such model, engine or device, or ``threads`` is below 1.
+            InputError: There is no such model, engine, device or way to lay windows, or ``threads`` is below 1.
             MissingExtraError: What is needed is not installed.
         """
         if threads is not None and threads < 1:
             raise InputError(f"{threads} threads; expected at least 1")
+        if windows not in WINDOWS:
+            raise InputError(f"windows {windows!r}; expected one of {', '.join(WINDOWS)}")
         self.model = model if isinstance(model, Model) else open_model(model)
         self._settings = {"engine": engine, "device": device}
         self._threads = threads or _cores()
-        self._planner = planner
+        self._windows = windows
         self._engines: dict[tuple[int, int], Engine] = {}
         self.engine_of(0, 0)  # so that what is wrong with it is said before any image is read
 
@@ -167,7 +172,7 @@ class Segmenter:
         began = time.perf_counter()
         labels = np.zeros(image.grid.shape, np.uint8)
         confidence: dict[str, float | None] = {}
-        windows = 0
+        planned = ran = 0
         for index, network in enumerate(self.model.networks):
             with _timed(seconds, "preprocess"):
                 values, frame = preprocess(image, network.spec)
@@ -179,7 +184,8 @@ class Segmenter:
                 found = restore(scores, image.grid, threads=self._threads).array
                 labels = found if index == 0 else np.where(found > 0, found, labels)
                 confidence |= scores.confidence()
-            windows += scores.windows
+            ran += scores.windows
+            planned += len(network.members) * len(dense_starts(padded_shape(frame.shape, network.spec.patch), network.spec.patch))
             del scores
         result = Volume(labels, image.grid)
         organs = organ_facts(result, self.taxonomy, {name: confidence.get(name) for name in self.model.classes})
@@ -189,8 +195,8 @@ class Segmenter:
             labels=result,
             organs=organs,
             seconds=seconds,
-            windows={"planned": windows, "run": windows, "skipped": 0},
-            warnings=look_over(image),
+            windows={"planned": planned, "run": ran, "skipped": max(0, planned - ran)},
+            warnings=(*look_over(image), *([] if ran else [NO_BODY])),
             engine=engine.name,
             precision=engine.precision,
             model=self.model.hash,
@@ -204,7 +210,8 @@ class Segmenter:
     def _scores(self, values: Floats, frame: Frame, network: int, member: int, progress: Progress) -> Scores:
         spec = self._network(network).spec
         engine = self.engine_of(network, member)
-        logits, ran = slide(values, engine, patch=spec.patch, classes=len(spec.classes), planner=self._planner, progress=progress)
+        planner = make_planner(self._windows, spec)
+        logits, ran = slide(values, engine, patch=spec.patch, classes=len(spec.classes), planner=planner, progress=progress)
         ids = (0, *(self.taxonomy[name].id for name in spec.foreground))
         return Scores(logits, "logits", spec.classes, ids, spec.spacing_mm, spec.score_resampling, frame, ran)
 

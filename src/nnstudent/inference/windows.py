@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 from scipy import ndimage
@@ -15,27 +17,72 @@ from nnstudent.inference.resample import Floats
 from nnstudent.progress import Progress, silent
 from nnstudent.volume import Shape
 
-# A planner says from the padded image and the patch at which voxels windows start; dense ones cover everything.
-Planner = Callable[[Floats, Shape], Sequence[Shape]]
+Box = tuple[slice, slice, slice]
 
 
-def dense(image: Floats, patch: Shape, *, step: float = 0.5) -> list[Shape]:
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """What a planner knows before any window ran.
+
+    Attributes:
+        image: Values on the network's grid, (z, y, x), padded to at least the patch along each axis.
+        place: Where the image lies in its padding.
+        patch: Size of a window.
+    """
+
+    image: Floats
+    place: Box
+    patch: Shape
+
+
+class Look(Protocol):
+    """Runs the network on one window, which costs nearly all of the time, and adds what it says to the sum."""
+
+    def __call__(self, start: Shape, *, keep: Callable[[Floats], bool] = ...) -> Floats:
+        """Logits (class, z, y, x) of the window whose first voxel is ``start``, valid until the next look.
+
+        Args:
+            start: First voxel of the window.
+            keep: Whether logits are added to the sum; always, if not given.
+        """
+
+
+# A planner looks at one window after the other; what it sees may decide where it looks next.
+Planner = Callable[[Scene, Look], None]
+
+
+def dense(scene: Scene, look: Look) -> None:
+    """Look everywhere, as nnU-Net does."""
+    for start in dense_starts(scene.image.shape, scene.patch):
+        look(start)
+
+
+def dense_starts(shape: Shape, patch: Shape, *, step: float = 0.5) -> list[Shape]:
     """Windows over the whole image, evenly spread, at most ``step`` patches apart, as nnU-Net lays them.
 
     Args:
-        image: Values, at least as large as the patch along each axis.
+        shape: Of the padded image, at least the patch along each axis.
         patch: Size of a window.
         step: Largest distance between neighbours, in patches.
 
     Returns:
         First voxel of each window.
     """
-    starts: list[list[int]] = []
-    for size, window in zip(image.shape, patch, strict=True):
-        count = math.ceil((size - window) / (window * step)) + 1
-        distance = (size - window) / (count - 1) if count > 1 else 0.0
-        starts.append([round(distance * k) for k in range(count)])
-    return list(itertools.product(*starts))  # type: ignore[arg-type]  # three axes
+    z, y, x = (starts_along(size, window, step=step) for size, window in zip(shape, patch, strict=True))
+    return list(itertools.product(z, y, x))
+
+
+def starts_along(size: int, window: int, *, step: float = 0.5) -> list[int]:
+    """Where windows start along one axis; see :func:`dense_starts`."""
+    count = math.ceil((size - window) / (window * step)) + 1
+    distance = (size - window) / (count - 1) if count > 1 else 0.0
+    return [round(distance * k) for k in range(count)]
+
+
+def padded_shape(shape: Shape, patch: Shape) -> Shape:
+    """What :func:`pad` makes of an image of this shape."""
+    z, y, x = (max(size, window) for size, window in zip(shape, patch, strict=True))
+    return z, y, x
 
 
 @lru_cache(maxsize=8)
@@ -53,14 +100,14 @@ def gaussian(patch: Shape) -> Floats:
     return weights
 
 
-def pad(image: Floats, patch: Shape) -> tuple[Floats, tuple[slice, slice, slice]]:
+def pad(image: Floats, patch: Shape) -> tuple[Floats, Box]:
     """Centre an image that is smaller than the patch in zeros; also where it then lies."""
-    lacking = [max(0, window - size) for size, window in zip(image.shape, patch, strict=True)]
-    place = [slice(more // 2, more // 2 + size) for more, size in zip(lacking, image.shape, strict=True)]
+    shape = padded_shape(image.shape, patch)
+    place = [slice((new - size) // 2, (new - size) // 2 + size) for new, size in zip(shape, image.shape, strict=True)]
     where = (place[0], place[1], place[2])
-    if not any(lacking):
+    if shape == image.shape:
         return image, where
-    padded = np.zeros(tuple(size + more for size, more in zip(image.shape, lacking, strict=True)), np.float32)
+    padded = np.zeros(shape, np.float32)
     padded[where] = image
     return padded, where
 
@@ -81,8 +128,8 @@ def slide(
         network: From a window (z, y, x) to logits (class, z, y, x).
         patch: Size of a window.
         classes: How many classes the network gives.
-        planner: Where windows start.
-        progress: Told after each window.
+        planner: Where to look.
+        progress: Told after each window, with how many a dense pass has.
 
     Returns:
         Logits (class, z, y, x) on the image's grid, and how many windows ran. Where no window was, background is certain.
@@ -91,23 +138,32 @@ def slide(
         InputError: The network gives what is not finite.
     """
     padded, where = pad(image, patch)
-    starts = planner(padded, patch)
     weight = gaussian(patch)
     total = np.zeros((classes, *padded.shape), np.float32)
     weights = np.zeros(padded.shape, np.float32)
-    for done, start in enumerate(starts, start=1):
+    planned = len(dense_starts(padded.shape, patch))
+    ran = 0
+
+    def look(start: Shape, *, keep: Callable[[Floats], bool] = lambda _: True) -> Floats:
+        nonlocal ran
         z, y, x = (slice(first, first + size) for first, size in zip(start, patch, strict=True))
-        window = np.ascontiguousarray(padded[z, y, x])
-        logits = network(window)
-        # One class at a time: the product of all of them would be a second array as large as the logits.
-        for channel in range(classes):
-            total[channel, z, y, x] += logits[channel] * weight
-        weights[z, y, x] += weight
-        progress("windows", done, len(starts))
+        logits = network(np.ascontiguousarray(padded[z, y, x]))
+        if keep(logits):
+            # One class at a time: the product of all of them would be a second array as large as the logits.
+            for channel in range(classes):
+                total[channel, z, y, x] += logits[channel] * weight
+            weights[z, y, x] += weight
+        ran += 1
+        progress("windows", ran, max(ran, planned))
+        return logits
+
+    planner(Scene(padded, where, patch), look)
+    if ran < planned:
+        progress("windows", planned, planned)
     unseen = weights == 0
     if unseen.any():
         total[0][unseen], weights[unseen] = 1, 1
     total /= weights
     if not (math.isfinite(float(total.max())) and math.isfinite(float(total.min()))):
         raise InputError("the network gives logits that are not finite; its weights are broken, take another checkpoint")
-    return total[(slice(None), *where)], len(starts)
+    return total[(slice(None), *where)], ran
