@@ -17,7 +17,7 @@ from nnstudent.errors import NnStudentError
 
 # Each is a module of this room with HELP (one line), add_arguments(parser) and run(args) → exit code.
 # A verb's module imports nothing heavy at its top, so that --help is quick.
-VERBS = ("segment", "run", "index", "phantom", "teach", "label", "select", "study", "export", "evaluate", "report", "doctor")
+VERBS = ("segment", "run", "index", "phantom", "teach", "label", "select", "study", "export", "evaluate", "profile", "report", "doctor")
 
 _EPILOG = """\
 Segment a scan:            nnstudent segment ct.nii.gz -o labels.nii.gz

@@ -6,7 +6,7 @@ import threading
 import time
 from types import TracebackType
 
-import psutil
+from nnstudent.evaluation.profile.tree import Tree
 
 
 class Meter:
@@ -22,6 +22,7 @@ class Meter:
         self.seconds = 0.0
         self.peak_rss_mb = 0.0
         self._every = every_seconds
+        self._tree = Tree()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -42,11 +43,4 @@ class Meter:
             self._look()
 
     def _look(self) -> None:
-        me = psutil.Process()
-        total = 0
-        for process in (me, *me.children(recursive=True)):
-            try:
-                total += process.memory_info().rss
-            except psutil.Error:  # it ended between the listing and the look
-                continue
-        self.peak_rss_mb = max(self.peak_rss_mb, total / 2**20)
+        self.peak_rss_mb = max(self.peak_rss_mb, self._tree.rss_mb())
