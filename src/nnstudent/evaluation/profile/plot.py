@@ -42,9 +42,7 @@ def write_plot(found: Profile, path: Path) -> None:
     times = [*(sample.seconds for sample in found.samples), *([found.wall_seconds] * len(last))]
     rss = [sample.rss_mb for sample in (*found.samples, *last)]
     axes.fill_between(times, rss, step="post", color="#3b6ea8", alpha=0.25, linewidth=0)
-    axes.step(
-        times, [sample.rss_mb for sample in found.samples], where="post", color="#3b6ea8", label="resident memory of the process tree"
-    )
+    axes.step(times, rss, where="post", color="#3b6ea8", label="resident memory of the process tree")
     for name, color, label in (("pss_mb", "#7a7a7a", "proportional set size"), ("gpu_mb", "#b2552b", f"GPU memory ({found.gpu})")):
         known = [(sample.seconds, getattr(sample, name)) for sample in found.samples if getattr(sample, name) is not None]
         if known:
