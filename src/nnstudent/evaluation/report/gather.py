@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from nnstudent.cohort.cohort import Cohort, read_cohort
 from nnstudent.errors import InputError, NnStudentError
+from nnstudent.evaluation.report.costs import Cost, profiled_cost, size_of
 from nnstudent.io.atomic import read_json
 from nnstudent.taxonomy import Taxonomy, flare23
 
@@ -84,7 +85,8 @@ class Run:
     """All that was found of a run.
 
     ``methods`` are scored on all that is annotated, ``whole`` on the organs that the field of view does not cut.
-    ``segmenting`` holds, for each test case, the seconds that segmenting it took; ``problems`` names what could not be read.
+    ``segmenting`` holds, for each test case, the seconds that segmenting it took, ``costs`` these and memory by size;
+    ``problems`` names what could not be read.
     """
 
     path: Path
@@ -96,6 +98,7 @@ class Run:
     whole: list[Method] = field(default_factory=list)
     curves: list[Curve] = field(default_factory=list)
     segmenting: list[Mapping[str, Any]] = field(default_factory=list)
+    costs: list[Cost] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -138,6 +141,12 @@ def gather(path: Path) -> Run:
         seconds = _part(run, file.relative_to(path).as_posix(), _seconds, None)
         if seconds is not None:
             run.segmenting.append(seconds)
+            if isinstance(seconds.get("total"), int | float) and not (path / "efficiency" / file.name).is_file():
+                run.costs.append(Cost(file.stem, _size(run, file.stem), float(seconds["total"]), profiled=False))
+    for file in sorted((path / "efficiency").glob("*.json")):
+        cost = _part(run, file.relative_to(path).as_posix(), lambda place: profiled_cost(place, _size(run, place.stem)), None)
+        if cost is not None:
+            run.costs.append(cost)
     if not (run.stages or run.cohort or run.ledger or run.methods or run.curves or run.problems):
         raise InputError(
             f"{path}: nothing of a run in it (no run.json, cohort/, fused/, scores/ or trainings); expected what nnstudent run makes"
@@ -197,6 +206,11 @@ def _scores(path: Path) -> Mapping[str, Any]:
 def _seconds(path: Path) -> Mapping[str, Any] | None:
     seconds = read_json(path, what="a segmentation").get("seconds")
     return seconds if isinstance(seconds, dict) else None
+
+
+def _size(run: Run, id: str) -> tuple[int, ...] | None:
+    image = next((case.image for case in run.cohort or () if case.id == id), None)
+    return size_of(run.path / "predictions" / "student" / f"{id}.nii.gz", image)
 
 
 def _curve(path: Path) -> Curve:

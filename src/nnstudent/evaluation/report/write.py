@@ -22,6 +22,7 @@ from nnstudent.evaluation.report.content import (
 from nnstudent.evaluation.report.figures import Plot, plot_curves, plot_scores
 from nnstudent.evaluation.report.gather import Curve, Run, gather
 from nnstudent.evaluation.report.overlays import make_overlays
+from nnstudent.evaluation.report.tables import paper_tables
 from nnstudent.io.atomic import write_text
 
 
@@ -67,6 +68,7 @@ def write_report(run: Path, *, out: Path | None = None) -> Path:
         trainings=_trainings(found.curves),
         ledger=ledger_facts(found),
         segmenting=segmenting(found),
+        tables=paper_tables(found),
     )
     target = run / "report.html" if out is None else out
     write_text(target, str(text))
