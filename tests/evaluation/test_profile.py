@@ -38,7 +38,7 @@ def held():
 
 def test_memory_and_time_are_those_of_the_command(held):
     assert 300 <= held.peak_rss_mb <= 360
-    assert 0.8 <= held.wall_seconds < 8
+    assert 0.8 <= held.wall_seconds < 60
     assert held.exit_code == 0
     assert 0.5 * 300 * 0.8 <= held.rss_area_mb_s <= held.peak_rss_mb * held.wall_seconds
 
@@ -47,7 +47,7 @@ def test_looks_come_every_tenth_of_a_second(held):
     times = [sample.seconds for sample in held.samples]
     assert times == sorted(times)
     assert len(times) <= held.wall_seconds / 0.1 + 2
-    assert len(times) >= 4  # eight, on a machine with nothing else to do
+    assert len(times) >= 3  # eight and more, on a machine with nothing else to do
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the proportional set size")
@@ -156,7 +156,7 @@ def nvml(monkeypatch):
 def test_gpu_memory_is_total_minus_free(nvml):
     found = measure(python("import time; time.sleep(0.5)"))
     assert (found.gpu, found.gpu_before_mb, found.peak_gpu_mb) == ("Quadro RTX 5000", 1000, 3000)
-    assert found.gpu_area_mb_s == pytest.approx(3000 * found.wall_seconds, rel=0.1)
+    assert found.gpu_area_mb_s == pytest.approx(3000 * (found.wall_seconds - found.samples[0].seconds))
     assert [item.within for item in found.tolerances] == [True, True, True]
     assert "no GPU 3" in Gpu(3).missing
 

@@ -174,6 +174,11 @@ def test_methods_scored_differently_are_not_compared(folders):
         against(evaluate(folders / "good", folders / "truth"), evaluate(folders / "poor", folders / "truth", protocol="flare23"))
 
 
+def test_no_class_on_both_sides_is_no_result(folders):
+    liver, spleen = (evaluate(folders / "good", folders / "truth", classes=[name]) for name in ("liver", "spleen"))
+    assert against(liver, spleen).results == {}
+
+
 def test_means_carry_median_and_interval(folders):
     mean = evaluate(folders / "poor", folders / "truth").means()
     for name in ("liver", "organs"):

@@ -11,7 +11,7 @@ import numpy as np
 
 from nnstudent.errors import InputError
 from nnstudent.evaluation.scores import CaseScores, Scores
-from nnstudent.evaluation.statistics import LEVEL, Comparison, compare, holm
+from nnstudent.evaluation.statistics import LEVEL, Comparison, bootstrap, compare, holm
 
 METRICS = ("dsc", "nsd")
 
@@ -73,9 +73,12 @@ def against(first: Scores, second: Scores, *, seed: int = 0) -> Against:
             groups[group] = [name for name in members if name in classes]
     results: dict[str, dict[str, Comparison]] = {name: {} for name in groups}
     for metric in METRICS:
-        for name, averaged in groups.items():
-            pairs = [_pair(ours[id], theirs[id], averaged, metric) for id in common]
-            results[name][metric] = compare([one for one, _ in pairs], [other for _, other in pairs], seed=seed)
+        # (group, case, side); the same draws for all, as for the means
+        pairs = np.array([[_pair(ours[id], theirs[id], averaged, metric) for id in common] for averaged in groups.values()])
+        pairs = pairs.reshape(len(groups), len(common), 2)  # also where no class was scored on both sides
+        intervals = bootstrap((pairs[..., 0] - pairs[..., 1]).T, [[column] for column in range(len(groups))], seed=seed)
+        for name, both, interval in zip(groups, pairs, intervals, strict=True):
+            results[name][metric] = compare(both[:, 0].tolist(), both[:, 1].tolist(), interval=interval)
         for name, p in holm({name: results[name][metric].p for name in classes}).items():
             results[name][metric] = replace(results[name][metric], p_holm=p)
     return Against(common, [id for id in ours if id not in theirs], [id for id in theirs if id not in ours], results)

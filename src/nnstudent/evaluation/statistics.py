@@ -99,7 +99,7 @@ class Comparison:
     p_holm: float = math.nan
 
 
-def compare(first: Sequence[float], second: Sequence[float], *, seed: int = 0) -> Comparison:
+def compare(first: Sequence[float], second: Sequence[float], *, seed: int = 0, interval: Interval | None = None) -> Comparison:
     """Compare two methods case by case.
 
     Cases where one of the two is NaN are left out. Equal cases are dropped from the ranks (Wilcoxon's own way); p is exact where
@@ -109,6 +109,7 @@ def compare(first: Sequence[float], second: Sequence[float], *, seed: int = 0) -
         first: A score a case.
         second: Scores of the other method, of the same cases in the same order.
         seed: Of the bootstrap interval.
+        interval: That interval, where it is known already; None to compute it.
 
     Raises:
         InputError: The two are not of the same length.
@@ -122,7 +123,8 @@ def compare(first: Sequence[float], second: Sequence[float], *, seed: int = 0) -
         return Comparison(0, 0, math.nan, math.nan, math.nan, UNKNOWN, math.nan, math.nan, math.nan)
     # Rounded, or a difference that is 0 but for the last bit would be ranked, and equal differences would not tie.
     differences = np.round(both[0] - both[1], 12)
-    (interval,) = bootstrap(differences[:, None], [[0]], seed=seed)
+    if interval is None:
+        (interval,) = bootstrap(differences[:, None], [[0]], seed=seed)
     p, effect = signed_rank(differences)
     return Comparison(
         n=n,
