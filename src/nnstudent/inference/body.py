@@ -14,7 +14,7 @@ from nnstudent.volume import Shape, Spacing
 
 Mask = npt.NDArray[np.bool_]
 CELL_MM = 4.0
-TABLE_MM = 16.0  # what is thinner than this in its slice, such as the table's shell, is no body
+TABLE_MM = 16.0  # a piece that is nowhere thicker than this in its slice, such as a table's shell, is no body
 SMALLEST_ML = 10.0  # smaller pieces, such as tubes, are no body
 _AIR_HU = -300.0
 
@@ -58,7 +58,7 @@ def pool(mask: Mask, cell: Shape, *, offset: Shape = (0, 0, 0)) -> Mask:
 
 
 def find_body(scene: Scene, *, air: float | None, spacing_mm: Spacing, cell: Shape) -> Mask:
-    """Cells that hold body, however it lies and however many there are, and a rim of some millimetres.
+    """Cells that hold body, however it lies and however many there are, and the cells around them.
 
     Args:
         scene: The image.
@@ -76,17 +76,18 @@ def find_body(scene: Scene, *, air: float | None, spacing_mm: Spacing, cell: Sha
     margins = [(part.start, n - part.stop) for part, n in zip(scene.place, size, strict=True)]
     solid = pool(np.pad(scene.image[scene.place] > air, margins, mode="edge"), cell)
     cell_mm = [by * mm for by, mm in zip(cell, spacing_mm, strict=True)]
-    # In the slice only, and the body goes on beyond the image: else the ends of a scan would be thin as well.
+    # In the slice only: the first or last slice of a scan is no thin thing. Nor is what the image's border cuts.
     reach = [max(1, round(TABLE_MM / 2 / mm)) for mm in cell_mm[1:]]
     brush = np.ones((1, 2 * reach[0] + 1, 2 * reach[1] + 1), bool)
-    thick = ndimage.binary_dilation(ndimage.binary_erosion(solid, brush, border_value=1), brush)
-    labels, count = ndimage.label(_fill(thick))
-    if count == 0:
-        return np.zeros(solid.shape, bool)
-    volumes = np.bincount(labels.ravel()) * (math.prod(cell_mm) / 1000)
-    large = volumes >= SMALLEST_ML
-    large[0] = False
-    body: Mask = ndimage.binary_dilation(large[labels], np.ones((3, *brush.shape[1:]), bool))
+    labels, count = ndimage.label(solid, np.ones((3, 3, 3)))
+    volumes = np.bincount(labels.ravel(), minlength=count + 1) * (math.prod(cell_mm) / 1000)
+    core = ndimage.binary_erosion(solid, brush, border_value=1)
+    core[:, [0, -1]], core[:, :, [0, -1]] = solid[:, [0, -1]], solid[:, :, [0, -1]]
+    thick = np.bincount(labels[core], minlength=count + 1)
+    # A piece counts as a whole or not at all: a thin part of a body is body.
+    kept = (volumes >= SMALLEST_ML) & (thick > 0)
+    kept[0] = False
+    body: Mask = ndimage.binary_dilation(_fill(kept[labels]), np.ones((3, 3, 3), bool))
     return body
 
 
