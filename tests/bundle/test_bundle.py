@@ -92,7 +92,7 @@ def edit(copy: Path, **entries: object) -> None:
         ({"format": None}, "says no format"),
         ({"networks": []}, "has no network"),
         ({"networks": [{"name": "x"}]}, "malformed"),
-        ({"networks": [{"name": "../x", "files": {"../../etc/passwd": "0"}}]}, "expected networks"),
+        ({"networks": [{"name": "../x", "files": {"../../etc/passwd": "0"}}]}, "expected .xml, .bin and maybe .safetensors"),
         ({"taxonomy": {"name": "t", "class": [{"id": 1, "name": "heart"}]}}, "no class"),
     ],
 )
@@ -195,3 +195,15 @@ def test_without_torch_the_extra_is_named(folder, bundle, monkeypatch, capfd, tm
     (line,) = capfd.readouterr().err.splitlines()
     assert "pip install 'nnstudent[torch]'" in line
     Segmenter(bundle)
+
+
+def test_without_torch_weights_it_is_half_the_size_and_runs_on_openvino(folder, bundle, tmp_path):
+    light = export(folder, tmp_path / "light", torch_weights=False)
+    assert size(light) < 0.75 * size(bundle)
+    assert Segmenter(light, engine="openvino").engine_of(0, 0).name == "openvino"
+    with pytest.raises(InputError, match="exported without the weights that the torch engine needs"):
+        Segmenter(light, engine="torch")
+
+
+def size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

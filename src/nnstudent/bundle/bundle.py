@@ -152,21 +152,23 @@ def content_hash(path: Path) -> str:
 def _network(folder: Path, row: Mapping[str, Any]) -> Network:
     recorded: Mapping[str, str] = row["files"]
     name = str(row["name"])
-    wanted = [f"networks/{name}{suffix}" for suffix in (".xml", ".bin", ".safetensors")]
-    if sorted(recorded) != sorted(wanted):
-        raise InputError(f"{folder / MANIFEST}: network {name} lists {', '.join(recorded)}; expected {', '.join(wanted)}")
+    graph, constants, weights = (f"networks/{name}{suffix}" for suffix in (".xml", ".bin", ".safetensors"))
+    if set(recorded) not in ({graph, constants}, {graph, constants, weights}):
+        raise InputError(f"{folder / MANIFEST}: network {name} lists {', '.join(recorded)}; expected .xml, .bin and maybe .safetensors")
     for file, digest in recorded.items():
         if not (folder / file).is_file():
             raise InputError(f"{folder}: lacks {file}, which {MANIFEST} lists; copy the whole folder again")
         if content_hash(folder / file) != digest:
             raise InputError(f"{folder / file}: is not what was exported (SHA-256 differs from {MANIFEST}); copy the whole folder again")
-    graph, _, weights = (folder / file for file in wanted)
-    member = Member("fold", data_hash([recorded[file] for file in wanted]), partial(_read_weights, weights), graph)
+    identity = data_hash([recorded[file] for file in (graph, constants, weights) if file in recorded])
+    member = Member("fold", identity, partial(_read_weights, folder / weights), folder / graph)
     return Network(name, NetworkSpec.from_dict(row["spec"]), (member,))
 
 
 def _read_weights(path: Path) -> Weights:
-    """Weights for torch; OpenVINO does not need them, so their library comes with torch."""
+    """Weights for torch; OpenVINO does not need them, so their library comes with torch, and a bundle may be without."""
+    if not path.is_file():
+        raise InputError(f"{path.parent.parent}: was exported without the weights that the torch engine needs; use --engine openvino")
     safetensors = require("safetensors", extra="torch", why="the torch engine")
     tensors = require("safetensors.numpy", extra="torch", why="the torch engine")
     try:

@@ -30,6 +30,7 @@ def export(
     overlay: Sequence[Path] = (),
     fold: int | str = "0",
     card: Mapping[str, Any] | None = None,
+    torch_weights: bool = True,
     trust_pickle: bool = False,
     progress: Progress = silent,
 ) -> Path:
@@ -41,6 +42,7 @@ def export(
         overlay: Further model folders; their foreground is laid over that of the ones before (tumor over organ).
         fold: Which fold of each.
         card: Facts for the model card, such as ``training_data``; plain data.
+        torch_weights: Whether the torch engine can run the bundle too; without it has half the size.
         trust_pickle: Also read checkpoints that hold more than tensors and numbers.
         progress: Told after each network.
 
@@ -61,7 +63,7 @@ def export(
         (temporary / "networks").mkdir()
         rows = []
         for done, (name, folder) in enumerate(zip(names, folders, strict=True), start=1):
-            rows.append(_write_network(temporary, name, folder, trust=trust_pickle))
+            rows.append(_write_network(temporary, name, folder, torch_weights=torch_weights, trust=trust_pickle))
             progress("export", done, len(folders))
         facts = dict(card or {})
         manifest = {
@@ -76,8 +78,7 @@ def export(
     return out
 
 
-def _write_network(folder: Path, name: str, source: nnunet.Folder, *, trust: bool) -> dict[str, Any]:
-    tensors = require("safetensors.numpy", extra="torch", why="export")
+def _write_network(folder: Path, name: str, source: nnunet.Folder, *, torch_weights: bool, trust: bool) -> dict[str, Any]:
     (member,) = source.checkpoints
     weights = source.weights(member)
     module = load_weights(build(source.spec, trust=trust), weights, path=source.checkpoints[member])
@@ -87,12 +88,13 @@ def _write_network(folder: Path, name: str, source: nnunet.Folder, *, trust: boo
         if not np.isfinite(values).all():
             raise InputError(f"{source.path}: weight {key} is over 65504, too large for float16; the training went wrong")
     stem = folder / "networks" / name
-    tensors.save_file(small, stem.with_name(f"{name}.safetensors"))
+    if torch_weights:
+        require("safetensors.numpy", extra="torch", why="export").save_file(small, stem.with_name(f"{name}.safetensors"))
     graph.save(graph.convert(module, source.spec), stem.with_name(f"{name}.xml"))
     _check_agrees(module, stem.with_name(f"{name}.xml"), source.spec.patch, source.path)
     spec = source.spec.to_dict()
     spec["source"] = {**spec["source"], "fold": member.removeprefix("fold_"), "hash": source.hash(member)}
-    paths = [f"networks/{name}{suffix}" for suffix in (".xml", ".bin", ".safetensors")]
+    paths = [f"networks/{name}{suffix}" for suffix in (".xml", ".bin", *([".safetensors"] if torch_weights else []))]
     return {"name": name, "spec": spec, "files": {path: content_hash(folder / path) for path in paths}}
 
 

@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--fold", default="0", help="which fold (default: 0)")
     parser.add_argument("--card", type=Path, metavar="FILE.json", help="facts for the model card, a JSON object")
+    parser.add_argument("--no-torch", action="store_true", help="leave out the weights for --engine torch: half the size")
     parser.add_argument("--report", type=Path, metavar="FILE.json", help="write what was made as JSON")
     parser.add_argument("--trust-pickle", action="store_true", help="load checkpoints that hold more than tensors; they can run any code")
 
@@ -41,7 +42,16 @@ def run(args: argparse.Namespace) -> int:
     if not isinstance(card, dict):
         raise InputError(f'{args.card}: expected a JSON object of facts for the model card, such as {{"training_data": "…"}}')
     display = Display()
-    out = export(args.model, args.output, overlay=args.overlay, fold=args.fold, card=card, trust_pickle=args.trust_pickle, progress=display)
+    out = export(
+        args.model,
+        args.output,
+        overlay=args.overlay,
+        fold=args.fold,
+        card=card,
+        torch_weights=not args.no_torch,
+        trust_pickle=args.trust_pickle,
+        progress=display,
+    )
     display.close()
     model = open_model(out)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
