@@ -30,7 +30,7 @@ def test_labels_from_elsewhere_are_selected(cohort, tmp_path, capsys):
                  "--report", str(report)]) == 0  # fmt: skip
     said = capsys.readouterr().out
     assert "no label map for 1 of 2 cases, lost the first" in said
-    assert "1 cases labeled, 1 of them now" in said
+    assert "1 case labeled, 1 of them now" in said
     data = json.loads(report.read_text())
     assert {"schema", "version", "command"} <= set(data)
     assert data["cases"][0] | {"seconds": 0} == {

@@ -10,8 +10,8 @@ import pytest
 from nnstudent.errors import InputError, OutputError
 from nnstudent.io.nifti import read_grid, read_image, read_labels, write_labels
 from nnstudent.pseudo.ensemble import agreement
-from nnstudent.pseudo.label import Guess, label, label_cases
-from nnstudent.pseudo.pseudolabel import read_pseudo_label
+from nnstudent.pseudo.label import label, label_cases
+from nnstudent.pseudo.pseudolabel import Guess, read_pseudo_label
 from nnstudent.volume import Volume
 from tests.pseudo.conftest import GRID, SHAPE, Maker
 

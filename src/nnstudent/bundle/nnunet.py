@@ -83,6 +83,8 @@ def open_folder(path: Path, *, fold: int | str | None = None, trust_pickle: bool
         InputError: A file is missing or malformed, or the model is of a kind that is not supported.
         MissingExtraError: torch is not installed.
     """
+    if not path.is_dir():
+        raise InputError(f"{path}: no such folder; expected an nnU-Net model folder")
     for name in ("plans.json", "dataset.json"):
         if not (path / name).is_file():
             raise InputError(f"{path}: lacks {name}; an nnU-Net model folder has plans.json, dataset.json and fold_K/checkpoint_final.pth")

@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         print(
             f"{item.case}: {len(item.found)} classes, {agreed}, {item.seconds:.1f} s{'' if item.case in result.made else ', made before'}"
         )
-    print(f"{len(result.labels)} cases labeled, {len(result.made)} of them now: {args.out}")
+    print(f"{len(result.labels)} case{'' if len(result.labels) == 1 else 's'} labeled, {len(result.made)} of them now: {args.out}")
     rows = [{"id": item.case, "made": item.case in result.made, **item.to_dict()} for item in result.labels]
     failed = [{"id": item.case, "reason": item.reason} for item in result.failures]
     write_report(args.report, {"cases": rows, "absent": list(result.absent), "failed": failed})

@@ -18,26 +18,9 @@ from nnstudent.io.record import file_hash, is_made_from, write_record
 from nnstudent.progress import Progress, silent
 from nnstudent.pseudo import elsewhere, pseudolabel
 from nnstudent.pseudo.fuse import Labels, fuse
-from nnstudent.pseudo.pseudolabel import PseudoLabel
+from nnstudent.pseudo.pseudolabel import Guess, PseudoLabel
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Volume
-
-
-@dataclass(frozen=True, eq=False)
-class Guess:
-    """What one model says of one image.
-
-    Attributes:
-        labels: Ids of the label table on the image's grid, (z, y, x), uint8.
-        confidence: Class → mean ensemble probability over its own voxels; the classes found.
-        agreement: Class → mean pairwise DSC between the folds; empty with one fold.
-        folds: How many folds spoke.
-    """
-
-    labels: Labels
-    confidence: Mapping[str, float]
-    agreement: Mapping[str, float]
-    folds: int
 
 
 class Teacher(Protocol):

@@ -9,8 +9,26 @@ from typing import Any
 
 from nnstudent.errors import InputError
 from nnstudent.io.atomic import read_json
+from nnstudent.pseudo.fuse import Labels
 
 FORMAT = 1  # of the record; another makes every pseudo-label be made again
+
+
+@dataclass(frozen=True, eq=False)
+class Guess:
+    """What one model says of one image.
+
+    Attributes:
+        labels: Ids of the label table on the image's grid, (z, y, x), uint8.
+        confidence: Class → mean ensemble probability over its own voxels; the classes found.
+        agreement: Class → mean pairwise DSC between the folds; empty with one fold.
+        folds: How many folds spoke.
+    """
+
+    labels: Labels
+    confidence: Mapping[str, float]
+    agreement: Mapping[str, float]
+    folds: int
 
 
 @dataclass(frozen=True)

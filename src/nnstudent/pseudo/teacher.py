@@ -19,7 +19,7 @@ from nnstudent.progress import Progress, silent
 from nnstudent.pseudo.elsewhere import label_names
 from nnstudent.pseudo.ensemble import Verdict, combine
 from nnstudent.pseudo.fuse import Labels, fuse
-from nnstudent.pseudo.label import Guess
+from nnstudent.pseudo.pseudolabel import Guess
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Volume
 
