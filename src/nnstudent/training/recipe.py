@@ -137,6 +137,8 @@ class Training:
         class_weights: ``equal``, or ``rarity``: cross-entropy weighted by (a class's share of voxels / that of the
             background)^-0.5, from 1 to ``most_weight``.
         most_weight: See ``class_weights``.
+        fade_weights: Let the weights of ``rarity`` fall to 1 in the second half of the training: with them rare classes are found early,
+            but every border is drawn too far out.
         batch_dice: Dice over the batch as one, instead of the mean over its samples.
         partial: What becomes of a class that nobody looked for in a case. ``background``: it is background there.
             ``marginal``: the loss leaves it open (:mod:`nnstudent.training.losses`), and organ teachers learn from every case with
@@ -164,6 +166,7 @@ class Training:
     warmup: int = 0
     class_weights: Literal["equal", "rarity"] = "equal"
     most_weight: float = 40.0
+    fade_weights: bool = False
     batch_dice: bool = False
     partial: Literal["background", "marginal"] = "background"
     deep_supervision: bool = True

@@ -97,15 +97,20 @@ class RecipeTrainer(nnUNetTrainer):
 
     def _build_loss(self) -> Any:
         loss = super()._build_loss()
-        if self.class_weights:
-            inner = loss.loss if isinstance(loss, DeepSupervisionWrapper) else loss
-            inner.ce.weight = torch.tensor(self.class_weights, dtype=torch.float32, device=self.device)
+        self._ordinary_loss = loss.loss if isinstance(loss, DeepSupervisionWrapper) else loss
         if self.partial:
             if isinstance(loss, DeepSupervisionWrapper):
                 loss.loss = MarginalLoss(loss.loss)
             else:
                 loss = MarginalLoss(loss)
         return loss
+
+    def _weigh_classes(self) -> None:
+        """Set the weights of this epoch; with ``fade_weights`` they fall to 1 in the second half."""
+        if self.class_weights:
+            left = min(1.0, 2 - 2 * self.current_epoch / self.num_epochs) if self.recipe.training.fade_weights else 1.0
+            weights = torch.tensor(self.class_weights, dtype=torch.float32, device=self.device)
+            self._ordinary_loss.ce.weight = weights**left
 
     def _possible(self, batch: dict[str, Any]) -> torch.Tensor | None:
         """What the labels of a batch leave open, (sample, label, class); None where they leave nothing open."""
@@ -248,6 +253,7 @@ class RecipeTrainer(nnUNetTrainer):
     def on_train_epoch_start(self) -> None:
         """Say where it is; the learning rate is set step by step."""
         self.network.train()
+        self._weigh_classes()
         self.logger.log("lrs", learning_rate(self.recipe.training, self._step), self.current_epoch)
 
     def on_epoch_end(self) -> None:
