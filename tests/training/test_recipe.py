@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnstudent.errors import InputError
 from nnstudent.training.recipe import AUGMENTATIONS, Augmentation, Recipe, load_preset, preset_names
-from nnstudent.training.schedule import learning_rate
+from nnstudent.training.schedule import fading, learning_rate
 from tests.training.conftest import tiny_recipe
 
 
@@ -94,14 +94,22 @@ def test_a_preset_that_is_not_there() -> None:
         load_preset("server")
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(step=st.integers(0, 374_999))
 def test_poly_is_the_papers(step: int) -> None:
     training = load_preset("paper").student.training
     assert learning_rate(training, step) == pytest.approx(0.01 * (1 - (step // 250) / 1500) ** 0.9)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(step=st.integers(20, 98))
 def test_cosine_falls_after_the_warm_up(step: int) -> None:
     training = tiny_recipe(epochs=10, iterations=10, warmup=20).training
     assert 0 < learning_rate(training, step + 1) < learning_rate(training, step) <= training.lr
     assert learning_rate(training, 0) < learning_rate(training, 10)
+
+
+def test_class_weights_fade_in_the_second_half() -> None:
+    training = tiny_recipe(epochs=10, fade_weights=True).training
+    assert [fading(training, epoch) for epoch in (0, 5, 6, 9)] == [1.0, 1.0, 0.8, pytest.approx(0.2)]
+    assert fading(tiny_recipe(epochs=10, fade_weights=False).training, 9) == 1.0

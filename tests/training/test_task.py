@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnstudent.cohort.cohort import Case, Cohort
@@ -56,6 +56,7 @@ def test_without_a_lesion_one_line_says_so(tiny: Recipe, caplog: pytest.LogCaptu
     ]
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(cases=st.integers(1, 12), folds=st.integers(1, 6), seed=st.integers(0, 3))
 def test_folds_share_nothing_and_cover_all(cases: int, folds: int, seed: int) -> None:
     task = organ_task(_cohort(*(_case(f"c{i}") for i in range(cases))), tiny_recipe(seed=seed), folds=folds)
@@ -86,6 +87,7 @@ def _student(count: int, pseudo: dict[str, tuple[str, ...]]) -> Task:
     return student_task(cohort, tiny_recipe(held_out=0.4), organs_only=False, pseudo=pseudo)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(count=st.integers(1, 14), data=st.data())
 def test_a_student_never_validates_on_pseudo_labels(count: int, data: st.DataObject) -> None:
     ids = [f"c{i}" for i in range(count)]

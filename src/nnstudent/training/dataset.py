@@ -116,7 +116,7 @@ def source_of(task: Task, cache: Path) -> dict[str, Any]:
     def content(path: Path) -> str:
         try:
             stat = path.stat()
-            key = f"{path} {stat.st_size} {stat.st_mtime_ns}"
+            key = data_hash([str(path), stat.st_size, stat.st_mtime_ns])  # no path of this machine in a model folder
             fresh[key] = known.get(key) or file_hash(path)
         except OSError as error:  # the case fails later, by name; here it only has to differ
             return f"unreadable: {error.strerror}"

@@ -1,4 +1,4 @@
-"""Learning rates, as a pure function of the step."""
+"""What changes in the course of a training, as pure functions of where it is."""
 
 from __future__ import annotations
 
@@ -20,3 +20,8 @@ def learning_rate(training: Training, step: int) -> float:
     else:
         rate = training.lr * 0.5 * (1 + math.cos(math.pi * step / total))
     return rate * min(1.0, (step + 1) / training.warmup) if training.warmup else rate
+
+
+def fading(training: Training, epoch: int) -> float:
+    """Exponent of the class weights in an epoch: 1, or with ``fade_weights`` from 1 down to 0 in the second half."""
+    return min(1.0, 2 - 2 * epoch / training.epochs) if training.fade_weights else 1.0

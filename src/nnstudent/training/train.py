@@ -120,6 +120,8 @@ def _train_fold(
     if not is_made_from(folder / "begun.json", made_from):  # what lies there is another training's
         shutil.rmtree(folder, ignore_errors=True)
         write_record(folder / "begun.json", stage=task.name, made_from=made_from)
+    for half_written in folder.glob(".*.pth"):  # left by a kill in the middle of saving
+        half_written.unlink()
     cores = torch.get_num_threads()
     if threads is not None:
         torch.set_num_threads(threads)

@@ -26,7 +26,7 @@ from nnstudent.training.loading import CachedDataset, Prefetch
 from nnstudent.training.losses import MarginalLoss
 from nnstudent.training.partial import PartialLabels
 from nnstudent.training.recipe import Recipe
-from nnstudent.training.schedule import learning_rate
+from nnstudent.training.schedule import fading, learning_rate
 from nnstudent.training.threads import Tuner
 
 LATEST, FINAL = "checkpoint_latest.pth", "checkpoint_final.pth"
@@ -108,9 +108,8 @@ class RecipeTrainer(nnUNetTrainer):
     def _weigh_classes(self) -> None:
         """Set the weights of this epoch; with ``fade_weights`` they fall to 1 in the second half."""
         if self.class_weights:
-            left = min(1.0, 2 - 2 * self.current_epoch / self.num_epochs) if self.recipe.training.fade_weights else 1.0
             weights = torch.tensor(self.class_weights, dtype=torch.float32, device=self.device)
-            self._ordinary_loss.ce.weight = weights**left
+            self._ordinary_loss.ce.weight = weights ** fading(self.recipe.training, self.current_epoch)
 
     def _possible(self, batch: dict[str, Any]) -> torch.Tensor | None:
         """What the labels of a batch leave open, (sample, label, class); None where they leave nothing open."""
