@@ -179,12 +179,13 @@ def test_an_image_of_four_axes_or_another_format_is_read_too(preset: Preset, tmp
 
 
 def test_nnunet_says_nothing_on_the_terminal(balls: Cohort, preset: Preset, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    before = {name: value for name, value in os.environ.items() if name.startswith("nnUNet_")}
     teach(balls, tmp_path, preset, target="tumor")
     told = capfd.readouterr()
     assert told.out == ""
     assert "nnU-Net" not in told.err
     assert "Using device" in (tmp_path / "tumor" / "fold_0" / "nnunet.log").read_text()
-    assert not any(name.startswith("nnUNet_") for name in os.environ)
+    assert {name: value for name, value in os.environ.items() if name.startswith("nnUNet_")} == before
 
 
 def test_folds_and_devices_that_do_not_exist(balls: Cohort, preset: Preset, tmp_path: Path) -> None:

@@ -132,11 +132,12 @@ def neighbours(old: int, new: int, order: int) -> tuple[npt.NDArray[np.intp], np
         order: 0 for the nearest voxel, 1 for linear.
 
     Returns:
-        Lower index, upper index, share of the upper in 0 to 1; each of length ``new``.
+        Lower index, upper index, share of the upper from 0 to below 1; each of length ``new``.
     """
     position = np.clip((np.arange(new) + 0.5) * (old / new) - 0.5, 0, old - 1)
     if order == 0:
         nearest = np.floor(position + 0.5).astype(np.intp)
         return nearest, nearest, np.zeros(new, np.float32)
     lower = np.floor(position).astype(np.intp)
-    return lower, np.minimum(lower + 1, old - 1), (position - lower).astype(np.float32)
+    share = np.minimum((position - lower).astype(np.float32), np.nextafter(np.float32(1), np.float32(0)))  # 1 - 1e-16 rounds to 1
+    return lower, np.minimum(lower + 1, old - 1), share
