@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -73,6 +72,8 @@ def test_processor_time_includes_children_that_have_ended():
 
 @pytest.mark.skipif(not hasattr(os, "wait4"), reason="this system does not tell a process's peak")
 def test_a_peak_between_two_looks_is_not_lost():
+    import resource  # not on Windows
+
     # a child counts as large as its parent was when it began, so it must grow larger than the test runner ever was
     mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 2 ** (20 if sys.platform == "darwin" else 10) + 200
     found = profile(python("held = bytearray(b'x') * ({mb} * 2**20); del held", mb=mb), interval=30)
