@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
@@ -99,7 +100,10 @@ def test_a_command_that_a_signal_ends_exits_as_in_a_shell():
 def test_stopping_the_profile_stops_the_command(tmp_path):
     mark = tmp_path / "pid"
     child = f"import os, pathlib, time; pathlib.Path({str(mark)!r}).write_text(str(os.getpid())); time.sleep(60)"
-    process = subprocess.Popen([sys.executable, "-m", "nnstudent", "profile", "--", sys.executable, "-c", child], stderr=subprocess.PIPE)
+    command = [sys.executable, "-m", "nnstudent", "profile", "--", sys.executable, "-c", child]
+    # what a shell starts in the background, and what that starts, ignores Ctrl-C
+    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, preexec_fn=heed)
     until = time.monotonic() + 60
     while (not mark.exists() or not mark.read_text()) and time.monotonic() < until:
         time.sleep(0.05)
