@@ -56,6 +56,8 @@ class RecipeTrainer(nnUNetTrainer):
         self.num_epochs, self.num_iterations_per_epoch = training.epochs, training.iterations
         self.num_val_iterations_per_epoch = training.validation_batches
         self.oversample_foreground_percent = self.recipe.data.foreground
+        # nnU-Net gives each place in the batch its kind of window, which leaves a batch of one no choice: there it is drawn
+        self.probabilistic_oversampling = self.recipe.data.batch == 1
         # nnU-Net gives the coarsest loss no weight; a network of two resolutions has no other than the finest
         self.enable_deep_supervision = training.deep_supervision and len(self.recipe.network.features) > 2
         self.inference_allowed_mirroring_axes = None
@@ -149,6 +151,7 @@ class RecipeTrainer(nnUNetTrainer):
             list(self.recipe.data.patch),
             self.label_manager,
             oversample_foreground_percent=self.oversample_foreground_percent,
+            probabilistic_oversampling=self.probabilistic_oversampling,
             transforms=transforms,
         )
 
