@@ -85,7 +85,7 @@ def tiny_recipe(**training: object) -> Recipe:
     return replace(
         demo,
         network=replace(demo.network, features=(8, 16), strides=((1, 1, 1), (2, 2, 2))),
-        data=replace(demo.data, spacing_mm=(5.0, 4.0, 4.0), patch=(16, 24, 24)),
+        data=replace(demo.data, spacing_mm=(5.0, 4.0, 4.0), patch=(16, 24, 24), batch=2),
         training=replace(demo.training, **settings),  # type: ignore[arg-type]
     )
 
