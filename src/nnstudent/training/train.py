@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from nnstudent.io.atomic import write_json
 from nnstudent.io.record import is_made_from, write_record
 from nnstudent.progress import Progress, silent
 from nnstudent.training.dataset import Prepared, nnunet_folders, prepare, source_of
+from nnstudent.training.memory import freed_memory_kept
 from nnstudent.training.plans import CONFIGURATION
 from nnstudent.training.task import Task
 
@@ -137,7 +138,8 @@ def _train_fold(
         try:
             if (folder / LATEST).is_file():
                 trainer.load_checkpoint(str(folder / LATEST))
-            trainer.run_training()
+            with freed_memory_kept() if device.type == "cpu" else nullcontext():
+                trainer.run_training()
         finally:
             trainer.close()
             torch.set_num_threads(cores)
