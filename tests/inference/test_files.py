@@ -243,3 +243,34 @@ def test_a_dicom_series_is_one_case(real_data, tmp_path, segmenter):
     result = segment_files(real_data / "ts_dicom20" / "series", tmp_path / "o.nii.gz", segmenter)
     assert not result.failures
     assert read_labels(tmp_path / "o.nii.gz").grid.matches(read_labels(real_data / "ts_dicom20" / "label.nii.gz").reoriented("LPS").grid)
+
+
+def test_folders_of_dicom_folders(tmp_path):
+    pytest.importorskip("pydicom", reason="reads DICOM, and pydicom is not installed")
+    from tests.io.series import Series
+
+    Series().write(tmp_path / "patients" / "a" / "study" / "series")
+    Series().write(tmp_path / "patients" / "b")
+    (tmp_path / "patients" / "notes").mkdir()
+    (tmp_path / "patients" / "list.txt").write_text("a, b")
+    cases = find_cases(tmp_path / "patients", tmp_path / "out")
+    assert [(case.id, case.output.name) for case in cases] == [("a", "a.nii.gz"), ("b", "b.nii.gz")]
+    assert len(find_cases(tmp_path / "patients" / "b", tmp_path / "b.nii.gz")) == 1
+    disc = tmp_path / "disc"
+    Series().write(disc / "DICOM" / "PA0")
+    (disc / "DICOMDIR").write_bytes(b"")
+    assert [case.id for case in find_cases(disc, tmp_path / "o.nii.gz")] == ["disc"]
+
+
+def test_the_series_that_is_named_is_segmented(tmp_path, segmenter):
+    pytest.importorskip("pydicom", reason="reads DICOM, and pydicom is not installed")
+    from tests.io.series import Series
+
+    study = tmp_path / "study"
+    for number, slices in ((2, 16), (3, 18)):
+        Series(number=number, stored=np.full((slices, 20, 22), 1064), spacing=(4.0, 4.0, 5.0)).write(study)
+    (failure,) = segment_files(study, tmp_path / "o.nii.gz", segmenter).failures
+    assert "2 CT series that could be meant" in failure.reason
+    result = segment_files(study, tmp_path / "o.nii.gz", segmenter, options=Options(series="3"))
+    assert not result.failures
+    assert read_labels(tmp_path / "o.nii.gz").array.shape == (18, 20, 22)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,47 +11,7 @@ from nnstudent.io.dicom import read_series
 from nnstudent.io.nifti import read_labels
 
 pydicom = pytest.importorskip("pydicom", reason="the extra [dicom] is not installed")
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid  # noqa: E402
-
-ROWS, COLUMNS, SLICES = 6, 8, 5
-SPACING = (0.75, 0.5, 2.5)  # between rows, between columns, between slices
-
-
-class Series:
-    """A CT series whose pixel values say where they are: 100·slice + 10·row + column."""
-
-    def __init__(self, *, row=(1, 0, 0), column=(0, 1, 0), origin=(-20.0, -30.0, 100.0), slices=SLICES) -> None:
-        self.row, self.column = np.array(row, float), np.array(column, float)
-        self.normal = np.cross(self.row, self.column)
-        self.origin = np.array(origin)
-        self.uid = generate_uid()
-        self.slices = [self.slice(k) for k in range(slices)]
-
-    def slice(self, k: int):
-        header = pydicom.Dataset()
-        header.SOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
-        header.SOPInstanceUID = generate_uid()
-        header.SeriesInstanceUID, header.SeriesNumber, header.SeriesDescription = self.uid, 3, "Abdomen"
-        header.Modality = "CT"
-        header.ImagePositionPatient = [float(v) for v in self.origin + k * SPACING[2] * self.normal]
-        header.ImageOrientationPatient = [float(v) for v in (*self.row, *self.column)]
-        header.PixelSpacing = list(SPACING[:2])
-        header.Rows, header.Columns = ROWS, COLUMNS
-        header.SamplesPerPixel, header.PhotometricInterpretation = 1, "MONOCHROME2"
-        header.BitsAllocated, header.BitsStored, header.HighBit, header.PixelRepresentation = 16, 16, 15, 0
-        header.RescaleSlope, header.RescaleIntercept = 1, -1024
-        row, column = np.indices((ROWS, COLUMNS))
-        header.PixelData = (100 * k + 10 * row + column).astype("<u2").tobytes()
-        return header
-
-    def write(self, folder: Path) -> Path:
-        folder.mkdir(exist_ok=True)
-        for number, header in enumerate(self.slices):
-            header.file_meta = pydicom.dataset.FileMetaDataset()
-            header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-            name = f"{(number * 7) % 11:03d}.dcm"  # names in another order than the slices lie
-            header.save_as(folder / name, enforce_file_format=True)
-        return folder
+from tests.io.series import COLUMNS, PATIENT, ROWS, SLICES, SPACING, Series, save  # noqa: E402
 
 
 @pytest.mark.parametrize(
@@ -64,7 +25,7 @@ class Series:
 )
 def test_every_voxel_is_where_its_slice_says(tmp_path, row, column, axcodes):
     series = Series(row=row, column=column)
-    image = read_series(series.write(tmp_path / "s"))
+    image = read_series(series.write(tmp_path / "s")).volume
     assert image.array.dtype == np.int16
     assert image.grid.axcodes == axcodes
     assert image.grid.spacing_mm == pytest.approx((SPACING[2], SPACING[0], SPACING[1]))
@@ -79,7 +40,7 @@ def test_every_voxel_is_where_its_slice_says(tmp_path, row, column, axcodes):
 def test_slope_and_intercept_are_each_slices_own(tmp_path):
     series = Series()
     series.slices[2].RescaleSlope, series.slices[2].RescaleIntercept = 0.5, -3.25
-    image = read_series(series.write(tmp_path / "s"))
+    image = read_series(series.write(tmp_path / "s")).volume
     assert image.array.dtype == np.float32
     assert image.array[2, 3, 4] == pytest.approx(234 * 0.5 - 3.25)
     assert image.array[1, 3, 4] == 134 - 1024
@@ -88,7 +49,7 @@ def test_slope_and_intercept_are_each_slices_own(tmp_path):
 def test_values_beyond_16_bits_are_not_wrapped(tmp_path):
     series = Series()
     series.slices[0].PixelData = np.full((ROWS, COLUMNS), 65000, "<u2").tobytes()
-    image = read_series(series.write(tmp_path / "s"))
+    image = read_series(series.write(tmp_path / "s")).volume
     assert image.array[0].max() == 65000 - 1024
     assert image.array[1, 0, 0] == 100 - 1024
 
@@ -98,7 +59,7 @@ def test_other_files_are_passed_over(tmp_path):
     (folder / "README.txt").write_text("from the PACS")
     (folder / ".hidden").write_bytes(b"")
     (folder / "deeper").mkdir()
-    assert read_series(folder).array.shape == (SLICES, ROWS, COLUMNS)
+    assert read_series(folder).volume.array.shape == (SLICES, ROWS, COLUMNS)
 
 
 def _without(tag):
@@ -115,45 +76,54 @@ def _set(tag, value, at=1):
     return change
 
 
-def _tilted(series):
-    for k, header in enumerate(series.slices):
-        header.ImagePositionPatient = [-20.0, -30.0 + 0.6 * k, 100.0 + 2.5 * k]
+def _move(*moves):
+    """Each slice to a place of its own, LPS in mm from where it was."""
 
+    def change(series):
+        for header, move in zip(series.slices, moves, strict=True):
+            header.ImagePositionPatient = [float(a + b) for a, b in zip(header.ImagePositionPatient, move, strict=True)]
 
-def _uneven(series):
-    series.slices[3].ImagePositionPatient = [-20.0, -30.0, 106.6]
-
-
-def _strayed(series):
-    series.slices[2].ImagePositionPatient = [-12.0, -30.0, 105.0]
+    return change
 
 
 def _truncated(series):
     series.slices[2].PixelData = series.slices[2].PixelData[:20]
 
 
+def _turned(count):
+    def change(series):
+        for header in series.slices[:count]:
+            header.ImageOrientationPatient = [0.0, 1, 0, 0, 0, -1]
+
+    return change
+
+
+def _second_picture(series):
+    series.slices.append(series.slice(3))
+    series.slices[-1].RescaleIntercept = -1000
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda s: s.slices.pop(2), "1 slice is missing between"),
-        (lambda s: s.slices.__delitem__(slice(1, 3)), "2 slices are missing between"),
-        (_uneven, "slices are unevenly spaced"),
-        (_strayed, "do not lie one above the other"),
-        (_tilted, r"tilted by 13\.5°"),
-        (lambda s: s.slices.append(s.slice(3)), "two slices at one place"),
+        (_move((0, 0, 0), (0, 0, 0), (0, 0, 0), (0, 0, 9.0), (0, 0, 9.0)), "slices are missing between"),
+        (_move((0, 0, 0), (0, 0, -2.4), (0, 0, -4.8), (0, 0, -7.2), (0, 0, 0)), "slices are missing between"),
+        (_move((0, 0, 0), (0, 0, 0), (8, 0, 0), (0, 0, 0), (0, 0, 0)), "do not lie one above the other"),
+        (_move(*[(0, 2.5 * k, 0) for k in range(5)]), "leans by 45°"),
+        (_move((0, 0, 0), (0, 5, -2.5), (0, 0, 0), (0, 0, 0), (0, 0, 0)), "lie side by side"),
+        (_second_picture, "two different pictures at one place"),
         (lambda s: s.slices.__setitem__(slice(None), s.slices[:1]), "one slice only"),
-        (_set("SeriesInstanceUID", "1.2.3"), "holds 2 series"),
-        (lambda s: [setattr(h, "Modality", "MR") for h in s.slices], "modality MR; expected CT"),
-        (_set("ImageOrientationPatient", [0.0, 1, 0, 0, 0, -1]), "is turned against"),
+        (lambda s: [setattr(h, "Modality", "MR") for h in s.slices], "modality MR, or localizers"),
+        (lambda s: (s.slices.pop(), _turned(2)(s)), "2 of 4 slices are turned against"),
         (_set("PixelSpacing", [1.0, 1.0]), "another size or pixel spacing"),
-        (_set("NumberOfFrames", 4), "a multi-frame object"),
-        (_set("SamplesPerPixel", 3), "a color image"),
+        (_set("NumberOfFrames", 4), "4 frames without a place for each"),
+        (lambda s: [setattr(h, "SamplesPerPixel", 3) for h in s.slices], "no CT series in it"),
         (_without("ImagePositionPatient"), "ImagePositionPatient is missing"),
         (_without("PixelSpacing"), "PixelSpacing is missing"),
         (_truncated, "the pixels cannot be decoded"),
     ],
 )
-def test_what_is_no_single_straight_stack_is_refused(tmp_path, change, said):
+def test_what_is_no_stack_to_trust_is_refused(tmp_path, change, said):
     series = Series()
     change(series)
     folder = series.write(tmp_path / "s")
@@ -161,6 +131,187 @@ def test_what_is_no_single_straight_stack_is_refused(tmp_path, change, said):
         read_series(folder)
     assert str(tmp_path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_missing_slice_is_filled_in_and_told(tmp_path):
+    series = Series()
+    whole = read_series(series.write(tmp_path / "whole"))
+    assert whole.warnings == ()
+    del series.slices[2]
+    read = read_series(series.write(tmp_path / "gap"))
+    assert read.volume.grid.matches(whole.volume.grid)
+    assert np.array_equal(read.volume.array, whole.volume.array)  # the values grow linearly, so that the neighbours' mean is the truth
+    (warning,) = read.warnings
+    assert warning.startswith("1 slice is missing, the widest gap 5.0 mm between 3_007_1.dcm and 3_003_")
+    assert read.stack.on_slices(read.volume).shape == (4, ROWS, COLUMNS)
+    assert np.array_equal(read.stack.on_slices(read.volume), whole.volume.array[[0, 1, 3, 4]])
+
+
+def test_copies_of_a_slice_are_taken_once(tmp_path):
+    series = Series()
+    folder = series.write(tmp_path / "s")
+    save(series.slices[2], folder / "copy.dcm")
+    read = read_series(folder)
+    assert read.volume.array.shape == (SLICES, ROWS, COLUMNS)
+    assert read.warnings == ("1 slice is there twice, the same picture at the same place; each was taken once",)
+
+
+def test_a_turned_image_in_the_series_is_left_out(tmp_path):
+    series = Series()
+    folder = series.write(tmp_path / "s")
+    scout = series.slice(0)
+    scout.ImageOrientationPatient = [0.0, 1, 0, 0, 0, -1]
+    save(scout, folder / "scout")
+    read = read_series(folder)
+    assert read.volume.array.shape == (SLICES, ROWS, COLUMNS)
+    assert read.warnings == ("1 image is turned against the others, as localizers are, and left out",)
+
+
+def _mixed(folder: Path) -> Series:
+    """What comes from a PACS: the axial CT, a localizer, a reformat, a screenshot, another modality, a report, and rubbish."""
+    wanted = Series(number=2)
+    wanted.write(folder / "DICOM" / "PA0")
+    scout = Series(number=1, row=(0, 1, 0), column=(0, 0, -1), slices=2)
+    for header in scout.slices:
+        header.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    scout.write(folder / "DICOM")
+    coronal = Series(number=4, column=(0, 0, -1))
+    for header in coronal.slices:
+        header.ImageType = ["DERIVED", "SECONDARY", "MPR"]
+    coronal.write(folder)
+    screenshot = Series(number=5, slices=1).slices[0]
+    screenshot.SOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
+    del screenshot.ImagePositionPatient
+    save(screenshot, folder / "IM0001")
+    mr = Series(number=6)
+    for header in mr.slices:
+        header.Modality = "MR"
+    mr.write(folder)
+    report = wanted.slice(0)
+    for tag in ("Rows", "Columns", "PixelData", "PixelSpacing"):
+        delattr(report, tag)
+    report.Modality = "SR"
+    save(report, folder / "report.dcm")
+    (folder / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM")
+    (folder / "README.txt").write_text("from the PACS")
+    (folder / ".hidden").write_bytes(b"")
+    return wanted
+
+
+def test_the_ct_is_found_among_everything(tmp_path, capfd):
+    wanted = _mixed(tmp_path)
+    read = read_series(tmp_path)
+    assert np.array_equal(read.volume.array + 1024, wanted.stored)
+    (warning,) = read.warnings
+    assert warning == "took CT series 2: 5 images of 8×6, axial; passed over 4: 5 images of 8×6, not axial; --series takes another"
+    assert read_series(tmp_path, series="4").volume.grid.axcodes == "LIP"
+    assert read_series(tmp_path, series="4").warnings == ()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_of_several_that_could_be_meant_one_must_be_named(tmp_path):
+    first, second = Series(number=2), Series(number=3, slices=7)
+    for header in second.slices:
+        header.ConvolutionKernel = "B70f"
+    first.write(tmp_path)
+    second.write(tmp_path)
+    with pytest.raises(
+        InputError, match=r"2 CT series that could be meant \(2: 5 images.*; 3: 7 images of 8×6, axial, B70f\); name one"
+    ) as error:
+        read_series(tmp_path)
+    assert "Secret" not in str(error.value)
+    assert first.uid not in str(error.value)
+    for name in ("3", str(second.uid)):
+        assert read_series(tmp_path, series=name).volume.array.shape[0] == 7
+    with pytest.raises(InputError, match="no CT series 9; it holds 2: 5 images"):
+        read_series(tmp_path, series="9")
+    Series(number=3).write(tmp_path / "more")
+    with pytest.raises(InputError, match="2 CT series have the number 3"):
+        read_series(tmp_path, series="3")
+
+
+@pytest.mark.parametrize("syntax", ["JPEG2000Lossless", "JPEGLSLossless", "RLELossless", "JPEGLosslessProcess14_1"])
+@pytest.mark.parametrize("signed", [False, True])
+def test_compressed_series(tmp_path, syntax, signed):
+    gdcm = pytest.importorskip("gdcm", reason="compresses the test's series")
+    rng = np.random.default_rng(0)
+    hu = rng.integers(-1024, 3000, (3, 16, 16))
+    series = Series(stored=hu + (0 if signed else 1024))
+    for header in series.slices:
+        header.PixelRepresentation, header.RescaleIntercept = int(signed), 0 if signed else -1024
+    folder = series.write(tmp_path / "s")
+    for path in folder.iterdir():
+        reader = gdcm.ImageReader()
+        reader.SetFileName(str(path))
+        assert reader.Read()
+        change = gdcm.ImageChangeTransferSyntax()
+        change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax)))
+        change.SetInput(reader.GetImage())
+        assert change.Change()
+        writer = gdcm.ImageWriter()
+        writer.SetFile(reader.GetFile())
+        writer.SetImage(change.GetOutput())
+        writer.SetFileName(str(path))
+        assert writer.Write()
+    assert np.array_equal(read_series(folder).volume.array, hu)
+
+
+def test_a_compression_without_decoder_is_named(tmp_path, monkeypatch):
+    folder = Series().write(tmp_path / "s")
+    for path in folder.iterdir():
+        header = pydicom.dcmread(path)
+        header.file_meta.TransferSyntaxUID = pydicom.uid.JPEGLosslessSV1
+        header.PixelData = pydicom.encaps.encapsulate([b"\0\0"])
+        header["PixelData"].VR, header["PixelData"].is_undefined_length = "OB", True
+        header.save_as(path)
+    decoder = type("None", (), {"is_available": False})
+    monkeypatch.setattr(pydicom.pixels, "get_decoder", lambda syntax: decoder)
+    with pytest.raises(MissingExtraError, match=r"no decoder for JPEG Lossless.*nnstudent\[dicom\]"):
+        read_series(folder)
+
+
+def test_enhanced_ct(tmp_path):
+    """One file of many frames: place, slope and intercept of each from its functional groups."""
+    plain = Series()
+    header = plain.slice(0)
+    header.SOPClassUID, header.NumberOfFrames = "1.2.840.10008.5.1.4.1.1.2.1", SLICES
+    header.PixelData = plain.stored[::-1].astype("<u2").tobytes()
+    orientation, measures, frames = pydicom.Dataset(), pydicom.Dataset(), []
+    orientation.ImageOrientationPatient, measures.PixelSpacing = header.ImageOrientationPatient, header.PixelSpacing
+    shared = pydicom.Dataset()
+    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [orientation], [measures]
+    for k in reversed(range(SLICES)):
+        position, values, frame = pydicom.Dataset(), pydicom.Dataset(), pydicom.Dataset()
+        position.ImagePositionPatient = plain.slices[k].ImagePositionPatient
+        values.RescaleSlope, values.RescaleIntercept = 1, -1024 + 1000 * (k == 2)
+        frame.PlanePositionSequence, frame.PixelValueTransformationSequence = [position], [values]
+        frames.append(frame)
+    folder = tmp_path / "enhanced"
+    folder.mkdir()
+    header.SharedFunctionalGroupsSequence, header.PerFrameFunctionalGroupsSequence = [shared], frames
+    for tag in ("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept"):
+        delattr(header, tag)
+    save(header, folder / "IM0")
+    read = read_series(folder)
+    expected = plain.stored - 1024
+    expected[2] += 1000
+    assert np.array_equal(read.volume.array, expected)
+    assert read.volume.grid.matches(read_series(plain.write(tmp_path / "plain")).volume.grid)
+
+
+def test_nothing_is_printed_of_the_patient(tmp_path, capfd, caplog):
+    """Malformed values make the library quote them."""
+    series = Series()
+    with warnings.catch_warnings(action="ignore"):
+        for header in series.slices:
+            header.add_new("PatientName", "PN", PATIENT + "=" * 5)
+            header.add_new("PatientBirthDate", "DA", "Secretdate")
+        folder = series.write(tmp_path / "s")
+    capfd.readouterr()
+    caplog.clear()
+    read_series(folder)
+    assert capfd.readouterr() == ("", "")
+    assert "Secret" not in caplog.text
 
 
 def test_a_direction_that_is_none(tmp_path):
@@ -184,7 +335,7 @@ def test_without_pydicom_the_extra_is_named(tmp_path, monkeypatch):
 
 def test_real_series(real_data):
     """JPEG 2000, stored LAS in its label: anatomy must fall on anatomy."""
-    image = read_series(real_data / "ts_dicom20" / "series")
+    image = read_series(real_data / "ts_dicom20" / "series").volume
     labels = read_labels(real_data / "ts_dicom20" / "label.nii.gz").reoriented(image.grid.axcodes)
     assert labels.grid.matches(image.grid)
     assert 60 < np.median(image.array[labels.array == 1]) < 140  # enhanced liver, HU

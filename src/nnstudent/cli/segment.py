@@ -5,6 +5,7 @@
   nnstudent segment imagesTs -o predictions --model BUNDLE        every image of a folder; NAME_0000.nii.gz gives NAME.nii.gz
   nnstudent segment ct.nii.gz -o organs --split --organs liver,spleen   organs/liver.nii.gz and organs/spleen.nii.gz
   nnstudent segment ct.nii.gz -o labels.nii.gz --model NNUNET --engine torch --device cuda
+  nnstudent segment STUDY -o labels.nii.gz --series 3             a DICOM folder; of several CT series, number 3
 
 Labels are on the image's own grid. Not a medical device.
 """
@@ -20,7 +21,7 @@ HELP = "segment CT: an image, a folder of images, or a DICOM series"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("input", type=Path, metavar="INPUT", help="an image, a folder of images, or the folder of a DICOM series")
+    parser.add_argument("input", type=Path, metavar="INPUT", help="an image, the folder of a DICOM series, or a folder of either")
     parser.add_argument("-o", "--output", type=Path, required=True, help="label map to write (.nii.gz); a folder for several")
     parser.add_argument("--model", type=Path, help="a bundle or an nnU-Net model folder; default: the bundled student")
     parser.add_argument("--engine", choices=("auto", "openvino", "torch"), default="auto", help="what runs the network (default: auto)")
@@ -35,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, help="processor threads (default: all)")
     parser.add_argument("--organs", type=_list, default=(), metavar="A,B", help="keep only these classes")
     parser.add_argument("--split", action="store_true", help="one file an organ, in the folder OUTPUT")
+    parser.add_argument("--series", metavar="NUMBER", help="take the DICOM series of this number or UID")
     parser.add_argument("--skip-existing", action="store_true", help="leave cases alone whose output is there")
     parser.add_argument("--preview", action="store_true", help="also write a picture beside each output")
     parser.add_argument("--report", type=Path, metavar="FILE.json", help="write volumes, confidence, seconds and warnings as JSON")
@@ -54,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     if model.bundled:
         print("using the bundled student: a demonstration, not a medical device; see its card.md", file=sys.stderr)
     segmenter = Segmenter(model, engine=args.engine, device=args.device, threads=args.threads, windows=args.windows)
-    options = Options(organs=args.organs, split=args.split, skip_existing=args.skip_existing, preview=args.preview)
+    options = Options(organs=args.organs, split=args.split, skip_existing=args.skip_existing, preview=args.preview, series=args.series)
     display = Display()
     result = segment_files(args.input, args.output, segmenter, options=options, progress=display)
     display.close()

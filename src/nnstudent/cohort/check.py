@@ -74,11 +74,12 @@ class Facts:
 
 
 def stamp(path: Path | None) -> Any:
-    """Size and time of change of a file, or of every file of a folder; None where there is nothing."""
+    """Size and time of change of a file, or of every file in and below a folder; None where there is nothing."""
     if path is None or not path.exists():
         return None
     if path.is_dir():
-        rows = [(e.name, e.stat().st_size, e.stat().st_mtime_ns) for e in os.scandir(path) if e.is_file()]
+        files = [Path(root, name) for root, _, names in os.walk(path) for name in names]
+        rows = [(str(file.relative_to(path)), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
         return data_hash(sorted(rows))
     state = path.stat()
     return [state.st_size, state.st_mtime_ns]
@@ -95,11 +96,11 @@ def check(entry: Entry, *, taxonomy: Taxonomy, out: Path) -> Facts:
         GeometryError: The geometry is unusable, or the label is on another grid.
         OutputError: A copy cannot be written.
     """
-    image, image_path = _image(entry, out)
+    image, image_path, read = _image(entry, out)
     low, high = float(image.array.min()), float(image.array.max())
     if low == high:
         raise InputError(f"{image_path}: every voxel is {low:g}; expected a CT")
-    warnings = ct_warnings(image.array)
+    warnings = (*read, *ct_warnings(image.array))
     present: tuple[str, ...] = ()
     label_path = entry.label
     if entry.label is not None:
@@ -113,13 +114,13 @@ def check(entry: Entry, *, taxonomy: Taxonomy, out: Path) -> Facts:
     return Facts(image_path, label_path, (x, y, z), (dx, dy, dz), image.grid.axcodes, (low, high), present, warnings)
 
 
-def _image(entry: Entry, out: Path) -> tuple[Volume, Path]:
+def _image(entry: Entry, out: Path) -> tuple[Volume, Path, tuple[str, ...]]:
     if not entry.image.is_dir():
-        return read_image(entry.image), entry.image
-    image = read_series(entry.image)
+        return read_image(entry.image), entry.image, ()
+    series = read_series(entry.image)
     path = out / "images" / f"{entry.id}.nii.gz"
-    write_image(path, image)
-    return image, path
+    write_image(path, series.volume)
+    return series.volume, path, series.warnings
 
 
 def _labels(entry: Entry, grid: Grid) -> tuple[Volume, bool]:

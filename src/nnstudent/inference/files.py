@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import time
 from collections.abc import Sequence
@@ -16,6 +15,8 @@ import psutil
 from nnstudent.errors import Failure, InputError, NnStudentError, OutputError
 from nnstudent.inference.preview import write_preview
 from nnstudent.inference.segmenter import Segmentation, Segmenter
+from nnstudent.io.dicom import Series, read_series
+from nnstudent.io.dicom_files import holds_dicom
 from nnstudent.io.nifti import is_image, read_image, stem, write_labels
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import Taxonomy
@@ -48,12 +49,14 @@ class Options:
         split: One file a class instead of one label map.
         skip_existing: Leave cases alone whose output is there.
         preview: Also write a picture beside each output.
+        series: Number or UID of the DICOM series to take; None for the one that there is.
     """
 
     organs: tuple[str, ...] = ()
     split: bool = False
     skip_existing: bool = False
     preview: bool = False
+    series: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,8 +120,8 @@ def find_cases(source: Path, output: Path, *, split: bool = False) -> tuple[Case
     """The cases that a file or folder holds, and where each one's output goes.
 
     Args:
-        source: An image, a folder of images (``NAME_0000`` is nnU-Net's name for the first channel of ``NAME``), or the
-            folder of a DICOM series.
+        source: An image, a folder of images (``NAME_0000`` is nnU-Net's name for the first channel of ``NAME``), the
+            folder of a DICOM series (or a disc's, with its DICOMDIR), or a folder whose folders are such.
         output: For one image a file or an existing folder, for a folder of images a folder.
         split: Outputs are folders of one file an organ.
 
@@ -127,7 +130,8 @@ def find_cases(source: Path, output: Path, *, split: bool = False) -> tuple[Case
     """
     if not source.exists():
         raise InputError(f"{source}: no such file or folder; expected an image or a folder of images")
-    series = source.is_dir() and _is_series(source)
+    images = [source] if source.is_file() else _images(source)
+    series = not images and (holds_dicom(source) or (source / "DICOMDIR").is_file())
     if source.is_file() or series:
         id = _CHANNEL.sub("", stem(source)) if source.is_file() else source.resolve().name
         if split:
@@ -139,16 +143,16 @@ def find_cases(source: Path, output: Path, *, split: bool = False) -> tuple[Case
         if target.resolve() == source.resolve():
             raise InputError(f"{target}: is the image itself, which the labels would replace; give the output another name")
         return (CaseFile(id, source, target),)
-    images = sorted(path for path in source.iterdir() if path.is_file() and is_image(path) and not _is_pair(path))
+    images = images or sorted(path for path in source.iterdir() if path.is_dir() and path.name[0] != "." and holds_dicom(path, deep=True))
     if not images:
-        raise InputError(f"{source}: no image in this folder; expected files that end in .nii.gz, .nii, .mgz or the like")
+        raise InputError(f"{source}: no image in this folder; expected files that end in .nii.gz, .nii, .mgz or the like, or DICOM series")
     if output.name.lower().endswith((".nii", ".nii.gz")) or output.is_file():
         raise InputError(f"{output}: {source} is a folder of {len(images)} images, so the output must be a folder too")
     if output.resolve() == source.resolve():
         raise InputError(f"{output}: is the folder of the images; label maps there would be taken for images, choose another folder")
     cases: dict[str, CaseFile] = {}
     for path in images:
-        id = _CHANNEL.sub("", stem(path))
+        id = _CHANNEL.sub("", stem(path)) if path.is_file() else path.name
         if id.lower() in cases:
             raise InputError(f"{path}: another image in the folder is also case {id}; rename one, or their outputs would be the same file")
         cases[id.lower()] = CaseFile(id, path, output / id if split else output / f"{id}.nii.gz")
@@ -208,9 +212,11 @@ def segment_file(case: CaseFile, segmenter: Segmenter, *, options: Options | Non
     """
     options = options or Options()
     began = time.perf_counter()
-    image = _read(case.source)
+    image, series = _read(case.source, options.series)
     read = time.perf_counter() - began
     result = segmenter(image, progress=progress)
+    if series is not None:
+        result = replace(result, warnings=(*series.warnings, *result.warnings))
     if options.organs:
         result = only(result, options.organs, segmenter.taxonomy)
     writing = time.perf_counter()
@@ -267,28 +273,16 @@ def peak_rss_mb() -> float:
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
-def _read(source: Path) -> Volume:
+def _read(source: Path, series: str | None) -> tuple[Volume, Series | None]:
+    """The image, and what else is known of it where it is a DICOM series."""
     if source.is_file():
-        return read_image(source)
-    from nnstudent.io.dicom import read_series  # its library is an extra
-
-    return read_series(source)
-
-
-def _is_series(folder: Path) -> bool:
-    files = [path for path in folder.iterdir() if path.is_file()]
-    if any(is_image(path) for path in files) or importlib.util.find_spec("nnstudent.io.dicom") is None:
-        return False
-    return any(path.suffix.lower() in (".dcm", ".ima") or _has_dicom_mark(path) for path in files)
+        return read_image(source), None
+    read = read_series(source, series=series)
+    return read.volume, read
 
 
-def _has_dicom_mark(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            file.seek(128)
-            return file.read(4) == b"DICM"
-    except OSError:
-        return False
+def _images(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_file() and is_image(path) and not _is_pair(path))
 
 
 def _is_pair(path: Path) -> bool:
