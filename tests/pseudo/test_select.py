@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -136,6 +137,52 @@ def test_one_bad_organ_and_a_bad_rank_drop_a_case(cohort: Cohort, maker: Maker, 
     assert rows[0].why == (
         "annotated, but the case is dropped: folds agree 0.70 over 1 organs, at least 0.60, but not among the best 1 of 2"
     )
+
+
+OPEN = SelectSettings(min_agreement=0.6, leave_open=True)
+
+
+def test_with_open_classes_a_case_keeps_its_truth_and_what_the_folds_agree_on(cohort: Cohort, maker: Maker, tmp_path):
+    maker.guess("none", {"liver": 0.9, "kidney": 0.2})
+    out = tmp_path / "out"
+    result = select(cohort, maker.pseudo, out, settings=OPEN)
+    choices = {choice.case: choice for choice in result.decisions}
+    assert choices["full"].why == "annotated throughout"
+    assert (choices["partial"].filled, choices["partial"].open) == (("kidney", "tumor"), ())
+    assert (choices["none"].filled, choices["none"].open) == (("liver",), ("kidney", "tumor"))
+    assert choices["none"].why == "folds agree 0.55 over 2 organs, under 0.60; 1 of 3 classes filled in, the others left open"
+    assert (choices["doubtful"].filled, choices["doubtful"].open) == ((), ("liver", "tumor"))
+    assert choices["doubtful"].why == "its truth alone: folds agree 0.30 over 1 organs, under 0.60"
+    assert choices["unlabeled"].kept is False
+
+    annotated = {case.id: case.annotated for case in read_cohort(out)}
+    assert annotated == {
+        "full": frozenset(ALL), "organs": frozenset(ALL), "partial": frozenset(ALL), "none": {"liver"}, "doubtful": {"kidney"},
+    }  # fmt: skip
+    for id, classes in annotated.items():
+        found = set(np.unique(read_labels(out / DATASET / "labelsTr" / f"{id}.nii.gz").array)) - {0}
+        assert found <= {cohort.taxonomy[name].id for name in classes}
+    origins = {(row.case, row.cls): row.origin for row in read_ledger(out / "ledger.jsonl")}
+    assert [origins["none", name] for name in ALL] == ["pseudo", "dropped", "dropped"]
+    assert [origins["doubtful", name] for name in ALL] == ["dropped", "truth", "dropped"]
+
+
+def test_nnunet_is_not_given_a_case_with_an_open_class(cohort: Cohort, maker: Maker, tmp_path):
+    select(cohort, maker.pseudo, tmp_path / "out", settings=OPEN)
+    table = json.loads((tmp_path / "out" / DATASET / "dataset.json").read_text())
+    assert set(table["dataset"]) == {"full", "organs", "partial", "none"}
+    assert table["numTraining"] == 4
+    assert table["nnstudent"]["truth"] == ["full"]
+
+
+def test_with_open_classes_a_bad_rank_takes_the_pseudo_label_only(cohort: Cohort, maker: Maker, tmp_path):
+    result = select(cohort, maker.pseudo, tmp_path / "out", settings=replace(OPEN, keep=0.5))
+    choices = {choice.case: choice for choice in result.decisions}
+    assert (choices["partial"].kept, choices["partial"].filled, choices["partial"].open) == (True, (), ("kidney", "tumor"))
+    assert "not among the best 1 of 2" in choices["partial"].why
+    written = read_labels(tmp_path / "out" / DATASET / "labelsTr" / "partial.nii.gz").array
+    truth = read_labels(cohort["partial"].label).array
+    np.testing.assert_array_equal(written, np.where(truth == cohort.taxonomy["liver"].id, truth, 0))
 
 
 def test_no_case_left_is_an_error_that_points_at_the_ledger(maker: Maker, tmp_path):

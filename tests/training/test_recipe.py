@@ -113,3 +113,12 @@ def test_class_weights_fade_in_the_second_half() -> None:
     training = tiny_recipe(epochs=10, fade_weights=True).training
     assert [fading(training, epoch) for epoch in (0, 5, 6, 9)] == [1.0, 1.0, 0.8, pytest.approx(0.2)]
     assert fading(tiny_recipe(epochs=10, fade_weights=False).training, 9) == 1.0
+
+
+def test_classes_may_be_left_open_only_where_the_loss_allows_it(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('like = "laptop"\n[student.training]\npartial = "background"\n')
+    with pytest.raises(InputError, match='set student[.]training[.]partial = "marginal"'):
+        load_preset(path)
+    path.write_text('like = "laptop"\n[select]\nleave_open = false\n[student.training]\npartial = "background"\n')
+    assert load_preset(path).select.leave_open is False

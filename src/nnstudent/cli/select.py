@@ -22,6 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", dest="out", type=Path, required=True, metavar="FUSED", help="folder to write")
     parser.add_argument("--min-agreement", type=float, default=None, help="least mean DSC between folds over the organs filled in (0.6)")
     parser.add_argument("--min-confidence", type=float, default=None, help="least mean confidence over the organs filled in (0)")
+    parser.add_argument(
+        "--leave-open",
+        action="store_true",
+        help="judge class by class and keep the truth of every case: for a student "
+        "with the marginal loss, as in the presets laptop and demo",
+    )
     parser.add_argument("--classes", metavar="A,B,…", help="learn only these classes (default: all annotated or known to a model)")
     parser.add_argument("--report", type=Path, metavar="FILE.json", help="write the decisions as JSON")
 
@@ -33,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     from nnstudent.pseudo.decide import SelectSettings
     from nnstudent.pseudo.select import select
 
-    given = {"min_agreement": args.min_agreement, "min_confidence": args.min_confidence}
+    given = {"min_agreement": args.min_agreement, "min_confidence": args.min_confidence, "leave_open": args.leave_open}
     settings = SelectSettings(**{key: value for key, value in given.items() if value is not None})
     classes = args.classes.split(",") if args.classes else None
     result = select(read_cohort(args.cohort), args.pseudo, args.out, settings=settings, classes=classes, progress=Display())
@@ -41,7 +47,14 @@ def run(args: argparse.Namespace) -> int:
         print(f"{'kept   ' if choice.kept else 'dropped'}  {choice.case}: {choice.why}")
     print(f"{len(result.kept)} of {len(result.decisions)} cases kept, {len(result.classes)} classes: {args.out}")
     rows = [
-        {"id": choice.case, "kept": choice.kept, "why": choice.why, "filled": list(choice.filled), "score": choice.score}
+        {
+            "id": choice.case,
+            "kept": choice.kept,
+            "why": choice.why,
+            "filled": list(choice.filled),
+            "open": list(choice.open),
+            "score": choice.score,
+        }
         for choice in result.decisions
     ]
     write_report(args.report, {"classes": list(result.classes), "cases": rows, "failed": [vars(item) for item in result.failures]})

@@ -124,13 +124,13 @@ class RunFolder:
         from nnstudent.pseudo.select import select
 
         cohort, given = self._cohort(), self.preset.select
-        settings = SelectSettings(given.min_agreement, given.min_class_agreement, given.min_confidence, given.keep)
+        settings = SelectSettings(**vars(given))
         classes = None if self.preset.one_student else cohort.taxonomy.organs
         done = select(cohort, self.out / "pseudo", self.out / "fused", settings=settings, classes=classes, progress=self.progress)
         for choice in done.decisions:
             log.debug("%s %s: %s", "kept" if choice.kept else "dropped", choice.case, choice.why)
         filled = sum(choice.kept and bool(choice.filled) for choice in done.decisions)
-        if not filled and len(done.kept) < len(done.decisions):
+        if not filled and any(not choice.kept or choice.open for choice in done.decisions):
             self._notice("no pseudo-label was good enough to learn from; fused/ledger.jsonl says why for each case")
         detail = f"{len(done.kept)} of {len(done.decisions)} cases kept, {filled} with pseudo-labels; {len(done.classes)} classes"
         return Outcome(detail, done.failures)

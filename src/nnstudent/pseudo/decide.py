@@ -10,7 +10,7 @@ from nnstudent.cohort.cohort import Case
 from nnstudent.errors import InputError
 from nnstudent.pseudo.ledger import Row
 from nnstudent.pseudo.pseudolabel import PseudoLabel
-from nnstudent.taxonomy import Taxonomy
+from nnstudent.taxonomy import LabelClass, Taxonomy
 
 NOT_LEARNED = "not a class of this student"
 
@@ -24,6 +24,9 @@ class SelectSettings:
         min_class_agreement: Least agreement of the worst of these organs.
         min_confidence: Least mean, over the same organs, of the ensemble's probability over the organ's own voxels, 0 to 1.
         keep: Share of the cases with an agreement, best first, that is kept at most.
+        leave_open: Whether a case may be learned from without knowing all of its classes, which the student's loss has to allow
+            for (``partial = "marginal"``). Then each class is judged by itself, and a case whose pseudo-label is dropped keeps its
+            truth.
 
     Raises:
         InputError: A value is not from 0 to 1.
@@ -33,6 +36,7 @@ class SelectSettings:
     min_class_agreement: float = 0.0
     min_confidence: float = 0.0
     keep: float = 1.0
+    leave_open: bool = False
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -49,6 +53,7 @@ class Decision:
         kept: Whether the student learns from it.
         why: One line.
         filled: The classes that the pseudo-label fills in; empty for a case that is annotated throughout.
+        open: The classes that nobody looked for and no pseudo-label fills in.
         score: Mean agreement over the organs filled in, or None where there is none.
         rows: The ledger's rows, one a class of the label table.
     """
@@ -59,6 +64,7 @@ class Decision:
     filled: tuple[str, ...]
     score: float | None
     rows: tuple[Row, ...]
+    open: tuple[str, ...] = ()
 
 
 def decide(
@@ -77,6 +83,10 @@ def decide(
     disagree about them in cases whose organs are fine, and their score is in the ledger. A case whose pseudo-label is dropped is
     dropped as a whole, its truth included: the student's loss would else punish every organ that the truth leaves out.
 
+    With ``leave_open`` an organ is filled in if the folds agree on it. What has no agreement of its own, for a single model labeled
+    it or every fold missed it, and lesions are filled in if the case as a whole would be kept. The others are left open, and the
+    case is kept if any class of it is known.
+
     Args:
         case: The case.
         pseudo: Its pseudo-label, or None.
@@ -85,39 +95,68 @@ def decide(
         settings: What a pseudo-label must reach.
         known: The classes that the makers know, where the pseudo-label itself does not say.
     """
-    filled = tuple(name for name in classes if name not in case.annotated)
-    score, why, kept = _judge(case, pseudo, filled=filled, taxonomy=taxonomy, settings=settings, known=known)
-    rows = [_row(case, pseudo, name, kept=kept, why=why) for name in classes]
+    missing = tuple(name for name in classes if name not in case.annotated)
+    score, why, kept = _judge(case, pseudo, filled=missing, taxonomy=taxonomy, settings=settings, known=known)
+    filled = missing
+    if settings.leave_open:
+        filled = tuple(name for name in missing if _is_taken(pseudo, taxonomy[name], settings=settings, known=known, as_a_whole=kept))
+        kept = bool(filled) or not missing
+        if kept and len(filled) < len(missing):
+            why = f"{why}; {len(filled)} of {len(missing)} classes filled in, the others left open"
+    rows = [_row(case, pseudo, name, filled=filled, why=why) for name in classes]
     rows += [Row(case.id, name, "dropped", None, 0, None, NOT_LEARNED) for name in taxonomy.names if name not in classes]
-    return Decision(case.id, kept, why, filled, score, tuple(rows))
+    open_ = tuple(name for name in missing if name not in filled)
+    choice = Decision(case.id, True, why, filled, score, tuple(rows), open_)
+    return choice if kept else _without_pseudo(choice, why, leave_open=settings.leave_open)
 
 
 def dropped(choice: Decision, why: str) -> Decision:
     """The same decision turned into a drop, its rows included."""
     rows = (
-        row if row.why == NOT_LEARNED else replace(row, origin="dropped", why=_why_dropped(row.cls not in choice.filled, why))
+        row if row.why == NOT_LEARNED else replace(row, origin="dropped", why=_why_dropped(row.origin == "truth", why))
         for row in choice.rows
     )
     return replace(choice, kept=False, why=why, rows=tuple(rows))
 
 
-def trimmed(choices: Sequence[Decision], *, keep: float) -> tuple[Decision, ...]:
-    """Drop the worst of the cases that have an agreement, so that at most the share ``keep`` of them is left.
+def _without_pseudo(choice: Decision, why: str, *, leave_open: bool) -> Decision:
+    """The same decision without its pseudo-label: on the truth alone where classes may be left open, else a drop."""
+    if not leave_open or all(row.origin != "truth" for row in choice.rows):
+        return dropped(choice, why)
+    rows = (replace(row, origin="dropped", why=why) if row.origin == "pseudo" else row for row in choice.rows)
+    return replace(choice, why=f"its truth alone: {why}", filled=(), open=choice.filled + choice.open, rows=tuple(rows))
+
+
+def trimmed(choices: Sequence[Decision], *, settings: SelectSettings) -> tuple[Decision, ...]:
+    """Drop the worst of the pseudo-labels that have an agreement, so that at most the share ``settings.keep`` of them is left.
 
     Args:
         choices: Decisions, in any order.
-        keep: From 0 to 1.
+        settings: What is kept.
 
     Returns:
         The decisions in the order given.
     """
-    ranked = sorted((choice for choice in choices if choice.kept and choice.score is not None), key=lambda choice: -(choice.score or 0))
-    room = math.ceil(keep * len(ranked) - 1e-9)
+    judged = [choice for choice in choices if choice.kept and choice.filled and choice.score is not None]
+    ranked = sorted(judged, key=lambda choice: -(choice.score or 0))
+    room = math.ceil(settings.keep * len(ranked) - 1e-9)
     out = {choice.case for choice in ranked[room:]}
     return tuple(
-        dropped(choice, f"{choice.why}, but not among the best {room} of {len(ranked)}") if choice.case in out else choice
+        _without_pseudo(choice, f"{choice.why}, but not among the best {room} of {len(ranked)}", leave_open=settings.leave_open)
+        if choice.case in out
+        else choice
         for choice in choices
     )
+
+
+def _is_taken(pseudo: PseudoLabel | None, item: LabelClass, *, settings: SelectSettings, known: Sequence[str], as_a_whole: bool) -> bool:
+    if pseudo is None or item.name not in (known if pseudo.classes is None else pseudo.classes):
+        return False
+    agreement = pseudo.agreement.get(item.name) if pseudo.folds.get(item.name, 0) > 1 else None
+    if agreement is None or item.kind == "lesion":
+        return as_a_whole
+    sure = pseudo.confidence.get(item.name)
+    return agreement >= max(settings.min_agreement, settings.min_class_agreement) and (sure is None or sure >= settings.min_confidence)
 
 
 def _judge(
@@ -158,12 +197,12 @@ def _judge(
     return score, f"folds agree {score:.2f} over {len(seen)} organs, {relation} {settings.min_agreement:.2f}", kept
 
 
-def _row(case: Case, pseudo: PseudoLabel | None, name: str, *, kept: bool, why: str) -> Row:
+def _row(case: Case, pseudo: PseudoLabel | None, name: str, *, filled: Sequence[str], why: str) -> Row:
     if name in case.annotated:
-        return Row(case.id, name, "truth" if kept else "dropped", None, 0, None, "annotated" if kept else _why_dropped(True, why))
+        return Row(case.id, name, "truth", None, 0, None, "annotated")
     model = None if pseudo is None else pseudo.models.get(name)
     score = None if pseudo is None else pseudo.agreement.get(name)
-    return Row(case.id, name, "pseudo" if kept else "dropped", model, 0 if pseudo is None else pseudo.round, score, why)
+    return Row(case.id, name, "pseudo" if name in filled else "dropped", model, 0 if pseudo is None else pseudo.round, score, why)
 
 
 def _why_dropped(annotated: bool, why: str) -> str:

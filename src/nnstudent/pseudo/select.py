@@ -61,9 +61,10 @@ def select(
 ) -> SelectResult:
     """Choose the cases that the student learns from and write their fused labels.
 
-    Writes into ``out``: ``cohort.json`` (the cases kept, annotated throughout), ``ledger.jsonl`` (a row for each training case and
-    class) and ``nnUNet_raw/Dataset001_fused`` (``dataset.json`` that points at the images where they are, and ``labelsTr``).
-    What is there and made from the same files is not written again.
+    Writes into ``out``: ``cohort.json`` (the cases kept, each with the classes that its truth or pseudo-label covers),
+    ``ledger.jsonl`` (a row for each training case and class) and ``nnUNet_raw/Dataset001_fused`` (``dataset.json`` that points at
+    the images where they are, and ``labelsTr``); a case with a class left open is not in ``dataset.json``, for nnU-Net would
+    take that class for absent. What is there and made from the same files is not written again.
 
     Args:
         cohort: The cases; those with role ``test`` are left out altogether.
@@ -89,14 +90,15 @@ def select(
     for case in cases:
         choice = decide(case, found.get(case.id), classes=learned, taxonomy=taxonomy, settings=settings, known=known)
         decisions.append(dropped(choice, failures[case.id]) if case.id in failures else choice)
-    decisions = list(trimmed(decisions, keep=settings.keep))
+    decisions = list(trimmed(decisions, settings=settings))
 
     written = 0
     for number, case in enumerate(cases):
         choice = decisions[number]
         if choice.kept:
             try:
-                written += _write_fused(case, found.get(case.id) if choice.filled else None, pseudo, out, learned=learned, cohort=cohort)
+                item = found.get(case.id) if choice.filled else None
+                written += _write_fused(case, item, choice.filled, pseudo, out, learned=learned, cohort=cohort)
             except OutputError:
                 raise  # the folder is no case's fault, and no other case will fare better
             except (NnStudentError, OSError, MemoryError) as error:
@@ -142,7 +144,9 @@ def channels(cohort: Cohort, learned: Sequence[str]) -> dict[str, int]:
     return {name: number for number, name in enumerate(names, 1)}
 
 
-def _write_fused(case: Case, item: PseudoLabel | None, pseudo: Path, out: Path, *, learned: Sequence[str], cohort: Cohort) -> bool:
+def _write_fused(
+    case: Case, item: PseudoLabel | None, filled: Sequence[str], pseudo: Path, out: Path, *, learned: Sequence[str], cohort: Cohort
+) -> bool:
     """Write the fused label map of a case; False where it is there already."""
     taxonomy = cohort.taxonomy
     values = channels(cohort, learned)
@@ -150,6 +154,7 @@ def _write_fused(case: Case, item: PseudoLabel | None, pseudo: Path, out: Path, 
         "truth": None if case.label is None else file_hash(case.label),
         "pseudo": None if item is None else file_hash(pseudolabel.paths(pseudo, case.id)[0]),
         "annotated": sorted(case.annotated),
+        "filled": sorted(filled),
         "values": values,
         "taxonomy": taxonomy.to_dict(),
     }
@@ -166,16 +171,18 @@ def _write_fused(case: Case, item: PseudoLabel | None, pseudo: Path, out: Path, 
     for what, volume in (("label", truth), ("pseudo-label", guess)):
         if volume is not None and not volume.grid.matches(grid):
             raise GeometryError(f"{what} on {volume.grid}, its image is {grid}; index and label the case again")
-    table, keep = np.zeros(256, np.uint8), np.zeros(256, np.uint8)
+    table, keep, fill = (np.zeros(256, np.uint8) for _ in range(3))
     for name, value in values.items():
         table[taxonomy[name].id] = value
         keep[taxonomy[name].id] = taxonomy[name].id
+    for name in filled:
+        fill[taxonomy[name].id] = taxonomy[name].id
     for what, volume in (("label", truth), ("pseudo-label", guess)):
         check_ids(ids_in(None if volume is None else volume.array), taxonomy, what=what)
     # What is not learned is taken out before fusing: a lesion that this student is not taught must not cut a hole into an organ.
     labels = fuse(
         None if truth is None else keep[truth.array],
-        None if guess is None else keep[guess.array],
+        None if guess is None else fill[guess.array],
         annotated=[taxonomy[name].id for name in case.annotated],
         taxonomy=taxonomy,
     )
@@ -190,23 +197,31 @@ def _write_dataset(cohort: Cohort, result: SelectResult, out: Path, *, settings:
     values = channels(cohort, result.classes)
     same_ids = all(cohort.taxonomy[name].id == value for name, value in values.items())
     labels = out / DATASET / "labelsTr" if same_ids else out / "labels"
-    kept = [cohort[id] for id in result.kept]
+    chosen = [(cohort[choice.case], choice) for choice in result.decisions if choice.kept]
     cases = tuple(
-        Case(case.id, case.image, labels / f"{case.id}.nii.gz", annotated=frozenset(result.classes), declared=True) for case in kept
+        Case(
+            case.id,
+            case.image,
+            labels / f"{case.id}.nii.gz",
+            annotated=frozenset(result.classes) - frozenset(choice.open),
+            declared=True,
+        )
+        for case, choice in chosen
     )
+    whole = [case for case, choice in chosen if not choice.open]
     dropped = tuple(Failure(decision.case, decision.why) for decision in result.decisions if not decision.kept)
     write_cohort(out, Cohort(cohort.taxonomy, cases, dropped))
     table: dict[str, Any] = {
         "channel_names": {"0": "CT"},
         "labels": {"background": 0} | values,
-        "numTraining": len(kept),
+        "numTraining": len(whole),
         "file_ending": ".nii.gz",
         "overwrite_image_reader_writer": "NibabelIOWithReorient",
-        "dataset": {case.id: {"images": [os.path.abspath(case.image)], "label": f"labelsTr/{case.id}.nii.gz"} for case in kept},
+        "dataset": {case.id: {"images": [os.path.abspath(case.image)], "label": f"labelsTr/{case.id}.nii.gz"} for case in whole},
         "nnstudent": {
             "taxonomy": cohort.taxonomy.to_dict(),
             "classes": {str(value): name for name, value in values.items()},
-            "truth": [decision.case for decision in result.decisions if decision.kept and not decision.filled],
+            "truth": [decision.case for decision in result.decisions if decision.kept and not (decision.filled or decision.open)],
             "settings": asdict(settings),
         },
     }

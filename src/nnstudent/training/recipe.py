@@ -251,15 +251,18 @@ class SelectSettings:
 
     Attributes:
         min_agreement: Least agreement of the folds on a case: mean pairwise DSC over its classes, 0 to 1.
-        min_class_agreement: The same for one class of a case; a class below is dropped from the case.
+        min_class_agreement: Least agreement of the worst of these classes.
         min_confidence: Least mean probability that the ensemble gives a class over its own voxels.
         keep: Share of the cases, best agreement first, that is kept at most.
+        leave_open: Judge class by class, and let a case keep its truth where its pseudo-label is dropped; the student's loss must
+            allow for it.
     """
 
     min_agreement: float = 0.0
     min_class_agreement: float = 0.0
     min_confidence: float = 0.0
     keep: float = 1.0
+    leave_open: bool = False
 
 
 @dataclass(frozen=True)
@@ -289,6 +292,11 @@ class Preset:
     def __post_init__(self) -> None:
         if self.folds < 1 or self.tumor_folds < 1:
             raise InputError(f"preset {self.name}: folds = {self.folds}, tumor_folds = {self.tumor_folds}; expected at least 1")
+        if self.select.leave_open and self.student.training.partial != "marginal":
+            raise InputError(
+                f'preset {self.name}: select.leave_open = true, but the student has partial = "{self.student.training.partial}", which '
+                'takes an open class for absent; set student.training.partial = "marginal"'
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data."""
