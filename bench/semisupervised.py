@@ -1,0 +1,351 @@
+"""What unlabeled and partly labeled scans add: Table 6 of the paper and the ablations, on synthetic patients, on two cores.
+
+  python bench/semisupervised.py --only table6 --seed 0
+  python bench/semisupervised.py --max-minutes 60
+
+8 scans with all organs labeled, 16 with some classes, 40 without labels, and 30 test scans apart, which nothing learns from and
+nothing is chosen by. A large and a small network (bench/semisupervised.toml) learn for the same number of steps in every arm. Without
+unlabeled scans an arm is two models, as in the paper: organs from the complete scans, tumors from those with tumors annotated, laid over
+them. With unlabeled scans it is one network for both, from truth and the pseudo-labels of three large teachers.
+
+A killed call loses a minute of training or one case; the next goes on there. Each finished arm and seed is a row of the JSON file
+at once, and what is written from the rows (docs/results.md) is written anew."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from semisupervised_table import add_row, read_rows, render, write_results
+
+from nnstudent.bundle.export import export
+from nnstudent.cli.common import Display, cores
+from nnstudent.cohort.cohort import Cohort, read_cohort
+from nnstudent.cohort.phantom import Profile, make_cohort
+from nnstudent.errors import InputError, NnStudentError
+from nnstudent.evaluation.evaluate import evaluate
+from nnstudent.evaluation.scores import Scores
+from nnstudent.inference.segmenter import Segmenter
+from nnstudent.io.record import data_hash, file_hash, is_made_from, write_record
+from nnstudent.pipeline.lock import alone_in
+from nnstudent.pipeline.predict import predict
+from nnstudent.progress import Progress, silent
+from nnstudent.pseudo.decide import SelectSettings
+from nnstudent.pseudo.label import label
+from nnstudent.pseudo.select import select
+from nnstudent.training.recipe import Preset, Recipe, load_preset
+from nnstudent.training.study import study
+from nnstudent.training.teach import Target, teach
+
+ROOT = Path(__file__).resolve().parent.parent
+ROWS = ROOT / "docs" / "results" / "semisupervised.json"
+# The order matters: which organs a partial case has annotated follows from its number.
+COUNTS: Mapping[Profile, int] = {"unlabeled": 40, "full": 8, "tumor": 10, "partial": 6, "test": 30}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of learning, scored on the test cases.
+
+    Attributes:
+        experiment: What it is compared in.
+        name: Its name there.
+        network: Which of the two networks.
+        learns: From the ``complete`` scans; from these and the partly ``labeled`` ones by the marginal loss; or from ``all``, by
+            pseudo-labels.
+        one: Whether one network finds organs and tumors; else a tumor model is laid over. Of ``all`` only.
+        keep: Share of the pseudo-labels that is kept, those first on which the teachers agree.
+        round: After how many rounds of labelling, each by the large network that learned from the one before.
+    """
+
+    experiment: str
+    name: str
+    network: Literal["large", "small"] = "small"
+    learns: Literal["complete", "labeled", "all"] = "all"
+    one: bool = True
+    keep: float = 1.0
+    round: int = 1
+
+    @property
+    def key(self) -> str:
+        """The same for arms of several experiments that are the same model."""
+        if self.learns != "all":
+            return f"{self.network}-{self.learns}"
+        return f"{self.network}-all-round{self.round}-keep{self.keep:g}-{'one' if self.one else 'two'}"
+
+
+ARMS = (
+    Arm("table6", "large", "large", "complete"),
+    Arm("table6", "large+unlabeled", "large"),
+    Arm("table6", "small", "small", "complete"),
+    Arm("table6", "small+unlabeled"),
+    Arm("models", "one student"),
+    Arm("models", "student and tumor model", one=False),
+    Arm("teacher", "complete only", "large", "complete"),
+    Arm("teacher", "marginal loss", "large", "labeled"),
+    Arm("selection", "off"),
+    Arm("selection", "worst fifth dropped", keep=0.8),
+    Arm("rounds", "1"),
+    Arm("rounds", "2", round=2),
+    Arm("rounds", "3", round=3),
+)
+EXPERIMENTS = tuple(dict.fromkeys(arm.experiment for arm in ARMS))
+SEEDS = {"table6": (0, 1, 2), "models": (0, 1, 2), "teacher": (0, 1, 2)}  # of the others one
+
+
+class OutOfTime(Exception):
+    """Time is up; what is done is kept."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The pieces that arms are made of: each a folder in ``work``, made by one stage, which goes on where it was and does nothing
+    where it is done.
+
+    Attributes:
+        work: The folder.
+        preset: Large network, small network, how many teachers.
+        counts: The cohort.
+        phantoms: Preset of the phantoms.
+        threads: Processor threads; None for whatever is quickest.
+        progress: Told how far a piece is.
+    """
+
+    work: Path
+    preset: Preset
+    counts: Mapping[Profile, int] = field(default_factory=lambda: dict(COUNTS))
+    phantoms: str = "tiny"
+    threads: int | None = None
+    progress: Progress = silent
+
+    def __post_init__(self) -> None:
+        steps = {role: _steps(recipe) for role, recipe in (("large", self.preset.teachers), ("small", self.preset.student))}
+        if len(set(steps.values())) > 1:
+            raise InputError(f"preset {self.preset.name}: steps {steps}; every arm is to have as many, change epochs or iterations")
+
+    @cached_property
+    def cohort(self) -> Cohort:
+        """The scans; made once, the same for every seed."""
+        folder = self.work / "cohort"
+        if not (folder / "cohort.json").is_file():
+            make_cohort(folder, cases=sum(self.counts.values()), seed=0, preset=self.phantoms, counts=self.counts, progress=self.progress)
+        return read_cohort(folder)
+
+    @cached_property
+    def cohort_hash(self) -> str:
+        """Of all scans and labels."""
+        rows = [
+            (case.id, case.role, sorted(case.annotated), file_hash(case.image), case.label and file_hash(case.label))
+            for case in self.cohort
+        ]
+        return data_hash(rows)
+
+    def recipe(self, network: str, seed: int) -> Recipe:
+        """The recipe of a network; seeds are far apart, for the trainer counts on from them."""
+        recipe = self.preset.teachers if network == "large" else self.preset.student
+        return replace(recipe, training=replace(recipe.training, seed=100 * seed))
+
+    def row(self, arm: Arm, seed: int) -> dict[str, Any]:
+        """What identifies a row: one that agrees in all of it need not be made again."""
+        made_from = self.preset.to_dict()
+        return {
+            "experiment": arm.experiment,
+            "arm": arm.name,
+            "seed": seed,
+            "steps": _steps(self.preset.student),
+            "cohort_hash": self.cohort_hash,
+            "recipe_hash": data_hash([made_from[key] for key in ("teachers", "student", "folds")]),
+        }
+
+    def taught(self, network: str, seed: int, *, target: Target = "organs", folds: int = 1, partial: str = "background") -> Path:
+        """Models from true labels: ``organs`` and, where that is the target, ``tumor``."""
+        recipe = self.recipe(network, seed)
+        recipe = replace(recipe, training=replace(recipe.training, partial=partial))
+        out = self.work / f"seed{seed}" / "teachers" / f"{network}-{partial}-{folds}"
+        preset = replace(self.preset, teachers=recipe, tumor=None, folds=folds)
+        return teach(self.cohort, out, preset, target=target, threads=self.threads, progress=self.progress).models[0]
+
+    def fused(self, seed: int, *, round: int = 1, keep: float = 1.0, one: bool = True) -> Path:
+        """Truth and pseudo-labels together, after so many rounds."""
+        if round == 1:
+            teachers = [self.taught("large", seed, folds=self.preset.folds), self.taught("large", seed, target="tumor")]
+        else:
+            teachers = [self.student("large", seed, round=round - 1)]
+        at = self.work / f"seed{seed}"
+        pseudo = at / "pseudo" / f"round{round}"
+        failed = label(self.cohort, pseudo, teachers=teachers, round=round, threads=self.threads, progress=self.progress).failures
+        out = at / "fused" / f"round{round}-keep{keep:g}-{'one' if one else 'two'}"
+        classes = None if one else self.cohort.taxonomy.organs
+        chosen = select(self.cohort, pseudo, out, settings=SelectSettings(keep=keep), classes=classes, progress=self.progress)
+        if failed or chosen.failures:  # a row that rests on fewer scans than it says is worse than none
+            raise InputError(f"{[*failed, *chosen.failures][0]}; every case of the cohort must be labeled, call again")
+        return out
+
+    def student(self, network: str, seed: int, *, round: int = 1, keep: float = 1.0, one: bool = True) -> Path:
+        """A network that learned from truth and pseudo-labels."""
+        fused = self.fused(seed, round=round, keep=keep, one=one)
+        out = self.work / f"seed{seed}" / "students" / f"{network}-{fused.name}"
+        preset = replace(self.preset, student=self.recipe(network, seed), one_student=one)
+        return study(fused, out, preset, threads=self.threads, progress=self.progress)
+
+    def models(self, arm: Arm, seed: int) -> list[Path]:
+        """An arm's network, and the tumor model that is laid over it."""
+        if arm.learns == "all":
+            model = self.student(arm.network, seed, round=arm.round, keep=arm.keep, one=arm.one)
+            return [model] if arm.one else [model, self.taught(arm.network, seed, target="tumor")]
+        partial = "marginal" if arm.learns == "labeled" else "background"
+        return [self.taught(arm.network, seed, partial=partial), self.taught(arm.network, seed, target="tumor")]
+
+    def scored(self, arm: Arm, seed: int) -> dict[str, Any]:
+        """The row of an arm: trained, exported, the test cases segmented and scored."""
+        models = self.models(arm, seed)
+        at, test = self.work / f"seed{seed}", self.cohort.test()
+        bundle, record, out = at / "bundles" / arm.key, at / "bundles" / f"{arm.key}.json", at / "predictions" / arm.key
+        made_from = [file_hash(model / "fold_0" / "checkpoint_final.pth") for model in models]
+        if not is_made_from(record, made_from):
+            export(models[0], bundle, overlay=models[1:], torch_weights=False, progress=self.progress)
+            write_record(record, stage="export", made_from=made_from)
+        failures = predict(test, out, Segmenter(bundle, threads=self.threads), progress=self.progress)
+        scores = evaluate(out, self.cohort, which="test", progress=self.progress)
+        if failures or scores.failures:
+            raise InputError(f"{arm.key}: {[*failures, *scores.failures][0]}; every test case must be scored, call again")
+        seconds = [json.loads((out / f"{case.id}.json").read_text("utf-8"))["seconds"]["total"] for case in test]
+        curve = json.loads((models[0] / "fold_0" / "progress.json").read_text("utf-8"))["train_loss"]
+        return {
+            **self.row(arm, seed),
+            "commit": _commit(),
+            **_means(scores),
+            "seconds_per_case": round(float(np.mean(seconds)), 3),
+            "machine": f"{cores()} cores, {platform.machine()}",
+            "loss": _tail(curve),
+            "organs": {name: _number(mean.dsc) for name, mean in scores.means().items() if name in scores.taxonomy.organs},
+            "cases": _by_case(scores),
+        }
+
+
+def run(bench: Bench, rows: Path, *, only: str | None = None, seeds: list[int] | None = None) -> None:
+    """Make every row that is not there, one experiment after the other, seed by seed."""
+    wanted = [
+        (seed, arm)
+        for experiment in EXPERIMENTS
+        if only in (None, experiment)
+        for seed in seeds or SEEDS.get(experiment, (0,))
+        for arm in ARMS
+        if arm.experiment == experiment
+    ]
+    for seed, arm in wanted:
+        mark = bench.row(arm, seed)
+        if any(all(row.get(key) == value for key, value in mark.items()) for row in read_rows(rows)):
+            continue
+        print(f"{arm.experiment}: {arm.name}, seed {seed}", flush=True)
+        add_row(rows, bench.scored(arm, seed))
+        publish(rows)
+
+
+def publish(rows: Path) -> None:
+    """Write the page from the rows, where they are the project's own."""
+    if rows.resolve() == ROWS:
+        write_results(read_rows(rows), ROOT / "docs" / "results.md", ROOT / "docs" / "images" / "semisupervised.png")
+
+
+def within(minutes: float | None, tell: Progress) -> Progress:
+    """A listener that ends the work when its time is up."""
+    end = None if minutes is None else time.monotonic() + 60 * minutes
+
+    def listen(what: str, done: int, total: int) -> None:
+        tell(what, done, total)
+        if end is not None and time.monotonic() > end:
+            raise OutOfTime
+
+    return listen
+
+
+def _steps(recipe: Recipe) -> int:
+    return recipe.training.epochs * recipe.training.iterations
+
+
+def _means(scores: Scores) -> dict[str, float | None]:
+    means = scores.means()
+    return {
+        f"{singular}_{metric}": _number(getattr(means[group], metric))
+        for singular, group in (("organ", "organs"), ("tumor", "tumor"))
+        for metric in ("dsc", "nsd")
+    }
+
+
+def _by_case(scores: Scores) -> dict[str, dict[str, float | None]]:
+    """Of each test case, the mean over its organs, and the tumor."""
+    table = {}
+    for case in scores.cases:
+        row = {}
+        for singular, names in (("organ", scores.taxonomy.organs), ("tumor", scores.taxonomy.lesions)):
+            there = [case.scores[name] for name in names if name in case.scores]
+            for metric in ("dsc", "nsd"):
+                row[f"{singular}_{metric}"] = _number(float(np.mean([getattr(score, metric) for score in there]))) if there else None
+        table[case.id] = row
+    return table
+
+
+def _tail(curve: list[float]) -> list[float]:
+    """Mean training loss of the last tenth of the epochs, and of the tenth before: near each other where it is flat."""
+    part = max(1, len(curve) // 10)
+    return [round(float(np.mean(curve[-2 * part : -part] or curve)), 4), round(float(np.mean(curve[-part:])), 4)]
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else round(value, 5)
+
+
+def _commit() -> str:
+    """The commit, with a + where the code has changed since; empty outside of a repository."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=False).stdout.strip()
+
+    head = git("rev-parse", "--short", "HEAD")
+    return f"{head}+" if head and git("status", "--porcelain", "src", "bench") else head
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=EXPERIMENTS, help="one experiment (default: all)")
+    parser.add_argument(
+        "--seed", type=int, action="append", help="may be given several times (default: 0, 1 and 2, of the smaller ablations 0)"
+    )
+    parser.add_argument("--json", type=Path, default=ROWS, metavar="FILE", help="the rows (default: docs/results/semisupervised.json)")
+    parser.add_argument("--work", type=Path, default=ROOT / "runs" / "semisupervised", help="folder of all that is made on the way")
+    parser.add_argument("--preset", type=Path, default=Path(__file__).with_suffix(".toml"), help="the two networks")
+    parser.add_argument("--max-minutes", type=float, metavar="M", help="stop after so long, to go on with the next call")
+    parser.add_argument("--threads", type=int, help="processor threads (default: whatever is quickest)")
+    args = parser.parse_args()
+
+    display = Display(every_seconds=60)
+    code = 0
+    try:
+        args.work.mkdir(parents=True, exist_ok=True)
+        bench = Bench(args.work, load_preset(args.preset), threads=args.threads, progress=within(args.max_minutes, display))
+        with alone_in(args.work):
+            run(bench, args.json, only=args.only, seeds=args.seed)
+    except OutOfTime:
+        print("time is up; the same call goes on from here")
+    except NnStudentError as error:
+        print(f"semisupervised: {error}", file=sys.stderr)
+        code = error.exit_code
+    finally:
+        display.close()
+    print(render(read_rows(args.json)))
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,175 @@
+"""The rows of bench/semisupervised.py: kept in JSON, told as Markdown, drawn."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnstudent.evaluation.statistics import Comparison, compare
+from nnstudent.io.atomic import read_json, replacing, write_text
+
+Row = Mapping[str, Any]
+METRICS = {"organ_dsc": "organ DSC", "organ_nsd": "organ NSD", "tumor_dsc": "tumor DSC", "tumor_nsd": "tumor NSD"}
+TITLES = {
+    "table6": "With and without unlabeled scans (the paper's Table 6)",
+    "models": "One student for organs and tumors, or two models",
+    "teacher": "The large network from complete scans only, or from all labeled ones",
+    "selection": "Selection of pseudo-labels",
+    "rounds": "Rounds of labelling",
+}
+# Which arms are compared, the first minus the second.
+PAIRS = {
+    "table6": (
+        ("small+unlabeled", "small"),
+        ("large+unlabeled", "large"),
+        ("small+unlabeled", "large+unlabeled"),
+        ("small+unlabeled", "large"),
+    ),
+    "models": (("one student", "student and tumor model"),),
+    "teacher": (("marginal loss", "complete only"),),
+    "selection": (("worst fifth dropped", "off"),),
+    "rounds": (("2", "1"), ("3", "1")),
+}
+BEGIN, END = "<!-- semisupervised: written by bench/semisupervised.py from its rows -->", "<!-- semisupervised: end -->"
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows in the order in which they were added; none where there is no file."""
+    return list(read_json(path, what="rows")) if path.is_file() else []
+
+
+def add_row(path: Path, row: Row) -> None:
+    """Add a row; a line each, so that each is a line of the repository's history."""
+    lines = [json.dumps(item, ensure_ascii=False) for item in (*read_rows(path), row)]
+    write_text(path, "[\n" + ",\n".join(lines) + "\n]\n")
+
+
+def newest(rows: Sequence[Row]) -> list[Row]:
+    """The rows that may be compared with the last one: of the same cohort and recipes; of an arm and seed the last."""
+    if not rows:
+        return []
+    keys = ("cohort_hash", "recipe_hash", "steps")
+    same = [row for row in rows if all(row[key] == rows[-1][key] for key in keys)]
+    return list({(row["experiment"], row["arm"], row["seed"]): row for row in same}.values())
+
+
+def difference(first: Sequence[Row], second: Sequence[Row], metric: str) -> tuple[Comparison, int]:
+    """Two arms, paired over test cases and seeds: a case's difference is its mean over the seeds that both arms have.
+
+    Returns:
+        The comparison over the cases, and how many seeds it rests on.
+    """
+    ours, theirs = ({row["seed"]: row["cases"] for row in rows} for rows in (first, second))
+    seeds = sorted(set(ours) & set(theirs))
+    cases = sorted({case for seed in seeds for case in ours[seed]})
+    means = [[_mean([side[seed].get(case, {}).get(metric) for seed in seeds]) for case in cases] for side in (ours, theirs)]
+    return compare(*means), len(seeds)
+
+
+def render(rows: Sequence[Row]) -> str:
+    """The tables, Markdown."""
+    current = newest(rows)
+    parts = []
+    for experiment, title in TITLES.items():
+        arms = _arms(current, experiment)
+        if not arms:
+            continue
+        lines = [f"### {title}", "", f"| arm | {' | '.join(METRICS.values())} | s a case | seeds |", "|---|" + "---|" * (len(METRICS) + 2)]
+        for name, of_arm in arms.items():
+            cells = [_cell([row[metric] for row in of_arm]) for metric in METRICS]
+            seconds = np.mean([row["seconds_per_case"] for row in of_arm])
+            lines.append(f"| {name} | {' | '.join(cells)} | {seconds:.2f} | {', '.join(str(row['seed']) for row in of_arm)} |")
+        told = [
+            _told(first, second, metric, arms)
+            for first, second in PAIRS[experiment]
+            if first in arms and second in arms and {row["seed"] for row in arms[first]} & {row["seed"] for row in arms[second]}
+            for metric in ("organ_dsc", "tumor_dsc" if experiment == "models" else "organ_nsd")
+        ]
+        parts.append("\n".join([*lines, "", *told, ""]) if told else "\n".join([*lines, ""]))
+    return "\n".join(parts)
+
+
+def write_results(rows: Sequence[Row], page: Path, picture: Path) -> None:
+    """Write the section of the page anew, at its marks or else at the end, and the picture."""
+    current = newest(rows)
+    if not current:
+        return
+    draw(current, picture)
+    last = current[-1]
+    fell = max((before - after) / abs(before) for before, after in (row["loss"] for row in current))
+    section = f"""{BEGIN}
+## What unlabeled and partly labeled scans add
+
+Synthetic patients: 8 scans with all organs labeled, 16 with some classes, 40 without labels, 30 to test on. Every network learned for
+{last["steps"]} steps; from the last but one tenth of them to the last its training loss fell by at most {100 * fell:.1f} %. Scores × 100,
+mean ± standard deviation over seeds; differences are paired over cases and seeds, with the 95 % bootstrap interval over cases and
+Wilcoxon's two-sided p. They show how ways of learning compare, not how well a model does on patients.
+
+![Organ DSC of each arm, a dot a seed](images/{picture.name})
+
+{render(rows)}
+```sh
+python bench/semisupervised.py --only table6 --seed 0
+```
+
+makes one seed of the first table again. Rows, with scores by organ and case: [semisupervised.json](results/semisupervised.json).
+Cohort {last["cohort_hash"]}, recipes {last["recipe_hash"]} (`bench/semisupervised.toml`), {last["machine"]}.
+{END}
+"""
+    text = page.read_text("utf-8")
+    marked = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END) + "\n", flags=re.S)
+    write_text(page, marked.sub(lambda _: section, text) if marked.search(text) else f"{text.rstrip()}\n\n{section}")
+
+
+def draw(rows: Sequence[Row], path: Path) -> None:
+    """Organ DSC of each arm: a dot a seed, a line at the mean."""
+    from matplotlib.figure import Figure
+
+    arms = [(experiment, name, of_arm) for experiment in TITLES for name, of_arm in _arms(rows, experiment).items()]
+    figure = Figure(figsize=(7.2, 0.8 + 0.32 * len(arms)), layout="constrained")
+    axes = figure.add_subplot()
+    for place, (_, _, of_arm) in enumerate(arms):
+        values = [100 * row["organ_dsc"] for row in of_arm]
+        axes.plot(values, [place] * len(values), "o", color="#2a6f97", alpha=0.7)
+        axes.plot([np.mean(values)] * 2, [place - 0.3, place + 0.3], color="#012a4a", linewidth=2)
+    axes.set_yticks(range(len(arms)), [f"{experiment}: {name}" for experiment, name, _ in arms])
+    axes.invert_yaxis()
+    axes.set_xlabel("mean organ DSC × 100")
+    axes.grid(axis="x", alpha=0.3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120, metadata={"Software": None})
+
+
+def _arms(rows: Sequence[Row], experiment: str) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for row in sorted((row for row in rows if row["experiment"] == experiment), key=lambda row: row["seed"]):
+        found.setdefault(row["arm"], []).append(row)
+    return found
+
+
+def _told(first: str, second: str, metric: str, arms: Mapping[str, Sequence[Row]]) -> str:
+    found, seeds = difference(arms[first], arms[second], metric)
+    low, high = (100 * bound for bound in found.interval)
+    p = "< 0.001" if found.p < 0.001 else f"= {found.p:.3f}"
+    return (
+        f"- {METRICS[metric]}, {first} minus {second}: **{100 * found.difference:+.1f}** ({low:+.1f} to {high:+.1f}, p {p}; "
+        f"{found.n} cases, {seeds} seed{'s' * (seeds > 1)})"
+    )
+
+
+def _cell(values: Sequence[float | None]) -> str:
+    known = [100 * value for value in values if value is not None]
+    if not known:
+        return "–"
+    return f"{np.mean(known):.1f}" + (f" ± {np.std(known, ddof=1):.1f}" if len(known) > 1 else "")
+
+
+def _mean(values: Sequence[float | None]) -> float:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else float("nan")

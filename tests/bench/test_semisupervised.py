@@ -1,0 +1,218 @@
+"""The bench's logic at the tiniest scale: what is made once, what a cut-off loses, what the rows and the page say."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nnstudent.cohort.cohort import Cohort, write_cohort
+from nnstudent.errors import InputError
+from nnstudent.training.recipe import Preset, load_preset
+from tests.conftest import ROOT
+from tests.training.conftest import ALL, ORGANS, TABLE, tiny_recipe, write_case
+
+sys.path.insert(0, str(ROOT / "bench"))
+import semisupervised as bench
+import semisupervised_table as table
+
+# id, annotated, role: complete, tumor and one organ, no labels, and two to test on.
+CASES = (
+    ("full_a", ORGANS, "train"),
+    ("full_b", ORGANS, "train"),
+    ("partial", frozenset({"left_ball", "spot"}), "train"),
+    ("unlabeled", None, "train"),
+    ("test_a", ALL, "test"),
+    ("test_b", ALL, "test"),
+)
+KEYS = {
+    "experiment", "arm", "seed", "steps", "cohort_hash", "commit", "organ_dsc", "organ_nsd", "tumor_dsc", "tumor_nsd", "seconds_per_case",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def preset() -> Preset:
+    small = tiny_recipe(held_out=0.0, augment=())
+    small = replace(small, data=replace(small.data, batch=1))
+    large = replace(small, network=replace(small.network, features=(8, 24)))
+    return Preset("tiny", teachers=large, student=small, folds=2)
+
+
+@pytest.fixture(scope="module")
+def made(preset: Preset, tmp_path_factory: pytest.TempPathFactory) -> tuple[bench.Bench, Path, list[str]]:
+    """Table 6 of one seed, cut off four times on the way."""
+    folder = tmp_path_factory.mktemp("bench")
+    cases = tuple(write_case(folder / "work" / "cohort", id, seed, known, role=role) for seed, (id, known, role) in enumerate(CASES))
+    write_cohort(folder / "work" / "cohort", Cohort(TABLE, cases))
+    rows, seen, calls = folder / "rows.json", [], 0
+
+    def cut(after: int):
+        left = [after]
+
+        def listen(what: str, done: int, total: int) -> None:
+            seen.append(what)
+            left[0] -= 1
+            if not left[0]:
+                raise bench.OutOfTime
+
+        return listen
+
+    run = bench.Bench(folder / "work", preset, threads=1)
+    for after in (3, 12, 25, 25, 0):
+        try:
+            bench.run(replace(run, progress=cut(after)), rows, only="table6", seeds=[0])
+        except bench.OutOfTime:
+            calls += 1
+    assert calls == 4
+    return run, rows, seen
+
+
+@pytest.mark.slow
+def test_every_arm_is_a_row(made: tuple[bench.Bench, Path, list[str]]) -> None:
+    run, rows, _ = made
+    found = json.loads(rows.read_text())
+    assert [row["arm"] for row in found] == ["large", "large+unlabeled", "small", "small+unlabeled"]
+    for row in found:
+        assert set(row) >= KEYS
+        assert (row["experiment"], row["seed"], row["steps"], row["cohort_hash"]) == ("table6", 0, 4, run.cohort_hash)
+        assert all(0 <= row[key] <= 1 for key in ("organ_dsc", "organ_nsd", "tumor_dsc", "tumor_nsd"))
+        assert len(row["cases"]) == 2
+        assert len(row["loss"]) == 2
+    assert len(rows.read_text().splitlines()) == len(found) + 2
+
+
+@pytest.mark.slow
+def test_what_learns_from_what(made: tuple[bench.Bench, Path, list[str]]) -> None:
+    at = made[0].work / "seed0"
+
+    def learned(model: Path) -> set[str]:
+        splits = json.loads((model / "splits_final.json").read_text())
+        return {id for split in splits for part in split.values() for id in part}
+
+    assert learned(at / "teachers" / "small-background-1" / "organs") == {"full_a", "full_b"}
+    assert learned(at / "teachers" / "large-background-2" / "organs") == {"full_a", "full_b"}
+    assert learned(at / "teachers" / "large-background-1" / "tumor") == {"partial"}
+    fused = at / "fused" / "round1-keep1-one"
+    considered = {json.loads(line)["case"] for line in (fused / "ledger.jsonl").read_text().splitlines()}
+    assert considered == {"full_a", "full_b", "partial", "unlabeled"}
+    kept = {case["id"] for case in json.loads((fused / "cohort.json").read_text())["cases"]}  # teachers of four steps may find nothing
+    for network in ("large", "small"):
+        assert learned(at / "students" / f"{network}-{fused.name}") == kept
+    plans = json.loads((at / "students" / "large-round1-keep1-one" / "plans.json").read_text())
+    assert plans["nnstudent"]["recipe"]["network"]["features"] == [8, 24]
+
+
+@pytest.mark.slow
+def test_an_arm_of_another_experiment_that_is_the_same_model_is_not_trained_again(
+    made: tuple[bench.Bench, Path, list[str]], tmp_path: Path
+) -> None:
+    run, _, _ = made
+    told: list[str] = []
+    bench.run(replace(run, progress=lambda what, *_: told.append(what)), tmp_path / "rows.json", only="table6", seeds=[0])
+    assert not {what for what in told if what.startswith(("organs", "tumor", "student", "phantoms"))}
+    same = [arm for arm in bench.ARMS if arm.key == "small-all-round1-keep1-one"]
+    assert {arm.experiment for arm in same} == {"table6", "models", "selection", "rounds"}
+
+
+@pytest.mark.slow
+def test_ablations(made: tuple[bench.Bench, Path, list[str]]) -> None:
+    run, _, _ = made
+    arms = {arm.name: arm for arm in bench.ARMS}
+    marginal, tumor = run.models(arms["marginal loss"], 0)
+    assert set(json.loads((marginal / "splits_final.json").read_text())[0]["train"]) == {"full_a", "full_b", "partial"}
+    assert tumor == run.work / "seed0" / "teachers" / "large-background-1" / "tumor"
+    two, _ = run.models(arms["student and tumor model"], 0)
+    assert set(json.loads((two / "dataset.json").read_text())["labels"]) == {"background", *ORGANS}
+    assert json.loads((run.work / "seed0" / "fused" / "round1-keep1-one" / "cohort.json").read_text())["cases"]
+    row = run.scored(arms["2"], 0)
+    assert set(row) >= KEYS
+    told = [json.loads(path.read_text()) for path in (run.work / "seed0" / "pseudo" / "round2").glob("*.json")]
+    assert {item["case"] for item in told} >= {"unlabeled"}
+    assert all(item["round"] == 2 for item in told)
+
+
+def test_the_cohort_is_as_the_page_says(preset: Preset, tmp_path: Path) -> None:
+    cohort = bench.Bench(tmp_path, preset, counts={"full": 1, "test": 1}).cohort
+    assert [case.role for case in cohort] == ["train", "test"]
+    (full,) = cohort.annotated_with(cohort.taxonomy.organs)
+    assert full.id == "phantom_0000"
+
+
+def test_arms_that_learn_for_different_times_are_refused(preset: Preset, tmp_path: Path) -> None:
+    longer = replace(preset.student, training=replace(preset.student.training, epochs=9))
+    with pytest.raises(InputError, match="every arm is to have as many"):
+        bench.Bench(tmp_path, replace(preset, student=longer))
+
+
+def test_the_real_recipes_differ_in_network_and_grid_only() -> None:
+    real = load_preset(ROOT / "bench" / "semisupervised.toml")
+    assert real.teachers.training == real.student.training
+    assert real.teachers.network != real.student.network
+    assert sum(bench.COUNTS[kind] for kind in ("tumor", "partial")) == 16
+    assert (bench.COUNTS["full"], bench.COUNTS["unlabeled"], bench.COUNTS["test"]) == (8, 40, 30)
+
+
+def test_time_is_up() -> None:
+    told: list[str] = []
+    listen = bench.within(0, lambda what, *_: told.append(what))
+    with pytest.raises(bench.OutOfTime):
+        listen("work", 1, 2)
+    assert told == ["work"]
+    bench.within(None, lambda *_: None)("work", 1, 2)
+
+
+def row(arm: str, seed: int, scores: list[float], **more: object) -> dict[str, object]:
+    cases = {f"case_{i}": {"organ_dsc": score, "organ_nsd": score, "tumor_dsc": None, "tumor_nsd": None} for i, score in enumerate(scores)}
+    mean = sum(scores) / len(scores)
+    return {
+        "experiment": "table6", "arm": arm, "seed": seed, "steps": 4, "cohort_hash": "c", "recipe_hash": "r", "commit": "", "machine": "m",
+        "organ_dsc": mean, "organ_nsd": mean, "tumor_dsc": None, "tumor_nsd": None, "seconds_per_case": 0.5, "loss": [0.5, 0.49],
+        "cases": cases, **more,
+    }  # fmt: skip
+
+
+def test_differences_are_paired_over_cases_and_seeds() -> None:
+    # The seeds differ by far more than the arms; in each the first arm is better by 0.04 and 0.06 in every case.
+    small = [row("small", 0, [0.1, 0.5, 0.9, 0.3]), row("small", 1, [0.5, 0.2, 0.1, 0.7])]
+    more = [row("small+unlabeled", 0, [0.14, 0.54, 0.94, 0.34]), row("small+unlabeled", 1, [0.56, 0.26, 0.16, 0.76])]
+    found, seeds = table.difference(more, [*small, row("small", 2, [0.0, 0.0, 0.0, 0.0])], "organ_dsc")
+    assert (found.n, seeds) == (4, 2)
+    assert found.difference == pytest.approx(0.05)
+    assert found.interval == pytest.approx((0.05, 0.05))
+    assert found.effect == 1
+    assert "small+unlabeled minus small: **+5.0** (+5.0 to +5.0" in table.render([*small, *more])
+
+
+def test_rows_of_another_cohort_or_recipe_are_not_mixed_in() -> None:
+    rows = [
+        row("small", 0, [0.1], cohort_hash="old"),
+        row("small", 1, [0.2], recipe_hash="old"),
+        row("small", 0, [0.3]),
+        row("small", 0, [0.4]),
+    ]
+    assert table.newest(rows) == rows[3:]
+    assert "| small | 40.0 | 40.0 | – | – | 0.50 | 0 |" in table.render(rows)
+
+
+def test_the_page_is_written_at_its_marks(tmp_path: Path) -> None:
+    page, picture = tmp_path / "results.md", tmp_path / "images" / "plot.png"
+    page.write_text("# Results\n\nBefore.\n")
+    table.write_results([row("small", 0, [0.1])], page, picture)
+    page.write_text(page.read_text() + "\nAfter.\n")
+    table.write_results([row("small", 0, [0.1]), row("small", 1, [0.3])], page, picture)
+    text = page.read_text()
+    assert text.startswith("# Results\n\nBefore.\n")
+    assert text.endswith("\nAfter.\n")
+    assert text.count("## What unlabeled") == 1
+    assert "20.0 ± 14.1" in text
+    assert "fell by at most 2.0 %" in text
+    assert picture.stat().st_size > 1000
+
+
+def test_the_page_says_what_the_rows_say() -> None:
+    if not bench.ROWS.is_file():
+        pytest.skip("no row yet: python bench/semisupervised.py --only table6")
+    assert table.render(table.read_rows(bench.ROWS)) in (ROOT / "docs" / "results.md").read_text("utf-8")
