@@ -6,7 +6,6 @@ Medical Image Analysis 70 (2021) 101979. docs/explanation/partial-labels.md has 
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -57,17 +56,15 @@ class MarginalLoss(nn.Module):
         labels = target[:, 0].long()
         labels = labels.masked_fill(torch.stack([row[which] for row, which in zip(unknown, labels, strict=True)]), 0)
         log_p = logits.log_softmax(1)
-        samples = [_open(*sample) for sample in zip(log_p, labels, possible, unknown, strict=True)]
-        log_hit, ruled_out, wrong, excluded = (torch.stack(values) for values in zip(*samples, strict=True))
+        own = log_p.gather(1, labels[:, None])[:, 0]
+        samples = [_open(*sample) for sample in zip(log_p, own, labels, possible, unknown, strict=True)]
+        log_hit, ruled_out, mass, wrong, excluded = (torch.stack(values) for values in zip(*samples, strict=True))
 
         weight = self.ordinary.ce.weight
         voxel = torch.ones_like(log_hit) if weight is None else weight.to(log_hit)[labels]
         cross_entropy = (voxel * (torch.log1p(ruled_out) - log_hit)).sum() / voxel.sum()
 
-        space = tuple(range(2, logits.ndim))
-        mass = log_p.exp().sum(space)
-        own = log_p.gather(1, labels[:, None])[:, 0].exp()
-        overlap, own_mass, drawn = (_by_label(value, labels, like=mass) for value in (log_hit.exp(), own, torch.ones_like(own)))
+        overlap, own_mass, drawn = (_by_label(value, labels, like=mass) for value in (log_hit.exp(), own.exp(), torch.ones_like(own)))
         dice = self._dice(overlap, mass - own_mass + overlap, drawn, ~unknown)
         astray = self._dice(wrong, mass, excluded, unknown, over_all=True)
         return self.ordinary.weight_ce * cross_entropy + self.ordinary.weight_dice * (astray - dice)
@@ -96,28 +93,35 @@ class MarginalLoss(nn.Module):
         return (dice[:, 1:] * chosen).sum() / share
 
 
-def _open(log_p: Tensor, labels: Tensor, possible: Tensor, unknown: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """What the labels of one sample come to; only channels that are not annotated are touched.
+def _open(log_p: Tensor, own: Tensor, labels: Tensor, possible: Tensor, unknown: Tensor) -> tuple[Tensor, ...]:
+    """What the labels of one sample come to.
+
+    Labels that leave the same classes open are one pattern, of which there are few (background, organ, lesion): sums over classes and
+    over voxels are then products of small matrices with the probabilities, each one pass through memory.
 
     Args:
         log_p: Logarithm of the probabilities, (class, z, y, x).
+        own: That of the labels, (z, y, x).
         labels: Background or annotated classes, (z, y, x).
         possible: (label, class).
         unknown: Classes that are not annotated, (class).
 
     Returns:
         The logarithm of the label's probability, (z, y, x); the probability of what is not annotated and ruled out by the label,
-        (z, y, x); the same by class, summed over the voxels; at how many voxels each of them is ruled out.
+        (z, y, x); by class, the sum of its probability, the same where it is ruled out, and at how many voxels that is.
     """
-    own, channels = log_p.gather(0, labels[None]), unknown.nonzero()[:, 0]
-    left = log_p[channels]
-    allowed = possible.T[channels][:, labels]
-    log_hit = torch.cat([own, left.masked_fill(~allowed, -math.inf)]).logsumexp(0)
-    ruled_out = left.exp().masked_fill(allowed, 0.0)
-    space = tuple(range(1, log_p.ndim))
-    nothing = log_p.new_zeros(len(log_p))
-    wrong = nothing.index_copy(0, channels, ruled_out.sum(space))
-    return log_hit, ruled_out.sum(0), wrong, nothing.index_copy(0, channels, (~allowed).sum(space).to(nothing))
+    p = log_p.exp().flatten(1)
+    allowed, pattern = (possible & unknown).unique(dim=0, return_inverse=True)
+    forbidden = unknown & ~allowed
+    here = pattern[labels].flatten()
+    sums = torch.cat([allowed, forbidden]).to(p) @ p
+    left, ruled_out = (part.gather(0, here[None]).view_as(own) for part in sums.chunk(2))
+    where = torch.stack([here == number for number in range(len(allowed))]).to(p)
+    mass = where @ p.T
+    wrong, excluded = (mass * forbidden).sum(0), where.sum(1) @ forbidden.to(p)
+    # nothing is left open where a label is but itself; the logarithm of that 0 would spoil the gradient
+    more = torch.logaddexp(own, left.clamp_min(torch.finfo(p.dtype).tiny).log())
+    return torch.where(allowed.any(1)[here].view_as(own), more, own), ruled_out, mass.sum(0), wrong, excluded
 
 
 def _by_label(values: Tensor, labels: Tensor, *, like: Tensor) -> Tensor:
