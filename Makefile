@@ -1,10 +1,12 @@
-# Two commands: `make demo` runs the whole path on synthetic CT, `make test` runs the tests.
+# `make demo` runs the whole path on synthetic CT, `make test` runs the tests. `make web` builds the report's viewer (needs Node 20.19
+# or newer), `make test-system` runs the tests that need more than Python, and installs what they need with apt and npm.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 DEMO   := runs/demo
+VIEWER := src/nnstudent/evaluation/report/viewer/viewer.js
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-system web lint clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/.train: pyproject.toml constraints.txt
@@ -28,6 +30,20 @@ demo: $(VENV)/.train
 test: $(VENV)/.dev
 	@$(BIN)/python -m pytest
 
+web: $(VIEWER)
+
+$(VIEWER): $(wildcard frontend/*.json frontend/*.js frontend/src/*)
+	@cd frontend && npm ci --no-progress && npm run build
+
+$(VENV)/.system: $(VENV)/.dev tests/system/install
+	@tests/system/install
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,dicom,dev,system]'
+	@touch $@
+
+test-system: $(VENV)/.system
+	@$(MAKE) --no-print-directory web
+	@$(BIN)/python -m pytest tests/system
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -35,4 +51,4 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(DEMO) $(dir $(VIEWER)) frontend/node_modules build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

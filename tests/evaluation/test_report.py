@@ -1,31 +1,46 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import re
 from html import unescape
 
+import nibabel as nib
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nnstudent.cli import main
 from nnstudent.cli.common import write_report as write_json_report
 from nnstudent.cohort.cohort import Case, Cohort, read_cohort, write_cohort
 from nnstudent.errors import Failure, InputError
 from nnstudent.evaluation.evaluate import evaluate
-from nnstudent.evaluation.report import write_report
+from nnstudent.evaluation.report import embed, write, write_report
 from nnstudent.evaluation.report.content import describe, duration, memory, percent, signed
+from nnstudent.evaluation.report.embed import Viewer, find_viewer
 from nnstudent.evaluation.report.gather import gather
+from nnstudent.evaluation.report.reduced import VOXELS, coarser, reduced_shape
 from nnstudent.evaluation.report.slices import View, around_organs, cut, draw, find_view
 from nnstudent.io.atomic import write_json
 from nnstudent.taxonomy import flare23
-from nnstudent.volume import Volume
+from nnstudent.volume import Grid, Volume
 
 from .scenes import GRID, SHAPE, ct, make_cohort, organs, save
 
 pytest.importorskip("jinja2", reason="the report needs the extra [report]")
 pytest.importorskip("matplotlib", reason="the report needs the extra [report]")
 TABLE = flare23()
+
+
+VIEWER = Viewer("show('a < b')", "'sha256-x'")
+
+
+@pytest.fixture(autouse=True)
+def built_without_a_viewer(monkeypatch):
+    """The same report whether this tree has a viewer or not; tests that want one say so."""
+    monkeypatch.setattr(write, "find_viewer", lambda: None)
 
 
 @pytest.fixture
@@ -103,9 +118,8 @@ def test_every_part_is_there(run):
     html = write_report(run).read_text()
     for part in ("scores", "pictures", "cohort", "labels", "trainings", "stages"):
         assert f'<section id="{part}">' in html
-    assert "Best case: test_02" in html
-    assert "Worst case: test_04" in html
-    assert html.count("data:image/jpeg") == 3 * 4
+    assert re.findall(r"(Good|Bad|Only) case: (\w+)", html) == [("Good", "test_02"), ("Good", "test_03"), ("Bad", "test_04")]
+    assert html.count("<figure>") == 3 * 4
     assert html.count("data:image/svg+xml") == 2 * (1 + 2)  # light and dark: scores, organ teachers, student
     assert rows_of(html)["study"] == ["failed", "1 min 15 s", "2.0 GiB", "no space left"]
     assert "agreement 0.10 &lt; 0.20" in html
@@ -119,6 +133,7 @@ def test_every_part_is_there(run):
 def test_it_loads_nothing_from_elsewhere(run):
     html = write_report(run).read_text()
     assert not re.search(r"https?:|//[a-z]", re.sub(r"data:[a-z/+]+;base64,[A-Za-z0-9+/=]+", "", html))
+    assert "built without its viewer" in html
     assert not re.search(r"<(script|link|iframe|object)\b", html)
     assert all(address.startswith(("data:", "#")) for address in re.findall(r"(?:src|href|srcset)=\"([^\"]*)\"", html))
     for picture in re.findall(r"data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)", html):
@@ -131,6 +146,64 @@ def test_what_comes_from_data_is_escaped(run):
     assert "<script>" not in html
     assert "&lt;script&gt;alert(1)" in html
     assert "RUN &lt;1&gt;" in html
+
+
+def test_the_viewer_and_its_scans_are_in_the_file(run, monkeypatch):
+    monkeypatch.setattr(write, "find_viewer", lambda: VIEWER)
+    html = write_report(run).read_text()
+    assert "<script>show('a < b')</script>" in html
+    assert "script-src 'sha256-x';" in unescape(html)
+    assert "without its viewer" not in html
+    classes = json.loads(re.search(r'id="viewer-classes">(.*?)</script>', html)[1])
+    assert classes[0] == {"id": 1, "title": "liver", "color": list(TABLE["liver"].color)}
+    scans = [json.loads(text) for text in re.findall(r'data-scan="[^"]*">(.*?)</script>', html)]
+    assert [scan["title"] for scan in scans] == ["Good: test_02", "Good: test_03", "Bad: test_04"]
+    image, truth, prediction = (unpacked(text) for text in (scans[0]["image"], *(layer["labels"] for layer in scans[0]["layers"])))
+    assert image.shape == truth.shape == SHAPE[::-1]
+    np.testing.assert_array_equal(truth.affine, image.affine)
+    values = Volume(np.asarray(truth.dataobj).T, Grid(SHAPE, truth.affine)).reoriented(GRID.axcodes).array
+    np.testing.assert_array_equal(values, organs(tumor=True))
+    np.testing.assert_array_equal(np.asarray(prediction.dataobj), np.asarray(truth.dataobj))
+    hu = Volume(image.get_fdata().T, Grid(SHAPE, image.affine)).reoriented(GRID.axcodes).array
+    assert np.abs(hu - np.clip(ct(organs(tumor=True), 2), -160, 240)).max() < 1.6  # eight bits
+
+
+def test_a_viewer_that_was_built_cannot_end_its_own_script(monkeypatch, tmp_path):
+    (tmp_path / "viewer").mkdir()
+    (tmp_path / "viewer" / "viewer.js").write_text("a='</SCRIPT>'; b='<!--'; c=1<2")
+    monkeypatch.setattr(embed, "files", lambda _: tmp_path)
+    found = find_viewer()
+    assert found.script == r"a='\x3c/SCRIPT>'; b='\x3c!--'; c=1<2"
+    assert re.fullmatch(r"'sha256-[A-Za-z0-9+/]{43}='", found.allowed)
+
+
+@given(
+    st.tuples(*[st.integers(2, 700)] * 3),
+    st.tuples(*[st.floats(0.3, 8)] * 3),
+)
+def test_a_scan_is_reduced_to_the_budget_and_no_further(shape, spacing):
+    z, y, x = spacing
+    grid = Grid(shape, np.diag([x, y, z, 1.0]))
+    new = reduced_shape(grid)
+    assert np.prod(new) <= VOXELS
+    assert all(1 <= small <= large for small, large in zip(new, shape, strict=True))
+    if np.prod(shape) > VOXELS and min(shape) > 100 and all(size < large for size, large in zip(new, shape, strict=True)):
+        assert np.prod(new) > 0.9 * VOXELS or max(grid.resampled(new).spacing_mm) < 1.52
+    old, small = (np.array(each.shape[::-1]) * each.spacing_mm[::-1] for each in (grid, grid.resampled(new)))
+    np.testing.assert_allclose(small, old)
+
+
+@given(st.tuples(*[st.integers(2, 12)] * 3), st.integers(0, 99))
+def test_coarser_keeps_the_mean(shape, seed):
+    flat = np.full(shape, 7.0)
+    small = tuple((size + 1) // 2 for size in shape)
+    np.testing.assert_allclose(coarser(flat, small), 7.0, rtol=1e-5)
+    noise = np.random.default_rng(seed).normal(size=shape)
+    assert np.abs(coarser(noise, small)).max() <= np.abs(noise).max() + 1e-6
+
+
+def unpacked(text: str) -> nib.Nifti1Image:
+    return nib.Nifti1Image.from_bytes(gzip.decompress(base64.b64decode(text)))
 
 
 @pytest.mark.parametrize(
@@ -153,7 +226,7 @@ def test_pictures_come_from_where_the_run_lies_now(run, tmp_path):
     moved = tmp_path / "moved"
     run.rename(moved)
     html = write_report(moved).read_text()
-    assert html.count("data:image/jpeg") == 3 * 4
+    assert html.count("<figure>") == 3 * 4
     (moved / "predictions" / "student" / "test_02.nii.gz").write_bytes(b"no image")
     assert "no picture of test_02" in write_report(moved).read_text()
 
@@ -201,18 +274,14 @@ def test_planes_show_most_classes_and_what_they_are_cut_to_holds_all_labels():
 
 
 def test_labels_are_drawn_in_the_tables_colors():
-    import io
-
-    from PIL import Image
-
     labels = np.zeros(SHAPE, np.uint8)
     labels[:, 8:16, 8:16] = 1
     volume = Volume(labels, GRID).reoriented()
     image = Volume(ct(labels), GRID).reoriented()
-    picture = Image.open(io.BytesIO(draw(image, volume, View("axial", 5), taxonomy=TABLE)))
+    picture = draw(image, volume, View("axial", 5), taxonomy=TABLE)
     center = np.asarray(picture).astype(int)[picture.height // 2, picture.width // 2]
     assert center[0] > center[2] + 10  # liver's is a warm color, over gray
-    bare = Image.open(io.BytesIO(draw(image, Volume(np.zeros_like(volume.array), volume.grid), View("axial", 5), taxonomy=TABLE)))
+    bare = draw(image, Volume(np.zeros_like(volume.array), volume.grid), View("axial", 5), taxonomy=TABLE)
     assert np.ptp(np.asarray(bare).astype(int), axis=2).max() < 12
 
 
@@ -238,4 +307,4 @@ def test_a_real_scan_is_drawn(real_data, tmp_path):
     write_json(tmp_path / "scores" / "student.json", scores.to_dict())
     html = write_report(tmp_path).read_text()
     assert "Only case: ts_example, organ DSC 100.0 %" in html
-    assert html.count("data:image/jpeg") == 4
+    assert html.count("<figure>") == 4

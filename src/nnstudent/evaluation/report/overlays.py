@@ -1,26 +1,30 @@
-"""The best, the median and the worst test case: truth and prediction side by side."""
+"""Two good and two bad test cases: truth and prediction side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from nnstudent.errors import GeometryError, InputError, NnStudentError
 from nnstudent.evaluation.report.content import css, percent, ranked, words
 from nnstudent.evaluation.report.gather import Method, Run
-from nnstudent.evaluation.report.slices import around_organs, cut, draw, find_view, ids_in
+from nnstudent.evaluation.report.reduced import ReducedScan, reduce_scan
+from nnstudent.evaluation.report.slices import around_organs, cut, draw, find_view, ids_in, slice_stack
 from nnstudent.io.nifti import read_image, read_labels
+from nnstudent.taxonomy import LabelClass
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A plane of truth and of prediction, each a JPEG."""
+    """A plane of truth and of prediction."""
 
     view: str
-    truth: bytes
-    prediction: bytes
+    truth: Image.Image
+    prediction: Image.Image
 
 
 @dataclass(frozen=True)
@@ -28,42 +32,52 @@ class Overlay:
     """A case in pictures.
 
     Attributes:
-        rank: ``best``, ``median`` or ``worst``.
+        rank: ``good``, ``bad``, or ``only`` where there is one case.
         id: The case.
         dsc: Mean DSC of its organs, in percent, as it is written.
         panels: Its planes.
-        legend: Color, title and DSC of each class shown.
+        classes: Those that the planes show.
+        legend: Color, title and DSC of each of them.
         unlabeled: Titles of classes that are shown but not annotated in the truth.
+        scan: The scan for the viewer; None where it was not asked for.
+        stack: Axial slices from head to feet, truth beside prediction, to scroll through without a viewer; none where it has a scan.
     """
 
     rank: str
     id: str
     dsc: str
     panels: list[Panel]
+    classes: list[LabelClass]
     legend: list[dict[str, str]]
     unlabeled: list[str]
+    scan: ReducedScan | None = None
+    stack: Sequence[Image.Image] = ()
 
 
-def make_overlays(run: Run) -> list[Overlay]:
-    """Pictures of the student's (else another method's) best, median and worst case; what fails is named in ``run.problems``."""
+def make_overlays(run: Run, *, scroll: str = "") -> list[Overlay]:
+    """Pictures of the student's (else another method's) two best and two worst cases; what fails is named in ``run.problems``.
+
+    Args:
+        run: The run.
+        scroll: ``scan`` for a scan of each that a viewer loads, ``stack`` for plain slices, empty for neither.
+    """
     method = run.method("student") or (run.methods[-1] if run.methods else None)
     if method is None or run.cohort is None:
         return []
     cases = ranked(method, run.taxonomy)
-    places = {"best": 0, "median": (len(cases) - 1) // 2, "worst": len(cases) - 1}
+    good = min(2, (len(cases) + 1) // 2)
+    bad = min(2, len(cases) - good)
+    ranks = dict.fromkeys(range(good), "good") | dict.fromkeys(range(len(cases) - bad, len(cases)), "bad")
     overlays: list[Overlay] = []
-    seen: set[int] = set()
-    for rank, place in places.items():
-        if 0 <= place < len(cases) and place not in seen:
-            seen.add(place)
-            try:
-                overlays.append(_overlay(run, method, cases[place], "only" if len(cases) == 1 else rank))
-            except (NnStudentError, OSError, MemoryError) as error:
-                run.problems.append(f"no picture of {cases[place]['id']}: {error}")
+    for place, rank in ranks.items():
+        try:
+            overlays.append(_overlay(run, method, cases[place], "only" if len(cases) == 1 else rank, scroll))
+        except (NnStudentError, OSError, MemoryError) as error:
+            run.problems.append(f"no picture of {cases[place]['id']}: {error}")
     return overlays
 
 
-def _overlay(run: Run, method: Method, case: Mapping[str, Any], rank: str) -> Overlay:
+def _overlay(run: Run, method: Method, case: Mapping[str, Any], rank: str, scroll: str) -> Overlay:
     table = run.taxonomy
     known = {item.id: item for item in run.cohort or ()}
     if case["id"] not in known:
@@ -84,10 +98,17 @@ def _overlay(run: Run, method: Method, case: Mapping[str, Any], rank: str) -> Ov
         left, right = (draw(image, labels, view, taxonomy=table) for labels in (truth, prediction))
         panels.append(Panel(name, left, right))
     items = [item for item in table if item.id in shown]
-    legend = [{"color": css(item), "title": words(item.name), "dsc": percent(case["dsc"].get(item.name))} for item in items]
-    unlabeled = [words(item.name) for item in items if item.name not in known[case["id"]].annotated]
-    mean = method.case_mean(case, "dsc", table.organs)
-    return Overlay(rank, str(case["id"]), percent(mean), panels, legend, unlabeled)
+    return Overlay(
+        rank=rank,
+        id=str(case["id"]),
+        dsc=percent(method.case_mean(case, "dsc", table.organs)),
+        panels=panels,
+        classes=items,
+        legend=[{"color": css(item), "title": words(item.name), "dsc": percent(case["dsc"].get(item.name))} for item in items],
+        unlabeled=[words(item.name) for item in items if item.name not in known[case["id"]].annotated],
+        scan=reduce_scan(image, truth, prediction) if scroll == "scan" else None,
+        stack=slice_stack(image, truth, prediction, taxonomy=table) if scroll == "stack" else (),
+    )
 
 
 def _find(run: Run, told: Any, otherwise: Path | None) -> Path:

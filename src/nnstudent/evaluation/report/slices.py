@@ -6,6 +6,7 @@ import io
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 
 from nnstudent.inference.preview import draw_plane
 from nnstudent.taxonomy import Taxonomy
@@ -66,8 +67,8 @@ def ids_in(labels: Volume, view: View) -> set[int]:
     return {int(id) for id in np.unique(np.take(labels.array, view.index, axis=AXES[view.name])) if id}
 
 
-def draw(image: Volume, labels: Volume, view: View, *, taxonomy: Taxonomy, longest: int = 480) -> bytes:
-    """One plane with its labels as a JPEG.
+def draw(image: Volume, labels: Volume, view: View, *, taxonomy: Taxonomy, longest: int = 480) -> Image.Image:
+    """One plane with its labels.
 
     Args:
         image: The CT in RAS, in HU.
@@ -76,7 +77,33 @@ def draw(image: Volume, labels: Volume, view: View, *, taxonomy: Taxonomy, longe
         taxonomy: Gives the colors.
         longest: The longer side, in pixels.
     """
-    picture = draw_plane(image, labels, taxonomy, axis=AXES[view.name], index=view.index, longest=longest, opacity=0.38, outline=True)
+    return draw_plane(image, labels, taxonomy, axis=AXES[view.name], index=view.index, longest=longest, opacity=0.38, outline=True)
+
+
+def slice_stack(image: Volume, truth: Volume, prediction: Volume, *, taxonomy: Taxonomy, most: int = 32) -> list[Image.Image]:
+    """Axial slices from head to feet, evenly spread, each with the truth on the left and the prediction on the right.
+
+    Args:
+        image: The CT in RAS, in HU.
+        truth: Its label map.
+        prediction: Another, on the same grid.
+        taxonomy: Gives the colors.
+        most: How many slices at most.
+    """
+    count = len(image.array)
+    pictures = []
+    for index in np.linspace(count - 1, 0, min(count, most)).round().astype(int):
+        view = View("axial", int(index))
+        left, right = (draw(image, labels, view, taxonomy=taxonomy, longest=360) for labels in (truth, prediction))
+        both = Image.new("RGB", (left.width + right.width + 6, left.height))
+        both.paste(left, (0, 0))
+        both.paste(right, (left.width + 6, 0))
+        pictures.append(both)
+    return pictures
+
+
+def jpeg(picture: Image.Image, *, quality: int = 90) -> bytes:
+    """The picture as a JPEG file."""
     file = io.BytesIO()
-    picture.save(file, "JPEG", quality=90, subsampling=0)
+    picture.save(file, "JPEG", quality=quality, subsampling=0)
     return file.getvalue()

@@ -19,9 +19,11 @@ from nnstudent.evaluation.report.content import (
     stage_rows,
     words,
 )
+from nnstudent.evaluation.report.embed import find_viewer, viewer_classes, viewer_scans
 from nnstudent.evaluation.report.figures import Plot, plot_curves, plot_scores
 from nnstudent.evaluation.report.gather import Curve, Run, gather
 from nnstudent.evaluation.report.overlays import make_overlays
+from nnstudent.evaluation.report.slices import jpeg
 from nnstudent.evaluation.report.tables import paper_tables
 from nnstudent.io.atomic import write_text
 
@@ -49,8 +51,10 @@ def write_report(run: Path, *, out: Path | None = None) -> Path:
     room = files("nnstudent.evaluation.report")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     environment.filters["data"] = _data
+    environment.filters["jpeg"] = jpeg
     template = environment.from_string(room.joinpath("report.html.j2").read_text("utf-8"))
-    overlays = make_overlays(found)
+    viewer = find_viewer()
+    overlays = make_overlays(found, scroll="stack" if viewer is None else "scan")
     scores_plot = _scores_plot(found)
     text = template.render(
         run=found,
@@ -65,6 +69,9 @@ def write_report(run: Path, *, out: Path | None = None) -> Path:
         scores_plot=scores_plot,
         cases=[(method, case_rows(method, found.taxonomy)) for method in found.methods],
         overlays=overlays,
+        viewer=viewer,
+        viewer_classes=viewer_classes(found.taxonomy),
+        viewer_scans=viewer_scans(overlays),
         trainings=_trainings(found.curves),
         ledger=ledger_facts(found),
         segmenting=segmenting(found),

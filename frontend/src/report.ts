@@ -1,0 +1,60 @@
+/** The report's viewer: the scans are in the page itself, in base64, and one of them is shown at a time. */
+import { canDraw, type LabelClass, Viewer } from './viewer'
+
+interface Case {
+  title: string
+  note: string
+  image: string
+  layers: { title: string; labels: string }[]
+}
+
+function blob(base64: string): Blob {
+  return new Blob([Uint8Array.from(atob(base64), (character) => character.charCodeAt(0))])
+}
+
+async function start(place: HTMLElement): Promise<void> {
+  const cases = [...document.querySelectorAll<HTMLScriptElement>('script[data-scan]')]
+  const classes = JSON.parse(document.getElementById('viewer-classes')!.textContent!) as LabelClass[]
+  if (!canDraw()) {
+    place.textContent = 'This browser has no WebGL 2, which scrolling through the scans needs; the pictures below need nothing.'
+    return
+  }
+  const tabs = document.createElement('div')
+  const stage = document.createElement('div')
+  const note = document.createElement('p')
+  tabs.className = 'nnv-cases'
+  note.className = 'soft'
+  place.replaceChildren(tabs, stage, note)
+  const viewer = new Viewer(stage, classes)
+  const show = async (index: number): Promise<void> => {
+    const found = JSON.parse(cases[index]!.textContent!) as Case
+    for (const [number, tab] of [...tabs.children].entries()) tab.ariaPressed = String(number === index)
+    note.textContent = found.note
+    await viewer.show({
+      image: blob(found.image),
+      layers: found.layers.map((layer) => ({ title: layer.title, labels: blob(layer.labels) })),
+    })
+    place.dataset['shown'] = String(index)
+  }
+  tabs.append(
+    ...cases.map((data, index) => {
+      const tab = document.createElement('button')
+      tab.type = 'button'
+      tab.textContent = data.dataset['scan']!
+      tab.addEventListener('click', () => void show(index))
+      return tab
+    }),
+  )
+  await show(0)
+}
+
+const place = document.getElementById('viewer')
+if (place) {
+  // Not before it is looked at: a report that is only read or printed stays light.
+  new IntersectionObserver((entries, observer) => {
+    if (entries.some((entry) => entry.isIntersecting)) {
+      observer.disconnect()
+      void start(place)
+    }
+  }).observe(place)
+}
