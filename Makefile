@@ -16,7 +16,7 @@ $(VENV)/.train: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.train
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,dicom,dev]'
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,int8,dicom,dev]'
 	@touch $@
 
 # The demo is the real thing at its smallest: phantoms, the whole path on them, then a patient it has never seen.

@@ -91,8 +91,9 @@ def edit(copy: Path, **entries: object) -> None:
         ({"format": FORMAT + 1}, "upgrade with: pip install -U nnstudent"),
         ({"format": None}, "says no format"),
         ({"networks": []}, "has no network"),
+        ({"networks": [{"name": "x", "files": {"networks/x.xml": "0", "networks/x.bin": "0", "networks/x.int8.xml": "0"}}]}, "int8.bin"),
         ({"networks": [{"name": "x"}]}, "malformed"),
-        ({"networks": [{"name": "../x", "files": {"../../etc/passwd": "0"}}]}, "expected .xml, .bin and maybe .safetensors"),
+        ({"networks": [{"name": "../x", "files": {"../../etc/passwd": "0"}}]}, "expected .xml, .bin, maybe .safetensors"),
         ({"taxonomy": {"name": "t", "class": [{"id": 1, "name": "heart"}]}}, "no class"),
     ],
 )

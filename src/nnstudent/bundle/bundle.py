@@ -18,7 +18,7 @@ from nnstudent.io.atomic import read_json
 from nnstudent.io.record import data_hash
 from nnstudent.taxonomy import Taxonomy
 
-FORMAT = 1
+FORMAT = 2  # 1 had no int8
 MANIFEST = "bundle.json"
 
 
@@ -31,12 +31,14 @@ class Member:
         hash: Identity of its content, 16 hexadecimal digits.
         weights: Gives its weights for torch.
         graph: Its OpenVINO graph, or None where it is to be converted from the weights.
+        int8: The same network quantised, or None.
     """
 
     name: str
     hash: str
     weights: Callable[[], Weights]
     graph: Path | None = None
+    int8: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -152,16 +154,22 @@ def content_hash(path: Path) -> str:
 def _network(folder: Path, row: Mapping[str, Any]) -> Network:
     recorded: Mapping[str, str] = row["files"]
     name = str(row["name"])
-    graph, constants, weights = (f"networks/{name}{suffix}" for suffix in (".xml", ".bin", ".safetensors"))
-    if set(recorded) not in ({graph, constants}, {graph, constants, weights}):
-        raise InputError(f"{folder / MANIFEST}: network {name} lists {', '.join(recorded)}; expected .xml, .bin and maybe .safetensors")
+    suffixes = (".xml", ".bin", ".safetensors", ".int8.xml", ".int8.bin")
+    graph, constants, weights, int8, int8_constants = parts = [f"networks/{name}{suffix}" for suffix in suffixes]
+    allowed = [{graph, constants, *some, *more} for some in ((), (weights,)) for more in ((), (int8, int8_constants))]
+    if set(recorded) not in allowed:
+        raise InputError(
+            f"{folder / MANIFEST}: network {name} lists {', '.join(recorded)}; "
+            "expected .xml, .bin, maybe .safetensors, and maybe .int8.xml with .int8.bin"
+        )
     for file, digest in recorded.items():
         if not (folder / file).is_file():
             raise InputError(f"{folder}: lacks {file}, which {MANIFEST} lists; copy the whole folder again")
         if content_hash(folder / file) != digest:
             raise InputError(f"{folder / file}: is not what was exported (SHA-256 differs from {MANIFEST}); copy the whole folder again")
-    identity = data_hash([recorded[file] for file in (graph, constants, weights) if file in recorded])
-    member = Member("fold", identity, partial(_read_weights, folder / weights), folder / graph)
+    identity = data_hash([recorded[file] for file in parts if file in recorded])
+    quantised = folder / int8 if int8 in recorded else None
+    member = Member("fold", identity, partial(_read_weights, folder / weights), folder / graph, quantised)
     return Network(name, NetworkSpec.from_dict(row["spec"]), (member,))
 
 

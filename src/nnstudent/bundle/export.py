@@ -13,6 +13,8 @@ from nnstudent.bundle import graph, nnunet
 from nnstudent.bundle.bundle import FORMAT, MANIFEST, content_hash, read_bundle
 from nnstudent.bundle.card import write_card
 from nnstudent.bundle.network import build, load_weights, unique_weights
+from nnstudent.bundle.quantise import MEAN_LOSS, WORST_LOSS, Sampling, compare, quantise
+from nnstudent.bundle.spec import NetworkSpec
 from nnstudent.errors import InputError, require
 from nnstudent.io.atomic import replacing_folder, write_json
 from nnstudent.progress import Progress, silent
@@ -31,6 +33,7 @@ def export(
     fold: int | str = "0",
     card: Mapping[str, Any] | None = None,
     torch_weights: bool = True,
+    int8: Sampling | None = None,
     trust_pickle: bool = False,
     progress: Progress = silent,
 ) -> Path:
@@ -43,6 +46,8 @@ def export(
         fold: Which fold of each.
         card: Facts for the model card, such as ``training_data``; plain data.
         torch_weights: Whether the torch engine can run the bundle too; without it has half the size.
+        int8: Windows to quantise each network on and to compare it on, such as
+            ``partial(nnstudent.inference.calibration.sample_cohort, cohort)``; without, the bundle has no int8.
         trust_pickle: Also read checkpoints that hold more than tensors and numbers.
         progress: Told after each network.
 
@@ -50,9 +55,9 @@ def export(
         ``out``.
 
     Raises:
-        InputError: A model folder lacks a file or is of a kind that is not supported, or the label tables differ.
+        InputError: A model folder lacks a file or is of a kind that is not supported, the label tables differ, or int8 loses too much.
         OutputError: ``out`` cannot be written, or is neither a bundle nor empty.
-        MissingExtraError: torch is not installed.
+        MissingExtraError: torch, or NNCF for int8, is not installed.
     """
     if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
         raise InputError(f"{out}: is a folder of something else than a bundle; name a new folder, for it would be replaced")
@@ -63,7 +68,9 @@ def export(
         (temporary / "networks").mkdir()
         rows = []
         for done, (name, folder) in enumerate(zip(names, folders, strict=True), start=1):
-            rows.append(_write_network(temporary, name, folder, torch_weights=torch_weights, trust=trust_pickle))
+            rows.append(
+                _write_network(temporary, name, folder, torch_weights=torch_weights, int8=int8, trust=trust_pickle, progress=progress)
+            )
             progress("export", done, len(folders))
         facts = dict(card or {})
         manifest = {
@@ -78,7 +85,9 @@ def export(
     return out
 
 
-def _write_network(folder: Path, name: str, source: nnunet.Folder, *, torch_weights: bool, trust: bool) -> dict[str, Any]:
+def _write_network(
+    folder: Path, name: str, source: nnunet.Folder, *, torch_weights: bool, int8: Sampling | None, trust: bool, progress: Progress
+) -> dict[str, Any]:
     (member,) = source.checkpoints
     weights = source.weights(member)
     module = load_weights(build(source.spec, trust=trust), weights, path=source.checkpoints[member])
@@ -94,8 +103,26 @@ def _write_network(folder: Path, name: str, source: nnunet.Folder, *, torch_weig
     _check_agrees(module, stem.with_name(f"{name}.xml"), source.spec.patch, source.path)
     spec = source.spec.to_dict()
     spec["source"] = {**spec["source"], "fold": member.removeprefix("fold_"), "hash": source.hash(member)}
-    paths = [f"networks/{name}{suffix}" for suffix in (".xml", ".bin", *([".safetensors"] if torch_weights else []))]
+    suffixes = [".xml", ".bin", *([".safetensors"] if torch_weights else [])]
+    if int8 is not None:
+        spec["source"]["int8"] = _write_int8(stem, source.spec, int8, model=source.path, progress=progress)
+        suffixes += [".int8.xml", ".int8.bin"]
+    paths = [f"networks/{name}{suffix}" for suffix in suffixes]
     return {"name": name, "spec": spec, "files": {path: content_hash(folder / path) for path in paths}}
+
+
+def _write_int8(stem: Path, spec: NetworkSpec, sampling: Sampling, *, model: Path, progress: Progress) -> str:
+    """Quantise the graph that is there; what it costs, for the card."""
+    calibration, held_back = sampling(spec)
+    network = graph.read(stem.with_name(f"{stem.name}.xml"))
+    quantised = quantise(network, calibration)
+    loss = compare(network, quantised, held_back, spec, progress=progress)
+    if not loss.bearable:
+        raise InputError(
+            f"{model}: in int8 {loss}; allowed are {MEAN_LOSS:g} and {WORST_LOSS:g}; calibrate with more cases, or export without --int8"
+        )
+    graph.save(quantised, stem.with_name(f"{stem.name}.int8.xml"))
+    return f"calibrated on {len(calibration)} windows; {loss}"
 
 
 def _check_agrees(module: Any, path: Path, patch: Shape, model: Path) -> None:

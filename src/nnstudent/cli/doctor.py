@@ -13,15 +13,26 @@ from typing import Any
 
 HELP = "what is installed and what this machine can do"
 
-_PACKAGES = ("numpy", "scipy", "nibabel", "openvino", "safetensors", "torch", "dynamic-network-architectures", "nnunetv2", "pydicom")
-_EXTRAS = {"torch": "torch", "dynamic-network-architectures": "torch", "nnunetv2": "train", "pydicom": "dicom"}
+_PACKAGES = (
+    "numpy",
+    "scipy",
+    "nibabel",
+    "openvino",
+    "safetensors",
+    "torch",
+    "dynamic-network-architectures",
+    "nnunetv2",
+    "nncf",
+    "pydicom",
+)
+_EXTRAS = {"torch": "torch", "dynamic-network-architectures": "torch", "nncf": "int8", "nnunetv2": "train", "pydicom": "dicom"}
 _NEEDED_FOR = {
     "torch": "the torch engine, export, nnU-Net folders",
     "dynamic-network-architectures": "nnU-Net folders, export",
+    "nncf": "export --int8",
     "nnunetv2": "teach, study",
     "pydicom": "reading DICOM",
 }
-_INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_tile", "amx_int8", "amx_bf16", "asimd", "sve")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +47,8 @@ def run(args: argparse.Namespace) -> int:
     found = examine()
     write_report(args.report, found)
     print(f"nnstudent {found['nnstudent']}, Python {found['python']}, {found['system']}")
-    print(f"processor   {found['cores']} cores, {', '.join(found['instructions']) or 'instructions unknown'}")
+    print(f"processor   {found['cores']} cores, {', '.join(found['instructions']) or platform.machine()}")
+    print(f"precision   {found['precision']}")
     print(f"memory      {found['memory_gb']:.1f} GB, {found['memory_free_gb']:.1f} GB free")
     for name, version in found["packages"].items():
         print(f"package     {name} {version or _lacking(name)}")
@@ -53,6 +65,7 @@ def examine() -> dict[str, Any]:
 
     import nnstudent
     from nnstudent.cli.common import cores
+    from nnstudent.inference.precision import explain, instructions
 
     memory = psutil.virtual_memory()
     return {
@@ -60,7 +73,8 @@ def examine() -> dict[str, Any]:
         "python": platform.python_version(),
         "system": platform.platform(terse=True),
         "cores": cores(),
-        "instructions": _instructions(),
+        "instructions": list(instructions()),
+        "precision": explain(instructions()),
         "memory_gb": memory.total / 2**30,
         "memory_free_gb": memory.available / 2**30,
         "packages": {name: _version(name) for name in _PACKAGES},
@@ -99,15 +113,6 @@ def _model() -> str:
     except NnStudentError as error:
         return str(error)
     return f"bundled student {model.hash}, {len(model.classes)} classes"
-
-
-def _instructions() -> list[str]:
-    try:
-        text = Path("/proc/cpuinfo").read_text("utf-8")
-    except OSError:
-        return [platform.machine()]
-    flags = set(next((line.split(":")[1] for line in text.splitlines() if line.startswith(("flags", "Features"))), "").split())
-    return [name for name in _INSTRUCTIONS if name in flags]
 
 
 def _version(name: str) -> str | None:

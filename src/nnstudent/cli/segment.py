@@ -27,6 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", choices=("auto", "openvino", "torch"), default="auto", help="what runs the network (default: auto)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or auto (default: cpu)")
     parser.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "bf16", "int8"),
+        default="auto",
+        help="of the arithmetic: the fastest that model and processor have (auto; doctor tells), or this one (default: auto)",
+    )
+    parser.add_argument(
         "--windows",
         choices=("dense", "guided", "flare22"),
         default="dense",
@@ -55,7 +61,9 @@ def run(args: argparse.Namespace) -> int:
     model = open_model(args.model, trust_pickle=args.trust_pickle)
     if model.bundled:
         print("using the bundled student: a demonstration, not a medical device; see its card.md", file=sys.stderr)
-    segmenter = Segmenter(model, engine=args.engine, device=args.device, threads=args.threads, windows=args.windows)
+    segmenter = Segmenter(
+        model, engine=args.engine, device=args.device, precision=args.precision, threads=args.threads, windows=args.windows
+    )
     options = Options(organs=args.organs, split=args.split, skip_existing=args.skip_existing, preview=args.preview, series=args.series)
     display = Display()
     result = segment_files(args.input, args.output, segmenter, options=options, progress=display)

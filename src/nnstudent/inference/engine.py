@@ -17,7 +17,7 @@ class Engine(Protocol):
 
     Attributes:
         name: ``openvino`` or ``torch``.
-        precision: Of the arithmetic, such as ``fp32``.
+        precision: Of the arithmetic: ``fp32``, ``bf16``, ``int8`` or, on a GPU, ``fp16``.
     """
 
     name: str
@@ -27,7 +27,16 @@ class Engine(Protocol):
         """Logits (class, z, y, x) of a window (z, y, x) of the network's patch size; valid until the next call."""
 
 
-def make_engine(model: Model, network: Network, member: Member, *, engine: str = "auto", device: str = "cpu", threads: int) -> Engine:
+def make_engine(
+    model: Model,
+    network: Network,
+    member: Member,
+    *,
+    engine: str = "auto",
+    device: str = "cpu",
+    precision: str = "fp32",
+    threads: int,
+) -> Engine:
     """An engine that is ready to run.
 
     Args:
@@ -36,10 +45,11 @@ def make_engine(model: Model, network: Network, member: Member, *, engine: str =
         member: One of that network's members.
         engine: ``openvino``, ``torch``, or ``auto``: torch where the device is CUDA, else OpenVINO.
         device: ``cpu``, ``cuda``, another that the engine knows, or ``auto`` for CUDA where torch has it, else the CPU.
+        precision: See :func:`nnstudent.inference.precision.choose`; torch has ``auto`` and ``fp32`` only.
         threads: Processor threads to use.
 
     Raises:
-        InputError: There is no such engine or device, or the network does not load.
+        InputError: There is no such engine, device or precision, or the network does not load.
         MissingExtraError: The engine is not installed.
     """
     if engine not in ENGINES:
@@ -49,10 +59,10 @@ def make_engine(model: Model, network: Network, member: Member, *, engine: str =
     if engine == "torch" or (engine == "auto" and device.startswith("cuda")):
         from nnstudent.inference.torch_engine import TorchEngine  # each engine's library is loaded only when used
 
-        return TorchEngine(model, network, member, device=device, threads=threads)
+        return TorchEngine(model, network, member, device=device, precision=precision, threads=threads)
     from nnstudent.inference.openvino_engine import OpenvinoEngine
 
-    return OpenvinoEngine(model, network, member, device=device, threads=threads)
+    return OpenvinoEngine(model, network, member, device=device, precision=precision, threads=threads)
 
 
 def _has_cuda() -> bool:

@@ -1,4 +1,4 @@
-"""Runs a network with OpenVINO, on the CPU in float32."""
+"""Runs a network with OpenVINO."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from nnstudent.bundle import graph
 from nnstudent.bundle.bundle import Member, Model, Network
 from nnstudent.bundle.network import build, load_weights
 from nnstudent.errors import InputError
+from nnstudent.inference.precision import choose, instructions
 from nnstudent.inference.resample import Floats
 
 
@@ -15,25 +16,28 @@ class OpenvinoEngine:
     """See :class:`nnstudent.inference.engine.Engine`."""
 
     name = "openvino"
-    precision = "fp32"
 
-    def __init__(self, model: Model, network: Network, member: Member, *, device: str, threads: int) -> None:
+    def __init__(self, model: Model, network: Network, member: Member, *, device: str, precision: str, threads: int) -> None:
         """Read the graph, or convert the weights to one, and compile it for the network's patch.
 
         Raises:
-            InputError: There is no such device, or the network cannot be read or converted.
+            InputError: There is no such device, the precision cannot be had, or the network cannot be read or converted.
             MissingExtraError: OpenVINO is not installed; or the model has only weights and torch is not installed.
         """
         core = graph.openvino().Core()
         name = device.upper()
         if not any(have == name or have.startswith(f"{name}.") for have in core.available_devices):
             raise InputError(f"device {device!r}: OpenVINO has {', '.join(core.available_devices)} here; use that or --engine torch")
-        if member.graph is not None:
-            compiled = graph.read(member.graph)
+        has = instructions() if name == "CPU" else ()
+        self.precision = choose(precision, graph=member.int8 is not None, has=has)
+        source = member.int8 if self.precision == "int8" else member.graph
+        if source is not None:
+            compiled = graph.read(source)
         else:
             compiled = graph.convert(load_weights(build(network.spec, trust=model.trust), member.weights(), path=model.path), network.spec)
-        # Without the hint machines with bfloat16 would round to it and give other labels than the next machine.
-        settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        # Said even for fp32: left out, OpenVINO rounds to bfloat16 where it can. Around int8 it may, where auto would.
+        rest = choose("auto", graph=False, has=has) if self.precision == "int8" else self.precision
+        settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "bf16" if rest == "bf16" else "f32"}
         if name == "CPU":
             settings["INFERENCE_NUM_THREADS"] = str(threads)
         try:

@@ -82,6 +82,7 @@ class Segmenter:
         *,
         engine: str = "auto",
         device: str = "cpu",
+        precision: str = "fp32",
         threads: int | None = None,
         windows: str = "dense",
     ) -> None:
@@ -91,11 +92,12 @@ class Segmenter:
             model: An opened model, a path to one, or None for the student that comes with the package.
             engine: ``auto``, ``openvino`` or ``torch``.
             device: ``cpu``, ``cuda``, another that the engine knows, or ``auto``.
+            precision: ``fp32``, the same on every machine; ``auto`` for the fastest that this one has, or ``bf16`` or ``int8``.
             threads: Processor threads; None for every core that this process may use.
             windows: Where windows lie: ``dense``, ``guided`` or ``flare22``; see :func:`~nnstudent.inference.planners.make_planner`.
 
         Raises:
-            InputError: There is no such model, engine, device or way to lay windows, or ``threads`` is below 1.
+            InputError: There is no such model, engine, device, precision or way to lay windows, or ``threads`` is below 1.
             MissingExtraError: What is needed is not installed.
         """
         if threads is not None and threads < 1:
@@ -103,7 +105,7 @@ class Segmenter:
         if windows not in WINDOWS:
             raise InputError(f"windows {windows!r}; expected one of {', '.join(WINDOWS)}")
         self.model = model if isinstance(model, Model) else open_model(model)
-        self._settings = {"engine": engine, "device": device}
+        self._settings = {"engine": engine, "device": device, "precision": precision}
         self._threads = threads or _cores()
         self._windows = windows
         self._engines: dict[tuple[int, int], Engine] = {}

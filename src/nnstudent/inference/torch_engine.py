@@ -13,14 +13,16 @@ class TorchEngine:
 
     name = "torch"
 
-    def __init__(self, model: Model, network: Network, member: Member, *, device: str, threads: int) -> None:
+    def __init__(self, model: Model, network: Network, member: Member, *, device: str, precision: str, threads: int) -> None:
         """Build the network, load its weights, and put it on the device; float32 on the CPU, mixed precision on CUDA.
 
         Raises:
-            InputError: There is no such device, or the weights do not fit.
+            InputError: There is no such device or precision, or the weights do not fit.
             MissingExtraError: torch is not installed.
         """
         torch = require("torch", extra="torch", why="the torch engine")
+        if precision not in ("auto", "fp32"):
+            raise InputError(f"precision {precision!r}: torch has fp32, on CUDA mixed; leave it out or use --engine openvino")
         try:
             self._device = torch.device(device)
         except RuntimeError as error:
