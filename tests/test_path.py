@@ -131,7 +131,7 @@ def run(source: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]
         source / "tiny.toml",
         "--taxonomy",
         source / "table.toml",
-        "--jobs",
+        "--threads",
         1,
         "--baseline",
         *more,
@@ -293,7 +293,7 @@ def test_two_models_organs_from_the_student_and_tumors_laid_over(source, tmp_pat
     (tmp_path / "two.toml").write_text("one_student = false\n" + short + '[tumor]\nlike = "student"\n')
     done = command(
         "run", source / "cases.toml", "-o", tmp_path / "RUN", "--preset", tmp_path / "two.toml", "--taxonomy", source / "table.toml",
-        "--jobs", 1,
+        "--threads", 1,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     bundle = json.loads((tmp_path / "RUN" / "bundle" / "bundle.json").read_text())

@@ -48,7 +48,7 @@ def test_help_imports_nothing_heavy():
     assert not loaded & {"torch", "openvino", "nnunetv2", "matplotlib", "nibabel", "scipy", "numpy"}
 
 
-@pytest.mark.parametrize("args", [[], ["dance"], ["index"], ["index", "x"], ["index", "x", "-o", "y", "--jobs", "0"]])
+@pytest.mark.parametrize("args", [[], ["dance"], ["index"], ["index", "x"], ["index", "x", "-o", "y", "--threads", "0"]])
 def test_wrong_usage_exits_with_2(args, capsys):
     with pytest.raises(SystemExit) as stop:
         main(args)
@@ -59,7 +59,7 @@ def test_wrong_usage_exits_with_2(args, capsys):
 
 
 def test_a_report_that_cannot_be_written_is_known_before_the_work(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("nnstudent.cohort.index.index_with_facts", lambda *args, **kwargs: pytest.fail("has begun"))
+    monkeypatch.setattr("nnstudent.cohort.index.index", lambda *args, **kwargs: pytest.fail("has begun"))
     (tmp_path / "file").write_text("")
     for report, said in ((tmp_path, "is a folder"), (tmp_path / "file" / "r.json", "cannot be written")):
         assert main(["index", str(tmp_path), "-o", str(tmp_path / "C"), "--report", str(report)]) == 2
@@ -108,7 +108,7 @@ def test_what_nobody_expected_is_one_line_too(error, code, said, monkeypatch, tm
     def fail(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr("nnstudent.cohort.index.index_with_facts", fail)
+    monkeypatch.setattr("nnstudent.cohort.index.index", fail)
     assert main(["index", str(tmp_path), "-o", str(tmp_path)]) == code
     err = capsys.readouterr().err
     assert said in err

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nnstudent.cohort.cohort import read_cohort
-from nnstudent.cohort.index import index, index_with_facts
+from nnstudent.cohort.cohort import Cohort, read_cohort
+from nnstudent.cohort.index import index
 from nnstudent.errors import InputError, OutputError
 from nnstudent.io.nifti import read_labels
 from nnstudent.taxonomy import LabelClass, Taxonomy, flare23
@@ -18,6 +18,10 @@ from tests.io.test_nifti import BROKEN
 from .conftest import GRID, ORGANS, SHAPE, Files
 
 ALL = range(1, 14)
+
+
+def cohort_of(*places: Path, **options) -> Cohort:
+    return index(*places, **options).cohort
 
 
 def listed(files: Files, *rows: str) -> Path:
@@ -38,7 +42,7 @@ def four(files: Files) -> Path:
 
 
 def test_what_is_annotated_is_declared_or_seen(four: Path, tmp_path: Path):
-    cohort = index(four, tmp_path / "C")
+    cohort = cohort_of(four, tmp_path / "C")
     assert {case.id: (set(case.annotated), case.declared) for case in cohort} == {
         "full": (set(ORGANS), False),
         "operated": (set(ORGANS), True),
@@ -53,7 +57,7 @@ def test_what_is_annotated_is_declared_or_seen(four: Path, tmp_path: Path):
 
 def test_annotated_can_be_overridden(four: Path, tmp_path: Path):
     overrides = {"part*": ["organs"], "partial": ["liver", "tumor"], "operated": ["infer"], "full": ["all", "-tumor", "-spleen"]}
-    said = {case.id: case for case in index(four, tmp_path / "C", annotated=overrides)}
+    said = {case.id: case for case in cohort_of(four, tmp_path / "C", annotated=overrides)}
     assert said["partial"].annotated == {"liver", "tumor"}
     assert said["operated"].annotated == set(ORGANS) - {"gallbladder"}
     assert not said["operated"].declared
@@ -67,12 +71,12 @@ def test_annotated_can_be_overridden(four: Path, tmp_path: Path):
 )
 def test_overrides_that_mean_nothing(four: Path, tmp_path: Path, overrides, said):
     with pytest.raises(InputError, match=said):
-        index(four, tmp_path / "C", annotated=overrides)
+        cohort_of(four, tmp_path / "C", annotated=overrides)
     assert not (tmp_path / "C").exists()
 
 
 def test_a_case_without_label_cannot_be_annotated(four: Path, tmp_path: Path):
-    cohort = index(four, tmp_path / "C", annotated={"bare": ["all"]})
+    cohort = cohort_of(four, tmp_path / "C", annotated={"bare": ["all"]})
     assert [failure.case for failure in cohort.broken] == ["bare"]
     assert "has no label map" in cohort.broken[0].reason
 
@@ -84,7 +88,7 @@ def test_broken_cases_are_named_and_the_others_stay(files: Files, tmp_path: Path
     files.label("alien.nii.gz", [1, 15, 77])
     files.text("text.nii.gz", "no image")
     files.text("empty.nii.gz", "")
-    cohort = index(
+    cohort = cohort_of(
         listed(
             files, "good,good.nii.gz,good_l.nii.gz,,", "missing,none.nii.gz,,,", "text,text.nii.gz,,,", "empty,empty.nii.gz,,,",
             "shifted,good.nii.gz,shifted.nii.gz,,", "smaller,good.nii.gz,smaller.nii.gz,,", "alien,good.nii.gz,alien.nii.gz,,",
@@ -114,7 +118,9 @@ def test_every_kind_of_broken_image_is_named(files: Files, tmp_path: Path):
     files.ct("good.nii.gz")
     for name, (make, _) in BROKEN.items():
         make(files.folder / name)
-    cohort = index(listed(files, "good,good.nii.gz,,,", *(f"{name[:-7]}_{n},{name},,," for n, name in enumerate(BROKEN))), tmp_path / "C")
+    cohort = cohort_of(
+        listed(files, "good,good.nii.gz,,,", *(f"{name[:-7]}_{n},{name},,," for n, name in enumerate(BROKEN))), tmp_path / "C"
+    )
     assert [case.id for case in cohort] == ["good"]
     assert len(cohort.broken) == len(BROKEN)
     for failure, (name, (_, said)) in zip(cohort.broken, BROKEN.items(), strict=True):
@@ -126,20 +132,20 @@ def test_an_unwritable_output_is_known_before_anything_is_read(four: Path, tmp_p
     monkeypatch.setattr("nnstudent.cohort.check.read_image", lambda path: pytest.fail(f"read {path}"))
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError):
-        index(four, tmp_path / "file" / "C")
+        cohort_of(four, tmp_path / "file" / "C")
 
 
 def test_skip(files: Files, tmp_path: Path):
     files.ct("good.nii.gz")
     source = listed(files, "good,good.nii.gz,,,", "missing,none.nii.gz,,,")
-    cohort = index(source, tmp_path / "C", skip=["missing"])
+    cohort = cohort_of(source, tmp_path / "C", skip=["missing"])
     assert not cohort.broken
     with pytest.raises(InputError, match="--skip nobody: no such case in the source; it has good, missing"):
-        index(source, tmp_path / "C", skip=["nobody"])
+        cohort_of(source, tmp_path / "C", skip=["nobody"])
 
 
 def test_a_second_call_reads_only_what_changed(four: Path, tmp_path: Path, monkeypatch):
-    index(four, tmp_path / "C")
+    cohort_of(four, tmp_path / "C")
     first = (tmp_path / "C" / "cohort.json").read_bytes()
     read: list[str] = []
 
@@ -147,14 +153,14 @@ def test_a_second_call_reads_only_what_changed(four: Path, tmp_path: Path, monke
 
     original = check.read_image
     monkeypatch.setattr(check, "read_image", lambda path: read.append(path.name) or original(path))
-    index(four, tmp_path / "C")
+    cohort_of(four, tmp_path / "C")
     assert read == []
     assert (tmp_path / "C" / "cohort.json").read_bytes() == first
     os.utime(four.parent / "bare.nii.gz", ns=(1, 1))
-    index(four, tmp_path / "C")
+    cohort_of(four, tmp_path / "C")
     assert read == ["bare.nii.gz"]
     (tmp_path / "C" / "checks.json").write_text("{")
-    index(four, tmp_path / "C")
+    cohort_of(four, tmp_path / "C")
     assert len(read) == 5
     assert (tmp_path / "C" / "cohort.json").read_bytes() == first
 
@@ -166,13 +172,13 @@ def test_labels_in_another_orientation_are_turned(files: Files, tmp_path: Path):
     turned = Volume(np.zeros(SHAPE), GRID).reoriented("ASR").grid
     files.label("a_l.nii.gz", [1, 2], grid=turned)
     source = listed(files, "a,a.nii.gz,a_l.nii.gz,,")
-    (case,) = index(source, tmp_path / "C")
+    (case,) = cohort_of(source, tmp_path / "C")
     labels = read_labels(case.label)
     assert case.label.parent == tmp_path / "C" / "labels"
     assert labels.grid.matches(GRID)
     assert np.array_equal(labels.array, read_labels(files.folder / "a_l.nii.gz").reoriented(GRID.axcodes).array)
     case.label.unlink()  # a copy that is gone is made again
-    index(source, tmp_path / "C")
+    cohort_of(source, tmp_path / "C")
     assert case.label.is_file()
 
 
@@ -181,7 +187,7 @@ def test_a_header_off_by_rounding_is_set_right(files: Files, tmp_path: Path):
     affine = GRID.affine.copy()
     affine[2, 3] += 0.03
     files.label("a_l.nii.gz", [1], grid=Grid(SHAPE, affine))
-    (case,) = index(listed(files, "a,a.nii.gz,a_l.nii.gz,,"), tmp_path / "C")
+    (case,) = cohort_of(listed(files, "a,a.nii.gz,a_l.nii.gz,,"), tmp_path / "C")
     assert read_labels(case.label).grid.matches(GRID)
 
 
@@ -189,7 +195,7 @@ def test_a_table_of_ones_own(files: Files, tmp_path: Path):
     table = Taxonomy("mine", (LabelClass(7, "liver"), LabelClass(9, "spleen"), LabelClass(12, "mass", kind="lesion")))
     files.ct("a.nii.gz"), files.label("a_l.nii.gz", [7, 12])
     files.ct("b.nii.gz"), files.label("b_l.nii.gz", [7, 9])
-    cohort = index(listed(files, "a,a.nii.gz,a_l.nii.gz,,", "b,b.nii.gz,b_l.nii.gz,,"), tmp_path / "C", taxonomy=table)
+    cohort = cohort_of(listed(files, "a,a.nii.gz,a_l.nii.gz,,", "b,b.nii.gz,b_l.nii.gz,,"), tmp_path / "C", taxonomy=table)
     assert {case.id: set(case.annotated) for case in cohort} == {"a": {"liver", "mass"}, "b": {"liver", "spleen"}}
     assert read_cohort(tmp_path / "C").taxonomy == table
 
@@ -202,9 +208,7 @@ def test_what_is_no_ct_is_warned_of(files: Files, tmp_path: Path):
     for name, low, high in (("mr", 0, 800), ("shifted", 0, 2500), ("windowed", -100, 240), ("ct", -1000, 900)):
         write_image(files.folder / f"{name}.nii.gz", Volume(chance.integers(low, high, SHAPE).astype(np.int16), GRID))
     write_image(files.folder / "blank.nii.gz", Volume(np.zeros(SHAPE, np.int16), GRID))
-    found = index_with_facts(
-        listed(files, *(f"{name},{name}.nii.gz,,," for name in ("mr", "shifted", "windowed", "ct", "blank"))), tmp_path / "C"
-    )
+    found = index(listed(files, *(f"{name},{name}.nii.gz,,," for name in ("mr", "shifted", "windowed", "ct", "blank"))), tmp_path / "C")
     warned = {id: " ".join(facts.warnings) for id, facts in found.facts.items()}
     assert "looks like MR" in warned["mr"]
     assert "shifted by 1024" in warned["shifted"]
@@ -216,7 +220,7 @@ def test_what_is_no_ct_is_warned_of(files: Files, tmp_path: Path):
 
 def test_classes_beyond_the_declared_are_told(files: Files, tmp_path: Path):
     files.ct("a.nii.gz"), files.label("a_l.nii.gz", [1, 3])
-    found = index_with_facts(listed(files, "a,a.nii.gz,a_l.nii.gz,liver,"), tmp_path / "C")
+    found = index(listed(files, "a,a.nii.gz,a_l.nii.gz,liver,"), tmp_path / "C")
     assert found.notices == ("a: its label map holds spleen, not declared as annotated: not learned from",)
 
 
@@ -224,27 +228,27 @@ def test_partial_labels_in_an_nnunet_dataset_are_doubted(files: Files, tmp_path:
     labels = {"background": 0} | {row.name: row.id for row in flare23()}
     files.text("dataset.json", json.dumps({"channel_names": {"0": "CT"}, "labels": labels, "file_ending": ".nii.gz"}))
     files.ct("imagesTr/a_0000.nii.gz"), files.label("labelsTr/a.nii.gz", [1, 2])
-    found = index_with_facts(files.folder, tmp_path / "C")
+    found = index(files.folder, tmp_path / "C")
     assert found.cohort.cases[0].annotated == set(flare23().names)
     assert "--annotated '*=infer'" in found.notices[0]
-    assert index(files.folder, tmp_path / "C", annotated={"*": ["infer"]}).cases[0].annotated == {"liver", "right_kidney"}
+    assert cohort_of(files.folder, tmp_path / "C", annotated={"*": ["infer"]}).cases[0].annotated == {"liver", "right_kidney"}
 
 
 def test_an_output_that_cannot_be_written(four: Path, tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot be written"):
-        index(four, tmp_path / "file" / "C")
+        cohort_of(four, tmp_path / "file" / "C")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "source"]
 
 
 def test_a_cohort_can_be_indexed_in_place(four: Path, tmp_path: Path):
-    first = index(four, tmp_path / "C")
-    assert index(tmp_path / "C", tmp_path / "C") == first
+    first = cohort_of(four, tmp_path / "C")
+    assert cohort_of(tmp_path / "C", tmp_path / "C") == first
 
 
 def test_relative_paths_end_up_absolute(four: Path, tmp_path: Path, monkeypatch):
     monkeypatch.chdir(four.parent)
-    cohort = index(Path("cases.csv"), Path("../C"))
+    cohort = cohort_of(Path("cases.csv"), Path("../C"))
     monkeypatch.chdir(tmp_path.parent)
     assert all(case.image.is_file() for case in cohort)
     assert read_cohort(tmp_path / "C") == cohort
@@ -252,7 +256,7 @@ def test_relative_paths_end_up_absolute(four: Path, tmp_path: Path, monkeypatch)
 
 def test_progress_counts_every_case(four: Path, tmp_path: Path):
     told: list[tuple[str, int, int]] = []
-    index(four, tmp_path / "C", progress=lambda what, done, total: told.append((what, done, total)))
+    cohort_of(four, tmp_path / "C", progress=lambda what, done, total: told.append((what, done, total)))
     assert told == [("check", n, 4) for n in range(5)]
 
 
@@ -265,7 +269,7 @@ def test_real_ct_and_a_dicom_series(real_data: Path, tmp_path: Path, monkeypatch
         "ts_example,${NNSTUDENT_DATA}/ts_example/ct.nii.gz,${NNSTUDENT_DATA}/ts_example/label.nii.gz,,\n"
         "series,${NNSTUDENT_DATA}/ts_dicom20/series,${NNSTUDENT_DATA}/ts_dicom20/label.nii.gz,,\n"
     )
-    found = index_with_facts(source, tmp_path / "C")
+    found = index(source, tmp_path / "C")
     cases = {case.id: case for case in found.cohort}
     assert not found.cohort.broken
     assert cases["ts_example"].annotated == set(ORGANS) - {"esophagus"}

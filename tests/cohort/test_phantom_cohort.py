@@ -43,7 +43,7 @@ def test_the_same_seed_makes_the_same_bytes_however_many_cases_there_are(folder,
 
 def test_another_seed_makes_another_patient(folder, tmp_path):
     make_cohort(tmp_path, cases=1, seed=6, preset="tiny")
-    assert _hashes(tmp_path)["images/phantom_0000.nii.gz"] != _hashes(folder)["images/phantom_0000.nii.gz"]
+    assert _hashes(tmp_path)["images/phantom_001.nii.gz"] != _hashes(folder)["images/phantom_001.nii.gz"]
 
 
 def test_what_is_declared_is_what_the_labels_hold(folder):

@@ -88,13 +88,22 @@ def test_an_output_inside_the_source_is_no_part_of_it(files: Files):
     assert list(rows(read_source(files.folder))) == ["a"]
 
 
+def test_a_plain_folder_of_scans_is_told_how_to_list_them(files: Files):
+    first, _ = files.ct("a.nii.gz"), files.ct("b.nii.gz")
+    for source, said in ((files.folder, "2 images in it, but in no layout that is known"), (first, "is an image")):
+        with pytest.raises(InputError, match=f"{said}.*list the scans in a .csv with the header id,image,label,annotated,role"):
+            read_source(source)
+    header = "id,image,label,annotated,role\n"
+    assert [entry.id for entry in read_source(files.text("c.csv", f"{header},a.nii.gz,,,\n,b.nii.gz,,,\n")).entries] == ["a", "b"]
+
+
 def test_folders_that_are_nothing(tmp_path: Path):
-    with pytest.raises(InputError, match="no images found"):
+    with pytest.raises(InputError, match="no image in it, and no layout that is known"):
         read_source(tmp_path)
     with pytest.raises(InputError, match="no such file or folder"):
         read_source(tmp_path / "none")
     (tmp_path / "a.xlsx").write_text("")
-    with pytest.raises(InputError, match="cannot be indexed"):
+    with pytest.raises(InputError, match="is no source of cases; expected a list"):
         read_source(tmp_path / "a.xlsx")
 
 
@@ -131,7 +140,7 @@ def test_nnunet_ids_are_carried_to_the_tables(files: Files, tmp_path: Path):
     dataset(files, {"background": 0, "spleen": 1, "postcava": 2, "Tumour": 5})
     files.ct("imagesTr/a_0000.nii.gz")
     files.label("labelsTr/a.nii.gz", [1, 2, 5])
-    cohort = index(files.folder, tmp_path / "C")
+    cohort = index(files.folder, tmp_path / "C").cohort
     (case,) = cohort.cases
     assert case.annotated == {"spleen", "inferior_vena_cava", "tumor"}
     assert case.label == tmp_path / "C" / "labels" / "a.nii.gz"
@@ -151,7 +160,7 @@ def test_nnunet_dataset_with_names_of_its_own(files: Files, tmp_path: Path):
         (3, "liver_lesion", "lesion"),
     ]
     assert source.taxonomy["liver"].nsd_mm == 5
-    given = index(files.folder, tmp_path / "C", taxonomy=flare23())
+    given = index(files.folder, tmp_path / "C", taxonomy=flare23()).cohort
     assert given.cases[0].annotated == {"liver"}
     assert set(np.unique(read_labels(given.cases[0].label).array)) == {0, 1}
 
@@ -268,7 +277,7 @@ def test_an_indexed_cohort_passes_through(files: Files, tmp_path: Path):
         Case("bare", ct, role="test"),
     )
     write_cohort(files.folder, Cohort(flare23(), cases, (Failure("gone", "was broken"),)))
-    again = index(files.folder / "cohort.json", tmp_path / "C")
+    again = index(files.folder / "cohort.json", tmp_path / "C").cohort
     assert again.cases == cases
     assert again.broken == (Failure("gone", "was broken"),)
 

@@ -16,6 +16,7 @@ from nnstudent.evaluation.metrics import dsc, nsd
 from nnstudent.io.nifti import read_labels
 from nnstudent.taxonomy import LabelClass, Taxonomy, flare23
 from nnstudent.volume import Grid
+from tests.io.test_nifti import BROKEN
 
 from .scenes import GRID, SHAPE, make_cohort, organs, save
 
@@ -228,6 +229,46 @@ def test_a_bad_file_is_named_in_one_line_and_the_others_are_scored(folders, tmp_
     report = json.loads((tmp_path / "r.json").read_text())
     assert [case["id"] for case in report["cases"]] == ["b"]
     assert report["failures"][0]["id"] == "a"
+
+
+@pytest.mark.parametrize("side", ["pred", "truth"])
+def test_every_kind_of_broken_image_is_named(tmp_path, capsys, side):
+    kinds = {name: kind for name, kind in BROKEN.items() if not name.startswith("folder") and name != "truncated.nii"}
+    for name, (make, _) in kinds.items():
+        for folder in ("pred", "truth"):
+            save(tmp_path / folder / name, organs())
+        (tmp_path / side / name).unlink()
+        make(tmp_path / side / name)
+    for folder in ("pred", "truth"):
+        save(tmp_path / folder / "good.nii.gz", organs())
+    assert main(["evaluate", str(tmp_path / "pred"), str(tmp_path / "truth"), "--report", str(tmp_path / "r.json")]) == 1
+    reasons = {row["id"]: row["reason"] for row in json.loads((tmp_path / "r.json").read_text())["failures"]}
+    assert set(reasons) == {name.removesuffix(".nii.gz") for name in kinds}
+    for name, (_, said) in kinds.items():
+        said = "holds the value nan; a label map has whole numbers" if name == "nan.nii.gz" else said
+        assert said in reasons[name.removesuffix(".nii.gz")]
+    errors = capsys.readouterr().err
+    assert errors.count("failed: ") == len(kinds)
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(
+    "kind", ["empty.nii.gz", "text.nii.gz", "truncated.nii.gz", "flat.nii.gz", "time.nii.gz", "nan.nii.gz", "thick.nii.gz"]
+)
+@pytest.mark.parametrize("side", [0, 1])
+def test_one_broken_pair_is_one_line_and_exit_code_2(tmp_path, capsys, kind, side):
+    files = [save(tmp_path / "pred.nii.gz", organs()), save(tmp_path / "truth.nii.gz", organs())]
+    files[side].unlink()
+    BROKEN[kind][0](files[side])
+    assert main(["evaluate", *map(str, files)]) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "failed" in line]
+    assert str(files[side]) in line
+
+
+def test_what_to_compare_with_is_looked_for_before_the_work(folders, monkeypatch, capsys):
+    monkeypatch.setattr("nnstudent.evaluation.evaluate.evaluate", lambda *args, **kwargs: pytest.fail("has begun"))
+    assert main(["evaluate", *map(str, folders), "--against", "nowhere"]) == 2
+    assert "nowhere: no such file or folder; expected the predictions to compare with" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["nowhere", "{truth}"], ["{pred}", "nowhere"], ["{void}", "{truth}"], ["{pred}", "{void}"]])

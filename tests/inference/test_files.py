@@ -160,8 +160,24 @@ def test_one_broken_image_is_one_line_and_exit_code_2(tmp_path, isotropic, kind,
     assert told == ""
     (line,) = errors.splitlines()
     assert said in line
-    assert not list(out.parent.iterdir())
+    assert not out.parent.exists()
     assert json.loads(report.read_text())["failures"][0]["id"] == kind
+
+
+def test_a_folder_of_which_no_image_can_be_used(tmp_path, isotropic, capfd):
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    expected = broken_files(folder)
+    assert main(["segment", str(folder), "-o", str(tmp_path / "out"), "--model", str(isotropic)]) == 2
+    told, errors = capfd.readouterr()
+    assert told == f"0 segmented, 0 skipped, {len(expected)} failed\n"
+    assert errors.count("failed: ") == len(expected)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_folders_is_asked_back(scans, tmp_path):
+    with pytest.raises(InputError, match="it has the folders scans, name the one that holds the images"):
+        find_cases(tmp_path, tmp_path / "out")
 
 
 def test_an_output_that_cannot_be_written_is_said_before_the_work(scans, tmp_path, isotropic, capfd):
@@ -217,7 +233,6 @@ def test_running_out_of_memory_fails_one_case(scans, tmp_path, isotropic, monkey
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--threads", "0"], "at least 1"),
         (["--organs", "heart"], "this model finds"),
         (["--device", "cuda", "--engine", "openvino"], "OpenVINO has"),
         (["--model", "nowhere"], "no such folder"),
@@ -228,6 +243,7 @@ def test_wrong_usage_is_one_line_and_exit_code_2(scans, tmp_path, isotropic, cap
     assert main(given) == 2
     (line,) = capfd.readouterr().err.splitlines()
     assert says in line
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_scan_that_is_no_ct_is_segmented_with_a_warning(tmp_path, isotropic, capfd):

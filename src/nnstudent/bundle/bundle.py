@@ -32,6 +32,7 @@ class Member:
         weights: Gives its weights for torch.
         graph: Its OpenVINO graph, or None where it is to be converted from the weights.
         int8: The same network quantised, or None.
+        torch: Whether it has weights; a bundle may be without.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Member:
     weights: Callable[[], Weights]
     graph: Path | None = None
     int8: Path | None = None
+    torch: bool = True
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,10 @@ def open_model(path: Path | None = None, *, fold: int | str | None = None, trust
     if not path.is_dir():
         raise InputError(f"{path}: no such folder; expected a bundle or an nnU-Net model folder")
     if not nnunet.is_folder(path):
-        raise InputError(f"{path}: is no model; expected a bundle ({MANIFEST}) or an nnU-Net folder (plans.json, dataset.json, fold_K)")
+        hint = nnunet.inside(path, marks=(MANIFEST, "plans.json"))
+        raise InputError(
+            f"{path}: is no model; expected a bundle ({MANIFEST}) or an nnU-Net folder (plans.json, dataset.json, fold_K){hint}"
+        )
     opened = nnunet.open_folder(path, fold=fold, trust_pickle=trust_pickle)
     members = tuple(Member(name, opened.hash(name), partial(opened.weights, name)) for name in opened.checkpoints)
     network = Network(path.name or "network", opened.spec, members)
@@ -169,7 +174,7 @@ def _network(folder: Path, row: Mapping[str, Any]) -> Network:
             raise InputError(f"{folder / file}: is not what was exported (SHA-256 differs from {MANIFEST}); copy the whole folder again")
     identity = data_hash([recorded[file] for file in parts if file in recorded])
     quantised = folder / int8 if int8 in recorded else None
-    member = Member("fold", identity, partial(_read_weights, folder / weights), folder / graph, quantised)
+    member = Member("fold", identity, partial(_read_weights, folder / weights), folder / graph, quantised, torch=weights in recorded)
     return Network(name, NetworkSpec.from_dict(row["spec"]), (member,))
 
 

@@ -61,6 +61,9 @@ def export(
     """
     if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
         raise InputError(f"{out}: is a folder of something else than a bundle; name a new folder, for it would be replaced")
+    for path in (model, *overlay):
+        if (path / MANIFEST).is_file():
+            raise InputError(f"{path}: is a bundle already; expected the nnU-Net model folder that it was made of")
     folders = [nnunet.open_folder(path, fold=fold, trust_pickle=trust_pickle) for path in (model, *overlay)]
     taxonomy = _common_taxonomy(folders)
     names = _names([folder.path.resolve().name for folder in folders])

@@ -71,6 +71,12 @@ def is_folder(path: Path) -> bool:
     return (path / "plans.json").is_file() or any(path.glob("fold_*"))
 
 
+def inside(path: Path, *, marks: tuple[str, ...] = ("plans.json",)) -> str:
+    """For an error about a folder that is no model: which of the folders in it are, known by one of these files."""
+    models = sorted(folder.name for folder in path.iterdir() if any((folder / mark).is_file() for mark in marks))
+    return f"; {' and '.join(models)} in it {'are' if len(models) > 1 else 'is'}, name one" if models else ""
+
+
 def open_folder(path: Path, *, fold: int | str | None = None, trust_pickle: bool = False) -> Folder:
     """Open a model folder.
 
@@ -85,6 +91,8 @@ def open_folder(path: Path, *, fold: int | str | None = None, trust_pickle: bool
     """
     if not path.is_dir():
         raise InputError(f"{path}: no such folder; expected an nnU-Net model folder")
+    if not is_folder(path):
+        raise InputError(f"{path}: is no nnU-Net model folder (plans.json, dataset.json, fold_K){inside(path)}")
     for name in ("plans.json", "dataset.json"):
         if not (path / name).is_file():
             raise InputError(f"{path}: lacks {name}; an nnU-Net model folder has plans.json, dataset.json and fold_K/checkpoint_final.pth")

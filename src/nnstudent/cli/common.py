@@ -1,20 +1,22 @@
-"""What verbs share: the progress display, the report file, naming what failed."""
+"""What verbs share: arguments, the progress display, the report file, naming what failed."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import nnstudent
-from nnstudent.errors import Failure, OutputError
+from nnstudent.errors import Failure
 from nnstudent.io.atomic import write_json
 
 REPORT_SCHEMA = 1
+DEVICES = ("auto", "cpu", "cuda")
+ENGINES = ("auto", "openvino", "torch")  # as in inference.engine, which is heavy to import
 
 
 class Display:
@@ -65,29 +67,44 @@ def write_report(path: Path | None, body: Mapping[str, Any], *, command: Sequenc
     write_json(path, {"schema": REPORT_SCHEMA, "version": nnstudent.__version__, "command": told, **body})
 
 
-def check_file(path: Path | None) -> None:
-    """Find out before the work whether a file that was asked for can be written; makes no folder.
+def name_failures(verb: str, failures: Sequence[Failure], *, done: int) -> int:
+    """Print what failed, a line each; the exit code.
 
-    Raises:
-        OutputError: It cannot.
+    Args:
+        verb: Who says it.
+        failures: The cases that failed.
+        done: How many did not.
+
+    Returns:
+        0 if none failed; 1 if some did; 2 if no case could be done, for then it is the input that is wrong.
     """
-    if path is None:
-        return
-    if path.is_dir():
-        raise OutputError(f"{path}: is a folder; expected the name of a file to write")
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error}); choose a place that you may write to") from error
-
-
-def name_failures(verb: str, failures: Sequence[Failure]) -> int:
-    """Print what failed, a line each; the exit code: 1 if something did, else 0."""
     for failure in failures:
         print(f"nnstudent {verb}: failed: {failure.case}: {failure.reason}", file=sys.stderr)
-    return 1 if failures else 0
+    return 0 if not failures else 1 if done else 2
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1, as the type of an argument."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}; expected a whole number of at least 1")
+    return int(text)
+
+
+def add_threads(parser: argparse.ArgumentParser, *, told: str = "processor threads (default: all)", alias: Sequence[str] = ()) -> None:
+    """``--threads``, alike in every verb."""
+    parser.add_argument("--threads", *alias, type=positive, metavar="N", help=told)
+
+
+def add_device(parser: argparse.ArgumentParser, *, default: str, why: str) -> None:
+    """``--device``, alike in every verb but for its default."""
+    told = f"auto is cuda where torch finds a GPU, else cpu (default: {default}, {why})"
+    parser.add_argument("--device", choices=DEVICES, default=default, help=told)
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """``--engine``, alike in every verb that runs a network."""
+    told = "what runs the network; auto is torch on a GPU, else openvino (default: auto)"
+    parser.add_argument("--engine", choices=ENGINES, default="auto", help=told)
 
 
 def cores() -> int:

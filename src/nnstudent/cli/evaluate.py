@@ -16,8 +16,8 @@
   nnstudent evaluate student/ labels/ --against teacher/
       both methods on the same cases: mean difference with its interval, Wilcoxon signed-rank test, effect size
 
-A case without a prediction scores 0 and is named; --common-only leaves it out and names it.
-Exit codes: 0 done; 1 some case could not be scored (it is named, and in no mean); 2 the input or the usage is wrong.
+A case without a prediction scores 0 and is named; --common-only leaves it out and names it. A case that cannot be scored is named,
+and is in no mean.
 """
 
 from __future__ import annotations
@@ -66,8 +66,11 @@ def run(args: argparse.Namespace) -> int:
     from nnstudent.errors import Failure
     from nnstudent.evaluation.against import against
     from nnstudent.evaluation.evaluate import evaluate
+    from nnstudent.evaluation.pairs import label_maps
     from nnstudent.taxonomy import read_taxonomy
 
+    if args.against is not None:
+        label_maps(args.against, what="predictions to compare with")  # before the others are scored
     display = Display()
     score = partial(
         evaluate,
@@ -103,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
     if other is not None:
         _tell(other, of=f" in {args.against}")
         failures += [Failure(failure.case, f"{failure.reason} (--against)") for failure in other.failures]
-    return name_failures("evaluate", failures)
+    return name_failures("evaluate", failures, done=len(scores.cases))
 
 
 def table(scores: Scores) -> str:

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnstudent.cli.common import add_threads
 from nnstudent.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,7 +32,9 @@ HELP = "make a cohort from your scans: check every file, say what is annotated w
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
-    parser.add_argument("source", metavar="SOURCE", type=Path, help="FLARE folder, nnU-Net raw dataset, .csv or .toml list, or a cohort")
+    parser.add_argument(
+        "source", metavar="SOURCE", type=Path, help=".csv or .toml list, FLARE folder, nnU-Net raw dataset, or an indexed cohort"
+    )
     parser.add_argument("-o", "--output", metavar="COHORT", type=Path, required=True, help="the cohort folder to make")
     parser.add_argument("--taxonomy", metavar="FILE", type=Path, help="another label table (TOML) than the source's own or FLARE23's")
     parser.add_argument(
@@ -39,22 +42,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what a case has annotated: class names, all, organs, none, or infer; CASE may be a pattern; repeatable",
     )  # fmt: skip
     parser.add_argument("--skip", metavar="CASE", action="append", default=[], help="leave a case out; repeatable")
-    parser.add_argument("--jobs", metavar="N", type=_positive, help="files read at once (default: up to 4)")
+    add_threads(parser, told="processor threads, each reads a case (default: up to 4)")
     parser.add_argument("--report", metavar="FILE", type=Path, help="write what was found as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Index; the exit code is 1 where a case is broken."""
+    """Index."""
     from nnstudent.cli.common import Display, name_failures, write_report
-    from nnstudent.cohort.index import index_with_facts
+    from nnstudent.cohort.index import index
     from nnstudent.taxonomy import read_taxonomy
 
     overrides = dict(_override(text) for text in args.annotated)
     taxonomy = read_taxonomy(args.taxonomy) if args.taxonomy else None
     display = Display()
     try:
-        found = index_with_facts(
-            args.source, args.output, taxonomy=taxonomy, annotated=overrides, skip=args.skip, jobs=args.jobs, progress=display
+        found = index(
+            args.source, args.output, taxonomy=taxonomy, annotated=overrides, skip=args.skip, threads=args.threads, progress=display
         )
     finally:
         display.close()
@@ -66,14 +69,7 @@ def run(args: argparse.Namespace) -> int:
         print(line)
     print(f"cohort: {args.output / 'cohort.json'}")
     write_report(args.report, _report(found))
-    return name_failures("index", found.cohort.broken)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text}; expected at least 1")
-    return number
+    return name_failures("index", found.cohort.broken, done=len(found.cohort))
 
 
 def _override(text: str) -> tuple[str, tuple[str, ...]]:
@@ -103,7 +99,7 @@ def summary(found: Indexed) -> list[str]:
     groups = Counter(in_words(case.annotated, taxonomy=table) for case in cohort.train())
     full = cohort.annotated_with(table.organs)
     lines = [f"{len(cohort)} cases under label table {table.name} from {found.kind}; {len(cohort.broken)} broken"]
-    lines += [f"  {count:>5} to learn from with {what}" for what, count in groups.most_common(10)]
+    lines += [f"  {count:>5} to learn from, annotated: {what}" for what, count in groups.most_common(10)]
     if len(groups) > 10:
         lines.append(f"  {sum(count for _, count in groups.most_common()[10:]):>5} with {len(groups) - 10} other sets of classes")
     if full:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from nnstudent.cli.common import add_device, add_engine, add_threads, positive
 from nnstudent.errors import InputError
 
 HELP = "fill in what nobody annotated, by an ensemble of teachers or with labels made elsewhere"
@@ -28,10 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--from", type=Path, dest="labels_from", metavar="FOLDER", help="label maps made elsewhere")
     parser.add_argument("--map", metavar="FOREIGN=CLASS,…", help="which foreign class name (or value, with --from) is which class")
     parser.add_argument("--part", default="1/1", metavar="I/N", help="only the I-th of N parts of the cases")
-    parser.add_argument("--round", type=int, default=1, help="number of this round of labelling, for the ledger (1)")
-    parser.add_argument("--engine", default="auto", help="auto, openvino or torch")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--threads", type=int, metavar="N", help="processor threads (all)")
+    parser.add_argument(
+        "--round", type=positive, default=1, metavar="N", help="number of this round of labelling, for the ledger (default: 1)"
+    )
+    add_engine(parser)
+    add_device(parser, default="auto", why="for teachers are large and there are several")
+    add_threads(parser)
     parser.add_argument("--trust-pickle", action="store_true", help="also load checkpoints that may run code; only for models you trust")
     parser.add_argument("--report", type=Path, metavar="FILE.json", help="write what was labeled as JSON")
 
@@ -72,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     rows = [{"id": item.case, "made": item.case in result.made, **item.to_dict()} for item in result.labels]
     failed = [{"id": item.case, "reason": item.reason} for item in result.failures]
     write_report(args.report, {"cases": rows, "absent": list(result.absent), "failed": failed})
-    return name_failures("label", result.failures)
+    return name_failures("label", result.failures, done=len(result.labels))
 
 
 def read_map(text: str) -> dict[str, str]:

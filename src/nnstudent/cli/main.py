@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import nnstudent
-from nnstudent.cli.common import check_file
 from nnstudent.errors import NnStudentError
+from nnstudent.io.atomic import check_file
 
 # Each is a module of this room with HELP (one line), add_arguments(parser) and run(args) → exit code.
 # A verb's module imports nothing heavy at its top, so that --help is quick.
@@ -36,13 +36,16 @@ class OneLineParser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these arguments; returns the exit code."""
-    args = build_parser().parse_args(argv)
+    args, more = build_parser().parse_known_args(argv)
+    if more:
+        args.parser.error(f"unrecognized arguments: {' '.join(more)}")
     logging.basicConfig(level=logging.DEBUG if args.debug else logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("nnstudent").setLevel(logging.DEBUG if args.debug else logging.INFO)
     logging.getLogger("nibabel").setLevel(logging.DEBUG if args.debug else logging.ERROR)  # its remarks name no file
     try:
         for path in (getattr(args, name, None) for name in ("report", "csv")):
-            check_file(path)  # hours of work must not end in a report that cannot be written
+            if path is not None:
+                check_file(path)  # hours of work must not end in a report that cannot be written
         code = int(args.run(args))
         sys.stdout.flush()
         return code
@@ -80,5 +83,5 @@ def build_parser() -> argparse.ArgumentParser:
         sub = verbs.add_parser(verb, help=module.HELP, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
         module.add_arguments(sub)
         sub.add_argument("--debug", action="store_true", help="show a traceback when something goes wrong")
-        sub.set_defaults(run=module.run)
+        sub.set_defaults(run=module.run, parser=sub)
     return parser

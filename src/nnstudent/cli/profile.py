@@ -34,9 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command, say what it took; returns its exit code."""
-    from nnstudent.cli.common import check_file, write_report
+    from nnstudent.cli.common import write_report
     from nnstudent.evaluation.profile import profile
     from nnstudent.evaluation.profile.plot import check_plot, write_plot
+    from nnstudent.io.atomic import check_file
 
     if args.plot is not None:
         check_plot(args.plot)

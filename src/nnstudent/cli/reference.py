@@ -17,9 +17,17 @@ _HEAD = """\
 
 Made from the command's own help: `python -m nnstudent.cli.reference > docs/reference/command.md`; a test keeps it so.
 
-Exit codes: 0 done; 1 some case failed, the others are done and the failed are named; 2 the input or the usage is wrong; 130 stopped
-by Ctrl-C. An error is one line; `--debug`, which every verb has, shows where it came from. Progress goes to standard error, results to
+An error is one line; `--debug`, which every verb has, shows where it came from. Progress goes to standard error, results to
 standard output. Every verb that makes results takes `--report FILE.json`: `schema`, `version`, `command`, and what the verb adds.
+
+| exit code | of every verb |
+|---|---|
+| 0 | done |
+| 1 | some case failed: the others are done, the failed are named |
+| 2 | the input or the usage is wrong: nothing was made, or no case could be; of `run`, a stage failed and those that need it were skipped |
+| 130 | stopped by Ctrl-C; the same command goes on |
+
+`profile` passes on the code of the command that it runs; `doctor` exits with 1 where nothing can be segmented.
 """
 
 

@@ -15,6 +15,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nnstudent.cli.common import add_device, add_threads
+
 if TYPE_CHECKING:
     from nnstudent.pipeline.stages import Stage, StageRecord
 
@@ -23,12 +25,14 @@ HELP = "the whole path, from scans to a student, its scores and a report"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("source", type=Path, metavar="SOURCE", help="a folder of scans, a .toml or .csv list, or an indexed cohort")
+    parser.add_argument(
+        "source", type=Path, metavar="SOURCE", help=".csv or .toml list, FLARE folder, nnU-Net raw dataset, or an indexed cohort"
+    )
     parser.add_argument("-o", "--output", dest="out", type=Path, required=True, metavar="RUN", help="the run's folder")
-    parser.add_argument("--preset", default="laptop", metavar="P", help="paper, laptop, demo, or a TOML file (laptop)")
+    parser.add_argument("--preset", default="laptop", metavar="P", help="paper, laptop, demo, or a TOML file (default: laptop)")
     parser.add_argument("--taxonomy", type=Path, metavar="FILE", help="another label table (TOML)")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--jobs", type=int, metavar="N", help="processor threads (all)")
+    add_device(parser, default="auto", why="for to train is slow without a GPU")
+    add_threads(parser, alias=["--jobs"])
     parser.add_argument("--baseline", action="store_true", help="also train the student on the fully labeled cases alone, to compare")
     parser.add_argument("--dry-run", action="store_true", help="only say what is left to do")
     parser.add_argument("--report", type=Path, metavar="FILE.json", help="write what each stage did as JSON")
@@ -59,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         preset=args.preset,
         taxonomy=read_taxonomy(args.taxonomy) if args.taxonomy else None,
         device=args.device,
-        jobs=args.jobs,
+        threads=args.threads,
         baseline=args.baseline,
         dry_run=args.dry_run,
         progress=display,
@@ -76,6 +80,6 @@ def run(args: argparse.Namespace) -> int:
         left = [row.name for row in result.stages if row.state == "left"]
         print(f"left to do: {', '.join(left)}" if left else "nothing is left to do")
         return 0
-    code = name_failures("run", result.failures)
+    name_failures("run", result.failures, done=1)
     print(f"report: {result.report}" if result.report else f"no report; {args.out / 'run.json'} says what each stage did", flush=True)
-    return code
+    return result.exit_code

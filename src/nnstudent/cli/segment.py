@@ -16,6 +16,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from nnstudent.cli.common import add_device, add_engine, add_threads
+
 HELP = "segment CT: an image, a folder of images, or a DICOM series"
 
 
@@ -24,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", type=Path, metavar="INPUT", help="an image, the folder of a DICOM series, or a folder of either")
     parser.add_argument("-o", "--output", type=Path, required=True, help="label map to write (.nii.gz); a folder for several")
     parser.add_argument("--model", type=Path, help="a bundle or an nnU-Net model folder; default: the bundled student")
-    parser.add_argument("--engine", choices=("auto", "openvino", "torch"), default="auto", help="what runs the network (default: auto)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or auto (default: cpu)")
+    add_engine(parser)
+    add_device(parser, default="cpu", why="where a bundle takes seconds")
     parser.add_argument(
         "--precision",
         choices=("auto", "fp32", "bf16", "int8"),
@@ -39,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where the network looks: everywhere (dense, as nnU-Net), where a body and something in it is (guided), "
         "or as FLARE22's winner did, for comparison (default: dense)",
     )
-    parser.add_argument("--threads", type=int, help="processor threads (default: all)")
+    add_threads(parser)
     parser.add_argument("--organs", type=_list, default=(), metavar="A,B", help="keep only these classes")
     parser.add_argument("--split", action="store_true", help="one file an organ, in the folder OUTPUT")
     parser.add_argument("--series", metavar="NUMBER", help="take the DICOM series of this number or UID")
@@ -50,24 +52,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Segment; the exit code is 1 if a case failed."""
+    """Segment."""
     from nnstudent.bundle.bundle import open_model
     from nnstudent.cli.common import Display, name_failures, write_report
-    from nnstudent.errors import Failure, InputError
+    from nnstudent.errors import InputError
     from nnstudent.inference.files import Options, find_cases, segment_files
     from nnstudent.inference.segmenter import Segmenter
 
-    find_cases(args.input, args.output, split=args.split)  # what is wrong with the input is said before the model is loaded
+    find_cases(args.input, args.output, split=args.split)  # what is wrong with either is said before the model is loaded
     model = open_model(args.model, trust_pickle=args.trust_pickle)
-    if model.bundled:
-        print("using the bundled student: a demonstration, not a medical device; see its card.md", file=sys.stderr)
     segmenter = Segmenter(
         model, engine=args.engine, device=args.device, precision=args.precision, threads=args.threads, windows=args.windows
     )
     options = Options(organs=args.organs, split=args.split, skip_existing=args.skip_existing, preview=args.preview, series=args.series)
     display = Display()
-    result = segment_files(args.input, args.output, segmenter, options=options, progress=display)
-    display.close()
+    try:
+        result = segment_files(args.input, args.output, segmenter, options=options, progress=display)
+    finally:
+        display.close()
     write_report(
         args.report,
         {
@@ -78,16 +80,20 @@ def run(args: argparse.Namespace) -> int:
         },
     )
     done, failures = len(result.rows), result.failures
-    if args.input.is_file() and failures:
-        raise InputError(failures[0].reason)  # one image was given, and it is what is wrong: nothing else was done
+    there = done + len(result.skipped)
+    if len(failures) == 1 and not there:
+        raise InputError(failures[0].reason)  # one image was given, and it is what is wrong
+    if done and model.bundled:
+        print("using the bundled student: a demonstration, not a medical device; see its card.md", file=sys.stderr)
     if done == 1 and result.last is not None and not failures:
         _print_case(result.rows[0])
     else:
         for row in result.rows:
             for warning in row["warnings"]:
                 print(f"nnstudent segment: {row['id']}: {warning}", file=sys.stderr)
-        print(f"{done} segmented, {len(result.skipped)} skipped, {len(failures)} failed; in {args.output}")
-    return name_failures("segment", [Failure(failure.case, failure.reason) for failure in failures])
+        where = f"; in {args.output}" if there else ""
+        print(f"{done} segmented, {len(result.skipped)} skipped, {len(failures)} failed{where}")
+    return name_failures("segment", failures, done=there)
 
 
 def _print_case(row: dict) -> None:  # type: ignore[type-arg]  # a row of the report

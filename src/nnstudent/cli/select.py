@@ -36,13 +36,18 @@ def run(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
     from nnstudent.cli.common import Display, name_failures, write_report
     from nnstudent.cohort.cohort import read_cohort
+    from nnstudent.errors import InputError
     from nnstudent.pseudo.decide import SelectSettings
     from nnstudent.pseudo.select import select
 
     given = {"min_agreement": args.min_agreement, "min_confidence": args.min_confidence, "leave_open": args.leave_open}
     settings = SelectSettings(**{key: value for key, value in given.items() if value is not None})
     classes = args.classes.split(",") if args.classes else None
-    result = select(read_cohort(args.cohort), args.pseudo, args.out, settings=settings, classes=classes, progress=Display())
+    cohort = read_cohort(args.cohort)
+    known = {name for case in cohort.train() for name in case.annotated}
+    if not args.pseudo.is_dir() and cohort.lacking(classes or known):
+        raise InputError(f"{args.pseudo}: no such folder; expected the pseudo-labels that nnstudent label wrote")
+    result = select(cohort, args.pseudo, args.out, settings=settings, classes=classes, progress=Display())
     for choice in result.decisions:
         print(f"{'kept   ' if choice.kept else 'dropped'}  {choice.case}: {choice.why}")
     print(f"{len(result.kept)} of {len(result.decisions)} cases kept, {len(result.classes)} classes: {args.out}")
@@ -58,4 +63,4 @@ def run(args: argparse.Namespace) -> int:
         for choice in result.decisions
     ]
     write_report(args.report, {"classes": list(result.classes), "cases": rows, "failed": [vars(item) for item in result.failures]})
-    return name_failures("select", result.failures)
+    return name_failures("select", result.failures, done=len(result.kept))

@@ -45,4 +45,4 @@ def run(args: argparse.Namespace) -> int:
     print(f"{trained.model}: trained" if trained.fresh else f"{trained.model}: was already trained from this, nothing to do")
     failed = [{"id": failure.case, "reason": failure.reason} for failure in trained.failures]
     write_report(args.report, {"preset": preset.to_dict(), "models": [trained.to_dict()], "failed": failed})
-    return name_failures("study", trained.failures)
+    return name_failures("study", trained.failures, done=len(trained.folds))

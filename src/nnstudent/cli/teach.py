@@ -13,6 +13,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from nnstudent.cli.common import add_device, add_threads
+
 HELP = "train the teachers of a cohort"
 
 
@@ -29,8 +31,8 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     """What every verb that trains takes."""
     parser.add_argument("--preset", default="laptop", metavar="P", help="paper, laptop, demo, or a TOML file (default: laptop)")
     parser.add_argument("--plan-only", action="store_true", help="print what would be trained, and train nothing")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: cuda where there is one")
-    parser.add_argument("--threads", type=int, metavar="N", help="processor threads (default: all)")
+    add_device(parser, default="auto", why="for to train is slow without a GPU")
+    add_threads(parser)
     parser.add_argument("--report", type=Path, metavar="FILE.json", help="write what was done as JSON")
 
 
@@ -67,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
             "failed": [{"id": failure.case, "reason": failure.reason} for failure in result.failures],
         },
     )
-    return name_failures("teach", result.failures)
+    return name_failures("teach", result.failures, done=len(result.models))
 
 
 def number(fold: str) -> int:

@@ -18,7 +18,7 @@ from nnstudent.cohort.cohort import Case, Cohort, write_cohort
 from nnstudent.cohort.sources.dispatch import read_source
 from nnstudent.cohort.sources.source import Entry, without_skipped
 from nnstudent.errors import Failure, InputError, NnStudentError, OutputError
-from nnstudent.io.atomic import write_json
+from nnstudent.io.atomic import check_folder, write_json
 from nnstudent.io.record import data_hash
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import Taxonomy
@@ -51,21 +51,7 @@ def index(
     taxonomy: Taxonomy | None = None,
     annotated: Mapping[str, Sequence[str]] | None = None,
     skip: Collection[str] = (),
-    jobs: int | None = None,
-    progress: Progress = silent,
-) -> Cohort:
-    """Make a cohort folder; see :func:`index_with_facts`, of which this gives the cohort only."""
-    return index_with_facts(source, out, taxonomy=taxonomy, annotated=annotated, skip=skip, jobs=jobs, progress=progress).cohort
-
-
-def index_with_facts(
-    source: Path,
-    out: Path,
-    *,
-    taxonomy: Taxonomy | None = None,
-    annotated: Mapping[str, Sequence[str]] | None = None,
-    skip: Collection[str] = (),
-    jobs: int | None = None,
+    threads: int | None = None,
     progress: Progress = silent,
 ) -> Indexed:
     """Make a cohort folder from a source.
@@ -79,11 +65,11 @@ def index_with_facts(
         taxonomy: The label table; None for the source's own, else FLARE23's.
         annotated: Case id or pattern → class names (or ``all``, ``organs``, ``none``, ``infer``), over what the source declares.
         skip: Ids of cases to leave out.
-        jobs: Files read at once; None for up to four.
+        threads: Processor threads, each of which reads a case; None for up to four.
         progress: Told about each case.
 
     Returns:
-        The cohort; broken cases are in ``cohort.broken``, each with the reason.
+        The cohort and what was found; broken cases are in ``cohort.broken``, each with the reason.
 
     Raises:
         InputError: The source is of no known kind, or a case or class that was named does not exist.
@@ -99,7 +85,7 @@ def index_with_facts(
     notices = list(found.notices)
     cases: list[Case] = []
     facts: dict[str, Facts] = {}
-    for entry, result in _checked(entries, out=out, taxonomy=found.taxonomy, jobs=jobs, progress=progress):
+    for entry, result in _checked(entries, out=out, taxonomy=found.taxonomy, threads=threads, progress=progress):
         if isinstance(result, Failure):
             broken = (*broken, result)
             continue
@@ -144,11 +130,11 @@ def _doubts(kind: str, cases: Sequence[Case], facts: Mapping[str, Facts]) -> lis
 
 
 def _checked(
-    entries: Sequence[Entry], *, out: Path, taxonomy: Taxonomy, jobs: int | None, progress: Progress
+    entries: Sequence[Entry], *, out: Path, taxonomy: Taxonomy, threads: int | None, progress: Progress
 ) -> Iterator[tuple[Entry, Facts | Failure]]:
     """What was found of each entry, in the source's order; read anew only where something changed."""
+    check_folder(out)  # better known before thousands of scans are read
     book = _Book(out / "checks.json")
-    book.save()  # an output folder that cannot be written is better known before thousands of scans are read
     results: dict[str, Facts | Failure] = {}
     keys = {entry.id: _key(entry, taxonomy) for entry in entries}
     for entry in entries:
@@ -158,7 +144,7 @@ def _checked(
     todo = [entry for entry in entries if entry.id not in results]
     progress("check", len(results), len(entries))
     # Threads, for reading is unpacking, which runs without the interpreter's lock; few, for each holds a scan.
-    with ThreadPoolExecutor(max_workers=jobs or min(4, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(max_workers=threads or min(4, os.cpu_count() or 1)) as pool:
         waiting: dict[Future[Facts | Failure], Entry] = {pool.submit(_check, entry, taxonomy, out): entry for entry in todo}
         try:
             while waiting:

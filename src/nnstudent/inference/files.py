@@ -15,6 +15,7 @@ import psutil
 from nnstudent.errors import Failure, InputError, NnStudentError, OutputError
 from nnstudent.inference.preview import write_preview
 from nnstudent.inference.segmenter import Segmentation, Segmenter
+from nnstudent.io.atomic import check_folder
 from nnstudent.io.dicom import Series, read_series
 from nnstudent.io.dicom_files import holds_dicom
 from nnstudent.io.nifti import is_image, read_image, stem, write_labels
@@ -117,7 +118,7 @@ class FilesResult:
 
 
 def find_cases(source: Path, output: Path, *, split: bool = False) -> tuple[CaseFile, ...]:
-    """The cases that a file or folder holds, and where each one's output goes.
+    """The cases that a file or folder holds, and where each one's output goes; makes nothing.
 
     Args:
         source: An image, a folder of images (``NAME_0000`` is nnU-Net's name for the first channel of ``NAME``), the
@@ -127,7 +128,15 @@ def find_cases(source: Path, output: Path, *, split: bool = False) -> tuple[Case
 
     Raises:
         InputError: There is no image, two have the same name, or ``output`` cannot be what it must or would replace an image.
+        OutputError: The output's folder cannot be written.
     """
+    cases = _find(source, output, split=split)
+    for folder in {case.output if split else case.output.parent for case in cases}:
+        check_folder(folder)
+    return cases
+
+
+def _find(source: Path, output: Path, *, split: bool) -> tuple[CaseFile, ...]:
     if not source.exists():
         raise InputError(f"{source}: no such file or folder; expected an image or a folder of images")
     images = [source] if source.is_file() else _images(source)
@@ -145,7 +154,9 @@ def find_cases(source: Path, output: Path, *, split: bool = False) -> tuple[Case
         return (CaseFile(id, source, target),)
     images = images or sorted(path for path in source.iterdir() if path.is_dir() and path.name[0] != "." and holds_dicom(path, deep=True))
     if not images:
-        raise InputError(f"{source}: no image in this folder; expected files that end in .nii.gz, .nii, .mgz or the like, or DICOM series")
+        inside = sorted(path.name for path in source.iterdir() if path.is_dir() and not path.name.startswith("."))
+        hint = f"; it has the folders {', '.join(inside[:5])}, name the one that holds the images" if inside else ""
+        raise InputError(f"{source}: no image in this folder; expected files that end in .nii.gz, .nii or .mgz, or DICOM series{hint}")
     if output.name.lower().endswith((".nii", ".nii.gz")) or output.is_file():
         raise InputError(f"{output}: {source} is a folder of {len(images)} images, so the output must be a folder too")
     if output.resolve() == source.resolve():
@@ -180,8 +191,6 @@ def segment_files(
         if name not in segmenter.model.classes:
             raise InputError(f"organ {name!r}: this model finds {', '.join(segmenter.model.classes)}")
     cases = find_cases(source, output, split=options.split)
-    for folder in {case.output if options.split else case.output.parent for case in cases}:
-        check_writable(folder)
     rows: list[dict[str, Any]] = []
     skipped: list[str] = []
     failures: list[Failure] = []
@@ -244,21 +253,6 @@ def only(result: Segmentation, organs: Sequence[str], taxonomy: Taxonomy) -> Seg
         table[taxonomy[name].id] = taxonomy[name].id
     labels = Volume(table[result.labels.array], result.labels.grid)
     return replace(result, labels=labels, organs={name: result.organs[name] for name in kept})
-
-
-def check_writable(folder: Path) -> None:
-    """Find out before the work whether its result can be written.
-
-    Raises:
-        OutputError: It cannot.
-    """
-    probe = folder / f".nnstudent-{time.time_ns()}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written ({error.strerror or error}); choose a folder that you may write to") from error
 
 
 def peak_rss_mb() -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,12 +67,41 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder, and those above it, where they are missing: what cannot be written is known before the work begins.
+    """Make a folder, and those above it, where they are missing.
 
     Raises:
         OutputError: It cannot be made.
     """
     _make(path, told=path)
+
+
+def check_folder(path: Path) -> None:
+    """Find out before the work whether files can be written into a folder, there or not; makes nothing.
+
+    Raises:
+        OutputError: They cannot.
+    """
+    _check(path, told=path)
+
+
+def check_file(path: Path) -> None:
+    """Find out before the work whether a file can be written; makes nothing.
+
+    Raises:
+        OutputError: It cannot.
+    """
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder; expected the name of a file to write")
+    _check(path.parent, told=path)
+
+
+def _check(folder: Path, *, told: Path) -> None:
+    nearest = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise _unwritable(told, error) from error
 
 
 def _beside(path: Path) -> Path:

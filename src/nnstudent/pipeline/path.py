@@ -78,15 +78,16 @@ class RunFolder:
 
     def index(self) -> Outcome:
         """Source → ``cohort``."""
-        from nnstudent.cohort.index import index_with_facts
+        from nnstudent.cohort.index import index
 
-        found = index_with_facts(self.source, self.out / "cohort", taxonomy=self.taxonomy, jobs=self.threads, progress=self.progress)
+        found = index(self.source, self.out / "cohort", taxonomy=self.taxonomy, threads=self.threads, progress=self.progress)
         cohort = found.cohort
         for line in found.notices:
             self._notice(line)
         if not cohort.train():
+            first = f" (the first: {cohort.broken[0].case}: {cohort.broken[0].reason})" if cohort.broken else ""
             raise InputError(
-                f"{self.source}: no usable case to learn from; {len(cohort.broken)} broken, {len(cohort.test())} for testing only"
+                f"{self.source}: no usable case to learn from; {len(cohort.test())} for testing only, {len(cohort.broken)} broken{first}"
             )
         table = cohort.taxonomy
         full, test = len(cohort.annotated_with(table.organs)), len(cohort.test())

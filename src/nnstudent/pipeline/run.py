@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from nnstudent.cohort.sources.dispatch import read_source
 from nnstudent.errors import Failure, InputError
 from nnstudent.io.atomic import make_folder
 from nnstudent.pipeline.lock import alone_in
@@ -43,6 +44,11 @@ class RunResult:
                 rows.append(Failure(stage.name, stage.detail))
         return tuple(rows)
 
+    @property
+    def exit_code(self) -> int:
+        """What the command exits with: the worst of what the stages, called by themselves, would have."""
+        return 2 if any(stage.state == "failed" for stage in self.stages) else 1 if self.failures else 0
+
 
 def run(
     source: Path,
@@ -51,7 +57,7 @@ def run(
     preset: str | Path,
     taxonomy: Taxonomy | None = None,
     device: str = "auto",
-    jobs: int | None = None,
+    threads: int | None = None,
     baseline: bool = False,
     dry_run: bool = False,
     progress: Progress = silent,
@@ -66,22 +72,21 @@ def run(
         preset: Name of a preset, or a TOML file.
         taxonomy: The label table; None for the one that the source brings.
         device: ``auto``, ``cpu`` or ``cuda``.
-        jobs: Processor threads; None for all there are.
+        threads: Processor threads; None for all there are.
         baseline: Also train the student's network on the fully labeled cases alone, to see what the pseudo-labels bring.
         dry_run: Only say what is left to do.
         progress: Told how far a stage is.
         tell: Told when a stage begins (with None) and ends.
 
     Raises:
-        InputError: The source or preset does not exist.
+        InputError: The source or preset does not exist or is of no known kind.
         OutputError: ``out`` cannot be written, or another call works in it.
     """
-    if not source.exists():
-        raise InputError(f"{source}: no such file or folder; expected a folder of scans, a .toml or .csv list, or an indexed cohort")
-    if jobs is not None and jobs < 1:
-        raise InputError(f"--jobs {jobs}; expected at least 1")
+    read_source(source, taxonomy=taxonomy)  # what is wrong with it is known before a folder is made
+    if threads is not None and threads < 1:
+        raise InputError(f"{threads} threads; expected at least 1")
     folder = RunFolder(
-        source, out, load_preset(preset), taxonomy=taxonomy, device=device, threads=jobs, baseline=baseline, progress=progress
+        source, out, load_preset(preset), taxonomy=taxonomy, device=device, threads=threads, baseline=baseline, progress=progress
     )
     record = out / "run.json"
     if dry_run:

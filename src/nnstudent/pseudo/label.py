@@ -12,7 +12,7 @@ import numpy as np
 
 from nnstudent.cohort.cohort import Case, Cohort
 from nnstudent.errors import Failure, InputError, NnStudentError, OutputError
-from nnstudent.io.atomic import make_folder
+from nnstudent.io.atomic import check_folder
 from nnstudent.io.nifti import read_grid, read_image, write_labels
 from nnstudent.io.record import file_hash, is_made_from, write_record
 from nnstudent.progress import Progress, silent
@@ -69,7 +69,7 @@ def label(
     labels_from: Path | None = None,
     mapping: Mapping[str, str] | None = None,
     engine: str = "auto",
-    device: str = "cpu",
+    device: str = "auto",
     threads: int | None = None,
     part: tuple[int, int] = (1, 1),
     round: int = 1,
@@ -89,7 +89,7 @@ def label(
         labels_from: Instead of teachers, a folder of label maps named after the cases.
         mapping: Foreign class name (of a model) or value (in the files) → class of the label table.
         engine: What runs the network: ``auto``, ``openvino`` or ``torch``.
-        device: ``cpu``, ``cuda`` or ``auto``.
+        device: ``auto`` (CUDA where torch finds a GPU), ``cpu`` or ``cuda``.
         threads: Processor threads; None for all there are.
         part: (i, n): only the i-th of n parts of the cases, 1 ≤ i ≤ n, so that n machines share the work.
         round: The round of labelling, for the ledger.
@@ -245,7 +245,7 @@ def _each(
     labels: list[PseudoLabel] = []
     made: list[str] = []
     failures: list[Failure] = []
-    make_folder(out)
+    check_folder(out)
     progress("label", 0, len(cases))
     for number, case in enumerate(cases, 1):
         begin = time.perf_counter()

@@ -13,7 +13,7 @@ import numpy as np
 
 from nnstudent.cohort.cohort import Case, Cohort, write_cohort
 from nnstudent.errors import Failure, GeometryError, InputError, NnStudentError, OutputError
-from nnstudent.io.atomic import make_folder, write_json
+from nnstudent.io.atomic import check_folder, write_json
 from nnstudent.io.nifti import read_grid, read_labels, write_labels
 from nnstudent.io.record import file_hash, is_made_from, write_record
 from nnstudent.progress import Progress, silent
@@ -84,7 +84,7 @@ def select(
     known = tuple(sorted({name for item in found.values() if item.classes is None for name in item.found}))
     learned = _classes(cohort, found, known) if classes is None else taxonomy.sorted(classes)
 
-    make_folder(out)
+    check_folder(out)
     cases = cohort.train()
     decisions: list[Decision] = []
     for case in cases:

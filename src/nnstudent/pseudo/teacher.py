@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -99,7 +98,7 @@ def open_teacher(
     *,
     mapping: Mapping[str, str] | None = None,
     engine: str = "auto",
-    device: str = "cpu",
+    device: str = "auto",
     threads: int | None = None,
     trust_pickle: bool = False,
 ) -> ModelTeacher:
@@ -110,7 +109,7 @@ def open_teacher(
         taxonomy: The cohort's label table.
         mapping: Foreign class name → class of the table; a foreign class that is neither in it nor in the table is background.
         engine: ``auto``, ``openvino`` or ``torch``.
-        device: ``cpu``, ``cuda`` or ``auto``.
+        device: ``auto`` (CUDA where torch finds a GPU), ``cpu`` or ``cuda``.
         threads: Processor threads; None for all there are.
         trust_pickle: Also load checkpoints that hold more than tensors.
 
@@ -126,17 +125,7 @@ def open_teacher(
             "say which is which with --map foreign=class,…"
         )
     foreign = frozenset(own.values()).union(*(network.spec.foreground for network in model.networks))
-    return ModelTeacher(Segmenter(model, engine=engine, device=_device(device), threads=threads), taxonomy, meaning, foreign)
-
-
-def _device(device: str) -> str:
-    if device != "auto":
-        return device
-    if importlib.util.find_spec("torch") is None:
-        return "cpu"
-    import torch  # heavy, and not there where only OpenVINO is installed
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return ModelTeacher(Segmenter(model, engine=engine, device=device, threads=threads), taxonomy, meaning, foreign)
 
 
 def _own_names(model: Model) -> dict[int, str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nnstudent.cohort.cohort import read_cohort
 from nnstudent.errors import InputError
+from nnstudent.io.atomic import check_folder
 from nnstudent.progress import Progress, silent
 from nnstudent.training.recipe import Preset
 from nnstudent.training.task import Task, student_task
@@ -76,6 +77,7 @@ def study(fused: Path, out: Path, preset: Preset, *, device: str = "auto", threa
 
     Raises:
         InputError: As :func:`study_task`, or no case could be read.
+        OutputError: ``out`` cannot be written.
         MissingExtraError: nnunetv2 is not installed.
     """
     return study_result(fused, out, preset, device=device, threads=threads, progress=progress).model
@@ -85,4 +87,6 @@ def study_result(
     fused: Path, out: Path, preset: Preset, *, device: str = "auto", threads: int | None = None, progress: Progress = silent
 ) -> Trained:
     """As :func:`study`, with what was trained and which cases were left out."""
-    return train(study_task(fused, preset), out, out / ".work", device=device, threads=threads, progress=progress)
+    task = study_task(fused, preset)
+    check_folder(out)
+    return train(task, out, out / ".work", device=device, threads=threads, progress=progress)

@@ -9,6 +9,7 @@ from typing import Literal
 
 from nnstudent.cohort.cohort import Cohort
 from nnstudent.errors import Failure
+from nnstudent.io.atomic import check_folder
 from nnstudent.progress import Progress, silent
 from nnstudent.training.recipe import Preset
 from nnstudent.training.task import Task, organ_task, tumor_task
@@ -82,10 +83,13 @@ def teach(
 
     Raises:
         InputError: No case has all organs annotated, or none could be read.
+        OutputError: ``out`` cannot be written.
         MissingExtraError: nnunetv2 is not installed.
     """
+    tasks = teach_tasks(cohort, preset, target=target)
+    check_folder(out)
     trained: dict[str, Trained] = {}
-    for task in teach_tasks(cohort, preset, target=target):
+    for task in tasks:
         mine = None if folds is None else [fold for fold in folds if fold < task.folds or task.name == "organs"]
         trained[task.name] = train(
             task, out / task.name, out / ".work" / task.name, folds=mine, device=device, threads=threads, progress=progress

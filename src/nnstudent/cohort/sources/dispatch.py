@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from nnstudent.cohort.sources import flare, indexed, nnunet, table
-from nnstudent.cohort.sources.source import Source
+from nnstudent.cohort.sources.source import EXPECTED, LIST_THEM, Source
 from nnstudent.errors import InputError
+from nnstudent.io.nifti import is_image
 from nnstudent.taxonomy import Taxonomy
-
-EXPECTED = "a FLARE folder, an nnU-Net raw dataset (dataset.json), a list (.csv or .toml), or an indexed cohort (cohort.json)"
 
 
 def read_source(path: Path, *, taxonomy: Taxonomy | None = None) -> Source:
@@ -27,7 +26,9 @@ def read_source(path: Path, *, taxonomy: Taxonomy | None = None) -> Source:
         if kind is None and path.name == "cohort.json":
             return read_source(path.parent, taxonomy=taxonomy)
         if kind is None:
-            raise InputError(f"{path}: cannot be indexed; expected {EXPECTED}")
+            if is_image(path):
+                raise InputError(f"{path}: is an image; expected {EXPECTED}; {LIST_THEM}")
+            raise InputError(f"{path}: is no source of cases; expected {EXPECTED}")
         source = kind(path, taxonomy=taxonomy)
     elif path.is_dir():
         if (path / "cohort.json").is_file():

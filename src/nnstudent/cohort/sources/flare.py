@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnstudent.cohort.cohort import Role
-from nnstudent.cohort.sources.source import Entry, Source, safe_id, without_twins
+from nnstudent.cohort.sources.source import EXPECTED, LIST_THEM, Entry, Source, safe_id, without_twins
 from nnstudent.errors import Failure, InputError
 from nnstudent.io.nifti import is_image, stem
 from nnstudent.taxonomy import Taxonomy, flare23
@@ -53,10 +53,9 @@ def read(folder: Path, *, taxonomy: Taxonomy | None = None) -> Source:
     folders = list(_folders(folder))
     images = [found for found in folders if not found.is_labels]
     if not images:
-        raise InputError(
-            f"{folder}: no images found; expected FLARE folders (imagesTr…, labelsTr…, unlabeled…), an nnU-Net raw dataset "
-            "(dataset.json), or give a .csv or .toml list"
-        )
+        several = sum(len(files) for _, files in _walk(folder))
+        what = f"{several} image{'' if several == 1 else 's'} in it, but in" if several else "no image in it, and"
+        raise InputError(f"{folder}: {what} no layout that is known; expected {EXPECTED}; {LIST_THEM}")
     labels: dict[str, list[tuple[_Folder, Path]]] = defaultdict(list)
     for found in folders:
         if found.is_labels:

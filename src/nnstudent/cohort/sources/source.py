@@ -18,6 +18,12 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _LONGEST_ID = 120
 
+EXPECTED = (
+    "a list (.csv or .toml), a FLARE folder (imagesTr…, labelsTr…, unlabeled…), an nnU-Net raw dataset (dataset.json), "
+    "or an indexed cohort (cohort.json)"
+)
+LIST_THEM = "list the scans in a .csv with the header id,image,label,annotated,role (only image is needed) and give that"
+
 
 @dataclass(frozen=True)
 class Entry:
