@@ -279,12 +279,46 @@ def test_a_cohort_without_a_fully_annotated_case_names_the_stage_and_skips_what_
     done = command(
         "run", tmp_path / "cases.toml", "-o", tmp_path / "RUN", "--preset", source / "tiny.toml", "--taxonomy", source / "table.toml"
     )
-    assert done.returncode == 1
+    assert done.returncode == 2  # as of teach by itself: no case could be learned from
     assert "Traceback" not in done.stderr
     assert "failed: teach: no case has all 2 organs annotated" in done.stderr
     states = {row["name"]: row["state"] for row in json.loads((tmp_path / "RUN" / "run.json").read_text())["stages"]}
     assert states["index"] == "done"
     assert {states[name] for name in ("label", "select", "study", "export", "segment")} == {"skipped"}
+
+
+@pytest.mark.slow
+def test_one_fully_annotated_case_is_enough(source, tmp_path):
+    text = (source / "cases.toml").read_text()
+    (tmp_path / "cases.toml").write_text(
+        "\n\n".join(block for block in text.split("\n\n") if "full_b" not in block and 'organs"' not in block)
+    )
+    short = PRESET.replace("epochs              = 5", "epochs = 1").replace("iterations          = 16", "iterations = 2")
+    (tmp_path / "short.toml").write_text(short)
+    for path in source.glob("*.nii.gz"):
+        shutil.copy(path, tmp_path)
+    done = command(
+        "run", tmp_path / "cases.toml", "-o", tmp_path / "RUN", "--preset", tmp_path / "short.toml", "--taxonomy", source / "table.toml",
+        "--jobs", 1,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = {row["name"]: row for row in json.loads((tmp_path / "RUN" / "run.json").read_text())["stages"]}
+    assert rows["index"]["detail"].startswith("1 cases fully, 1 partly and 1 not labeled")
+    assert rows["teach"]["detail"] == "organs: 1 folds, tumor: 1 folds"
+    assert {row["state"] for row in rows.values()} == {"done"}
+
+
+@pytest.mark.slow
+def test_a_run_of_which_no_case_can_be_read_names_one(source, tmp_path):
+    (tmp_path / "cases.csv").write_text("image\nnone.nii.gz\n")
+    done = command("run", tmp_path / "cases.csv", "-o", tmp_path / "RUN", "--preset", source / "tiny.toml")
+    assert done.returncode == 2
+    assert "failed: index: " in done.stderr
+    assert "no usable case to learn from; 0 for testing only, 1 broken (the first: none: " in done.stderr
+    done = command("run", source, "-o", tmp_path / "RUN2", "--preset", source / "tiny.toml")
+    assert done.returncode == 2
+    assert "images in it, but in no layout that is known" in done.stderr
+    assert not (tmp_path / "RUN2").exists()
 
 
 @pytest.mark.slow

@@ -134,6 +134,12 @@ def test_exporting_replaces_a_bundle_and_nothing_else(folder, copy, tmp_path):
     assert (tmp_path / "precious" / "thesis.txt").exists()
 
 
+def test_a_bundle_is_not_exported_again(bundle, tmp_path):
+    with pytest.raises(InputError, match="is a bundle already; expected the nnU-Net model folder"):
+        export(bundle, tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+
+
 def test_models_of_other_label_tables_are_not_laid_over(folder, tmp_path):
     other = make_folder(tmp_path / "other", ISOTROPIC, classes=("heart", "lung"))
     with pytest.raises(InputError, match="share a label table"):

@@ -9,10 +9,13 @@ import pytest
 
 from nnstudent.bundle.bundle import open_model
 from nnstudent.bundle.labels import classes_of
-from nnstudent.bundle.nnunet import from_nnunet
+from nnstudent.bundle.nnunet import from_nnunet, open_folder
 from nnstudent.bundle.spec import NetworkSpec, Resampling
+from nnstudent.cli.main import main
+from nnstudent.cohort.index import index
 from nnstudent.errors import InputError
 from nnstudent.taxonomy import LabelClass, Taxonomy, flare23
+from tests.cohort.conftest import Files
 from tests.inference.folders import ANISOTROPIC, ISOTROPIC, dataset, plans
 
 
@@ -146,6 +149,26 @@ def test_a_folder_that_lacks_a_file(folder, tmp_path, lacking):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("lacking", ["plans.json", "dataset.json", "fold_*/checkpoint_final.pth"])
+def test_a_model_that_lacks_a_file_is_one_line_of_every_verb(folder, tmp_path, lacking, capsys):
+    files = Files(tmp_path / "scans")
+    files.ct("a.nii.gz")
+    index(files.text("cases.csv", "image\na.nii.gz\n"), tmp_path / "cohort")
+    model = Path(shutil.copytree(folder, tmp_path / "model"))
+    for path in model.glob(lacking):
+        path.unlink()
+    out = str(tmp_path / "out")
+    for words in (
+        ["segment", str(files.folder / "a.nii.gz"), "-o", f"{out}/a.nii.gz", "--model", str(model)],
+        ["label", str(tmp_path / "cohort"), "-o", out, "--teacher", str(model)],
+        ["export", str(model), "-o", out],
+    ):
+        assert main(words) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"nnstudent {words[0]}: {model}: lacks ")
+        assert not Path(out).exists()
+
+
 def test_a_fold_whose_training_did_not_end_is_named(folder, tmp_path, caplog):
     copy = Path(shutil.copytree(folder, tmp_path / "model"))
     (copy / "fold_7").mkdir()
@@ -159,3 +182,7 @@ def test_what_is_no_model(tmp_path, folder):
     for path, fold, says in ((tmp_path / "nothing", None, "no such folder"), (tmp_path, None, "is no model"), (folder, 4, "lacks fold_4")):
         with pytest.raises(InputError, match=says):
             open_model(path, fold=fold)
+    shutil.copytree(folder, tmp_path / "student")
+    for open_it in (open_model, open_folder):
+        with pytest.raises(InputError, match=r"fold_K\); student in it is, name one"):
+            open_it(tmp_path)

@@ -24,7 +24,7 @@ standard output. Every verb that makes results takes `--report FILE.json`: `sche
 |---|---|
 | 0 | done |
 | 1 | some case failed: the others are done, the failed are named |
-| 2 | the input or the usage is wrong: nothing was made, or no case could be; of `run`, a stage failed and those that need it were skipped |
+| 2 | the input or the usage is wrong: nothing was begun, or not one case could be done; of `run`, a stage failed |
 | 130 | stopped by Ctrl-C; the same command goes on |
 
 `profile` passes on the code of the command that it runs; `doctor` exits with 1 where nothing can be segmented.
