@@ -138,7 +138,7 @@ def test_the_cohort_is_as_the_page_says(preset: Preset, tmp_path: Path) -> None:
     cohort = bench.Bench(tmp_path, preset, counts={"full": 1, "test": 1}).cohort
     assert [case.role for case in cohort] == ["train", "test"]
     (full,) = cohort.annotated_with(cohort.taxonomy.organs)
-    assert full.id == "phantom_0000"
+    assert full.id == "phantom_001"
 
 
 def test_arms_that_learn_for_different_times_are_refused(preset: Preset, tmp_path: Path) -> None:

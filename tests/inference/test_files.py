@@ -69,7 +69,7 @@ def test_broken_files_are_named_and_the_others_done(scans, tmp_path, isotropic, 
 def test_the_report_is_as_designed(scans, tmp_path, isotropic, capfd):
     scan = scans / "a_0000.nii.gz"
     arguments = ["segment", str(scan), "-o", str(tmp_path / "o.nii.gz"), "--model", str(isotropic), "--report", str(tmp_path / "r.json")]
-    assert main([*arguments, "--preview", "--threads", "2"]) == 0
+    assert main([*arguments, "--preview", "--threads", "2", "--precision", "fp32"]) == 0
     report = json.loads((tmp_path / "r.json").read_text())
     assert {"schema", "version", "command", "model", "cases"} <= set(report)
     (case,) = report["cases"]
