@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from nnstudent.cli import main
 from nnstudent.errors import InputError
 from nnstudent.evaluation.evaluate import evaluate
 from nnstudent.evaluation.report import write_tables
 from nnstudent.evaluation.report.gather import gather
+from nnstudent.evaluation.report.overlays import make_overlays
 from nnstudent.evaluation.report.tables import Table, _spread_out, paper_tables
 from nnstudent.evaluation.report.text import escape, latex, markdown
 from nnstudent.io.atomic import write_json
@@ -117,6 +120,31 @@ def test_the_command_writes_them(run, kind, name, capsys):
     for table in tables(run).values():
         assert table.caption in text
         assert len(re.findall(NUMBER, text)) > 40
+    assert "report-cases.png" in text
+
+
+def test_the_figure_has_two_good_and_two_bad_cases_in_the_tables_colors(run):
+    text = write_tables(run, kind="latex", out=run / "paper" / "tables.tex").read_text()
+    assert r"\includegraphics[width=\linewidth]{tables-cases.png}" in text
+    overlays = make_overlays(gather(run))
+    assert [(overlay.rank, overlay.id) for overlay in overlays] == [
+        ("good", "test_02"), ("good", "test_03"), ("bad", "test_05"), ("bad", "test_04"),
+    ]  # fmt: skip
+    sheet = Image.open(run / "paper" / "tables-cases.png").convert("RGB")
+    assert sheet.width == max(sum(p.truth.width + p.prediction.width for p in overlay.panels) for overlay in overlays) + 5 * 12
+    assert sheet.height > sum(max(p.truth.height for p in overlay.panels) for overlay in overlays)
+    colors = {color for _, color in sheet.getcolors(1 << 24)}
+    shown = {item.color for overlay in overlays for item in overlay.classes}
+    assert shown <= colors
+    assert len(shown) > 5
+
+
+def test_without_the_scans_there_is_no_figure(run):
+    shutil.rmtree(run / "cohort" / "images")
+    text = write_tables(run, kind="md").read_text()
+    assert "cases.png" not in text
+    assert "no picture of test\\_02" in text
+    assert not (run / "report-cases.png").exists()
 
 
 def test_the_suffix_decides(run):

@@ -1,11 +1,12 @@
 """Make one HTML file of a run, or its tables for a paper: scores, pictures, cohort, where labels came from, trainings, time and memory.
 
   nnstudent report RUN
-      writes RUN/report.html, complete in itself: it needs no network and no other file
+      writes RUN/report.html, complete in itself: it needs no network and no other file; the scans of four cases can be scrolled in it
 
   nnstudent report RUN --format latex -o paper/tables.tex
       scores by class (Table 4 of the paper), lesions found, time and memory by image size (Table 5),
-      with and without unlabeled scans (Table 6); --format md for Markdown
+      with and without unlabeled scans (Table 6), and beside it a picture of two good and two bad cases (Figure 3);
+      --format md for Markdown
 
 What a run does not have (yet) is left out. Without --format, the suffix of the file decides.
 """

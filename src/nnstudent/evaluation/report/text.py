@@ -1,4 +1,4 @@
-"""The tables of a run as Markdown and as LaTeX, to be taken into a paper."""
+"""The tables of a run as Markdown and as LaTeX, to be taken into a paper, with the figure of its cases."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from pathlib import Path
 import nnstudent
 from nnstudent.errors import InputError
 from nnstudent.evaluation.report.gather import gather
+from nnstudent.evaluation.report.overlays import make_overlays
+from nnstudent.evaluation.report.sheet import CAPTION, draw_sheet
 from nnstudent.evaluation.report.tables import Table, paper_tables
-from nnstudent.io.atomic import write_text
+from nnstudent.io.atomic import replacing, write_text
 
 SUFFIXES = {"md": ".md", "latex": ".tex"}
 # One character at a time, so that nothing is escaped twice.
@@ -21,7 +23,7 @@ _LATEX = {
 
 
 def write_tables(run: Path, *, kind: str, out: Path | None = None) -> Path:
-    """Write the tables of a run.
+    """Write the tables of a run, and beside them the figure of its two best and two worst cases, which they name.
 
     Args:
         run: The run's folder.
@@ -29,7 +31,7 @@ def write_tables(run: Path, *, kind: str, out: Path | None = None) -> Path:
         out: The file; None for ``report.md`` or ``report.tex`` in the run.
 
     Returns:
-        The file written.
+        The file written; the figure is ``<its name>-cases.png``, and is left out where no picture can be made.
 
     Raises:
         InputError: There is no such folder, nothing of a run in it, nothing that was scored, or no such kind.
@@ -41,15 +43,20 @@ def write_tables(run: Path, *, kind: str, out: Path | None = None) -> Path:
     tables = paper_tables(found)
     if not tables:
         raise InputError(f"{run}: no scores and no segmented case in it, so there is no table; let nnstudent run go on to its end")
+    overlays = make_overlays(found)
     problems = [f"Not readable, and so not in the tables: {line}" for line in found.problems]
     lay_out = markdown if kind == "md" else latex
     target = run / f"report{SUFFIXES[kind]}" if out is None else out
-    write_text(target, lay_out(tables, title=run.resolve().name, remarks=problems))
+    figure = target.with_name(f"{target.stem}-cases.png") if overlays else None
+    if figure is not None:
+        with replacing(figure) as temporary:
+            temporary.write_bytes(draw_sheet(overlays, found.taxonomy))
+    write_text(target, lay_out(tables, title=run.resolve().name, remarks=problems, figure=figure.name if figure else ""))
     return target
 
 
-def markdown(tables: Sequence[Table], *, title: str, remarks: Sequence[str] = ()) -> str:
-    """The tables as GitHub's Markdown."""
+def markdown(tables: Sequence[Table], *, title: str, remarks: Sequence[str] = (), figure: str = "") -> str:
+    """The tables as GitHub's Markdown, and the figure, a file beside, where there is one."""
     parts = [f"# {_plain(title)}", f"nnStudent {nnstudent.__version__}"]
     for table in tables:
         lines = [table.header, ["---", *["---:"] * (len(table.header) - 1)], *table.rows]
@@ -59,12 +66,14 @@ def markdown(tables: Sequence[Table], *, title: str, remarks: Sequence[str] = ()
             "\n".join(f"| {' | '.join(_plain(cell) for cell in line)} |" for line in lines),
         ]
         parts += [_plain(table.note)] if table.note else []
+    if figure:
+        parts += ["## Cases", "As Figure 3 of the paper.", f"![{CAPTION}](<{figure}>)", f"{CAPTION}."]
     return "\n\n".join([*parts, *map(_plain, remarks)]) + "\n"
 
 
-def latex(tables: Sequence[Table], *, title: str, remarks: Sequence[str] = ()) -> str:
-    r"""The tables as LaTeX floats, to be taken in by ``\input``; they need the package booktabs."""
-    comments = [f"{title}, nnStudent {nnstudent.__version__}", r"needs \usepackage{booktabs}", *remarks]
+def latex(tables: Sequence[Table], *, title: str, remarks: Sequence[str] = (), figure: str = "") -> str:
+    r"""The tables as LaTeX floats, to be taken in by ``\input``, and the figure, a file beside; they need booktabs and graphicx."""
+    comments = [f"{title}, nnStudent {nnstudent.__version__}", r"needs \usepackage{booktabs,graphicx}", *remarks]
     parts = ["\n".join(f"% {' '.join(line.split())}" for line in comments)]
     for table in tables:
         means = len(table.rows) - table.groups
@@ -83,6 +92,17 @@ def latex(tables: Sequence[Table], *, title: str, remarks: Sequence[str] = ()) -
             r"\bottomrule",
             r"\end{tabular}",
             r"\end{table}",
+        ]
+        parts.append("\n".join(lines))
+    if figure:
+        lines = [
+            "% as Figure 3 of the paper that nnStudent carries out",
+            r"\begin{figure}[htbp]",
+            r"\centering",
+            rf"\includegraphics[width=\linewidth]{{{figure}}}",
+            rf"\caption{{{escape(CAPTION)}.}}",
+            r"\label{fig:cases}",
+            r"\end{figure}",
         ]
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"

@@ -23,6 +23,7 @@ from nnstudent.evaluation.report.embed import find_viewer, viewer_classes, viewe
 from nnstudent.evaluation.report.figures import Plot, plot_curves, plot_scores
 from nnstudent.evaluation.report.gather import Curve, Run, gather
 from nnstudent.evaluation.report.overlays import make_overlays
+from nnstudent.evaluation.report.sheet import heading
 from nnstudent.evaluation.report.slices import jpeg
 from nnstudent.evaluation.report.tables import paper_tables
 from nnstudent.io.atomic import write_text
@@ -51,7 +52,7 @@ def write_report(run: Path, *, out: Path | None = None) -> Path:
     room = files("nnstudent.evaluation.report")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     environment.filters["data"] = _data
-    environment.filters["jpeg"] = jpeg
+    environment.filters |= {"jpeg": jpeg, "heading": heading}
     template = environment.from_string(room.joinpath("report.html.j2").read_text("utf-8"))
     viewer = find_viewer()
     overlays = make_overlays(found, scroll="stack" if viewer is None else "scan")
