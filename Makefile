@@ -50,5 +50,16 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The paper's student, trained on phantoms, and how fast it segments beside stock nnU-Net. A second call goes on where the first ended.
+PAPER := runs/paper-plan
+paper-plan: $(VENV)/.dev
+	@test -f $(PAPER)/phantoms/cohort.json || $(BIN)/nnstudent phantom $(PAPER)/phantoms --cases 24 --full 24 --tumor 0 --partial 0 --unlabeled 0 --test 0 --seed 7
+	@$(BIN)/nnstudent study $(PAPER)/phantoms -o $(PAPER)/student --preset bench/paper-plan.toml
+
+SIZES   ?= 55,100,150,215,334,448,499,554
+REPEATS ?= 3
+bench-inference: paper-plan
+	@$(BIN)/python bench/inference.py --sizes $(SIZES) --repeats $(REPEATS) --json runs/bench-inference.json
+
 clean:
 	rm -rf $(DEMO) $(dir $(VIEWER)) frontend/node_modules build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -52,7 +52,11 @@ def make_case(
     settings = find_preset(preset)
     rng = np.random.default_rng(seed)
     patient = draw_patient(rng, tumor=tumor)
-    scan = draw_scan(rng, settings, patient, slices=slices)
+    return scan_patient(patient, draw_scan(rng, settings, patient, slices=slices))
+
+
+def scan_patient(patient: Patient, scan: Scan) -> PhantomCase:
+    """Scan a patient in a way of one's own, as a benchmark wants it."""
     space, nodes = make_space(scan, patient)
     layers = anatomy(space, patient)
     skin = [layer.field for layer in layers if layer.name == "skin"]

@@ -1,0 +1,287 @@
+"""How fast and lean a full CT is segmented, beside stock nnU-Net, on phantoms of full size.
+
+  make bench-inference                                      trains the paper's student on phantoms first (an hour or two)
+  python bench/inference.py --sizes 55,100,150,215,334,448,499,554 --repeats 3 --json inference.json
+  python bench/inference.py --sizes 100 --no-stock --json inference.json
+
+Stock `nnUNetv2_predict_from_modelfolder -device cpu --disable_tta` and `nnstudent segment` run alternately, each as a whole process
+from command to file; seconds and peak memory of the process tree are those of `nnstudent profile`. Ratios of medians count, for
+machines are noisy. The paper's student plan is run from weights in fp16, by both. It must find 12 organs with a DSC above 0.5, or
+nothing is reported, for the empty answer is the fastest. Needs the extras [train], and [int8] for the bundle's int8."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from floor import bandwidth, floor, flops, peak
+
+import nnstudent
+from nnstudent.bundle.bundle import Model, open_model
+from nnstudent.bundle.export import export
+from nnstudent.cohort.cohort import read_cohort
+from nnstudent.cohort.phantom import make_cohort, scan_patient
+from nnstudent.cohort.phantom.acquisition import Scan
+from nnstudent.cohort.phantom.patient import draw_patient
+from nnstudent.evaluation.metrics import dsc
+from nnstudent.evaluation.profile.profile import profile
+from nnstudent.inference.calibration import sample_cohort
+from nnstudent.inference.precision import choose, instructions
+from nnstudent.io.nifti import read_image, read_labels, write_image, write_labels
+from nnstudent.taxonomy import flare23
+
+THICKNESS_MM = {55: 5.0, 100: 2.5, 150: 2.5, 215: 2.5, 334: 1.5, 448: 1.25, 499: 1.0, 554: 1.0}
+PATCH = (32, 128, 192)  # the paper's
+ORGANS, FOUND_DSC = 12, 0.5
+NNUNET = dict.fromkeys(("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"), os.devnull)  # predicting needs none
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model in our form, and in nnU-Net's where it is there."""
+
+    name: str
+    bundle: Path | None
+    folder: Path | None
+
+    @property
+    def model(self) -> Model:
+        return open_model(self.bundle)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One process: seconds, peak memory in MB of its tree, and what its report says."""
+
+    seconds: float
+    peak_rss_mb: float
+    report: dict[str, Any] | None = None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=lambda text: [int(n) for n in text.split(",")], default=[100], help="slices, as 55,100,554")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--no-stock", action="store_true", help="leave stock nnU-Net out, which takes minutes a scan")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where the rows go")
+    parser.add_argument("--trained", type=Path, default=Path("runs/paper-plan/student"), help="of bench/paper-plan.toml")
+    parser.add_argument("--work", type=Path, default=Path("runs/bench"), help="folder for scans and results")
+    args = parser.parse_args()
+    if not (args.trained / "plans.json").is_file():
+        sys.exit(f"{args.trained}: the paper's plan is not trained; train it first with: make paper-plan")
+    report = bench(
+        [paper_plan(args.trained, args.work), Contender("bundled", None, None)],
+        args.sizes,
+        repeats=args.repeats,
+        stock=not args.no_stock,
+        work=args.work,
+    )
+    if args.json:
+        args.json.write_text(json.dumps(report, indent=2) + "\n")
+
+
+def bench(
+    contenders: Sequence[Contender], sizes: Sequence[int], *, repeats: int, stock: bool, work: Path, plane: int = 512, least: int = ORGANS
+) -> dict[str, Any]:
+    """Run all on all; a table on the way, and the report.
+
+    Args:
+        contenders: The first is the one that stock nnU-Net runs too.
+        sizes: Slices of each scan.
+        repeats: Runs of each.
+        stock: Whether stock nnU-Net runs at all.
+        work: Folder for scans and results.
+        plane: Voxels in plane of a scan that is 410 mm wide.
+        least: Organs that the first contender must find.
+    """
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    machine = describe(threads)
+    print(", ".join(f"{key} {value}" for key, value in machine.items()))
+    rows = []
+    for slices in sizes:
+        scan = full_scan(work / "scans" / f"{slices}x{plane}", slices, plane=plane)
+        outs = {name: work / "out" / str(slices) / name for name in ("stock", *(one.name for one in contenders))}
+        stock_runs: list[Run] = []
+        runs: dict[str, list[Run]] = {one.name: [] for one in contenders}
+        for _ in range(repeats):  # alternately, so that a noisy hour is everybody's
+            if stock and contenders[0].folder is not None:
+                stock_runs.append(run_stock(contenders[0].folder, scan, outs["stock"]))
+            for one in contenders:
+                runs[one.name].append(run_ours(one, scan, outs[one.name] / "labels.nii.gz"))
+        for one in contenders:
+            exact = run_ours(one, scan, outs[one.name] / "exact.nii.gz", "--windows", "dense", "--precision", "fp32")
+            row = {"slices": slices, "model": one.name, **timing(runs[one.name], stock_runs)}
+            row |= quality(one, scan, outs[one.name], outs["stock"] if stock_runs else None)
+            row["dense_fp32_seconds"] = exact.seconds
+            if one is contenders[0] and row["organs_found"] < least:
+                sys.exit(
+                    f"{one.name} finds {row['organs_found']} organs with DSC > {FOUND_DSC} in {slices} slices, not {least}: no figures"
+                )
+            row |= shares(one, scan, row, machine)
+            rows.append(row)
+            print(line(row), flush=True)
+    return {"machine": machine, "rows": rows}
+
+
+def full_scan(folder: Path, slices: int, *, plane: int, seed: int = 5) -> Path:
+    """A phantom of a whole person, 410 mm wide in plane, abdomen in the middle; image, and truth of the organs."""
+    if (folder / "truth.nii.gz").is_file():
+        return folder
+    rng = np.random.default_rng(seed)
+    patient = next(one for one in iter(partial(draw_patient, rng, tumor=False), None) if one.gallbladder)
+    spacing = (THICKNESS_MM.get(slices, min(5.0, 400 / slices)), 0.8 * 512 / plane, 0.8 * 512 / plane)
+    how = {"tilt_deg": (0.0, 0.0, 0.0), "axcodes": "LPS", "noise_hu": 14.0, "grain_mm": 0.8, "blur_mm": 1.7}
+    middle = (0.0, 18 * patient.scale[1], -45 * patient.scale[2])
+    case = scan_patient(patient, Scan((slices, plane, plane), spacing, middle, round_field=False, whole=True, **how))
+    write_image(folder / "images" / "ct_0000.nii.gz", case.image)
+    write_labels(folder / "truth.nii.gz", case.organs)
+    return folder
+
+
+def paper_plan(trained: Path, work: Path) -> Contender:
+    """The trained model with the paper's whole patch and fp16 weights, as nnU-Net's folder and as a bundle with int8 if NNCF is there."""
+    import torch
+
+    folder, bundle = work / "paper-plan", work / "paper-plan-bundle"
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "fold_0").mkdir(parents=True)
+    plans = json.loads((trained / "plans.json").read_text())
+    checkpoint = torch.load(trained / "fold_0" / "checkpoint_final.pth", map_location="cpu", weights_only=False)
+    plans["configurations"][checkpoint["init_args"]["configuration"]]["patch_size"] = list(PATCH)
+    weights = {name: values.half().float() for name, values in checkpoint["network_weights"].items()}
+    kept = {"network_weights": weights, "trainer_name": "nnUNetTrainer", "init_args": checkpoint["init_args"]}
+    torch.save(kept | {"inference_allowed_mirroring_axes": None}, folder / "fold_0" / "checkpoint_final.pth")
+    (folder / "plans.json").write_text(json.dumps(plans))
+    shutil.copy(trained / "dataset.json", folder)
+    calibration = work / "calibration"
+    if not (calibration / "cohort.json").is_file():
+        make_cohort(calibration, cases=6, seed=77, counts={"full": 6})
+    int8 = partial(sample_cohort, read_cohort(calibration)) if find_spec("nncf") else None
+    return Contender("paper-plan", export(folder, bundle, int8=int8), folder)
+
+
+def run_stock(folder: Path, scan: Path, out: Path) -> Run:
+    os.environ.update(NNUNET)
+    command = [str(Path(sys.executable).with_name("nnUNetv2_predict_from_modelfolder"))]
+    command += ["-i", str(scan / "images"), "-o", str(out), "-m", str(folder), "-f", "0", "-device", "cpu", "--disable_tta"]
+    return measured(command)
+
+
+def run_ours(one: Contender, scan: Path, out: Path, *more: str) -> Run:
+    report = out.with_name("report.json")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "nnstudent", "segment", str(scan / "images" / "ct_0000.nii.gz"), "-o", str(out)]
+    command += [*(["--model", str(one.bundle)] if one.bundle else []), "--report", str(report), *more]
+    run = measured(command)
+    return Run(run.seconds, run.peak_rss_mb, json.loads(report.read_text())["cases"][0])
+
+
+def measured(command: Sequence[str]) -> Run:
+    found = profile(command)
+    if found.exit_code != 0:
+        sys.exit(f"exit code {found.exit_code} of: {' '.join(command)}")
+    return Run(found.wall_seconds, found.peak_rss_mb)
+
+
+def timing(runs: Sequence[Run], stock: Sequence[Run]) -> dict[str, Any]:
+    """Medians over the repeats; ``start`` is what the process took beside the case."""
+    seconds = statistics.median(run.seconds for run in runs)
+    cases = [run.report for run in runs if run.report is not None]
+    stages = {name: statistics.median(case["seconds"][name] for case in cases) for name in cases[0]["seconds"] if name != "total"}
+    stages["start"] = statistics.median(run.seconds - case["seconds"]["total"] for run, case in zip(runs, cases, strict=True))
+    stock_seconds = statistics.median(run.seconds for run in stock) if stock else None
+    return {
+        "windows": cases[0]["windows"],
+        "precision": cases[0]["precision"],
+        "seconds": seconds,
+        "peak_rss_mb": max(run.peak_rss_mb for run in runs),
+        "stages": stages,
+        "stock_seconds": stock_seconds,
+        "stock_peak_rss_mb": max(run.peak_rss_mb for run in stock) if stock else None,
+        "ratio": stock_seconds / seconds if stock_seconds else None,
+    }
+
+
+def quality(one: Contender, scan: Path, out: Path, stock: Path | None) -> dict[str, Any]:
+    """Agreement of dense fp32 with stock, and DSC against truth that the fast defaults cost."""
+    truth, fast, exact = (read_labels(path).array for path in (scan / "truth.nii.gz", out / "labels.nii.gz", out / "exact.nii.gz"))
+    table = flare23()
+    organs = [name for name in table.organs if (truth == table[name].id).any()]
+    before, after = ({name: dsc(labels == table[name].id, truth == table[name].id) for name in organs} for labels in (exact, fast))
+    cost = {name: before[name] - after[name] for name in organs}
+    agreement: dict[str, float] = {}
+    if stock is not None and one.folder is not None:
+        theirs = read_labels(stock / "ct.nii.gz").array
+        spec = one.model.networks[0].spec
+        for channel, name in enumerate(spec.classes[1:], start=1):
+            if (theirs == channel).any() or (exact == table[name].id).any():
+                agreement[name] = dsc(exact == table[name].id, theirs == channel)
+    return {
+        "agreement_dense_fp32": statistics.mean(agreement.values()) if agreement else None,
+        "agreement_worst": min(agreement.values(), default=None),
+        "dsc_cost": statistics.mean(cost.values()),
+        "dsc_cost_worst": max(cost.values()),
+        "dsc": after,
+        "organs_found": sum(value > FOUND_DSC for value in after.values()),
+    }
+
+
+def shares(one: Contender, scan: Path, row: dict[str, Any], machine: dict[str, Any]) -> dict[str, Any]:
+    """The floor of each stage in seconds, and which share of its time that is."""
+    (network,) = one.model.networks
+    graph = network.members[0].graph
+    if graph is None:
+        sys.exit(f"{one.name}: has no graph to count the operations of")
+    least = floor(
+        read_image(scan / "images" / "ct_0000.nii.gz"),
+        network,
+        windows=row["windows"]["run"],
+        operations=flops(graph),
+        peak=machine[f"gflops_{row['precision']}"] * 1e9,
+        bandwidth=machine["gb_per_second"] * 1e9,
+    )
+    return {"floor": least, "share_of_floor": {stage: least[stage] / max(row["stages"][stage], 1e-9) for stage in least}}
+
+
+def describe(threads: int) -> dict[str, Any]:
+    has = instructions()
+    precisions = ["fp32", *dict.fromkeys(choose("auto", graph=graph, has=has) for graph in (False, True))]
+    peaks = {f"gflops_{name}": round(peak(name, threads=threads) / 1e9, 1) for name in dict.fromkeys(precisions)}
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
+    return {
+        "processor": platform.machine(),
+        "cores": threads,
+        "instructions": " ".join(has),
+        **peaks,
+        "gb_per_second": round(bandwidth() / 1e9, 1),
+        "nnstudent": nnstudent.__version__,
+        "commit": commit.stdout.strip() or None,
+    }
+
+
+def line(row: dict[str, Any]) -> str:
+    stages = ", ".join(f"{name} {value:.2f} ({row['share_of_floor'].get(name, 0):.0%})" for name, value in row["stages"].items())
+    beside = f", stock {row['stock_seconds']:.1f} s {row['stock_peak_rss_mb']:.0f} MB, {row['ratio']:.1f} times" if row["ratio"] else ""
+    agree = f", agreement {row['agreement_dense_fp32']:.4f}" if row["agreement_dense_fp32"] else ""
+    return (
+        f"{row['slices']} slices, {row['model']}, {row['precision']}: {row['seconds']:.2f} s, {row['peak_rss_mb']:.0f} MB{beside}{agree}, "
+        f"{row['organs_found']} organs found, fast costs {row['dsc_cost']:+.4f} DSC; windows {row['windows']['run']} of "
+        f"{row['windows']['planned']}; seconds (floor's share): {stages}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""The bench's logic at the tiniest scale; its figures mean nothing here."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nnstudent.bundle.bundle import open_model
+from nnstudent.bundle.export import export
+from nnstudent.io.nifti import read_image, read_labels, write_labels
+from nnstudent.taxonomy import flare23
+from nnstudent.volume import Volume
+from tests.conftest import ROOT
+from tests.inference.folders import ISOTROPIC, make_folder
+
+sys.path.insert(0, str(ROOT / "bench"))
+import floor
+
+import inference as bench
+
+KEYS = {
+    "slices", "model", "windows", "precision", "seconds", "peak_rss_mb", "stages", "stock_seconds", "stock_peak_rss_mb",
+    "agreement_dense_fp32", "dsc_cost",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def contender(tmp_path_factory) -> bench.Contender:
+    work = tmp_path_factory.mktemp("contender")
+    folder = make_folder(work / "model", ISOTROPIC, classes=flare23().organs)
+    return bench.Contender("paper-plan", export(folder, work / "bundle"), folder)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(floor, "CHANNELS", 16)
+    monkeypatch.setattr(floor, "SIZE", (4, 8, 8))
+
+
+def test_a_scan_has_the_whole_abdomen_in_view(tmp_path):
+    scan = bench.full_scan(tmp_path, 60, plane=64)
+    image, truth = read_image(scan / "images" / "ct_0000.nii.gz"), read_labels(scan / "truth.nii.gz")
+    assert image.grid.shape == (60, 64, 64)
+    assert image.spacing_mm == pytest.approx((5.0, 6.4, 6.4), abs=1e-4)
+    assert truth.grid.matches(image.grid)
+    assert {flare23()[name].id for name in flare23().organs} == set(np.unique(truth.array).tolist()) - {0}
+
+
+def test_rows_have_what_the_issue_asks_for(contender, quick, tmp_path, capfd):
+    report = bench.bench([contender], [30], repeats=2, stock=False, work=tmp_path, plane=48, least=0)
+    (row,) = report["rows"]
+    assert set(row) >= KEYS
+    assert (row["slices"], row["model"], row["stock_seconds"], row["agreement_dense_fp32"]) == (30, "paper-plan", None, None)
+    assert row["precision"] in ("fp32", "bf16")
+    assert 0 < sum(seconds for name, seconds in row["stages"].items()) <= row["seconds"] * 1.5
+    assert set(row["share_of_floor"]) == {"read", "preprocess", "network", "restore", "write"}
+    assert abs(row["dsc_cost"]) < 0.05, "the fast defaults are nearly dense fp32"
+    assert "30 slices, paper-plan" in capfd.readouterr().out
+    with pytest.raises(SystemExit, match=r"finds 0 organs.*no figures"):
+        bench.bench([contender], [30], repeats=1, stock=False, work=tmp_path, plane=48)
+
+
+@pytest.mark.slow
+def test_beside_stock_nnunet(contender, quick, tmp_path):
+    pytest.importorskip("nnunetv2", reason="compares with stock nnU-Net, which is not installed")
+    (row,) = bench.bench([contender], [20], repeats=1, stock=True, work=tmp_path, plane=40, least=0)["rows"]
+    assert row["stock_seconds"] > 0
+    assert row["ratio"] == pytest.approx(row["stock_seconds"] / row["seconds"])
+    assert row["agreement_dense_fp32"] >= 0.98
+
+
+def test_what_the_fast_defaults_cost_is_of_the_truth(contender, tmp_path):
+    scan = bench.full_scan(tmp_path / "scan", 40, plane=48)
+    truth = read_labels(scan / "truth.nii.gz")
+    write_labels(tmp_path / "exact.nii.gz", truth)
+    liver = flare23()["liver"].id
+    write_labels(tmp_path / "labels.nii.gz", Volume(np.where(truth.array == liver, np.uint8(0), truth.array), truth.grid))
+    said = bench.quality(contender, scan, tmp_path, None)
+    assert (said["organs_found"], said["dsc_cost_worst"]) == (len(said["dsc"]) - 1, 1.0)
+    assert said["dsc_cost"] == pytest.approx(1 / len(said["dsc"]))
+
+
+def test_operations_are_counted_as_torch_counts_them(tmp_path):
+    folder = make_folder(tmp_path / "model", ISOTROPIC)
+    graph = open_model(export(folder, tmp_path / "bundle")).networks[0].members[0].graph
+    assert graph is not None
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from nnstudent.bundle.network import build
+
+    network = open_model(folder).networks[0]
+    module = build(network.spec)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        module(torch.zeros(1, 1, *network.spec.patch))
+    assert floor.flops(graph) == pytest.approx(counter.get_total_flops(), rel=0.01)
+
+
+def test_the_floor_follows_from_sizes(contender, tmp_path):
+    scan = bench.full_scan(tmp_path / "scan", 20, plane=32)
+    image = read_image(Path(scan / "images" / "ct_0000.nii.gz"))
+    least = floor.floor(image, contender.model.networks[0], windows=3, operations=2e9, peak=1e9, bandwidth=1e9)
+    assert least["network"] == 6.0
+    assert least["read"] == image.array.nbytes / 1e9
+    assert least["restore"] > least["write"]
