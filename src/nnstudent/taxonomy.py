@@ -14,8 +14,10 @@ from typing import Any, Literal
 from nnstudent.errors import InputError
 
 Kind = Literal["organ", "lesion"]
+Side = Literal["left", "right", "middle"]
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _KINDS = ("organ", "lesion")
+_SIDES = ("left", "right", "middle", None)
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class LabelClass:
         partner: Name of the same organ on the other side, or None.
         minimum_ml: Volume under which it is only a fragment, in ml.
         components: How many connected pieces it has at most; 0 for any number.
+        side: Which side of the body it lies on in everybody; ``middle`` for what tells where the middle is; None if neither.
+        reach_mm: How far from the nearest organ a lesion may lie, in mm; 0 for anywhere.
     """
 
     id: int
@@ -43,6 +47,8 @@ class LabelClass:
     partner: str | None = None
     minimum_ml: float = 0.0
     components: int = 0
+    side: Side | None = None
+    reach_mm: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -70,8 +76,12 @@ class Taxonomy:
                 )
             if item.partner is not None and item.partner not in self.names:
                 raise InputError(f"label table {self.name}: {item.name} has partner {item.partner!r}, which is not in the table")
-            if not (0 <= item.nsd_mm < float("inf") and 0 <= item.minimum_ml < float("inf") and item.components >= 0):
-                raise InputError(f"label table {self.name}: {item.name} has a negative or infinite nsd_mm, minimum_ml or components")
+            if item.side not in _SIDES:
+                raise InputError(f"label table {self.name}: {item.name} has side {item.side!r}; expected left, right or middle")
+            figures = {"nsd_mm": item.nsd_mm, "minimum_ml": item.minimum_ml, "components": item.components, "reach_mm": item.reach_mm}
+            for key, value in figures.items():
+                if not 0 <= value < float("inf"):
+                    raise InputError(f"label table {self.name}: {item.name} has {key} = {value}, which is negative or infinite")
         for field, values in (("id", self.ids), ("name", self.names)):
             if len(set(values)) != len(values):
                 raise InputError(f"label table {self.name}: a class {field} occurs twice in {list(values)}")
@@ -151,6 +161,7 @@ def _row(title: str, row: Mapping[str, Any]) -> LabelClass:
     types: dict[str, type | tuple[type, ...]] = {
         "id": int, "name": str, "kind": str, "nsd_mm": (int, float), "color": (list, tuple),
         "snomed": (str, type(None)), "partner": (str, type(None)), "minimum_ml": (int, float), "components": int,
+        "side": (str, type(None)), "reach_mm": (int, float),
     }  # fmt: skip
     for key, value in row.items():
         if key not in types:

@@ -43,7 +43,7 @@ def dsc_by_channel(ours: Volume, stock: np.ndarray, ids: tuple[int, ...]) -> lis
 def compare(
     folder: Path, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, folds: tuple[int, ...] = (0,), exact: bool = True, **how
 ) -> None:
-    segmenter = Segmenter(folder, **how)
+    segmenter = Segmenter(folder, postprocess=(), **how)
     ids = (0, *(segmenter.taxonomy[name].id for name in segmenter.model.networks[0].spec.foreground))
     ours = segmenter(read_image(image)).labels
     stock = stock_labels(folder, image, tmp_path, monkeypatch, folds)

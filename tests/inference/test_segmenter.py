@@ -13,6 +13,7 @@ from nnstudent.bundle.bundle import open_model
 from nnstudent.bundle.export import export
 from nnstudent.errors import InputError
 from nnstudent.inference.files import CaseFile, segment_file
+from nnstudent.inference.postprocess import DEFAULT, postprocess
 from nnstudent.inference.scores import mean_scores
 from nnstudent.inference.segmenter import Segmenter, organ_facts
 from nnstudent.taxonomy import flare23
@@ -98,7 +99,7 @@ def test_what_the_result_says(segmenter, image):
 
 def test_the_members_of_an_ensemble(tmp_path, image):
     folder = make_folder(tmp_path / "model", ISOTROPIC, folds=(0, 2), seed=5)
-    segmenter = Segmenter(folder)
+    segmenter = Segmenter(folder, postprocess=())
     assert segmenter.members == ("fold_0", "fold_2")
     each = list(segmenter.predict_members(image))
     np.testing.assert_array_equal(each[1].values, segmenter.predict(image, member=1).values)
@@ -115,11 +116,20 @@ def test_the_members_of_an_ensemble(tmp_path, image):
 def test_later_networks_are_laid_over_earlier_ones(tmp_path, image):
     organs = make_folder(tmp_path / "organs", ISOTROPIC)
     tumor = make_folder(tmp_path / "tumor", ISOTROPIC, classes=("tumor",), seed=9)
-    both = Segmenter(export(organs, tmp_path / "bundle", overlay=[tumor]))(image)
-    first, second = (Segmenter(export(folder, tmp_path / folder.name / "b"))(image).labels.array for folder in (organs, tumor))
+    both = Segmenter(export(organs, tmp_path / "bundle", overlay=[tumor]), postprocess=())(image)
+    first, second = (
+        Segmenter(export(folder, tmp_path / folder.name / "b"), postprocess=())(image).labels.array for folder in (organs, tumor)
+    )
     assert 0 < (second == 14).mean() < 1
     np.testing.assert_array_equal(both.labels.array, np.where(second == 14, 14, first))
     assert list(both.organs) == ["liver", "spleen", "aorta", "tumor"]
+
+
+def test_labels_are_corrected_by_the_rules(isotropic, segmenter, image):
+    plain = Segmenter(isotropic, postprocess=())(image)
+    both = segmenter(image)
+    np.testing.assert_array_equal(both.labels.array, postprocess(plain.labels, flare23(), rules=DEFAULT).array)
+    assert both.organs["spleen"].volume_ml < plain.organs["spleen"].volume_ml, "stray voxels of a random network are gone"
 
 
 def test_the_image_may_have_any_number_type(segmenter, image):
@@ -142,6 +152,7 @@ def test_touching_the_border():
     ("arguments", "says"),
     [
         ({"threads": 0}, "at least 1"),
+        ({"postprocess": ("nonsense",)}, "expected none, or some of"),
         ({"engine": "onnx"}, "expected one of auto, openvino, torch"),
         ({"device": "tpu"}, "OpenVINO has CPU"),
         ({"device": "nonsense", "engine": "torch"}, "use cpu or cuda"),

@@ -41,6 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where the network looks: everywhere (dense, as nnU-Net), where a body and something in it is (guided), "
         "or as FLARE22's winner did, for comparison (default: dense)",
     )
+    parser.add_argument(
+        "--postprocess",
+        type=_list,
+        metavar="A,B",
+        help="correct labels by anatomy: sides, largest, small, tumor, or none (default: largest,small)",
+    )
     add_threads(parser)
     parser.add_argument("--organs", type=_list, default=(), metavar="A,B", help="keep only these classes")
     parser.add_argument("--split", action="store_true", help="one file an organ, in the folder OUTPUT")
@@ -57,12 +63,19 @@ def run(args: argparse.Namespace) -> int:
     from nnstudent.cli.common import Display, name_failures, write_report
     from nnstudent.errors import InputError
     from nnstudent.inference.files import Options, find_cases, segment_files
+    from nnstudent.inference.postprocess import DEFAULT
     from nnstudent.inference.segmenter import Segmenter
 
     find_cases(args.input, args.output, split=args.split)  # what is wrong with either is said before the model is loaded
     model = open_model(args.model, trust_pickle=args.trust_pickle)
     segmenter = Segmenter(
-        model, engine=args.engine, device=args.device, precision=args.precision, threads=args.threads, windows=args.windows
+        model,
+        engine=args.engine,
+        device=args.device,
+        precision=args.precision,
+        threads=args.threads,
+        windows=args.windows,
+        postprocess=DEFAULT if args.postprocess is None else [rule for rule in args.postprocess if rule != "none"],
     )
     options = Options(organs=args.organs, split=args.split, skip_existing=args.skip_existing, preview=args.preview, series=args.series)
     display = Display()

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from nnstudent.inference.runs import voxel_counts
 from nnstudent.io.atomic import replacing
 from nnstudent.taxonomy import LabelClass, Taxonomy
 from nnstudent.volume import Volume
@@ -37,7 +38,7 @@ def write_preview(path: Path, image: Volume, labels: Volume, taxonomy: Taxonomy,
         OutputError: ``path`` cannot be written.
     """
     turned, drawn = image.reoriented(), labels.reoriented()
-    counts = np.bincount(drawn.array.ravel(), minlength=256)
+    counts = voxel_counts(drawn.array)
     present = [item for item in taxonomy if counts[item.id]]
     place = _middle(drawn.array, counts)
     width = len(_PLANES) * (_PANEL + _MARGIN) + _MARGIN

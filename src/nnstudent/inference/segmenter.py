@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +16,12 @@ from nnstudent.errors import InputError
 from nnstudent.inference.checks import look_over
 from nnstudent.inference.engine import Engine, make_engine
 from nnstudent.inference.planners import WINDOWS, make_planner
+from nnstudent.inference.postprocess import DEFAULT, check_rules
+from nnstudent.inference.postprocess import postprocess as corrected
 from nnstudent.inference.preprocess import Frame, preprocess
 from nnstudent.inference.resample import Floats
 from nnstudent.inference.restore import restore
+from nnstudent.inference.runs import voxel_counts
 from nnstudent.inference.scores import Scores, mean_scores
 from nnstudent.inference.windows import dense_starts, padded_shape, slide
 from nnstudent.progress import Progress, silent
@@ -85,6 +88,7 @@ class Segmenter:
         precision: str = "fp32",
         threads: int | None = None,
         windows: str = "dense",
+        postprocess: Collection[str] = DEFAULT,
     ) -> None:
         """Take a model; its networks are loaded when they first run.
 
@@ -95,19 +99,22 @@ class Segmenter:
             precision: ``fp32``, the same on every machine; ``auto`` for the fastest that this one has, or ``bf16`` or ``int8``.
             threads: Processor threads; None for every core that this process may use.
             windows: Where windows lie: ``dense``, ``guided`` or ``flare22``; see :func:`~nnstudent.inference.planners.make_planner`.
+            postprocess: Rules that labels are corrected by; see :func:`~nnstudent.inference.postprocess.postprocess`.
 
         Raises:
-            InputError: There is no such model, engine, device, precision or way to lay windows, or ``threads`` is below 1.
+            InputError: There is no such model, engine, device, precision, way to lay windows or rule, or ``threads`` is below 1.
             MissingExtraError: What is needed is not installed.
         """
         if threads is not None and threads < 1:
             raise InputError(f"{threads} threads; expected at least 1")
         if windows not in WINDOWS:
             raise InputError(f"windows {windows!r}; expected one of {', '.join(WINDOWS)}")
+        check_rules(postprocess)
         self.model = model if isinstance(model, Model) else open_model(model)
         self._settings = {"engine": engine, "device": device, "precision": precision}
         self._threads = threads or _cores()
         self._windows = windows
+        self._rules = postprocess
         self._engines: dict[tuple[int, int], Engine] = {}
         self.engine_of(0, 0)  # so that what is wrong with it is said before any image is read
 
@@ -189,7 +196,8 @@ class Segmenter:
             ran += scores.windows
             planned += len(network.members) * len(dense_starts(padded_shape(frame.shape, network.spec.patch), network.spec.patch))
             del scores
-        result = Volume(labels, image.grid)
+        with _timed(seconds, "restore"):
+            result = corrected(Volume(labels, image.grid), self.taxonomy, rules=self._rules)
         organs = organ_facts(result, self.taxonomy, {name: confidence.get(name) for name in self.model.classes})
         engine = self.engine_of(0, 0)
         seconds["total"] = time.perf_counter() - began
@@ -226,7 +234,7 @@ def organ_facts(labels: Volume, taxonomy: Taxonomy, confidence: Mapping[str, flo
         taxonomy: Its label table.
         confidence: By class name.
     """
-    counts = np.bincount(labels.array.ravel(), minlength=256)
+    counts = voxel_counts(labels.array)
     faces = [labels.array.take(end, axis=axis) for axis in range(3) for end in (0, -1)]
     at_border = set(np.unique(np.concatenate([face.ravel() for face in faces])).tolist())
     facts: dict[str, OrganFacts] = {}
