@@ -179,6 +179,18 @@ def test_a_batch_without_an_annotated_class_is_finite() -> None:
     assert torch.isfinite(logits.grad).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_network_that_is_surely_wrong_still_learns(dtype: torch.dtype) -> None:
+    """Where every class that may be there has a probability of 0 in this precision."""
+    logits = torch.zeros(1, CHANNELS, 1, 1, 2, dtype=dtype)
+    logits[:, 1] = 2000.0
+    logits.requires_grad_()
+    loss = MarginalLoss(ordinary())(logits, torch.zeros(1, 1, 1, 1, 2), tables([frozenset({1, 2})]))
+    loss.backward()
+    assert 1990 < float(loss.detach()) < 2010
+    assert (logits.grad[:, 1] > 0.1).all()
+
+
 def test_an_ignore_label_is_refused() -> None:
     with pytest.raises(InputError, match="ignore label"):
         MarginalLoss(DC_and_CE_loss({}, {}, ignore_label=9))

@@ -119,9 +119,10 @@ def _open(log_p: Tensor, own: Tensor, labels: Tensor, possible: Tensor, unknown:
     where = torch.stack([here == number for number in range(len(allowed))]).to(p)
     mass = where @ p.T
     wrong, excluded = (mass * forbidden).sum(0), where.sum(1) @ forbidden.to(p)
-    # nothing is left open where a label is but itself; the logarithm of that 0 would spoil the gradient
-    more = torch.logaddexp(own, left.clamp_min(torch.finfo(p.dtype).tiny).log())
-    return torch.where(allowed.any(1)[here].view_as(own), more, own), ruled_out, mass.sum(0), wrong, excluded
+    # where nothing is left open, or too little for this precision, the label stands alone: the logarithm of 0 would spoil the gradient
+    least = torch.finfo(p.dtype).tiny
+    log_hit = torch.where(left > least, torch.logaddexp(own, left.clamp_min(least).log()), own)
+    return log_hit, ruled_out, mass.sum(0), wrong, excluded
 
 
 def _by_label(values: Tensor, labels: Tensor, *, like: Tensor) -> Tensor:
