@@ -53,6 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--series", metavar="NUMBER", help="take the DICOM series of this number or UID")
     parser.add_argument("--skip-existing", action="store_true", help="leave cases alone whose output is there")
     parser.add_argument("--preview", action="store_true", help="also write a picture beside each output")
+    parser.add_argument(
+        "--statistics", action="store_true", help="also write volume, mean HU and flags of each organ as CSV beside each output"
+    )
     parser.add_argument("--report", type=Path, metavar="FILE.json", help="write volumes, confidence, seconds and warnings as JSON")
     parser.add_argument("--trust-pickle", action="store_true", help="load checkpoints that hold more than tensors; they can run any code")
 
@@ -77,7 +80,14 @@ def run(args: argparse.Namespace) -> int:
         windows=args.windows,
         postprocess=DEFAULT if args.postprocess is None else [rule for rule in args.postprocess if rule != "none"],
     )
-    options = Options(organs=args.organs, split=args.split, skip_existing=args.skip_existing, preview=args.preview, series=args.series)
+    options = Options(
+        organs=args.organs,
+        split=args.split,
+        skip_existing=args.skip_existing,
+        preview=args.preview,
+        statistics=args.statistics,
+        series=args.series,
+    )
     display = Display()
     try:
         result = segment_files(args.input, args.output, segmenter, options=options, progress=display)

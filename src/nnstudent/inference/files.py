@@ -15,6 +15,7 @@ import psutil
 from nnstudent.errors import Failure, InputError, NnStudentError, OutputError
 from nnstudent.inference.preview import write_preview
 from nnstudent.inference.segmenter import Segmentation, Segmenter
+from nnstudent.inference.statistics import write_statistics
 from nnstudent.io.atomic import check_folder
 from nnstudent.io.dicom import Series, read_series
 from nnstudent.io.dicom_files import holds_dicom
@@ -50,6 +51,7 @@ class Options:
         split: One file a class instead of one label map.
         skip_existing: Leave cases alone whose output is there.
         preview: Also write a picture beside each output.
+        statistics: Also write volume and density of each class as CSV beside each output.
         series: Number or UID of the DICOM series to take; None for the one that there is.
     """
 
@@ -57,6 +59,7 @@ class Options:
     split: bool = False
     skip_existing: bool = False
     preview: bool = False
+    statistics: bool = False
     series: str | None = None
 
 
@@ -237,7 +240,9 @@ def segment_file(case: CaseFile, segmenter: Segmenter, *, options: Options | Non
     else:
         write_labels(case.output, result.labels, like=like)
     if options.preview:
-        write_preview(_preview(case, options), image, result.labels, segmenter.taxonomy, title=case.id)
+        write_preview(_beside(case, options, "preview", ".png"), image, result.labels, segmenter.taxonomy, title=case.id)
+    if options.statistics:
+        write_statistics(_beside(case, options, "statistics", ".csv"), case.id, image, result, segmenter.taxonomy)
     now = time.perf_counter()
     seconds = {"read": read, **result.seconds, "write": now - writing, "total": now - began}
     return CaseResult(
@@ -292,5 +297,5 @@ def _outputs(case: CaseFile, segmenter: Segmenter, options: Options) -> list[Pat
     return [case.output / f"{name}.nii.gz" for name in _names(segmenter, options)] if options.split else [case.output]
 
 
-def _preview(case: CaseFile, options: Options) -> Path:
-    return case.output / "preview.png" if options.split else case.output.with_name(f"{stem(case.output)}.png")
+def _beside(case: CaseFile, options: Options, name: str, ending: str) -> Path:
+    return case.output / f"{name}{ending}" if options.split else case.output.with_name(f"{stem(case.output)}{ending}")
