@@ -15,6 +15,9 @@ ROWS, COLUMNS, SLICES = 6, 8, 5
 SPACING = (0.75, 0.5, 2.5)  # between rows, between columns, between slices, mm
 CT = "1.2.840.10008.5.1.4.1.1.2"
 PATIENT = "Secretname^Petra"
+_AXES = [sign * np.eye(3)[axis] for axis in range(3) for sign in (1, -1)]
+# All 48: every row direction with every column direction, and the slices numbered with and against their normal.
+ORIENTATIONS = [(row, column, turned) for row in _AXES for column in _AXES if not row @ column for turned in (False, True)]
 
 
 class Series:
@@ -52,6 +55,7 @@ class Series:
         header.ReferringPhysicianName, header.StudyDescription = "Referrer^Rita", "Secretstudy"
         header.PatientName, header.PatientID, header.PatientBirthDate, header.PatientSex = PATIENT, "PID-4711", "19610203", "F"
         header.StudyInstanceUID, header.SeriesInstanceUID = self.study, self.uid
+        header.Laterality, header.PatientPosition = "", "HFS"
         header.StudyID, header.SeriesNumber, header.SeriesDescription = "S1", self.number, "Secretseries"
         header.InstanceNumber, header.FrameOfReferenceUID, header.PositionReferenceIndicator = k + 1, self.frame_of_reference, ""
         header.KVP, header.AcquisitionNumber, header.SliceThickness = 120, 1, self.spacing[2]
@@ -71,6 +75,41 @@ class Series:
         for number, header in enumerate(self.slices):
             save(header, folder / f"{self.number}_{(number * 7) % 11:03d}_{number}.dcm")  # names in another order than the slices lie
         return folder
+
+
+def anatomy(lps: np.ndarray) -> np.ndarray:
+    """Labels of a patient who is not his own mirror image, at places (..., 3) in LPS, mm: a liver with a tumor and a hole, two adrenals."""
+    left, back, up = np.moveaxis(lps, -1, 0)
+    labels = np.zeros(lps.shape[:-1], np.uint8)
+    labels[(left < 2.1) & (back < 3.3) & (up > -5.2) & (up < 9.7)] = 1
+    labels[(left < -1.3) & (left > -5.1) & (back < 0.2) & (back > -4.4) & (up > -1.1) & (up < 6.2)] = 14
+    labels[(left < -2.7) & (left > -3.9) & (back < -1.3) & (back > -3.1) & (up > -1.1) & (up < 6.2)] = 0
+    labels[(left < -3.1) & (back > 6.4) & (np.abs(up) < 2.2)] = 7
+    labels[(left > 5.3) & (back > 4.9) & (np.abs(up - 3) < 1.9)] = 8
+    return labels
+
+
+def anatomical(row, column, turned) -> Series:
+    """A series of the anatomy in one of the orientations; its stored values are 100 times the labels."""
+    shape, spacing = (12, 16, 18), (1.1, 0.9, 1.3)
+    series = Series(row=row, column=column, slices=1, stored=np.zeros(shape), spacing=spacing)
+    series.origin = -sum(
+        axis * mm * (size - 1) / 2
+        for axis, mm, size in zip((series.normal, series.column, series.row), (spacing[2], *spacing[:2]), shape, strict=True)
+    )
+    series.stored = 100 * anatomy(places(series.affine, shape)).astype(int)
+    series.slices = [series.slice(k) for k in range(shape[0])]
+    if turned:
+        for number, header in enumerate(reversed(series.slices), start=1):
+            header.InstanceNumber = number
+        series.slices.reverse()
+    return series
+
+
+def places(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Where the voxels of an array (slice, row, column) lie, by an affine of (column, row, slice)."""
+    k, j, i = np.indices(shape)
+    return np.stack([i, j, k, np.ones_like(i)], axis=-1) @ np.asarray(affine)[:3].T
 
 
 def save(header: Any, path: Path) -> None:

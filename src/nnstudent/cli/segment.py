@@ -6,6 +6,7 @@
   nnstudent segment ct.nii.gz -o organs --split --organs liver,spleen   organs/liver.nii.gz and organs/spleen.nii.gz
   nnstudent segment ct.nii.gz -o labels.nii.gz --model NNUNET --engine torch --device cuda
   nnstudent segment STUDY -o labels.nii.gz --series 3             a DICOM folder; of several CT series, number 3
+  nnstudent segment STUDY -o segmented --format dicom-seg,nifti   segmented/STUDY.seg.dcm and segmented/STUDY.nii.gz
 
 Labels are on the image's own grid. Not a medical device.
 """
@@ -24,7 +25,9 @@ HELP = "segment CT: an image, a folder of images, or a DICOM series"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("input", type=Path, metavar="INPUT", help="an image, the folder of a DICOM series, or a folder of either")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="label map to write (.nii.gz); a folder for several")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, help="label map to write (.nii.gz, or as --format says); a folder for several"
+    )
     parser.add_argument("--model", type=Path, help="a bundle or an nnU-Net model folder; default: the bundled student")
     add_engine(parser)
     add_device(parser, default="cpu", why="where a bundle takes seconds")
@@ -50,6 +53,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_threads(parser)
     parser.add_argument("--organs", type=_list, default=(), metavar="A,B", help="keep only these classes")
     parser.add_argument("--split", action="store_true", help="one file an organ, in the folder OUTPUT")
+    parser.add_argument(
+        "--format",
+        type=_list,
+        default=("nifti",),
+        metavar="A,B",
+        help="nifti, dicom-seg, rtstruct or seg.nrrd (3D Slicer), or several (default: nifti); the DICOM ones need a DICOM series",
+    )
     parser.add_argument("--series", metavar="NUMBER", help="take the DICOM series of this number or UID")
     parser.add_argument("--skip-existing", action="store_true", help="leave cases alone whose output is there")
     parser.add_argument("--preview", action="store_true", help="also write a picture beside each output")
@@ -69,7 +79,8 @@ def run(args: argparse.Namespace) -> int:
     from nnstudent.inference.postprocess import DEFAULT
     from nnstudent.inference.segmenter import Segmenter
 
-    find_cases(args.input, args.output, split=args.split)  # what is wrong with either is said before the model is loaded
+    # What is wrong with either is said before the model is loaded.
+    find_cases(args.input, args.output, split=args.split, formats=args.format)
     model = open_model(args.model, trust_pickle=args.trust_pickle)
     segmenter = Segmenter(
         model,
@@ -87,6 +98,7 @@ def run(args: argparse.Namespace) -> int:
         preview=args.preview,
         statistics=args.statistics,
         series=args.series,
+        formats=args.format,
     )
     display = Display()
     try:

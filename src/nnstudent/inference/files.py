@@ -13,6 +13,7 @@ import numpy as np
 import psutil
 
 from nnstudent.errors import Failure, InputError, NnStudentError, OutputError
+from nnstudent.inference.formats import ENDINGS, FORMATS, bare, check_formats, check_source, fits, paths, write
 from nnstudent.inference.preview import write_preview
 from nnstudent.inference.segmenter import Segmentation, Segmenter
 from nnstudent.inference.statistics import write_statistics
@@ -34,7 +35,7 @@ class CaseFile:
     Attributes:
         id: Name of the case.
         source: Image file, or folder of a DICOM series.
-        output: Label map to write, or the folder of one file an organ.
+        output: Label map to write, of several formats the first; or the folder of one file an organ.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Options:
         preview: Also write a picture beside each output.
         statistics: Also write volume and density of each class as CSV beside each output.
         series: Number or UID of the DICOM series to take; None for the one that there is.
+        formats: Some of :data:`~nnstudent.inference.formats.FORMATS`; the first is the one that the report names.
     """
 
     organs: tuple[str, ...] = ()
@@ -61,6 +63,7 @@ class Options:
     preview: bool = False
     statistics: bool = False
     series: str | None = None
+    formats: tuple[str, ...] = ("nifti",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +123,7 @@ class FilesResult:
     last: CaseResult | None = field(default=None, compare=False)
 
 
-def find_cases(source: Path, output: Path, *, split: bool = False) -> tuple[CaseFile, ...]:
+def find_cases(source: Path, output: Path, *, split: bool = False, formats: Sequence[str] = ("nifti",)) -> tuple[CaseFile, ...]:
     """The cases that a file or folder holds, and where each one's output goes; makes nothing.
 
     Args:
@@ -128,18 +131,22 @@ def find_cases(source: Path, output: Path, *, split: bool = False) -> tuple[Case
             folder of a DICOM series (or a disc's, with its DICOMDIR), or a folder whose folders are such.
         output: For one image a file or an existing folder, for a folder of images a folder.
         split: Outputs are folders of one file an organ.
+        formats: What is to be written of each.
 
     Raises:
-        InputError: There is no image, two have the same name, or ``output`` cannot be what it must or would replace an image.
+        InputError: There is no image, two have the same name, ``output`` cannot be what it must or would replace an image, or a
+            format needs what the image has not.
+        MissingExtraError: What writes a format is not installed.
         OutputError: The output's folder cannot be written.
     """
-    cases = _find(source, output, split=split)
+    check_formats(formats, split=split)
+    cases = _find(source, output, split=split, formats=formats)
     for folder in {case.output if split else case.output.parent for case in cases}:
         check_folder(folder)
     return cases
 
 
-def _find(source: Path, output: Path, *, split: bool) -> tuple[CaseFile, ...]:
+def _find(source: Path, output: Path, *, split: bool, formats: Sequence[str]) -> tuple[CaseFile, ...]:
     if not source.exists():
         raise InputError(f"{source}: no such file or folder; expected an image or a folder of images")
     images = [source] if source.is_file() else _images(source)
@@ -148,10 +155,12 @@ def _find(source: Path, output: Path, *, split: bool) -> tuple[CaseFile, ...]:
         id = _CHANNEL.sub("", stem(source)) if source.is_file() else source.resolve().name
         if split:
             return (CaseFile(id, source, output),)
-        named = output.name.lower().endswith((".nii", ".nii.gz"))
+        named = fits(output.name, formats)
         if not named and not (output.is_dir() or output.suffix == ""):
-            raise InputError(f"{output}: an output file ends in .nii.gz or .nii; without an ending it is a folder")
-        target = output if named else output / f"{id}.nii.gz"
+            endings = " or ".join(dict.fromkeys(ending for name in formats for ending in ENDINGS[name]))
+            raise InputError(f"{output}: an output file ends in {endings}; without an ending it is a folder")
+        check_source(source, formats)
+        target = output if named else output / f"{id}{ENDINGS[formats[0]][0]}"
         if target.resolve() == source.resolve():
             raise InputError(f"{target}: is the image itself, which the labels would replace; give the output another name")
         return (CaseFile(id, source, target),)
@@ -160,7 +169,7 @@ def _find(source: Path, output: Path, *, split: bool) -> tuple[CaseFile, ...]:
         inside = sorted(path.name for path in source.iterdir() if path.is_dir() and not path.name.startswith("."))
         hint = f"; it has the folders {', '.join(inside[:5])}, name the one that holds the images" if inside else ""
         raise InputError(f"{source}: no image in this folder; expected files that end in .nii.gz, .nii or .mgz, or DICOM series{hint}")
-    if output.name.lower().endswith((".nii", ".nii.gz")) or output.is_file():
+    if fits(output.name, FORMATS) or output.is_file():
         raise InputError(f"{output}: {source} is a folder of {len(images)} images, so the output must be a folder too")
     if output.resolve() == source.resolve():
         raise InputError(f"{output}: is the folder of the images; label maps there would be taken for images, choose another folder")
@@ -169,7 +178,8 @@ def _find(source: Path, output: Path, *, split: bool) -> tuple[CaseFile, ...]:
         id = _CHANNEL.sub("", stem(path)) if path.is_file() else path.name
         if id.lower() in cases:
             raise InputError(f"{path}: another image in the folder is also case {id}; rename one, or their outputs would be the same file")
-        cases[id.lower()] = CaseFile(id, path, output / id if split else output / f"{id}.nii.gz")
+        check_source(path, formats)
+        cases[id.lower()] = CaseFile(id, path, output / id if split else output / f"{id}{ENDINGS[formats[0]][0]}")
     return tuple(cases.values())
 
 
@@ -186,14 +196,15 @@ def segment_files(
         progress: Told after each window; after each case if there are several.
 
     Raises:
-        InputError: There is nothing to segment, or an organ is not one of the model's.
+        InputError: There is nothing to segment, an organ is not one of the model's, or a format cannot be written.
+        MissingExtraError: What writes a format is not installed.
         OutputError: The output's folder cannot be written.
     """
     options = options or Options()
     for name in options.organs:
         if name not in segmenter.model.classes:
             raise InputError(f"organ {name!r}: this model finds {', '.join(segmenter.model.classes)}")
-    cases = find_cases(source, output, split=options.split)
+    cases = find_cases(source, output, split=options.split, formats=options.formats)
     rows: list[dict[str, Any]] = []
     skipped: list[str] = []
     failures: list[Failure] = []
@@ -232,13 +243,14 @@ def segment_file(case: CaseFile, segmenter: Segmenter, *, options: Options | Non
     if options.organs:
         result = only(result, options.organs, segmenter.taxonomy)
     writing = time.perf_counter()
-    like = case.source if case.source.is_file() else None
     if options.split:
+        like = case.source if case.source.is_file() else None
         for name, path in zip(_names(segmenter, options), _outputs(case, segmenter, options), strict=True):
             mask = (result.labels.array == segmenter.taxonomy[name].id).astype(np.uint8)
             write_labels(path, Volume(mask, image.grid), like=like)
     else:
-        write_labels(case.output, result.labels, like=like)
+        for name, path in paths(case.output, options.formats).items():
+            write(name, path, result.labels, model=segmenter.model, source=case.source, series=series)
     if options.preview:
         write_preview(_beside(case, options, "preview", ".png"), image, result.labels, segmenter.taxonomy, title=case.id)
     if options.statistics:
@@ -294,8 +306,10 @@ def _names(segmenter: Segmenter, options: Options) -> tuple[str, ...]:
 
 
 def _outputs(case: CaseFile, segmenter: Segmenter, options: Options) -> list[Path]:
-    return [case.output / f"{name}.nii.gz" for name in _names(segmenter, options)] if options.split else [case.output]
+    if options.split:
+        return [case.output / f"{name}.nii.gz" for name in _names(segmenter, options)]
+    return list(paths(case.output, options.formats).values())
 
 
 def _beside(case: CaseFile, options: Options, name: str, ending: str) -> Path:
-    return case.output / f"{name}{ending}" if options.split else case.output.with_name(f"{stem(case.output)}{ending}")
+    return case.output / f"{name}{ending}" if options.split else case.output.with_name(f"{bare(case.output.name)}{ending}")

@@ -1,0 +1,42 @@
+"""The label table's classes in the words of DICOM: a code each for what kind of thing it is and which."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from nnstudent.taxonomy import LabelClass
+
+
+class Term(NamedTuple):
+    """A code of a terminology, as DICOM writes it."""
+
+    value: str
+    scheme: str
+    meaning: str
+
+
+_TISSUE = Term("85756007", "SCT", "Tissue")
+
+
+def meaning(item: LabelClass) -> str:
+    """The class in words: ``right_kidney`` → ``Right kidney``."""
+    return item.name.replace("_", " ").capitalize()
+
+
+def category(item: LabelClass, *, slicer: bool = False) -> Term:
+    """Segmentation property category (DICOM PS3.16, CID 7150).
+
+    Args:
+        item: A row of the label table.
+        slicer: As 3D Slicer's own list has it, which keeps the code that CID 7150 had before.
+    """
+    if item.snomed is None:
+        return _TISSUE
+    if item.kind == "lesion":
+        return Term("49755003", "SCT", "Morphologically Abnormal Structure")
+    return Term("123037004" if slicer else "91723000", "SCT", "Anatomical Structure")
+
+
+def type_code(item: LabelClass) -> Term:
+    """Segmentation property type: the SNOMED CT code of the label table, or tissue where it has none."""
+    return _TISSUE if item.snomed is None else Term(item.snomed, "SCT", meaning(item))
