@@ -290,3 +290,80 @@ def test_the_series_that_is_named_is_segmented(tmp_path, segmenter):
     result = segment_files(study, tmp_path / "o.nii.gz", segmenter, options=Options(series="3"))
     assert not result.failures
     assert read_labels(tmp_path / "o.nii.gz").array.shape == (18, 20, 22)
+
+
+@pytest.fixture
+def study(tmp_path) -> Path:
+    """A DICOM series with something like a body in it."""
+    pytest.importorskip("highdicom", reason="the extra [dicom] is not installed")
+    from tests.io.series import Series
+
+    return Series(stored=blobs((14, 20, 22), (5.0, 4.0, 4.0)).array + 1024, spacing=(4.0, 4.0, 5.0)).write(tmp_path / "study")
+
+
+def test_every_format_has_the_same_labels(tmp_path, study, segmenter):
+    import highdicom as hd
+    import nrrd
+    import pydicom
+
+    formats = ("dicom-seg", "nifti", "rtstruct", "seg.nrrd")
+    result = segment_files(study, tmp_path / "out", segmenter, options=Options(formats=formats))
+    assert not result.failures
+    assert result.rows[0]["output"] == str(tmp_path / "out" / "study.seg.dcm")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        f"study.{end}" for end in ("nii.gz", "rtstruct.dcm", "seg.dcm", "seg.nrrd")
+    ]
+    labels = read_labels(tmp_path / "out" / "study.nii.gz").array
+    assert labels.any()
+    assert np.array_equal(nrrd.read(str(tmp_path / "out" / "study.seg.nrrd"))[0].T, labels)
+    seg = hd.seg.segread(tmp_path / "out" / "study.seg.dcm")
+    names = [seg.get_segment_description(number).segment_label for number in seg.segment_numbers]
+    ids = [segmenter.taxonomy[name.lower().replace(" ", "_")].id for name in names]
+    slices = sorted((pydicom.dcmread(path) for path in study.iterdir()), key=lambda header: header.ImagePositionPatient[2])
+    uids = [header.SOPInstanceUID for header in slices]
+    pixels = seg.get_pixels_by_source_instance(uids, combine_segments=True, assert_missing_frames_are_empty=True)
+    assert np.array_equal(np.array([0, *ids])[pixels], labels)
+    assert seg.ManufacturerModelName.startswith("nnStudent ")
+    assert seg.DeviceSerialNumber == segmenter.model.hash
+    regions = pydicom.dcmread(tmp_path / "out" / "study.rtstruct.dcm").StructureSetROISequence
+    assert [region.ROIName for region in regions] == names
+    again = segment_files(study, tmp_path / "out", segmenter, options=Options(formats=formats, skip_existing=True))
+    assert again.skipped == ("study",)
+
+
+@pytest.mark.parametrize(
+    ("output", "arguments", "expected"),
+    [
+        ("o.dcm", ["--format", "dicom-seg"], ["o.dcm"]),
+        ("o.nii.gz", ["--format", "dicom-seg,nifti"], ["o.nii.gz", "o.seg.dcm"]),
+        ("o.seg.nrrd", ["--format", "seg.nrrd", "--preview"], ["o.png", "o.seg.nrrd"]),
+    ],
+)
+def test_names_of_formats(tmp_path, study, isotropic, output, arguments, expected):
+    folder = tmp_path / "out"
+    assert main(["segment", str(study), "-o", str(folder / output), "--model", str(isotropic), *arguments]) == 0
+    assert sorted(path.name for path in folder.iterdir()) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--format", "dicom"], "format 'dicom'; expected one of nifti, dicom-seg"),
+        (["--format", "dicom-seg"], "a_0000.nii.gz: dicom-seg refers to the DICOM series"),
+        (["--format", "nifti,rtstruct"], "give the folder of the series"),
+        (["--format", "seg.nrrd", "--split"], "leave out --split"),
+    ],
+)
+def test_formats_that_cannot_be_are_said_before_the_work(scans, tmp_path, isotropic, capfd, arguments, says):
+    assert main(["segment", str(scans), "-o", str(tmp_path / "out"), "--model", str(isotropic), *arguments]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert says in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_format_whose_library_is_missing_names_the_extra(study, tmp_path, isotropic, capfd, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "highdicom", None)
+    assert main(["segment", str(study), "-o", str(tmp_path / "o"), "--model", str(isotropic), "--format", "dicom-seg"]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "writing dicom-seg needs highdicom" in line
+    assert "nnstudent[dicom]" in line

@@ -24,14 +24,19 @@ _PACKAGES = (
     "nnunetv2",
     "nncf",
     "pydicom",
+    "highdicom",
 )
-_EXTRAS = {"torch": "torch", "dynamic-network-architectures": "torch", "nncf": "int8", "nnunetv2": "train", "pydicom": "dicom"}
+_EXTRAS = {
+    "torch": "torch", "dynamic-network-architectures": "torch", "nncf": "int8", "nnunetv2": "train", "pydicom": "dicom",
+    "highdicom": "dicom",
+}  # fmt: skip
 _NEEDED_FOR = {
     "torch": "the torch engine, export, nnU-Net folders",
     "dynamic-network-architectures": "nnU-Net folders, export",
     "nncf": "export --int8",
     "nnunetv2": "teach, study",
     "pydicom": "reading DICOM",
+    "highdicom": "writing DICOM",
 }
 
 

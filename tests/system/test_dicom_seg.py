@@ -1,0 +1,95 @@
+"""What is written for others, judged by others: dciodvfy for the standard, dcmqi and slicerio for voxels, names, codes and colors."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK
+import slicerio
+
+from nnstudent.io.dicom import read_series
+from nnstudent.io.dicom_seg import write_seg
+from nnstudent.io.dicom_source import Algorithm
+from nnstudent.io.nrrd import write_seg_nrrd
+from nnstudent.io.rtstruct import write_rtstruct
+from nnstudent.io.terms import meaning
+from nnstudent.taxonomy import flare23
+from nnstudent.volume import Volume
+from tests.io.series import ORIENTATIONS, anatomical, anatomy, places
+
+ALGORITHM = Algorithm("nnStudent test", "1.2.3", "0123456789abcdef")
+NAMES = {1: "Liver", 7: "Right adrenal gland", 8: "Left adrenal gland", 14: "Tumor"}
+
+
+@pytest.fixture(scope="module", params=range(0, 48, 7), ids=lambda number: f"orientation{number}")
+def made(request, tmp_path_factory) -> Path:
+    """A folder with the anatomy in one of the orientations: l.seg.dcm, l.rtstruct.dcm, l.seg.nrrd."""
+    folder = tmp_path_factory.mktemp("made")
+    series = read_series(anatomical(*ORIENTATIONS[request.param]).write(folder / "series"))
+    grid = series.volume.grid
+    labels = Volume(anatomy(places(np.diag([-1, -1, 1, 1]) @ grid.affine, grid.shape)), grid)
+    write_seg(folder / "l.seg.dcm", labels, series, flare23(), algorithm=ALGORITHM)
+    write_rtstruct(folder / "l.rtstruct.dcm", labels, series, flare23(), algorithm=ALGORITHM)
+    write_seg_nrrd(folder / "l.seg.nrrd", labels, flare23())
+    return folder
+
+
+@pytest.mark.parametrize(("name", "module"), [("l.seg.dcm", "Segmentation"), ("l.rtstruct.dcm", "RTStructureSet")])
+def test_dciodvfy_finds_nothing_wrong(made, name, module):
+    verdict = subprocess.run(["dciodvfy", str(made / name)], capture_output=True, text=True, check=False)
+    assert (verdict.stdout + verdict.stderr).split() == [module]
+
+
+def test_dciodvfy_finds_what_is_wrong(made):
+    import pydicom
+
+    seg = pydicom.dcmread(made / "l.seg.dcm")
+    del seg.SegmentSequence[0].SegmentedPropertyTypeCodeSequence
+    seg.save_as(made / "broken.dcm")
+    verdict = subprocess.run(["dciodvfy", str(made / "broken.dcm")], capture_output=True, text=True, check=False)
+    assert "Error" in verdict.stdout + verdict.stderr
+
+
+def test_dcmqi_reads_the_same_voxels_names_codes_and_colors(made):
+    out = made / "dcmqi"
+    out.mkdir()
+    reader = Path(sys.executable).with_name("segimage2itkimage")
+    subprocess.run([reader, "--inputDICOM", made / "l.seg.dcm", "--outputDirectory", out, "--outputType", "nrrd"], check=True)
+    (segments,) = zip(*json.loads((out / "meta.json").read_text())["segmentAttributes"], strict=True)
+    assert [segment["SegmentLabel"] for segment in segments] == list(NAMES.values())
+    for number, (segment, id) in enumerate(zip(segments, NAMES, strict=True), start=1):
+        item = flare23().by_id(id)
+        assert segment["SegmentedPropertyTypeCodeSequence"] == {
+            "CodeValue": item.snomed,
+            "CodingSchemeDesignator": "SCT",
+            "CodeMeaning": meaning(item),
+        }
+        assert segment["SegmentAlgorithmName"] == ALGORITHM.name
+        assert segment["recommendedDisplayRGBValue"] == pytest.approx(item.color, abs=1)
+        image = SimpleITK.ReadImage(str(out / f"{number}.nrrd"))
+        assert np.array_equal(SimpleITK.GetArrayFromImage(image) > 0, anatomy(where(image)) == id)
+
+
+def test_slicerio_and_itk_read_seg_nrrd(made):
+    segmentation = slicerio.read_segmentation(str(made / "l.seg.nrrd"))
+    assert slicerio.segment_names(segmentation) == list(NAMES.values())
+    for segment, id in zip(segmentation["segments"], NAMES, strict=True):
+        item = flare23().by_id(id)
+        assert segment["labelValue"] == id
+        assert [round(255 * value) for value in segment["color"]] == list(item.color)
+        assert segment["terminology"]["type"] == ["SCT", item.snomed, meaning(item)]
+    image = SimpleITK.ReadImage(str(made / "l.seg.nrrd"))
+    assert np.array_equal(SimpleITK.GetArrayFromImage(image), anatomy(where(image)))
+
+
+def where(image: SimpleITK.Image) -> np.ndarray:
+    """Where the voxels (z, y, x) of an ITK image lie, LPS, mm."""
+    affine = np.eye(4)
+    affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
+    affine[:3, 3] = image.GetOrigin()
+    return places(affine, image.GetSize()[::-1])
