@@ -35,6 +35,21 @@ def test_plans_become_a_description_and_survive_json():
     assert NetworkSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
 
 
+def test_the_axes_that_may_be_mirrored_come_from_the_checkpoint(folder, tmp_path):
+    torch = pytest.importorskip("torch", reason="reads checkpoints, and torch is not installed")
+    copy = Path(shutil.copytree(folder, tmp_path / "model"))
+    path = copy / "fold_0" / "checkpoint_final.pth"
+    assert open_model(copy).networks[0].spec.mirror_axes == ()
+    for axes, expected in (((0, 2), (0, 2)), (None, ()), ([1], (1,)), ((3,), "some of 0, 1 and 2"), ("x", "no list of axes")):
+        torch.save(torch.load(path, weights_only=False) | {"inference_allowed_mirroring_axes": axes}, path)
+        if isinstance(expected, str):
+            with pytest.raises(InputError, match=expected):
+                open_model(copy)
+            continue
+        spec = open_model(copy).networks[0].spec
+        assert spec.mirror_axes == expected == NetworkSpec.from_dict(json.loads(json.dumps(spec.to_dict()))).mirror_axes
+
+
 def test_configurations_inherit():
     def inherit(written, configuration):
         written["configurations"]["base"] = configuration

@@ -12,17 +12,17 @@ ISOTROPIC = {"spacing": [6.0, 6.0, 6.0], "patch_size": [16, 16, 24], "order": 1,
 ANISOTROPIC = {"spacing": [8.0, 2.4, 2.4], "patch_size": [8, 48, 64], "order": 3, "strides": [[1, 1, 1], [1, 2, 2], [2, 2, 2]]}
 
 
-def architecture(strides: list[list[int]]) -> dict[str, Any]:
+def architecture(strides: list[list[int]], *, residual: bool = False) -> dict[str, Any]:
     stages = len(strides)
     return {
-        "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
+        "network_class_name": f"dynamic_network_architectures.architectures.unet.{'ResidualEncoderUNet' if residual else 'PlainConvUNet'}",
         "arch_kwargs": {
             "n_stages": stages,
             "features_per_stage": [8 * 2**k for k in range(stages)],
             "conv_op": "torch.nn.modules.conv.Conv3d",
             "kernel_sizes": [[3, 3, 3]] * stages,
             "strides": strides,
-            "n_conv_per_stage": [1] * stages,
+            "n_blocks_per_stage" if residual else "n_conv_per_stage": [1] * stages,
             "n_conv_per_stage_decoder": [1] * (stages - 1),
             "conv_bias": True,
             "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
@@ -56,7 +56,7 @@ def plans(settings: dict[str, Any], *, reader: str = "NibabelIOWithReorient", tr
         "resampling_fn_seg_kwargs": labels,
         "resampling_fn_probabilities": "resample_data_or_seg_to_shape",
         "resampling_fn_probabilities_kwargs": scores,
-        "architecture": architecture(settings["strides"]),
+        "architecture": architecture(settings["strides"], residual=settings.get("residual", False)),
         "batch_dice": False,
     }
     backward = [transpose.index(k) for k in range(3)]
@@ -92,27 +92,30 @@ def make_folder(
     classes: tuple[str, ...] = ("liver", "spleen", "aorta"),
     folds: tuple[int, ...] = (0,),
     seed: int = 0,
+    mirroring: tuple[int, ...] | None = None,
     **more: Any,
 ) -> Path:
     """An nnU-Net model folder."""
     import torch
-    from dynamic_network_architectures.architectures.unet import PlainConvUNet
+    from dynamic_network_architectures.architectures import unet
 
     path.mkdir(parents=True)
     (path / "plans.json").write_text(json.dumps(plans(settings, **more)))
     (path / "dataset.json").write_text(json.dumps(dataset(classes)))
-    kwargs = dict(architecture(settings["strides"])["arch_kwargs"])
+    built = architecture(settings["strides"], residual=settings.get("residual", False))
+    kwargs = dict(built["arch_kwargs"])
+    network = getattr(unet, built["network_class_name"].rpartition(".")[2])
     kwargs |= {"conv_op": torch.nn.Conv3d, "norm_op": torch.nn.InstanceNorm3d, "nonlin": torch.nn.LeakyReLU}
     for fold in folds:
         torch.manual_seed(seed + fold)
-        module = PlainConvUNet(input_channels=1, num_classes=len(classes) + 1, deep_supervision=True, **kwargs)
+        module = network(input_channels=1, num_classes=len(classes) + 1, deep_supervision=True, **kwargs)
         module.apply(module.initialize)
         _calibrate(module, settings["patch_size"])
         checkpoint = {
             "network_weights": module.state_dict(),
             "trainer_name": "nnUNetTrainer",
             "init_args": {"configuration": "3d_fullres", "fold": fold},
-            "inference_allowed_mirroring_axes": None,
+            "inference_allowed_mirroring_axes": mirroring,
             "current_epoch": 3,
             # nnU-Net's own checkpoints hold numpy numbers in their log
             "logging": {"mean_fg_dice": [np.float64(0.5)], "lrs": [np.float32(0.01)], "count": [np.int64(3)]},

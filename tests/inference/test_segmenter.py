@@ -152,6 +152,7 @@ def test_touching_the_border():
     ("arguments", "says"),
     [
         ({"threads": 0}, "at least 1"),
+        ({"tta": True}, "trained without mirrored images"),
         ({"postprocess": ("nonsense",)}, "expected none, or some of"),
         ({"engine": "onnx"}, "expected one of auto, openvino, torch"),
         ({"device": "tpu"}, "OpenVINO has CPU"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,12 @@ def open_folder(path: Path, *, fold: int | str | None = None, trust_pickle: bool
         "dataset": str(plans.get("dataset_name", "")),
     }
     spec, taxonomy = from_nnunet(plans, dataset, configuration=configuration, name=path.name, source=source)
+    try:
+        spec = replace(spec, mirror_axes=tuple(int(axis) for axis in checkpoint.get("inference_allowed_mirroring_axes") or ()))
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{first}: inference_allowed_mirroring_axes is no list of axes ({error}); expected a checkpoint of nnU-Net v2"
+        ) from error
     return Folder(path, spec, taxonomy, checkpoints, trust_pickle)
 
 

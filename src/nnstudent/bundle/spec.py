@@ -91,6 +91,7 @@ class NetworkSpec:
         score_resampling: Logits → image's grid.
         classes: Class name by channel; channel 0 is ``background``.
         architecture: How torch builds it.
+        mirror_axes: The network's axes that it was trained with mirrored images along: 0, 1, 2.
         source: Where it comes from: configuration, trainer, fold, …; for people only.
     """
 
@@ -103,6 +104,7 @@ class NetworkSpec:
     score_resampling: Resampling
     classes: tuple[str, ...]
     architecture: Architecture
+    mirror_axes: tuple[int, ...] = ()
     source: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -112,6 +114,8 @@ class NetworkSpec:
             raise InputError(f"a spacing of {self.spacing_mm} mm; expected three positive lengths")
         if sorted(self.transpose) != [0, 1, 2]:
             raise InputError(f"transpose {self.transpose}; expected 0, 1 and 2 in some order")
+        if not set(self.mirror_axes) <= {0, 1, 2}:
+            raise InputError(f"mirroring along axes {self.mirror_axes}; expected some of 0, 1 and 2")
         if self.orientation not in ("RAS", "stored"):
             raise InputError(f"orientation {self.orientation!r}; expected RAS or stored")
         if not 2 <= len(self.classes) <= 255 or self.classes[0] != BACKGROUND:
@@ -147,6 +151,7 @@ class NetworkSpec:
                 score_resampling=Resampling(**data["score_resampling"]),
                 classes=tuple(str(name) for name in data["classes"]),
                 architecture=Architecture(architecture["class_name"], dict(architecture["kwargs"]), tuple(architecture["imported"])),
+                mirror_axes=tuple(int(axis) for axis in data.get("mirror_axes", ())),
                 source=dict(data.get("source", {})),
             )
         except (KeyError, TypeError, ValueError) as error:

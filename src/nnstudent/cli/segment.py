@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where the network looks: everywhere (dense, as nnU-Net), where a body and something in it is (guided), "
         "or as FLARE22's winner did, for comparison (default: dense)",
     )
+    parser.add_argument("--tta", action="store_true", help="also look at mirror images, if the model was trained with them (slower)")
     parser.add_argument(
         "--postprocess",
         type=_list,
@@ -89,6 +90,7 @@ def run(args: argparse.Namespace) -> int:
         precision=args.precision,
         threads=args.threads,
         windows=args.windows,
+        tta=args.tta,
         postprocess=DEFAULT if args.postprocess is None else [rule for rule in args.postprocess if rule != "none"],
     )
     options = Options(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from nnstudent.bundle.bundle import Model, Network, open_model
 from nnstudent.errors import InputError
 from nnstudent.inference.checks import look_over
 from nnstudent.inference.engine import Engine, make_engine
+from nnstudent.inference.mirror import mirrored
 from nnstudent.inference.planners import WINDOWS, make_planner
 from nnstudent.inference.postprocess import DEFAULT, check_rules
 from nnstudent.inference.postprocess import postprocess as corrected
@@ -88,6 +89,7 @@ class Segmenter:
         precision: str = "fp32",
         threads: int | None = None,
         windows: str = "dense",
+        tta: bool = False,
         postprocess: Collection[str] = DEFAULT,
     ) -> None:
         """Take a model; its networks are loaded when they first run.
@@ -99,6 +101,7 @@ class Segmenter:
             precision: ``fp32``, the same on every machine; ``auto`` for the fastest that this one has, or ``bf16`` or ``int8``.
             threads: Processor threads; None for every core that this process may use.
             windows: Where windows lie: ``dense``, ``guided`` or ``flare22``; see :func:`~nnstudent.inference.planners.make_planner`.
+            tta: Whether every window is also seen mirrored, along the axes that the networks were trained with.
             postprocess: Rules that labels are corrected by; see :func:`~nnstudent.inference.postprocess.postprocess`.
 
         Raises:
@@ -111,6 +114,12 @@ class Segmenter:
             raise InputError(f"windows {windows!r}; expected one of {', '.join(WINDOWS)}")
         check_rules(postprocess)
         self.model = model if isinstance(model, Model) else open_model(model)
+        if tta and not any(network.spec.mirror_axes for network in self.model.networks):
+            raise InputError(
+                f"{self.model.path}: was trained without mirrored images, as is right where left and right are classes; "
+                "what it says of them means nothing, leave --tta out"
+            )
+        self._tta = tta
         self._settings = {"engine": engine, "device": device, "precision": precision}
         self._threads = threads or _cores()
         self._windows = windows
@@ -219,7 +228,9 @@ class Segmenter:
 
     def _scores(self, values: Floats, frame: Frame, network: int, member: int, progress: Progress) -> Scores:
         spec = self._network(network).spec
-        engine = self.engine_of(network, member)
+        engine: Callable[[Floats], Floats] = self.engine_of(network, member)
+        if self._tta:
+            engine = mirrored(engine, spec.mirror_axes)
         planner = make_planner(self._windows, spec)
         logits, ran = slide(values, engine, patch=spec.patch, classes=len(spec.classes), planner=planner, progress=progress)
         ids = (0, *(self.taxonomy[name].id for name in spec.foreground))
