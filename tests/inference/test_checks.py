@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nnstudent.inference.checks import look_over
+from nnstudent.inference.checks import found_nothing, look_over
 from nnstudent.io.nifti import read_image
+from nnstudent.taxonomy import flare23
 from nnstudent.volume import Grid, Volume
 from tests.inference.conftest import blobs
 
@@ -34,6 +35,18 @@ def test_what_is_no_ct_in_hu_is_warned_about(kind):
     }[kind]
     (warning,) = look_over(volume(array))
     assert "does not look like CT in HU (range" in warning
+
+
+@pytest.mark.parametrize(
+    ("volumes", "warned"),
+    [
+        ({"liver": 250.0, "spleen": 0.0, "tumor": 90.0}, True),
+        ({"liver": 250.0, "spleen": 21.0}, False),
+        ({"tumor": 0.0}, False),
+    ],
+)
+def test_a_scan_without_any_whole_organ_is_warned_about(volumes, warned):
+    assert any("expected a scan of the abdomen" in line for line in found_nothing(volumes, flare23())) == warned
 
 
 def test_a_small_field_of_view_is_warned_about():

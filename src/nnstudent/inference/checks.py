@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
+from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Volume
 
 SMALL_MM = 60.0
+
+
+def found_nothing(volumes_ml: Mapping[str, float], taxonomy: Taxonomy) -> tuple[str, ...]:
+    """A warning if no organ was found that is whole: of a head, a leg, or what the network does not know.
+
+    Args:
+        volumes_ml: By class name.
+        taxonomy: The label table; without least volumes of organs there is no telling.
+    """
+    least = {name: taxonomy[name].minimum_ml for name in volumes_ml if taxonomy[name].kind == "organ" and taxonomy[name].minimum_ml}
+    if not least or any(volumes_ml[name] >= ml for name, ml in least.items()):
+        return ()
+    return (f"none of {len(least)} organs was found as a whole; expected a scan of the abdomen",)
 
 
 def look_over(image: Volume) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,7 @@ from scipy import ndimage
 
 from nnstudent.bundle.spec import NetworkSpec, Normalization
 from nnstudent.errors import GeometryError
-from nnstudent.inference.resample import Floats, new_shape, resample
+from nnstudent.inference.resample import Floats, as_floats, new_shape, resample
 from nnstudent.volume import Grid, Shape, Spacing, Volume
 
 Box = tuple[slice, slice, slice]
@@ -68,8 +69,10 @@ def preprocess(image: Volume, spec: NetworkSpec) -> tuple[Floats, Frame]:
     shape = new_shape(cropped.shape, spacing, spec.spacing_mm)
     if float(np.prod(shape, dtype=np.float64)) > MAX_VOXELS:
         raise GeometryError(f"an image of {image.grid} would be {shape} voxels at the network's {spec.spacing_mm} mm; crop it first")
-    values = normalize(cropped, spec.normalization)
-    resampled = resample(values, shape, spec.image_resampling, spacing=spacing, target=spec.spacing_mm)
+    normal = partial(normalize, how=spec.normalization)
+    by_voxel = spec.normalization.scheme in ("ct", "none")  # so that it can be done slab by slab
+    values, prepare = (cropped, normal) if by_voxel else (normal(cropped), as_floats)
+    resampled = resample(values, shape, spec.image_resampling, spacing=spacing, target=spec.spacing_mm, prepare=prepare)
     return resampled, Frame(image.grid, axcodes, spec.transpose, box, spacing, shape)
 
 

@@ -7,8 +7,9 @@ thing that numpy can do.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from nnstudent.bundle.spec import Resampling
 from nnstudent.volume import Shape
 
 Floats = npt.NDArray[np.float32]
+_SLAB_VOXELS = 1 << 23  # of a slab that is worked on at once
 
 
 def new_shape(shape: Sequence[int], spacing: Sequence[float], target: Sequence[float]) -> Shape:
@@ -56,8 +58,21 @@ def axis_orders(how: Resampling, spacing: Sequence[float], target: Sequence[floa
     return z, y, x
 
 
-def resample(array: Floats, shape: Shape, how: Resampling, *, spacing: Sequence[float], target: Sequence[float]) -> Floats:
-    """Resample an image.
+def as_floats(array: npt.NDArray[Any]) -> Floats:
+    """The same values as float32, contiguous."""
+    return np.ascontiguousarray(array, np.float32)
+
+
+def resample(
+    array: npt.NDArray[Any],
+    shape: Shape,
+    how: Resampling,
+    *,
+    spacing: Sequence[float],
+    target: Sequence[float],
+    prepare: Callable[[npt.NDArray[Any]], Floats] = as_floats,
+) -> Floats:
+    """Resample an image, slab by slab, so that no second array of its size exists unless the result is as large.
 
     Args:
         array: Values, three axes.
@@ -65,28 +80,51 @@ def resample(array: Floats, shape: Shape, how: Resampling, *, spacing: Sequence[
         how: Spline orders and when the coarse axis is done apart.
         spacing: Of ``array``, in mm, in the order of its axes.
         target: Of the result, in mm.
+        prepare: What is done to the values before, voxel by voxel, on slabs of any thickness.
 
     Returns:
         The values at the voxel centres of the new grid, which fills the same box.
     """
     if array.shape == tuple(shape):
-        return array
+        return prepare(array)
     orders = axis_orders(how, spacing, target)
     apart = separate_axis(how, spacing, target)
-    # Splines overshoot; skimage clips to the range of what it was given: the whole volume, or each slice by itself.
-    plane_axes = None if apart is None else tuple(axis for axis in range(3) if axis != apart)
-    overshoots = how.order > 1
-    lower, upper = (np.min(array, plane_axes, keepdims=True), np.max(array, plane_axes, keepdims=True)) if overshoots else (0, 0)
-    result = array
-    # The coarse axis comes last, as its slices are clipped before it; else small results first.
-    sequence = sorted(range(3), key=lambda axis: (axis == apart, shape[axis] / array.shape[axis]))
-    for axis in sequence:
-        if axis == apart and overshoots:
-            result = np.clip(result, lower, upper)
-        result = apply_along(operator(array.shape[axis], shape[axis], orders[axis]), result, axis)
-    if apart is None and overshoots:
-        result = np.clip(result, lower, upper)
-    return np.ascontiguousarray(result, np.float32)
+    # Slabs lie across the axis that comes last: the coarse one, for its slices are clipped before it, else the first.
+    last = apart or 0
+    order = (last, *(axis for axis in range(3) if axis != last))
+    result = _by_slabs(
+        array.transpose(order),
+        [operator(array.shape[axis], shape[axis], orders[axis]) for axis in order],
+        prepare,
+        # Splines overshoot; skimage clips to the range of what it was given: each slice by itself, or the whole volume.
+        clip=("slices" if apart is not None else "whole") if how.order > 1 else None,
+    )
+    return np.ascontiguousarray(result.transpose(np.argsort(order)), np.float32)
+
+
+def _by_slabs(
+    array: npt.NDArray[Any],
+    operators: Sequence[Floats],
+    prepare: Callable[[npt.NDArray[Any]], Floats],
+    *,
+    clip: Literal["slices", "whole"] | None,
+) -> Floats:
+    along, *across = operators
+    planes = np.empty((len(array), len(across[0]), len(across[1])), np.float32)
+    lower, upper = np.float32(np.inf), np.float32(-np.inf)
+    thick = max(1, _SLAB_VOXELS // (array.shape[1] * array.shape[2]))
+    for first in range(0, len(array), thick):
+        values = prepare(array[first : first + thick])
+        part = values
+        for axis in sorted((1, 2), key=lambda axis: len(across[axis - 1]) / array.shape[axis]):  # small results first
+            part = apply_along(across[axis - 1], part, axis)
+        if clip == "slices":
+            part = np.clip(part, values.min((1, 2), keepdims=True), values.max((1, 2), keepdims=True))
+        elif clip == "whole":
+            lower, upper = min(lower, values.min()), max(upper, values.max())
+        planes[first : first + thick] = part
+    result = apply_along(along, planes, 0)
+    return np.clip(result, lower, upper, out=result) if clip == "whole" else result
 
 
 def apply_along(matrix: Floats, array: Floats, axis: int) -> Floats:

@@ -13,7 +13,7 @@ import numpy as np
 
 from nnstudent.bundle.bundle import Model, Network, open_model
 from nnstudent.errors import InputError
-from nnstudent.inference.checks import look_over
+from nnstudent.inference.checks import found_nothing, look_over
 from nnstudent.inference.engine import Engine, make_engine
 from nnstudent.inference.mirror import mirrored
 from nnstudent.inference.planners import WINDOWS, make_planner
@@ -208,6 +208,7 @@ class Segmenter:
         with _timed(seconds, "restore"):
             result = corrected(Volume(labels, image.grid), self.taxonomy, rules=self._rules)
         organs = organ_facts(result, self.taxonomy, {name: confidence.get(name) for name in self.model.classes})
+        doubt = found_nothing({name: facts.volume_ml for name, facts in organs.items()}, self.taxonomy)
         engine = self.engine_of(0, 0)
         seconds["total"] = time.perf_counter() - began
         return Segmentation(
@@ -215,7 +216,7 @@ class Segmenter:
             organs=organs,
             seconds=seconds,
             windows={"planned": planned, "run": ran, "skipped": max(0, planned - ran)},
-            warnings=(*look_over(image), *([] if ran else [NO_BODY])),
+            warnings=(*look_over(image), *(doubt if ran else [NO_BODY])),
             engine=engine.name,
             precision=engine.precision,
             model=self.model.hash,
