@@ -50,4 +50,4 @@ def test_commands_that_are_shown_are_understood(page):
             verb, rest = call[0], call[1].partition(" -- ")[0]  # what follows belongs to the command that is called
             assert verb in verbs, f"{line}: no verb {verb}"
             known = set(verbs[verb]._option_string_actions)
-            assert set(re.findall(r"(?<=\s)(--?[a-z][a-z-]*)", rest)) <= known, f"{line}: an option that {verb} does not have"
+            assert set(re.findall(r"(?<=\s)(--?[a-z][a-z0-9-]*)", rest)) <= known, f"{line}: an option that {verb} does not have"
