@@ -367,3 +367,16 @@ def test_a_format_whose_library_is_missing_names_the_extra(study, tmp_path, isot
     (line,) = capfd.readouterr().err.splitlines()
     assert "writing dicom-seg needs highdicom" in line
     assert "nnstudent[dicom]" in line
+
+
+def test_a_series_without_uids_is_refused_before_the_work(tmp_path, study, isotropic, capfd):
+    import pydicom
+
+    for path in study.iterdir():
+        header = pydicom.dcmread(path)
+        header.StudyInstanceUID = ""
+        header.save_as(path)
+    given = ["segment", str(study), "-o", str(tmp_path / "out"), "--model", str(isotropic), "--format", "nifti,dicom-seg"]
+    assert main(given) == 2
+    assert "StudyInstanceUID is missing" in capfd.readouterr().err
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())

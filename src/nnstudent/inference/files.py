@@ -236,6 +236,7 @@ def segment_file(case: CaseFile, segmenter: Segmenter, *, options: Options | Non
     options = options or Options()
     began = time.perf_counter()
     image, series = _read(case.source, options.series)
+    check_source(case.source, options.formats, series)
     read = time.perf_counter() - began
     result = segmenter(image, progress=progress)
     if series is not None:

@@ -10,7 +10,7 @@ from nnstudent.bundle.bundle import Model
 from nnstudent.errors import InputError, require
 from nnstudent.io.dicom import Series
 from nnstudent.io.dicom_seg import write_seg
-from nnstudent.io.dicom_source import Algorithm
+from nnstudent.io.dicom_source import Algorithm, read_headers
 from nnstudent.io.nifti import write_labels
 from nnstudent.io.nrrd import write_seg_nrrd
 from nnstudent.io.rtstruct import write_rtstruct
@@ -44,13 +44,20 @@ def check_formats(formats: Sequence[str], *, split: bool = False) -> None:
             require(_LIBRARY[name], extra="dicom", why=f"writing {name}")
 
 
-def check_source(source: Path, formats: Sequence[str]) -> None:
+def check_source(source: Path, formats: Sequence[str], series: Series | None = None) -> None:
     """See that an image can be written in these formats.
 
+    Args:
+        source: The image's file, or the folder of its series.
+        formats: The formats.
+        series: The series, once it was read.
+
     Raises:
-        InputError: It is no DICOM series, and a format refers to one.
+        InputError: It is no DICOM series, or one without UIDs, and a format refers to one.
     """
     for name in formats:
+        if name in _OF_A_SERIES and series is not None:
+            read_headers(series.stack)
         if name in _OF_A_SERIES and source.is_file():
             raise InputError(
                 f"{source}: {name} refers to the DICOM series that was segmented; give the folder of the series, or use seg.nrrd"

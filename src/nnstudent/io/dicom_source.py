@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nnstudent.errors import InputError, require
+from nnstudent.io.dicom_files import quiet
 from nnstudent.io.dicom_stack import Stack
 
 NOTHING_FOUND = "nothing was found, and a DICOM object without a segment is not valid; write nifti instead"
@@ -48,7 +49,8 @@ def read_headers(stack: Stack) -> dict[Path, Any]:
         InputError: A UID is missing without which nothing can refer to the series.
     """
     pydicom = require("pydicom", extra="dicom", why="reading DICOM")
-    return {path: _header(path, pydicom) for path in dict.fromkeys(item.path for item in stack.slices)}
+    with quiet():
+        return {path: _header(path, pydicom) for path in dict.fromkeys(item.path for item in stack.slices)}
 
 
 def _header(path: Path, pydicom: Any) -> Any:
