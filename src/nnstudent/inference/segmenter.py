@@ -133,6 +133,17 @@ class Segmenter:
         return self.model.taxonomy
 
     @property
+    def made_by(self) -> Mapping[str, object]:
+        """What decides the labels of an image: the model, and how it is run."""
+        return {
+            "model": self.model.hash,
+            "precision": self._settings["precision"],
+            "windows": self._windows,
+            "tta": self._tta,
+            "postprocess": sorted(self._rules),
+        }
+
+    @property
     def members(self) -> tuple[str, ...]:
         """Names of the members of the first network; an ensemble has several."""
         return tuple(member.name for member in self.model.networks[0].members)

@@ -17,7 +17,7 @@ from nnstudent.progress import Progress, silent
 def predict(cases: Sequence[Case], out: Path, segmenter: Segmenter, *, progress: Progress = silent) -> tuple[Failure, ...]:
     """Segment cases into ``out/<case>.nii.gz``, with what was found and how long it took in ``out/<case>.json``.
 
-    What is there and was made from the same image by the same model is left as it is.
+    What is there and was made from the same image by the same model, run in the same way, is left as it is.
 
     Args:
         cases: The cases.
@@ -36,7 +36,7 @@ def predict(cases: Sequence[Case], out: Path, segmenter: Segmenter, *, progress:
     for number, case in enumerate(cases, 1):
         path, record = out / f"{case.id}.nii.gz", out / f"{case.id}.json"
         try:
-            made_from = {"image": file_hash(case.image), "model": segmenter.model.hash}
+            made_from = {"image": file_hash(case.image), **segmenter.made_by}
             if not (path.is_file() and is_made_from(record, made_from)):
                 found = segmenter(read_image(case.image))
                 write_labels(path, found.labels, like=case.image)
