@@ -162,7 +162,20 @@ class TestPath:
         stages = json.loads((out / "run.json").read_text())["stages"]
         assert [(row["name"], row["state"]) for row in stages] == [
             (name, "done")
-            for name in ("index", "teach", "label", "select", "study", "export", "segment", "ensemble", "baseline", "evaluate", "report")
+            for name in (
+                "index",
+                "teach",
+                "label",
+                "select",
+                "study",
+                "export",
+                "segment",
+                "profile",
+                "ensemble",
+                "baseline",
+                "evaluate",
+                "report",
+            )
         ]
         assert all(row["seconds"] >= 0 and row["peak_rss_mb"] > 10 for row in stages)
         assert done.stdout.splitlines()[-1] == f"report: {out / 'report.html'}"

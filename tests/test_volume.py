@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from nnstudent.errors import GeometryError
@@ -33,6 +33,13 @@ def grids(draw):
     return Grid(draw(sizes), affine)
 
 
+def leans_two_ways(grid: Grid) -> bool:
+    """Whether an axis lies exactly between two directions, so that what it is called is a matter of rounding."""
+    part = np.abs(grid.affine[:3, :3] / np.linalg.norm(grid.affine[:3, :3], axis=0))
+    largest, second = np.sort(np.stack([part, part.T]), axis=1)[:, :0:-1].swapaxes(0, 1)  # of each column and row
+    return bool((largest - second).min() < 1e-6)
+
+
 def numbered(grid: Grid) -> Volume:
     return Volume(np.arange(np.prod(grid.shape)).reshape(grid.shape), grid)
 
@@ -50,6 +57,7 @@ def test_turning_moves_no_voxel_and_turning_back_gives_the_same(grid, codes):
     turned = volume.reoriented(codes)
     there, here = places(turned), places(volume)
     assert all(np.allclose(there[value], here[value], atol=1e-6) for value in here)
+    assume(not leans_two_ways(grid))
     back = turned.reoriented(grid.axcodes)
     assert back.grid.matches(grid)
     assert np.array_equal(back.array, volume.array)

@@ -79,8 +79,7 @@ def test_a_profile_brings_memory_and_replaces_the_time(run):
     rows = {row[0]: row[1:] for row in tables(run)["efficiency"].rows}
     assert rows["test_02"] == ("26 × 24 × 14", "7.25", "812", "4200", "no GPU", "no GPU")
     assert rows["test_03"][-2:] == ("2538", "23063")
-    assert rows["test_04"] == ("26 × 24 × 14", "3.50", "–", "–", "–", "–")
-    assert len(rows) == 4
+    assert set(rows) == {"test_02", "test_03"}  # what the others took was measured in another way
 
 
 @pytest.mark.parametrize("changed", [{"exit_code": 1}, {"wall_seconds": None}])

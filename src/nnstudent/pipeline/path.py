@@ -67,6 +67,7 @@ class RunFolder:
             Stage("study", self.study, ("select",), lambda: [at / "fused"], [at / "student"], student),
             Stage("export", self.export, ("study",), lambda: [at / "student", at / "teachers" / "tumor"], [at / "bundle"], student),
             Stage("segment", self.segment, ("export",), lambda: [*test(), at / "bundle"], [at / "predictions" / "student"]),
+            Stage("profile", self.profile, ("export",), lambda: [*test(), at / "bundle"], [at / "efficiency"]),
             Stage("ensemble", self.ensemble, ("teach",), lambda: [*test(), at / "teachers"], [at / "predictions" / "teacher"]),
             Stage(
                 "baseline", self.alone, ("index",), lambda: [*train(), *test()], [at / "baseline", at / "predictions" / "baseline"], student
@@ -164,6 +165,16 @@ class RunFolder:
             return Outcome("no test case", skipped=True)
         segmenter = Segmenter(self.out / "bundle", threads=self.threads)
         failures = predict(cases, out, segmenter, progress=self.progress)
+        return Outcome(f"{len(cases) - len(failures)} test cases", failures)
+
+    def profile(self) -> Outcome:
+        """``bundle`` and some test cases → ``efficiency``: time and memory of ``segment`` as a process of its own."""
+        from nnstudent.pipeline.efficiency import measure, spread
+
+        cases = spread(self._cohort().test())
+        if not cases:
+            return Outcome("no test case", skipped=True)
+        failures = measure(cases, self.out / "bundle", self.out / "efficiency", threads=self.threads, progress=self.progress)
         return Outcome(f"{len(cases) - len(failures)} test cases", failures)
 
     def ensemble(self) -> Outcome:

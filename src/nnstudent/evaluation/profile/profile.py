@@ -106,7 +106,7 @@ class Profile:
         return data
 
 
-def profile(command: Sequence[str], *, interval: float = INTERVAL, gpu: int = 0) -> Profile:
+def profile(command: Sequence[str], *, interval: float = INTERVAL, gpu: int = 0, quiet: bool = False) -> Profile:
     """Run a command to its end and measure it; its input and output are this process's own.
 
     Args:
@@ -114,6 +114,7 @@ def profile(command: Sequence[str], *, interval: float = INTERVAL, gpu: int = 0)
         interval: Seconds between two looks. A peak shorter than that can be missed, but for one of a single process, which the kernel
             keeps.
         gpu: NVML's number of the GPU to look at.
+        quiet: Whether the command has no input, and what it says is thrown away.
 
     Raises:
         InputError: There is no command, it cannot be started, or the interval is not above 0.
@@ -126,16 +127,16 @@ def profile(command: Sequence[str], *, interval: float = INTERVAL, gpu: int = 0)
         raise InputError(f"an interval of {interval} s between looks; expected a number above 0")
     device = Gpu(gpu)
     try:
-        return _measured(tuple(command), interval, device)
+        return _measured(tuple(command), interval, device, subprocess.DEVNULL if quiet else None)
     finally:
         device.close()
 
 
-def _measured(command: tuple[str, ...], interval: float, device: Gpu) -> Profile:
+def _measured(command: tuple[str, ...], interval: float, device: Gpu, stream: int | None) -> Profile:
     gpu_before = device.used_mb()
     start = time.perf_counter()
     try:
-        process = subprocess.Popen(command)
+        process = subprocess.Popen(command, stdin=stream, stdout=stream, stderr=stream)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise InputError(f"{command[0]}: cannot be started ({why}); expected a command as the shell would find it") from error

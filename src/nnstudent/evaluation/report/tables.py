@@ -106,21 +106,19 @@ def _volumes(low: float | None, high: float | None) -> str:
 
 
 def _sizes(run: Run) -> Table | None:
-    costs = sorted(run.costs, key=lambda cost: (cost.voxels, cost.id))
+    profiled = any(cost.profiled for cost in run.costs)
+    costs = sorted((cost for cost in run.costs if cost.profiled == profiled), key=lambda cost: (cost.voxels, cost.id))
     shown = _spread_out(costs, _MANY)
-    profiled = any(cost.profiled for cost in shown)
     rows = tuple((cost.id, _size(cost), f"{cost.seconds:.2f}", *(_memory(cost) if profiled else ())) for cost in shown)
     header: tuple[str, ...] = ("Case", "Image size", "Time (s)")
-    notes = []
     if profiled:
         header += ("Peak RAM (MiB)", "RAM area (MiB·s)", "Peak GPU (MiB)", "GPU area (MiB·s)")
-        notes.append("Measured by nnstudent profile: a process a case, start-up and loading the model included.")
-    if not all(cost.profiled for cost in shown):
-        which = "A case without memory" if profiled else "Time"
-        notes.append(
-            f"{which} is as the segmenter noted it, start-up and loading the model not included; for memory, profile each case: "
+        notes = ["Measured by nnstudent profile: a process a case, start-up and loading the model included."]
+    else:
+        notes = [
+            "Time is as the segmenter noted it, start-up and loading the model not included; for memory, profile each case: "
             "nnstudent profile --json RUN/efficiency/CASE.json -- nnstudent segment …."
-        )
+        ]
     if len(shown) < len(costs):
         notes.append(f"{len(shown)} of {len(costs)} cases, evenly over the sizes.")
     return Table("efficiency", "Time and memory by image size", header, rows, note=" ".join(notes), like="Table 5")

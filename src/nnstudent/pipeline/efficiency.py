@@ -1,0 +1,70 @@
+"""What segmenting a scan takes, as a user would do it: a process of its own, from file to file."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from nnstudent.cohort.cohort import Case
+from nnstudent.errors import Failure, NnStudentError
+from nnstudent.evaluation.profile import profile
+from nnstudent.io.atomic import write_json
+from nnstudent.io.nifti import read_grid
+from nnstudent.progress import Progress, silent
+
+MOST = 8  # as many sizes as the paper's Table 5 has
+
+
+def measure(
+    cases: Sequence[Case], bundle: Path, out: Path, *, threads: int | None = None, progress: Progress = silent
+) -> tuple[Failure, ...]:
+    """Profile ``nnstudent segment`` on each case, into ``out/<case>.json``.
+
+    Args:
+        cases: The cases.
+        bundle: The model.
+        out: Folder to write into.
+        threads: Processor threads; None for all.
+        progress: Told after each case.
+
+    Returns:
+        The cases that could not be segmented.
+    """
+    failures: list[Failure] = []
+    for number, case in enumerate(cases, 1):
+        with tempfile.TemporaryDirectory() as folder:
+            command = [
+                sys.executable,
+                "-m",
+                "nnstudent",
+                "segment",
+                str(case.image),
+                "-o",
+                f"{folder}/labels.nii.gz",
+                "--model",
+                str(bundle),
+            ]
+            found = profile([*command, *(["--threads", str(threads)] if threads else [])], quiet=True)
+        if found.exit_code:
+            failures.append(Failure(case.id, f"segment ended with exit code {found.exit_code}; see: {' '.join(command)}"))
+        else:
+            write_json(out / f"{case.id}.json", {"profile": found.to_dict()})
+        progress("profile", number, len(cases))
+    return tuple(failures)
+
+
+def spread(cases: Sequence[Case], *, most: int = MOST) -> tuple[Case, ...]:
+    """At most so many of the cases, by size evenly between the smallest and the largest; one that cannot be read is left out."""
+    sizes: list[tuple[int, str, Case]] = []
+    for case in cases:
+        try:
+            z, y, x = read_grid(case.image).shape
+        except (NnStudentError, OSError):
+            continue
+        sizes.append((z * y * x, case.id, case))
+    ordered = [case for *_, case in sorted(sizes, key=lambda item: item[:2])]
+    if len(ordered) <= most:
+        return tuple(ordered)
+    return tuple(ordered[round(place * (len(ordered) - 1) / (most - 1))] for place in range(most))
