@@ -122,6 +122,25 @@ def test_the_command_writes_them(run, kind, name, capsys):
     assert "report-cases.png" in text
 
 
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        (1, {"a": "only"}),
+        (2, {"a": "good", "b": "bad"}),
+        (4, {"a": "good", "b": "good", "c": "bad", "d": "bad"}),
+        (5, {"a": "good", "b": "good", "c": "median", "d": "bad", "e": "bad"}),
+        (8, {"a": "good", "b": "good", "e": "median", "g": "bad", "h": "bad"}),
+    ],
+)
+def test_the_cases_shown_are_the_best_the_median_and_the_worst(run, monkeypatch, count, expected):
+    from nnstudent.evaluation.report import overlays
+
+    found = gather(run)
+    monkeypatch.setattr(overlays, "ranked", lambda *_: [{"id": name} for name in "abcdefgh"[:count]])
+    monkeypatch.setattr(overlays, "_overlay", lambda run, method, case, rank, scroll: (case["id"], rank))
+    assert dict(overlays.make_overlays(found)) == expected
+
+
 def test_the_figure_has_two_good_and_two_bad_cases_in_the_tables_colors(run):
     text = write_tables(run, kind="latex", out=run / "paper" / "tables.tex").read_text()
     assert r"\includegraphics[width=\linewidth]{tables-cases.png}" in text

@@ -1,4 +1,4 @@
-"""Two good and two bad test cases: truth and prediction side by side."""
+"""Two good and two bad test cases, and the median one: truth and prediction side by side."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Overlay:
     """A case in pictures.
 
     Attributes:
-        rank: ``good``, ``bad``, or ``only`` where there is one case.
+        rank: ``good``, ``median``, ``bad``, or ``only`` where there is one case.
         id: The case.
         dsc: Mean DSC of its organs, in percent, as it is written.
         panels: Its planes.
@@ -57,6 +57,8 @@ class Overlay:
 def make_overlays(run: Run, *, scroll: str = "") -> list[Overlay]:
     """Pictures of the student's (else another method's) two best and two worst cases; what fails is named in ``run.problems``.
 
+    Of five and more cases the median one is between them.
+
     Args:
         run: The run.
         scroll: ``scan`` for a scan of each that a viewer loads, ``stack`` for plain slices, empty for neither.
@@ -67,7 +69,8 @@ def make_overlays(run: Run, *, scroll: str = "") -> list[Overlay]:
     cases = ranked(method, run.taxonomy)
     good = min(2, (len(cases) + 1) // 2)
     bad = min(2, len(cases) - good)
-    ranks = dict.fromkeys(range(good), "good") | dict.fromkeys(range(len(cases) - bad, len(cases)), "bad")
+    middle = [len(cases) // 2] if len(cases) > good + bad else []
+    ranks = dict.fromkeys(range(good), "good") | dict.fromkeys(middle, "median") | dict.fromkeys(range(len(cases) - bad, len(cases)), "bad")
     overlays: list[Overlay] = []
     for place, rank in ranks.items():
         try:

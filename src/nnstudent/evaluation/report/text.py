@@ -43,7 +43,7 @@ def write_tables(run: Path, *, kind: str, out: Path | None = None) -> Path:
     tables = paper_tables(found)
     if not tables:
         raise InputError(f"{run}: no scores and no segmented case in it, so there is no table; let nnstudent run go on to its end")
-    overlays = make_overlays(found)
+    overlays = [overlay for overlay in make_overlays(found) if overlay.rank != "median"]  # as the paper's figure has it
     problems = [f"Not readable, and so not in the tables: {line}" for line in found.problems]
     lay_out = markdown if kind == "md" else latex
     target = run / f"report{SUFFIXES[kind]}" if out is None else out
