@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 DEMO   := runs/demo
-VIEWER := src/nnstudent/evaluation/report/viewer/viewer.js
+VIEWER := src/nnstudent/evaluation/report/viewer/viewer.js.gz
 
 .PHONY: demo test test-system web lint clean
 .DEFAULT_GOAL := demo
@@ -34,6 +34,7 @@ web: $(VIEWER)
 
 $(VIEWER): $(wildcard frontend/*.json frontend/*.js frontend/src/*)
 	@cd frontend && npm ci --no-progress && npm run build
+	@gzip -9 --no-name --force $(basename $@)
 
 $(VENV)/.system: $(VENV)/.dev tests/system/install
 	@tests/system/install

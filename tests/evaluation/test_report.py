@@ -170,7 +170,7 @@ def test_the_viewer_and_its_scans_are_in_the_file(run, monkeypatch):
 
 def test_a_viewer_that_was_built_cannot_end_its_own_script(monkeypatch, tmp_path):
     (tmp_path / "viewer").mkdir()
-    (tmp_path / "viewer" / "viewer.js").write_text("a='</SCRIPT>'; b='<!--'; c=1<2")
+    (tmp_path / "viewer" / "viewer.js.gz").write_bytes(gzip.compress(b"a='</SCRIPT>'; b='<!--'; c=1<2"))
     monkeypatch.setattr(embed, "files", lambda _: tmp_path)
     found = find_viewer()
     assert found.script == r"a='\x3c/SCRIPT>'; b='\x3c!--'; c=1<2"

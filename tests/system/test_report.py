@@ -141,7 +141,7 @@ def test_the_wheel_carries_the_viewer(tmp_path: Path) -> None:
     subprocess.run(build, check=True, timeout=300)
     (wheel,) = tmp_path.glob("nnstudent-*.whl")
     carried = zipfile.ZipFile(wheel).namelist()
-    assert "nnstudent/evaluation/report/viewer/viewer.js" in carried
+    assert "nnstudent/evaluation/report/viewer/viewer.js.gz" in carried
     assert not [name for name in carried if "node_modules" in name or "frontend" in name]
 
 
