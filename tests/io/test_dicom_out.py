@@ -61,6 +61,14 @@ def drawn(structures, headers) -> np.ndarray:
     return np.stack([planes[header.SOPInstanceUID] for header in headers])
 
 
+def assert_holds_the_anatomy(path):
+    seg = hd.seg.segread(path)
+    found = seg.get_volume(combine_segments=True)
+    numbers = np.array([0, *(IDS[seg.get_segment_description(n).segment_label] for n in seg.segment_numbers)])
+    index = np.stack([*np.indices(found.spatial_shape), np.ones(found.spatial_shape)], axis=-1)
+    assert np.array_equal(numbers[found.array], anatomy(index @ found.affine[:3].T))
+
+
 @pytest.mark.parametrize(("row", "column", "turned"), ORIENTATIONS)
 def test_the_same_anatomy_in_every_orientation(tmp_path, row, column, turned):
     source = anatomical(row, column, turned)
@@ -69,11 +77,7 @@ def test_the_same_anatomy_in_every_orientation(tmp_path, row, column, turned):
     assert np.array_equal(series.volume.array + 1024, 100 * labels.array.astype(int))  # read right, before anything is written
 
     write_seg(tmp_path / "l.seg.dcm", labels, series, flare23(), algorithm=ALGORITHM)
-    seg = hd.seg.segread(tmp_path / "l.seg.dcm")
-    found = seg.get_volume(combine_segments=True)
-    numbers = np.array([0, *(IDS[seg.get_segment_description(n).segment_label] for n in seg.segment_numbers)])
-    index = np.stack([*np.indices(found.spatial_shape), np.ones(found.spatial_shape)], axis=-1)
-    assert np.array_equal(numbers[found.array], anatomy(index @ found.affine[:3].T))
+    assert_holds_the_anatomy(tmp_path / "l.seg.dcm")
 
     write_rtstruct(tmp_path / "l.rtstruct.dcm", labels, series, flare23(), algorithm=ALGORITHM)
     headers = sorted(source.slices, key=lambda h: float(np.array(h.ImagePositionPatient) @ source.normal))
@@ -247,11 +251,7 @@ def test_enhanced_ct_is_referred_to_by_frame(tmp_path):
     labels = labels_of(series)
     assert np.array_equal(series.volume.array + 1024, 100 * labels.array.astype(int))
     write_seg(tmp_path / "l.seg.dcm", labels, series, flare23(), algorithm=ALGORITHM)
-    seg = hd.seg.segread(tmp_path / "l.seg.dcm")
-    found = seg.get_volume(combine_segments=True)
-    numbers = np.array([0, *(IDS[seg.get_segment_description(n).segment_label] for n in seg.segment_numbers)])
-    index = np.stack([*np.indices(found.spatial_shape), np.ones(found.spatial_shape)], axis=-1)
-    assert np.array_equal(numbers[found.array], anatomy(index @ found.affine[:3].T))
+    assert_holds_the_anatomy(tmp_path / "l.seg.dcm")
     write_rtstruct(tmp_path / "l.rtstruct.dcm", labels, series, flare23(), algorithm=ALGORITHM)
     contour = pydicom.dcmread(tmp_path / "l.rtstruct.dcm").ROIContourSequence[0].ContourSequence[0]
     frame = contour.ContourImageSequence[0].ReferencedFrameNumber

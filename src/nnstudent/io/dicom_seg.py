@@ -12,7 +12,7 @@ from nnstudent.errors import InputError, require
 from nnstudent.io.atomic import replacing
 from nnstudent.io.dicom import Series
 from nnstudent.io.dicom_files import quiet
-from nnstudent.io.dicom_source import NOTHING_FOUND, SERIES_NUMBER, Algorithm, read_headers
+from nnstudent.io.dicom_source import SERIES_NUMBER, Algorithm, found_on_slices, read_headers
 from nnstudent.io.terms import category, meaning, type_code
 from nnstudent.taxonomy import LabelClass, Taxonomy
 from nnstudent.volume import Volume
@@ -36,11 +36,7 @@ def write_seg(path: Path, labels: Volume, series: Series, taxonomy: Taxonomy, *,
         OutputError: ``path`` cannot be written.
     """
     hd: Any = require("highdicom", extra="dicom", why="writing DICOM-SEG")
-    planes = series.stack.on_slices(labels)
-    counts = np.bincount(planes.ravel(), minlength=256)
-    found = [item for item in taxonomy if counts[item.id]]
-    if not found:
-        raise InputError(f"{path}: {NOTHING_FOUND}")
+    planes, found = found_on_slices(path, labels, series, taxonomy)
     numbers = np.zeros(256, np.uint8)
     numbers[[item.id for item in found]] = np.arange(1, len(found) + 1)
     with quiet():

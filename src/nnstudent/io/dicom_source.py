@@ -6,11 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from nnstudent.errors import InputError, require
+from nnstudent.io.dicom import Series
 from nnstudent.io.dicom_files import quiet
 from nnstudent.io.dicom_stack import Stack
+from nnstudent.taxonomy import LabelClass, Taxonomy
+from nnstudent.volume import Volume
 
-NOTHING_FOUND = "nothing was found, and a DICOM object without a segment is not valid; write nifti instead"
 SERIES_NUMBER = 1000  # added to the source's, so that the result stands behind what the scanner made
 
 
@@ -51,6 +56,26 @@ def read_headers(stack: Stack) -> dict[Path, Any]:
     pydicom = require("pydicom", extra="dicom", why="reading DICOM")
     with quiet():
         return {path: _header(path, pydicom) for path in dict.fromkeys(item.path for item in stack.slices)}
+
+
+def found_on_slices(path: Path, labels: Volume, series: Series, taxonomy: Taxonomy) -> tuple[npt.NDArray[np.uint8], list[LabelClass]]:
+    """The labels on the series' own slices, (slice, row, column), and the classes that are there.
+
+    Args:
+        path: What is to be written, for the error.
+        labels: On the grid of ``series.volume``.
+        series: What was segmented.
+        taxonomy: The label table.
+
+    Raises:
+        InputError: Nothing was found.
+    """
+    planes = series.stack.on_slices(labels)
+    counts = np.bincount(planes.ravel(), minlength=256)
+    found = [item for item in taxonomy if counts[item.id]]
+    if not found:
+        raise InputError(f"{path}: nothing was found, and a DICOM object without a segment is not valid; write nifti instead")
+    return planes, found
 
 
 def _header(path: Path, pydicom: Any) -> Any:

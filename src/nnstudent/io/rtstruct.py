@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nnstudent.errors import InputError, require
+from nnstudent.errors import require
 from nnstudent.io.atomic import replacing
 from nnstudent.io.dicom import Series
 from nnstudent.io.dicom_files import quiet
-from nnstudent.io.dicom_source import NOTHING_FOUND, SERIES_NUMBER, SHARED, Algorithm, read_headers
+from nnstudent.io.dicom_source import SERIES_NUMBER, SHARED, Algorithm, found_on_slices, read_headers
 from nnstudent.io.dicom_stack import Slice
 from nnstudent.io.terms import meaning, type_code
 from nnstudent.taxonomy import LabelClass, Taxonomy
@@ -43,11 +43,7 @@ def write_rtstruct(path: Path, labels: Volume, series: Series, taxonomy: Taxonom
         OutputError: ``path`` cannot be written.
     """
     pydicom = require("pydicom", extra="dicom", why="writing RTSTRUCT")
-    planes = series.stack.on_slices(labels)
-    counts = np.bincount(planes.ravel(), minlength=256)
-    found = [item for item in taxonomy if counts[item.id]]
-    if not found:
-        raise InputError(f"{path}: {NOTHING_FOUND}")
+    planes, found = found_on_slices(path, labels, series, taxonomy)
     with quiet():
         headers = read_headers(series.stack)
         first = headers[series.stack.slices[0].path]
