@@ -13,9 +13,10 @@ from nnstudent.cli import main
 from nnstudent.errors import InputError
 from nnstudent.evaluation.evaluate import evaluate
 from nnstudent.evaluation.report import write_tables
+from nnstudent.evaluation.report.costs import spread_out
 from nnstudent.evaluation.report.gather import gather
 from nnstudent.evaluation.report.overlays import make_overlays
-from nnstudent.evaluation.report.tables import Table, _spread_out, paper_tables
+from nnstudent.evaluation.report.tables import Table, paper_tables
 from nnstudent.evaluation.report.text import escape, latex, markdown
 from nnstudent.io.atomic import write_json
 
@@ -220,7 +221,7 @@ def test_latex_is_escaped_once(text, shown):
 
 @given(st.integers(0, 60), st.integers(2, 20))
 def test_a_choice_keeps_the_ends(count, most):
-    chosen = _spread_out(list(range(count)), most)
+    chosen = spread_out(list(range(count)), most)
     assert len(chosen) == min(count, most)
     assert len(set(chosen)) == len(chosen)
     assert chosen == sorted(chosen)

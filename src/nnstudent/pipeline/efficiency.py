@@ -10,6 +10,7 @@ from pathlib import Path
 from nnstudent.cohort.cohort import Case
 from nnstudent.errors import Failure, NnStudentError
 from nnstudent.evaluation.profile import profile
+from nnstudent.evaluation.report.costs import spread_out
 from nnstudent.io.atomic import write_json
 from nnstudent.io.nifti import read_grid
 from nnstudent.progress import Progress, silent
@@ -65,6 +66,4 @@ def spread(cases: Sequence[Case], *, most: int = MOST) -> tuple[Case, ...]:
             continue
         sizes.append((z * y * x, case.id, case))
     ordered = [case for *_, case in sorted(sizes, key=lambda item: item[:2])]
-    if len(ordered) <= most:
-        return tuple(ordered)
-    return tuple(ordered[round(place * (len(ordered) - 1) / (most - 1))] for place in range(most))
+    return tuple(spread_out(ordered, most))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import nibabel as nib
 
 from nnstudent.errors import InputError
 from nnstudent.io.atomic import read_json
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,13 @@ def profiled_cost(path: Path, size: tuple[int, ...] | None) -> Cost:
         rss_area_mb_s=float(found["rss_area_mb_s"]),
         gpu=(float(gpu or 0), float(area or 0)) if both else str(gpu),
     )
+
+
+def spread_out(ordered: Sequence[T], most: int) -> list[T]:
+    """At most so many, evenly, the first and the last among them."""
+    if len(ordered) <= most:
+        return list(ordered)
+    return [ordered[round(place * (len(ordered) - 1) / (most - 1))] for place in range(most)]
 
 
 def size_of(*places: Path | None) -> tuple[int, ...] | None:

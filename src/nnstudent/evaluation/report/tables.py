@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nnstudent.evaluation.report.content import percent, scored_classes, signed, words
-from nnstudent.evaluation.report.costs import Cost
+from nnstudent.evaluation.report.costs import Cost, spread_out
 from nnstudent.evaluation.report.gather import Method, Run
 from nnstudent.evaluation.statistics import compare
 
@@ -108,7 +107,7 @@ def _volumes(low: float | None, high: float | None) -> str:
 def _sizes(run: Run) -> Table | None:
     profiled = any(cost.profiled for cost in run.costs)
     costs = sorted((cost for cost in run.costs if cost.profiled == profiled), key=lambda cost: (cost.voxels, cost.id))
-    shown = _spread_out(costs, _MANY)
+    shown = spread_out(costs, _MANY)
     rows = tuple((cost.id, _size(cost), f"{cost.seconds:.2f}", *(_memory(cost) if profiled else ())) for cost in shown)
     header: tuple[str, ...] = ("Case", "Image size", "Time (s)")
     if profiled:
@@ -122,13 +121,6 @@ def _sizes(run: Run) -> Table | None:
     if len(shown) < len(costs):
         notes.append(f"{len(shown)} of {len(costs)} cases, evenly over the sizes.")
     return Table("efficiency", "Time and memory by image size", header, rows, note=" ".join(notes), like="Table 5")
-
-
-def _spread_out(costs: Sequence[Cost], most: int) -> list[Cost]:
-    """At most so many, the smallest and the largest among them."""
-    if len(costs) <= most:
-        return list(costs)
-    return [costs[round(place * (len(costs) - 1) / (most - 1))] for place in range(most)]
 
 
 def _size(cost: Cost) -> str:
