@@ -6,6 +6,7 @@ import itertools
 import math
 import os
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,7 @@ class RecipeTrainer(nnUNetTrainer):
         self.progress: Progress = silent
         self.title = f"fold {fold}"
         self.tuner: Tuner | None = None
+        self.start: Callable[[torch.nn.Module], None] | None = None
         self._step = 0
         self._saved_at = time.monotonic()
 
@@ -84,6 +86,10 @@ class RecipeTrainer(nnUNetTrainer):
         torch.manual_seed(seed)
         np.random.seed(seed)  # noqa: NPY002  # nnU-Net's loader and transforms draw from the global state
         super().initialize()
+        if self.start is not None:
+            self.start(self._bare_network())
+        if self._channels_last:
+            self.network.to(memory_format=torch.channels_last_3d)
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
         """The recipe's optimizer; its learning rate is set at each step."""
@@ -170,6 +176,11 @@ class RecipeTrainer(nnUNetTrainer):
         self._saved_at = time.monotonic()
         self.print_plans()
 
+    @property
+    def _channels_last(self) -> bool:
+        # In fp32 on a processor the convolutions of a step are a quarter quicker so; in bfloat16 it was not measured.
+        return self.device.type == "cpu" and not (self.recipe.training.precision == "mixed" and half_precision_pays())
+
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.recipe.training.precision == "fp32":
             return nullcontext()
@@ -212,7 +223,10 @@ class RecipeTrainer(nnUNetTrainer):
         target = batch["target"]
         whole = isinstance(target, list)
         moved = [part.to(self.device, non_blocking=True) for part in (target if whole else [target])]
-        return batch["data"].to(self.device, non_blocking=True), moved if whole else moved[0]
+        image = batch["data"].to(self.device, non_blocking=True)
+        if self._channels_last:
+            image = image.contiguous(memory_format=torch.channels_last_3d)
+        return image, moved if whole else moved[0]
 
     def validation_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         """As nnU-Net's, in the precision of the training."""
