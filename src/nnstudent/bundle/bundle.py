@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nnstudent.bundle import nnunet
+from nnstudent.bundle.graph import read as read_graph
+from nnstudent.bundle.graph import weights as weights_in
+from nnstudent.bundle.network import build, with_neutral
 from nnstudent.bundle.spec import NetworkSpec
 from nnstudent.bundle.weights import Weights, check_finite
 from nnstudent.errors import InputError, require
@@ -32,7 +35,6 @@ class Member:
         weights: Gives its weights for torch.
         graph: Its OpenVINO graph, or None where it is to be converted from the weights.
         int8: The same network quantised, or None.
-        torch: Whether it has weights; a bundle may be without.
     """
 
     name: str
@@ -40,7 +42,6 @@ class Member:
     weights: Callable[[], Weights]
     graph: Path | None = None
     int8: Path | None = None
-    torch: bool = True
 
 
 @dataclass(frozen=True)
@@ -174,14 +175,15 @@ def _network(folder: Path, row: Mapping[str, Any]) -> Network:
             raise InputError(f"{folder / file}: is not what was exported (SHA-256 differs from {MANIFEST}); copy the whole folder again")
     identity = data_hash([recorded[file] for file in parts if file in recorded])
     quantised = folder / int8 if int8 in recorded else None
-    member = Member("fold", identity, partial(_read_weights, folder / weights), folder / graph, quantised, torch=weights in recorded)
-    return Network(name, NetworkSpec.from_dict(row["spec"]), (member,))
+    spec = NetworkSpec.from_dict(row["spec"])
+    read = partial(_read_weights, folder / weights, folder / graph, spec)
+    return Network(name, spec, (Member("fold", identity, read, folder / graph, quantised),))
 
 
-def _read_weights(path: Path) -> Weights:
-    """Weights for torch; OpenVINO does not need them, so their library comes with torch, and a bundle may be without."""
+def _read_weights(path: Path, graph: Path, spec: NetworkSpec) -> Weights:
+    """Weights for torch: those beside the graph, or, in a bundle that was exported without, the graph's own."""
     if not path.is_file():
-        raise InputError(f"{path.parent.parent}: was exported without the weights that the torch engine needs; use --engine openvino")
+        return with_neutral(build(spec), weights_in(read_graph(graph)))
     safetensors = require("safetensors", extra="torch", why="the torch engine")
     tensors = require("safetensors.numpy", extra="torch", why="the torch engine")
     try:

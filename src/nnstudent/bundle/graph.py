@@ -9,9 +9,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from nnstudent.bundle.spec import NetworkSpec
+from nnstudent.bundle.weights import Weights
 from nnstudent.errors import InputError, require
 from nnstudent.volume import Shape
+
+_FLAT = {  # what a constant's name ends in → the parameter
+    "/aten::_convolution/Reshape": ".bias",
+    "/aten::instance_norm/Reshape": ".weight",
+    "/aten::instance_norm/Reshape_1": ".bias",
+}
 
 
 def openvino() -> ModuleType:
@@ -67,6 +76,25 @@ def read(path: Path) -> Any:
         return openvino().Core().read_model(path)
     except RuntimeError as error:
         raise InputError(f"{path}: is no graph that OpenVINO reads ({_line(error)}); export the bundle again") from error
+
+
+def weights(graph: Any) -> Weights:
+    """A graph's weights under the names of the torch module that it was converted from, float32; what has another kind of name is left out.
+
+    OpenVINO keeps the name of a convolution's weight. Its bias, and the scale and shift of an instance normalization, it names after
+    the operation.
+    """
+    found: Weights = {}
+    for constant in graph.get_ops():
+        if constant.get_type_name() != "Constant":
+            continue
+        name = constant.get_friendly_name().removesuffix("_compressed")
+        if name.startswith("self.") and name.endswith(".weight"):
+            found[name.removeprefix("self.")] = constant.data.astype(np.float32)
+        for operation, parameter in _FLAT.items():
+            if name.startswith("__module.") and name.endswith(operation):
+                found[name.removeprefix("__module.").removesuffix(operation) + parameter] = constant.data.astype(np.float32).ravel()
+    return found
 
 
 def _small(spec: NetworkSpec) -> Shape:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nnstudent.bundle.spec import NetworkSpec
 from nnstudent.bundle.weights import Weights
 from nnstudent.errors import InputError, require
@@ -52,6 +54,19 @@ def unique_weights(module: Any, weights: Weights) -> Weights:
     """Each weight once, under its first name."""
     names = canonical_names(module)
     return {name: weights[name] for name in dict.fromkeys(names.values()) if name in weights}
+
+
+def with_neutral(module: Any, weights: Weights) -> Weights:
+    """Each weight of a module under its first name; a scale that is not given is 1, a bias that is not given 0.
+
+    For weights read from a graph: converting leaves out what changes nothing, and the heads of deep supervision, which are 0 here.
+    """
+    names = canonical_names(module)
+    complete = {names[name]: values for name, values in weights.items() if name in names}
+    for name, tensor in module.state_dict().items():
+        if names[name] not in complete and (tensor.ndim == 1 or ".seg_layers." in name):
+            complete[names[name]] = np.full(tensor.shape, float(tensor.ndim == 1 and name.endswith(".weight")), np.float32)
+    return complete
 
 
 def load_weights(module: Any, weights: Mapping[str, Any], *, path: Path) -> Any:

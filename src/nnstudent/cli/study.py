@@ -2,6 +2,7 @@
 
   nnstudent study FUSED -o STUDENT --preset laptop
   nnstudent study FUSED -o STUDENT --preset paper --plan-only     network, parameters, epochs; trains nothing
+  nnstudent study FUSED -o STUDENT --start bundled                from what the student that comes with the package knows
 
 FUSED is what `select` made; of a plain cohort folder the student learns the true labels only. STUDENT becomes an nnU-Net
 model folder that stock nnUNetv2_predict_from_modelfolder runs. The same command goes on where it was stopped.
@@ -22,16 +23,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("fused", type=Path, metavar="FUSED", help="fused cohort, made by: nnstudent select")
     parser.add_argument("-o", "--output", dest="out", type=Path, required=True, metavar="STUDENT", help="folder for the model")
     add_training_arguments(parser)
+    parser.add_argument(
+        "--start",
+        metavar="MODEL",
+        help="begin from a trained model of the same network: a bundle, an nnU-Net folder, or bundled (default: from chance)",
+    )
+    parser.add_argument("--trust-pickle", action="store_true", help="load a checkpoint that holds more than tensors; it can run any code")
 
 
 def run(args: argparse.Namespace) -> int:
     """Study."""
+    from nnstudent.bundle.bundle import open_model
     from nnstudent.cli.common import Display, name_failures, write_report
     from nnstudent.training.describe import describe
     from nnstudent.training.recipe import load_preset
     from nnstudent.training.study import study_result, study_task
 
     preset = load_preset(args.preset)
+    start = None
+    if args.start is not None:
+        start = open_model(None if args.start == "bundled" else Path(args.start), trust_pickle=args.trust_pickle)
     if args.plan_only:
         described = describe(study_task(args.fused, preset))
         print("\n".join(described.lines()))
@@ -39,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     display = Display()
     try:
-        trained = study_result(args.fused, args.out, preset, device=args.device, threads=args.threads, progress=display)
+        trained = study_result(args.fused, args.out, preset, start=start, device=args.device, threads=args.threads, progress=display)
     finally:
         display.close()
     print(f"{trained.model}: trained" if trained.fresh else f"{trained.model}: was already trained from this, nothing to do")

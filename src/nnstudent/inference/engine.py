@@ -44,8 +44,7 @@ def make_engine(
         network: One of its networks.
         member: One of that network's members.
         engine: ``openvino``, ``torch``, or ``auto``: torch where the device is CUDA, else OpenVINO.
-        device: ``cpu``, ``cuda``, another that the engine knows, or ``auto`` for CUDA where torch finds a GPU and the
-            member has weights for torch, else the CPU.
+        device: ``cpu``, ``cuda``, another that the engine knows, or ``auto`` for CUDA where torch finds a GPU and else the CPU.
         precision: See :func:`nnstudent.inference.precision.choose`; torch has ``auto`` and ``fp32`` only.
         threads: Processor threads to use.
 
@@ -56,7 +55,7 @@ def make_engine(
     if engine not in ENGINES:
         raise InputError(f"engine {engine!r}; expected one of {', '.join(ENGINES)}")
     if device == "auto":
-        device = "cuda" if engine != "openvino" and member.torch and _has_cuda() else "cpu"
+        device = "cuda" if engine != "openvino" and _has_cuda() else "cpu"
     if engine == "torch" or (engine == "auto" and device.startswith("cuda")):
         from nnstudent.inference.torch_engine import TorchEngine  # each engine's library is loaded only when used
 

@@ -7,6 +7,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+from nnstudent.bundle.bundle import Model
 from nnstudent.cohort.cohort import read_cohort
 from nnstudent.errors import InputError
 from nnstudent.io.atomic import check_folder
@@ -61,13 +62,23 @@ def pseudo_classes(ledger: Path) -> dict[str, tuple[str, ...]]:
     return {case: tuple(names) for case, names in found.items()}
 
 
-def study(fused: Path, out: Path, preset: Preset, *, device: str = "auto", threads: int | None = None, progress: Progress = silent) -> Path:
+def study(
+    fused: Path,
+    out: Path,
+    preset: Preset,
+    *,
+    start: Model | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    progress: Progress = silent,
+) -> Path:
     """Train the student, or go on with it; ``out`` becomes its nnU-Net model folder.
 
     Args:
         fused: The fused cohort's folder.
         out: Where to.
         preset: Which recipe.
+        start: A trained model of the same network to begin from (:func:`~nnstudent.training.warm.load_start`); None to begin from chance.
         device: ``auto``, ``cpu`` or ``cuda``.
         threads: Processor threads.
         progress: Told after each step.
@@ -76,17 +87,24 @@ def study(fused: Path, out: Path, preset: Preset, *, device: str = "auto", threa
         The model folder, ``out``. Cases that could not be read are named in the log.
 
     Raises:
-        InputError: As :func:`study_task`, or no case could be read.
+        InputError: As :func:`study_task`, no case could be read, or ``start`` is another network.
         OutputError: ``out`` cannot be written.
         MissingExtraError: nnunetv2 is not installed.
     """
-    return study_result(fused, out, preset, device=device, threads=threads, progress=progress).model
+    return study_result(fused, out, preset, start=start, device=device, threads=threads, progress=progress).model
 
 
 def study_result(
-    fused: Path, out: Path, preset: Preset, *, device: str = "auto", threads: int | None = None, progress: Progress = silent
+    fused: Path,
+    out: Path,
+    preset: Preset,
+    *,
+    start: Model | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    progress: Progress = silent,
 ) -> Trained:
     """As :func:`study`, with what was trained and which cases were left out."""
     task = study_task(fused, preset)
     check_folder(out)
-    return train(task, out, out / ".work", device=device, threads=threads, progress=progress)
+    return train(task, out, out / ".work", start=start, device=device, threads=threads, progress=progress)

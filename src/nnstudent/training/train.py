@@ -8,9 +8,12 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from nnstudent.bundle.bundle import Model
+from nnstudent.bundle.spec import BACKGROUND
 from nnstudent.errors import Failure, InputError, require
 from nnstudent.io.atomic import write_json
 from nnstudent.io.record import is_made_from, write_record
@@ -19,6 +22,7 @@ from nnstudent.training.dataset import Prepared, nnunet_folders, prepare, source
 from nnstudent.training.memory import freed_memory_kept
 from nnstudent.training.plans import CONFIGURATION
 from nnstudent.training.task import Task
+from nnstudent.training.warm import load_start
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ def train(
     work: Path,
     *,
     folds: Sequence[int] | None = None,
+    start: Model | None = None,
     device: str = "auto",
     threads: int | None = None,
     progress: Progress = silent,
@@ -61,13 +66,14 @@ def train(
         model: nnU-Net model folder that results.
         work: For preprocessed data; removed when every fold is finished.
         folds: Which folds; None for all.
+        start: A trained model to begin from; None to begin from chance.
         device: ``auto`` (CUDA where there is one), ``cpu`` or ``cuda``.
         threads: Processor threads; None for whatever is quickest, which is tried now and then (the sums are then not always
             added in the same order, so that two runs differ in the last digits).
         progress: Told after each step.
 
     Raises:
-        InputError: No case could be read, a fold or device does not exist.
+        InputError: No case could be read, a fold or device does not exist, or ``start`` is another network.
         MissingExtraError: nnunetv2 is not installed.
     """
     # Threads that wait for each other by spinning take the processor from whatever else runs on it, and a step lasts several
@@ -79,7 +85,7 @@ def train(
     for fold in wanted:
         if not 0 <= fold < task.folds:
             raise InputError(f"{task.name}: no fold {fold}; with {len(task.cases)} cases there are {task.folds}, numbered from 0")
-    made_from = source_of(task, model / ".hashes.json")
+    made_from = source_of(task, model / ".hashes.json") | ({"start": start.hash} if start is not None else {})
     finished = [fold for fold in range(task.folds) if _is_finished(model, fold, made_from)]
     missing = [fold for fold in wanted if fold not in finished]
     failures: tuple[Failure, ...] = ()
@@ -89,7 +95,7 @@ def train(
         _write_model(model, prepared)
         for fold in missing:
             if fold < len(prepared.splits):
-                _train_fold(task, model, prepared, fold, made_from, device=place, threads=threads, progress=progress)
+                _train_fold(task, model, prepared, fold, made_from, start=start, device=place, threads=threads, progress=progress)
                 finished.append(fold)
         if len(finished) >= len(prepared.splits):
             shutil.rmtree(work, ignore_errors=True)
@@ -110,7 +116,16 @@ def _write_model(model: Path, prepared: Prepared) -> None:
 
 
 def _train_fold(
-    task: Task, model: Path, prepared: Prepared, fold: int, made_from: Any, *, device: Any, threads: int | None, progress: Progress
+    task: Task,
+    model: Path,
+    prepared: Prepared,
+    fold: int,
+    made_from: Any,
+    *,
+    start: Model | None,
+    device: Any,
+    threads: int | None,
+    progress: Progress,
 ) -> None:
     import torch
 
@@ -131,6 +146,7 @@ def _train_fold(
     with nnunet_folders(prepared.work, log_file=folder / "nnunet.log", workers=workers, progress=progress) as aloud:
         trainer = RecipeTrainer(dict(prepared.plans), CONFIGURATION, fold, prepared.dataset_json, device)
         trainer.place(model)
+        trainer.start = None if start is None else partial(load_start, model=start, classes=[BACKGROUND, *task.classes])
         trainer.progress = aloud
         if threads is None and device.type == "cpu":
             trainer.tuner = Tuner(choices(cores), torch.set_num_threads)
