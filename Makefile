@@ -16,7 +16,7 @@ $(VENV)/.train: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.train
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,int8,dicom,dev]'
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,int8,dicom,web,dev]'
 	@touch $@
 
 # The demo is the real thing at its smallest: phantoms, the whole path on them, then a patient it has never seen.
@@ -38,7 +38,7 @@ $(VIEWER): $(wildcard frontend/*.json frontend/*.js frontend/src/*)
 
 $(VENV)/.system: $(VENV)/.dev tests/system/install
 	@tests/system/install
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,dicom,dev,system]'
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,dicom,web,dev,system]'
 	@touch $@
 
 test-system: $(VENV)/.system

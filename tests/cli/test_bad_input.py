@@ -90,7 +90,7 @@ def test_options_of_one_name_mean_the_same_in_every_verb() -> None:
     assert {verb: action.default for verb, action in found["--device"].items()} == dict.fromkeys(
         ("run", "teach", "label", "study"), "auto"
     ) | {"segment": "cpu"}
-    assert set(found["--threads"]) == {"segment", "run", "index", "teach", "label", "study"}
+    assert set(found["--threads"]) == {"segment", "run", "index", "teach", "label", "study", "serve"}
 
 
 @pytest.mark.parametrize("verb", ["run", "teach", "label", "study", "segment"])

@@ -25,10 +25,11 @@ _PACKAGES = (
     "nncf",
     "pydicom",
     "highdicom",
+    "fastapi",
 )
 _EXTRAS = {
     "torch": "torch", "dynamic-network-architectures": "torch", "nncf": "int8", "nnunetv2": "train", "pydicom": "dicom",
-    "highdicom": "dicom",
+    "highdicom": "dicom", "fastapi": "web",
 }  # fmt: skip
 _NEEDED_FOR = {
     "torch": "the torch engine, export, nnU-Net folders",
@@ -37,6 +38,7 @@ _NEEDED_FOR = {
     "nnunetv2": "teach, study",
     "pydicom": "reading DICOM",
     "highdicom": "writing DICOM",
+    "fastapi": "serve",
 }
 
 

@@ -16,7 +16,10 @@ from nnstudent.io.atomic import check_file
 
 # Each is a module of this room with HELP (one line), add_arguments(parser) and run(args) → exit code.
 # A verb's module imports nothing heavy at its top, so that --help is quick.
-VERBS = ("segment", "run", "index", "phantom", "teach", "label", "select", "study", "export", "evaluate", "profile", "report", "doctor")
+VERBS = (
+    "segment", "run", "index", "phantom", "teach", "label", "select", "study", "export", "evaluate", "profile", "report", "serve",
+    "doctor",
+)  # fmt: skip
 
 _EPILOG = """\
 Segment a scan:            nnstudent segment ct.nii.gz -o labels.nii.gz

@@ -235,7 +235,7 @@ def segment_file(case: CaseFile, segmenter: Segmenter, *, options: Options | Non
     """
     options = options or Options()
     began = time.perf_counter()
-    image, series = _read(case.source, options.series)
+    image, series = read_source(case.source, series=options.series)
     check_source(case.source, options.formats, series)
     read = time.perf_counter() - began
     result = segmenter(image, progress=progress)
@@ -285,8 +285,14 @@ def peak_rss_mb() -> float:
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
-def _read(source: Path, series: str | None) -> tuple[Volume, Series | None]:
-    """The image, and what else is known of it where it is a DICOM series."""
+def read_source(source: Path, *, series: str | None = None) -> tuple[Volume, Series | None]:
+    """Read an image file or the folder of a DICOM series: the image, and what else is known of it where it is a series.
+
+    Raises:
+        InputError: The image cannot be used, or several series could be meant.
+        GeometryError: As ``InputError``, for its geometry.
+        MissingExtraError: What reads DICOM is not installed.
+    """
     if source.is_file():
         return read_image(source), None
     read = read_series(source, series=series)

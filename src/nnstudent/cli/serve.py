@@ -1,0 +1,159 @@
+"""Segment CT from a page in the browser, on this machine or for a few people around it.
+
+  nnstudent serve --open                       on this machine only; the page opens in the browser
+  nnstudent serve --port 9000 --threads 4      elsewhere on this machine, on four threads
+  nnstudent serve --model BUNDLE --keep-hours 2     with a model of your own; scans are deleted two hours after they are done
+  nnstudent serve --host 0.0.0.0               reached from other machines too: a token is made, printed, and asked for
+  nnstudent serve --limit-upload 500 --limit-disk 5     uploads of at most 500 MB, 5 GB for all scans together
+
+Scans wait in a queue that survives a restart, and are segmented one by one. Everybody sees their own only. Nothing is sent anywhere.
+Ctrl-C stops it. Not a medical device.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nnstudent.cli.common import add_threads, positive
+
+if TYPE_CHECKING:
+    from socket import socket
+
+HELP = "the page in the browser: drag a scan in, look at its organs"
+PORT = 8765
+WORK = Path("~", ".nnstudent", "serve")
+TOKEN = "NNSTUDENT_TOKEN"  # noqa: S105  # the name of a variable
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("--host", default="127.0.0.1", help="where to listen (default: 127.0.0.1, this machine only; 0.0.0.0 for all)")
+    parser.add_argument("--port", type=_port, default=PORT, help=f"default: {PORT}; 0 for any that is free")
+    parser.add_argument("--model", type=Path, help="a bundle or an nnU-Net model folder; default: the bundled student")
+    parser.add_argument(
+        "--token",
+        help=f"what everybody must show, at least 16 characters; also read from ${TOKEN}; "
+        "default: none on this machine only, else one that is made, printed and kept in the work folder",
+    )
+    parser.add_argument("--name", action="append", default=[], metavar="HOST", help="another host name that the service is called by")
+    parser.add_argument("--work", type=Path, metavar="FOLDER", help=f"where scans and results are kept (default: {WORK.as_posix()})")
+    parser.add_argument(
+        "--keep-hours", type=_above_0, default=24.0, metavar="H", help="delete a scan this long after its end (default: 24)"
+    )
+    parser.add_argument(
+        "--limit-upload", type=positive, default=2000, metavar="MB", help="largest upload, and archive unpacked (default: 2000)"
+    )
+    parser.add_argument("--limit-files", type=positive, default=5000, metavar="N", help="most files in one upload (default: 5000)")
+    parser.add_argument("--limit-jobs", type=positive, default=100, metavar="N", help="most scans that wait (default: 100)")
+    parser.add_argument(
+        "--limit-disk", type=positive, default=20, metavar="GB", help="for all scans; the oldest that are done make room (default: 20)"
+    )
+    parser.add_argument("--limit-minutes", type=_above_0, default=60.0, metavar="M", help="give a scan up after this long (default: 60)")
+    add_threads(parser)
+    parser.add_argument("--open", action="store_true", help="open the page in the browser")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until stopped."""
+    from nnstudent.errors import InputError, require
+
+    for module in ("fastapi", "uvicorn", "python_multipart"):
+        require(module, extra="web", why="the service")
+    import uvicorn
+
+    from nnstudent.web.access import TOKEN_LENGTH, is_loopback, kept_secret
+    from nnstudent.web.app import create_app
+    from nnstudent.web.service import Service
+    from nnstudent.web.settings import GB, Limits, Settings
+
+    limits = Limits(
+        upload_bytes=args.limit_upload * 10**6,
+        files=args.limit_files,
+        jobs=args.limit_jobs,
+        disk_bytes=args.limit_disk * GB,
+        keep_hours=args.keep_hours,
+        job_minutes=args.limit_minutes,
+    )
+    if limits.upload_bytes > limits.disk_bytes:
+        raise InputError(f"uploads of {args.limit_upload} MB on a disk share of {args.limit_disk} GB; expected room for at least one")
+    token = args.token if args.token is not None else os.environ.get(TOKEN, "")
+    if (token or args.token is not None) and len(token) < TOKEN_LENGTH:
+        raise InputError(f"a token of {len(token)} characters; expected at least {TOKEN_LENGTH}")
+    listening = _listen(args.host, args.port)
+    port = listening.getsockname()[1]
+    with listening:
+        work = (args.work or WORK).expanduser().absolute()
+        if not token and not is_loopback(args.host):
+            token = kept_secret(work / "token")
+        settings = Settings(work, args.model, args.threads, args.host, port, token, tuple(args.name), args.debug, limits)
+        service = Service(settings)
+        try:
+            app = create_app(service)
+            config = uvicorn.Config(
+                app,
+                log_level="warning" if args.debug else "critical",  # a traceback could name a file
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=3,
+                limit_concurrency=200,
+                ws="none",
+            )
+            address = _address(args.host, port, token)
+            print(f"nnStudent is at {address}\nCtrl-C stops it", flush=True)
+            if args.open:
+                _open(address)
+            uvicorn.Server(config).run(sockets=[listening])
+        except KeyboardInterrupt:
+            print("stopped; scans that wait go on when it is started again")
+        finally:
+            service.stop()
+    return 0
+
+
+def _listen(host: str, port: int) -> socket:
+    """A socket that listens; before anything else is done, so that a taken port is one line."""
+    import socket
+
+    from nnstudent.errors import InputError
+
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server(address[:2], family=family, backlog=128)
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise InputError(f"{host}, port {port}: cannot listen there ({why}); choose another --port or --host") from error
+
+
+def _address(host: str, port: int, token: str) -> str:
+    """Where the page is; the token stands behind the #, which browsers keep to themselves."""
+    import socket
+
+    name = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host  # noqa: S104  # compared, not bound
+    return f"http://{name}:{port}/" + (f"#token={token}" if token else "")
+
+
+def _open(address: str) -> None:
+    """Open the page once the server answers; the socket listens already, so that a browser waits."""
+    import threading
+    import webbrowser
+
+    threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text}; expected a whole number from 0 to 65535")
+    return int(text)
+
+
+def _above_0(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}; expected a number above 0")
+    return value

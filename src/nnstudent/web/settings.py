@@ -1,0 +1,60 @@
+"""What a service may take in, keep, and for how long."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+GB = 10**9
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of a service.
+
+    Attributes:
+        upload_bytes: Of one upload, and of what an archive holds.
+        files: In one upload or archive.
+        voxels: Of one image; what is larger would not fit into memory.
+        uploads: Received at the same time.
+        jobs: Waiting or running at the same time.
+        disk_bytes: Of all jobs; the oldest finished ones make room.
+        keep_hours: How long a finished job is kept.
+        job_minutes: After which a job that still runs is given up.
+    """
+
+    upload_bytes: int = 2 * GB
+    files: int = 5000
+    voxels: int = 600_000_000
+    uploads: int = 8
+    jobs: int = 100
+    disk_bytes: int = 20 * GB
+    keep_hours: float = 24.0
+    job_minutes: float = 60.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a service runs.
+
+    Attributes:
+        work: Folder of the jobs; of this service alone.
+        model: Bundle or nnU-Net folder; None for the bundled student.
+        threads: Processor threads of the worker; None for all.
+        host: Name or address that it listens at.
+        port: Port that it listens at; names the cookie, since browsers do not tell ports apart.
+        token: What everybody must show; empty where the service is reached from this machine only.
+        names: Further host names that it is called by, such as that of a proxy before it.
+        debug: Whether the worker may write to standard error, which can name a patient.
+        limits: Bounds.
+    """
+
+    work: Path
+    model: Path | None = None
+    threads: int | None = None
+    host: str = "127.0.0.1"
+    port: int = 8765
+    token: str = ""
+    names: tuple[str, ...] = ()
+    debug: bool = False
+    limits: Limits = field(default_factory=Limits)

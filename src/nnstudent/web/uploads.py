@@ -1,0 +1,201 @@
+"""Uploads: streamed to disk under names of our own, cut off where they are too large, and sorted into what can be segmented."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.concurrency import run_in_threadpool
+
+from nnstudent.errors import InputError
+from nnstudent.web.archive import entries, unpack
+from nnstudent.web.jobs import Draft, Jobs, Kind
+from nnstudent.web.names import ARCHIVE, IMAGES, display_name, ending, is_clutter, top_folder
+from nnstudent.web.settings import Limits
+
+_OVERHEAD = 1000  # bytes of a multipart body for each file, beside the file
+_FIELD = b"files"
+
+
+class TooLargeError(InputError):
+    """More was sent than is taken."""
+
+
+@dataclass
+class _Receiver:
+    """Writes each file of a multipart body to a folder; python-multipart calls back for each piece of it."""
+
+    folder: Path
+    most_files: int
+    files: list[tuple[str, Path]] = field(default_factory=list)
+    _file: BinaryIO | None = None
+    _header: tuple[bytes, bytes] = (b"", b"")
+    _disposition: bytes = b""
+    _ended: bool = False
+
+    def parser(self, boundary: bytes) -> MultipartParser:
+        return MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._begin,
+                "on_header_field": lambda data, start, end: self._add(data[start:end], b""),
+                "on_header_value": lambda data, start, end: self._add(b"", data[start:end]),
+                "on_header_end": self._header_end,
+                "on_headers_finished": self._open,
+                "on_part_data": self._data,
+                "on_part_end": self.close,
+                "on_end": self._end,
+            },
+        )
+
+    def _begin(self) -> None:
+        self._header, self._disposition = (b"", b""), b""
+
+    def _add(self, name: bytes, value: bytes) -> None:
+        self._header = self._header[0] + name, self._header[1] + value
+
+    def _header_end(self) -> None:
+        name, value = self._header
+        if name.lower() == b"content-disposition":
+            self._disposition = value
+        self._header = (b"", b"")
+
+    def _open(self) -> None:
+        _, options = parse_options_header(self._disposition)
+        name = options.get(b"filename", b"").decode("utf-8", "replace")
+        if options.get(b"name") != _FIELD or not name:
+            raise InputError("a form with more than files in it; expected the field 'files', with a file name, as often as needed")
+        if is_clutter(name):
+            return
+        if len(self.files) >= self.most_files:
+            raise TooLargeError(f"more than {self.most_files} files; send one series")
+        path = self.folder / f"{len(self.files):05d}{ending(name)}"
+        self._file = path.open("xb")
+        self.files.append((name, path))
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        if self._file is not None:
+            self._file.write(data[start:end])
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _end(self) -> None:
+        self._ended = True
+
+    @property
+    def ended(self) -> bool:
+        return self._ended
+
+
+async def receive(stream: AsyncIterator[bytes], content_type: str, folder: Path, limits: Limits) -> list[tuple[str, Path]]:
+    """Write the files of a multipart body to a folder.
+
+    Args:
+        stream: The body.
+        content_type: Its type, which names the boundary.
+        folder: Where to.
+        limits: Of size and count; what is beyond is not read.
+
+    Returns:
+        Name that the sender gave, and the file.
+
+    Raises:
+        InputError: It is no well-formed multipart body of files.
+        TooLargeError: There are too many files, or too much in them.
+    """
+    kind, options = parse_options_header(content_type)
+    if kind != b"multipart/form-data" or not options.get(b"boundary"):
+        raise InputError("no form; expected multipart/form-data with the field 'files'")
+    receiver = _Receiver(folder, limits.files)
+    size, most = 0, largest_body(limits)
+    try:
+        parser = receiver.parser(options[b"boundary"])
+        async for chunk in stream:
+            size += len(chunk)
+            if size > most:
+                raise TooLargeError(too_large(limits))
+            await run_in_threadpool(parser.write, chunk)
+        parser.finalize()
+    except FormParserError as error:
+        raise InputError("a malformed form; expected multipart/form-data with the field 'files'") from error
+    finally:
+        receiver.close()
+    if not receiver.ended:
+        raise InputError("a form that was cut off; send it again")
+    return receiver.files
+
+
+def largest_body(limits: Limits) -> int:
+    """The most bytes that the body of an upload may have."""
+    return limits.upload_bytes + limits.files * _OVERHEAD
+
+
+def too_large(limits: Limits) -> str:
+    """What is said of an upload beyond that."""
+    return f"an upload of more than {limits.upload_bytes / 1e6:.0f} MB; send less of the scan"
+
+
+def sort(files: list[tuple[str, Path]], draft: Draft, jobs: Jobs, limits: Limits) -> tuple[str, Kind]:
+    """Find out what was sent, unpack it if it is an archive, and leave in the draft just what is to be segmented.
+
+    Args:
+        files: Of :func:`receive`.
+        draft: Where they are.
+        jobs: Keeps room on the disk for what is unpacked.
+        limits: Of size and count.
+
+    Returns:
+        What to call it, and what it is.
+
+    Raises:
+        InputError: It is nothing that can be segmented.
+        FullError: There is no room for what is unpacked.
+    """
+    called = ""
+    if len(files) == 1 and files[0][1].name.endswith(ARCHIVE):
+        ((called, archive),) = files
+        aside = archive.rename(draft.folder / f"archive{ARCHIVE}")
+        wanted = entries(aside, most_files=limits.files, most_bytes=limits.upload_bytes)
+        jobs.reserve(draft, aside.stat().st_size + sum(item.file_size for item in wanted))
+        files = unpack(aside, wanted, draft.input)
+        aside.unlink()
+    if not files:
+        raise InputError("no file; expected one NIfTI file, the files of a DICOM folder, or a ZIP archive of either")
+    if any(path.name.endswith(ARCHIVE) for _, path in files):
+        raise InputError(f"an archive among {len(files)} files; send it alone, or the files themselves")
+    images = [(name, path) for name, path in files if path.name.endswith(IMAGES)]
+    if len(images) > 1 or (images and len(files) > 1):
+        others = f"{len(images)} image files" if len(images) > 1 else f"an image file among {len(files)} files"
+        raise InputError(f"{others}; expected one NIfTI file, or the files of one DICOM folder, a job")
+    if images:
+        ((name, path),) = images
+        _check_image(path)
+        return display_name(name), "image"
+    if not any(_is_dicom(path) for _, path in files):
+        sent = "one file, which is no DICOM" if len(files) == 1 else f"{len(files)} files, none of them DICOM"
+        raise InputError(f"{sent}; expected {', '.join(IMAGES)}, the files of a DICOM folder, or a ZIP archive of either")
+    first = files[0][0]
+    return display_name(called or top_folder(first) or (first if len(files) == 1 else "")), "dicom"
+
+
+def _check_image(path: Path) -> None:
+    """See that the file begins as its name says; all else is found out by the worker."""
+    with path.open("rb") as file:
+        head = file.read(4)
+    packed = path.name.endswith((".gz", ".mgz"))
+    if len(head) < 4 or packed != (head[:2] == b"\x1f\x8b"):
+        raise InputError("an image file that does not begin as its ending says; give it the ending that it was written with")
+
+
+def _is_dicom(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(128, os.SEEK_SET)
+        return file.read(4) == b"DICM"
