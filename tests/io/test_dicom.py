@@ -216,7 +216,8 @@ def test_of_several_that_could_be_meant_one_must_be_named(tmp_path):
     first.write(tmp_path)
     second.write(tmp_path)
     with pytest.raises(
-        InputError, match=r"2 CT series that could be meant \(2: 5 images.*; 3: 7 images of 8×6, axial, B70f\); name one"
+        InputError,
+        match=r"2 CT series that could be meant \(2: 5 images.*; 3: 7 images of 8×6, axial, B70f\); name one",
     ) as error:
         read_series(tmp_path)
     assert "Secret" not in str(error.value)

@@ -29,7 +29,13 @@ def stack_at(positions, orientation=AXIAL) -> Stack:
     return make_stack(Path("series"), slices)
 
 
-@given(gaps=st.lists(st.floats(1.8, 3.2), min_size=3, max_size=9).filter(lambda gaps: max(gaps) - min(gaps) > 0.9))
+def lie_as_with_gaps(gaps) -> bool:
+    """Whether slices lie, to a tenth, as those of an even stack from which some are missing."""
+    places = np.cumsum(gaps) / np.sum(gaps)
+    return any(np.abs(places * n - np.rint(places * n)).max() <= 0.1 for n in range(len(gaps), 2 * len(gaps) + 2))
+
+
+@given(gaps=st.lists(st.floats(1.8, 3.2), min_size=3, max_size=9).filter(lambda g: max(g) - min(g) > 0.9 and not lie_as_with_gaps(g)))
 def test_uneven_slices_are_resampled_and_carried_back(gaps):
     heights = np.concatenate([[0], np.cumsum(gaps)])
     stack = stack_at([(0, 0, height) for height in heights])

@@ -285,8 +285,13 @@ def peak_rss_mb() -> float:
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
-def read_source(source: Path, *, series: str | None = None) -> tuple[Volume, Series | None]:
+def read_source(source: Path, *, series: str | None = None, ask: bool = True) -> tuple[Volume, Series | None]:
     """Read an image file or the folder of a DICOM series: the image, and what else is known of it where it is a series.
+
+    Args:
+        source: An image file, or the folder of a series.
+        series: Number or UID of the series to take.
+        ask: Whether somebody can be asked to name a series if several could be meant; else one is taken by a rule.
 
     Raises:
         InputError: The image cannot be used, or several series could be meant.
@@ -295,7 +300,7 @@ def read_source(source: Path, *, series: str | None = None) -> tuple[Volume, Ser
     """
     if source.is_file():
         return read_image(source), None
-    read = read_series(source, series=series)
+    read = read_series(source, series=series, ask=ask)
     return read.volume, read
 
 

@@ -30,7 +30,7 @@ class Series:
     warnings: tuple[str, ...]
 
 
-def read_series(folder: Path, *, series: str | None = None) -> Series:
+def read_series(folder: Path, *, series: str | None = None, ask: bool = True) -> Series:
     """Read the CT series of a folder as HU, on its own grid.
 
     Which series is taken of several is told by :func:`~nnstudent.io.dicom_files.find_series`; what of its geometry is put right
@@ -39,13 +39,14 @@ def read_series(folder: Path, *, series: str | None = None) -> Series:
     Args:
         folder: The folder; folders below it are searched too.
         series: Number or UID of the series to take.
+        ask: Whether somebody can be asked to name a series if several could be meant; else one is taken by a rule.
 
     Raises:
         InputError: There is no CT, several series could be meant, or a slice cannot be decoded.
         GeometryError: The slices are no one stack that can be trusted.
         MissingExtraError: pydicom, or what decodes the pixels, is not installed.
     """
-    found = find_series(folder, series=series)
+    found = find_series(folder, series=series, ask=ask)
     stack = make_stack(folder, found.slices)
     with quiet():
         planes = _planes(stack)

@@ -53,7 +53,7 @@ def segment_job(source: Path, output: Path, name: str, segmenter: Segmenter, *, 
     progress("reading", 0, 0)
     if source.is_file():
         _check_size(read_grid(source).shape, voxels)  # before it is in memory
-    image, series = read_source(source)
+    image, series = read_source(source, ask=False)
     _check_size(image.grid.shape, voxels)
     result = segmenter(image, progress=progress)
     progress("writing", 0, 0)
