@@ -90,7 +90,7 @@ def test_what_is_not_supported_is_one_line(change, says):
 @pytest.mark.parametrize(
     ("labels", "says"),
     [
-        ({"background": 0, "whole": [1, 2], "core": 2}, "region-based models are not supported yet"),
+        ({"background": 0, "whole": [1, 2], "core": 2}, r"2 regions \(whole, core\) and regions_class_order None"),
         ({"background": 0, "liver": 2}, "without a gap"),
         ({}, "no labels"),
     ],
@@ -118,6 +118,23 @@ def test_foreign_names_are_found_in_the_label_table(names, found):
     classes, taxonomy = classes_of(dataset(names), name="m")
     assert classes == ("background", *found)
     assert taxonomy == flare23()
+
+
+def test_regions_are_named_after_the_label_that_is_written_for_them():
+    data = dataset((), regions=True)
+    classes, taxonomy = classes_of(data, name="m")
+    assert classes == ("background", "organ", "mass", "tumor")
+    assert {item.name: item.id for item in taxonomy} == {"organ": 1, "mass": 3, "tumor": 2}
+    spec = described(data=data)
+    assert spec.regions
+    assert NetworkSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+    flare = {"labels": {"background": 0, "liver": [1, 2], "tumor": 2, "ignore": 3}, "regions_class_order": [1, 2]}
+    assert classes_of(flare, name="m") == (("background", "liver", "tumor"), flare23())
+    # A region of one value only is a label, as in nnU-Net.
+    assert not described(data=dataset(("liver",)) | {"labels": {"background": 0, "liver": [1]}}).regions
+    for order in ([1, 1, 2], [1, 2], [0, 1, 2], "x"):
+        with pytest.raises(InputError, match="3 regions"):
+            classes_of(data | {"regions_class_order": order}, name="m")
 
 
 def test_other_names_make_their_own_table():

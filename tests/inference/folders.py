@@ -12,7 +12,7 @@ ISOTROPIC = {"spacing": [6.0, 6.0, 6.0], "patch_size": [16, 16, 24], "order": 1,
 ANISOTROPIC = {"spacing": [8.0, 2.4, 2.4], "patch_size": [8, 48, 64], "order": 3, "strides": [[1, 1, 1], [1, 2, 2], [2, 2, 2]]}
 
 
-def architecture(strides: list[list[int]], *, residual: bool = False) -> dict[str, Any]:
+def architecture(strides: list[list[int]], *, residual: bool = False, flat_kernels: int = 0) -> dict[str, Any]:
     stages = len(strides)
     return {
         "network_class_name": f"dynamic_network_architectures.architectures.unet.{'ResidualEncoderUNet' if residual else 'PlainConvUNet'}",
@@ -20,7 +20,7 @@ def architecture(strides: list[list[int]], *, residual: bool = False) -> dict[st
             "n_stages": stages,
             "features_per_stage": [8 * 2**k for k in range(stages)],
             "conv_op": "torch.nn.modules.conv.Conv3d",
-            "kernel_sizes": [[3, 3, 3]] * stages,
+            "kernel_sizes": [[1, 3, 3]] * flat_kernels + [[3, 3, 3]] * (stages - flat_kernels),
             "strides": strides,
             "n_blocks_per_stage" if residual else "n_conv_per_stage": [1] * stages,
             "n_conv_per_stage_decoder": [1] * (stages - 1),
@@ -34,6 +34,10 @@ def architecture(strides: list[list[int]], *, residual: bool = False) -> dict[st
         },
         "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
     }
+
+
+def _architecture_of(settings: dict[str, Any]) -> dict[str, Any]:
+    return architecture(settings["strides"], residual=settings.get("residual", False), flat_kernels=settings.get("flat_kernels", 0))
 
 
 def plans(settings: dict[str, Any], *, reader: str = "NibabelIOWithReorient", transpose: tuple[int, ...] = (0, 1, 2)) -> dict[str, Any]:
@@ -56,7 +60,7 @@ def plans(settings: dict[str, Any], *, reader: str = "NibabelIOWithReorient", tr
         "resampling_fn_seg_kwargs": labels,
         "resampling_fn_probabilities": "resample_data_or_seg_to_shape",
         "resampling_fn_probabilities_kwargs": scores,
-        "architecture": architecture(settings["strides"], residual=settings.get("residual", False)),
+        "architecture": _architecture_of(settings),
         "batch_dice": False,
     }
     backward = [transpose.index(k) for k in range(3)]
@@ -75,10 +79,16 @@ def plans(settings: dict[str, Any], *, reader: str = "NibabelIOWithReorient", tr
     }
 
 
-def dataset(classes: tuple[str, ...]) -> dict[str, Any]:
+# A network of regions: every label is part of the first, the tumor lies in the mass; labels are not numbered in channels' order.
+REGIONS = {"organ": [1, 2, 3], "mass": [2, 3], "tumor": 2}
+REGIONS_ORDER = [1, 3, 2]
+
+
+def dataset(classes: tuple[str, ...], *, regions: bool = False) -> dict[str, Any]:
     return {
         "channel_names": {"0": "CT"},
-        "labels": {"background": 0} | {name: k for k, name in enumerate(classes, start=1)},
+        "labels": {"background": 0} | (REGIONS if regions else {name: k for k, name in enumerate(classes, start=1)}),
+        **({"regions_class_order": REGIONS_ORDER} if regions else {}),
         "numTraining": 1,
         "file_ending": ".nii.gz",
         "name": "test",
@@ -93,6 +103,7 @@ def make_folder(
     folds: tuple[int, ...] = (0,),
     seed: int = 0,
     mirroring: tuple[int, ...] | None = None,
+    regions: bool = False,
     **more: Any,
 ) -> Path:
     """An nnU-Net model folder."""
@@ -101,14 +112,14 @@ def make_folder(
 
     path.mkdir(parents=True)
     (path / "plans.json").write_text(json.dumps(plans(settings, **more)))
-    (path / "dataset.json").write_text(json.dumps(dataset(classes)))
-    built = architecture(settings["strides"], residual=settings.get("residual", False))
+    (path / "dataset.json").write_text(json.dumps(dataset(classes, regions=regions)))
+    built = _architecture_of(settings)
     kwargs = dict(built["arch_kwargs"])
     network = getattr(unet, built["network_class_name"].rpartition(".")[2])
     kwargs |= {"conv_op": torch.nn.Conv3d, "norm_op": torch.nn.InstanceNorm3d, "nonlin": torch.nn.LeakyReLU}
     for fold in folds:
         torch.manual_seed(seed + fold)
-        module = network(input_channels=1, num_classes=len(classes) + 1, deep_supervision=True, **kwargs)
+        module = network(input_channels=1, num_classes=len(REGIONS) if regions else len(classes) + 1, deep_supervision=True, **kwargs)
         module.apply(module.initialize)
         _calibrate(module, settings["patch_size"])
         checkpoint = {

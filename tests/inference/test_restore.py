@@ -14,7 +14,7 @@ from nnstudent.inference.restore import restore
 from nnstudent.inference.scores import Scores
 from nnstudent.volume import Grid, Volume
 from tests.inference.conftest import blobs
-from tests.inference.folders import ANISOTROPIC, ISOTROPIC, dataset, plans
+from tests.inference.folders import ANISOTROPIC, ISOTROPIC, REGIONS_ORDER, dataset, plans
 
 CLASSES = ("liver", "spleen", "aorta")
 
@@ -23,21 +23,25 @@ def scores_of(image: Volume, spec, *, smooth: float = 1.0, seed: int = 0, **more
     _, frame = preprocess(image, spec)
     values = np.random.default_rng(seed).standard_normal((4, *frame.shape)).astype(np.float32)
     values = ndimage.gaussian_filter(values, (0, smooth, smooth, smooth)) if smooth else values
-    ids = (0, 1, 3, 5)
-    return Scores(values, "logits", spec.classes, ids, spec.spacing_mm, more.get("how", spec.score_resampling), frame)
+    if spec.regions:
+        values[0] = 0
+    how = more.get("how", spec.score_resampling)
+    return Scores(values, "logits", spec.classes, (0, 1, 3, 5), spec.spacing_mm, how, frame, regions=spec.regions)
 
 
 @pytest.mark.parametrize("settings_", [ISOTROPIC, ANISOTROPIC], ids=["isotropic", "anisotropic"])
 @pytest.mark.parametrize("transpose", [(0, 1, 2), (1, 2, 0)])
 @pytest.mark.parametrize("smooth", [0.0, 1.5])
 @pytest.mark.parametrize("how", [{"order": 1, "order_z": 0}, {"order": 1, "order_z": 1}, {"order": 3, "order_z": 0}], ids=str)
-def test_it_is_nnunets_way_back(settings_, transpose, smooth, how):
+@pytest.mark.parametrize("regions", [False, True], ids=["classes", "regions"])
+def test_it_is_nnunets_way_back(settings_, transpose, smooth, how, regions):
     stock = pytest.importorskip("nnunetv2.inference.export_prediction", reason="compares with nnU-Net, which is not installed")
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
     written = plans(settings_, reader="SimpleITKIO", transpose=transpose)
     written["configurations"]["3d_fullres"]["resampling_fn_probabilities_kwargs"] |= how
-    spec, _ = from_nnunet(written, dataset(CLASSES), configuration="3d_fullres", name="m")
+    data = dataset(CLASSES, regions=regions)
+    spec, _ = from_nnunet(written, data, configuration="3d_fullres", name="m")
     image = blobs((24, 40, 50), (5.0, 2.1, 1.7))
     image.array[:, :3] = 0  # cropped away, and put back as background
     scores = scores_of(image, spec, smooth=smooth)
@@ -49,15 +53,18 @@ def test_it_is_nnunets_way_back(settings_, transpose, smooth, how):
         "bbox_used_for_cropping": [[s.start, s.stop] for s in scores.frame.box],
     }
     expected = stock.convert_predicted_logits_to_segmentation_with_correct_shape(
-        scores.values,
+        scores.values[1:] if regions else scores.values,
         manager,
         manager.get_configuration("3d_fullres"),
-        manager.get_label_manager(dataset(CLASSES)),
+        manager.get_label_manager(data),
         properties,
         num_threads_torch=2,
     )
     labels = restore(scores, image.grid, threads=2).array
-    wrong = (labels != np.array(scores.ids)[expected]).mean()
+    written_as = np.array(scores.ids)
+    if regions:
+        written_as[REGIONS_ORDER] = scores.ids[1:]
+    wrong = (labels != written_as[expected]).mean()
     assert wrong < 2e-5, f"{wrong:.1e} of the voxels differ"  # float32 against float64 where two classes tie
 
 

@@ -42,6 +42,20 @@ def test_confidence_is_the_mean_probability_over_own_voxels(scores):
     assert nothing.confidence() == {"liver": None, "spleen": None}
 
 
+def test_of_regions_the_last_above_the_background_is_taken(scores):
+    values = scores.values.copy()
+    values[0] = 0
+    regions = replace(scores, values=values, regions=True)
+    expected = np.where(values[2] > 0, 2, np.where(values[1] > 0, 1, 0))
+    probabilities = regions.probabilities()
+    np.testing.assert_allclose(probabilities.values, 1 / (1 + np.exp(-values)), atol=1e-6)
+    for given in (regions, probabilities):
+        channel, certain = given.best()
+        np.testing.assert_array_equal(channel, expected)
+        assert given.confidence()["liver"] == pytest.approx(probabilities.values[1][expected == 1].mean(), abs=1e-5)
+        assert certain[expected > 0].min() > 0.5
+
+
 def test_the_mean_of_an_ensemble(scores):
     other = replace(scores, values=scores.values[::-1].copy())
     before = scores.values.copy()

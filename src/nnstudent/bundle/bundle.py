@@ -21,7 +21,7 @@ from nnstudent.io.atomic import read_json
 from nnstudent.io.record import data_hash
 from nnstudent.taxonomy import Taxonomy
 
-FORMAT = 2  # 1 had no int8
+FORMAT = 3  # 1 had no int8, 2 no regions
 MANIFEST = "bundle.json"
 
 

@@ -29,25 +29,25 @@ def classes_of(dataset: Mapping[str, Any], *, name: str) -> tuple[tuple[str, ...
     """Class name by channel, and the label table they are of.
 
     Our own models carry both under ``nnstudent``. For others the names come from ``labels``: if every one is in the
-    FLARE23 table, under its own or a common other name, that is the table; else one is made of them.
+    FLARE23 table, under its own or a common other name, that is the table; else one is made of them. Of regions, a class is what
+    is labeled with the region's number in ``regions_class_order``: the region without those that come after it.
 
     Args:
         dataset: nnU-Net's dataset.json.
         name: What to call a table that is made.
 
     Raises:
-        InputError: The labels are regions, are not 0, 1, 2, …, or contradict the table.
+        InputError: The labels are not 0, 1, 2, …, or contradict the table; of regions, two become the same label.
     """
     labels = dataset.get("labels")
     if not isinstance(labels, Mapping) or not labels:
         raise InputError(f"{name}: dataset.json has no labels; expected nnU-Net v2's {{name: number}}")
+    if has_regions(dataset):
+        return _foreign(_regions(labels, dataset.get("regions_class_order"), name), name)
     channels: dict[int, str] = {}
     for label, value in labels.items():
-        if label == "ignore":
-            continue
-        if isinstance(value, list | tuple):
-            raise InputError(f"{name}: label {label!r} is a region ({list(value)}); region-based models are not supported yet")
-        channels[int(value)] = str(label)
+        if label != "ignore":
+            channels[int(value[0] if isinstance(value, list | tuple) else value)] = str(label)
     if sorted(channels) != list(range(len(channels))):
         raise InputError(f"{name}: label values are {sorted(channels)}; nnU-Net needs 0, 1, 2, … without a gap")
     own = dataset.get("nnstudent")
@@ -58,12 +58,31 @@ def classes_of(dataset: Mapping[str, Any], *, name: str) -> tuple[tuple[str, ...
             raise InputError(f"{name}: dataset.json names classes {sorted(names)} under nnstudent, but labels are {sorted(channels)[1:]}")
         taxonomy.sorted(names.values())
         return (BACKGROUND, *(names[channel] for channel in sorted(names))), taxonomy
-    return _foreign(channels, name)
+    return _foreign(dict(sorted(channels.items())), name)
+
+
+def has_regions(dataset: Mapping[str, Any]) -> bool:
+    """Whether nnU-Net trains a channel for each region, that is if any label is of several values."""
+    return any(isinstance(value, list | tuple) and len(value) > 1 for value in dataset.get("labels", {}).values())
+
+
+def _regions(labels: Mapping[str, Any], order: Any, name: str) -> dict[int, str]:
+    """Label value → region, by channel; nnU-Net's channels are the regions as they are listed, without background."""
+    regions = [str(label) for label, value in labels.items() if label != "ignore" and value not in (0, [0])]
+    values = [int(value) for value in order] if isinstance(order, list | tuple) else []
+    if len(values) != len(regions) or len(set(values)) != len(values) or not all(1 <= value <= 254 for value in values):
+        raise InputError(
+            f"{name}: has {len(regions)} regions ({', '.join(regions)}) and regions_class_order {order}; expected another number "
+            "from 1 to 254 for each"
+        )
+    return {0: BACKGROUND} | dict(zip(values, regions, strict=True))
 
 
 def _foreign(channels: Mapping[int, str], name: str) -> tuple[tuple[str, ...], Taxonomy]:
+    """Names and table from the maker's names by label value, in the order of channels, background first."""
     table = flare23()
-    cleaned = [_clean(channels[channel]) for channel in sorted(channels)[1:]]
+    values = list(channels)[1:]
+    cleaned = [_clean(channels[value]) for value in values]
     known = [_known(label, table) for label in cleaned]
     found = [label for label in known if label is not None]
     if len(found) == len(cleaned) and len(set(found)) == len(found):
@@ -72,7 +91,8 @@ def _foreign(channels: Mapping[int, str], name: str) -> tuple[tuple[str, ...], T
     for channel, (label, match) in enumerate(zip(cleaned, known, strict=True), start=1):
         best = match or label
         names.append(best if best not in names else f"{best}_{channel}")
-    return (BACKGROUND, *names), Taxonomy(_clean(name), tuple(_row(i, label, names, table) for i, label in enumerate(names, start=1)))
+    rows = sorted(zip(values, names, strict=True))
+    return (BACKGROUND, *names), Taxonomy(_clean(name), tuple(_row(id, label, names, table) for id, label in rows))
 
 
 def _row(id: int, label: str, names: list[str], table: Taxonomy) -> LabelClass:

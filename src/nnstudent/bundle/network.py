@@ -38,10 +38,18 @@ def build(spec: NetworkSpec, *, trust: bool = False) -> Any:
         raise InputError(f"{spec.architecture.class_name} is no torch.nn.Module; expected a network's class in the plans")
     kwargs["deep_supervision"] = False
     try:
-        module = network_class(input_channels=1, num_classes=len(spec.classes), **kwargs)
+        module = network_class(input_channels=1, num_classes=len(spec.classes) - spec.regions, **kwargs)
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
         raise InputError(f"{spec.architecture.class_name} cannot be built ({error}); check the architecture in plans.json") from error
+    if spec.regions:
+        module.register_forward_hook(_with_background)
     return module.eval()
+
+
+def _with_background(module: Any, inputs: Any, logits: Any) -> Any:
+    """Put a background of 0 before the regions, which nnU-Net leaves out: a region is where its logit is above it."""
+    torch = require("torch", extra="torch", why="building a network")
+    return torch.cat([torch.zeros_like(logits[:, :1]), logits], dim=1)
 
 
 def canonical_names(module: Any) -> dict[str, str]:

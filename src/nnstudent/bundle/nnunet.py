@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nnstudent.bundle.labels import classes_of
+from nnstudent.bundle.labels import classes_of, has_regions
 from nnstudent.bundle.spec import Architecture, NetworkSpec, Normalization, Orientation, Resampling, Scheme
 from nnstudent.bundle.weights import Weights, load_checkpoint, weights_of
 from nnstudent.errors import InputError
@@ -127,7 +127,7 @@ def from_nnunet(
     """The network that nnU-Net's plans and dataset describe, and its label table.
 
     Raises:
-        InputError: They are malformed, or ask for what is not supported: several input channels, 2D, a cascade, regions,
+        InputError: They are malformed, or ask for what is not supported: several input channels, 2D, a cascade,
             an unknown normalization, resampling or reader, or plans older than nnU-Net v2.2.
     """
     try:
@@ -150,6 +150,7 @@ def _from_nnunet(
     if len(settings["patch_size"]) != 3:
         raise InputError(f"{name}: {configuration} is {len(settings['patch_size'])}D; only 3D configurations are supported")
     classes, taxonomy = classes_of(dataset, name=name)
+    regions = has_regions(dataset)
     architecture = settings["architecture"]
     spec = NetworkSpec(
         patch=tuple(int(n) for n in settings["patch_size"]),  # type: ignore[arg-type]  # three, checked above
@@ -164,6 +165,7 @@ def _from_nnunet(
             str(architecture["network_class_name"]), dict(architecture["arch_kwargs"]), tuple(architecture["_kw_requires_import"])
         ),
         source=source,
+        regions=regions,
     )
     return spec, taxonomy
 

@@ -118,13 +118,22 @@ def compare(network: Any, quantised: Any, samples: Sequence[Sample], spec: Netwo
             continue
         channels = np.array([channel in sample.annotated for channel in range(len(spec.classes))])
         for row, run in zip(counts, both, strict=True):
-            found = run(sample.window[np.newaxis, np.newaxis])[0][0].argmax(axis=0)
+            found = _found(run(sample.window[np.newaxis, np.newaxis])[0][0], spec)
             for part, chosen in zip(row, (sample.truth[found == sample.truth], sample.truth, found), strict=True):
                 part += np.bincount(chosen.ravel(), minlength=len(channels)) * channels
         progress("compare int8", done, len(samples))
     before, after = (2 * row[0] / np.maximum(row[1] + row[2], 1) for row in counts)
     judged = [channel for channel in range(1, len(spec.classes)) if counts[0, 1, channel] >= _ENOUGH]
     return Loss({spec.classes[channel]: float(before[channel] - after[channel]) for channel in judged}, len(samples))
+
+
+def _found(logits: npt.NDArray[np.float32], spec: NetworkSpec) -> npt.NDArray[np.intp]:
+    """The channel that each voxel is of."""
+    best: npt.NDArray[np.intp] = logits.argmax(axis=0)
+    if spec.regions:
+        above = logits > logits[:1]
+        best = np.where(above.any(axis=0), len(logits) - 1 - above[::-1].argmax(axis=0), 0)
+    return best
 
 
 @contextmanager

@@ -90,6 +90,8 @@ class NetworkSpec:
         image_resampling: Image → network's grid.
         score_resampling: Logits → image's grid.
         classes: Class name by channel; channel 0 is ``background``.
+        regions: Whether classes may lie over each other: a voxel is of the last one whose logit is above the background's,
+            which is 0, instead of the one with the highest.
         architecture: How torch builds it.
         mirror_axes: The network's axes that it was trained with mirrored images along: 0, 1, 2.
         source: Where it comes from: configuration, trainer, fold, …; for people only.
@@ -106,6 +108,7 @@ class NetworkSpec:
     architecture: Architecture
     mirror_axes: tuple[int, ...] = ()
     source: Mapping[str, Any] = field(default_factory=dict)
+    regions: bool = False
 
     def __post_init__(self) -> None:
         if len(self.patch) != 3 or min(self.patch) < 1:
@@ -130,7 +133,10 @@ class NetworkSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data, the shape that :meth:`from_dict` reads."""
-        return _plain(asdict(self))  # type: ignore[no-any-return]  # a dict stays a dict
+        data: dict[str, Any] = _plain(asdict(self))
+        if not self.regions:
+            del data["regions"]  # so that the identity of all other models stays what it was before there were regions
+        return data
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> NetworkSpec:
@@ -153,6 +159,7 @@ class NetworkSpec:
                 architecture=Architecture(architecture["class_name"], dict(architecture["kwargs"]), tuple(architecture["imported"])),
                 mirror_axes=tuple(int(axis) for axis in data.get("mirror_axes", ())),
                 source=dict(data.get("source", {})),
+                regions=bool(data.get("regions", False)),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"a network's description is malformed ({type(error).__name__}: {error}); export the bundle again") from error

@@ -1,7 +1,8 @@
 """From class scores on the network's grid to labels on the image's.
 
-nnU-Net interpolates the logits of every class to the image's grid and takes the best. Where all network voxels around
-an image voxel prefer the same class, so does every mean of them: then there is nothing to interpolate. That leaves the
+nnU-Net interpolates the logits of every class to the image's grid and takes the best, or of regions the last above the
+background. Where all network voxels around an image voxel prefer the same class, so does every mean of them: then there is
+nothing to interpolate. That leaves the
 organs' surfaces, some voxels in a hundred, and gives the same labels. No array of all classes exists at full size.
 """
 
@@ -47,11 +48,11 @@ def restore(scores: Scores, onto: Grid, *, slab_mm: float = 64.0, threads: int |
     ids = np.array(scores.ids, np.uint8)
     orders = axis_orders(scores.resampling, scores.spacing_mm, frame.spacing_mm)
     if target.shape == frame.shape:
-        target[...] = ids[best_channel(scores.values)]
+        target[...] = ids[best_channel(scores.values, regions=scores.regions)]
         return Volume(labels, onto)
     thick = max(1, round(slab_mm / frame.spacing_mm[0]))
     slabs = [slice(first, min(first + thick, target.shape[0])) for first in range(0, target.shape[0], thick)]
-    fill = _Linear(scores.values, target.shape, orders) if max(orders) <= 1 else _Spline(scores.values, target.shape, orders)
+    fill = (_Linear if max(orders) <= 1 else _Spline)(scores.values, target.shape, orders, regions=scores.regions)
 
     def work(slab: slice) -> None:
         target[slab] = ids[fill(slab)]
@@ -64,12 +65,13 @@ def restore(scores: Scores, onto: Grid, *, slab_mm: float = 64.0, threads: int |
 class _Linear:
     """Best channels of a slab by linear or nearest interpolation, only where neighbours disagree."""
 
-    def __init__(self, values: Floats, shape: Shape, orders: Shape) -> None:
+    def __init__(self, values: Floats, shape: Shape, orders: Shape, *, regions: bool) -> None:
+        self._regions = regions
         old = values.shape[1:]
         self._values = values.reshape(len(values), -1)
         self._axes = [neighbours(have, want, order) for have, want, order in zip(old, shape, orders, strict=True)]
         self._strides = (old[1] * old[2], old[2], 1)
-        self._agreed = _agreed(best_channel(values), orders)
+        self._agreed = _agreed(best_channel(values, regions=regions), orders)
 
     def __call__(self, slab: slice) -> Labels:
         z, y, x = (lower if axis else lower[slab] for axis, (lower, _, _) in enumerate(self._axes))
@@ -102,15 +104,16 @@ class _Linear:
                 score += values.take(offset) * weight
             better = score > top
             best[better] = channel
-            np.maximum(top, score, out=top)
+            if channel == 0 or not self._regions:
+                np.maximum(top, score, out=top)
         return best
 
 
 class _Spline:
     """Best channels of a slab by splines of higher order, which overshoot: every voxel, one class after the other."""
 
-    def __init__(self, values: Floats, shape: Shape, orders: Shape) -> None:
-        self._values = values
+    def __init__(self, values: Floats, shape: Shape, orders: Shape, *, regions: bool) -> None:
+        self._values, self._regions = values, regions
         self._matrices = [operator(have, want, order) for have, want, order in zip(values.shape[1:], shape, orders, strict=True)]
 
     def __call__(self, slab: slice) -> Labels:
@@ -122,7 +125,8 @@ class _Spline:
                 best, top = np.zeros(score.shape, np.uint8), score.copy()
                 continue
             best[score > top] = channel
-            np.maximum(top, score, out=top)
+            if not self._regions:
+                np.maximum(top, score, out=top)
         return best if best is not None else np.zeros((0, 0, 0), np.uint8)
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from scipy import special
 
 from nnstudent.bundle.spec import Resampling
 from nnstudent.errors import GeometryError, InputError
@@ -29,6 +30,7 @@ class Scores:
         resampling: How scores are carried to the image's grid.
         frame: Where the image lies.
         windows: How many windows were planned and run.
+        regions: Whether classes may lie over each other, see :class:`~nnstudent.bundle.spec.NetworkSpec`.
 
     Raises:
         GeometryError: The array is not of the frame's shape.
@@ -42,16 +44,21 @@ class Scores:
     resampling: Resampling
     frame: Frame
     windows: int = 0
+    regions: bool = False
 
     def __post_init__(self) -> None:
         if self.values.shape != (len(self.classes), *self.frame.shape) or len(self.ids) != len(self.classes):
             raise GeometryError(f"scores of shape {self.values.shape}; expected {len(self.classes)} classes on {self.frame.shape} voxels")
 
     def probabilities(self) -> Scores:
-        """The same as probabilities (softmax over the classes)."""
+        """The same as probabilities: softmax over the classes, or of regions the sigmoid of each (of background's 0, a half)."""
         if self.kind == "probabilities":
             return self
         values = np.empty_like(self.values)
+        if self.regions:
+            for channel, logits in enumerate(self.values):
+                values[channel] = special.expit(logits)
+            return replace(self, values=values, kind="probabilities")
         for z in range(values.shape[1]):  # plane by plane: no temporary of the whole size
             plane = np.exp(self.values[:, z] - self.values[:, z].max(axis=0))
             values[:, z] = plane / plane.sum(axis=0)
@@ -59,8 +66,11 @@ class Scores:
 
     def best(self) -> tuple[npt.NDArray[np.uint8], Floats]:
         """The best channel of each voxel and its probability, both (z, y, x) on the network's grid."""
-        channel = best_channel(self.values)
+        channel = best_channel(self.values, regions=self.regions)
         certain = np.empty(self.frame.shape, np.float32)
+        if self.regions:
+            certain[...] = np.take_along_axis(self.values, channel[np.newaxis], axis=0)[0]
+            return channel, certain if self.kind == "probabilities" else special.expit(certain)
         for z in range(len(certain)):
             plane = self.values[:, z]
             top = plane.max(axis=0)
@@ -76,15 +86,19 @@ class Scores:
         return {name: float(total / count) if count else None for name, total, count in rows}
 
 
-def best_channel(values: Floats) -> npt.NDArray[np.uint8]:
-    """The channel of the highest value of each voxel, the first of equals: argmax over the first axis, but in one sweep."""
+def best_channel(values: Floats, *, regions: bool = False) -> npt.NDArray[np.uint8]:
+    """The channel of the highest value of each voxel, the first of equals: argmax over the first axis, but in one sweep.
+
+    Of regions it is the last one whose value is above that of channel 0, as nnU-Net lays them over each other.
+    """
     channel = np.zeros(values.shape[1:], np.uint8)
     for z in range(values.shape[1]):
         top = values[0, z].copy()
         for k in range(1, len(values)):
             better = values[k, z] > top
             channel[z][better] = k
-            np.maximum(top, values[k, z], out=top)
+            if not regions:
+                np.maximum(top, values[k, z], out=top)
     return channel
 
 

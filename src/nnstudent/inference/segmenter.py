@@ -168,7 +168,7 @@ class Segmenter:
             progress: Told after each window.
 
         Returns:
-            Logits; ``.probabilities()`` gives softmax.
+            Logits; ``.probabilities()`` gives probabilities.
         """
         if member is None:
             return mean_scores(self.predict_members(image, network=network, progress=progress), reuse=True)
@@ -246,7 +246,7 @@ class Segmenter:
         planner = make_planner(self._windows, spec)
         logits, ran = slide(values, engine, patch=spec.patch, classes=len(spec.classes), planner=planner, progress=progress)
         ids = (0, *(self.taxonomy[name].id for name in spec.foreground))
-        return Scores(logits, "logits", spec.classes, ids, spec.spacing_mm, spec.score_resampling, frame, ran)
+        return Scores(logits, "logits", spec.classes, ids, spec.spacing_mm, spec.score_resampling, frame, ran, spec.regions)
 
 
 def organ_facts(labels: Volume, taxonomy: Taxonomy, confidence: Mapping[str, float | None]) -> dict[str, OrganFacts]:

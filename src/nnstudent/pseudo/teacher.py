@@ -117,6 +117,11 @@ def open_teacher(
         InputError: The folder is no usable model, or none of its classes is in the table.
     """
     model = open_model(path, trust_pickle=trust_pickle)
+    if any(network.spec.regions for network in model.networks):
+        raise InputError(
+            f"{model.path}: its classes are regions that lie over each other, of which no probabilities of one label follow; "
+            "only models whose labels exclude each other can teach, or label with segment and take that in with --from"
+        )
     own = _own_names(model)
     meaning = tuple(_ids(network, own, taxonomy, mapping or {}) for network in model.networks)
     if not any(id for ids in meaning for id in ids):
