@@ -151,6 +151,11 @@ def _damaged_gz(path: Path) -> None:
     path.write_bytes(data)
 
 
+def _endless(path: Path) -> None:
+    _save(path, np.zeros((4, 4, 4), np.int16))
+    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()) + bytes(3 << 20)))
+
+
 def _nan(path: Path) -> None:
     array = np.zeros((4, 4, 4), np.float32)
     array[1, 2, 3] = np.nan
@@ -187,6 +192,7 @@ BROKEN = {
     "truncated.nii.gz": (_truncated_gz, "the file is truncated or damaged"),
     "truncated.nii": (_truncated_plain, "the file is truncated or damaged"),
     "damaged.nii.gz": (_damaged_gz, "the file is truncated or damaged"),
+    "endless.nii.gz": (_endless, "more follows than its header tells of"),
     "folder.nii.gz": (lambda p: p.mkdir(), "no such file"),
     "flat.nii.gz": (lambda p: _save(p, np.zeros((8, 8), np.int16)), "is 2D (8×8); expected one 3D volume"),
     "slice.nii.gz": (lambda p: _save(p, np.zeros((8, 8, 1), np.int16)), "expected one 3D volume"),

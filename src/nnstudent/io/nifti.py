@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh", ".hdr", ".img", ".mnc")
 _SPACING_MM = (0.05, 20.0)
+_REST = 1 << 20  # bytes after the voxels that are still taken for padding; unpacked, a bomb has no end
 _SKEW = 0.1  # cosine between two axes; what is beyond, a tilted gantry, would be measured wrongly
 
 
@@ -182,8 +183,8 @@ def _values(path: Path, image: Any) -> npt.NDArray[Any]:
         if isinstance(image, nib.Nifti1Image) and path.name.lower().endswith(".gz"):
             with gzip.open(path) as stream:
                 array = _stored(type(image).from_stream(stream))
-                while stream.read(1 << 20):  # to the end, where the checksum is: nibabel stops before it
-                    pass
+                if len(stream.read(_REST)) == _REST:  # to the end, where the checksum is: nibabel stops before it
+                    raise ValueError("more follows than its header tells of")
         else:
             array = _stored(image)
     except (OSError, EOFError, ValueError, OverflowError, zlib.error) as error:

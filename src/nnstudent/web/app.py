@@ -65,6 +65,7 @@ def create_app(service: Service) -> FastAPI:
         openapi_url="/api/openapi.json",
         docs_url=None,  # these two load scripts from elsewhere
         redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},  # on by default where it is known
         lifespan=lifespan,
         responses=_PROBLEMS,
     )

@@ -18,9 +18,13 @@ def display_name(name: str) -> str:
     lower = last.lower()
     ending = next((end for end in (*SUFFIXES, ".dcm", ARCHIVE) if lower.endswith(end)), "")
     text = unicodedata.normalize("NFC", last[: len(last) - len(ending)])
-    text = "".join(" " if character.isspace() else character for character in text if unicodedata.category(character)[0] != "C")
+    text = "".join(" " if character.isspace() else character for character in text if character.isspace() or _shows(character))
     text = " ".join(text.split()).lstrip("=+-@.")  # a table's program would take the first for a formula
     return text[:_LONGEST].strip() or "scan"
+
+
+def _shows(character: str) -> bool:
+    return unicodedata.category(character)[0] != "C"  # control, direction, and what stands for nothing
 
 
 def ending(name: str) -> str:

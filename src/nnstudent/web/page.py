@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import mimetypes
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 from starlette.responses import HTMLResponse, Response
 
-FOLDER = Path(__file__).with_name("page")
+FOLDERS = (Path(__file__).with_name("page"), Path(str(files("nnstudent.evaluation.report"))) / "viewer")  # one NiiVue for both
 _TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm", ".svg": "image/svg+xml", ".css": "text/css"}
 _NOT_BUILT = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>nnStudent</title>
@@ -46,10 +47,10 @@ class Asset:
 class Page:
     """The page as it was built, or one that says how to build it."""
 
-    def __init__(self, folder: Path = FOLDER) -> None:
-        """Read every file of a folder; ``X.gz`` is sent as ``X``, compressed."""
-        files = [path for path in sorted(folder.rglob("*")) if path.is_file()] if folder.is_dir() else []
-        self._assets = dict(self._asset(folder, path) for path in files)
+    def __init__(self, *folders: Path) -> None:
+        """Read every file of these folders, by default the page's and the viewer's; ``X.gz`` is sent as ``X``, compressed."""
+        found = [(folder, path) for folder in folders or FOLDERS if folder.is_dir() for path in sorted(folder.rglob("*")) if path.is_file()]
+        self._assets = dict(self._asset(folder, path) for folder, path in found)
 
     def get(self, name: str) -> Response | None:
         """The file of this name, without the slash before it; the page itself for the empty one; None if there is none."""

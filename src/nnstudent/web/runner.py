@@ -165,7 +165,9 @@ class Runner:
 
 
 def tidy(message: str, job: Job) -> str:
-    """A message of the pipeline without the folders of the service, in one line."""
+    """A message of the pipeline without the folders of the service, in one line; an image file has the name that it was given."""
+    for path in job.input.glob("*") if job.kind == "image" else ():
+        message = message.replace(str(path), job.name).replace(path.name, job.name)
     for path in (job.input, job.output, job.folder):
         message = message.replace(f"{path}/", "").replace(str(path), job.name)
     return " ".join(message.split())

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from nnstudent.cli.main import main
+from nnstudent.errors import MissingExtraError
+
+pytest.importorskip("fastapi", reason="the extra [web] is not installed")
+import httpx2 as httpx
+
+
+def started(*args: object) -> tuple[subprocess.Popen[str], str]:
+    """The command, and the address that it prints."""
+    command = [sys.executable, "-m", "nnstudent", "serve", "--port", "0", *map(str, args)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "NNSTUDENT_TOKEN": ""}
+    )
+    line = process.stdout.readline()
+    assert line.startswith("nnStudent is at http://"), process.communicate(timeout=10)
+    return process, line.split()[-1]
+
+
+def stopped(process: subprocess.Popen[str], how: int = signal.SIGINT) -> tuple[str, str]:
+    process.send_signal(how)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == (0 if how == signal.SIGINT else -how), err
+    return out, err
+
+
+def test_it_serves_until_ctrl_c_and_logs_nobody_s_name(tmp_path):
+    process, address = started("--work", tmp_path / "work")
+    try:
+        with httpx.Client(base_url=address, timeout=30) as client:
+            assert client.get("/").status_code == 200
+            assert client.get("api/about").json()["model"]["bundled"] is True
+            file = ("Secretname^Petra.nii.gz", b"\x1f\x8b\x08\x00rest")
+            job = client.post("api/jobs", files={"files": file})
+            assert job.json()["name"] == "Secretname^Petra"
+            while (job := client.get(f"api/jobs/{job.json()['id']}")).json()["state"] not in ("done", "failed"):
+                pass
+            assert "Secretname^Petra: cannot be opened" in job.json()["error"]
+            assert str(tmp_path) not in job.text
+        (worker,) = [line for line in children(process.pid) if "nnstudent.web.worker" in line]
+        assert worker
+    finally:
+        out, err = stopped(process)
+    assert "stopped" in out
+    assert re.search(r"job \w{8}: failed", err)
+    assert "Secret" not in out + err
+    assert not (tmp_path / "work" / ".running").exists(), "another may take the folder"
+    assert children(process.pid) == []
+
+
+def children(pid: int) -> list[str]:
+    import psutil
+
+    try:
+        return [" ".join(child.cmdline()) for child in psutil.Process(pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def test_elsewhere_a_token_is_made_printed_and_kept(tmp_path):
+    process, address = started("--work", tmp_path / "work", "--host", "0.0.0.0")
+    stopped(process, signal.SIGTERM)
+    again, same = started("--work", tmp_path / "work", "--host", "0.0.0.0")
+    try:
+        port, token = re.search(r":(\d+)/#token=(\S{43})$", same).groups()
+        assert address.endswith(token)
+        assert token == (tmp_path / "work" / "token").read_text().strip()
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+            assert client.get("/api/jobs").status_code == 401
+            assert client.get("/api/jobs", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+    finally:
+        stopped(again)
+
+
+def test_what_is_wrong_is_one_line_and_2(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("NNSTUDENT_TOKEN", raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        for args, said in (
+            (["--port", port], f"127.0.0.1, port {port}: cannot listen there"),
+            (["--host", "no such host"], "no such host, port"),
+            (["--token", "short"], "a token of 5 characters; expected at least 16"),
+            (["--token", ""], "a token of 0 characters"),
+            (["--model", str(tmp_path / "none")], "no such folder; expected a bundle"),
+            (["--limit-upload", "2000", "--limit-disk", "1"], "expected room for at least one"),
+            (["--work", __file__], "choose a place"),
+        ):
+            assert main(["serve", "--port", "0", "--work", str(tmp_path / "work"), *args]) == 2
+            out, err = capsys.readouterr()
+            assert (out, err.count("\n")) == ("", 1)
+            assert said in err
+
+
+@pytest.mark.parametrize(
+    "args", [["--port", "70000"], ["--port", "x"], ["--keep-hours", "0"], ["--keep-hours", "nan"], ["--limit-files", "0"]]
+)
+def test_wrong_usage(args, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["serve", *args])
+    assert stop.value.code == 2
+    assert args[1] in capsys.readouterr().err
+
+
+def test_without_the_extra_it_says_which(monkeypatch, capsys):
+    def missing(module, *, extra, why):
+        raise MissingExtraError(f"{why} needs {module}; install it with: pip install 'nnstudent[{extra}]'")
+
+    monkeypatch.setattr("nnstudent.errors.require", missing)
+    assert main(["serve"]) == 2
+    assert "nnstudent[web]" in capsys.readouterr().err
