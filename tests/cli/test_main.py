@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -41,11 +42,20 @@ def test_every_verb_explains_itself_with_an_example(verb, capsys):
 
 def test_help_imports_nothing_heavy():
     """``--help`` is quick: no verb imports at its top what it needs to run."""
-    import subprocess
-
     code = "import sys; from nnstudent.cli.main import build_parser; build_parser(); print(*sys.modules)"
     loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
     assert not loaded & {"torch", "openvino", "nnunetv2", "matplotlib", "nibabel", "scipy", "numpy"}
+
+
+def test_segmenting_imports_nothing_before_it_is_needed():
+    """Each takes as long as a window of the network, or longer."""
+    code = (
+        "import sys; from nnstudent.cli.common import import_nibabel; import_nibabel(); import nnstudent.inference.files, importlib.util;"
+        "print(*[name for name in ('scipy.ndimage', 'scipy.sparse', 'PIL', 'pydicom', 'torch', 'tqdm') if name in sys.modules], sep=',');"
+        "importlib.util.find_spec('pydicom') and __import__('pydicom')"  # it must be there for those who need it
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
 
 
 @pytest.mark.parametrize("args", [[], ["dance"], ["index"], ["index", "x"], ["index", "x", "-o", "y", "--threads", "0"]])

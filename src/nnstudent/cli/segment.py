@@ -73,8 +73,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Segment."""
+    from nnstudent.cli.common import Display, import_nibabel, name_failures, write_report
+
+    import_nibabel()
     from nnstudent.bundle.bundle import open_model
-    from nnstudent.cli.common import Display, name_failures, write_report
     from nnstudent.errors import InputError
     from nnstudent.inference.files import Options, find_cases, segment_files
     from nnstudent.inference.postprocess import DEFAULT

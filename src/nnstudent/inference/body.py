@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import scipy
 
 from nnstudent.bundle.spec import Normalization
 from nnstudent.inference.windows import Scene
@@ -79,15 +79,15 @@ def find_body(scene: Scene, *, air: float | None, spacing_mm: Spacing, cell: Sha
     # In the slice only: the first or last slice of a scan is no thin thing. Nor is what the image's border cuts.
     reach = [max(1, round(TABLE_MM / 2 / mm)) for mm in cell_mm[1:]]
     brush = np.ones((1, 2 * reach[0] + 1, 2 * reach[1] + 1), bool)
-    labels, count = ndimage.label(solid, np.ones((3, 3, 3)))
+    labels, count = scipy.ndimage.label(solid, np.ones((3, 3, 3)))
     volumes = np.bincount(labels.ravel(), minlength=count + 1) * (math.prod(cell_mm) / 1000)
-    core = ndimage.binary_erosion(solid, brush, border_value=1)
+    core = scipy.ndimage.binary_erosion(solid, brush, border_value=1)
     core[:, [0, -1]], core[:, :, [0, -1]] = solid[:, [0, -1]], solid[:, :, [0, -1]]
     thick = np.bincount(labels[core], minlength=count + 1)
     # A piece counts as a whole or not at all: a thin part of a body is body.
     kept = (volumes >= SMALLEST_ML) & (thick > 0)
     kept[0] = False
-    body: Mask = ndimage.binary_dilation(_fill(kept[labels]), np.ones((3, 3, 3), bool))
+    body: Mask = scipy.ndimage.binary_dilation(_fill(kept[labels]), np.ones((3, 3, 3), bool))
     return body
 
 

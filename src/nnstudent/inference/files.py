@@ -14,7 +14,6 @@ import psutil
 
 from nnstudent.errors import Failure, InputError, NnStudentError, OutputError
 from nnstudent.inference.formats import ENDINGS, FORMATS, bare, check_formats, check_source, fits, paths, write
-from nnstudent.inference.preview import write_preview
 from nnstudent.inference.segmenter import Segmentation, Segmenter
 from nnstudent.inference.statistics import write_statistics
 from nnstudent.io.atomic import check_folder
@@ -253,6 +252,8 @@ def segment_file(case: CaseFile, segmenter: Segmenter, *, options: Options | Non
         for name, path in paths(case.output, options.formats).items():
             write(name, path, result.labels, model=segmenter.model, source=case.source, series=series)
     if options.preview:
+        from nnstudent.inference.preview import write_preview  # imports what draws, which is slow
+
         write_preview(_beside(case, options, "preview", ".png"), image, result.labels, segmenter.taxonomy, title=case.id)
     if options.statistics:
         write_statistics(_beside(case, options, "statistics", ".csv"), case.id, image, result, segmenter.taxonomy)

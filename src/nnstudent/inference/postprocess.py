@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import scipy
 
 from nnstudent.errors import InputError
 from nnstudent.inference.runs import Indices, Labels, Runs, connected, find_runs, paint
@@ -145,7 +145,7 @@ def tumor(runs: Runs, grid: Grid, taxonomy: Taxonomy) -> Labels:
     free = np.cumsum(begun, axis=2)[:, :, :-1] == 0
     if free.all():  # no organ to be near to
         return np.where(np.isfinite(reach[runs.label]), np.uint8(0), runs.label)
-    distance = ndimage.distance_transform_edt(free, sampling=[by * mm for by, mm in zip(step, grid.spacing_mm, strict=True)])
+    distance = scipy.ndimage.distance_transform_edt(free, sampling=[by * mm for by, mm in zip(step, grid.spacing_mm, strict=True)])
     piece = connected(runs)
     size, of = _pieces(runs, piece)
     nearest = np.full(len(size), math.inf)

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import scipy
 
 from nnstudent.bundle.spec import NetworkSpec, Normalization
 from nnstudent.errors import GeometryError
@@ -97,7 +97,7 @@ def normalize(array: npt.NDArray[np.generic], how: Normalization) -> Floats:
         values -= np.float32(how.mean)
         values /= np.float32(max(how.std, 1e-8))
     elif how.scheme == "zscore" and how.within_mask:
-        inside = ndimage.binary_fill_holes(array != 0)
+        inside = scipy.ndimage.binary_fill_holes(array != 0)
         values[inside] = (values[inside] - values[inside].mean()) / max(values[inside].std(), 1e-8)
     elif how.scheme == "zscore":
         mean, std = values.mean(), values.std()

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import scipy
 
 from nnstudent.bundle.spec import Resampling
 from nnstudent.volume import Shape
@@ -156,7 +156,7 @@ def operator(old: int, new: int, order: int) -> Floats:
         np.add.at(matrix, (rows, upper), share.astype(np.float64))
         return matrix.astype(np.float32)
     unit = np.eye(old)
-    columns = [ndimage.zoom(unit[k], new / old, order=order, mode="nearest", grid_mode=True) for k in range(old)]
+    columns = [scipy.ndimage.zoom(unit[k], new / old, order=order, mode="nearest", grid_mode=True) for k in range(old)]
     return np.stack(columns, axis=1).astype(np.float32)
 
 

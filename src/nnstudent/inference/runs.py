@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
+import scipy
 
 from nnstudent.volume import Shape
 
@@ -89,8 +89,8 @@ def connected(runs: Runs, *, through: Sequence[int] = ()) -> Indices:
     count = len(runs.label)
     if count == 0:
         return np.zeros(0, np.intp)
-    edges = sparse.coo_array((np.ones(int(joined.sum()), bool), (ones[joined], others[joined])), (count, count))
-    _, group = sparse.csgraph.connected_components(edges, directed=False)
+    edges = scipy.sparse.coo_array((np.ones(int(joined.sum()), bool), (ones[joined], others[joined])), (count, count))
+    _, group = scipy.sparse.csgraph.connected_components(edges, directed=False)
     piece: Indices = np.unique(group.astype(np.int64) * 256 + runs.label, return_inverse=True)[1]
     return piece
 

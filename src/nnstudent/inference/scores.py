@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
 
 from nnstudent.bundle.spec import Resampling
 from nnstudent.errors import GeometryError, InputError
@@ -57,7 +56,7 @@ class Scores:
         values = np.empty_like(self.values)
         if self.regions:
             for channel, logits in enumerate(self.values):
-                values[channel] = special.expit(logits)
+                values[channel] = _sigmoid(logits)
             return replace(self, values=values, kind="probabilities")
         for z in range(values.shape[1]):  # plane by plane: no temporary of the whole size
             plane = np.exp(self.values[:, z] - self.values[:, z].max(axis=0))
@@ -70,7 +69,7 @@ class Scores:
         certain = np.empty(self.frame.shape, np.float32)
         if self.regions:
             certain[...] = np.take_along_axis(self.values, channel[np.newaxis], axis=0)[0]
-            return channel, certain if self.kind == "probabilities" else special.expit(certain)
+            return channel, certain if self.kind == "probabilities" else _sigmoid(certain)
         for z in range(len(certain)):
             plane = self.values[:, z]
             top = plane.max(axis=0)
@@ -84,6 +83,11 @@ class Scores:
         counts = np.bincount(channel.ravel(), minlength=len(self.classes))
         rows = zip(self.classes[1:], sums[1:], counts[1:], strict=True)
         return {name: float(total / count) if count else None for name, total, count in rows}
+
+
+def _sigmoid(logits: Floats) -> Floats:
+    half: Floats = 0.5 * np.tanh(0.5 * logits) + 0.5
+    return half
 
 
 def best_channel(values: Floats, *, regions: bool = False) -> npt.NDArray[np.uint8]:

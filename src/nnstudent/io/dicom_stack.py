@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import scipy
 
 from nnstudent.errors import GeometryError
 from nnstudent.volume import Grid, Volume
@@ -114,7 +114,7 @@ class Stack:
             return plane.astype(np.float32)
         room = [(0, size - have) for size, have in zip(self.grid.shape[1:], plane.shape, strict=True)]
         wide = np.pad(plane.astype(np.float32), room, constant_values=AIR_HU)
-        shifted: npt.NDArray[np.float32] = ndimage.shift(wide, shift, order=1, cval=AIR_HU, prefilter=False)
+        shifted: npt.NDArray[np.float32] = scipy.ndimage.shift(wide, shift, order=1, cval=AIR_HU, prefilter=False)
         return shifted
 
     def on_slices(self, labels: Volume) -> npt.NDArray[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from nnstudent.errors import require
 from nnstudent.io.atomic import replacing
@@ -43,7 +43,7 @@ def write_seg_nrrd(path: Path, labels: Volume, taxonomy: Taxonomy) -> None:
         "Segmentation_MasterRepresentation": "Binary labelmap",  # the same, as Slicer called it before 5.4
         "Segmentation_ReferenceImageExtentOffset": "0 0 0",
     }
-    boxes = dict(enumerate(ndimage.find_objects(labels.array), start=1))  # by id; None where the class is not there
+    boxes = dict(enumerate(scipy.ndimage.find_objects(labels.array), start=1))  # by id; None where the class is not there
     for number, item in enumerate(item for item in taxonomy if boxes.get(item.id)):
         extent = " ".join(f"{side.start} {side.stop - 1}" for side in reversed(boxes[item.id]))
         header |= {f"Segment{number}_{key}": value for key, value in (_segment(item) | {"Extent": extent}).items()}
