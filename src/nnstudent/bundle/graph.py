@@ -93,7 +93,11 @@ def weights(graph: Any) -> Weights:
             found[name.removeprefix("self.")] = constant.data.astype(np.float32)
         for operation, parameter in _FLAT.items():
             if name.startswith("__module.") and name.endswith(operation):
-                found[name.removeprefix("__module.").removesuffix(operation) + parameter] = constant.data.astype(np.float32).ravel()
+                values, layer = constant.data.astype(np.float32), name.removeprefix("__module.").removesuffix(operation)
+                if values.ndim == 6:  # kernels of a convolution in groups: (group, out, in, z, y, x)
+                    found[f"{layer}.weight"] = values.reshape(-1, *values.shape[2:])
+                else:
+                    found[layer + parameter] = values.ravel()
     return found
 
 

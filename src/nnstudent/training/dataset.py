@@ -36,6 +36,10 @@ _SAMPLED_VOXELS = 2_000_000  # of foreground, over all cases; percentiles of 0.5
 _TROUBLE = (NnStudentError, OSError, MemoryError, ValueError, RuntimeError, AssertionError, EOFError, zlib.error)
 T = TypeVar("T")
 
+# Settings that recipes have not always had, with the default at which they change nothing: a model that was made without one of
+# them is not made again for it.
+_LATER: dict[str, dict[str, Any]] = {"network": {"kind": "plain"}}
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -127,6 +131,10 @@ def source_of(task: Task, cache: Path) -> dict[str, Any]:
         write_json(cache, known | fresh)
     recipe = task.recipe.to_dict()
     recipe["training"].pop("checkpoint_seconds")  # when it is saved changes nothing of what is learned
+    for table, settings in _LATER.items():
+        for name, default in settings.items():
+            if recipe[table].get(name) == default:
+                recipe[table].pop(name)
     recipe["training"].pop("partial")  # what it comes to is said below, where it comes to anything
     partial = task.partial
     return {

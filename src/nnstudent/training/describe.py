@@ -11,6 +11,8 @@ from nnstudent.training.plans import architecture
 from nnstudent.training.recipe import Network, Recipe
 from nnstudent.training.task import Task
 
+KINDS = {"plain": "plain U-Net", "separable": "U-Net of separable convolutions", "strided_stem": "U-Net with a strided stem"}
+
 
 @dataclass(frozen=True)
 class Description:
@@ -62,7 +64,7 @@ class Description:
         schedule = f"lr {training.lr:g}·(1 − epoch/{training.epochs})^0.9" if training.schedule == "poly" else f"lr {training.lr:g}, cosine"
         return [
             f"{self.task}: {models}, {self.cases} cases, {self.classes} classes",
-            f"  network       plain U-Net, features {_join(network.features)}, strides {' '.join(map(_times, network.strides))}",
+            f"  network       {KINDS[network.kind]}, features {_join(network.features)}, strides {' '.join(map(_times, network.strides))}",
             f"  parameters    {self.parameters:,}",
             f"  operations    {self.gflop:.1f} GFLOP a window",
             f"  window        {_times(data.patch)} at {_times(data.spacing_mm)} mm (z, y, x)",

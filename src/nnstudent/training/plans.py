@@ -14,6 +14,11 @@ CONFIGURATION = "3d_fullres"
 PLANS_NAME = "nnStudentPlans"
 READER = "NibabelIOWithReorient"  # canonical RAS: a scan of any orientation trains and is segmented
 
+OWN_NETWORKS = {
+    "separable": "nnstudent.training.networks.separable.SeparableUNet",
+    "strided_stem": "nnstudent.training.networks.strided_stem.StridedStemUNet",
+}
+
 
 @dataclass(frozen=True)
 class Fingerprint:
@@ -33,7 +38,22 @@ class Fingerprint:
 
 
 def architecture(network: Network) -> dict[str, Any]:
-    """The entry ``architecture`` of nnU-Net's plans: nnU-Net's own plain U-Net."""
+    """The entry ``architecture`` of nnU-Net's plans.
+
+    It names nnU-Net's own plain U-Net, or a network of this package, which must then be installed wherever nnU-Net loads the model.
+    """
+    if network.kind != "plain":
+        return {
+            "network_class_name": OWN_NETWORKS[network.kind],
+            "arch_kwargs": {
+                "features": list(network.features),
+                "strides": [list(stride) for stride in network.strides],
+                "kernels": [list(kernel) for kernel in network.whole("kernels")],
+                "encoder_convolutions": network.whole("encoder_convolutions"),
+                "decoder_convolutions": network.whole("decoder_convolutions"),
+            },
+            "_kw_requires_import": [],
+        }
     return {
         "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
         "arch_kwargs": {

@@ -55,14 +55,17 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Network:
-    """A plain U-Net; every list has one entry a resolution, the finest first.
+    """A U-Net; every list but ``decoder_convolutions`` has one entry a resolution, the finest first.
 
     Attributes:
         features: Feature maps.
         strides: Downsampling on the way into each resolution (z, y, x); the first is 1, 1, 1.
         kernels: Kernel sizes (z, y, x); one entry stands for all.
         encoder_convolutions: Convolutions on the way down; one entry stands for all.
-        decoder_convolutions: Convolutions on the way up, for all but the coarsest resolution; one entry stands for all.
+        decoder_convolutions: Convolutions on the way up, in its order as in nnU-Net's plans, so for the second coarsest resolution first
+            and the finest last; one entry stands for all.
+        kind: ``plain``: nnU-Net's own. ``separable``: each convolution split in one along space and one across maps. ``strided_stem``:
+            the way down begins at the second resolution, and the finest has convolutions on the way up only.
     """
 
     features: tuple[int, ...]
@@ -70,6 +73,7 @@ class Network:
     kernels: tuple[Triple, ...] = ((3, 3, 3),)
     encoder_convolutions: tuple[int, ...] = (2,)
     decoder_convolutions: tuple[int, ...] = (2,)
+    kind: Literal["plain", "separable", "strided_stem"] = "plain"
 
     def __post_init__(self) -> None:
         stages = len(self.features)
