@@ -53,11 +53,15 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def phantom_series(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same as a DICOM series whose headers name a patient."""
-    image = nib.as_closest_canonical(nib.load(phantom))
+    return series_of(phantom).write(tmp_path_factory.mktemp("series") / "study")
+
+
+def series_of(path: Path, **how: Any) -> Series:
+    """A NIfTI image as a DICOM series whose headers name a patient."""
+    image = nib.as_closest_canonical(nib.load(path))
     hu = np.asarray(image.dataobj)[::-1, ::-1].T  # increasing to the patient's left, back and head
     spacing = [float(mm) for mm in np.linalg.norm(image.affine[:3, :3], axis=0)]
-    series = Series(stored=np.clip(hu.astype(int) + 1024, 0, 65535), spacing=(spacing[1], spacing[0], spacing[2]))
-    return series.write(tmp_path_factory.mktemp("series") / "study")
+    return Series(stored=np.clip(hu.astype(int) + 1024, 0, 65535), spacing=(spacing[1], spacing[0], spacing[2]), **how)
 
 
 @pytest.fixture
@@ -113,6 +117,11 @@ def wait_for(client: Any, id: str, *states: str, seconds: float = 120) -> dict[s
             return dict(job)
         time.sleep(0.1)
     raise AssertionError(f"not {' or '.join(states)} in {seconds} s: {job}")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
 
 
 def is_alive(pid: int) -> bool:

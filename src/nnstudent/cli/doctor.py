@@ -26,10 +26,11 @@ _PACKAGES = (
     "pydicom",
     "highdicom",
     "fastapi",
+    "pynetdicom",
 )
 _EXTRAS = {
     "torch": "torch", "dynamic-network-architectures": "torch", "nncf": "int8", "nnunetv2": "train", "pydicom": "dicom",
-    "highdicom": "dicom", "fastapi": "web",
+    "highdicom": "dicom", "fastapi": "web", "pynetdicom": "web",
 }  # fmt: skip
 _NEEDED_FOR = {
     "torch": "the torch engine, export, nnU-Net folders",
@@ -39,6 +40,7 @@ _NEEDED_FOR = {
     "pydicom": "reading DICOM",
     "highdicom": "writing DICOM",
     "fastapi": "serve",
+    "pynetdicom": "serve with C-STORE",
 }
 
 

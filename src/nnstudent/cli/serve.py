@@ -5,9 +5,11 @@
   nnstudent serve --model BUNDLE --keep-hours 2     with a model of your own; scans are deleted two hours after they are done
   nnstudent serve --host 0.0.0.0               reached from other machines too: a token is made, printed, and asked for
   nnstudent serve --limit-upload 500 --limit-disk 5     uploads of at most 500 MB, 5 GB for all scans together
+  nnstudent serve --pacs https://pacs.example/dicom-web     studies of a PACS: fetched, segmented, the DICOM-SEG stored in them
+  nnstudent serve --pacs URL --dicom-port 11112 --calling-aet SCANNER     and what a scanner sends by C-STORE
 
-Scans wait in a queue that survives a restart, and are segmented one by one. Everybody sees their own only. Nothing is sent anywhere.
-Ctrl-C stops it. Not a medical device.
+Scans wait in a queue that survives a restart, and are segmented one by one. Everybody sees their own only. Nothing is sent anywhere
+but to the PACS that is named. Ctrl-C stops it. Not a medical device.
 """
 
 from __future__ import annotations
@@ -21,6 +23,9 @@ from nnstudent.cli.common import add_threads, positive
 
 if TYPE_CHECKING:
     from socket import socket
+
+    from nnstudent.web.service import Service
+    from nnstudent.web.settings import Hospital
 
 HELP = "the page in the browser: drag a scan in, look at its organs"
 PORT = 8765
@@ -53,13 +58,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--limit-minutes", type=_above_0, default=60.0, metavar="M", help="give a scan up after this long (default: 60)")
     add_threads(parser)
+    _add_hospital(parser)
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
+
+
+def _add_hospital(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--pacs",
+        metavar="URL",
+        help="root of a PACS' DICOMweb service; user and password come from ~/.netrc, or from $NNSTUDENT_PACS_USER and "
+        "$NNSTUDENT_PACS_PASSWORD, or a token from $NNSTUDENT_PACS_TOKEN. Whoever uses the service sees what the PACS shows it, so a "
+        "token is asked for on this machine too",
+    )
+    parser.add_argument("--dicom-port", type=_port, metavar="PORT", help="receive CT by C-STORE here (default: not; 0: any free one)")
+    parser.add_argument("--dicom-host", default="127.0.0.1", metavar="HOST", help="where to listen for C-STORE (default: 127.0.0.1)")
+    parser.add_argument("--aet", default="NNSTUDENT", help="application entity title of the service (default: NNSTUDENT)")
+    parser.add_argument(
+        "--calling-aet", action="append", default=[], metavar="AET", help="who may send by C-STORE, repeatable (default: all)"
+    )
+    parser.add_argument(
+        "--quiet-seconds", type=_above_0, default=5.0, metavar="S", help="a study is complete when nothing came this long (default: 5)"
+    )
+    parser.add_argument("--send-to", metavar="AET@HOST:PORT", help="send results there by C-STORE (default: store them in --pacs)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until stopped."""
-    import logging
-
     from nnstudent.errors import InputError, require
 
     for module in ("fastapi", "uvicorn", "python_multipart"):
@@ -71,6 +95,7 @@ def run(args: argparse.Namespace) -> int:
     from nnstudent.web.service import Service
     from nnstudent.web.settings import GB, Limits, Settings
 
+    hospital = _hospital(args)
     limits = Limits(
         upload_bytes=args.limit_upload * 10**6,
         files=args.limit_files,
@@ -84,14 +109,13 @@ def run(args: argparse.Namespace) -> int:
     token = args.token if args.token is not None else os.environ.get(TOKEN, "")
     if (token or args.token is not None) and len(token) < TOKEN_LENGTH:
         raise InputError(f"a token of {len(token)} characters; expected at least {TOKEN_LENGTH}")
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # a malformed form is the sender's matter
     listening = _listen(args.host, args.port)
     port = listening.getsockname()[1]
     with listening:
         work = (args.work or WORK).expanduser().absolute()
-        if not token and not is_loopback(args.host):
+        if not token and (args.pacs or not is_loopback(args.host)):
             token = kept_secret(work / "token")
-        settings = Settings(work, args.model, args.threads, args.host, port, token, tuple(args.name), args.debug, limits)
+        settings = Settings(work, args.model, args.threads, args.host, port, token, tuple(args.name), args.debug, limits, hospital)
         service = Service(settings)
         try:
             app = create_app(service)
@@ -106,6 +130,7 @@ def run(args: argparse.Namespace) -> int:
             )
             address = _address(args.host, port, token)
             print(f"nnStudent is at {address}\nCtrl-C stops it", flush=True)
+            _tell_hospital(service)
             if args.open:
                 _open(address)
             uvicorn.Server(config).run(sockets=[listening])
@@ -114,6 +139,48 @@ def run(args: argparse.Namespace) -> int:
         finally:
             service.stop()
     return 0
+
+
+def _hospital(args: argparse.Namespace) -> Hospital:
+    from nnstudent.errors import InputError
+    from nnstudent.web.credentials import authorization
+    from nnstudent.web.settings import Hospital
+
+    if args.calling_aet and args.dicom_port is None:
+        raise InputError("--calling-aet without --dicom-port; expected where to listen for those who call")
+    return Hospital(
+        pacs=args.pacs,
+        authorization=authorization(args.pacs) if args.pacs else None,
+        peer=args.send_to,
+        listen=None if args.dicom_port is None else (args.dicom_host, args.dicom_port),
+        title=args.aet,
+        callers=tuple(args.calling_aet),
+        quiet_seconds=args.quiet_seconds,
+    )
+
+
+def _tell_hospital(service: Service) -> None:
+    """Say what the service is joined to, and at once if it is not."""
+    import sys
+    from urllib.parse import urlsplit
+
+    from nnstudent.web.access import is_loopback
+    from nnstudent.web.hospital import PacsError
+
+    joined, hospital = service.hospital, service.settings.hospital
+    if joined.receiver is not None and hospital.listen is not None:
+        print(f"C-STORE: {hospital.title} at {hospital.listen[0]}, port {joined.receiver.port}", flush=True)
+        if not hospital.callers and not is_loopback(hospital.listen[0]):
+            print("warning: whoever reaches that port may send scans; name those who may with --calling-aet", file=sys.stderr)
+    if joined.pacs is not None:
+        address = urlsplit(joined.pacs.url)
+        if hospital.authorization and address.scheme == "http" and not is_loopback(address.hostname or ""):
+            print(f"warning: {joined.pacs.url} is not encrypted, and is told a password; use https", file=sys.stderr)
+        try:
+            joined.pacs.check()
+            print(f"PACS: {joined.pacs.url}", flush=True)
+        except PacsError as error:
+            print(f"warning: {error}; what is asked for fails until it answers", file=sys.stderr)
 
 
 def _listen(host: str, port: int) -> socket:

@@ -9,9 +9,12 @@ import secrets
 import socket
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import urlsplit
 
+from fastapi import Depends
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -202,6 +205,13 @@ class Access:
             return None
         found = jar.get(self._sessions.cookie)
         return None if found is None else self._sessions.owner(found.value)
+
+
+def _owner(request: Request) -> str:
+    return str(request.state.owner)
+
+
+Owner = Annotated[str, Depends(_owner)]  # what a route asks for to know who asks
 
 
 def _is_from_here(headers: Headers) -> bool:

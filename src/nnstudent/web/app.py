@@ -6,9 +6,9 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from starlette.concurrency import run_in_threadpool
@@ -17,7 +17,8 @@ from starlette.requests import ClientDisconnect
 
 import nnstudent
 from nnstudent.errors import InputError, NnStudentError, OutputError
-from nnstudent.web.access import SESSION, UPLOAD, Access, Sessions, kept_secret, same
+from nnstudent.web.access import SESSION, UPLOAD, Access, Owner, Sessions, kept_secret, same
+from nnstudent.web.hospital import PacsError
 from nnstudent.web.jobs import FullError, Job, Jobs
 from nnstudent.web.names import ARCHIVE, IMAGES
 from nnstudent.web.page import Page
@@ -28,7 +29,7 @@ from nnstudent.web.uploads import TooLargeError, largest_body, receive, sort, to
 log = logging.getLogger(__name__)
 
 _TYPES = {".gz": "application/gzip", ".dcm": "application/dicom", ".csv": "text/csv", ".png": "image/png"}
-_PROBLEMS: dict[int | str, dict[str, Any]] = {code: {"model": Problem} for code in (400, 401, 403, 404, 411, 413, 421, 422, 500, 503)}
+_PROBLEMS: dict[int | str, dict[str, Any]] = {code: {"model": Problem} for code in (400, 401, 403, 404, 411, 413, 421, 422, 500, 502, 503)}
 _UPLOAD_BODY = {
     "requestBody": {
         "required": True,
@@ -141,6 +142,12 @@ def create_app(service: Service) -> FastAPI:
             raise HTTPException(404, f"this job has no {file}")
         return FileResponse(path, media_type=_TYPES[path.suffix], filename=f"{job.name}.{file}", headers={"Cache-Control": "no-store"})
 
+    hospital = service.hospital
+    if hospital.pacs is not None and hospital.fetcher is not None:
+        from nnstudent.web.pacs_routes import add_pacs_routes  # what speaks with a PACS is installed only where one is
+
+        add_pacs_routes(app, hospital.pacs, hospital.fetcher, told=lambda job: _told(job, jobs))
+
     @app.get("/api/{rest:path}", include_in_schema=False)
     def nothing(rest: str) -> None:
         raise HTTPException(404, "no such thing here; what there is: /api/openapi.json")
@@ -153,13 +160,6 @@ def create_app(service: Service) -> FastAPI:
         return found
 
     return app
-
-
-def _owner(request: Request) -> str:
-    return str(request.state.owner)
-
-
-Owner = Annotated[str, Depends(_owner)]
 
 
 def _mine(jobs: Jobs, id: str, owner: str) -> Job:
@@ -189,7 +189,7 @@ def _answer_errors(app: FastAPI) -> None:
         return answer(422, "; ".join(f"{place}: {message}" for place, message in places.items()) or "malformed")
 
     async def ours(request: Request, error: NnStudentError) -> Response:
-        codes = ((TooLargeError, 413), (FullError, 503), (InputError, 400), (OutputError, 503))
+        codes = ((TooLargeError, 413), (FullError, 503), (InputError, 400), (OutputError, 503), (PacsError, 502))
         status = next((code for kind, code in codes if isinstance(error, kind)), 500)
         return answer(status, "no room on the disk; try again later" if isinstance(error, OutputError) else str(error))
 

@@ -53,6 +53,7 @@ class Job:
         bytes: On disk.
         finished: Seconds since the epoch.
         origin: What whoever made it wants to know when it is done; any JSON.
+        arrived: Whether its input is there; else it is still to be fetched, and no worker's turn.
         progress: What the worker does, steps done, steps in all.
         began: Monotonic seconds when the worker began.
     """
@@ -73,6 +74,7 @@ class Job:
     bytes: int = 0
     finished: float | None = None
     origin: dict[str, Any] = field(default_factory=dict)
+    arrived: bool = True
     progress: tuple[str, int, int] | None = None
     began: float | None = None
 
@@ -170,20 +172,20 @@ class Jobs:
             if left:
                 shutil.rmtree(draft.folder, ignore_errors=True)
 
-    def reserve(self, draft: Draft, bytes: int) -> None:
-        """Keep this many bytes free for a draft, by removing the oldest finished jobs if need be.
+    def reserve(self, draft: Draft | Job, bytes: int) -> None:
+        """Keep this many bytes free for a draft, or a job that is to be fetched, by removing the oldest finished jobs if need be.
 
         Raises:
             FullError: Too much of the disk is taken by jobs that are not finished.
         """
         with self._changed:
-            draft.reserved = 0
+            _set_reserved(draft, 0)
             while self.bytes + bytes > self._limits.disk_bytes:
                 finished = [job for job in self._jobs.values() if job.state in FINISHED]
                 if not finished:
                     raise FullError("the service's share of the disk is full of scans that wait; try again when some of them are done")
                 self.remove(min(finished, key=lambda job: job.finished or 0))
-            draft.reserved = bytes
+            _set_reserved(draft, bytes)
 
     @property
     def bytes(self) -> int:
@@ -191,9 +193,10 @@ class Jobs:
         with self._changed:
             return sum(job.bytes for job in self._jobs.values()) + sum(draft.reserved for draft in self._drafts.values())
 
-    def add(self, draft: Draft, *, owner: str, name: str, kind: Kind, origin: Mapping[str, Any] | None = None) -> Job:
-        """Queue a job whose files are in ``draft.input``: one image file, or DICOM files."""
-        job = Job(draft.id, draft.folder, owner, name, kind, time.time(), origin=dict(origin or {}), bytes=_size(draft.folder))
+    def add(self, draft: Draft, *, owner: str, name: str, kind: Kind, origin: Mapping[str, Any] | None = None, arrived: bool = True) -> Job:
+        """Queue a job whose files are in ``draft.input``: one image file, or DICOM files; or will be, when :meth:`arrive` is called."""
+        job = Job(draft.id, draft.folder, owner, name, kind, time.time(), origin=dict(origin or {}), arrived=arrived)
+        job.bytes = _size(draft.folder)
         make_folder(job.output)
         with self._changed:
             self._save(job)
@@ -202,6 +205,27 @@ class Jobs:
             self._changed.notify_all()
         log.info("job %s: queued, %s, %.1f MB", job.id[:8], kind, job.bytes / 1e6)
         return job
+
+    def arrive(self, job: Job, warnings: list[str]) -> None:
+        """Let a worker have a job whose files are there now."""
+        size = _size(job.folder)
+        with self._changed:
+            if job.id in self._jobs:
+                job.arrived, job.bytes, job.warnings, job.progress = True, size, warnings, None
+                self._note(job)
+                self._changed.notify_all()
+
+    def change(self, job: Job, **origin: Any) -> None:
+        """Keep something about a job for whoever made it."""
+        with self._changed:
+            if job.id in self._jobs:
+                job.origin.update(origin)
+                self._note(job)
+
+    def all(self) -> list[Job]:
+        """Every job, oldest first; for the service itself, not for those who ask it."""
+        with self._changed:
+            return sorted(self._jobs.values(), key=lambda job: job.created)
 
     def get(self, id: str, *, owner: str) -> Job | None:
         """The job of this owner, or None."""
@@ -216,7 +240,7 @@ class Jobs:
     def place(self, job: Job) -> int | None:
         """Where it stands in the queue, 1 for the next; None if it does not wait."""
         with self._changed:
-            return None if job.state != "queued" else 1 + sum(other.created < job.created for other in self._queued())
+            return None if job.state != "queued" or not job.arrived else 1 + sum(other.created < job.created for other in self._queued())
 
     def take(self, *, timeout: float) -> Job | None:
         """The next job, now running; None if there is none in this many seconds."""
@@ -239,7 +263,7 @@ class Jobs:
             if job.id not in self._jobs:
                 return
             job.state = "done" if error is None else "failed"
-            job.error, job.files, job.organs, job.warnings = error, files or [], organs, warnings or []
+            job.error, job.files, job.organs, job.warnings = error, files or [], organs, [*job.warnings, *(warnings or [])]
             job.seconds = None if job.began is None else round(time.monotonic() - job.began, 2)
             job.finished, job.progress, job.bytes = time.time(), None, size
             self._note(job)
@@ -266,7 +290,7 @@ class Jobs:
                     self.remove(job)
 
     def _queued(self) -> Iterator[Job]:
-        return (job for job in self._jobs.values() if job.state == "queued")
+        return (job for job in self._jobs.values() if job.state == "queued" and job.arrived)
 
     def _save(self, job: Job) -> None:
         write_json(job.folder / _RECORD, job.record())
@@ -290,6 +314,13 @@ class Jobs:
             self._save(job)
             if job.attempts >= _ATTEMPTS:
                 self.finish(job, error=f"the service stopped {job.attempts} times while this was segmented; it is not tried again")
+
+
+def _set_reserved(draft: Draft | Job, bytes: int) -> None:
+    if isinstance(draft, Job):
+        draft.bytes = bytes
+    else:
+        draft.reserved = bytes
 
 
 def _size(folder: Path) -> int:

@@ -76,6 +76,13 @@ class Organ(BaseModel):
     touches_border: bool
 
 
+class DeliveryOut(BaseModel):
+    """Whether the DICOM-SEG of a study is in the hospital's archive."""
+
+    state: Literal["waiting", "stored", "failed", "nothing"]
+    error: str | None
+
+
 class JobOut(BaseModel):
     """A job as its owner sees it."""
 
@@ -90,6 +97,7 @@ class JobOut(BaseModel):
     warnings: list[str]
     organs: list[Organ] | None
     files: list[FileName]
+    delivery: DeliveryOut | None
 
     @classmethod
     def of(cls, job: Job, *, place: int | None, seconds: float | None) -> JobOut:
@@ -107,4 +115,5 @@ class JobOut(BaseModel):
             warnings=job.warnings,
             organs=None if job.organs is None else [Organ(**organ) for organ in job.organs],
             files=job.files,  # type: ignore[arg-type]  # pydantic checks them
+            delivery=DeliveryOut(**job.origin["delivery"]) if "delivery" in job.origin else None,
         )

@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import threading
 from contextlib import ExitStack
-from typing import Protocol
 
 from nnstudent.bundle.bundle import Model, open_model
 from nnstudent.io.atomic import make_folder
 from nnstudent.pipeline.lock import alone_in
+from nnstudent.web.hospital import Part, join
 from nnstudent.web.jobs import Jobs
 from nnstudent.web.runner import Runner
 from nnstudent.web.settings import Settings
-
-
-class Part(Protocol):
-    """What starts and stops with the service, such as the way to a PACS."""
-
-    def start(self) -> None:
-        """Begin."""
-
-    def stop(self) -> None:
-        """End."""
 
 
 class Service:
@@ -32,6 +22,7 @@ class Service:
         model: What it segments with.
         jobs: The queue.
         runner: What works on it.
+        hospital: What joins it to a hospital's archive, if anything.
         parts: What starts and stops with it; the runner is first.
     """
 
@@ -39,7 +30,8 @@ class Service:
         """Take the work folder, and the jobs that are in it.
 
         Raises:
-            InputError: There is no such model.
+            InputError: There is no such model, or what is said of the hospital's archive cannot be.
+            MissingExtraError: What speaks with an archive is not installed.
             OutputError: The folder cannot be written, or another service has it.
         """
         self.settings = settings
@@ -51,10 +43,11 @@ class Service:
         try:
             self.jobs = Jobs(settings.work / "jobs", settings.limits)
             self.runner = Runner(self.jobs, settings)
+            self.hospital = join(self.jobs, settings)
         except BaseException:
             self._holds.close()
             raise
-        self.parts: list[Part] = [self.runner]
+        self.parts: list[Part] = [self.runner, *self.hospital.parts]
         self._started: list[Part] = []
         self._guard = threading.Lock()
 

@@ -34,6 +34,29 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Hospital:
+    """How a service is joined to a hospital's archive.
+
+    Attributes:
+        pacs: Root of the PACS' DICOMweb service; None for none.
+        authorization: Value of the header of that name, for ``pacs``.
+        peer: Where results are sent by C-STORE, ``AET@HOST:PORT``; None to store them in ``pacs``.
+        listen: Host and port at which scans are received by C-STORE; None not to listen.
+        title: Application entity title of the service, as caller and as called.
+        callers: Titles of those who may send; empty for all.
+        quiet_seconds: A study is complete when nothing of it came for this long and nobody who sent some of it is still connected.
+    """
+
+    pacs: str | None = None
+    authorization: str | None = field(default=None, repr=False)
+    peer: str | None = None
+    listen: tuple[str, int] | None = None
+    title: str = "NNSTUDENT"
+    callers: tuple[str, ...] = ()
+    quiet_seconds: float = 5.0
+
+
+@dataclass(frozen=True)
 class Settings:
     """How a service runs.
 
@@ -47,6 +70,7 @@ class Settings:
         names: Further host names that it is called by, such as that of a proxy before it.
         debug: Whether the worker may write to standard error, which can name a patient.
         limits: Bounds.
+        hospital: The archive that it is joined to.
     """
 
     work: Path
@@ -58,3 +82,4 @@ class Settings:
     names: tuple[str, ...] = ()
     debug: bool = False
     limits: Limits = field(default_factory=Limits)
+    hospital: Hospital = field(default_factory=Hospital)

@@ -1,0 +1,40 @@
+"""Who the service is to a PACS: from the environment or a netrc file, never from the command line."""
+
+from __future__ import annotations
+
+import base64
+import netrc
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from nnstudent.errors import InputError
+
+USER, PASSWORD, TOKEN = "NNSTUDENT_PACS_USER", "NNSTUDENT_PACS_PASSWORD", "NNSTUDENT_PACS_TOKEN"  # names of variables
+
+
+def authorization(url: str, *, environment: Mapping[str, str] = os.environ) -> str | None:
+    """The header ``Authorization`` for an address, or None where nothing is known for it.
+
+    A token in ``NNSTUDENT_PACS_TOKEN`` counts before ``NNSTUDENT_PACS_USER`` and ``NNSTUDENT_PACS_PASSWORD``, and these before the
+    line of the host in the file that ``NETRC`` names, else ``~/.netrc``.
+
+    Raises:
+        InputError: The user has no password, or the file cannot be read.
+    """
+    if token := environment.get(TOKEN):
+        return f"Bearer {token}"
+    user, password = environment.get(USER), environment.get(PASSWORD)
+    if bool(user) != bool(password):
+        raise InputError(f"only one of {USER} and {PASSWORD} is set; expected both")
+    if not user or not password:
+        path = Path(environment.get("NETRC") or Path.home() / ".netrc")
+        try:
+            found = netrc.netrc(path).hosts.get(urlsplit(url).hostname or "") if path.is_file() else None
+        except (OSError, netrc.NetrcParseError, UnicodeDecodeError) as error:  # its text can quote the file
+            raise InputError(f"{path}: cannot be read as netrc ({type(error).__name__}); only its owner may read it") from None
+        if not found:
+            return None
+        user, _, password = found
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode("ascii")

@@ -1,0 +1,107 @@
+"""The older way from one DICOM application to another: C-STORE, and who may be spoken to."""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nnstudent.errors import InputError, require
+from nnstudent.web.hospital import PacsError, UnreachableError
+
+CT_CLASSES = ("CTImageStorage", "EnhancedCTImageStorage", "LegacyConvertedEnhancedCTImageStorage")
+_TITLE = re.compile(r"[\x21-\x5b\x5d-\x7e]([\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?")  # ASCII without the backslash
+_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Peer:
+    """An application that takes C-STORE.
+
+    Attributes:
+        title: Its application entity title.
+        host: Where it is.
+        port: At what port.
+    """
+
+    title: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.title} at {self.host}, port {self.port}"
+
+
+def library() -> Any:
+    """Pynetdicom, made to say nothing: its log quotes data sets.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    pynetdicom = require("pynetdicom", extra="web", why="C-STORE")
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
+    return pynetdicom
+
+
+def check_title(text: str) -> str:
+    """An application entity title as it was given.
+
+    Raises:
+        InputError: It is none.
+    """
+    if not _TITLE.fullmatch(text):
+        raise InputError(f"application entity title {text!r}; expected 1 to 16 characters of ASCII, no backslash, no space at an end")
+    return text
+
+
+def parse_peer(text: str) -> Peer:
+    """Read ``AET@HOST:PORT``.
+
+    Raises:
+        InputError: It is none.
+    """
+    title, _, rest = text.rpartition("@")
+    host, _, port = rest.rpartition(":")
+    if not title or not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise InputError(f"peer {text!r}; expected AET@HOST:PORT, such as PACS@10.0.0.5:104")
+    return Peer(check_title(title), host.strip("[]"), int(port))
+
+
+def send(path: Path, peer: Peer, *, title: str) -> None:
+    """Store a DICOM file with a peer.
+
+    Args:
+        path: The file.
+        peer: Where to.
+        title: Of this application.
+
+    Raises:
+        UnreachableError: The peer does not answer.
+        PacsError: It does not take the file.
+    """
+    pynetdicom = library()
+    meta = require("pydicom", extra="dicom", why="reading DICOM").filereader.read_file_meta_info(path)
+    entity = pynetdicom.AE(ae_title=title)
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = _SECONDS
+    entity.add_requested_context(meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID)
+    association = entity.associate(peer.host, peer.port, ae_title=peer.title)
+    if not association.is_established:
+        if association.is_rejected:
+            raise PacsError(f"{peer} does not let {title} in; make it known there")
+        if association.rejected_contexts:
+            raise PacsError(f"{peer} does not take segmentations (DICOM-SEG)")
+        if association.rejected_contexts:
+            raise PacsError(f"{peer} does not take segmentations (DICOM-SEG)")
+        raise UnreachableError(f"{peer} cannot be reached; see that it runs and that --send-to is right")
+    try:
+        status = association.send_c_store(path).get("Status")
+    finally:
+        association.release()
+    if status is None:
+        raise UnreachableError(f"{peer} broke off")
+    if status & 0xF000 == 0xA000 and status < 0xA800:
+        raise UnreachableError(f"{peer} has no room now (status {status:#06x})")
+    if status != 0 and status & 0xF000 != 0xB000:
+        raise PacsError(f"{peer} does not store the segmentation (status {status:#06x})")

@@ -1,0 +1,211 @@
+"""Scans that a scanner or an archive sends by C-STORE: collected by study until it is complete, then queued."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from nnstudent.errors import InputError, NnStudentError, require
+from nnstudent.io.dicom_files import quiet
+from nnstudent.web.dimse import CT_CLASSES, check_title, library
+from nnstudent.web.jobs import Draft, Jobs
+from nnstudent.web.pacs import is_uid
+from nnstudent.web.settings import Limits
+
+log = logging.getLogger(__name__)
+
+OWNER = "dicom"  # of what was received; nobody who asks over the web is called so
+SUCCESS, NO_ROOM, NO_MATCH, UNREADABLE = 0x0000, 0xA700, 0xA900, 0xC000  # statuses of C-STORE, PS3.4 table B.2-1
+_TICK = 0.2
+_BROKEN_OFF_SECONDS = 600.0  # that a study whose sending broke off is kept for whoever sends it again
+_ASSOCIATIONS = 8
+_IDLE_SECONDS = 60.0
+_PDU_BYTES = 131072
+# What the decoders of the extra [dicom] read; the uncompressed ones first.
+_SYNTAXES = (
+    "ExplicitVRLittleEndian", "ImplicitVRLittleEndian", "DeflatedExplicitVRLittleEndian", "RLELossless", "JPEG2000Lossless", "JPEG2000",
+    "JPEGLSLossless", "JPEGLSNearLossless", "JPEGLossless", "JPEGLosslessSV1", "JPEGBaseline8Bit", "JPEGExtended12Bit",
+)  # fmt: skip
+
+
+@dataclass(eq=False)
+class _Collection:
+    """What came of a study so far."""
+
+    draft: Draft
+    holds: ExitStack
+    files: dict[str, Path] = field(default_factory=dict)  # by SOP instance UID, so that what is sent twice is there once
+    sizes: dict[str, int] = field(default_factory=dict)
+    senders: set[Any] = field(default_factory=set)  # associations that brought some of it and are open
+    last: float = 0.0  # monotonic seconds
+    whole: bool = True  # whether the last association that brought some of it ended as it should
+    refused: bool = False  # whether some of it was, for want of room
+
+
+class Receiver:
+    """A C-STORE SCP for CT, and C-ECHO. It listens from when it is made; what is complete is queued from when it is started.
+
+    Attributes:
+        port: At which it listens.
+    """
+
+    def __init__(
+        self, jobs: Jobs, limits: Limits, *, listen: tuple[str, int], title: str, callers: tuple[str, ...] = (), quiet_seconds: float = 5.0
+    ) -> None:
+        """Listen.
+
+        Args:
+            jobs: Where complete studies are queued.
+            limits: Of size and count of a study.
+            listen: Host and port; port 0 for any that is free.
+            title: Application entity title that callers must call.
+            callers: Titles of those who may send; empty for all.
+            quiet_seconds: A study is complete when nothing came for this long and who sent it has gone.
+
+        Raises:
+            InputError: It cannot listen there, or a title is none.
+            MissingExtraError: pynetdicom is not installed.
+        """
+        pynetdicom = library()
+        self._pydicom = require("pydicom", extra="dicom", why="receiving DICOM")
+        self._jobs = jobs
+        self._limits = limits
+        self._quiet = quiet_seconds
+        self._studies: dict[str, _Collection] = {}
+        self._guard = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="receiver", daemon=True)
+        entity = self._entity = pynetdicom.AE(ae_title=check_title(title))
+        entity.require_called_aet = True
+        entity.require_calling_aet = [check_title(caller) for caller in callers]
+        entity.maximum_associations = _ASSOCIATIONS
+        entity.maximum_pdu_size = _PDU_BYTES
+        entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = _IDLE_SECONDS
+        uid = self._pydicom.uid
+        self._classes = {getattr(uid, name) for name in CT_CLASSES}
+        for name in self._classes:
+            entity.add_supported_context(name, [getattr(uid, syntax) for syntax in _SYNTAXES])
+        entity.add_supported_context("1.2.840.10008.1.1")  # C-ECHO
+        event = pynetdicom.evt
+        handlers = [
+            (event.EVT_C_STORE, self._stored),
+            (event.EVT_DATA_RECV, self._came),
+            (event.EVT_RELEASED, lambda event: self._left(event, whole=True)),
+            (event.EVT_ABORTED, lambda event: self._left(event, whole=False)),
+            (event.EVT_CONN_CLOSE, lambda event: self._left(event, whole=False)),
+        ]
+        try:
+            server = entity.start_server(listen, block=False, evt_handlers=handlers)
+        except OSError as error:
+            raise InputError(
+                f"{listen[0]}, port {listen[1]}: cannot listen for C-STORE there ({error.strerror or error}); choose another --dicom-port"
+            ) from error
+        self.port = int(server.socket.getsockname()[1])
+
+    def start(self) -> None:
+        """Queue what is complete from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop listening; what is complete is queued, what still comes is broken off, so that its sender knows."""
+        self._stopping.set()
+        self._entity.shutdown()
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)
+        with self._guard:
+            for study, item in list(self._studies.items()):
+                self._end(study, queue=not item.senders and item.whole and not item.refused)
+
+    def _stored(self, event: Any) -> int:
+        """Keep an image; its DICOM status."""
+        event.assoc.nnstudent_bytes = 0
+        content = event.encoded_dataset()
+        try:
+            with quiet():
+                header = self._pydicom.dcmread(
+                    BytesIO(content), stop_before_pixels=True, specific_tags=["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID"]
+                )
+                study, instance = str(header.get("StudyInstanceUID", "")), str(header.get("SOPInstanceUID", ""))
+                kind = header.get("SOPClassUID")
+        except Exception:  # whatever a malformed data set does to the library
+            return UNREADABLE
+        asked = event.request
+        if kind not in self._classes or kind != asked.AffectedSOPClassUID or instance != asked.AffectedSOPInstanceUID or not is_uid(study):
+            return NO_MATCH
+        with self._guard:
+            try:
+                return self._keep(study, instance, content, event.assoc)
+            except NnStudentError as error:
+                log.warning("a scan was not received: %s", error)
+            except OSError as error:
+                log.error("a scan was not received: %s", error.strerror or type(error).__name__)  # without the file's name
+            if study in self._studies:
+                self._studies[study].refused = True
+            return NO_ROOM
+
+    def _keep(self, study: str, instance: str, content: bytes, sender: Any) -> int:
+        if self._stopping.is_set():
+            return NO_ROOM
+        item = self._studies.get(study)
+        if item is None:
+            with ExitStack() as holds:
+                draft = holds.enter_context(self._jobs.draft())
+                item = self._studies[study] = _Collection(draft, holds.pop_all())
+        item.senders.add(sender)
+        item.last, item.whole = time.monotonic(), True
+        size = sum(item.sizes.values()) - item.sizes.get(instance, 0) + len(content)
+        if size > self._limits.upload_bytes or (instance not in item.files and len(item.files) >= self._limits.files):
+            most = f"{self._limits.upload_bytes / 1e6:.0f} MB or {self._limits.files} files"
+            raise InputError(f"a study of more than {most}; send one series")
+        path = item.files.get(instance) or item.draft.input / f"{len(item.files):05d}.dcm"
+        path.write_bytes(content)
+        item.files[instance], item.sizes[instance] = path, len(content)
+        return SUCCESS
+
+    def _came(self, event: Any) -> None:
+        """Break off who sends one image beyond all limits, which the library would keep in memory until its end."""
+        association = event.assoc
+        association.nnstudent_bytes = getattr(association, "nnstudent_bytes", 0) + len(event.data)
+        if association.nnstudent_bytes > self._limits.upload_bytes + _PDU_BYTES:
+            log.warning("a sender was broken off: one image of more than %.0f MB", self._limits.upload_bytes / 1e6)
+            association.abort()
+
+    def _left(self, event: Any, *, whole: bool) -> None:
+        with self._guard:
+            for item in self._studies.values():
+                if event.assoc in item.senders:
+                    item.senders.discard(event.assoc)
+                    item.whole, item.last = whole, time.monotonic()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(_TICK):
+            with self._guard:
+                for study, item in list(self._studies.items()):
+                    since = time.monotonic() - item.last
+                    if item.senders:
+                        continue
+                    if item.refused:
+                        log.warning("a study of which not all was received is dropped")
+                        self._end(study, queue=False)
+                    elif item.whole and since >= self._quiet:
+                        self._end(study, queue=True)
+                    elif since >= _BROKEN_OFF_SECONDS:
+                        log.warning("a study whose sending broke off is dropped")
+                        self._end(study, queue=False)
+
+    def _end(self, study: str, *, queue: bool) -> None:
+        item = self._studies.pop(study)
+        with item.holds:
+            if not queue or not item.files:
+                return
+            name = f"received study {item.draft.id[:8]}"
+            try:
+                self._jobs.add(item.draft, owner=OWNER, name=name, kind="dicom", origin={"study": study})
+            except NnStudentError as error:
+                log.error("a study that was received cannot be queued: %s", error)
