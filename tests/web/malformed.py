@@ -47,9 +47,10 @@ _WHOLE = {
 
 
 @st.composite
-def contents(draw: st.DrawFn) -> bytes:
-    """A file with some bytes changed, cut off, doubled or put in; or any bytes."""
-    data = bytearray(draw(st.sampled_from(sorted(_WHOLE.values())) | st.binary(max_size=600)))
+def contents(draw: st.DrawFn, whole: bytes | None = None) -> bytes:
+    """This file, or one of those that are whole, with some bytes changed, cut off, doubled or put in; or any bytes."""
+    some = st.sampled_from(sorted(_WHOLE.values())) | st.binary(max_size=600)
+    data = bytearray(draw(some) if whole is None else whole)
     for _ in range(draw(st.integers(0, 6))):
         at = draw(st.integers(0, max(0, len(data) - 1)))
         how = draw(st.sampled_from(["change", "cut", "insert", "double", "word"]))
@@ -75,6 +76,10 @@ _names = st.sampled_from(
 def bodies(draw: st.DrawFn) -> bytes:
     """A multipart form of such files, which may itself be broken."""
     body = bytearray()
+    if draw(st.booleans()):  # else hardly anything would be taken
+        name = draw(st.sampled_from(sorted(_WHOLE)))
+        head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
+        return head.encode() + draw(contents(_WHOLE[name])) + f"\r\n--{BOUNDARY}--\r\n".encode()
     for _ in range(draw(st.integers(0, 4))):
         field = draw(st.sampled_from(["files", "files", "files", "file", ""]))
         body += f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{field}"; filename="{draw(_names)}"\r\n\r\n'.encode(

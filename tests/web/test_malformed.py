@@ -20,7 +20,8 @@ from nnstudent.web.settings import Settings
 from tests.web.conftest import ADDRESS, limited
 from tests.web.malformed import bodies, headers
 
-EXAMPLES = int(os.environ.get("NNSTUDENT_EXAMPLES", "30"))  # a question of the description
+UPLOADS = int(os.environ.get("NNSTUDENT_UPLOADS", "150"))
+QUESTIONS = int(os.environ.get("NNSTUDENT_QUESTIONS", "25"))  # to each operation that the description names
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much, HealthCheck.function_scoped_fixture]
 
 
@@ -44,7 +45,7 @@ def client(service):
     return TestClient(create_app(service), base_url=ADDRESS)  # an exception in it is one in the test
 
 
-@settings(max_examples=150, suppress_health_check=_SLOW)
+@settings(max_examples=UPLOADS, suppress_health_check=_SLOW)
 @given(body=bodies())
 def test_a_malformed_upload_is_answered(client, service, body):
     answer = client.post("/api/jobs", content=body, headers=headers())
@@ -65,7 +66,7 @@ def test_what_is_asked_as_the_description_says_or_not_quite_is_answered(describe
     codes = set()
     for operation in operations:
 
-        @settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=QUESTIONS, suppress_health_check=list(HealthCheck))
         @given(case=operation.as_strategy(generation_mode=mode))
         def ask(case):
             answer = case.call()

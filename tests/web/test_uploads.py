@@ -213,6 +213,13 @@ def test_a_large_table_of_contents_is_not_read(served, monkeypatch):
     assert "ZIP64" in refused(served, ("a.zip", bytes(archive[:end]) + b"PK\x06\x07" + bytes(16) + bytes(archive[end:])))
 
 
+def test_a_place_that_is_not_in_the_archive_is_the_sender_s_matter(served):
+    archive = bytearray(zipped(("1.dcm", DICOM), ("2.dcm", DICOM)))
+    end = archive.rindex(b"PK\x05\x06")
+    archive[end + 16 : end + 20] = b"\xff\xff\xff\xff"  # where the table of contents begins
+    assert "damaged ZIP archive" in refused(served, ("a.zip", bytes(archive)))
+
+
 def test_an_encrypted_archive_is_refused(served):
     archive = bytearray(zipped(("1.dcm", DICOM)))
     archive[archive.index(b"PK\x01\x02") + 8] |= 1

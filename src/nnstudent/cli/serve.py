@@ -84,6 +84,8 @@ def _add_hospital(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until stopped."""
+    import logging
+
     from nnstudent.errors import InputError, require
 
     for module in ("fastapi", "uvicorn", "python_multipart"):
@@ -109,6 +111,7 @@ def run(args: argparse.Namespace) -> int:
     token = args.token if args.token is not None else os.environ.get(TOKEN, "")
     if (token or args.token is not None) and len(token) < TOKEN_LENGTH:
         raise InputError(f"a token of {len(token)} characters; expected at least {TOKEN_LENGTH}")
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # a malformed form is the sender's matter
     listening = _listen(args.host, args.port)
     port = listening.getsockname()[1]
     with listening:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import stat
+import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from nnstudent.errors import InputError
@@ -17,6 +19,9 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _END, _LOCATOR = b"PK\x05\x06", b"PK\x06\x07"
 _DIRECTORY_ENTRY = 1000  # bytes of the table of contents for one file; more is no table of contents
 _CHUNK = 1 << 20
+_DAMAGED = (  # what zipfile raises for bytes that mean nothing
+    zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, NotImplementedError, RuntimeError, ValueError, OverflowError,
+)  # fmt: skip
 
 
 def entries(path: Path, *, most_files: int, most_bytes: int) -> list[zipfile.ZipInfo]:
@@ -34,8 +39,8 @@ def entries(path: Path, *, most_files: int, most_bytes: int) -> list[zipfile.Zip
     try:
         with zipfile.ZipFile(path) as archive:
             listed = archive.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError, EOFError) as error:
-        raise InputError(f"a damaged ZIP archive ({type(error).__name__}); pack it again") from error
+    except _DAMAGED as error:
+        raise _damaged(error) from error
     if len(listed) > most_files:
         raise InputError(f"an archive of {len(listed)} files; expected at most {most_files}")
     wanted = []
@@ -81,21 +86,31 @@ def unpack(path: Path, wanted: list[zipfile.ZipInfo], folder: Path) -> list[tupl
         InputError: It is damaged, or holds more than it said.
     """
     made = []
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for number, item in enumerate(wanted):
-                target = folder / f"{number:05d}{ending(item.filename)}"
-                with archive.open(item) as packed, target.open("xb") as file:
-                    left = item.file_size
-                    while chunk := packed.read(_CHUNK):
-                        left -= len(chunk)
-                        if left < 0:
-                            raise InputError("an archive that holds more than it says; pack it again")
-                        file.write(chunk)
-                made.append((item.filename, target))
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        raise InputError(f"a damaged ZIP archive ({type(error).__name__}); pack it again") from error
+    with zipfile.ZipFile(path) as archive:
+        for number, item in enumerate(wanted):
+            target = folder / f"{number:05d}{ending(item.filename)}"
+            with target.open("xb") as file:
+                file.writelines(_pieces(archive, item))
+            made.append((item.filename, target))
     return made
+
+
+def _pieces(archive: zipfile.ZipFile, item: zipfile.ZipInfo) -> Iterator[bytes]:
+    """What an entry holds; by itself, for an error of reading is the archive's, and one of writing is not."""
+    left = item.file_size
+    try:
+        with archive.open(item) as packed:
+            while chunk := packed.read(_CHUNK):
+                left -= len(chunk)
+                if left < 0:
+                    raise InputError("an archive that holds more than it says; pack it again")
+                yield chunk
+    except _DAMAGED as error:
+        raise _damaged(error) from error
+
+
+def _damaged(error: Exception) -> InputError:
+    return InputError(f"a damaged ZIP archive ({type(error).__name__}); pack it again")
 
 
 def _check_directory(path: Path, *, most_files: int) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from starlette.responses import HTMLResponse, Response
 
-FOLDERS = (Path(__file__).with_name("page"), Path(str(files("nnstudent.evaluation.report"))) / "viewer")  # one NiiVue for both
+# The report has the one NiiVue that both use; to import it for its place alone would take half a second.
+FOLDERS = (Path(__file__).with_name("page"), Path(str(files("nnstudent"))) / "evaluation" / "report" / "viewer")
 _TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm", ".svg": "image/svg+xml", ".css": "text/css"}
 _NOT_BUILT = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>nnStudent</title>

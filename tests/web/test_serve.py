@@ -6,7 +6,9 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 
 from nnstudent.cli.main import main
@@ -14,6 +16,8 @@ from nnstudent.errors import MissingExtraError
 
 pytest.importorskip("fastapi", reason="the extra [web] is not installed")
 import httpx2 as httpx
+
+from tests.web.conftest import wait_for
 
 
 def started(*args: object) -> tuple[subprocess.Popen[str], str]:
@@ -47,8 +51,7 @@ def test_it_serves_until_ctrl_c_and_logs_nobody_s_name(tmp_path):
                 pass
             assert "Secretname^Petra: cannot be opened" in job.json()["error"]
             assert str(tmp_path) not in job.text
-        (worker,) = [line for line in children(process.pid) if "nnstudent.web.worker" in line]
-        assert worker
+        assert [child for child in children(process.pid) if "nnstudent.web.worker" in child.cmdline()]
     finally:
         out, err = stopped(process)
     assert "stopped" in out
@@ -58,13 +61,32 @@ def test_it_serves_until_ctrl_c_and_logs_nobody_s_name(tmp_path):
     assert children(process.pid) == []
 
 
-def children(pid: int) -> list[str]:
-    import psutil
-
+def children(pid: int) -> list[psutil.Process]:
     try:
-        return [" ".join(child.cmdline()) for child in psutil.Process(pid).children(recursive=True)]
+        return psutil.Process(pid).children(recursive=True)
     except psutil.NoSuchProcess:
         return []
+
+
+def test_jobs_outlive_the_service(tmp_path, phantom):
+    process, address = started("--work", tmp_path / "work")
+    with httpx.Client(base_url=address, timeout=30) as client:
+        jobs = [client.post("/api/jobs", files={"files": (f"{name}.nii.gz", phantom.read_bytes())}).json()["id"] for name in "ab"]
+        while client.get(f"/api/jobs/{jobs[0]}").json()["state"] == "queued":
+            time.sleep(0.05)
+        workers = children(process.pid)
+        process.kill()
+        process.communicate(timeout=30)
+        for worker in workers:
+            worker.wait(timeout=30)  # there is nobody left to work for
+        again, _ = started("--work", tmp_path / "work", "--port", address.rsplit(":", 1)[1].strip("/"))
+        try:
+            assert {job["id"]: job["name"] for job in client.get("/api/jobs").json()} == dict(zip(jobs, "ab", strict=True))
+            for id in jobs:
+                job = wait_for(client, id, "done", "failed")
+                assert (job["state"], job["error"]) == ("done", None)
+        finally:
+            stopped(again)
 
 
 def test_elsewhere_a_token_is_made_printed_and_kept(tmp_path):

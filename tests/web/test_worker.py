@@ -1,0 +1,121 @@
+"""What the worker does with a scan, and what the runner does with the worker."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import pydicom
+import pytest
+
+from nnstudent.errors import InputError
+from nnstudent.inference.segmenter import Segmenter
+from nnstudent.web.jobs import Job, Jobs
+from nnstudent.web.runner import Runner, tidy
+from nnstudent.web.worker import segment_job
+from tests.io.series import Series, save
+from tests.web.conftest import is_alive, limited
+
+
+@pytest.fixture(scope="module")
+def segmenter():
+    return Segmenter(threads=1)
+
+
+def test_progress_is_told_from_reading_to_writing(segmenter, phantom, tmp_path):
+    told = []
+    made = segment_job(phantom, tmp_path, "CT", segmenter, voxels=10**9, progress=lambda *step: told.append(step))
+    assert {path.name for path in tmp_path.iterdir()} == set(made["files"])
+    assert (told[0], told[-1]) == (("reading", 0, 0), ("writing", 0, 0))
+    steps = [step for step in told if step[0] == "windows"]
+    assert steps[-1][1] == steps[-1][2] > 0
+    assert (tmp_path / "statistics.csv").read_text().splitlines()[1].startswith("CT,liver,")
+
+
+def test_what_would_not_fit_is_refused_before_it_is_read(segmenter, phantom, tmp_path, monkeypatch):
+    monkeypatch.setattr("nnstudent.web.worker.read_source", lambda *args, **kwargs: pytest.fail("was read"))
+    with pytest.raises(InputError, match="million voxels; expected at most 0"):
+        segment_job(phantom, tmp_path, "CT", segmenter, voxels=1000, progress=lambda *step: None)
+
+
+def test_a_series_that_nothing_can_refer_to_gets_all_but_the_dicom_seg(segmenter, tmp_path):
+    series = Series(stored=np.full((6, 40, 40), 1024), spacing=(4.0, 4.0, 5.0))
+    for number, header in enumerate(series.slices):
+        header.FrameOfReferenceUID = ""
+        (tmp_path / "input").mkdir(exist_ok=True)
+        save(header, tmp_path / "input" / f"{number}.dcm")
+    made = segment_job(tmp_path / "input", tmp_path, "CT", segmenter, voxels=10**9, progress=lambda *step: None)
+    assert "labels.nii.gz" in made["files"]
+    assert "labels.seg.dcm" not in made["files"]
+    assert any(line.startswith("no DICOM-SEG: ") for line in made["warnings"])
+
+
+def test_of_two_series_one_is_taken_and_the_other_told(segmenter, phantom_series, tmp_path):
+    for path in phantom_series.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    Series(number=9).write(tmp_path)
+    made = segment_job(tmp_path, tmp_path, "CT", segmenter, voxels=10**9, progress=lambda *step: None)
+    assert any("passed over 9" in line for line in made["warnings"])
+    slices = len(list(phantom_series.iterdir()))
+    assert len(pydicom.dcmread(tmp_path / "labels.seg.dcm").ReferencedSeriesSequence[0].ReferencedInstanceSequence) <= slices
+
+
+@pytest.fixture
+def at_work(settings):
+    """Jobs and the runner of a worker, with the limits that are asked for."""
+    runners = []
+
+    def start(**limits):
+        jobs = Jobs(settings.work, replace(settings.limits, **limits))
+        runner = Runner(jobs, limited(settings, **limits))
+        runners.append(runner)
+        runner.start()
+        return jobs, runner
+
+    yield start
+    for runner in runners:
+        runner.stop()
+
+
+def queued(jobs: Jobs, phantom) -> Job:
+    with jobs.draft(reserve=0) as draft:
+        (draft.input / "00000.nii.gz").write_bytes(phantom.read_bytes())
+        return jobs.add(draft, owner="me", name="CT", kind="image")
+
+
+def ended(job: Job) -> Job:
+    until = time.monotonic() + 100
+    while job.state not in ("done", "failed") and time.monotonic() < until:
+        time.sleep(0.05)
+    return job
+
+
+def test_a_job_that_does_not_end_is_given_up(at_work, phantom):
+    jobs, _ = at_work(job_minutes=0.001)
+    job = ended(queued(jobs, phantom))
+    assert (job.state, job.error) == ("failed", "took longer than 0.001 minutes and was stopped")
+
+
+def test_a_runner_that_stops_leaves_its_job_to_the_next(at_work, phantom, settings):
+    jobs, runner = at_work()
+    job = queued(jobs, phantom)
+    while job.progress is None:
+        time.sleep(0.02)
+    pid = runner.pid
+    runner.stop()
+    assert not is_alive(pid)
+    (kept,) = Jobs(settings.work, settings.limits).of("me")
+    assert (kept.id, kept.state, kept.attempts) == (job.id, "queued", 1)
+    assert kept.source.is_file()
+
+
+def test_a_message_names_no_folder_of_the_service(tmp_path):
+    job = Job("0" * 32, tmp_path / "jobs" / "x", "me", "CT abdomen", "image", 0.0)
+    job.input.mkdir(parents=True)
+    (job.input / "00000.nii.gz").touch()
+    assert tidy(f"{job.source}: cannot be\n read (00000.nii.gz)", job) == "CT abdomen: cannot be read (CT abdomen)"
+    job.kind = "dicom"
+    assert (
+        tidy(f"{job.input / '00007.dcm'}: damaged DICOM; {job.input}: no series", job) == "00007.dcm: damaged DICOM; CT abdomen: no series"
+    )
