@@ -18,7 +18,7 @@ from nnstudent.errors import InputError
 from nnstudent.inference.windows import dense_starts, padded_shape
 from nnstudent.training.budget import Machine, choose, megabytes, networks, options, shown, typical
 from nnstudent.training.recipe import load_preset
-from nnstudent.training.speed import filled, measure, window_seconds
+from nnstudent.training.speed import filled, measure
 from nnstudent.volume import Grid
 
 CT = Grid((120, 400, 400), np.diag([0.9, 0.9, 3.0, 1.0]))
@@ -107,8 +107,6 @@ def test_a_machine_is_measured() -> None:
     found = measure(threads=1, widths=(8,), window=(32, 32, 32), scan=(16, 64, 64))
     assert set(found.network_seconds) == {"plain 8", "separable 8", "strided_stem 8"}
     assert choose(options(found, CT, classes=15), seconds=1e6, memory_mb=1e6).worth > 0
-    wide = window_seconds(networks()["plain 32"], (32, 32, 32), classes=15, threads=1)
-    assert wide > found.network_seconds["plain 8"] * 32**3 / 1e6  # twelve times the operations
 
 
 def test_study_tells_what_it_chose_and_trains_nothing(balls: Cohort, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

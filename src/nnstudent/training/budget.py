@@ -30,8 +30,8 @@ SPACINGS: tuple[Spacing, ...] = (
 WINDOWS_MM = ((192.0, 240.0, 400.0), (160.0, 200.0, 320.0), (128.0, 160.0, 256.0))
 WIDTHS = (8, 12, 16, 24, 32)
 
-# What an option is worth, in points of DSC, by rule of thumb: halving the spacing brings 6, doubling the width 2, a window that spans
-# the body 1, and the cheaper kinds lose 1. No option's DSC is predicted by it; it only ranks what a budget leaves.
+# What an option is worth, in points of DSC, by rule of thumb: halving the spacing brings 6, doubling the width 2, a window
+# twice as wide 2, and the cheaper kinds lose 1. No option's DSC is predicted by it; it only ranks what a budget leaves.
 SPACING_POINTS, WIDTH_POINTS, WINDOW_POINTS = 6.0, 2.0, 2.0
 KIND_POINTS = {"plain": 0.0, "strided_stem": -1.0, "separable": -1.0}
 
