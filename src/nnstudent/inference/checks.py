@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from nnstudent.inference.runs import Labels
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Volume
 
@@ -32,17 +35,60 @@ def look_over(image: Volume) -> tuple[str, ...]:
         image: The image that was segmented.
 
     Returns:
-        Whether its values do not look like CT in HU, and whether its field of view is too small for organs.
+        Whether its values do not look like CT in HU, or like a head, and whether its field of view is too small for organs.
     """
     warnings: list[str] = []
     sample = image.array.ravel()[:: max(1, image.array.size // 1_000_000)]
-    low, middle, high = (float(v) for v in np.percentile(sample, (0.1, 50, 99.9)))
-    # A CT of a body holds fat or air (below -50 HU) and enhanced vessels or bone (above 100 HU), and little of it is denser than bone.
-    if low > -50 or not 100 < high < 20000 or middle > 1500:
+    low, high = (float(v) for v in np.percentile(sample, (0.1, 99.9)))
+    body = sample[sample > -300]
+    bone, densest, fat = (float(np.mean(part)) if len(body) else 0.0 for part in (body > 300, body > 700, (body > -150) & (body < -30)))
+    # A CT of a body holds fat or air (below -50 HU) and enhanced vessels or bone (above 100 HU). Of real ones at most 2 % is denser
+    # than 700 HU, of heads a fifth; of those without their intercept, with padding that lies below as air should, over a third.
+    if low > -50 or not 100 < high < 20000 or densest > 0.3:
         whole = float(image.array.min()), float(image.array.max())
         warnings.append(f"does not look like CT in HU (range {whole[0]:g} to {whole[1]:g}); the result is not to be relied on")
+    elif bone > 0.13 and fat < 0.2:  # abdomens have 2 to 10 % and a quarter to a half, heads a fifth and a tenth
+        warnings.append(f"does not look like a scan of the abdomen ({bone:.0%} of it is as dense as bone, with little fat, as in a head)")
     sizes = [n * mm for n, mm in zip(image.grid.shape, image.spacing_mm, strict=True)]
     if min(sizes) < SMALL_MM:
         extent = "×".join(f"{mm:.0f}" for mm in reversed(sizes))
         warnings.append(f"small field of view ({extent} mm); organs are cut or missing")
     return tuple(warnings)
+
+
+def ids_at_border(image: Volume, labels: Labels) -> frozenset[int]:
+    """Labels that reach the border of what was scanned, beyond which an organ may go on.
+
+    That is the border of the image or, where it was padded, turned or masked, the first voxel along any line that is no padding:
+    of a value that corners of the image share.
+
+    Args:
+        image: The image.
+        labels: Label map on its grid, (z, y, x).
+    """
+    corners, count = np.unique(image.array[[0, -1]][:, [0, -1]][:, :, [0, -1]], return_counts=True)
+    pads = corners[count > 1]
+    found: set[int] = set()
+    for planes in (slice(None), slice(None, None, -1)):
+        seen = np.zeros(labels.shape[1:], bool)  # lines along z whose first voxel that is no padding was passed
+        for values, plane in zip(image.array[planes], labels[planes], strict=True):
+            scanned = _scanned(values, pads) | (plane > 0)
+            found.update(np.unique(plane[scanned & ~seen]).tolist())
+            seen |= scanned
+            if planes.step is None:
+                found.update(_at_ends(scanned, plane), _at_ends(scanned.T, plane.T))
+    return frozenset(found - {0})
+
+
+def _scanned(values: npt.NDArray[Any], pads: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    scanned = np.ones(values.shape, bool)
+    for pad in pads:
+        scanned &= values != pad
+    return scanned
+
+
+def _at_ends(scanned: npt.NDArray[np.bool_], plane: Labels) -> list[int]:
+    """Labels of the first and last scanned voxel of each row."""
+    rows = np.flatnonzero(scanned.any(axis=1))
+    first, last = scanned.argmax(axis=1)[rows], scanned.shape[1] - 1 - scanned[:, ::-1].argmax(axis=1)[rows]
+    return [*np.unique(plane[rows, first]).tolist(), *np.unique(plane[rows, last]).tolist()]

@@ -13,7 +13,7 @@ import numpy as np
 
 from nnstudent.bundle.bundle import Model, Network, open_model
 from nnstudent.errors import InputError
-from nnstudent.inference.checks import found_nothing, look_over
+from nnstudent.inference.checks import found_nothing, ids_at_border, look_over
 from nnstudent.inference.engine import Engine, make_engine
 from nnstudent.inference.mirror import mirrored
 from nnstudent.inference.planners import WINDOWS, make_planner
@@ -38,7 +38,7 @@ class OrganFacts:
 
     Attributes:
         volume_ml: Its volume; 0 if it was not found.
-        touches_border: Whether it reaches the border of the image, so that it may go on beyond.
+        touches_border: Whether it reaches the border of the image, or of what was scanned of it, so that it may go on beyond.
         confidence: Mean probability that the network gives it over its own voxels on the network's grid; None if not found.
     """
 
@@ -218,7 +218,7 @@ class Segmenter:
             del scores
         with _timed(seconds, "restore"):
             result = corrected(Volume(labels, image.grid), self.taxonomy, rules=self._rules)
-        organs = organ_facts(result, self.taxonomy, {name: confidence.get(name) for name in self.model.classes})
+        organs = organ_facts(image, result, self.taxonomy, {name: confidence.get(name) for name in self.model.classes})
         doubt = found_nothing({name: facts.volume_ml for name, facts in organs.items()}, self.taxonomy)
         engine = self.engine_of(0, 0)
         seconds["total"] = time.perf_counter() - began
@@ -249,17 +249,17 @@ class Segmenter:
         return Scores(logits, "logits", spec.classes, ids, spec.spacing_mm, spec.score_resampling, frame, ran, spec.regions)
 
 
-def organ_facts(labels: Volume, taxonomy: Taxonomy, confidence: Mapping[str, float | None]) -> dict[str, OrganFacts]:
+def organ_facts(image: Volume, labels: Volume, taxonomy: Taxonomy, confidence: Mapping[str, float | None]) -> dict[str, OrganFacts]:
     """Volume and whether it touches the border, of each class that ``confidence`` names.
 
     Args:
-        labels: The label map.
+        image: The image.
+        labels: Its label map.
         taxonomy: Its label table.
         confidence: By class name.
     """
     counts = voxel_counts(labels.array)
-    faces = [labels.array.take(end, axis=axis) for axis in range(3) for end in (0, -1)]
-    at_border = set(np.unique(np.concatenate([face.ravel() for face in faces])).tolist())
+    at_border = ids_at_border(image, labels.array)
     facts: dict[str, OrganFacts] = {}
     for name, certain in confidence.items():
         id = taxonomy[name].id
