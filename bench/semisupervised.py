@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -157,14 +157,13 @@ class Bench:
 
     def row(self, arm: Arm, seed: int) -> dict[str, Any]:
         """What identifies a row: one that agrees in all of it need not be made again."""
-        made_from = self.preset.to_dict()
         return {
             "experiment": arm.experiment,
             "arm": arm.name,
             "seed": seed,
             "steps": _steps(self.preset.student),
             "cohort_hash": self.cohort_hash,
-            "recipe_hash": data_hash([made_from[key] for key in ("teachers", "student", "folds")]),
+            "recipe_hash": data_hash([_told(self.preset.teachers), _told(self.preset.student), self.preset.folds]),
         }
 
     def taught(self, network: str, seed: int, *, target: Target = "organs", folds: int = 1, partial: str = "background") -> Path:
@@ -268,6 +267,13 @@ def within(minutes: float | None, tell: Progress) -> Progress:
             raise OutOfTime
 
     return listen
+
+
+def _told(value: Any) -> Any:
+    """A recipe as plain data without what is as by default, so that a setting that comes to be does not make rows of before others."""
+    if is_dataclass(value):
+        return {one.name: _told(getattr(value, one.name)) for one in fields(value) if getattr(value, one.name) != one.default}
+    return [_told(item) for item in value] if isinstance(value, tuple | list) else value
 
 
 def _steps(recipe: Recipe) -> int:
