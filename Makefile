@@ -1,10 +1,11 @@
-# `make demo` runs the whole path on synthetic CT, `make test` runs the tests. `make web` builds the report's viewer (needs Node 20.19
-# or newer), `make test-system` runs the tests that need more than Python, and installs what they need with apt and npm.
+# `make demo` runs the whole path on synthetic CT, `make test` runs the tests. `make web` builds the report's viewer and the service's page
+# (needs Node 20.19 or newer), `make test-system` runs the tests that need more than Python, and installs what they need with apt and npm.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 DEMO   := runs/demo
 VIEWER := src/nnstudent/evaluation/report/viewer/viewer.js.gz
+PAGE   := src/nnstudent/web/page
 
 .PHONY: demo test test-system web lint clean
 .DEFAULT_GOAL := demo
@@ -32,7 +33,8 @@ test: $(VENV)/.dev
 
 web: $(VIEWER)
 
-$(VIEWER): $(wildcard frontend/*.json frontend/*.js frontend/src/*)
+# The same call builds both.
+$(VIEWER): $(wildcard frontend/*.json frontend/*.js frontend/*.html frontend/src/*.* frontend/src/page/*)
 	@cd frontend && npm ci --no-progress && npm run build
 	@gzip -9 --no-name --force $(basename $@)
 
@@ -63,4 +65,4 @@ bench-inference: paper-plan
 	@$(BIN)/python bench/inference.py --sizes $(SIZES) --repeats $(REPEATS) --json runs/bench-inference.json
 
 clean:
-	rm -rf $(DEMO) $(dir $(VIEWER)) frontend/node_modules build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(DEMO) $(dir $(VIEWER)) $(PAGE) frontend/node_modules build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

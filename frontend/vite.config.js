@@ -1,12 +1,17 @@
 import { defineConfig } from 'vite'
 
-// One file that a page can carry whole: no chunk, no asset, nothing that is asked for later.
-export default defineConfig({
-  build: {
-    lib: { entry: 'src/report.ts', formats: ['iife'], name: 'nnstudent', fileName: () => 'viewer.js' },
-    outDir: '../src/nnstudent/evaluation/report/viewer',
-    emptyOutDir: true,
-    target: 'es2022',
-    sourcemap: false,
-  },
-})
+const everywhere = { emptyOutDir: true, target: 'es2022', sourcemap: false }
+
+// NiiVue and the viewer: one file that a report can carry whole, with no chunk, no asset, nothing that is asked for later.
+// The page of the service loads the same file when a result is looked at.
+const viewer = {
+  lib: { entry: 'src/report.ts', formats: ['iife'], name: 'nnstudent', fileName: () => 'viewer.js' },
+  outDir: '../src/nnstudent/evaluation/report/viewer',
+}
+
+const page = { outDir: '../src/nnstudent/web/page', modulePreload: false }
+
+export default defineConfig(({ mode }) => ({
+  base: './',
+  build: { ...everywhere, ...(mode === 'page' ? page : viewer) },
+}))

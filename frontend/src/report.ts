@@ -1,5 +1,9 @@
 /** The report's viewer: the scans are in the page itself, in base64, and one of them is shown at a time. */
+import { button, make } from './dom'
+import { Legend } from './legend'
 import { canDraw, type LabelClass, Viewer } from './viewer'
+
+export { canDraw, Viewer } from './viewer' // the page of the service uses the same build
 
 interface Case {
   title: string
@@ -19,31 +23,26 @@ async function start(place: HTMLElement): Promise<void> {
     place.textContent = 'This browser has no WebGL 2, which scrolling through the scans needs; the pictures below need nothing.'
     return
   }
-  const tabs = document.createElement('div')
-  const stage = document.createElement('div')
-  const note = document.createElement('p')
-  tabs.className = 'nnv-cases'
-  note.className = 'soft'
-  place.replaceChildren(tabs, stage, note)
+  const tabs = make('div', 'nnv-cases')
+  const stage = make('div')
+  const note = make('p', 'soft')
   const viewer = new Viewer(stage, classes)
+  const legend = new Legend(viewer, classes)
+  place.replaceChildren(tabs, stage, legend.root, note)
   const show = async (index: number): Promise<void> => {
     const found = JSON.parse(cases[index]!.textContent!) as Case
     for (const [number, tab] of [...tabs.children].entries()) tab.ariaPressed = String(number === index)
     note.textContent = found.note
-    await viewer.show({
+    const shown = await viewer.show({
       image: blob(found.image),
       layers: found.layers.map((layer) => ({ title: layer.title, labels: blob(layer.labels) })),
     })
+    if (!shown) return
+    legend.draw()
     place.dataset['shown'] = String(index)
   }
   tabs.append(
-    ...cases.map((data, index) => {
-      const tab = document.createElement('button')
-      tab.type = 'button'
-      tab.textContent = data.dataset['scan']!
-      tab.addEventListener('click', () => void show(index))
-      return tab
-    }),
+    ...cases.map((data, index) => button('', data.dataset['scan']!, () => void show(index))),
   )
   await show(0)
 }

@@ -1,0 +1,120 @@
+/** The service's API, as src/nnstudent/web/schema.py describes it. */
+import type { LabelClass } from '../viewer'
+
+export interface About {
+  version: string
+  model: { name: string; hash: string; bundled: boolean; classes: string[] }
+  limits: { upload_bytes: number; files: number }
+  formats: string[]
+}
+
+export interface Label extends LabelClass {
+  name: string
+  kind: string
+}
+
+export interface Organ {
+  id: number
+  name: string
+  volume_ml: number
+  confidence: number | null
+  touches_border: boolean
+}
+
+export interface Job {
+  id: string
+  name: string
+  state: 'queued' | 'running' | 'done' | 'failed'
+  place: number | null
+  progress: { what: string; done: number; total: number } | null
+  created: number // seconds since the epoch
+  seconds: number | null
+  error: string | null
+  warnings: string[]
+  organs: Organ[] | null
+  files: string[]
+}
+
+/** A file to send, under the name that it has in the folder it comes from. */
+export interface Part {
+  file: File
+  name: string
+}
+
+/** What went wrong, in one plain line. */
+export class ServiceError extends Error {
+  constructor(
+    message: string,
+    readonly status: number,
+  ) {
+    super(message)
+  }
+}
+
+const AWAY = 'The service does not answer. Is it still running?'
+
+export const getAbout = (): Promise<About> => ask('api/about')
+export const getLabels = (): Promise<Label[]> => ask('api/labels')
+export const getJobs = (): Promise<Job[]> => ask('api/jobs')
+export const removeJob = (id: string): Promise<void> => ask(`api/jobs/${id}`, { method: 'DELETE' })
+export const fileAddress = (id: string, file: string): string => `api/jobs/${id}/files/${file}`
+
+/** Exchange the token for a session. */
+export const openSession = (token: string): Promise<void> =>
+  ask('api/session', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ token }) })
+
+/** One of a job's files. */
+export async function getFile(id: string, file: string): Promise<Blob> {
+  return (await call(fileAddress(id, file))).blob()
+}
+
+/**
+ * Send the files of one scan.
+ *
+ * @param progress Told the share that is sent, 0 to 1.
+ */
+export function sendScan(parts: Part[], progress: (share: number) => void, stop: AbortSignal): Promise<Job> {
+  const form = new FormData()
+  for (const part of parts) form.append('files', part.file, part.name)
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest() // fetch does not tell how much is sent
+    request.open('POST', 'api/jobs')
+    request.responseType = 'json'
+    request.upload.onprogress = (event) => progress(event.total ? event.loaded / event.total : 0)
+    request.onload = () => {
+      if (request.status === 201) resolve(request.response as Job)
+      else reject(new ServiceError(reason(request.response, request.status), request.status))
+    }
+    request.onerror = () => reject(new ServiceError('The upload was broken off. Is the service still running?', 0))
+    request.onabort = () => reject(new ServiceError('The upload was stopped.', 0))
+    stop.addEventListener('abort', () => request.abort())
+    request.send(form)
+  })
+}
+
+async function ask<T>(path: string, init?: RequestInit): Promise<T> {
+  const answer = await call(path, init)
+  return (answer.status === 204 ? undefined : await answer.json()) as T
+}
+
+async function call(path: string, init?: RequestInit): Promise<Response> {
+  let answer: Response
+  try {
+    answer = await fetch(path, init)
+  } catch {
+    throw new ServiceError(AWAY, 0)
+  }
+  if (!answer.ok) throw new ServiceError(reason(await answer.json().catch(() => null), answer.status), answer.status)
+  return answer
+}
+
+function reason(body: unknown, status: number): string {
+  const said = (body as { error?: unknown } | null)?.error
+  if (typeof said !== 'string' || !said) return `The service answered with an error (${status}).`
+  return sentence(said)
+}
+
+/** A line as the command says it, as a sentence. */
+export function sentence(line: string): string {
+  return line.charAt(0).toUpperCase() + line.slice(1) + (/[.!?]$/.test(line) ? '' : '.')
+}
