@@ -43,10 +43,18 @@ class Running:
 
 
 @pytest.fixture(scope="session")
-def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small synthetic CT as NIfTI."""
-    path = tmp_path_factory.mktemp("phantom") / "phantom.nii.gz"
+def long_phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A synthetic CT of several windows, for who wants to come between them."""
+    path = tmp_path_factory.mktemp("phantom") / "long.nii.gz"
     write_image(path, make_case(1, preset="tiny", slices=24).image)
+    return path
+
+
+@pytest.fixture(scope="session")
+def phantom(long_phantom: Path) -> Path:
+    """The middle of it, one window."""
+    path = long_phantom.with_name("phantom.nii.gz")
+    nib.save(nib.load(long_phantom).slicer[20:76, 20:76], path)
     return path
 
 

@@ -69,9 +69,9 @@ def test_a_dicom_folder_is_segmented_and_answered_with_a_dicom_seg(at_work, phan
         assert seg.ReferencedSeriesSequence[0].SeriesInstanceUID == source.SeriesInstanceUID
 
 
-def test_a_worker_that_is_killed_fails_its_job_and_the_next_is_done(at_work, phantom):
+def test_a_worker_that_is_killed_fails_its_job_and_the_next_is_done(at_work, phantom, long_phantom):
     with at_work.client() as client:
-        first, second = (upload(client, phantom).json()["id"] for _ in range(2))
+        first, second = (upload(client, scan).json()["id"] for scan in (long_phantom, phantom))
         wait_for(client, first, "running")
         pid = at_work.service.runner.pid
         os.kill(pid, signal.SIGKILL)
@@ -84,9 +84,9 @@ def test_a_worker_that_is_killed_fails_its_job_and_the_next_is_done(at_work, pha
         assert not is_alive(pid)
 
 
-def test_what_is_deleted_while_it_runs_is_stopped_and_gone(at_work, phantom):
+def test_what_is_deleted_while_it_runs_is_stopped_and_gone(at_work, phantom, long_phantom):
     with at_work.client() as client:
-        first, second = (upload(client, phantom).json()["id"] for _ in range(2))
+        first, second = (upload(client, scan).json()["id"] for scan in (long_phantom, phantom))
         wait_for(client, first, "running")
         assert client.get(f"/api/jobs/{second}").json()["place"] == 1
         assert client.delete(f"/api/jobs/{first}").status_code == 204

@@ -21,7 +21,7 @@ from tests.web.conftest import ADDRESS, limited
 from tests.web.malformed import bodies, headers
 
 UPLOADS = int(os.environ.get("NNSTUDENT_UPLOADS", "150"))
-QUESTIONS = int(os.environ.get("NNSTUDENT_QUESTIONS", "25"))  # to each operation that the description names
+QUESTIONS = int(os.environ.get("NNSTUDENT_QUESTIONS", "12"))  # to each operation that the description names
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much, HealthCheck.function_scoped_fixture]
 
 

@@ -17,7 +17,8 @@ from nnstudent.errors import MissingExtraError
 pytest.importorskip("fastapi", reason="the extra [web] is not installed")
 import httpx2 as httpx
 
-from tests.web.conftest import wait_for
+from tests.io.series import PATIENT, Series
+from tests.web.conftest import upload, wait_for
 
 
 def started(*args: object) -> tuple[subprocess.Popen[str], str]:
@@ -51,6 +52,10 @@ def test_it_serves_until_ctrl_c_and_logs_nobody_s_name(tmp_path):
                 pass
             assert "Secretname^Petra: cannot be opened" in job.json()["error"]
             assert str(tmp_path) not in job.text
+            names = sorted(Series().write(tmp_path / PATIENT).iterdir())  # of a patient whose name is Secretname
+            series = upload(client, *names, names=lambda path: f"{PATIENT}/{path.name}").json()
+            assert series["name"] == PATIENT
+            wait_for(client, series["id"], "done", "failed")
         assert [child for child in children(process.pid) if "nnstudent.web.worker" in child.cmdline()]
     finally:
         out, err = stopped(process)
@@ -68,10 +73,10 @@ def children(pid: int) -> list[psutil.Process]:
         return []
 
 
-def test_jobs_outlive_the_service(tmp_path, phantom):
+def test_jobs_outlive_the_service(tmp_path, phantom, long_phantom):
     process, address = started("--work", tmp_path / "work")
     with httpx.Client(base_url=address, timeout=30) as client:
-        jobs = [client.post("/api/jobs", files={"files": (f"{name}.nii.gz", phantom.read_bytes())}).json()["id"] for name in "ab"]
+        jobs = [upload(client, (f"{name}.nii.gz", scan.read_bytes())).json()["id"] for name, scan in (("a", long_phantom), ("b", phantom))]
         while client.get(f"/api/jobs/{jobs[0]}").json()["state"] == "queued":
             time.sleep(0.05)
         workers = children(process.pid)

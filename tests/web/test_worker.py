@@ -91,15 +91,15 @@ def ended(job: Job) -> Job:
     return job
 
 
-def test_a_job_that_does_not_end_is_given_up(at_work, phantom):
+def test_a_job_that_does_not_end_is_given_up(at_work, long_phantom):
     jobs, _ = at_work(job_minutes=0.001)
-    job = ended(queued(jobs, phantom))
+    job = ended(queued(jobs, long_phantom))
     assert (job.state, job.error) == ("failed", "took longer than 0.001 minutes and was stopped")
 
 
-def test_a_runner_that_stops_leaves_its_job_to_the_next(at_work, phantom, settings):
+def test_a_runner_that_stops_leaves_its_job_to_the_next(at_work, long_phantom, settings):
     jobs, runner = at_work()
-    job = queued(jobs, phantom)
+    job = queued(jobs, long_phantom)
     while job.progress is None:
         time.sleep(0.02)
     pid = runner.pid
