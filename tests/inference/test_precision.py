@@ -4,7 +4,7 @@ import pytest
 
 from nnstudent.errors import InputError
 from nnstudent.inference import precision
-from nnstudent.inference.precision import choose, explain, instructions
+from nnstudent.inference.precision import choose, doubt, explain, instructions
 from nnstudent.inference.segmenter import Segmenter
 
 SERVER, LAPTOP, OLD = ("avx512_vnni", "avx512_bf16"), ("avx2", "avx_vnni"), ("avx2", "avx512f")
@@ -37,6 +37,12 @@ def test_what_is_asked_for_is_taken_if_it_can_be():
         choose("bf16", graph=True, has=LAPTOP)
     with pytest.raises(InputError, match="expected one of auto, fp32, bf16, int8"):
         choose("fp64", graph=True, has=SERVER)
+
+
+def test_int8_without_its_instructions_is_one_line():
+    assert "has none of avx512_vnni, avx_vnni, amx_int8" in doubt("int8", OLD)
+    assert "\n" not in doubt("int8", OLD)
+    assert doubt("int8", SERVER) is doubt("fp32", OLD) is doubt("int8", ()) is None
 
 
 def test_doctor_says_why():

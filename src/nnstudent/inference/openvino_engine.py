@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 
 from nnstudent.bundle import graph
 from nnstudent.bundle.bundle import Member, Model, Network
 from nnstudent.bundle.network import build, load_weights
 from nnstudent.errors import InputError
-from nnstudent.inference.precision import choose, instructions
+from nnstudent.inference.precision import choose, doubt, instructions
 from nnstudent.inference.resample import Floats
+
+log = logging.getLogger(__name__)
 
 
 class OpenvinoEngine:
@@ -30,6 +34,8 @@ class OpenvinoEngine:
             raise InputError(f"device {device!r}: OpenVINO has {', '.join(core.available_devices)} here; use that or --engine torch")
         has = instructions() if name == "CPU" else ()
         self.precision = choose(precision, graph=member.int8 is not None, has=has)
+        if (said := doubt(self.precision, has)) is not None:
+            log.warning("%s", said)
         source = member.int8 if self.precision == "int8" else member.graph
         if source is not None:
             compiled = graph.read(source)
