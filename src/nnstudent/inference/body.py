@@ -39,17 +39,16 @@ def cell_size(spacing_mm: Spacing, patch: Shape) -> Shape:
     return z, y, x
 
 
-def pool(mask: Mask, cell: Shape, *, offset: Shape = (0, 0, 0)) -> Mask:
+def pool(mask: Mask, cell: Shape) -> Mask:
     """Cells in which any voxel is set.
 
     Args:
         mask: Voxels, (z, y, x).
         cell: Voxels of a cell along each axis.
-        offset: Voxels from the first cell's first voxel to the mask's, less than a cell.
     """
     if cell == (1, 1, 1):
         return mask
-    margins = [(before, -(before + size) % by) for before, size, by in zip(offset, mask.shape, cell, strict=True)]
+    margins = [(0, -size % by) for size, by in zip(mask.shape, cell, strict=True)]
     whole = np.pad(mask, margins)
     z, y, x = (size // by for size, by in zip(whole.shape, cell, strict=True))
     split = whole.reshape(z, cell[0], y, cell[1], x, cell[2])
