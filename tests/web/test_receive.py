@@ -17,7 +17,7 @@ from nnstudent.errors import InputError
 from nnstudent.web.dimse import Peer, parse_peer, send
 from nnstudent.web.hospital import PacsError, UnreachableError
 from nnstudent.web.jobs import Jobs
-from nnstudent.web.receive import OWNER, Receiver
+from nnstudent.web.receive import OWNER, SYNTAXES, Receiver
 from nnstudent.web.settings import Limits
 from tests.io.series import CT, Series, save
 
@@ -207,3 +207,9 @@ def test_peers_that_are_none(text):
 
 def test_peers():
     assert parse_peer("MY PACS@[::1]:104") == Peer("MY PACS", "::1", 104)
+
+
+@pytest.mark.parametrize("name", SYNTAXES)
+def test_what_is_accepted_can_be_decoded(name):
+    syntax = getattr(pydicom.uid, name)
+    assert not syntax.is_encapsulated or pydicom.pixels.get_decoder(syntax).is_available

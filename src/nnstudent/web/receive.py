@@ -28,7 +28,7 @@ _ASSOCIATIONS = 8
 _IDLE_SECONDS = 60.0
 _PDU_BYTES = 131072
 # What the decoders of the extra [dicom] read; the uncompressed ones first.
-_SYNTAXES = (
+SYNTAXES = (
     "ExplicitVRLittleEndian", "ImplicitVRLittleEndian", "DeflatedExplicitVRLittleEndian", "RLELossless", "JPEG2000Lossless", "JPEG2000",
     "JPEGLSLossless", "JPEGLSNearLossless", "JPEGLossless", "JPEGLosslessSV1", "JPEGBaseline8Bit", "JPEGExtended12Bit",
 )  # fmt: skip
@@ -78,6 +78,7 @@ class Receiver:
         self._limits = limits
         self._quiet = quiet_seconds
         self._studies: dict[str, _Collection] = {}
+        self._coming: dict[Any, int] = {}  # bytes that an association sent since its last image was whole
         self._guard = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="receiver", daemon=True)
@@ -90,7 +91,7 @@ class Receiver:
         uid = self._pydicom.uid
         self._classes = {getattr(uid, name) for name in CT_CLASSES}
         for name in self._classes:
-            entity.add_supported_context(name, [getattr(uid, syntax) for syntax in _SYNTAXES])
+            entity.add_supported_context(name, [getattr(uid, syntax) for syntax in SYNTAXES])
         entity.add_supported_context("1.2.840.10008.1.1")  # C-ECHO
         event = pynetdicom.evt
         handlers = [
@@ -124,7 +125,7 @@ class Receiver:
 
     def _stored(self, event: Any) -> int:
         """Keep an image; its DICOM status."""
-        event.assoc.nnstudent_bytes = 0
+        self._coming[event.assoc] = 0
         content = event.encoded_dataset()
         try:
             with quiet():
@@ -171,12 +172,13 @@ class Receiver:
     def _came(self, event: Any) -> None:
         """Break off who sends one image beyond all limits, which the library would keep in memory until its end."""
         association = event.assoc
-        association.nnstudent_bytes = getattr(association, "nnstudent_bytes", 0) + len(event.data)
-        if association.nnstudent_bytes > self._limits.upload_bytes + _PDU_BYTES:
+        self._coming[association] = self._coming.get(association, 0) + len(event.data)
+        if self._coming[association] > self._limits.upload_bytes + _PDU_BYTES:
             log.warning("a sender was broken off: one image of more than %.0f MB", self._limits.upload_bytes / 1e6)
             association.abort()
 
     def _left(self, event: Any, *, whole: bool) -> None:
+        self._coming.pop(event.assoc, None)
         with self._guard:
             for item in self._studies.values():
                 if event.assoc in item.senders:
