@@ -213,7 +213,7 @@ def test_running_out_of_memory_fails_one_case(scans, tmp_path, isotropic, monkey
     engine = segmenter.engine_of(0, 0)
 
     class Once:
-        name, precision, calls = engine.name, engine.precision, 0
+        name, precision, restores_on, calls = engine.name, engine.precision, None, 0
 
         def __call__(self, window):
             self.calls += 1

@@ -82,6 +82,13 @@ def test_openvino_and_torch_agree(isotropic, image):
     np.testing.assert_allclose(openvino.values / scale, torch.values / scale, atol=1e-4)
 
 
+def test_the_way_back_on_a_device_gives_the_same_labels(isotropic, image):
+    segmenter = Segmenter(isotropic, engine="torch", postprocess=())
+    here = segmenter(image).labels.array
+    segmenter.engine_of(0, 0).restores_on = "cpu"  # as "cuda" is on a GPU
+    assert (segmenter(image).labels.array == here).mean() > 0.9999
+
+
 def test_what_the_result_says(segmenter, image):
     told = []
     result = segmenter(image, progress=lambda what, done, total: told.append((what, done, total)))

@@ -18,10 +18,13 @@ class Engine(Protocol):
     Attributes:
         name: ``openvino`` or ``torch``.
         precision: Of the arithmetic: ``fp32``, ``bf16``, ``int8`` or, on a GPU, ``fp16``.
+        restores_on: The device that scores are best carried back to the image's grid on, see
+            :func:`~nnstudent.inference.restore.restore`; None for the processor, without torch.
     """
 
     name: str
     precision: str
+    restores_on: str | None
 
     def __call__(self, window: Floats) -> Floats:
         """Logits (class, z, y, x) of a window (z, y, x) of the network's patch size; valid until the next call."""

@@ -20,6 +20,7 @@ class OpenvinoEngine:
     """See :class:`nnstudent.inference.engine.Engine`."""
 
     name = "openvino"
+    restores_on: str | None = None
 
     def __init__(self, model: Model, network: Network, member: Member, *, device: str, precision: str, threads: int) -> None:
         """Read the graph, or convert the weights to one, and compile it for the network's patch.

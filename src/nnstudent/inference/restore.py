@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -18,6 +19,7 @@ import numpy.typing as npt
 from nnstudent.errors import GeometryError
 from nnstudent.inference.resample import Floats, apply_along, axis_orders, neighbours, operator
 from nnstudent.inference.scores import Scores, best_channel
+from nnstudent.inference.torch_restore import TorchLinear
 from nnstudent.volume import Grid, Shape, Volume
 
 Labels = npt.NDArray[np.uint8]
@@ -25,7 +27,7 @@ _MIXED = 255
 _AT_ONCE = 1 << 18  # image voxels that are interpolated at once; bounds the temporary arrays
 
 
-def restore(scores: Scores, onto: Grid, *, slab_mm: float = 64.0, threads: int | None = None) -> Volume:
+def restore(scores: Scores, onto: Grid, *, slab_mm: float = 64.0, threads: int | None = None, device: str | None = None) -> Volume:
     """Carry class scores to the image's grid and take the best class.
 
     Args:
@@ -33,12 +35,15 @@ def restore(scores: Scores, onto: Grid, *, slab_mm: float = 64.0, threads: int |
         onto: The image's own grid.
         slab_mm: Thickness of the slabs that are worked on at once, in mm.
         threads: How many slabs at a time; None for one a core.
+        device: Where torch interpolates and takes the best, one slab at a time, such as ``cuda``; None for here, without torch.
+            Splines of higher order are always done here.
 
     Returns:
         Labels on ``onto``, uint8, values as in ``scores.ids``.
 
     Raises:
         GeometryError: The scores are not of an image on ``onto``.
+        MissingExtraError: A device is given, and torch is not installed.
     """
     frame = scores.frame
     if not frame.grid.matches(onto):
@@ -50,9 +55,16 @@ def restore(scores: Scores, onto: Grid, *, slab_mm: float = 64.0, threads: int |
     if target.shape == frame.shape:
         target[...] = ids[best_channel(scores.values, regions=scores.regions)]
         return Volume(labels, onto)
-    thick = max(1, round(slab_mm / frame.spacing_mm[0]))
+    mm = slab_mm if device is None else slab_mm / 4  # on a device every class of a slab is there at once
+    thick = max(1, round(mm / frame.spacing_mm[0]))
     slabs = [slice(first, min(first + thick, target.shape[0])) for first in range(0, target.shape[0], thick)]
-    fill = (_Linear if max(orders) <= 1 else _Spline)(scores.values, target.shape, orders, regions=scores.regions)
+    fill: Callable[[slice], Labels]
+    if max(orders) > 1:
+        fill = _Spline(scores.values, target.shape, orders, regions=scores.regions)
+    elif device is None:
+        fill = _Linear(scores.values, target.shape, orders, regions=scores.regions)
+    else:
+        fill, threads = TorchLinear(scores.values, target.shape, orders, regions=scores.regions, device=device), 1
 
     def work(slab: slice) -> None:
         target[slab] = ids[fill(slab)]

@@ -184,7 +184,8 @@ class Segmenter:
 
     def restore(self, scores: Scores, *, onto: Volume) -> Volume:
         """Labels on the image's grid from scores of it, such as the mean of an ensemble's."""
-        return restore(scores, onto.grid, threads=self._threads)
+        engine = self.engine_of(0, 0)
+        return restore(scores, onto.grid, threads=self._threads, device=engine.restores_on)
 
     def __call__(self, image: Volume, *, progress: Progress = silent) -> Segmentation:
         """Segment an image.
@@ -210,7 +211,7 @@ class Segmenter:
                 scores = mean_scores(members, reuse=True)
             del values
             with _timed(seconds, "restore"):
-                found = restore(scores, image.grid, threads=self._threads).array
+                found = self.restore(scores, onto=image).array
                 labels = found if index == 0 else np.where(found > 0, found, labels)
                 confidence |= scores.confidence()
             ran += scores.windows

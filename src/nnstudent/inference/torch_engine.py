@@ -31,6 +31,7 @@ class TorchEngine:
             raise InputError(f"device {device!r}: torch sees no CUDA here; use --device cpu, or install a torch that is built for your GPU")
         self._torch = torch
         self._cuda = self._device.type == "cuda"
+        self.restores_on = device if self._cuda else None
         self.precision = "fp16" if self._cuda else "fp32"
         torch.set_num_threads(threads)
         module = load_weights(build(network.spec, trust=model.trust), member.weights(), path=model.path)
