@@ -16,16 +16,26 @@ import pydicom
 import pytest
 from pydicom.uid import generate_uid
 
+from nnstudent.cohort.phantom import make_case
+from nnstudent.io.nifti import write_image
 from nnstudent.io.terms import meaning
 from nnstudent.taxonomy import flare23
 from nnstudent.web.credentials import authorization
 from nnstudent.web.deliver import Delivery
 from nnstudent.web.settings import Hospital, Settings
 from tests.system.orthanc import TITLE, Orthanc
-from tests.web.conftest import free_port, phantom, running, series_of, wait_for  # noqa: F401  # a fixture
+from tests.web.conftest import free_port, running, series_of, wait_for
 
 LOGIN = {"NNSTUDENT_PACS_USER": "clerk", "NNSTUDENT_PACS_PASSWORD": "pass word"}
 REAL = Path(os.environ.get("NNSTUDENT_DATA", Path(__file__).parents[3] / "shared" / "data")) / "ts_dicom20"
+
+
+@pytest.fixture(scope="module")
+def phantom(tmp_path_factory) -> Path:
+    """A small synthetic CT as NIfTI."""
+    path = tmp_path_factory.mktemp("phantom") / "phantom.nii.gz"
+    write_image(path, make_case(1, preset="tiny", slices=24).image)
+    return path
 
 
 @pytest.fixture
@@ -38,7 +48,7 @@ def orthanc(tmp_path) -> Iterator[Orthanc]:
 
 
 @pytest.fixture(params=["phantom", *(["real"] if REAL.is_dir() else [])])
-def study(request, phantom, tmp_path) -> Path:  # noqa: F811
+def study(request, phantom, tmp_path) -> Path:
     """The files of a study: synthetic, with a second series of a sharp kernel; or real, in JPEG 2000, with UIDs of its own."""
     folder = tmp_path / "study"
     if request.param == "phantom":
@@ -148,7 +158,7 @@ def test_a_study_that_the_pacs_sends_is_segmented_and_the_seg_sent_back(study, t
         orthanc.kill()
 
 
-def test_a_pacs_that_dies_midway_is_told_in_one_line_and_gets_its_seg_after_a_restart(orthanc, phantom, tmp_path, monkeypatch, caplog):  # noqa: F811
+def test_a_pacs_that_dies_midway_is_told_in_one_line_and_gets_its_seg_after_a_restart(orthanc, phantom, tmp_path, monkeypatch, caplog):
     series = series_of(phantom)
     orthanc.add(series.write(tmp_path / "study"))
     monkeypatch.setattr(Delivery.__init__, "__kwdefaults__", {"waits": (0.1, 0.1)})
