@@ -1,0 +1,321 @@
+"""Which student: accuracy against seconds a case, of several networks and grids that learned for the same time, on synthetic patients.
+
+  python bench/students.py --cost                   parameters, operations and a window's seconds, of networks that learned nothing
+  python bench/students.py --minutes 30             trains, segments and scores; hours
+  python bench/students.py --minutes 30 --max-minutes 60
+  python bench/students.py --minutes 30 --only strided_stem
+
+24 scans with all classes labeled to learn from, 16 test scans apart. Every candidate learns as preset laptop's student does, for as many
+steps as it makes in the given time, which is measured for each before the first and kept. A killed call loses a minute or two; the next
+goes on there. Each finished candidate is a row of docs/results/students.json at once, and the picture is drawn anew."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from semisupervised import OutOfTime, _commit, _means, within
+from semisupervised_table import add_row, read_rows
+
+from nnstudent.bundle.export import export
+from nnstudent.cli.common import Display, cores
+from nnstudent.cohort.cohort import Cohort, read_cohort
+from nnstudent.cohort.phantom import Profile, make_cohort
+from nnstudent.errors import InputError, NnStudentError
+from nnstudent.evaluation.evaluate import evaluate
+from nnstudent.inference.calibration import sample_cohort
+from nnstudent.inference.segmenter import Segmenter
+from nnstudent.io.atomic import read_json, replacing, write_json
+from nnstudent.io.record import data_hash, file_hash, is_made_from, write_record
+from nnstudent.pipeline.lock import alone_in
+from nnstudent.pipeline.predict import predict
+from nnstudent.progress import Progress, silent
+from nnstudent.training.budget import networks
+from nnstudent.training.describe import count
+from nnstudent.training.recipe import Network, Preset, Recipe, load_preset
+from nnstudent.training.speed import window_seconds
+from nnstudent.training.study import study
+
+ROOT = Path(__file__).resolve().parent.parent
+ROWS, PICTURE = ROOT / "docs" / "results" / "students.json", ROOT / "docs" / "images" / "students.png"
+COUNTS: Mapping[Profile, int] = {"full": 24, "test": 16}
+EPOCHS = 20
+CLASSES = 15
+MIDDLE, PATCH = (4.0, 2.5, 2.5), (48, 96, 160)  # 192 × 240 × 400 mm
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One student.
+
+    Attributes:
+        name: Its name.
+        network: The network.
+        spacing_mm: Its grid, (z, y, x).
+        patch: Voxels of a window, (z, y, x).
+        precision: What it is segmented with; int8 is the same training as the candidate ``of``.
+        of: The candidate whose training it shares.
+    """
+
+    name: str
+    network: Network
+    spacing_mm: tuple[float, float, float] = MIDDLE
+    patch: tuple[int, int, int] = PATCH
+    precision: str = "fp32"
+    of: str | None = None
+
+    def recipe(self, preset: Preset) -> Recipe:
+        """The preset's student with this network and grid."""
+        data = replace(preset.student.data, spacing_mm=self.spacing_mm, patch=self.patch)
+        return replace(preset.student, network=self.network, data=data)
+
+
+NETWORKS = networks()
+CANDIDATES = (
+    Candidate("plain", NETWORKS["plain 16"]),
+    Candidate("plain, int8", NETWORKS["plain 16"], precision="int8", of="plain"),
+    Candidate("thin", NETWORKS["plain 8"]),
+    Candidate("separable", NETWORKS["separable 16"]),
+    Candidate("separable, wide", NETWORKS["separable 32"]),
+    Candidate("strided_stem", NETWORKS["strided_stem 16"]),
+    Candidate("strided_stem, finer", NETWORKS["strided_stem 16"], (3.0, 2.0, 2.0), (64, 128, 208)),
+    Candidate("coarse", NETWORKS["plain 16"], (5.0, 4.0, 4.0), (48, 64, 96)),
+    Candidate("coarse, wide", NETWORKS["plain 24"], (5.0, 4.0, 4.0), (48, 64, 96)),
+)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The pieces, each a folder in ``work`` that goes on where it was and does nothing where it is done.
+
+    Attributes:
+        work: The folder.
+        preset: How a student learns.
+        minutes: For how long.
+        counts: The cohort.
+        phantoms: Preset of the phantoms.
+        threads: Processor threads.
+        progress: Told how far a piece is.
+    """
+
+    work: Path
+    preset: Preset
+    minutes: float
+    counts: Mapping[Profile, int] = field(default_factory=lambda: dict(COUNTS))
+    phantoms: str = "tiny"
+    threads: int | None = None
+    progress: Progress = silent
+
+    @cached_property
+    def cohort(self) -> Cohort:
+        """The scans, made once."""
+        folder = self.work / "cohort"
+        if not (folder / "cohort.json").is_file():
+            make_cohort(folder, cases=sum(self.counts.values()), seed=0, preset=self.phantoms, counts=self.counts, progress=self.progress)
+        return read_cohort(folder)
+
+    @cached_property
+    def cohort_hash(self) -> str:
+        """Of all scans and labels."""
+        return data_hash([[case.id, case.role, file_hash(case.image), case.label and file_hash(case.label)] for case in self.cohort])
+
+    def steps(self, candidate: Candidate) -> int:
+        """How many steps it makes in the time: measured on a few, the first ones left out, and kept."""
+        kept = self.work / "steps" / f"{_stem(candidate)}.json"
+        recipe = candidate.recipe(self.preset)
+        made_from = data_hash([recipe.to_dict(), self.cohort_hash])
+        if not is_made_from(kept, made_from):
+            few = replace(recipe, training=replace(recipe.training, epochs=2, iterations=8, validation_batches=1))
+            model = self._trained(few, self.work / "steps" / _stem(candidate))
+            seconds = json.loads((model / "fold_0" / "progress.json").read_text("utf-8"))["seconds"][-1] / 8
+            write_record(kept, stage="steps", made_from=made_from, seconds=seconds)
+        seconds = float(read_json(kept, what="seconds of a step")["seconds"])
+        return max(EPOCHS, round(60 * self.minutes / seconds))
+
+    def row(self, candidate: Candidate) -> dict[str, Any]:
+        """What identifies a row: one that agrees in all of it need not be made again."""
+        return {
+            "candidate": candidate.name,
+            "minutes": self.minutes,
+            "cohort_hash": self.cohort_hash,
+            "recipe_hash": data_hash([candidate.recipe(self.preset).to_dict(), candidate.precision]),
+        }
+
+    def scored(self, candidate: Candidate) -> dict[str, Any]:
+        """The row of a candidate: trained, exported, the test cases segmented and scored."""
+        learner = next((other for other in CANDIDATES if other.name == candidate.of), candidate)
+        recipe, steps = learner.recipe(self.preset), self.steps(learner)
+        training = replace(recipe.training, epochs=EPOCHS, iterations=max(1, round(steps / EPOCHS)))
+        model = self._trained(replace(recipe, training=training), self.work / "students" / f"{_stem(learner)}-{self.minutes:g}")
+        bundle, out = (self.work / what / f"{_stem(candidate)}-{self.minutes:g}" for what in ("bundles", "predictions"))
+        record, made_from = bundle.with_suffix(".json"), file_hash(model / "fold_0" / "checkpoint_final.pth")
+        if not is_made_from(record, made_from):
+            int8 = partial(sample_cohort, self.cohort) if candidate.precision == "int8" else None
+            export(model, bundle, torch_weights=False, int8=int8, progress=self.progress)
+            write_record(record, stage="export", made_from=made_from)
+        test = self.cohort.test()
+        failures = predict(test, out, Segmenter(bundle, threads=self.threads, precision=candidate.precision), progress=self.progress)
+        scores = evaluate(out, self.cohort, which="test", progress=self.progress)
+        if failures or scores.failures:
+            raise InputError(f"{candidate.name}: {[*failures, *scores.failures][0]}; every test case must be scored, call again")
+        told = [json.loads((out / f"{case.id}.json").read_text("utf-8"))["seconds"] for case in test]
+        parameters, gflop = count(candidate.network, candidate.patch, classes=CLASSES)
+        return {
+            **self.row(candidate),
+            "commit": _commit(),
+            **_means(scores),
+            "seconds_per_case": round(statistics.median(seconds["total"] for seconds in told), 3),
+            "network_seconds": round(statistics.median(seconds["network"] for seconds in told), 3),
+            "steps": EPOCHS * training.iterations,
+            "parameters": parameters,
+            "gflop": round(gflop, 1),
+            "machine": f"{cores()} cores, {platform.machine()}",
+        }
+
+    def _trained(self, recipe: Recipe, out: Path) -> Path:
+        preset = replace(self.preset, student=recipe, one_student=True)
+        return study(self.work / "cohort", out, preset, device="cpu", threads=self.threads, progress=self.progress)
+
+
+def run(bench: Bench, rows: Path, picture: Path | None, *, only: Sequence[str] = ()) -> None:
+    """Make every row that is not there; a student that cannot be had in int8 is told and passed over."""
+    for candidate in CANDIDATES:
+        mark = bench.row(candidate)
+        if (only and candidate.name not in only) or any(mark.items() <= row.items() for row in read_rows(rows)):
+            continue
+        print(f"{candidate.name}: {bench.minutes:g} minutes", flush=True)
+        try:
+            add_row(rows, bench.scored(candidate))
+        except InputError as error:
+            if candidate.precision != "int8":
+                raise
+            print(f"{candidate.name}: {error}", flush=True)
+            continue
+        if picture is not None:
+            draw(newest(read_rows(rows)), picture)
+
+
+def newest(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The rows that may be compared with the last one; of a candidate the last."""
+    keys = ("cohort_hash", "minutes")
+    return list({row["candidate"]: row for row in rows if all(row[key] == rows[-1][key] for key in keys)}.values())
+
+
+def render(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows as a table, Markdown, the quickest first."""
+    head = ["| student | organ DSC | organ NSD | s a case | of it network | steps | parameters | GFLOP |", "|---|" + "---|" * 7]
+    body = [
+        f"| {row['candidate']} | {100 * row['organ_dsc']:.1f} | {100 * row['organ_nsd']:.1f} | {row['seconds_per_case']:.2f} | "
+        f"{row['network_seconds']:.2f} | {row['steps']:,} | {row['parameters']:,} | {row['gflop']:.0f} |"
+        for row in sorted(rows, key=lambda row: row["seconds_per_case"])
+    ]
+    return "\n".join([*head, *body])
+
+
+def frontier(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The rows that no other beats in both seconds and DSC, the quickest first."""
+    best: list[Mapping[str, Any]] = []
+    for row in sorted(rows, key=lambda row: (row["seconds_per_case"], -row["organ_dsc"])):
+        if not best or row["organ_dsc"] > best[-1]["organ_dsc"]:
+            best.append(row)
+    return best
+
+
+def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """DSC against seconds a case, a line through the frontier."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.2, 4.4), layout="constrained")
+    axes = figure.add_subplot()
+    line = frontier(rows)
+    axes.plot([row["seconds_per_case"] for row in line], [100 * row["organ_dsc"] for row in line], color="#012a4a", linewidth=1)
+    for row in rows:
+        place = (row["seconds_per_case"], 100 * row["organ_dsc"])
+        axes.plot(*place, "o", color="#2a6f97" if row in line else "#a9a9a9")
+        axes.annotate(row["candidate"], place, xytext=(5, 4), textcoords="offset points", fontsize=8)
+    axes.set_xscale("log")
+    axes.margins(x=0.2, y=0.1)
+    axes.set_xlabel(f"seconds a case, {rows[-1]['machine']}")
+    axes.set_ylabel(f"mean organ DSC × 100 after {rows[-1]['minutes']:g} minutes of training")
+    axes.grid(alpha=0.3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120, metadata={"Software": None})
+
+
+def cost(candidates: Sequence[Candidate], *, threads: int, repeats: int = 3) -> list[dict[str, Any]]:
+    """What a window of each candidate costs, untrained, in fp32; printed as it is found."""
+    print(
+        "| student | mm (z, y, x) | window | parameters | GFLOP | s a window | s a million voxels | GFLOP/s |\n|---|" + "---|" * 7,
+        flush=True,
+    )
+    found = []
+    for candidate in candidates:
+        if candidate.of is not None:
+            continue
+        parameters, gflop = count(candidate.network, candidate.patch, classes=CLASSES)
+        seconds = window_seconds(candidate.network, candidate.patch, classes=CLASSES, threads=threads, repeats=repeats)
+        z, y, x = candidate.patch
+        row = {"candidate": candidate.name, "parameters": parameters, "gflop": gflop, "window_seconds": seconds, "patch": [z, y, x]}
+        found.append(row)
+        size, mm = ("×".join(f"{value:g}" for value in values) for values in (candidate.patch, candidate.spacing_mm))
+        print(
+            f"| {candidate.name} | {mm} | {size} | {parameters:,} | {gflop:.1f} | {seconds:.2f} | {seconds / (z * y * x) * 1e6:.2f} | "
+            f"{gflop / seconds:.0f} |",
+            flush=True,
+        )
+    return found
+
+
+def _stem(candidate: Candidate) -> str:
+    return candidate.name.replace(", ", "-")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cost", action="store_true", help="only what a window costs; trains nothing")
+    parser.add_argument("--minutes", type=float, default=30, help="training of each candidate (default: 30)")
+    parser.add_argument("--only", action="append", default=[], choices=[candidate.name for candidate in CANDIDATES], help="may be repeated")
+    parser.add_argument("--json", type=Path, default=None, metavar="FILE", help="the rows (default: docs/results/students.json)")
+    parser.add_argument("--work", type=Path, default=ROOT / "runs" / "students", help="folder of all that is made on the way")
+    parser.add_argument("--preset", default="laptop", help="how its student learns (default: laptop)")
+    parser.add_argument("--max-minutes", type=float, metavar="M", help="stop after so long, to go on with the next call")
+    parser.add_argument("--threads", type=int, help="processor threads (default: all)")
+    args = parser.parse_args()
+    if args.cost:
+        chosen = [candidate for candidate in CANDIDATES if not args.only or candidate.name in args.only]
+        found = cost(chosen, threads=args.threads or cores())
+        if args.json is not None:
+            write_json(args.json, found)
+        return 0
+    rows = args.json or ROWS
+    display = Display(every_seconds=60)
+    code = 0
+    try:
+        args.work.mkdir(parents=True, exist_ok=True)
+        progress = within(args.max_minutes, display)
+        bench = Bench(args.work, load_preset(args.preset), args.minutes, threads=args.threads, progress=progress)
+        with alone_in(args.work):
+            run(bench, rows, PICTURE if rows == ROWS else rows.with_suffix(".png"), only=args.only)
+    except OutOfTime:
+        print("time is up; the same call goes on from here")
+    except NnStudentError as error:
+        print(f"students: {error}", file=sys.stderr)
+        code = error.exit_code
+    finally:
+        display.close()
+    if read_rows(rows):
+        print(render(newest(read_rows(rows))))
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
