@@ -43,7 +43,8 @@ from nnstudent.progress import Progress, silent
 from nnstudent.pseudo.decide import SelectSettings
 from nnstudent.pseudo.label import label
 from nnstudent.pseudo.select import select
-from nnstudent.training.recipe import Preset, Recipe, load_preset
+from nnstudent.training.preset import Preset, load_preset
+from nnstudent.training.recipe import Recipe
 from nnstudent.training.study import study
 from nnstudent.training.teach import Target, teach
 

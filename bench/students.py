@@ -40,7 +40,8 @@ from nnstudent.pipeline.predict import predict
 from nnstudent.progress import Progress, silent
 from nnstudent.training.budget import networks
 from nnstudent.training.describe import count
-from nnstudent.training.recipe import Network, Preset, Recipe, load_preset
+from nnstudent.training.preset import Preset, load_preset
+from nnstudent.training.recipe import Network, Recipe
 from nnstudent.training.speed import window_seconds
 from nnstudent.training.study import study
 

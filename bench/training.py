@@ -31,7 +31,8 @@ from nnstudent.cohort.phantom import make_cohort
 from nnstudent.io.atomic import write_json
 from nnstudent.training.dataset import Prepared, nnunet_folders, prepare, source_of
 from nnstudent.training.plans import CONFIGURATION
-from nnstudent.training.recipe import AUGMENTATIONS, Augmentation, Preset, Recipe, Training, load_preset
+from nnstudent.training.preset import Preset, load_preset
+from nnstudent.training.recipe import AUGMENTATIONS, Augmentation, Recipe, Training
 from nnstudent.training.task import organ_task
 
 OURS, STOCK, HALF = "nnstudent", "nnU-Net", "nnU-Net under autocast"

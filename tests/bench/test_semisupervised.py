@@ -11,7 +11,7 @@ import pytest
 
 from nnstudent.cohort.cohort import Cohort, write_cohort
 from nnstudent.errors import InputError
-from nnstudent.training.recipe import Preset, load_preset
+from nnstudent.training.preset import Preset, load_preset
 from tests.conftest import ROOT
 from tests.training.conftest import ALL, ORGANS, TABLE, tiny_recipe, write_case
 

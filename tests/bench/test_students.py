@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from nnstudent.cohort.cohort import Cohort, write_cohort
-from nnstudent.training.recipe import Network, Preset
+from nnstudent.training.preset import Preset
+from nnstudent.training.recipe import Network
 from tests.conftest import ROOT
 from tests.training.conftest import ALL, TABLE, tiny_recipe, write_case
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nnstudent.training.recipe import Preset, load_preset
+from nnstudent.training.preset import Preset, load_preset
 from tests.conftest import ROOT
 from tests.training.conftest import tiny_recipe
 

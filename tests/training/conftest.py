@@ -15,7 +15,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # several test runs may sha
 from nnstudent.cohort.cohort import Case, Cohort, write_cohort
 from nnstudent.io.nifti import write_image, write_labels
 from nnstudent.taxonomy import LabelClass, Taxonomy
-from nnstudent.training.recipe import Preset, Recipe, SelectSettings, load_preset
+from nnstudent.training.preset import Preset, SelectSettings, load_preset
+from nnstudent.training.recipe import Recipe
 from nnstudent.volume import Grid, Volume
 
 # ids with gaps, not in the order of the table, so that a mix-up of id and channel shows

@@ -17,7 +17,7 @@ from nnstudent.cohort.cohort import Cohort, write_cohort
 from nnstudent.errors import InputError
 from nnstudent.inference.windows import dense_starts, padded_shape
 from nnstudent.training.budget import Machine, choose, megabytes, networks, options, shown, typical
-from nnstudent.training.recipe import load_preset
+from nnstudent.training.preset import load_preset
 from nnstudent.training.speed import filled, measure
 from nnstudent.volume import Grid
 

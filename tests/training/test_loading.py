@@ -12,7 +12,8 @@ import torch
 
 from nnstudent.training.augmentation import initial_patch, training_transforms
 from nnstudent.training.loading import Prefetch
-from nnstudent.training.recipe import AUGMENTATIONS, Augmentation, load_preset
+from nnstudent.training.preset import load_preset
+from nnstudent.training.recipe import AUGMENTATIONS, Augmentation
 from tests.training.conftest import tiny_recipe
 
 

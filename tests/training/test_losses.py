@@ -23,7 +23,7 @@ from nnstudent.training.describe import describe
 from nnstudent.training.losses import MarginalLoss
 from nnstudent.training.partial import PartialLabels, possible_classes, volumes_if_annotated
 from nnstudent.training.plans import make_dataset_json
-from nnstudent.training.recipe import Preset, load_preset
+from nnstudent.training.preset import Preset, load_preset
 from nnstudent.training.study import study
 from nnstudent.training.task import make_splits, organ_task, student_task
 from nnstudent.training.teach import teach

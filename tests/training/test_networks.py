@@ -24,7 +24,8 @@ from nnstudent.training.describe import count
 from nnstudent.training.networks.separable import SeparableUNet, separable
 from nnstudent.training.networks.strided_stem import StridedStemUNet
 from nnstudent.training.plans import OWN_NETWORKS, architecture
-from nnstudent.training.recipe import Network, Preset
+from nnstudent.training.preset import Preset
+from nnstudent.training.recipe import Network
 from nnstudent.training.task import organ_task
 from nnstudent.training.teach import teach
 from nnstudent.training.train import train

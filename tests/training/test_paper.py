@@ -11,7 +11,8 @@ from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
 from nnstudent.training.describe import built_augmentations, count
 from nnstudent.training.plans import Fingerprint, architecture, make_plans
-from nnstudent.training.recipe import Recipe, load_preset
+from nnstudent.training.preset import load_preset
+from nnstudent.training.recipe import Recipe
 
 PAPER = load_preset("paper")
 FINGERPRINT = Fingerprint({"mean": 0.0, "std": 1.0}, (2.5, 0.8, 0.8), (100, 512, 512), (1.0,) * 14)

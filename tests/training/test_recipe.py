@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnstudent.errors import InputError
-from nnstudent.training.recipe import AUGMENTATIONS, Augmentation, Recipe, load_preset, preset_names
+from nnstudent.training.preset import load_preset, preset_names
+from nnstudent.training.recipe import AUGMENTATIONS, Augmentation, Recipe
 from nnstudent.training.schedule import fading, learning_rate
 from tests.training.conftest import tiny_recipe
 
@@ -24,7 +25,7 @@ def test_a_recipe_survives_json(name: str) -> None:
 
 
 def test_presets_load_without_torch() -> None:
-    code = "import sys; from nnstudent.training.recipe import *; [load_preset(n) for n in preset_names()]; print('torch' in sys.modules)"
+    code = "import sys; from nnstudent.training.preset import *; [load_preset(n) for n in preset_names()]; print('torch' in sys.modules)"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert told.strip() == "False"
 

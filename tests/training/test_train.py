@@ -17,7 +17,7 @@ import torch
 from nnstudent.cohort.cohort import Cohort, read_cohort, write_cohort
 from nnstudent.errors import InputError
 from nnstudent.io.nifti import read_image, read_labels, write_image, write_labels
-from nnstudent.training.recipe import Preset
+from nnstudent.training.preset import Preset
 from nnstudent.training.study import study, study_result
 from nnstudent.training.teach import TeachResult, teach
 from nnstudent.volume import Grid, Volume

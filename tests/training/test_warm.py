@@ -13,7 +13,7 @@ from nnstudent.bundle.export import export
 from nnstudent.bundle.network import build
 from nnstudent.cohort.cohort import Cohort
 from nnstudent.errors import InputError
-from nnstudent.training.recipe import Preset
+from nnstudent.training.preset import Preset
 from nnstudent.training.task import organ_task
 from nnstudent.training.teach import teach
 from nnstudent.training.train import train

@@ -20,7 +20,7 @@ from nnstudent.cli.teach import add_training_arguments
 
 if TYPE_CHECKING:
     from nnstudent.training.budget import Option
-    from nnstudent.training.recipe import Preset
+    from nnstudent.training.preset import Preset
 
 HELP = "train the student of a fused cohort"
 
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     from nnstudent.cli.common import Display, name_failures, write_report
     from nnstudent.errors import InputError
     from nnstudent.training.describe import describe
-    from nnstudent.training.recipe import load_preset
+    from nnstudent.training.preset import load_preset
     from nnstudent.training.study import study_result, study_task
 
     preset = load_preset(args.preset)

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     from nnstudent.cli.common import Display, name_failures, write_report
     from nnstudent.cohort.cohort import read_cohort
     from nnstudent.training.describe import describe
-    from nnstudent.training.recipe import load_preset
+    from nnstudent.training.preset import load_preset
     from nnstudent.training.teach import teach, teach_tasks
 
     cohort, preset = read_cohort(args.cohort), load_preset(args.preset)

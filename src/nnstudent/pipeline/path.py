@@ -15,7 +15,7 @@ from nnstudent.io.atomic import write_json
 from nnstudent.pipeline.stages import Outcome, Stage
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import Taxonomy
-from nnstudent.training.recipe import Preset
+from nnstudent.training.preset import Preset
 
 log = logging.getLogger(__name__)
 

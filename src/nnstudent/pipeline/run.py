@@ -15,7 +15,7 @@ from nnstudent.pipeline.path import RunFolder
 from nnstudent.pipeline.stages import Stage, StageRecord, left, run_stages
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import Taxonomy
-from nnstudent.training.recipe import load_preset
+from nnstudent.training.preset import load_preset
 
 Tell = Callable[[StageRecord | None, Stage, int, int], None]
 

@@ -12,7 +12,7 @@ from nnstudent.cohort.cohort import read_cohort
 from nnstudent.errors import InputError
 from nnstudent.io.atomic import check_folder
 from nnstudent.progress import Progress, silent
-from nnstudent.training.recipe import Preset
+from nnstudent.training.preset import Preset
 from nnstudent.training.task import Task, student_task
 from nnstudent.training.train import Trained, train
 

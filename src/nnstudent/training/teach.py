@@ -11,7 +11,7 @@ from nnstudent.cohort.cohort import Cohort
 from nnstudent.errors import Failure
 from nnstudent.io.atomic import check_folder
 from nnstudent.progress import Progress, silent
-from nnstudent.training.recipe import Preset
+from nnstudent.training.preset import Preset
 from nnstudent.training.task import Task, organ_task, tumor_task
 from nnstudent.training.train import Trained, train
 

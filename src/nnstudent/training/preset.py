@@ -1,0 +1,142 @@
+"""Presets: named sets of recipes and stage settings, in TOML. Imports neither torch nor nnunetv2."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from nnstudent.errors import InputError
+from nnstudent.training.plain import from_plain, to_plain
+from nnstudent.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class SelectSettings:
+    """Which pseudo-labels are good enough to learn from.
+
+    Attributes:
+        min_agreement: Least agreement of the folds on a case: mean pairwise DSC over its classes, 0 to 1.
+        min_class_agreement: Least agreement of the worst of these classes.
+        min_confidence: Least mean probability that the ensemble gives a class over its own voxels.
+        keep: Share of the cases, best agreement first, that is kept at most.
+        leave_open: Judge class by class, and let a case keep its truth where its pseudo-label is dropped; the student's loss must
+            allow for it.
+    """
+
+    min_agreement: float = 0.0
+    min_class_agreement: float = 0.0
+    min_confidence: float = 0.0
+    keep: float = 1.0
+    leave_open: bool = False
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named set of recipes and stage settings.
+
+    Attributes:
+        name: Its name.
+        teachers: The organ teachers, and the tumor teacher where ``tumor`` is None.
+        student: The student.
+        tumor: The tumor model, or None.
+        folds: Organ teachers; at most as many as there are cases.
+        tumor_folds: Tumor models.
+        one_student: Whether the student learns organs and tumors in one; else organs only, and the tumor model is laid over it.
+        select: Which pseudo-labels are kept.
+    """
+
+    name: str
+    teachers: Recipe
+    student: Recipe
+    tumor: Recipe | None = None
+    folds: int = 5
+    tumor_folds: int = 1
+    one_student: bool = True
+    select: SelectSettings = field(default_factory=SelectSettings)
+
+    def __post_init__(self) -> None:
+        if self.folds < 1 or self.tumor_folds < 1:
+            raise InputError(f"preset {self.name}: folds = {self.folds}, tumor_folds = {self.tumor_folds}; expected at least 1")
+        if self.select.leave_open and self.student.training.partial != "marginal":
+            raise InputError(
+                f'preset {self.name}: select.leave_open = true, but the student has partial = "{self.student.training.partial}", which '
+                'takes an open class for absent; set student.training.partial = "marginal"'
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data."""
+        plain: dict[str, Any] = to_plain(self)
+        return plain
+
+
+def preset_names() -> tuple[str, ...]:
+    """The presets that come with the package."""
+    folder = files("nnstudent").joinpath("training/presets")
+    return tuple(sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml")))
+
+
+def load_preset(name_or_path: str | Path) -> Preset:
+    """Read a preset that comes with the package, by name, or any TOML file, by path.
+
+    A file may begin with ``like = "laptop"``: it is then that preset, with what is given changed. In the same way a recipe
+    in it may begin with ``like = "student"``.
+
+    Raises:
+        InputError: There is none of this name, or the file is unreadable or holds an unknown key or a wrong value.
+    """
+    table, where = _read(str(name_or_path))
+    if "like" in table:
+        base = str(table.pop("like"))
+        if base not in preset_names():
+            raise InputError(f"preset {where}: like = {base!r}; expected one of {', '.join(preset_names())}")
+        table = _merged(_read(base)[0], table)
+    return _preset({"name": where.removesuffix(".toml")} | table, where)
+
+
+def _read(name: str) -> tuple[dict[str, Any], str]:
+    if name in preset_names():
+        text, where = files("nnstudent").joinpath(f"training/presets/{name}.toml").read_text("utf-8"), name
+    else:
+        path = Path(name)
+        if not path.is_file():
+            raise InputError(f"no preset {name!r}; there are {', '.join(preset_names())}, or give the path of a TOML file")
+        try:
+            text, where = path.read_text("utf-8"), path.name
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: the preset cannot be read ({error})") from error
+    try:
+        return tomllib.loads(text), where
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"preset {where}: no valid TOML ({error})") from error
+
+
+def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with what ``own`` says changed, table by table."""
+    merged = dict(base)
+    for key, value in own.items():
+        known = base.get(key)
+        merged[key] = _merged(known, value) if isinstance(value, Mapping) and isinstance(known, Mapping) else value
+    return merged
+
+
+def _preset(table: Mapping[str, Any], where: str) -> Preset:
+    values = dict(table)
+    for role in ("student", "teachers", "tumor"):
+        if role in values:
+            values[role] = Recipe.from_dict(_resolve(table, role, where, ()), where=f"preset {where}: {role}")
+    preset: Preset = from_plain(Preset, values, f"preset {where}")
+    return preset
+
+
+def _resolve(table: Mapping[str, Any], role: str, where: str, seen: tuple[str, ...]) -> dict[str, Any]:
+    recipe = table.get(role)
+    if not isinstance(recipe, Mapping) or role in seen:
+        raise InputError(f"preset {where}: {role!r} is no recipe that another can be like; expected a table [{role}]")
+    own = {key: value for key, value in recipe.items() if key != "like"}
+    if "like" not in recipe:
+        return own
+    return _merged(_resolve(table, str(recipe["like"]), where, (*seen, role)), own)
