@@ -67,6 +67,7 @@ class Arm:
         one: Whether one network finds organs and tumors; else a tumor model is laid over. Of ``all`` only.
         keep: Share of the pseudo-labels that is kept, those first on which the teachers agree.
         round: After how many rounds of labelling, each by the large network that learned from the one before.
+        cutmix: How often the student's windows are mixed. Of ``all`` only.
     """
 
     experiment: str
@@ -76,13 +77,15 @@ class Arm:
     one: bool = True
     keep: float = 1.0
     round: int = 1
+    cutmix: float = 0.0
 
     @property
     def key(self) -> str:
         """The same for arms of several experiments that are the same model."""
         if self.learns != "all":
             return f"{self.network}-{self.learns}"
-        return f"{self.network}-all-round{self.round}-keep{self.keep:g}-{'one' if self.one else 'two'}"
+        mixed = f"-cutmix{self.cutmix:g}" if self.cutmix else ""
+        return f"{self.network}-all-round{self.round}-keep{self.keep:g}-{'one' if self.one else 'two'}{mixed}"
 
 
 ARMS = (
@@ -99,6 +102,8 @@ ARMS = (
     Arm("rounds", "1"),
     Arm("rounds", "2", round=2),
     Arm("rounds", "3", round=3),
+    Arm("cutmix", "off"),
+    Arm("cutmix", "half of the windows", cutmix=0.5),
 )
 EXPERIMENTS = tuple(dict.fromkeys(arm.experiment for arm in ARMS))
 SEEDS = {"table6": (0, 1, 2), "models": (0, 1, 2), "teacher": (0, 1, 2)}  # of the others one
@@ -191,17 +196,19 @@ class Bench:
             raise InputError(f"{[*failed, *chosen.failures][0]}; every case of the cohort must be labeled, call again")
         return out
 
-    def student(self, network: str, seed: int, *, round: int = 1, keep: float = 1.0, one: bool = True) -> Path:
+    def student(self, network: str, seed: int, *, round: int = 1, keep: float = 1.0, one: bool = True, cutmix: float = 0.0) -> Path:
         """A network that learned from truth and pseudo-labels."""
         fused = self.fused(seed, round=round, keep=keep, one=one)
-        out = self.work / f"seed{seed}" / "students" / f"{network}-{fused.name}"
-        preset = replace(self.preset, student=self.recipe(network, seed), one_student=one)
+        out = self.work / f"seed{seed}" / "students" / (f"{network}-{fused.name}" + f"-cutmix{cutmix:g}" * bool(cutmix))
+        recipe = self.recipe(network, seed)
+        recipe = replace(recipe, training=replace(recipe.training, cutmix=cutmix))
+        preset = replace(self.preset, student=recipe, one_student=one)
         return study(fused, out, preset, threads=self.threads, progress=self.progress)
 
     def models(self, arm: Arm, seed: int) -> list[Path]:
         """An arm's network, and the tumor model that is laid over it."""
         if arm.learns == "all":
-            model = self.student(arm.network, seed, round=arm.round, keep=arm.keep, one=arm.one)
+            model = self.student(arm.network, seed, round=arm.round, keep=arm.keep, one=arm.one, cutmix=arm.cutmix)
             return [model] if arm.one else [model, self.taught(arm.network, seed, target="tumor")]
         partial = "marginal" if arm.learns == "labeled" else "background"
         return [self.taught(arm.network, seed, partial=partial), self.taught(arm.network, seed, target="tumor")]

@@ -135,6 +135,8 @@ def source_of(task: Task, cache: Path) -> dict[str, Any]:
         for name, default in settings.items():
             if recipe[table].get(name) == default:
                 recipe[table].pop(name)
+    if not recipe["training"]["cutmix"]:
+        recipe["training"].pop("cutmix")  # models from before there was such a key are the same
     recipe["training"].pop("partial")  # what it comes to is said below, where it comes to anything
     partial = task.partial
     return {

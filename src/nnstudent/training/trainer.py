@@ -25,6 +25,7 @@ from nnstudent.progress import Progress, silent
 from nnstudent.training.augmentation import initial_patch, training_transforms, validation_transforms
 from nnstudent.training.loading import CachedDataset, Prefetch
 from nnstudent.training.losses import MarginalLoss
+from nnstudent.training.mixing import CutMix
 from nnstudent.training.partial import PartialLabels
 from nnstudent.training.recipe import Recipe
 from nnstudent.training.schedule import fading, learning_rate
@@ -66,6 +67,7 @@ class RecipeTrainer(nnUNetTrainer):
         self.title = f"fold {fold}"
         self.tuner: Tuner | None = None
         self.start: Callable[[torch.nn.Module], None] | None = None
+        self._mix = CutMix(training.cutmix, self.recipe.network.downsampling) if training.cutmix else None
         self._step = 0
         self._saved_at = time.monotonic()
 
@@ -197,6 +199,9 @@ class RecipeTrainer(nnUNetTrainer):
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         image, target = self._moved(batch)
+        if self._mix is not None:
+            profiles = [tables.tobytes() for tables in self.partial.of([str(case) for case in batch["keys"]])]
+            self._mix(image, target if isinstance(target, list) else [target], profiles)
         self.optimizer.zero_grad(set_to_none=True)
         with self._autocast():
             output = self.network(image)
