@@ -1,0 +1,160 @@
+"""The page of `nnstudent serve` as a person has it: scans go in from a browser, are watched and looked at."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from tests.conftest import ROOT
+from tests.web.conftest import series_of
+
+PATIENCE = 240_000  # ms; a processor draws slowly, more so where it is busy
+pytestmark = pytest.mark.timeout(1500)
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where the command serves."""
+    assert (ROOT / "src/nnstudent/web/page/index.html").is_file(), "make web builds the page"
+    work = tmp_path_factory.mktemp("served") / "work"
+    command = [sys.executable, "-m", "nnstudent", "serve", "--port", "0", "--work", str(work)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=work.parent, env=environment)
+    try:
+        found = re.search(r"http://\S+", process.stdout.readline())
+        assert found
+        yield found[0]
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    """The open page; at the end nothing was complained of, and nobody but the service was asked for anything."""
+    context = browser.new_context(viewport={"width": 1360, "height": 860})
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    said: list[str] = []
+    asked: list[str] = []
+    page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: said.append(f"error: {error}"))
+    context.on("request", lambda request: asked.append(request.url))
+    page.goto(address)
+    expect(page.locator("#model")).to_contain_text("not a medical device")
+    yield page
+    context.close()
+    assert not [line for line in said if "status of 400" not in line]  # which a browser says itself of what was refused
+    assert asked
+    assert not [url for url in asked if not url.startswith((address, "data:", f"blob:{address}"))]
+
+
+def choose(page: Page, what: str, path: Path) -> None:
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name=what).click()
+    chooser.value.set_files(path)
+
+
+def wait_for_result(page: Page) -> None:
+    """Until it is drawn, in slices, which a processor draws quickest."""
+    expect(page.locator(".organs tbody tr").first).to_be_visible(timeout=PATIENCE)
+    page.get_by_role("button", name="Axial", exact=True).click()
+    page.wait_for_selector(".screen[data-shown]")
+
+
+def color(place: Locator) -> float:
+    """Share of pixels that are not gray."""
+    picture = np.asarray(Image.open(io.BytesIO(place.screenshot(timeout=PATIENCE))).convert("RGB")).astype(int)
+    return float((np.ptp(picture, axis=2) > 25).mean())
+
+
+def download(page: Page, title: str) -> Path:
+    with page.expect_download() as found:
+        page.get_by_role("link", name=f"Download {title}", exact=True).click()
+    return found.value.path()
+
+
+def test_a_nifti_is_chosen_watched_looked_at_and_deleted(page: Page, real_data: Path, tmp_path: Path) -> None:
+    choose(page, "Choose a file", real_data / "ts_example" / "ct.nii.gz")
+    expect(page.locator("#scans li")).to_have_count(1, timeout=PATIENCE)
+    wait_for_result(page)
+
+    liver = page.locator("tr[data-organ=liver]")
+    assert 900 < float(liver.locator("td.number").first.inner_text()) < 1500
+    expect(liver).to_contain_text("cut by the image")
+    expect(page.locator(".missing")).to_contain_text("esophagus")
+
+    canvas = page.locator(".screen canvas")
+    liver.get_by_role("button", name="Liver").click()  # which lays the slice through it
+    page.mouse.move(5, 5)
+    page.wait_for_timeout(500)
+    everything = color(canvas)
+    assert everything > 0.01, "labels are drawn"
+    liver.get_by_role("checkbox").uncheck()
+    page.mouse.move(5, 5)
+    page.wait_for_timeout(500)
+    assert color(canvas) < 0.8 * everything, "the liver is off"
+    everyone = page.get_by_role("checkbox", name="Show all")
+    everyone.check()
+    expect(liver.get_by_role("checkbox")).to_be_checked()
+    everyone.uncheck()
+    assert color(canvas) < 0.002, "all are off"
+    everyone.check()
+    page.get_by_role("button", name="3D", exact=True).click()
+    assert color(canvas) > 0.01
+
+    saved = tmp_path / "labels.nii.gz"
+    saved.write_bytes(download(page, "NIfTI").read_bytes())
+    labels, scan = nib.load(saved), nib.load(real_data / "ts_example" / "ct.nii.gz")
+    assert labels.shape == scan.shape
+    np.testing.assert_allclose(labels.affine, scan.affine, atol=1e-4)
+    rows = list(csv.DictReader(download(page, "CSV").read_text().splitlines()))
+    assert len(rows) >= 12
+
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("button", name="Really delete?").click()
+    expect(page.locator("#scans li")).to_have_count(0, timeout=PATIENCE)
+
+
+DROP = """async ([files, folder]) => {
+    // A folder as the browser hands it over in a drop, which no test tool can make: entries that are read some at a time.
+    const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0))
+    const entries = files.map(([name, data]) => ({
+        isFile: true, fullPath: `/${folder}/${name}`, file: (take) => take(new File([bytes(data)], name)),
+    }))
+    const parts = [entries.slice(0, 9), entries.slice(9), []]
+    const createReader = () => ({ readEntries: (take) => take(parts.shift()) })
+    const item = { webkitGetAsEntry: () => ({ isFile: false, fullPath: `/${folder}`, createReader }) }
+    const event = new Event('drop', { bubbles: true, cancelable: true })
+    event.dataTransfer = { types: ['Files'], items: [item] }
+    document.body.dispatchEvent(event)
+}"""
+
+
+def test_a_dicom_folder_is_chosen_and_another_dropped(page: Page, real_data: Path, tmp_path: Path) -> None:
+    choose(page, "Choose a folder", real_data / "ts_dicom20" / "series")
+    wait_for_result(page)
+    expect(page.locator("h1")).to_have_text("series")
+    expect(page.locator("tr[data-organ=liver]")).to_be_visible()
+    expect(page.locator(".notes")).to_contain_text("no DICOM-SEG", ignore_case=True)  # its UIDs were blanked when it was published
+
+    study = series_of(real_data / "ts_example" / "ct.nii.gz").write(tmp_path / "study")
+    page.evaluate(DROP, [[(file.name, base64.b64encode(file.read_bytes()).decode()) for file in sorted(study.iterdir())], "dropped"])
+    expect(page.locator("h1")).to_have_text("dropped", timeout=PATIENCE)
+    expect(page.locator("#scans li")).to_have_count(2)
+    page.wait_for_selector("a[aria-label='Download DICOM-SEG']")
+    content = download(page, "DICOM-SEG").read_bytes()
+    assert content[128:132] == b"DICM"
