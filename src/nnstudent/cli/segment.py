@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--windows",
         choices=("dense", "guided", "flare22"),
         default="dense",
-        help="where the network looks: everywhere (dense, as nnU-Net), where a body and something in it is (guided), "
+        help="where the network looks: everywhere (dense, as nnU-Net), all over the body, closer where something is (guided), "
         "or as FLARE22's winner did, for comparison (default: dense)",
     )
     parser.add_argument("--tta", action="store_true", help="also look at mirror images, if the model was trained with them (slower)")

@@ -16,8 +16,8 @@ def make_planner(name: str, spec: NetworkSpec) -> Planner:
     """The planner of this name for a network.
 
     Args:
-        name: ``dense``: everywhere, as nnU-Net; ``guided``: densely where the network finds something, sparsely in the rest of
-            the body, not in the air; ``flare22``: as the winner of FLARE22.
+        name: ``dense``: everywhere, as nnU-Net; ``guided``: all over the body, closer where the network finds something, not in
+            the air; ``flare22``: as the winner of FLARE22.
         spec: The network.
 
     Raises:
