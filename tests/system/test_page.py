@@ -158,3 +158,13 @@ def test_a_dicom_folder_is_chosen_and_another_dropped(page: Page, real_data: Pat
     page.wait_for_selector("a[aria-label='Download DICOM-SEG']")
     content = download(page, "DICOM-SEG").read_bytes()
     assert content[128:132] == b"DICM"
+
+
+def test_what_is_no_scan_is_one_plain_line(page: Page, tmp_path: Path) -> None:
+    note = tmp_path / "note.txt"
+    note.write_text("not a scan")
+    choose(page, "Choose a file", note)
+    line = page.locator(".uploads .bad")
+    expect(line).to_contain_text("no DICOM", timeout=PATIENCE)
+    line.get_by_role("button").click()
+    expect(line).to_have_count(0)
