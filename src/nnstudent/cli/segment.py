@@ -52,6 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="correct labels by anatomy: sides, largest, small, tumor, or none (default: largest,small)",
     )
     add_threads(parser)
+    parser.add_argument(
+        "--memory-limit",
+        metavar="SIZE",
+        help="resident memory to stay under, such as 2GB; a case that cannot is refused (default: what is free)",
+    )
     parser.add_argument("--organs", type=_list, default=(), metavar="A,B", help="keep only these classes")
     parser.add_argument("--split", action="store_true", help="one file an organ, in the folder OUTPUT")
     parser.add_argument(
@@ -78,10 +83,12 @@ def run(args: argparse.Namespace) -> int:
     import_nibabel()
     from nnstudent.bundle.bundle import open_model
     from nnstudent.errors import InputError
+    from nnstudent.inference.budget import parse_size
     from nnstudent.inference.files import Options, find_cases, segment_files
     from nnstudent.inference.postprocess import DEFAULT
     from nnstudent.inference.segmenter import Segmenter
 
+    limit = None if args.memory_limit is None else parse_size(args.memory_limit)
     # What is wrong with either is said before the model is loaded.
     find_cases(args.input, args.output, split=args.split, formats=args.format)
     model = open_model(args.model, trust_pickle=args.trust_pickle)
@@ -94,6 +101,7 @@ def run(args: argparse.Namespace) -> int:
         windows=args.windows,
         tta=args.tta,
         postprocess=DEFAULT if args.postprocess is None else [rule for rule in args.postprocess if rule != "none"],
+        memory_limit_mb=limit,
     )
     options = Options(
         organs=args.organs,

@@ -19,7 +19,7 @@ from nnstudent.inference.statistics import write_statistics
 from nnstudent.io.atomic import check_folder
 from nnstudent.io.dicom import Series, read_series
 from nnstudent.io.dicom_files import holds_dicom
-from nnstudent.io.nifti import is_image, read_image, stem, write_labels
+from nnstudent.io.nifti import is_image, read_grid, read_image, stem, write_labels
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Volume
@@ -92,6 +92,7 @@ class CaseResult:
             "precision": facts.precision,
             "seconds": {key: round(value, 3) for key, value in self.seconds.items()},
             "peak_rss_mb": round(self.peak_rss_mb, 1),
+            "predicted_peak_mb": round(facts.predicted_peak_mb, 1),
             "windows": dict(facts.windows),
             "warnings": list(facts.warnings),
             "organs": {
@@ -234,6 +235,8 @@ def segment_file(case: CaseFile, segmenter: Segmenter, *, options: Options | Non
     """
     options = options or Options()
     began = time.perf_counter()
+    if case.source.is_file():
+        segmenter.plan(read_grid(case.source))  # what cannot fit is refused before it is read
     image, series = read_source(case.source, series=options.series)
     check_source(case.source, options.formats, series)
     read = time.perf_counter() - began

@@ -16,7 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import numpy.typing as npt
 
-from nnstudent.errors import GeometryError
+from nnstudent.errors import GeometryError, InputError
+from nnstudent.inference.preprocess import Frame
 from nnstudent.inference.resample import Floats, apply_along, axis_orders, neighbours, operator
 from nnstudent.inference.scores import Scores, best_channel
 from nnstudent.inference.torch_restore import TorchLinear
@@ -45,43 +46,82 @@ def restore(scores: Scores, onto: Grid, *, slab_mm: float = 64.0, threads: int |
         GeometryError: The scores are not of an image on ``onto``.
         MissingExtraError: A device is given, and torch is not installed.
     """
-    frame = scores.frame
-    if not frame.grid.matches(onto):
-        raise GeometryError(f"scores of an image on {frame.grid} cannot be restored onto {onto}; give the image's own grid")
-    labels: Labels = np.zeros(onto.shape, np.uint8)
-    target = frame.view(labels)
-    ids = np.array(scores.ids, np.uint8)
-    orders = axis_orders(scores.resampling, scores.spacing_mm, frame.spacing_mm)
-    if target.shape == frame.shape:
-        target[...] = ids[best_channel(scores.values, regions=scores.regions)]
-        return Volume(labels, onto)
-    mm = slab_mm if device is None else slab_mm / 4  # on a device every class of a slab is there at once
-    thick = max(1, round(mm / frame.spacing_mm[0]))
-    slabs = [slice(first, min(first + thick, target.shape[0])) for first in range(0, target.shape[0], thick)]
-    fill: Callable[[slice], Labels]
-    if max(orders) > 1:
-        fill = _Spline(scores.values, target.shape, orders, regions=scores.regions)
-    elif device is None:
-        fill = _Linear(scores.values, target.shape, orders, regions=scores.regions)
-    else:
-        fill, threads = TorchLinear(scores.values, target.shape, orders, regions=scores.regions, device=device), 1
+    restoration = Restoration(scores.frame, onto, slab_mm=slab_mm, threads=threads, device=device)
+    restoration.add(scores)
+    return restoration.labels
 
-    def work(slab: slice) -> None:
-        target[slab] = ids[fill(slab)]
 
-    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-        list(pool.map(work, slabs))
-    return Volume(labels, onto)
+class Restoration:
+    """Labels on the image's grid that come of scores as they come, whole or slab after slab along the network's first axis.
+
+    Attributes:
+        labels: The labels so far, uint8; 0 where nothing is known yet.
+    """
+
+    def __init__(self, frame: Frame, onto: Grid, *, slab_mm: float = 64.0, threads: int | None = None, device: str | None = None) -> None:
+        """For arguments and errors see :func:`restore`."""
+        if not frame.grid.matches(onto):
+            raise GeometryError(f"scores of an image on {frame.grid} cannot be restored onto {onto}; give the image's own grid")
+        self.labels = Volume(np.zeros(onto.shape, np.uint8), onto)
+        self._frame = frame
+        self._target = frame.view(self.labels.array)
+        mm = slab_mm if device is None else slab_mm / 4  # on a device every class of a slab is there at once
+        self._thick = max(1, round(mm / frame.spacing_mm[0]))
+        self._device = device
+        self._threads = threads or os.cpu_count() or 1
+        self._done = 0  # planes of the target
+
+    def add(self, scores: Scores) -> None:
+        """Fill in all planes that lie between planes of these scores.
+
+        Args:
+            scores: All scores, or a slab that begins with the last plane of the one before.
+
+        Raises:
+            InputError: It is a slab, and interpolation is of an order that needs all of them at once.
+        """
+        frame, target = self._frame, self._target
+        ids = np.array(scores.ids, np.uint8)
+        stop = scores.first + scores.values.shape[1]
+        if target.shape == frame.shape:
+            target[self._done : stop] = ids[best_channel(scores.values[:, self._done - scores.first :], regions=scores.regions)]
+            self._done = stop
+            return
+        orders = axis_orders(scores.resampling, scores.spacing_mm, frame.spacing_mm)
+        fill: Callable[[slice], Labels]
+        threads = self._threads
+        if max(orders) <= 1 and self._device is not None and not scores.slab:
+            end = target.shape[0]
+            fill, threads = TorchLinear(scores.values, target.shape, orders, regions=scores.regions, device=self._device), 1
+        elif max(orders) <= 1:
+            _, upper, _ = neighbours(frame.shape[0], target.shape[0], orders[0])
+            end = int(np.searchsorted(upper, stop))
+            fill = _Linear(scores.values, scores.first, frame.shape, target.shape, orders, regions=scores.regions)
+        elif scores.slab:
+            raise InputError(f"splines of order {max(orders)} need all scores at once; slabs are for order 0 and 1")
+        else:
+            end = target.shape[0]
+            fill = _Spline(scores.values, target.shape, orders, regions=scores.regions)
+        slabs = [slice(first, min(first + self._thick, end)) for first in range(self._done, end, self._thick)]
+
+        def work(slab: slice) -> None:
+            target[slab] = ids[fill(slab)]
+
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(work, slabs))
+        self._done = end
 
 
 class _Linear:
     """Best channels of a slab by linear or nearest interpolation, only where neighbours disagree."""
 
-    def __init__(self, values: Floats, shape: Shape, orders: Shape, *, regions: bool) -> None:
+    def __init__(self, values: Floats, first: int, old: Shape, shape: Shape, orders: Shape, *, regions: bool) -> None:
+        """Of values whose planes begin at ``first`` of the network's grid ``old``."""
         self._regions = regions
-        old = values.shape[1:]
         self._values = values.reshape(len(values), -1)
-        self._axes = [neighbours(have, want, order) for have, want, order in zip(old, shape, orders, strict=True)]
+        (lower, upper, share), *others = (neighbours(have, want, order) for have, want, order in zip(old, shape, orders, strict=True))
+        self._axes: list[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Floats]]
+        self._axes = [(lower - first, upper - first, share), *others]
         self._strides = (old[1] * old[2], old[2], 1)
         self._agreed = _agreed(best_channel(values, regions=regions), orders)
 
@@ -96,9 +136,11 @@ class _Linear:
         return channel
 
     def _interpolated(self, where: tuple[npt.NDArray[np.intp], ...], first: int) -> Labels:
+        corners: list[tuple[npt.NDArray[np.intp], Floats]]
         corners = [(np.zeros(len(where[0]), np.intp), np.ones(len(where[0]), np.float32))]
         for axis, index in enumerate(where):
-            lower, upper, share = (part[index + first] if axis == 0 else part[index] for part in self._axes[axis])
+            at = index + first if axis == 0 else index
+            lower, upper, share = self._axes[axis][0][at], self._axes[axis][1][at], self._axes[axis][2][at]
             stride = self._strides[axis]
             if not self._axes[axis][2].any():  # nearest, or unchanged along this axis
                 corners = [(offset + lower * stride, weight) for offset, weight in corners]

@@ -21,7 +21,7 @@ class Scores:
     """What a network says of every voxel of its grid.
 
     Attributes:
-        values: (class, z, y, x) in the network's axes, float32.
+        values: (class, z, y, x) in the network's axes, float32; of a slab, only some of the planes.
         kind: ``logits``, or ``probabilities`` that sum to 1.
         classes: Class name by channel; channel 0 is background.
         ids: Value in a label map by channel; 0 for background.
@@ -30,6 +30,8 @@ class Scores:
         frame: Where the image lies.
         windows: How many windows were planned and run.
         regions: Whether classes may lie over each other, see :class:`~nnstudent.bundle.spec.NetworkSpec`.
+        first: Of a slab, the first plane of the frame that it holds.
+        slab: Whether this is a slab.
 
     Raises:
         GeometryError: The array is not of the frame's shape.
@@ -44,9 +46,12 @@ class Scores:
     frame: Frame
     windows: int = 0
     regions: bool = False
+    first: int = 0
+    slab: bool = False
 
     def __post_init__(self) -> None:
-        if self.values.shape != (len(self.classes), *self.frame.shape) or len(self.ids) != len(self.classes):
+        planes = self.values.shape[1] if self.slab else self.frame.shape[0]
+        if self.values.shape != (len(self.classes), planes, *self.frame.shape[1:]) or len(self.ids) != len(self.classes):
             raise GeometryError(f"scores of shape {self.values.shape}; expected {len(self.classes)} classes on {self.frame.shape} voxels")
 
     def probabilities(self) -> Scores:
@@ -66,7 +71,7 @@ class Scores:
     def best(self) -> tuple[npt.NDArray[np.uint8], Floats]:
         """The best channel of each voxel and its probability, both (z, y, x) on the network's grid."""
         channel = best_channel(self.values, regions=self.regions)
-        certain = np.empty(self.frame.shape, np.float32)
+        certain = np.empty(self.values.shape[1:], np.float32)
         if self.regions:
             certain[...] = np.take_along_axis(self.values, channel[np.newaxis], axis=0)[0]
             return channel, certain if self.kind == "probabilities" else _sigmoid(certain)
@@ -76,13 +81,20 @@ class Scores:
             certain[z] = top if self.kind == "probabilities" else 1.0 / np.exp(plane - top).sum(axis=0)
         return channel, certain
 
+    def tally(self) -> npt.NDArray[np.float64]:
+        """Sum of the probability of each channel over its own voxels, and their number, (2, class); a slab's repeated plane left out."""
+        channel, certain = replace(self, values=self.values[:, 1:]).best() if self.first else self.best()
+        sums = np.bincount(channel.ravel(), weights=certain.ravel(), minlength=len(self.classes))
+        return np.stack([sums, np.bincount(channel.ravel(), minlength=len(self.classes))])
+
     def confidence(self) -> dict[str, float | None]:
         """Mean probability that the network gives each foreground class over its own voxels; None where it has none."""
-        channel, certain = self.best()
-        sums = np.bincount(channel.ravel(), weights=certain.ravel(), minlength=len(self.classes))
-        counts = np.bincount(channel.ravel(), minlength=len(self.classes))
-        rows = zip(self.classes[1:], sums[1:], counts[1:], strict=True)
-        return {name: float(total / count) if count else None for name, total, count in rows}
+        return mean_confidence(self.classes, self.tally())
+
+
+def mean_confidence(classes: tuple[str, ...], tally: npt.NDArray[np.float64]) -> dict[str, float | None]:
+    """Mean probability of each foreground class from :meth:`Scores.tally`, or from the sum of those of all slabs."""
+    return {name: float(total / count) if count else None for name, total, count in list(zip(classes, *tally, strict=True))[1:]}
 
 
 def _sigmoid(logits: Floats) -> Floats:

@@ -6,13 +6,16 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
+import psutil
 
 from nnstudent.bundle.bundle import Model, Network, open_model
 from nnstudent.errors import InputError
+from nnstudent.inference import budget
 from nnstudent.inference.checks import found_nothing, ids_at_border, look_over
 from nnstudent.inference.engine import Engine, make_engine
 from nnstudent.inference.mirror import mirrored
@@ -21,13 +24,13 @@ from nnstudent.inference.postprocess import DEFAULT, check_rules
 from nnstudent.inference.postprocess import postprocess as corrected
 from nnstudent.inference.preprocess import Frame, preprocess
 from nnstudent.inference.resample import Floats
-from nnstudent.inference.restore import restore
+from nnstudent.inference.restore import Restoration, restore
 from nnstudent.inference.runs import voxel_counts
-from nnstudent.inference.scores import Scores, mean_scores
-from nnstudent.inference.windows import dense_starts, padded_shape, slide
+from nnstudent.inference.scores import Scores, mean_confidence, mean_scores
+from nnstudent.inference.windows import Planner, dense_starts, padded_shape, slide, stream
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import Taxonomy
-from nnstudent.volume import Volume
+from nnstudent.volume import Grid, Volume
 
 NO_BODY = "no body in this image, only air: the network was not asked, and nothing is labeled"
 
@@ -60,6 +63,7 @@ class Segmentation:
         engine: Which engine ran.
         precision: Of its arithmetic.
         model: The model's identity.
+        predicted_peak_mb: Peak of resident memory that was predicted before the work, in MiB.
     """
 
     labels: Volume
@@ -70,6 +74,7 @@ class Segmentation:
     engine: str
     precision: str
     model: str
+    predicted_peak_mb: float
 
 
 class Segmenter:
@@ -91,6 +96,7 @@ class Segmenter:
         windows: str = "dense",
         tta: bool = False,
         postprocess: Collection[str] = DEFAULT,
+        memory_limit_mb: float | None = None,
     ) -> None:
         """Take a model; its networks are loaded when they first run.
 
@@ -103,16 +109,21 @@ class Segmenter:
             windows: Where windows lie: ``dense``, ``guided`` or ``flare22``; see :func:`~nnstudent.inference.planners.make_planner`.
             tta: Whether every window is also seen mirrored, along the axes that the networks were trained with.
             postprocess: Rules that labels are corrected by; see :func:`~nnstudent.inference.postprocess.postprocess`.
+            memory_limit_mb: What resident memory of this process stays under, in MiB; None for what is free when a case begins.
 
         Raises:
-            InputError: There is no such model, engine, device, precision, way to lay windows or rule, or ``threads`` is below 1.
+            InputError: There is no such model, engine, device, precision, way to lay windows or rule, ``threads`` is below 1, or the
+                memory is not above 0.
             MissingExtraError: What is needed is not installed.
         """
         if threads is not None and threads < 1:
             raise InputError(f"{threads} threads; expected at least 1")
         if windows not in WINDOWS:
             raise InputError(f"windows {windows!r}; expected one of {', '.join(WINDOWS)}")
+        if memory_limit_mb is not None and not memory_limit_mb > 0:
+            raise InputError(f"a memory limit of {memory_limit_mb} MiB; expected more than 0")
         check_rules(postprocess)
+        self._memory_limit_mb = memory_limit_mb
         self.model = model if isinstance(model, Model) else open_model(model)
         if tta and not any(network.spec.mirror_axes for network in self.model.networks):
             raise InputError(
@@ -196,8 +207,9 @@ class Segmenter:
 
         Raises:
             GeometryError: The image is too large for the network's grid.
-            InputError: The network gives what is not finite.
+            InputError: The network gives what is not finite, or the case does not fit in memory.
         """
+        plan = self.plan(image.grid, image=image)
         seconds = dict.fromkeys(("preprocess", "network", "restore"), 0.0)
         began = time.perf_counter()
         labels = np.zeros(image.grid.shape, np.uint8)
@@ -206,17 +218,25 @@ class Segmenter:
         for index, network in enumerate(self.model.networks):
             with _timed(seconds, "preprocess"):
                 values, frame = preprocess(image, network.spec)
-            with _timed(seconds, "network"):
-                members = (self._scores(values, frame, index, k, progress) for k in range(len(network.members)))
-                scores = mean_scores(members, reuse=True)
+            restoration = Restoration(frame, image.grid, threads=self._threads, device=self.engine_of(0, 0).restores_on)
+            tally = np.zeros((2, len(network.spec.classes)))
+
+            def finish(scores: Scores, restoration: Restoration = restoration, tally: npt.NDArray[np.float64] = tally) -> None:
+                with _timed(seconds, "restore"):
+                    restoration.add(scores)
+                    tally += scores.tally()
+
+            before, began_windows = seconds["restore"], time.perf_counter()
+            if plan.planes is None:
+                ran += self._whole(values, frame, index, progress, finish)
+            else:
+                ran += self._slabs(values, frame, index, progress, finish, planes=plan.planes)
+            seconds["network"] += time.perf_counter() - began_windows - (seconds["restore"] - before)
             del values
-            with _timed(seconds, "restore"):
-                found = self.restore(scores, onto=image).array
-                labels = found if index == 0 else np.where(found > 0, found, labels)
-                confidence |= scores.confidence()
-            ran += scores.windows
+            found = restoration.labels.array
+            labels = found if index == 0 else np.where(found > 0, found, labels)
+            confidence |= mean_confidence(network.spec.classes, tally)
             planned += len(network.members) * len(dense_starts(padded_shape(frame.shape, network.spec.patch), network.spec.patch))
-            del scores
         with _timed(seconds, "restore"):
             result = corrected(Volume(labels, image.grid), self.taxonomy, rules=self._rules)
         organs = organ_facts(image, result, self.taxonomy, {name: confidence.get(name) for name in self.model.classes})
@@ -232,6 +252,28 @@ class Segmenter:
             engine=engine.name,
             precision=engine.precision,
             model=self.model.hash,
+            predicted_peak_mb=plan.peak_mb,
+        )
+
+    def plan(self, grid: Grid, *, image: Volume | None = None) -> budget.Plan:
+        """How a case will be run within the memory that there is, and the peak that is predicted.
+
+        Args:
+            grid: Of the image.
+            image: The image, if it has been read.
+
+        Raises:
+            InputError: It does not fit.
+        """
+        resident = psutil.Process().memory_info().rss / budget.MB
+        held, item = (0.0, 2) if image is None else (image.array.nbytes / budget.MB, image.array.itemsize)
+        return budget.plan(
+            grid,
+            [network.spec for network in self.model.networks],
+            members=max(len(network.members) for network in self.model.networks),
+            base_mb=max(0.0, resident - held),
+            limit_mb=resident + budget.free_mb() if self._memory_limit_mb is None else self._memory_limit_mb,
+            item_bytes=item,
         )
 
     def _network(self, index: int) -> Network:
@@ -239,15 +281,40 @@ class Segmenter:
             raise InputError(f"network {index}; {self.model.path} has {len(self.model.networks)}, counted from 0")
         return self.model.networks[index]
 
+    def _whole(self, values: Floats, frame: Frame, network: int, progress: Progress, finish: Callable[[Scores], None]) -> int:
+        members = (self._scores(values, frame, network, k, progress) for k in range(len(self._network(network).members)))
+        scores = mean_scores(members, reuse=True)
+        finish(scores)
+        return scores.windows
+
+    def _slabs(
+        self, values: Floats, frame: Frame, network: int, progress: Progress, finish: Callable[[Scores], None], *, planes: int
+    ) -> int:
+        spec = self._network(network).spec
+
+        def take(logits: Floats, first: int) -> None:
+            finish(replace(self._told(logits, frame, network, slab=True), first=first))
+
+        run, planner = self._runs(network, 0)
+        return stream(values, run, take, patch=spec.patch, classes=len(spec.classes), planner=planner, progress=progress, planes=planes)
+
     def _scores(self, values: Floats, frame: Frame, network: int, member: int, progress: Progress) -> Scores:
         spec = self._network(network).spec
+        run, planner = self._runs(network, member)
+        logits, ran = slide(values, run, patch=spec.patch, classes=len(spec.classes), planner=planner, progress=progress)
+        return replace(self._told(logits, frame, network), windows=ran)
+
+    def _runs(self, network: int, member: int) -> tuple[Callable[[Floats], Floats], Planner]:
+        """What runs a window, and where windows lie."""
+        spec = self._network(network).spec
         engine: Callable[[Floats], Floats] = self.engine_of(network, member)
-        if self._tta:
-            engine = mirrored(engine, spec.mirror_axes)
-        planner = make_planner(self._windows, spec)
-        logits, ran = slide(values, engine, patch=spec.patch, classes=len(spec.classes), planner=planner, progress=progress)
+        return mirrored(engine, spec.mirror_axes) if self._tta else engine, make_planner(self._windows, spec)
+
+    def _told(self, logits: Floats, frame: Frame, network: int, *, slab: bool = False) -> Scores:
+        spec = self._network(network).spec
         ids = (0, *(self.taxonomy[name].id for name in spec.foreground))
-        return Scores(logits, "logits", spec.classes, ids, spec.spacing_mm, spec.score_resampling, frame, ran, spec.regions)
+        how = spec.score_resampling
+        return Scores(logits, "logits", spec.classes, ids, spec.spacing_mm, how, frame, regions=spec.regions, slab=slab)
 
 
 def organ_facts(image: Volume, labels: Volume, taxonomy: Taxonomy, confidence: Mapping[str, float | None]) -> dict[str, OrganFacts]:

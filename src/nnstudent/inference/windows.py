@@ -145,22 +145,91 @@ def slide(
     Raises:
         InputError: The network gives what is not finite.
     """
+    all_of_it: list[Floats] = []
+
+    def take(logits: Floats, _: int) -> None:
+        all_of_it.append(logits)
+
+    ran = stream(image, network, take, patch=patch, classes=classes, planner=planner, progress=progress)
+    return all_of_it[0], ran
+
+
+def stream(
+    image: Floats,
+    network: Callable[[Floats], Floats],
+    take: Callable[[Floats, int], None],
+    *,
+    patch: Shape,
+    classes: int,
+    planner: Planner = dense,
+    progress: Progress = silent,
+    planes: int | None = None,
+) -> int:
+    """As :func:`slide`, but logits are handed over slab by slab, as soon as no window can touch them any more.
+
+    Args:
+        image: See :func:`slide`, as for all that is not here.
+        network: See there.
+        take: Given logits (class, z, y, x) and the first plane that they hold. The last plane of a slab comes again as the
+            first of the next, so that one can interpolate between them. They are valid until it returns, unless they are all.
+        patch: See there.
+        classes: See there.
+        planner: Where to look; with ``planes`` it must not go back along z.
+        progress: See there.
+        planes: How many planes are held at once, more than a window has; None for all.
+
+    Returns:
+        How many windows ran.
+
+    Raises:
+        InputError: The network gives what is not finite, ``planes`` are too few, or the planner goes back.
+    """
     padded, where = pad(image, patch)
+    depth = len(padded) if planes is None else min(planes, len(padded))
+    if depth < min(patch[0] + 1, len(padded)):
+        raise InputError(f"{planes} planes at once; expected more than the {patch[0]} of a window")
     weight = gaussian(patch)
-    total = np.zeros((classes, *padded.shape), np.float32)
-    weights = np.zeros(padded.shape, np.float32)
+    total = np.zeros((classes, depth, *padded.shape[1:]), np.float32)
+    weights = np.zeros((depth, *padded.shape[1:]), np.float32)
     planned = len(dense_starts(padded.shape, patch))
-    ran = 0
+    ran = first = 0  # first: the plane of the image that is the first of those held
+
+    def hand_over(stop: int) -> None:
+        done, by = total[:, : stop - first], weights[: stop - first]
+        unseen = by == 0
+        if unseen.any():
+            done[0][unseen], by[unseen] = 1, 1
+        done /= by
+        if not (math.isfinite(float(done.max())) and math.isfinite(float(done.min()))):
+            raise InputError("the network gives logits that are not finite; its weights are broken, take another checkpoint")
+        # Along z only what is held as a whole is padded.
+        take(done[(slice(None), where[0] if depth == len(padded) else slice(None), *where[1:])], first)
+
+    def go_on(start: int) -> None:
+        """Hand over all before ``start``; sums of its last plane and of what lies beyond stay."""
+        nonlocal first
+        held = start - 1 - first
+        total_left, weights_left = total[:, held:].copy(), weights[held:].copy()
+        hand_over(start)
+        total[:, : depth - held], weights[: depth - held] = total_left, weights_left
+        total[:, depth - held :], weights[depth - held :] = 0, 0
+        first = start - 1
 
     def look(start: Shape, *, keep: Callable[[Floats], bool] = lambda _: True) -> Floats:
         nonlocal ran
-        z, y, x = (slice(first, first + size) for first, size in zip(start, patch, strict=True))
+        if 0 < first >= start[0]:  # what has been handed over
+            raise InputError("these windows go back along z; take dense ones, or allow more memory")
+        while start[0] + patch[0] > first + depth:
+            # No further than all that is held: what lies between two windows is background, handed over like the rest.
+            go_on(min(start[0], first + depth))
+        z, y, x = (slice(begin, begin + size) for begin, size in zip(start, patch, strict=True))
         logits = network(np.ascontiguousarray(padded[z, y, x]))
         if keep(logits):
+            here = slice(z.start - first, z.stop - first)
             # One class at a time: the product of all of them would be a second array as large as the logits.
             for channel in range(classes):
-                total[channel, z, y, x] += logits[channel] * weight
-            weights[z, y, x] += weight
+                total[channel, here, y, x] += logits[channel] * weight
+            weights[here, y, x] += weight
         ran += 1
         progress("windows", ran, max(ran, planned))
         return logits
@@ -168,10 +237,7 @@ def slide(
     planner(Scene(padded, where, patch), look)
     if ran < planned:
         progress("windows", planned, planned)
-    unseen = weights == 0
-    if unseen.any():
-        total[0][unseen], weights[unseen] = 1, 1
-    total /= weights
-    if not (math.isfinite(float(total.max())) and math.isfinite(float(total.min()))):
-        raise InputError("the network gives logits that are not finite; its weights are broken, take another checkpoint")
-    return total[(slice(None), *where)], ran
+    while first + depth < len(padded):
+        go_on(first + depth)
+    hand_over(len(padded))
+    return ran
