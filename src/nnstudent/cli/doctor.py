@@ -29,11 +29,12 @@ _PACKAGES = (
     "pynetdicom",
 )
 _EXTRAS = {
-    "torch": "torch", "dynamic-network-architectures": "torch", "nncf": "int8", "nnunetv2": "train", "pydicom": "dicom",
+    "torch": "torch", "safetensors": "torch", "dynamic-network-architectures": "torch", "nncf": "int8", "nnunetv2": "train", "pydicom": "dicom",
     "highdicom": "dicom", "fastapi": "web", "pynetdicom": "web",
 }  # fmt: skip
 _NEEDED_FOR = {
     "torch": "the torch engine, export, nnU-Net folders",
+    "safetensors": "the torch engine, export",
     "dynamic-network-architectures": "nnU-Net folders, export",
     "nncf": "export --int8",
     "nnunetv2": "teach, study",
