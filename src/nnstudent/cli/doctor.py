@@ -29,8 +29,8 @@ _PACKAGES = (
     "pynetdicom",
 )
 _EXTRAS = {
-    "torch": "torch", "safetensors": "torch", "dynamic-network-architectures": "torch", "nncf": "int8", "nnunetv2": "train", "pydicom": "dicom",
-    "highdicom": "dicom", "fastapi": "web", "pynetdicom": "web",
+    "torch": "torch", "safetensors": "torch", "dynamic-network-architectures": "torch", "nncf": "int8", "nnunetv2": "train",
+    "pydicom": "dicom", "highdicom": "dicom", "fastapi": "web", "pynetdicom": "web",
 }  # fmt: skip
 _NEEDED_FOR = {
     "torch": "the torch engine, export, nnU-Net folders",
