@@ -20,8 +20,8 @@ from nnstudent.cohort.phantom import make_case
 from nnstudent.io.nifti import write_image
 from nnstudent.io.terms import meaning
 from nnstudent.taxonomy import flare23
-from nnstudent.web.credentials import authorization
-from nnstudent.web.deliver import Delivery
+from nnstudent.web.pacs.credentials import authorization
+from nnstudent.web.pacs.deliver import Delivery
 from nnstudent.web.settings import Hospital, Settings
 from tests.system.orthanc import TITLE, Orthanc
 from tests.web.conftest import free_port, running, series_of, wait_for

@@ -11,11 +11,12 @@ import pytest
 pytest.importorskip("pynetdicom", reason="the extra [web] is not installed")
 
 from nnstudent.errors import InputError
-from nnstudent.web.deliver import SEG, Delivery
-from nnstudent.web.fetch import Fetcher
-from nnstudent.web.hospital import PacsError, UnreachableError, join
 from nnstudent.web.jobs import Jobs
-from nnstudent.web.pacs import Pacs
+from nnstudent.web.pacs.client import Pacs
+from nnstudent.web.pacs.deliver import SEG, Delivery
+from nnstudent.web.pacs.errors import PacsError, UnreachableError
+from nnstudent.web.pacs.fetch import Fetcher
+from nnstudent.web.pacs.hospital import join
 from nnstudent.web.settings import Hospital, Limits
 from tests.io.series import Series, save
 from tests.web.conftest import taking_in

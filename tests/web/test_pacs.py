@@ -19,10 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnstudent.errors import InputError
-from nnstudent.web.credentials import authorization
-from nnstudent.web.hospital import PacsError, UnreachableError
-from nnstudent.web.pacs import Pacs, is_uid
-from nnstudent.web.parts import Parts
+from nnstudent.web.pacs.client import Pacs, is_uid
+from nnstudent.web.pacs.credentials import authorization
+from nnstudent.web.pacs.errors import PacsError, UnreachableError
+from nnstudent.web.pacs.parts import Parts
 from nnstudent.web.settings import Limits
 from tests.io.series import Series, save
 

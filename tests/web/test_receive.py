@@ -14,10 +14,10 @@ import pynetdicom
 from pydicom.uid import ExplicitVRLittleEndian
 
 from nnstudent.errors import InputError
-from nnstudent.web.dimse import Peer, parse_peer, send
-from nnstudent.web.hospital import PacsError, UnreachableError
 from nnstudent.web.jobs import Jobs
-from nnstudent.web.receive import OWNER, SYNTAXES, Receiver
+from nnstudent.web.pacs.dimse import Peer, parse_peer, send
+from nnstudent.web.pacs.errors import PacsError, UnreachableError
+from nnstudent.web.pacs.receive import OWNER, SYNTAXES, Receiver
 from nnstudent.web.settings import Limits
 from tests.io.series import CT, Series, save
 

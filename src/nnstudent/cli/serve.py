@@ -146,7 +146,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _hospital(args: argparse.Namespace) -> Hospital:
     from nnstudent.errors import InputError
-    from nnstudent.web.credentials import authorization
+    from nnstudent.web.pacs.credentials import authorization
     from nnstudent.web.settings import Hospital
 
     if args.calling_aet and args.dicom_port is None:
@@ -168,7 +168,7 @@ def _tell_hospital(service: Service) -> None:
     from urllib.parse import urlsplit
 
     from nnstudent.web.access import is_loopback
-    from nnstudent.web.hospital import PacsError
+    from nnstudent.web.pacs.errors import PacsError
 
     joined, hospital = service.hospital, service.settings.hospital
     if joined.receiver is not None and hospital.listen is not None:

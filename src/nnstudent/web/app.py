@@ -18,9 +18,9 @@ from starlette.requests import ClientDisconnect
 import nnstudent
 from nnstudent.errors import InputError, NnStudentError, OutputError
 from nnstudent.web.access import SESSION, UPLOAD, Access, Owner, Sessions, kept_secret, same
-from nnstudent.web.hospital import PacsError
 from nnstudent.web.jobs import FullError, Job, Jobs
 from nnstudent.web.names import ARCHIVE, IMAGES
+from nnstudent.web.pacs.errors import PacsError
 from nnstudent.web.page import Page
 from nnstudent.web.schema import About, AboutLimits, AboutModel, FileName, JobOut, Label, Problem, Token
 from nnstudent.web.service import Service
@@ -144,7 +144,7 @@ def create_app(service: Service) -> FastAPI:
 
     hospital = service.hospital
     if hospital.pacs is not None and hospital.fetcher is not None:
-        from nnstudent.web.pacs_routes import add_pacs_routes  # what speaks with a PACS is installed only where one is
+        from nnstudent.web.pacs.routes import add_pacs_routes  # what speaks with a PACS is installed only where one is
 
         add_pacs_routes(app, hospital.pacs, hospital.fetcher, told=lambda job: _told(job, jobs))
 

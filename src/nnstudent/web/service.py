@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from nnstudent.bundle.bundle import Model, open_model
 from nnstudent.io.atomic import make_folder
 from nnstudent.pipeline.lock import alone_in
-from nnstudent.web.hospital import Part, join
 from nnstudent.web.jobs import Jobs
+from nnstudent.web.pacs.hospital import Part, join
 from nnstudent.web.runner import Runner
 from nnstudent.web.settings import Settings
 

@@ -9,9 +9,9 @@ from fastapi import FastAPI, Path, Query
 from pydantic import BaseModel
 
 from nnstudent.web.access import Owner
-from nnstudent.web.fetch import Fetcher
 from nnstudent.web.jobs import Job
-from nnstudent.web.pacs import Pacs
+from nnstudent.web.pacs.client import Pacs
+from nnstudent.web.pacs.fetch import Fetcher
 from nnstudent.web.schema import JobOut
 
 UID = Annotated[str, Path(max_length=64, pattern=r"^[0-9]+(\.[0-9]+)*$")]

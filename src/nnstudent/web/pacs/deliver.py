@@ -10,8 +10,8 @@ from pathlib import Path
 
 from nnstudent.errors import NnStudentError, require
 from nnstudent.io.dicom_files import quiet
-from nnstudent.web.hospital import PacsError, UnreachableError
 from nnstudent.web.jobs import Job, Jobs
+from nnstudent.web.pacs.errors import PacsError, UnreachableError
 
 log = logging.getLogger(__name__)
 

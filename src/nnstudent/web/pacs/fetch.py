@@ -8,7 +8,7 @@ import threading
 
 from nnstudent.errors import NnStudentError
 from nnstudent.web.jobs import FINISHED, FullError, Job, Jobs
-from nnstudent.web.pacs import Pacs
+from nnstudent.web.pacs.client import Pacs
 from nnstudent.web.settings import Limits
 
 log = logging.getLogger(__name__)

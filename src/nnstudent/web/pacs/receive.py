@@ -13,9 +13,9 @@ from typing import Any
 
 from nnstudent.errors import InputError, NnStudentError, require
 from nnstudent.io.dicom_files import quiet
-from nnstudent.web.dimse import CT_CLASSES, check_title, library
 from nnstudent.web.jobs import Draft, Jobs
-from nnstudent.web.pacs import is_uid
+from nnstudent.web.pacs.client import is_uid
+from nnstudent.web.pacs.dimse import CT_CLASSES, check_title, library
 from nnstudent.web.settings import Limits
 
 log = logging.getLogger(__name__)

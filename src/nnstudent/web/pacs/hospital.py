@@ -9,24 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from nnstudent.errors import InputError, NnStudentError, require
+from nnstudent.errors import InputError, require
 from nnstudent.web.jobs import Jobs
 from nnstudent.web.settings import Settings
 
 if TYPE_CHECKING:
-    from nnstudent.web.fetch import Fetcher
-    from nnstudent.web.pacs import Pacs
-    from nnstudent.web.receive import Receiver
+    from nnstudent.web.pacs.client import Pacs
+    from nnstudent.web.pacs.fetch import Fetcher
+    from nnstudent.web.pacs.receive import Receiver
 
 log = logging.getLogger(__name__)
-
-
-class PacsError(NnStudentError):
-    """A PACS does not do what is asked of it."""
-
-
-class UnreachableError(PacsError):
-    """As :class:`PacsError`, for what may be gone when it is tried again."""
 
 
 class Part(Protocol):
@@ -73,11 +65,11 @@ def join(jobs: Jobs, settings: Settings) -> Joined:
     for module in ("pydicom", "highdicom"):
         require(module, extra="dicom", why="what is stored in an archive")
     require("urllib3", extra="web", why="DICOMweb")
-    from nnstudent.web.deliver import Delivery
-    from nnstudent.web.dimse import check_title, parse_peer, send
-    from nnstudent.web.fetch import Fetcher
-    from nnstudent.web.pacs import Pacs
-    from nnstudent.web.receive import Receiver
+    from nnstudent.web.pacs.client import Pacs
+    from nnstudent.web.pacs.deliver import Delivery
+    from nnstudent.web.pacs.dimse import check_title, parse_peer, send
+    from nnstudent.web.pacs.fetch import Fetcher
+    from nnstudent.web.pacs.receive import Receiver
 
     title = check_title(hospital.title)
     pacs = Pacs(hospital.pacs, authorization=hospital.authorization) if hospital.pacs else None

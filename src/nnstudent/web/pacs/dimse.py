@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nnstudent.errors import InputError, require
-from nnstudent.web.hospital import PacsError, UnreachableError
+from nnstudent.web.pacs.errors import PacsError, UnreachableError
 
 CT_CLASSES = ("CTImageStorage", "EnhancedCTImageStorage", "LegacyConvertedEnhancedCTImageStorage")
 _TITLE = re.compile(r"[\x21-\x5b\x5d-\x7e]([\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?")  # ASCII without the backslash
