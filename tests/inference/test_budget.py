@@ -114,8 +114,9 @@ def test_what_is_free_is_no_more_than_the_machine_has():
 
 
 CASE = """
-import json, resource, sys
+import json, sys
 import numpy as np
+from nnstudent.inference.files import peak_rss_mb
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.volume import Grid, Volume
 segmenter = Segmenter(None, threads=2, precision="fp32", windows="dense", memory_limit_mb=float(sys.argv[1]))
@@ -124,7 +125,7 @@ image = Volume(np.random.default_rng(0).integers(-100, 100, shape, np.int16), Gr
 
 plan = segmenter.plan(image.grid, image=image)
 segmenter(image)
-print(json.dumps([plan.planes, plan.peak_mb, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+print(json.dumps([plan.planes, plan.peak_mb, peak_rss_mb()]))
 """
 
 
