@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nnstudent.errors import InputError
+from nnstudent.inference.resample import new_shape
 from nnstudent.inference.windows import dense_starts, padded_shape
 from nnstudent.training.plain import to_plain
 from nnstudent.training.recipe import Network, Recipe
@@ -205,8 +206,7 @@ def typical(scans: Sequence[Grid]) -> Grid:
 
 def _cost(name: str, network: Network, spacing: Spacing, window: Spacing, machine: Machine, scan: Grid, classes: int) -> Option:
     patch = _patch(window, spacing, network.downsampling)
-    z, y, x = (max(1, round(size * have / want)) for size, have, want in zip(scan.shape, scan.spacing_mm, spacing, strict=True))
-    padded = padded_shape((z, y, x), patch)
+    padded = padded_shape(new_shape(scan.shape, scan.spacing_mm, spacing), patch)
     windows = len(dense_starts(padded, patch))
     millions, whole, on_grid = math.prod(patch) / 1e6, math.prod(scan.shape) / 1e6, math.prod(padded) / 1e6
     network_seconds = windows * millions * machine.network_seconds[name]

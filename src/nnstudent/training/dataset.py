@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 # Settings that recipes have not always had, with the default at which they change nothing: a model that was made without one of
 # them is not made again for it.
-_LATER: dict[str, dict[str, Any]] = {"network": {"kind": "plain"}}
+_LATER: dict[str, dict[str, Any]] = {"network": {"kind": "plain"}, "training": {"cutmix": 0.0}}
 
 
 @dataclass(frozen=True)
@@ -135,8 +135,6 @@ def source_of(task: Task, cache: Path) -> dict[str, Any]:
         for name, default in settings.items():
             if recipe[table].get(name) == default:
                 recipe[table].pop(name)
-    if not recipe["training"]["cutmix"]:
-        recipe["training"].pop("cutmix")  # models from before there was such a key are the same
     recipe["training"].pop("partial")  # what it comes to is said below, where it comes to anything
     partial = task.partial
     return {
