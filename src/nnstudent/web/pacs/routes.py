@@ -6,26 +6,14 @@ from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import FastAPI, Path, Query
-from pydantic import BaseModel
 
 from nnstudent.web.access import Owner
 from nnstudent.web.jobs import Job
-from nnstudent.web.pacs.client import Pacs
+from nnstudent.web.pacs.client import Pacs, Study
 from nnstudent.web.pacs.fetch import Fetcher
 from nnstudent.web.schema import JobOut
 
 UID = Annotated[str, Path(max_length=64, pattern=r"^[0-9]+(\.[0-9]+)*$")]
-
-
-class StudyOut(BaseModel):
-    """A study of the PACS, without anything that names the patient."""
-
-    uid: str
-    date: str
-    time: str
-    accession: str
-    modalities: tuple[str, ...]
-    images: int | None
 
 
 def add_pacs_routes(app: FastAPI, pacs: Pacs, fetcher: Fetcher, *, told: Callable[[Job], JobOut]) -> None:
@@ -43,9 +31,9 @@ def add_pacs_routes(app: FastAPI, pacs: Pacs, fetcher: Fetcher, *, told: Callabl
         days: Annotated[int, Query(ge=0, le=36500)] = 7,
         limit: Annotated[int, Query(ge=1, le=500)] = 50,
         accession: Annotated[str, Query(max_length=16, pattern=r"^[^*?\\]*$")] = "",
-    ) -> list[StudyOut]:
+    ) -> list[Study]:
         """The PACS' CT studies of the last days, newest first; or those of an accession number."""
-        return [StudyOut(**vars(study)) for study in pacs.studies(days=days, limit=limit, accession=accession)]
+        return pacs.studies(days=days, limit=limit, accession=accession)
 
     @app.post("/api/pacs/studies/{uid}", status_code=201)
     def segment(uid: UID, owner: Owner) -> JobOut:
