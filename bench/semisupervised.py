@@ -142,10 +142,7 @@ class Bench:
     @cached_property
     def cohort(self) -> Cohort:
         """The scans; made once, the same for every seed."""
-        folder = self.work / "cohort"
-        if not (folder / "cohort.json").is_file():
-            make_cohort(folder, cases=sum(self.counts.values()), seed=0, preset=self.phantoms, counts=self.counts, progress=self.progress)
-        return read_cohort(folder)
+        return phantom_cohort(self.work / "cohort", self.counts, preset=self.phantoms, progress=self.progress)
 
     @cached_property
     def cohort_hash(self) -> str:
@@ -257,6 +254,13 @@ def run(bench: Bench, rows: Path, *, only: str | None = None, seeds: list[int] |
         print(f"{arm.experiment}: {arm.name}, seed {seed}", flush=True)
         add_row(rows, bench.scored(arm, seed))
         publish(rows)
+
+
+def phantom_cohort(folder: Path, counts: Mapping[Profile, int], *, preset: str, progress: Progress) -> Cohort:
+    """So many synthetic patients of each kind, made if they are not there."""
+    if not (folder / "cohort.json").is_file():
+        make_cohort(folder, cases=sum(counts.values()), seed=0, preset=preset, counts=counts, progress=progress)
+    return read_cohort(folder)
 
 
 def publish(rows: Path) -> None:

@@ -22,13 +22,13 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from semisupervised import OutOfTime, _commit, _means, within
+from semisupervised import OutOfTime, _commit, _means, phantom_cohort, within
 from semisupervised_table import add_row, read_rows
 
 from nnstudent.bundle.export import export
 from nnstudent.cli.common import Display, cores
-from nnstudent.cohort.cohort import Cohort, read_cohort
-from nnstudent.cohort.phantom import Profile, make_cohort
+from nnstudent.cohort.cohort import Cohort
+from nnstudent.cohort.phantom import Profile
 from nnstudent.errors import InputError, NnStudentError
 from nnstudent.evaluation.evaluate import evaluate
 from nnstudent.inference.calibration import sample_cohort
@@ -118,10 +118,7 @@ class Bench:
     @cached_property
     def cohort(self) -> Cohort:
         """The scans, made once."""
-        folder = self.work / "cohort"
-        if not (folder / "cohort.json").is_file():
-            make_cohort(folder, cases=sum(self.counts.values()), seed=0, preset=self.phantoms, counts=self.counts, progress=self.progress)
-        return read_cohort(folder)
+        return phantom_cohort(self.work / "cohort", self.counts, preset=self.phantoms, progress=self.progress)
 
     @cached_property
     def cohort_hash(self) -> str:
