@@ -67,7 +67,8 @@ class Arm:
         one: Whether one network finds organs and tumors; else a tumor model is laid over. Of ``all`` only.
         keep: Share of the pseudo-labels that is kept, those first on which the teachers agree.
         round: After how many rounds of labelling, each by the large network that learned from the one before.
-        cutmix: How often the student's windows are mixed. Of ``all`` only.
+        cutmix: How often the student's windows are mixed. Of ``all`` only, as is what follows.
+        copy_paste: How often they are given a lesion.
     """
 
     experiment: str
@@ -78,14 +79,19 @@ class Arm:
     keep: float = 1.0
     round: int = 1
     cutmix: float = 0.0
+    copy_paste: float = 0.0
+
+    @property
+    def extras(self) -> dict[str, float]:
+        """Settings of the student's training that differ from the other arms'."""
+        return {name: getattr(self, name) for name in ("cutmix", "copy_paste") if getattr(self, name)}
 
     @property
     def key(self) -> str:
         """The same for arms of several experiments that are the same model."""
         if self.learns != "all":
             return f"{self.network}-{self.learns}"
-        mixed = f"-cutmix{self.cutmix:g}" if self.cutmix else ""
-        return f"{self.network}-all-round{self.round}-keep{self.keep:g}-{'one' if self.one else 'two'}{mixed}"
+        return f"{self.network}-all-round{self.round}-keep{self.keep:g}-{'one' if self.one else 'two'}{_suffix(self.extras)}"
 
 
 ARMS = (
@@ -104,6 +110,8 @@ ARMS = (
     Arm("rounds", "3", round=3),
     Arm("cutmix", "off"),
     Arm("cutmix", "half of the windows", cutmix=0.5),
+    Arm("copy-paste", "off"),
+    Arm("copy-paste", "half of the windows", copy_paste=0.5),
 )
 EXPERIMENTS = tuple(dict.fromkeys(arm.experiment for arm in ARMS))
 SEEDS = {"table6": (0, 1, 2), "models": (0, 1, 2), "teacher": (0, 1, 2)}  # of the others one
@@ -193,19 +201,22 @@ class Bench:
             raise InputError(f"{[*failed, *chosen.failures][0]}; every case of the cohort must be labeled, call again")
         return out
 
-    def student(self, network: str, seed: int, *, round: int = 1, keep: float = 1.0, one: bool = True, cutmix: float = 0.0) -> Path:
-        """A network that learned from truth and pseudo-labels."""
+    def student(
+        self, network: str, seed: int, *, round: int = 1, keep: float = 1.0, one: bool = True, extras: Mapping[str, float] | None = None
+    ) -> Path:
+        """A network that learned from truth and pseudo-labels, with settings of its training changed."""
+        extras = extras or {}
         fused = self.fused(seed, round=round, keep=keep, one=one)
-        out = self.work / f"seed{seed}" / "students" / (f"{network}-{fused.name}" + f"-cutmix{cutmix:g}" * bool(cutmix))
+        out = self.work / f"seed{seed}" / "students" / f"{network}-{fused.name}{_suffix(extras)}"
         recipe = self.recipe(network, seed)
-        recipe = replace(recipe, training=replace(recipe.training, cutmix=cutmix))
+        recipe = replace(recipe, training=replace(recipe.training, **extras))
         preset = replace(self.preset, student=recipe, one_student=one)
         return study(fused, out, preset, threads=self.threads, progress=self.progress)
 
     def models(self, arm: Arm, seed: int) -> list[Path]:
         """An arm's network, and the tumor model that is laid over it."""
         if arm.learns == "all":
-            model = self.student(arm.network, seed, round=arm.round, keep=arm.keep, one=arm.one, cutmix=arm.cutmix)
+            model = self.student(arm.network, seed, round=arm.round, keep=arm.keep, one=arm.one, extras=arm.extras)
             return [model] if arm.one else [model, self.taught(arm.network, seed, target="tumor")]
         partial = "marginal" if arm.learns == "labeled" else "background"
         return [self.taught(arm.network, seed, partial=partial), self.taught(arm.network, seed, target="tumor")]
@@ -286,6 +297,10 @@ def _told(value: Any) -> Any:
     if is_dataclass(value):
         return {one.name: _told(getattr(value, one.name)) for one in fields(value) if getattr(value, one.name) != one.default}
     return [_told(item) for item in value] if isinstance(value, tuple | list) else value
+
+
+def _suffix(extras: Mapping[str, float]) -> str:
+    return "".join(f"-{name}{value:g}" for name, value in extras.items())
 
 
 def _steps(recipe: Recipe) -> int:

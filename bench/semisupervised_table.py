@@ -21,6 +21,8 @@ TITLES = {
     "teacher": "The large network from complete scans only, or from all labeled ones",
     "selection": "Selection of pseudo-labels",
     "rounds": "Rounds of labelling",
+    "cutmix": "CutMix",
+    "copy-paste": "Tumor copy-paste",
 }
 # Which arms are compared, the first minus the second.
 PAIRS = {
@@ -34,6 +36,8 @@ PAIRS = {
     "teacher": (("marginal loss", "complete only"),),
     "selection": (("worst fifth dropped", "off"),),
     "rounds": (("2", "1"), ("3", "1")),
+    "cutmix": (("half of the windows", "off"),),
+    "copy-paste": (("half of the windows", "off"),),
 }
 BEGIN, END = "<!-- semisupervised: written by bench/semisupervised.py from its rows -->", "<!-- semisupervised: end -->"
 
@@ -88,7 +92,7 @@ def render(rows: Sequence[Row]) -> str:
             _told(first, second, metric, arms)
             for first, second in PAIRS[experiment]
             if first in arms and second in arms and {row["seed"] for row in arms[first]} & {row["seed"] for row in arms[second]}
-            for metric in ("organ_dsc", "tumor_dsc" if experiment == "models" else "organ_nsd")
+            for metric in ("organ_dsc", "tumor_dsc" if experiment in ("models", "copy-paste") else "organ_nsd")
         ]
         parts.append("\n".join([*lines, "", *told, ""]) if told else "\n".join([*lines, ""]))
     return "\n".join(parts)

@@ -114,7 +114,7 @@ def test_an_arm_of_another_experiment_that_is_the_same_model_is_not_trained_agai
     bench.run(replace(run, progress=lambda what, *_: told.append(what)), tmp_path / "rows.json", only="table6", seeds=[0])
     assert not {what for what in told if what.startswith(("organs", "tumor", "student", "phantoms"))}
     same = [arm for arm in bench.ARMS if arm.key == "small-all-round1-keep1-one"]
-    assert {arm.experiment for arm in same} == {"table6", "models", "selection", "rounds", "cutmix"}
+    assert {arm.experiment for arm in same} == {"table6", "models", "selection", "rounds", "cutmix", "copy-paste"}
 
 
 @pytest.mark.slow
@@ -153,6 +153,16 @@ def test_the_real_recipes_differ_in_network_and_grid_only() -> None:
     assert real.teachers.network != real.student.network
     assert sum(bench.COUNTS[kind] for kind in ("tumor", "partial")) == 16
     assert (bench.COUNTS["full"], bench.COUNTS["unlabeled"], bench.COUNTS["test"]) == (8, 40, 30)
+
+
+def test_every_arm_is_shown_and_named_after_what_differs() -> None:
+    assert set(table.TITLES) == set(table.PAIRS) == set(bench.EXPERIMENTS)
+    names = {(arm.experiment, arm.name) for arm in bench.ARMS}
+    assert all((experiment, name) in names for experiment, pairs in table.PAIRS.items() for pair in pairs for name in pair)
+    keys = {(arm.experiment, arm.name): arm.key for arm in bench.ARMS}
+    assert keys["table6", "small+unlabeled"] == "small-all-round1-keep1-one"  # folders of before are found again
+    assert keys["cutmix", "half of the windows"] == "small-all-round1-keep1-one-cutmix0.5"
+    assert keys["copy-paste", "half of the windows"] == "small-all-round1-keep1-one-copy_paste0.5"
 
 
 def test_time_is_up() -> None:

@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 # Settings that recipes have not always had, with the default at which they change nothing: a model that was made without one of
 # them is not made again for it.
-_LATER: dict[str, dict[str, Any]] = {"network": {"kind": "plain"}, "training": {"cutmix": 0.0}}
+_LATER: dict[str, dict[str, Any]] = {"network": {"kind": "plain"}, "training": {"cutmix": 0.0, "copy_paste": 0.0}}
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def source_of(task: Task, cache: Path) -> dict[str, Any]:
             if recipe[table].get(name) == default:
                 recipe[table].pop(name)
     recipe["training"].pop("partial")  # what it comes to is said below, where it comes to anything
-    partial = task.partial
+    partial, donors = task.partial, task.donors
     return {
         "task": task.name,
         "taxonomy": task.taxonomy.to_dict(),
@@ -147,6 +147,7 @@ def source_of(task: Task, cache: Path) -> dict[str, Any]:
         "hidden": {id: list(names) for id, names in task.hidden.items()},
         "recipe": recipe,
         **({"annotated": {id: list(known) for id, known in partial.items()}} if partial else {}),
+        **({"lesion_truth": {id: list(known) for id, known in donors.items()}} if donors else {}),
     }
 
 
@@ -196,7 +197,8 @@ def _prepare(task: Task, raw: Path, folder: Path, *, threads: int, progress: Pro
         annotated = [partial.get(case.id, everything) for case, _ in looked]
         fingerprint = replace(fingerprint, volume_ml=volumes_if_annotated([facts.volume_ml for _, facts in looked], annotated))
     plans = make_plans(task.recipe, fingerprint, dataset_name=task.dataset_name)
-    dataset_json = make_dataset_json(task.taxonomy, task.classes, cases=len(looked), annotated=partial)
+    donors = {id: known for id, known in task.donors.items() if id in ids}
+    dataset_json = make_dataset_json(task.taxonomy, task.classes, cases=len(looked), annotated=partial, lesion_truth=donors)
     listed = {case.id: {"images": [str(facts.image)], "label": str(facts.label)} for case, facts in looked}
     splits = make_splits(task, list(listed))
     _hide_pseudo(task, splits, raw)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -44,23 +44,25 @@ class PartialLabels:
     Attributes:
         tables: By case, :func:`possible_classes`; a case that is not in it is annotated throughout.
         channels: How many channels the model has, background included.
+        lesions: Channels of the lesion classes.
+        lesion_truth: By case, the lesions that a person looked for; known only where it is asked for, when they are pasted into others.
     """
 
     tables: Mapping[str, npt.NDArray[np.bool_]]
     channels: int
+    lesions: frozenset[int] = frozenset()
+    lesion_truth: Mapping[str, Collection[int]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, dataset_json: Mapping[str, Any]) -> PartialLabels:
         """From a model's dataset.json, where the annotated channels of such cases are listed."""
         own = dataset_json.get("nnstudent", {})
         classes, annotated = own.get("classes", {}), own.get("annotated", {})
-        lesions: set[int] = set()
-        if annotated:
-            names = Taxonomy.from_dict(own["taxonomy"]).lesions
-            lesions = {int(channel) for channel, name in classes.items() if name in names}
+        names = Taxonomy.from_dict(own["taxonomy"]).lesions if classes else ()
+        lesions = frozenset(int(channel) for channel, name in classes.items() if name in names)
         channels = len(classes) + 1
         tables = {case: possible_classes(known, channels=channels, lesions=lesions) for case, known in annotated.items()}
-        return cls(tables, channels)
+        return cls(tables, channels, lesions, own.get("lesion_truth", {}))
 
     def __bool__(self) -> bool:
         return bool(self.tables)
@@ -69,6 +71,11 @@ class PartialLabels:
         """(sample, label, class) of the cases of one batch."""
         whole = np.eye(self.channels, dtype=np.bool_)
         return np.stack([self.tables.get(case, whole) for case in cases])
+
+    def closed_lesions(self, case: str) -> frozenset[int]:
+        """The lesions that a case's labels do not leave open."""
+        table = self.tables.get(case)
+        return self.lesions if table is None else frozenset(lesion for lesion in self.lesions if not table[0, lesion])
 
     def draw(self, cases: Sequence[str]) -> list[float] | None:
         """How often each case is drawn, so that half of the windows are from cases annotated throughout.

@@ -147,7 +147,12 @@ def class_weights(recipe: Recipe, volume_ml: Sequence[float]) -> tuple[float, ..
 
 
 def make_dataset_json(
-    taxonomy: Taxonomy, classes: Sequence[str], *, cases: int, annotated: Mapping[str, Sequence[int]] | None = None
+    taxonomy: Taxonomy,
+    classes: Sequence[str],
+    *,
+    cases: int,
+    annotated: Mapping[str, Sequence[int]] | None = None,
+    lesion_truth: Mapping[str, Sequence[int]] | None = None,
 ) -> dict[str, Any]:
     """nnU-Net's dataset.json of a model; ``nnstudent`` maps its channels to the label table.
 
@@ -156,6 +161,7 @@ def make_dataset_json(
         classes: Names of the classes, in the order of the channels; channel 0 is background.
         cases: How many cases it is trained on.
         annotated: By case, the channels that are annotated, of the cases whose other classes the loss leaves open.
+        lesion_truth: By case, the channels of lesions that a person looked for, of the cases whose lesions are pasted into others.
     """
     return {
         "channel_names": {"0": "CT"},
@@ -167,5 +173,6 @@ def make_dataset_json(
             "taxonomy": taxonomy.to_dict(),
             "classes": {str(channel): name for channel, name in enumerate(classes, 1)},
             **({"annotated": {case: list(known) for case, known in annotated.items()}} if annotated else {}),
+            **({"lesion_truth": {case: list(known) for case, known in lesion_truth.items()}} if lesion_truth else {}),
         },
     }

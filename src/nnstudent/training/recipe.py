@@ -149,6 +149,7 @@ class Training:
         precision: ``fp32``; ``mixed``: half precision where the processor is made for it, else fp32.
         augment: Augmentations, in the order applied; geometry always first.
         cutmix: How often a box of a window is replaced by that of the last window with the same classes annotated, 0 to 1.
+        copy_paste: How often a window is given a lesion of an earlier one (:mod:`nnstudent.training.pasting`), 0 to 1.
         in_plane: Geometric augmentation turns and scales slices only, as nnU-Net does for patches flatter than 1 : 3.
         label_interpolation: How label maps are turned: ``linear`` by class (as nnU-Net) or ``nearest`` (much faster).
         held_out: Share of the fully labeled cases that a student keeps apart to validate on, where there are at least
@@ -176,6 +177,7 @@ class Training:
     precision: Literal["fp32", "mixed"] = "mixed"
     augment: tuple[Augmentation, ...] = ()
     cutmix: float = 0.0
+    copy_paste: float = 0.0
     in_plane: bool = False
     label_interpolation: Literal["linear", "nearest"] = "linear"
     held_out: float = 0.2
@@ -185,8 +187,9 @@ class Training:
     def __post_init__(self) -> None:
         if min(self.epochs, self.iterations, self.validation_batches) < 1:
             raise InputError(f"training of {self.epochs} epochs of {self.iterations} steps; expected at least 1 of each")
-        if not 0 <= self.cutmix <= 1:
-            raise InputError(f"cutmix = {self.cutmix}; expected a probability, 0 to 1")
+        for name in ("cutmix", "copy_paste"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} = {getattr(self, name)}; expected a probability, 0 to 1")
 
 
 @dataclass(frozen=True)

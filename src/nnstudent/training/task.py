@@ -29,7 +29,7 @@ class Task:
         recipe: What is trained.
         folds: Models that are trained, each on its own part of the cases.
         truth: Cases that may be validated on, for they are labeled by a person in all classes that are validated.
-        hidden: By case, classes whose voxels are background when the case is held out, for they are pseudo-labels.
+        pseudo: By case, the classes whose labels are pseudo-labels.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Task:
     recipe: Recipe
     folds: int
     truth: frozenset[str]
-    hidden: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    pseudo: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def dataset_name(self) -> str:
@@ -60,6 +60,21 @@ class Task:
     def partial(self) -> dict[str, tuple[int, ...]]:
         """Those of them whose open classes the loss leaves open, as the recipe says; else they are background."""
         return self.lacking if self.recipe.training.partial == "marginal" else {}
+
+    @property
+    def hidden(self) -> dict[str, tuple[str, ...]]:
+        """By case, classes whose voxels are background when the case is held out, for they are pseudo-labels."""
+        return {id: names for id, names in self.pseudo.items() if id in self.truth}
+
+    @property
+    def donors(self) -> dict[str, tuple[int, ...]]:
+        """The cases whose lesions the recipe pastes into others, each with the channels of those that a person looked for."""
+        if not self.recipe.training.copy_paste:
+            return {}
+        lesions = {name: channel for channel, name in enumerate(self.classes, 1) if name in self.taxonomy.lesions}
+        true = {case.id: case.annotated.difference(self.pseudo.get(case.id, ())) for case in self.cases}
+        known = {id: tuple(channel for name, channel in lesions.items() if name in names) for id, names in true.items()}
+        return {id: channels for id, channels in known.items() if channels}
 
 
 @dataclass(frozen=True)
@@ -159,8 +174,8 @@ def student_task(cohort: Cohort, recipe: Recipe, *, organs_only: bool, pseudo: M
             log.debug("%s: %s not covered, %s there", case.id, ", ".join(lacking), there)
     must = {name for name in classes if name in cohort.taxonomy.organs} or set(classes)
     truth = frozenset(case.id for case in cases if must <= case.annotated and not must & set(pseudo.get(case.id, ())))
-    hidden = {case.id: cohort.taxonomy.sorted(pseudo[case.id]) for case in cases if case.id in truth and pseudo.get(case.id)}
-    return Task("student", cohort.taxonomy, classes, cases, recipe, 1, truth, hidden)
+    guessed = {case.id: cohort.taxonomy.sorted(pseudo[case.id]) for case in cases if pseudo.get(case.id)}
+    return Task("student", cohort.taxonomy, classes, cases, recipe, 1, truth, guessed)
 
 
 def _fullest(cohort: Cohort) -> str:

@@ -27,6 +27,7 @@ from nnstudent.training.loading import CachedDataset, Prefetch
 from nnstudent.training.losses import MarginalLoss
 from nnstudent.training.mixing import CutMix
 from nnstudent.training.partial import PartialLabels
+from nnstudent.training.pasting import CopyPaste
 from nnstudent.training.recipe import Recipe
 from nnstudent.training.schedule import fading, learning_rate
 from nnstudent.training.threads import Tuner
@@ -68,6 +69,7 @@ class RecipeTrainer(nnUNetTrainer):
         self.tuner: Tuner | None = None
         self.start: Callable[[torch.nn.Module], None] | None = None
         self._mix = CutMix(training.cutmix, self.recipe.network.downsampling) if training.cutmix else None
+        self._paste = CopyPaste(training.copy_paste) if training.copy_paste else None
         self._step = 0
         self._saved_at = time.monotonic()
 
@@ -199,9 +201,7 @@ class RecipeTrainer(nnUNetTrainer):
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         image, target = self._moved(batch)
-        if self._mix is not None:
-            profiles = [tables.tobytes() for tables in self.partial.of([str(case) for case in batch["keys"]])]
-            self._mix(image, target if isinstance(target, list) else [target], profiles)
+        self._augment(image, target if isinstance(target, list) else [target], [str(case) for case in batch["keys"]])
         self.optimizer.zero_grad(set_to_none=True)
         with self._autocast():
             output = self.network(image)
@@ -223,6 +223,14 @@ class RecipeTrainer(nnUNetTrainer):
             self.tuner.step(time.perf_counter() - began)
         self.progress(self.title, self._step, self.num_epochs * self.num_iterations_per_epoch)
         return {"loss": loss.detach().cpu().numpy()}
+
+    def _augment(self, image: torch.Tensor, targets: list[torch.Tensor], cases: list[str]) -> None:
+        """What mixes windows, in place; lesions first, while each window is of one case."""
+        if self._paste is not None:
+            true = [self.partial.lesion_truth.get(case, ()) for case in cases]
+            self._paste(image, targets, true=true, closed=[self.partial.closed_lesions(case) for case in cases])
+        if self._mix is not None:
+            self._mix(image, targets, [tables.tobytes() for tables in self.partial.of(cases)])
 
     def _moved(self, batch: dict[str, Any]) -> tuple[Any, Any]:
         target = batch["target"]
