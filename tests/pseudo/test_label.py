@@ -11,6 +11,7 @@ from nnstudent.errors import InputError, OutputError
 from nnstudent.io.nifti import read_grid, read_image, read_labels, write_labels
 from nnstudent.pseudo.ensemble import agreement
 from nnstudent.pseudo.label import label, label_cases
+from nnstudent.pseudo.probability import joined, probability_path, read_probability
 from nnstudent.pseudo.pseudolabel import Guess, read_pseudo_label
 from nnstudent.volume import Volume
 from tests.pseudo.conftest import GRID, SHAPE, Maker
@@ -26,12 +27,13 @@ class Threshold:
         self._id, self._limits = taxonomy[name].id, limits
         self.calls = 0
 
-    def guess(self, image: Volume, *, progress=None) -> Guess:
+    def guess(self, image: Volume, *, probability=False, progress=None) -> Guess:
         self.calls += 1
+        certain = (np.abs(image.array) % 256).astype(np.uint8) if probability else None
         folds = [(image.array > limit).astype(np.uint8) * self._id for limit in self._limits]
         name = self.classes[0]
         told = dict(zip(self.classes, agreement(folds).values(), strict=False))
-        return Guess(folds[0], {name: 0.8}, told, len(folds))
+        return Guess(folds[0], {name: 0.8}, told, len(folds), certain)
 
 
 def test_each_case_is_labeled_by_those_who_know_what_it_lacks(maker: Maker, toy, tmp_path):
@@ -96,6 +98,30 @@ def test_a_folder_that_cannot_be_written_stops_at_once(maker: Maker, toy, tmp_pa
     assert teacher.calls == 0
 
 
+def test_how_probable_each_label_is_comes_beside_it_when_asked(maker: Maker, toy, tmp_path):
+    case, out = maker.case("none"), tmp_path / "out"
+    teachers = [Threshold(toy, "liver", 0), Threshold(toy, "kidney", 100, hash="k")]
+    label_cases([case], out, teachers, taxonomy=toy)
+    assert not probability_path(out, "none").exists()
+    before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+    assert label_cases([case], out, teachers, taxonomy=toy, probability=True).made == ("none",)
+    assert before == {path.name: path.stat().st_mtime_ns for path in out.iterdir() if path.is_file()}  # the label is left as it was
+    written = read_probability(out, "none")
+    assert written.grid.matches(read_grid(case.image))
+    np.testing.assert_array_equal(written.array, np.abs(read_image(case.image).array) % 256)
+    assert label_cases([case], out, teachers, taxonomy=toy, probability=True).made == ()
+    assert label_cases([case], out, teachers, taxonomy=toy).made == ()
+    label_cases([case], out, [Threshold(toy, "liver", 0, hash="new")], taxonomy=toy)
+    with pytest.raises(InputError, match="run label with --probability"):  # that of another label would be no word on this one
+        read_probability(out, "none")
+
+
+def test_what_stands_without_a_models_word_is_as_probable_as_the_least_sure_finds_it():
+    said, certain = np.array([2, 0, 0, 3], np.uint8), np.array([200, 90, 250, 10], np.uint8)
+    fused, before = np.array([2, 1, 0, 1], np.uint8), np.array([50, 240, 60, 230], np.uint8)
+    assert joined(fused, said, certain, before=before).tolist() == [200, 90, 60, 10]
+
+
 class TestElsewhere:
     @pytest.fixture
     def folder(self, tmp_path):
@@ -147,6 +173,7 @@ class TestElsewhere:
         ("more", "message"),
         [
             ({}, "either teachers"),
+            ({"probability": True}, "--probability with --from"),
             ({"part": (4, 3)}, "--part 4/3"),
             ({"mapping": {"liver": "liver"}}, "has no 'liver'"),
             ({"mapping": {"1": "lung"}}, "no class 'lung'"),

@@ -52,6 +52,16 @@ def test_the_mean_of_the_folds_probabilities_decides(folder, image):
     assert said.confidence["spleen"] == pytest.approx(sure, rel=1e-4)
 
 
+def test_the_probability_of_each_label_is_the_mean_of_the_folds(folder, image):
+    teacher = open_teacher(folder, TABLE, mapping={"milz": "spleen"}, threads=2)
+    assert teacher.guess(image).probability is None
+    said = teacher.guess(image, probability=True)
+    mean = np.mean([scores.probabilities().values for scores in teacher.segmenter.predict_members(image)], axis=0)
+    by_id = {0: mean[0] + mean[3], 1: mean[1], 4: mean[2]}  # bone counts as background
+    expected = np.select([said.labels == id for id in by_id], list(by_id.values()))
+    assert np.abs(said.probability - 255 * expected).max() < 0.6
+
+
 def test_without_a_common_class_the_map_is_asked_for(folder):
     table = Taxonomy("other", (LabelClass(1, "kidney"),))
     with pytest.raises(InputError, match=r"none of its classes \(liver, milz, bone\) is in the label table other .* --map"):

@@ -4,6 +4,7 @@
   nnstudent label COHORT -o PSEUDO --teacher NNUNET_FOLDER --map Postcava=inferior_vena_cava,kidney_l=left_kidney
   nnstudent label COHORT -o PSEUDO --from LABELS       label maps made elsewhere, named after the cases
   nnstudent label COHORT -o PSEUDO --teacher … --part 2/8    the second of eight machines
+  nnstudent label COHORT -o PSEUDO --teacher … --probability    for select --ignore-below
 
 Any nnU-Net v2 model folder is a teacher. Of several, a later one takes the place of the earlier for the classes that it knows.
 Beside each PSEUDO/<case>.nii.gz, <case>.json says who made it, how sure they were (confidence) and how well the folds agree.
@@ -32,6 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--round", type=positive, default=1, metavar="N", help="number of this round of labelling, for the ledger (default: 1)"
     )
+    parser.add_argument(
+        "--probability",
+        action="store_true",
+        help="also write how probable the label of each voxel is: PSEUDO/probability",
+    )
     add_engine(parser)
     add_device(parser, default="auto", why="for teachers are large and there are several")
     add_threads(parser)
@@ -58,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
             threads=args.threads,
             part=read_part(args.part),
             round=args.round,
+            probability=args.probability,
             trust_pickle=args.trust_pickle,
             progress=display,
         )

@@ -18,6 +18,7 @@ from nnstudent.io.record import file_hash, is_made_from, write_record
 from nnstudent.progress import Progress, silent
 from nnstudent.pseudo import elsewhere, pseudolabel
 from nnstudent.pseudo.fuse import Labels, fuse
+from nnstudent.pseudo.probability import joined, probability_path, write_probability
 from nnstudent.pseudo.pseudolabel import Guess, PseudoLabel
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Volume
@@ -38,8 +39,26 @@ class Teacher(Protocol):
     def settings(self) -> Any:
         """Plain data that decides its result beside its content."""
 
-    def guess(self, image: Volume, *, progress: Progress = silent) -> Guess:
-        """Label one image."""
+    def guess(self, image: Volume, *, probability: bool = False, progress: Progress = silent) -> Guess:
+        """Label one image; with ``probability`` also say how probable each voxel's label is."""
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """A pseudo-label before it is written.
+
+    Attributes:
+        labels: Ids of the label table on the image's grid, (z, y, x), uint8.
+        told: What is said of it.
+        probability: How probable each voxel's label is, 0 to 255; None where nobody asked.
+    """
+
+    labels: Labels
+    told: PseudoLabel
+    probability: Labels | None = None
+
+
+Work = Callable[[Case], tuple[Any, Callable[[], Made]]]
 
 
 @dataclass(frozen=True)
@@ -73,6 +92,7 @@ def label(
     threads: int | None = None,
     part: tuple[int, int] = (1, 1),
     round: int = 1,
+    probability: bool = False,
     trust_pickle: bool = False,
     progress: Progress = silent,
 ) -> LabelResult:
@@ -93,11 +113,13 @@ def label(
         threads: Processor threads; None for all there are.
         part: (i, n): only the i-th of n parts of the cases, 1 ≤ i ≤ n, so that n machines share the work.
         round: The round of labelling, for the ledger.
+        probability: Also write ``out/probability/<case>.nii.gz``, how probable the label of each voxel is, 0 to 255.
         trust_pickle: Also load checkpoints that hold more than tensors.
         progress: Told after each case.
 
     Raises:
-        InputError: Neither or both of ``teachers`` and ``labels_from`` are given, a model is unusable, or ``part`` is none.
+        InputError: Neither or both of ``teachers`` and ``labels_from`` are given, a model is unusable, ``part`` is none, or
+            ``probability`` is asked of labels made elsewhere.
         OutputError: ``out`` cannot be written.
     """
     if (not teachers) == (labels_from is None):
@@ -106,6 +128,8 @@ def label(
     if not 1 <= number <= parts:
         raise InputError(f"--part {number}/{parts}: expected I/N with 1 ≤ I ≤ N")
     if labels_from is not None:
+        if probability:
+            raise InputError("--probability with --from: labels made elsewhere do not say how probable they are; leave out one of the two")
         return _take(cohort, out, elsewhere.find(labels_from, cohort.taxonomy, mapping=mapping), part=part, round=round, progress=progress)
 
     from nnstudent.pseudo.teacher import open_teacher  # the engines are heavy
@@ -123,7 +147,7 @@ def label(
             raise InputError(f"--map {name}=…: no model has a class {name!r}; they have {', '.join(sorted(foreign))}")
     known = {name for teacher in opened for name in teacher.classes}
     cases = cohort.lacking(cohort.taxonomy.sorted(known))[number - 1 :: parts]
-    return label_cases(cases, out, opened, taxonomy=cohort.taxonomy, round=round, progress=progress)
+    return label_cases(cases, out, opened, taxonomy=cohort.taxonomy, round=round, probability=probability, progress=progress)
 
 
 def check_map(mapping: Mapping[str, str], taxonomy: Taxonomy) -> None:
@@ -147,6 +171,7 @@ def label_cases(
     taxonomy: Taxonomy,
     round: int = 1,
     everything: bool = False,
+    probability: bool = False,
     progress: Progress = silent,
 ) -> LabelResult:
     """Label these cases with opened teachers; see :func:`label`.
@@ -158,10 +183,11 @@ def label_cases(
         taxonomy: The label table.
         round: The round of labelling.
         everything: Ask every teacher about every case, also where all that it knows is annotated.
+        probability: See :func:`label`.
         progress: Told after each case.
     """
 
-    def work(case: Case) -> tuple[Any, Callable[[], tuple[Labels, PseudoLabel]]]:
+    def work(case: Case) -> tuple[Any, Callable[[], Made]]:
         asked = [teacher for teacher in teachers if everything or not set(teacher.classes) <= case.annotated]
         made_from = {
             "image": file_hash(case.image),
@@ -170,29 +196,32 @@ def label_cases(
             "round": round,
             "format": pseudolabel.FORMAT,
         }
-        return made_from, lambda: _ask(case, asked, taxonomy, round)
+        return made_from, lambda: _ask(case, asked, taxonomy, round, probability)
 
-    return _each(cases, out, work, taxonomy=taxonomy, progress=progress)
+    return _each(cases, out, work, taxonomy=taxonomy, probability=probability, progress=progress)
 
 
-def _ask(case: Case, teachers: Sequence[Teacher], taxonomy: Taxonomy, round: int) -> tuple[Labels, PseudoLabel]:
+def _ask(case: Case, teachers: Sequence[Teacher], taxonomy: Taxonomy, round: int, probability: bool) -> Made:
     image = read_image(case.image)
     labels: Labels = np.zeros(image.array.shape, np.uint8)
     confidence: dict[str, float] = {}
     agreement: dict[str, float] = {}
     models: dict[str, str] = {}
     folds: dict[str, int] = {}
+    certain: Labels | None = np.full(labels.shape, 255, np.uint8) if probability else None
     for teacher in teachers:
-        said = teacher.guess(image)
+        said = teacher.guess(image, probability=True) if probability else teacher.guess(image)
         # For the classes that it knows a later model's word counts as truth does over pseudo-labels.
         labels = fuse(said.labels, labels, annotated=[taxonomy[name].id for name in teacher.classes], taxonomy=taxonomy)
+        if certain is not None and said.probability is not None:
+            certain = joined(labels, said.labels, said.probability, before=certain)
         for name in teacher.classes:
             models[name], folds[name] = teacher.hash, said.folds
             for table, told in ((confidence, said.confidence), (agreement, said.agreement)):
                 table.pop(name, None)
                 if name in told:
                     table[name] = told[name]
-    return labels, PseudoLabel(
+    about = PseudoLabel(
         case=case.id,
         made_from="",
         classes=taxonomy.sorted(models),
@@ -203,6 +232,7 @@ def _ask(case: Case, teachers: Sequence[Teacher], taxonomy: Taxonomy, round: int
         found=(),
         folds=folds,
     )
+    return Made(labels, about, certain)
 
 
 def _take(cohort: Cohort, out: Path, source: elsewhere.Elsewhere, *, part: tuple[int, int], round: int, progress: Progress) -> LabelResult:
@@ -211,7 +241,7 @@ def _take(cohort: Cohort, out: Path, source: elsewhere.Elsewhere, *, part: tuple
     cases = [case for case in lacking if case.id in source.files]
     absent = tuple(case.id for case in lacking if case.id not in source.files)
 
-    def work(case: Case) -> tuple[Any, Callable[[], tuple[Labels, PseudoLabel]]]:
+    def work(case: Case) -> tuple[Any, Callable[[], Made]]:
         model = file_hash(source.files[case.id])
         made_from = {
             "image": file_hash(case.image),
@@ -222,46 +252,27 @@ def _take(cohort: Cohort, out: Path, source: elsewhere.Elsewhere, *, part: tuple
             "format": pseudolabel.FORMAT,
         }
 
-        def make() -> tuple[Labels, PseudoLabel]:
+        def make() -> Made:
             labels = elsewhere.read(source, case, taxonomy).array
             models = dict.fromkeys(taxonomy.names if source.classes is None else source.classes, model)
-            return labels, PseudoLabel(case.id, "", source.classes, models, round, {}, {}, ())
+            return Made(labels, PseudoLabel(case.id, "", source.classes, models, round, {}, {}, ()))
 
         return made_from, make
 
-    result = _each(cases, out, work, taxonomy=taxonomy, progress=progress)
+    result = _each(cases, out, work, taxonomy=taxonomy, probability=False, progress=progress)
     notices = (f"{source.folder}: has no label map for {len(absent)} of {len(lacking)} cases, {absent[0]} the first",) if absent else ()
     return replace(result, absent=absent, notices=notices)
 
 
-def _each(
-    cases: Sequence[Case],
-    out: Path,
-    work: Callable[[Case], tuple[Any, Callable[[], tuple[Labels, PseudoLabel]]]],
-    *,
-    taxonomy: Taxonomy,
-    progress: Progress,
-) -> LabelResult:
+def _each(cases: Sequence[Case], out: Path, work: Work, *, taxonomy: Taxonomy, probability: bool, progress: Progress) -> LabelResult:
     labels: list[PseudoLabel] = []
     made: list[str] = []
     failures: list[Failure] = []
     check_folder(out)
     progress("label", 0, len(cases))
     for number, case in enumerate(cases, 1):
-        begin = time.perf_counter()
-        path, record = pseudolabel.paths(out, case.id)
         try:
-            made_from, make = work(case)
-            if not (path.is_file() and is_made_from(record, made_from)):
-                array, told = make()
-                grid = read_grid(case.image)
-                sizes = np.bincount(array.ravel(), minlength=256)
-                volume = {item.name: float(sizes[item.id] * grid.voxel_ml) for item in taxonomy if sizes[item.id]}
-                record.unlink(missing_ok=True)  # never an old record beside a new map
-                write_labels(path, Volume(array, grid), like=case.image)
-                sure = {name: told.confidence[name] for name in volume if name in told.confidence}
-                told = replace(told, found=tuple(volume), volume_ml=volume, confidence=sure, seconds=time.perf_counter() - begin)
-                write_record(record, stage="label", made_from=made_from, **told.to_dict())
+            if _one(case, out, work, taxonomy=taxonomy, probability=probability):
                 made.append(case.id)
             item = pseudolabel.read_pseudo_label(out, case.id)
             if item is not None:
@@ -272,3 +283,29 @@ def _each(
             failures.append(Failure(case.id, " ".join(str(error).split()) or type(error).__name__))
         progress("label", number, len(cases))
     return LabelResult(tuple(labels), tuple(made), failures=tuple(failures))
+
+
+def _one(case: Case, out: Path, work: Work, *, taxonomy: Taxonomy, probability: bool) -> bool:
+    """Make what is missing of one case's pseudo-label; whether anything was."""
+    begin = time.perf_counter()
+    path, record = pseudolabel.paths(out, case.id)
+    made_from, make = work(case)
+    fresh = path.is_file() and is_made_from(record, made_from)
+    certain = probability_path(out, case.id)
+    if fresh and (certain.is_file() or not probability):
+        return False
+    made, grid = make(), read_grid(case.image)
+    if not fresh:
+        record.unlink(missing_ok=True)  # never an old record beside a new map
+        certain.unlink(missing_ok=True)
+    if made.probability is not None:
+        write_probability(out, case.id, Volume(made.probability, grid), like=case.image)
+    if fresh:  # a label that is there is not written again, for what was made from it would be made again too
+        return True
+    sizes = np.bincount(made.labels.ravel(), minlength=256)
+    volume = {item.name: float(sizes[item.id] * grid.voxel_ml) for item in taxonomy if sizes[item.id]}
+    write_labels(path, Volume(made.labels, grid), like=case.image)
+    sure = {name: made.told.confidence[name] for name in volume if name in made.told.confidence}
+    told = replace(made.told, found=tuple(volume), volume_ml=volume, confidence=sure, seconds=time.perf_counter() - begin)
+    write_record(record, stage="label", made_from=made_from, **told.to_dict())
+    return True

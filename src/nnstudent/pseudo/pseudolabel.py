@@ -23,12 +23,14 @@ class Guess:
         confidence: Class → mean ensemble probability over its own voxels; the classes found.
         agreement: Class → mean pairwise DSC between the folds; empty with one fold.
         folds: How many folds spoke.
+        probability: How probable the label of each voxel is, 0 to 255, (z, y, x); None where it was not asked for.
     """
 
     labels: Labels
     confidence: Mapping[str, float]
     agreement: Mapping[str, float]
     folds: int
+    probability: Labels | None = None
 
 
 @dataclass(frozen=True)

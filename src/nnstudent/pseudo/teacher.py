@@ -11,6 +11,7 @@ import numpy as np
 
 from nnstudent.bundle.bundle import Model, Network, open_model
 from nnstudent.errors import InputError
+from nnstudent.inference.certainty import probability_of
 from nnstudent.inference.scores import Scores
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.atomic import read_json
@@ -18,6 +19,7 @@ from nnstudent.progress import Progress, silent
 from nnstudent.pseudo.elsewhere import label_names
 from nnstudent.pseudo.ensemble import Verdict, combine
 from nnstudent.pseudo.fuse import Labels, fuse
+from nnstudent.pseudo.probability import joined
 from nnstudent.pseudo.pseudolabel import Guess
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Volume
@@ -54,14 +56,16 @@ class ModelTeacher:
         """What each channel stands for."""
         return [list(ids) for ids in self.meaning]
 
-    def guess(self, image: Volume, *, progress: Progress = silent) -> Guess:
+    def guess(self, image: Volume, *, probability: bool = False, progress: Progress = silent) -> Guess:
         """Label one image by the mean of the folds' probabilities.
 
         Args:
             image: The image, in HU.
+            probability: Also say how probable the label of each voxel is.
             progress: Told after each window.
         """
         labels: Labels = np.zeros(image.array.shape, np.uint8)
+        certain = np.full(image.array.shape, 255, np.uint8) if probability else None
         confidence: dict[str, float] = {}
         agreement: dict[str, float] = {}
         folds: list[int] = []
@@ -69,12 +73,14 @@ class ModelTeacher:
             if not any(ids):
                 continue
             verdict, scores = self._verdict(image, network, ids, progress)
-            said = self.segmenter.restore(scores, onto=image).array
-            labels = fuse(said, labels, annotated=sorted(set(ids) - {0}), taxonomy=self.taxonomy)
+            said = self.segmenter.restore(scores, onto=image)
+            labels = fuse(said.array, labels, annotated=sorted(set(ids) - {0}), taxonomy=self.taxonomy)
+            if certain is not None:
+                certain = joined(labels, said.array, probability_of(said, scores), before=certain)
             confidence |= self._named(verdict.confidence)
             agreement |= self._named(verdict.agreement)
             folds.append(verdict.folds)
-        return Guess(labels, confidence, agreement, min(folds))
+        return Guess(labels, confidence, agreement, min(folds), certain)
 
     def _verdict(self, image: Volume, network: int, ids: tuple[int, ...], progress: Progress) -> tuple[Verdict, Scores]:
         first: list[Scores] = []
