@@ -5,16 +5,44 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from nnstudent.errors import InputError
 from nnstudent.training.augmentation import initial_patch, training_transforms
-from nnstudent.training.loading import Prefetch
+from nnstudent.training.loading import Prefetch, WindowLoader, draw_class
 from nnstudent.training.preset import load_preset
 from nnstudent.training.recipe import AUGMENTATIONS, Augmentation
 from tests.training.conftest import tiny_recipe
+
+
+def test_lesions_are_drawn_as_often_as_the_recipe_says() -> None:
+    locations = {1: [0], 2: [0], 3: [], 5: [0], (-1, 0, 1): [0]}
+    np.random.seed(0)  # noqa: NPY002
+    drawn = [draw_class(locations, lesions=[5], lesion_oversampling=6.0) for _ in range(4000)]
+    shares = {key: drawn.count(key) / len(drawn) for key in set(drawn)}
+    assert shares == pytest.approx({1: 1 / 8, 2: 1 / 8, 5: 6 / 8}, abs=0.03)
+    assert draw_class({1: []}, lesions=[1], lesion_oversampling=6.0) is None
+    with pytest.raises(InputError, match="lesion_oversampling = -1"):
+        replace(tiny_recipe().data, lesion_oversampling=-1.0)
+
+
+def test_a_window_lies_around_the_class_that_was_drawn() -> None:
+    cases = SimpleNamespace(identifiers=["a"])
+    labels = SimpleNamespace(all_labels=[0, 1, 2], has_ignore_label=False)
+    locations = {1: np.array([[0, 10, 10, 10]]), 2: np.array([[0, 40, 40, 40]])}
+
+    def corners(**settings: object) -> list[list[int]]:
+        loader = WindowLoader(cases, 1, [8, 8, 8], [8, 8, 8], labels, **settings)
+        np.random.seed(3)  # noqa: NPY002
+        return [[int(at) for at in loader.get_bbox((50, 50, 50), True, locations)[0]] for _ in range(20)]
+
+    assert corners(lesions=[2], lesion_oversampling=1e9) == [[36, 36, 36]] * 20
+    assert corners(lesions=[2]) == corners()  # as ever, to the last number drawn
+    assert {tuple(corner) for corner in corners()} == {(6, 6, 6), (36, 36, 36)}
 
 
 def test_what_is_drawn_ahead_comes_in_order() -> None:

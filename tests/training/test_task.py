@@ -145,3 +145,12 @@ def test_rare_classes_weigh_more() -> None:
     recipe = tiny_recipe(class_weights="rarity")
     assert class_weights(recipe, (10_000.0, 100.0, 1.0, 0.0, 20_000.0)) == pytest.approx((1.0, 10.0, 40.0, 40.0, 1.0))
     assert class_weights(tiny_recipe(class_weights="equal"), (1.0, 1.0)) == ()
+
+
+def test_a_lesion_weighs_what_the_recipe_says() -> None:
+    volumes = (10_000.0, 100.0, 100.0)
+    assert class_weights(tiny_recipe(class_weights="rarity", lesion_weight=2.0), volumes, lesions=[2]) == pytest.approx((1.0, 10.0, 20.0))
+    assert class_weights(tiny_recipe(class_weights="equal", lesion_weight=2.0), volumes, lesions=[2]) == (1.0, 1.0, 2.0)
+    assert class_weights(tiny_recipe(class_weights="equal", lesion_weight=2.0), volumes) == ()
+    with pytest.raises(InputError, match="lesion_weight = 0"):
+        tiny_recipe(lesion_weight=0.0)

@@ -38,7 +38,11 @@ T = TypeVar("T")
 
 # Settings that recipes have not always had, with the default at which they change nothing: a model that was made without one of
 # them is not made again for it.
-_LATER: dict[str, dict[str, Any]] = {"network": {"kind": "plain"}, "training": {"cutmix": 0.0, "copy_paste": 0.0}}
+_LATER: dict[str, dict[str, Any]] = {
+    "network": {"kind": "plain"},
+    "data": {"lesion_oversampling": 1.0},
+    "training": {"cutmix": 0.0, "copy_paste": 0.0, "lesion_weight": 1.0},
+}
 
 
 @dataclass(frozen=True)
@@ -196,7 +200,7 @@ def _prepare(task: Task, raw: Path, folder: Path, *, threads: int, progress: Pro
         everything = range(1, len(task.classes) + 1)
         annotated = [partial.get(case.id, everything) for case, _ in looked]
         fingerprint = replace(fingerprint, volume_ml=volumes_if_annotated([facts.volume_ml for _, facts in looked], annotated))
-    plans = make_plans(task.recipe, fingerprint, dataset_name=task.dataset_name)
+    plans = make_plans(task.recipe, fingerprint, dataset_name=task.dataset_name, lesions=task.lesions.values())
     donors = {id: known for id, known in task.donors.items() if id in ids}
     dataset_json = make_dataset_json(task.taxonomy, task.classes, cases=len(looked), annotated=partial, lesion_truth=donors)
     listed = {case.id: {"images": [str(facts.image)], "label": str(facts.label)} for case, facts in looked}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
 _MEMORY_BYTES = 1_000_000_000
@@ -32,6 +34,39 @@ class CachedDataset(nnUNetDatasetBlosc2):
         self._free -= size
         self._kept[identifier] = (image[:], labels[:], previous, properties)
         return self._kept[identifier]
+
+
+class WindowLoader(nnUNetDataLoader):
+    """nnU-Net's loader that can draw lesions more often than organs for the windows that are centred on a class."""
+
+    def __init__(self, *args: Any, lesions: Collection[int] = (), lesion_oversampling: float = 1.0, **kwargs: Any) -> None:
+        """As nnU-Net's loader; :func:`draw_class` tells the rest."""
+        super().__init__(*args, **kwargs)
+        self._lesions, self._often = lesions, lesion_oversampling
+
+    def get_bbox(self, data_shape: Any, force_fg: bool, class_locations: Any, overwrite_class: Any = None, verbose: bool = False) -> Any:
+        """Where a window lies; with a class to be in its middle where ``force_fg``."""
+        if force_fg and overwrite_class is None and self._lesions and self._often != 1:
+            overwrite_class = draw_class(class_locations, lesions=self._lesions, lesion_oversampling=self._often)
+        return super().get_bbox(data_shape, force_fg, class_locations, overwrite_class, verbose)
+
+
+def draw_class(locations: Mapping[Any, Sequence[Any]], *, lesions: Collection[int], lesion_oversampling: float) -> int | None:
+    """Draw one of the classes that a case has.
+
+    Args:
+        locations: By class, some of its voxels; keys of several classes are not drawn.
+        lesions: Classes that are drawn more often.
+        lesion_oversampling: How many times as often as another.
+
+    Returns:
+        None where there is none to draw.
+    """
+    there = [key for key, voxels in locations.items() if not isinstance(key, tuple) and len(voxels)]
+    weights = np.array([lesion_oversampling if key in lesions else 1.0 for key in there])
+    if not weights.sum():
+        return None
+    return int(there[np.random.choice(len(there), p=weights / weights.sum())])  # noqa: NPY002  # the state that nnU-Net draws from
 
 
 class Prefetch:

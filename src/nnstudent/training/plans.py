@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,13 +76,14 @@ def architecture(network: Network) -> dict[str, Any]:
     }
 
 
-def make_plans(recipe: Recipe, fingerprint: Fingerprint, *, dataset_name: str) -> dict[str, Any]:
+def make_plans(recipe: Recipe, fingerprint: Fingerprint, *, dataset_name: str, lesions: Collection[int] = ()) -> dict[str, Any]:
     """nnU-Net's plans for a recipe.
 
     Args:
         recipe: What is trained; carried along in ``plans["nnstudent"]``, from where the trainer reads it.
         fingerprint: Of the cases it is trained on.
         dataset_name: nnU-Net's name of the dataset, ``Dataset001_…``.
+        lesions: Channels of the lesion classes.
     """
     return {
         "dataset_name": dataset_name,
@@ -99,7 +100,7 @@ def make_plans(recipe: Recipe, fingerprint: Fingerprint, *, dataset_name: str) -
         "nnstudent": {
             "version": nnstudent.__version__,
             "recipe": recipe.to_dict(),
-            "class_weights": list(class_weights(recipe, fingerprint.volume_ml)),
+            "class_weights": list(class_weights(recipe, fingerprint.volume_ml, lesions=lesions)),
         },
     }
 
@@ -131,19 +132,23 @@ def _resampling(what: str, data: Data, *, order: int, labels: bool) -> dict[str,
     }
 
 
-def class_weights(recipe: Recipe, volume_ml: Sequence[float]) -> tuple[float, ...]:
-    """Weights of the cross-entropy, background first; empty for ``equal``.
+def class_weights(recipe: Recipe, volume_ml: Sequence[float], *, lesions: Collection[int] = ()) -> tuple[float, ...]:
+    """Weights of the cross-entropy, background first; empty where all are equal.
 
     Args:
         recipe: Says which rule.
         volume_ml: Volume of the background and of each class.
+        lesions: Channels of the lesion classes.
     """
     training = recipe.training
-    if training.class_weights == "equal":
+    weights = [1.0] * len(volume_ml)
+    if training.class_weights == "rarity":
+        background = max(volume_ml[0], 1e-6)
+        shares = [max(volume / background, 1e-12) for volume in volume_ml[1:]]
+        weights[1:] = [min(max(share**-0.5, 1.0), training.most_weight) for share in shares]
+    elif training.lesion_weight == 1 or not lesions:
         return ()
-    background = max(volume_ml[0], 1e-6)
-    shares = [max(volume / background, 1e-12) for volume in volume_ml[1:]]
-    return (1.0, *(min(max(share**-0.5, 1.0), training.most_weight) for share in shares))
+    return tuple(weight * training.lesion_weight if channel in lesions else weight for channel, weight in enumerate(weights))
 
 
 def make_dataset_json(

@@ -109,7 +109,8 @@ class Data:
         image_order: Order of the spline by which images are resampled.
         label_order: Order for label maps: 0 is nearest neighbour, 1 linear by class.
         separate_z: Resample z apart, by nearest neighbour. None: where the spacing is anisotropic by more than 3, as nnU-Net does.
-        foreground: Share of windows that are centred on an organ drawn evenly from those there are.
+        foreground: Share of windows that are centred on a class drawn from those there are, organs evenly.
+        lesion_oversampling: How many times as often as an organ a lesion is drawn for these windows.
     """
 
     spacing_mm: tuple[float, float, float]
@@ -119,6 +120,11 @@ class Data:
     label_order: int = 1
     separate_z: bool | None = None
     foreground: float = 0.33
+    lesion_oversampling: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.lesion_oversampling < 0:
+            raise InputError(f"lesion_oversampling = {self.lesion_oversampling}; expected how many times as often as an organ, 0 or more")
 
 
 @dataclass(frozen=True)
@@ -138,7 +144,8 @@ class Training:
         class_weights: ``equal``, or ``rarity``: cross-entropy weighted by (a class's share of voxels / that of the
             background)^-0.5, from 1 to ``most_weight``.
         most_weight: See ``class_weights``.
-        fade_weights: Let the weights of ``rarity`` fall to 1 in the second half of the training: with them rare classes are found early,
+        lesion_weight: Factor on the weights of lesion classes, whichever rule gives them.
+        fade_weights: Let all these weights fall to 1 in the second half of the training: with them rare classes are found early,
             but every border is drawn too far out.
         batch_dice: Dice over the batch as one, instead of the mean over its samples.
         partial: What becomes of a class that nobody looked for in a case. ``background``: it is background there.
@@ -169,6 +176,7 @@ class Training:
     warmup: int = 0
     class_weights: Literal["equal", "rarity"] = "equal"
     most_weight: float = 40.0
+    lesion_weight: float = 1.0
     fade_weights: bool = False
     batch_dice: bool = False
     partial: Literal["background", "marginal"] = "background"
@@ -187,6 +195,8 @@ class Training:
     def __post_init__(self) -> None:
         if min(self.epochs, self.iterations, self.validation_batches) < 1:
             raise InputError(f"training of {self.epochs} epochs of {self.iterations} steps; expected at least 1 of each")
+        if self.lesion_weight <= 0:
+            raise InputError(f"lesion_weight = {self.lesion_weight}; expected a factor above 0")
         for name in ("cutmix", "copy_paste"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} = {getattr(self, name)}; expected a probability, 0 to 1")

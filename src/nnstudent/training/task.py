@@ -62,6 +62,11 @@ class Task:
         return self.lacking if self.recipe.training.partial == "marginal" else {}
 
     @property
+    def lesions(self) -> dict[str, int]:
+        """The lesion classes, each with its channel."""
+        return {name: channel for channel, name in enumerate(self.classes, 1) if name in self.taxonomy.lesions}
+
+    @property
     def hidden(self) -> dict[str, tuple[str, ...]]:
         """By case, classes whose voxels are background when the case is held out, for they are pseudo-labels."""
         return {id: names for id, names in self.pseudo.items() if id in self.truth}
@@ -71,9 +76,8 @@ class Task:
         """The cases whose lesions the recipe pastes into others, each with the channels of those that a person looked for."""
         if not self.recipe.training.copy_paste:
             return {}
-        lesions = {name: channel for channel, name in enumerate(self.classes, 1) if name in self.taxonomy.lesions}
         true = {case.id: case.annotated.difference(self.pseudo.get(case.id, ())) for case in self.cases}
-        known = {id: tuple(channel for name, channel in lesions.items() if name in names) for id, names in true.items()}
+        known = {id: tuple(channel for name, channel in self.lesions.items() if name in names) for id, names in true.items()}
         return {id: channels for id, channels in known.items() if channels}
 
 

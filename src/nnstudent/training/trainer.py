@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMultiThreadedAugmenter
-from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.collate_outputs import collate_outputs
@@ -23,7 +22,7 @@ from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from nnstudent.io.atomic import replacing, write_json
 from nnstudent.progress import Progress, silent
 from nnstudent.training.augmentation import initial_patch, training_transforms, validation_transforms
-from nnstudent.training.loading import CachedDataset, Prefetch
+from nnstudent.training.loading import CachedDataset, Prefetch, WindowLoader
 from nnstudent.training.losses import MarginalLoss
 from nnstudent.training.mixing import CutMix
 from nnstudent.training.partial import PartialLabels
@@ -154,7 +153,7 @@ class RecipeTrainer(nnUNetTrainer):
 
     def _loader(self, keys: list[str], crop: list[int], transforms: Any, *, cached: bool) -> Any:
         dataset = CachedDataset(self.preprocessed_dataset_folder, list(keys), limit_bytes=1_000_000_000 if cached else 0)
-        return nnUNetDataLoader(
+        return WindowLoader(
             dataset,
             self.batch_size,
             crop,
@@ -163,6 +162,8 @@ class RecipeTrainer(nnUNetTrainer):
             oversample_foreground_percent=self.oversample_foreground_percent,
             probabilistic_oversampling=self.probabilistic_oversampling,
             transforms=transforms,
+            lesions=self.partial.lesions,
+            lesion_oversampling=self.recipe.data.lesion_oversampling,
         )
 
     def on_train_start(self) -> None:
