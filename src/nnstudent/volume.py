@@ -14,6 +14,7 @@ from nnstudent.errors import GeometryError
 Shape = tuple[int, int, int]
 Spacing = tuple[float, float, float]
 Affine = npt.NDArray[np.float64]
+Box = tuple[slice, slice, slice]  # along (z, y, x), with start and stop
 
 CANONICAL = "RAS"
 
@@ -62,6 +63,14 @@ class Grid:
         if self.shape != other.shape:
             return False
         return bool(np.abs(_corners(self) - _corners(other)).max() <= tolerance_mm)
+
+    def cropped(self, box: Box) -> Grid:
+        """The grid of the voxels in a box (slices along z, y, x); they lie where they lay."""
+        first = np.array([part.start for part in box[::-1]], np.float64)
+        affine = self.affine.copy()
+        affine[:3, 3] += self.affine[:3, :3] @ first
+        z, y, x = (part.stop - part.start for part in box)
+        return Grid((z, y, x), affine)
 
     def __str__(self) -> str:
         z, y, x = self.shape
@@ -113,6 +122,10 @@ class Volume:
     def spacing_mm(self) -> Spacing:
         """Distance between voxel centres along (z, y, x), in mm."""
         return self.grid.spacing_mm
+
+    def cropped(self, box: Box) -> Volume:
+        """The part in a box (slices along z, y, x); no memory is copied."""
+        return Volume(self.array[box], self.grid.cropped(box))
 
     def reoriented(self, axcodes: str = CANONICAL) -> Volume:
         """The same volume with its axes flipped and permuted; no value is changed and no memory copied.

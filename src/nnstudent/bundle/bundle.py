@@ -21,7 +21,7 @@ from nnstudent.io.atomic import read_json
 from nnstudent.io.record import data_hash
 from nnstudent.taxonomy import Taxonomy
 
-FORMAT = 3  # 1 had no int8, 2 no regions
+FORMAT = 4  # 1 had no int8, 2 no regions, 3 no cascades
 MANIFEST = "bundle.json"
 
 

@@ -43,6 +43,7 @@ def _facts(network: Network) -> list[str]:
         f"- intensities: {intensity if norm.scheme == 'ct' else norm.scheme}",
         f"- axes: {'turned to RAS' if spec.orientation == 'RAS' else 'as stored'}",
         f"- architecture: {spec.architecture.class_name.rpartition('.')[2]}",
+        *([] if spec.near_mm is None else [f"- sees: what the networks before it found of its classes, and {spec.near_mm:g} mm around"]),
         *(f"- {key}: {value}" for key, value in spec.source.items() if value != ""),
     ]
 

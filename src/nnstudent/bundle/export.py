@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from nnstudent.volume import Shape
 
 # Graph and torch must agree to this share of the largest logit; float16 weights alone cost about a thousandth.
 TOLERANCE = 0.02
+NEAR_MM = 20.0  # how far beyond what the first stage of a cascade found the second one sees
 
 
 def export(
@@ -30,6 +32,8 @@ def export(
     out: Path,
     *,
     overlay: Sequence[Path] = (),
+    second: Path | None = None,
+    near_mm: float = NEAR_MM,
     fold: int | str = "0",
     card: Mapping[str, Any] | None = None,
     torch_weights: bool = True,
@@ -43,6 +47,9 @@ def export(
         model: The nnU-Net model folder.
         out: The bundle's folder, replaced as a whole.
         overlay: Further model folders; their foreground is laid over that of the ones before (tumor over organ).
+        second: The second stage of a cascade: a model folder of some of the classes, which sees only the box around what ``model`` found of
+            them, and decides on them there.
+        near_mm: How far beyond it the second stage sees.
         fold: Which fold of each.
         card: Facts for the model card, such as ``training_data``; plain data.
         torch_weights: Whether the torch engine can run the bundle too; without it has half the size.
@@ -61,10 +68,18 @@ def export(
     """
     if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
         raise InputError(f"{out}: is a folder of something else than a bundle; name a new folder, for it would be replaced")
-    for path in (model, *overlay):
+    paths = (model, *([] if second is None else [second]), *overlay)
+    for path in paths:
         if (path / MANIFEST).is_file():
             raise InputError(f"{path}: is a bundle already; expected the nnU-Net model folder that it was made of")
-    folders = [nnunet.open_folder(path, fold=fold, trust_pickle=trust_pickle) for path in (model, *overlay)]
+    folders = [nnunet.open_folder(path, fold=fold, trust_pickle=trust_pickle) for path in paths]
+    if second is not None:
+        folders[1] = replace(folders[1], spec=replace(folders[1].spec, near_mm=near_mm))
+        if not set(folders[1].spec.foreground) <= set(folders[0].spec.foreground):
+            raise InputError(
+                f"{second}: finds {', '.join(folders[1].spec.foreground)}, of which {model} does not find all; "
+                "the second stage of a cascade looks where the first found its classes"
+            )
     taxonomy = _common_taxonomy(folders)
     names = _names([folder.path.resolve().name for folder in folders])
     with replacing_folder(out) as temporary:

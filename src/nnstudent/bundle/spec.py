@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -90,6 +91,8 @@ class NetworkSpec:
         image_resampling: Image → network's grid.
         score_resampling: Logits → image's grid.
         classes: Class name by channel; channel 0 is ``background``.
+        near_mm: Of a cascade's second stage: it sees only the box around what the networks before it found of its classes, and so
+            much beyond; None if it sees the whole image.
         regions: Whether classes may lie over each other: a voxel is of the last one whose logit is above the background's,
             which is 0, instead of the one with the highest.
         architecture: How torch builds it.
@@ -109,6 +112,7 @@ class NetworkSpec:
     mirror_axes: tuple[int, ...] = ()
     source: Mapping[str, Any] = field(default_factory=dict)
     regions: bool = False
+    near_mm: float | None = None
 
     def __post_init__(self) -> None:
         if len(self.patch) != 3 or min(self.patch) < 1:
@@ -123,6 +127,8 @@ class NetworkSpec:
             raise InputError(f"orientation {self.orientation!r}; expected RAS or stored")
         if not 2 <= len(self.classes) <= 255 or self.classes[0] != BACKGROUND:
             raise InputError(f"classes {self.classes}; expected {BACKGROUND} and 1 to 254 more")
+        if self.near_mm is not None and not 0 <= self.near_mm < math.inf:
+            raise InputError(f"near_mm = {self.near_mm}; expected a length in mm, 0 or more")
         if len(set(self.classes)) != len(self.classes):
             raise InputError(f"classes {self.classes}; a name occurs twice")
 
@@ -136,6 +142,8 @@ class NetworkSpec:
         data: dict[str, Any] = _plain(asdict(self))
         if not self.regions:
             del data["regions"]  # so that the identity of all other models stays what it was before there were regions
+        if self.near_mm is None:
+            del data["near_mm"]  # nor cascades
         return data
 
     @classmethod
@@ -160,6 +168,7 @@ class NetworkSpec:
                 mirror_axes=tuple(int(axis) for axis in data.get("mirror_axes", ())),
                 source=dict(data.get("source", {})),
                 regions=bool(data.get("regions", False)),
+                near_mm=None if data.get("near_mm") is None else float(data["near_mm"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"a network's description is malformed ({type(error).__name__}: {error}); export the bundle again") from error

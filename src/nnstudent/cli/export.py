@@ -3,6 +3,7 @@
   nnstudent export RUN/student -o bundle
   nnstudent export RUN/student -o bundle --int8 --calibration RUN/cohort    also in int8, several times faster where the processor has it
   nnstudent export organs -o bundle --overlay tumor     what the second model finds is laid over the first one's organs
+  nnstudent export organs -o bundle --second fine       a cascade: the finer model looks again where the first found its classes
 
 Export reads weights only as tensors; a checkpoint that holds more is refused unless you say that you trust who made it.
 """
@@ -23,6 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the bundle; an older bundle there is replaced")
     parser.add_argument(
         "--overlay", type=Path, action="append", default=[], metavar="MODEL", help="a further model, laid over the ones before"
+    )
+    parser.add_argument("--second", type=Path, metavar="MODEL", help="second stage of a cascade, for some of the classes")
+    parser.add_argument(
+        "--near", type=float, default=20.0, metavar="MM", help="how far around what the first stage found the second one sees (default: 20)"
     )
     parser.add_argument("--fold", default="0", help="which fold (default: 0)")
     parser.add_argument("--card", type=Path, metavar="FILE.json", help="facts for the model card, a JSON object")
@@ -56,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
         args.model,
         args.output,
         overlay=args.overlay,
+        second=args.second,
+        near_mm=args.near,
         fold=args.fold,
         card=card,
         torch_weights=not args.no_torch,

@@ -36,6 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="begin from a trained model of the same network: a bundle, an nnU-Net folder, or bundled (default: from chance)",
     )
     parser.add_argument(
+        "--only", metavar="CLASS,CLASS", help="learn only these classes, as the second stage of a cascade does (default: all there are)"
+    )
+    parser.add_argument(
         "--budget-seconds", type=float, metavar="S", help="choose network, spacing and window so that a scan takes at most so long here"
     )
     parser.add_argument("--budget-memory", metavar="SIZE", help="and at most so much memory, such as 2GB (default with a budget: 4GB)")
@@ -61,17 +64,20 @@ def run(args: argparse.Namespace) -> int:
         preset, budget = within_budget(args, preset)
     elif args.budget_memory or args.calibration or args.save_calibration:
         raise InputError("--budget-memory and calibrations are for a budget; give --budget-seconds too")
+    only = None if args.only is None else [name.strip() for name in args.only.split(",")]
     start = None
     if args.start is not None:
         start = open_model(None if args.start == "bundled" else Path(args.start), trust_pickle=args.trust_pickle)
     if args.plan_only:
-        described = describe(study_task(args.fused, preset))
+        described = describe(study_task(args.fused, preset, only=only))
         print("\n".join(described.lines()))
         write_report(args.report, {"preset": preset.to_dict(), "plan": [described.to_dict()], **budget})
         return 0
     display = Display()
     try:
-        trained = study_result(args.fused, args.out, preset, start=start, device=args.device, threads=args.threads, progress=display)
+        trained = study_result(
+            args.fused, args.out, preset, start=start, only=only, device=args.device, threads=args.threads, progress=display
+        )
     finally:
         display.close()
     print(f"{trained.model}: trained" if trained.fresh else f"{trained.model}: was already trained from this, nothing to do")

@@ -12,9 +12,10 @@ from nnstudent.cohort.cohort import Case, Cohort
 from nnstudent.errors import InputError
 from nnstudent.inference.preprocess import preprocess
 from nnstudent.inference.resample import Floats, resample
-from nnstudent.inference.windows import Box, dense_starts, pad
+from nnstudent.inference.windows import dense_starts, pad
 from nnstudent.io.nifti import read_image, read_labels
 from nnstudent.taxonomy import Taxonomy
+from nnstudent.volume import Box
 
 CASES = 12  # at most, of which a third is held back
 _PER_CASE = 8  # windows of one case, at most

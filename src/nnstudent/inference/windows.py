@@ -15,9 +15,7 @@ import numpy.typing as npt
 from nnstudent.errors import InputError
 from nnstudent.inference.resample import Floats
 from nnstudent.progress import Progress, silent
-from nnstudent.volume import Shape
-
-Box = tuple[slice, slice, slice]
+from nnstudent.volume import Box, Shape
 
 
 @dataclass(frozen=True, eq=False)

@@ -129,7 +129,11 @@ def open_teacher(
             "only models whose labels exclude each other can teach, or label with segment and take that in with --from"
         )
     own = _own_names(model)
-    meaning = tuple(_ids(network, own, taxonomy, mapping or {}) for network in model.networks)
+    # The second stage of a cascade says something only near what the first found: a teacher is asked of every voxel.
+    meaning = tuple(
+        _ids(network, own, taxonomy, mapping or {}) if network.spec.near_mm is None else (0,) * len(network.spec.classes)
+        for network in model.networks
+    )
     if not any(id for ids in meaning for id in ids):
         raise InputError(
             f"{model.path}: none of its classes ({_few(model)}) is in the label table {taxonomy.name} ({', '.join(taxonomy.names[:5])} …); "

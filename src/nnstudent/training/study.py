@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,25 +20,26 @@ from nnstudent.training.train import Trained, train
 log = logging.getLogger(__name__)
 
 
-def study_task(fused: Path, preset: Preset) -> Task:
+def study_task(fused: Path, preset: Preset, *, only: Sequence[str] | None = None) -> Task:
     """What `study` would train.
 
     Args:
         fused: Folder of the fused cohort: ``cohort.json`` and ``ledger.jsonl``. Without a ledger it is a cohort as indexed,
             and the student learns from the cases with all organs annotated: the comparison without pseudo-labels.
         preset: Which recipe, and whether the student learns tumors.
+        only: The classes it learns; None for all.
 
     Raises:
-        InputError: There is no cohort, the ledger is malformed, or no training case has a label.
+        InputError: There is no cohort, the ledger is malformed, no training case has a label, or a class of ``only`` is not there.
     """
     cohort, ledger = read_cohort(fused), fused / "ledger.jsonl"
     if ledger.is_file():
-        return student_task(cohort, preset.student, organs_only=not preset.one_student, pseudo=pseudo_classes(ledger))
+        return student_task(cohort, preset.student, organs_only=not preset.one_student, pseudo=pseudo_classes(ledger), only=only)
     full = cohort.annotated_with(cohort.taxonomy.organs)
     if not full:
         raise InputError(f"{fused}: no ledger.jsonl, and no case has all organs annotated; make a fused cohort with: nnstudent select")
     log.info("%s: no ledger.jsonl; the student learns from the %d cases with all organs annotated, true labels only", fused, len(full))
-    return student_task(replace(cohort, cases=full), preset.student, organs_only=not preset.one_student, pseudo={})
+    return student_task(replace(cohort, cases=full), preset.student, organs_only=not preset.one_student, pseudo={}, only=only)
 
 
 def pseudo_classes(ledger: Path) -> dict[str, tuple[str, ...]]:
@@ -68,6 +70,7 @@ def study(
     preset: Preset,
     *,
     start: Model | None = None,
+    only: Sequence[str] | None = None,
     device: str = "auto",
     threads: int | None = None,
     progress: Progress = silent,
@@ -79,6 +82,7 @@ def study(
         out: Where to.
         preset: Which recipe.
         start: A trained model of the same network to begin from (:func:`~nnstudent.training.warm.load_start`); None to begin from chance.
+        only: The classes it learns, the others are background; None for all.
         device: ``auto``, ``cpu`` or ``cuda``.
         threads: Processor threads.
         progress: Told after each step.
@@ -91,7 +95,7 @@ def study(
         OutputError: ``out`` cannot be written.
         MissingExtraError: nnunetv2 is not installed.
     """
-    return study_result(fused, out, preset, start=start, device=device, threads=threads, progress=progress).model
+    return study_result(fused, out, preset, start=start, only=only, device=device, threads=threads, progress=progress).model
 
 
 def study_result(
@@ -100,11 +104,12 @@ def study_result(
     preset: Preset,
     *,
     start: Model | None = None,
+    only: Sequence[str] | None = None,
     device: str = "auto",
     threads: int | None = None,
     progress: Progress = silent,
 ) -> Trained:
     """As :func:`study`, with what was trained and which cases were left out."""
-    task = study_task(fused, preset)
+    task = study_task(fused, preset, only=only)
     check_folder(out)
     return train(task, out, out / ".work", start=start, device=device, threads=threads, progress=progress)

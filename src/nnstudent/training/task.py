@@ -152,7 +152,9 @@ def _teachers(
     return Task(name, cohort.taxonomy, classes, cases, recipe, possible, truth=frozenset(case.id for case in complete))
 
 
-def student_task(cohort: Cohort, recipe: Recipe, *, organs_only: bool, pseudo: Mapping[str, Sequence[str]]) -> Task:
+def student_task(
+    cohort: Cohort, recipe: Recipe, *, organs_only: bool, pseudo: Mapping[str, Sequence[str]], only: Sequence[str] | None = None
+) -> Task:
     """The student: it learns all annotated classes from all training cases of a fused cohort.
 
     Args:
@@ -160,13 +162,19 @@ def student_task(cohort: Cohort, recipe: Recipe, *, organs_only: bool, pseudo: M
         recipe: What is trained.
         organs_only: Whether lesion classes are left to another model.
         pseudo: By case, the classes whose labels are pseudo-labels.
+        only: The classes it learns, such as those of a cascade's second stage; None for all that there are. All else is background.
 
     Raises:
-        InputError: No training case has a label.
+        InputError: No training case has a label, or a class of ``only`` is annotated nowhere.
     """
     cases = tuple(case for case in cohort.train() if case.label is not None and case.annotated)
     covered = {name for case in cases for name in case.annotated}
     classes = tuple(name for name in cohort.taxonomy.sorted(covered) if not organs_only or name in cohort.taxonomy.organs)
+    if only is not None:
+        unknown = [name for name in only if name not in classes]
+        if unknown:
+            raise InputError(f"{', '.join(unknown)}: no class that this student could learn; there are {', '.join(classes) or 'none'}")
+        classes = tuple(name for name in classes if name in only)
     if not classes:
         raise InputError("the fused cohort has no training case with an annotated class; label and select cases first")
     if recipe.training.partial == "marginal":  # where no class of the student's was looked for there is nothing to learn

@@ -1,0 +1,55 @@
+"""A cascade's second stage: it looks again, more finely, where the first found some of the classes, and decides on them there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+
+import numpy as np
+import numpy.typing as npt
+import scipy
+
+from nnstudent.volume import Box, Spacing
+
+Labels = npt.NDArray[np.uint8]
+
+
+def box_around(labels: Labels, ids: Collection[int], *, spacing_mm: Spacing, near_mm: float, least_mm: Spacing) -> Box | None:
+    """The box around all voxels of some ids, and a margin.
+
+    Args:
+        labels: (z, y, x).
+        ids: What to look for.
+        spacing_mm: Of the labels, (z, y, x).
+        near_mm: The margin, as far as the image reaches.
+        least_mm: At least this long along each axis, as far as the image reaches: the extent of a window.
+
+    Returns:
+        The box, or None where no voxel is of these ids.
+    """
+    found = [box for id, box in enumerate(scipy.ndimage.find_objects(labels), start=1) if box is not None and id in ids]
+    if not found:
+        return None
+    sides = []
+    for axis, (size, mm, least) in enumerate(zip(labels.shape, spacing_mm, least_mm, strict=True)):
+        margin = math.ceil(near_mm / mm)
+        first, last = min(box[axis].start for box in found) - margin, max(box[axis].stop for box in found) + margin
+        lacking = max(0, math.ceil(least / mm) - (last - first))
+        length = min(size, last - first + lacking)
+        first = max(0, min(first - lacking // 2, size - length))
+        sides.append(slice(first, min(size, first + length)))
+    return sides[0], sides[1], sides[2]
+
+
+def decide(labels: Labels, box: Box, said: Labels, ids: Collection[int]) -> None:
+    """Take a second stage's word for its ids in the box, in place: what it does not confirm is background.
+
+    Args:
+        labels: What the first stage said, (z, y, x); changed.
+        box: Where the second stage looked.
+        said: What it said, of the box's shape; 0 is no class of its own.
+        ids: Its classes.
+    """
+    part = labels[box]
+    part[np.isin(part, list(ids))] = 0
+    np.copyto(part, said, where=said > 0)
