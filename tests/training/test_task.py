@@ -116,6 +116,19 @@ def test_the_papers_student_learns_organs_only(balls: Cohort, tiny: Recipe) -> N
     assert student_task(balls, tiny, organs_only=True, pseudo={}).classes == ("left_ball", "right_ball")
 
 
+def test_the_second_stage_of_a_cascade_learns_the_classes_it_is_told(balls: Cohort, tiny: Recipe) -> None:
+    task = student_task(balls, tiny, organs_only=False, pseudo={}, only=["spot", "right_ball"])
+    assert task.classes == balls.taxonomy.sorted(["right_ball", "spot"])
+    label = balls["c"].label
+    assert label is not None
+    labels = read_labels(label)
+    channels = to_channels(labels, task, balls["c"]).array
+    for channel, name in enumerate(task.classes, 1):
+        assert np.array_equal(channels == channel, labels.array == balls.taxonomy[name].id)
+    with pytest.raises(InputError, match="liver: no class that this student could learn; there are left_ball"):
+        student_task(balls, tiny, organs_only=False, pseudo={}, only=["liver"])
+
+
 def test_ids_become_channels_in_the_order_of_the_table(balls: Cohort, tiny: Recipe) -> None:
     task, case = organ_task(balls, tiny, folds=2), balls["c"]
     assert case.label is not None
