@@ -54,6 +54,7 @@ def main() -> None:
     if args.worker:
         work(args.worker[0], Path(args.worker[1]))
         return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # through the clean-up, or the trainers stay
     with tempfile.TemporaryDirectory() as folder:
         setup(Path(folder), load_preset(args.preset), cases=args.cases, steps=args.warm + args.blocks * args.steps)
         turns = measure(Path(folder), blocks=args.blocks, steps=args.steps, warm=args.warm)
@@ -100,9 +101,8 @@ def measure(folder: Path, *, blocks: int, steps: int, warm: int) -> dict[str, li
                 print(f"block {number + 1}: {name}: {steps / last['seconds']:.2f} steps/s, loss {np.mean(last['losses']):.3f}", flush=True)
     finally:
         for process in processes.values():
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGTERM)
-                os.killpg(process.pid, signal.SIGCONT)
+            if process.poll() is None:  # at once: stopped, and with loaders that would wait for it, it hears nothing gentler
+                os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
     return turns
 
