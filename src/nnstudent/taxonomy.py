@@ -15,6 +15,7 @@ from nnstudent.errors import InputError
 
 Kind = Literal["organ", "lesion"]
 Side = Literal["left", "right", "middle"]
+IGNORE = 255  # in a label map of ours: nobody says what is here; no class has this id
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _KINDS = ("organ", "lesion")
 _SIDES = ("left", "right", "middle", None)

@@ -11,6 +11,7 @@ import pytest
 from nnstudent.cohort.cohort import Case, Cohort
 from nnstudent.io.nifti import write_image, write_labels
 from nnstudent.io.record import write_record
+from nnstudent.pseudo.probability import probability_path
 from nnstudent.pseudo.pseudolabel import PseudoLabel, paths
 from nnstudent.taxonomy import LabelClass, Taxonomy
 from nnstudent.volume import Grid, Volume
@@ -48,7 +49,14 @@ class Maker:
         return Case(id, image, label, annotated, declared=True, role=role)
 
     def guess(
-        self, id: str, agreement: dict[str, float], *, classes: Iterable[str] | None = None, folds: int = 3, made: str = "m1"
+        self,
+        id: str,
+        agreement: dict[str, float],
+        *,
+        classes: Iterable[str] | None = None,
+        folds: int = 3,
+        made: str = "m1",
+        probability: bool = False,
     ) -> None:
         image, record = paths(self.pseudo, id)
         values = self.labels()
@@ -58,6 +66,8 @@ class Maker:
         count = dict.fromkeys(known, folds) if folds else {}
         item = PseudoLabel(id, "", known, dict.fromkeys(known, made), 1, dict.fromkeys(found, 0.9), agreement, tuple(found), count)
         write_record(record, stage="label", made_from=[id, made], **item.to_dict())
+        if probability:
+            write_labels(probability_path(self.pseudo, id), Volume(self.rng.integers(0, 256, SHAPE).astype(np.uint8), GRID))
 
     def cohort(self, *cases: Case) -> Cohort:
         return Cohort(self.taxonomy, cases)

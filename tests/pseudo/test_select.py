@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 
 from nnstudent.cohort.cohort import Cohort, read_cohort
+from nnstudent.cohort.index import index
 from nnstudent.errors import InputError
 from nnstudent.io.nifti import read_grid, read_labels
 from nnstudent.pseudo.decide import SelectSettings
 from nnstudent.pseudo.fuse import fuse
 from nnstudent.pseudo.ledger import read_ledger
+from nnstudent.pseudo.probability import read_probability
 from nnstudent.pseudo.select import DATASET, select
-from nnstudent.taxonomy import LabelClass, Taxonomy
+from nnstudent.taxonomy import IGNORE, LabelClass, Taxonomy
 from tests.pseudo.conftest import Maker
 
 ALL = ("liver", "kidney", "tumor")
@@ -183,6 +185,67 @@ def test_with_open_classes_a_bad_rank_takes_the_pseudo_label_only(cohort: Cohort
     written = read_labels(tmp_path / "out" / DATASET / "labelsTr" / "partial.nii.gz").array
     truth = read_labels(cohort["partial"].label).array
     np.testing.assert_array_equal(written, np.where(truth == cohort.taxonomy["liver"].id, truth, 0))
+
+
+DOUBT = SelectSettings(ignore_below=0.6)
+
+
+def test_doubtful_voxels_are_ignored_but_never_true_ones(cohort: Cohort, maker: Maker, tmp_path):
+    for id in ("organs", "partial", "none"):
+        maker.guess(id, GOOD, probability=True)
+    plain, out = tmp_path / "plain", tmp_path / "out"
+    select(cohort, maker.pseudo, plain)
+    result = select(cohort, maker.pseudo, out, settings=DOUBT)
+    assert set(result.ignored) == set(result.kept)
+    assert result.ignored["full"] == 0
+    fused = read_cohort(out)
+    for id in ("organs", "partial", "none"):
+        sure = read_probability(maker.pseudo, id).array
+        without = read_labels(plain / DATASET / "labelsTr" / f"{id}.nii.gz").array
+        nnunet = read_labels(out / DATASET / "labelsTr" / f"{id}.nii.gz").array
+        case = cohort[id]
+        true = np.zeros(without.shape, bool)
+        if case.label is not None:
+            truth = read_labels(case.label).array
+            true = (truth > 0) & (without == truth)  # a lesion that is filled in lies over true organs
+            assert true.any()
+        expected = np.where(~true & (sure < 153), 4, without)
+        np.testing.assert_array_equal(nnunet, expected)
+        np.testing.assert_array_equal(read_labels(fused[id].label).array, np.where(expected == 4, IGNORE, expected))
+        assert result.ignored[id] == pytest.approx((expected == 4).mean(), abs=1e-6)
+    assert not (read_labels(fused["full"].label).array == IGNORE).any()
+
+
+def test_nnunet_is_told_which_label_to_ignore(cohort: Cohort, maker: Maker, tmp_path):
+    for id in ("organs", "partial", "none"):
+        maker.guess(id, GOOD, probability=True)
+    select(cohort, maker.pseudo, tmp_path / "out", settings=DOUBT)
+    table = json.loads((tmp_path / "out" / DATASET / "dataset.json").read_text())
+    assert table["labels"] == {"background": 0, "liver": 1, "kidney": 2, "tumor": 3, "ignore": 4}
+    assert table["nnstudent"]["classes"] == {"1": "liver", "2": "kidney", "3": "tumor"}
+    labels = pytest.importorskip("nnunetv2.utilities.label_handling.label_handling", reason="nnU-Net is not installed")
+    manager = labels.LabelManager(table["labels"], None)
+    assert (manager.ignore_label, manager.num_segmentation_heads) == (4, 4)
+    assert index(tmp_path / "out" / DATASET, tmp_path / "again").cohort.taxonomy.names == ("liver", "kidney", "tumor")
+
+
+def test_another_threshold_writes_again_what_it_changes(cohort: Cohort, maker: Maker, tmp_path):
+    for id in ("organs", "partial", "none"):
+        maker.guess(id, GOOD, probability=True)
+    out = tmp_path / "out"
+    assert select(cohort, maker.pseudo, out, settings=DOUBT).written == 4
+    again = select(cohort, maker.pseudo, out, settings=DOUBT)
+    assert again.written == 0
+    assert again.ignored["none"] > 0.4
+    assert select(cohort, maker.pseudo, out, settings=SelectSettings(ignore_below=0.7)).written == 3
+    assert select(cohort, maker.pseudo, out).written == 3
+    assert not (read_labels(read_cohort(out)["none"].label).array == IGNORE).any()
+
+
+def test_without_probabilities_there_is_nothing_to_doubt_by(cohort: Cohort, maker: Maker, tmp_path):
+    maker.guess("none", GOOD, probability=True)
+    with pytest.raises(InputError, match=r"2 of 3 pseudo-labels come without .*, organs the first; run label again with --probability"):
+        select(cohort, maker.pseudo, tmp_path / "out", settings=DOUBT)
 
 
 def test_no_case_left_is_an_error_that_points_at_the_ledger(maker: Maker, tmp_path):

@@ -10,14 +10,19 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+from nnstudent.bundle.export import export
 from nnstudent.cohort.cohort import Cohort, write_cohort
 from nnstudent.errors import InputError
+from nnstudent.inference.segmenter import Segmenter
+from nnstudent.io.nifti import read_image, read_labels, write_labels
+from nnstudent.taxonomy import IGNORE
 from nnstudent.training.dataset import source_of
 from nnstudent.training.describe import describe
 from nnstudent.training.losses import MarginalLoss
@@ -27,6 +32,7 @@ from nnstudent.training.preset import Preset, load_preset
 from nnstudent.training.study import study
 from nnstudent.training.task import make_splits, organ_task, student_task
 from nnstudent.training.teach import teach
+from nnstudent.volume import Volume
 from tests.training.conftest import TABLE, tiny_recipe
 
 Array = npt.NDArray[np.float64]
@@ -37,10 +43,13 @@ EVERYTHING = frozenset(range(1, CHANNELS))
 ANNOTATED = st.lists(st.frozensets(st.sampled_from(sorted(EVERYTHING)), min_size=1), min_size=SHAPE[0], max_size=SHAPE[0])
 
 
-def ordinary(*, batch_dice: bool = False, weights: Sequence[float] | None = None) -> DC_and_CE_loss:
+def ordinary(*, batch_dice: bool = False, weights: Sequence[float] | None = None, ignore: bool = False) -> DC_and_CE_loss:
     """nnU-Net's loss as its trainer builds it."""
     loss = DC_and_CE_loss(
-        {"batch_dice": batch_dice, "smooth": 1e-5, "do_bg": False, "ddp": False}, {}, dice_class=MemoryEfficientSoftDiceLoss
+        {"batch_dice": batch_dice, "smooth": 1e-5, "do_bg": False, "ddp": False},
+        {},
+        ignore_label=CHANNELS if ignore else None,
+        dice_class=MemoryEfficientSoftDiceLoss,
     )
     loss.ce.weight = None if weights is None else torch.tensor(weights, dtype=torch.float64)
     return loss
@@ -69,6 +78,8 @@ def by_hand(
             p = np.exp(logits[(b, slice(None), *v)])
             p /= p.sum()
             label = int(target[(b, 0, *v)])
+            if label == CHANNELS:  # ignored
+                continue
             label = label if label in annotated[b] else 0
             open_here = [u for u in EVERYTHING - annotated[b] if label == 0 or (u == LESION and label != LESION)]
             right = p[label] + sum(p[u] for u in open_here)
@@ -104,6 +115,43 @@ def test_it_is_the_sum_by_hand(seed: int, annotated: list[frozenset[int]], batch
     found = loss(logits, target, tables(annotated))
     wanted = by_hand(logits.numpy(), target.numpy(), annotated, batch_dice=batch_dice, weights=WEIGHTS if weighted else (1.0,) * CHANNELS)
     assert float(found) == pytest.approx(wanted, abs=1e-12)
+
+
+def with_ignored(target: torch.Tensor, seed: int, share: float) -> torch.Tensor:
+    rng = torch.Generator().manual_seed(seed)
+    return torch.where(torch.rand(target.shape, generator=rng) < share, CHANNELS, target)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), annotated=ANNOTATED, batch_dice=st.booleans(), weighted=st.booleans(), share=st.floats(0, 0.9))
+def test_an_ignored_voxel_counts_in_no_sum(
+    seed: int, annotated: list[frozenset[int]], batch_dice: bool, weighted: bool, share: float
+) -> None:
+    logits, target = batch(seed)
+    target = with_ignored(target, seed, share)
+    assume((target != CHANNELS).any())
+    weights = WEIGHTS if weighted else (1.0,) * CHANNELS
+    loss = MarginalLoss(ordinary(batch_dice=batch_dice, weights=WEIGHTS if weighted else None, ignore=True))
+    partly = by_hand(logits.numpy(), target.numpy(), annotated, batch_dice=batch_dice, weights=weights)
+    assert float(loss(logits, target, tables(annotated))) == pytest.approx(partly, abs=1e-12)
+    # and where the case is annotated throughout, which nnU-Net computes, its Dice in single precision
+    whole = by_hand(logits.numpy(), target.numpy(), [EVERYTHING] * 3, batch_dice=batch_dice, weights=weights)
+    assert float(loss(logits, target)) == pytest.approx(whole, abs=2e-6)
+
+
+@pytest.mark.parametrize("partly", [False, True])
+@pytest.mark.parametrize("share", [0.4, 1.0])
+def test_nothing_is_learned_at_an_ignored_voxel(partly: bool, share: float) -> None:
+    logits, target = batch(6)
+    target = with_ignored(target, 6, share)
+    logits.requires_grad_()
+    possible = tables([frozenset({1, 2}), EVERYTHING, frozenset({3})]) if partly else None
+    MarginalLoss(ordinary(weights=WEIGHTS, ignore=True))(logits, target, possible).backward()
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
+    ignored = (target == CHANNELS).expand_as(logits)
+    assert (logits.grad[ignored] == 0).all()
+    assert (logits.grad[~ignored] != 0).all()
 
 
 @pytest.mark.parametrize("batch_dice", [False, True])
@@ -191,11 +239,6 @@ def test_a_network_that_is_surely_wrong_still_learns(dtype: torch.dtype) -> None
     assert (logits.grad[:, 1] > 0.1).all()
 
 
-def test_an_ignore_label_is_refused() -> None:
-    with pytest.raises(InputError, match="ignore label"):
-        MarginalLoss(DC_and_CE_loss({}, {}, ignore_label=9))
-
-
 def test_what_a_label_leaves_open() -> None:
     found = possible_classes({1, 4}, channels=6, lesions={4, 5})
     assert [set(np.flatnonzero(row)) for row in found] == [{0, 2, 3, 5}, {1, 5}, {2}, {3}, {4}, {5}]
@@ -272,6 +315,39 @@ def test_a_model_of_complete_cases_is_made_from_the_same_whatever_the_loss(balls
     ]
     assert made[0][0] == made[0][1]
     assert made[1][0] != made[1][1]
+
+
+@pytest.mark.parametrize("partial", ["background", "marginal"])
+def test_a_student_trains_with_ignored_voxels_and_segments(balls: Cohort, tmp_path: Path, partial: str) -> None:
+    cases = []
+    for case in balls.train():
+        if case.label is not None:
+            labels = read_labels(case.label)
+            array = labels.array.copy()
+            array[:4] = IGNORE
+            write_labels(tmp_path / "labels" / f"{case.id}.nii.gz", Volume(array, labels.grid))
+            cases.append(replace(case, label=tmp_path / "labels" / f"{case.id}.nii.gz"))
+    write_cohort(tmp_path / "fused", replace(balls, cases=tuple(cases)))
+    (tmp_path / "fused" / "ledger.jsonl").write_text("")
+    recipe = tiny_recipe(partial=partial, epochs=1, class_weights="rarity")
+    model = study(tmp_path / "fused", tmp_path / "student", Preset("ignore", teachers=recipe, student=recipe))
+
+    written = json.loads((model / "dataset.json").read_text())
+    assert written["labels"] == {"background": 0, "left_ball": 1, "right_ball": 2, "spot": 3, "ignore": 4}
+    manager = PlansManager(json.loads((model / "plans.json").read_text())).get_label_manager(written)
+    assert (manager.ignore_label, manager.num_segmentation_heads) == (4, 4)
+    curves = json.loads((model / "fold_0" / "progress.json").read_text())
+    assert all(math.isfinite(value) for value in (*curves["train_loss"], *curves["val_loss"]))
+    assert list(curves["dice_by_class"]) == ["left_ball", "right_ball", "spot"]
+    # nnU-Net draws as many intensities from each case, of foreground only, which the ignored voxels are not
+    own = [(read_image(case.image).array, read_labels(case.label).array) for case in cases if case.label is not None]
+    intensity = json.loads((model / "plans.json").read_text())["foreground_intensity_properties_per_channel"]["0"]
+    assert intensity["mean"] == pytest.approx(np.mean([hu[(at > 0) & (at != IGNORE)].mean() for hu, at in own]), abs=3)
+
+    segmenter = Segmenter(export(model, tmp_path / "bundle", torch_weights=False), threads=1)
+    assert segmenter.model.classes == ("left_ball", "right_ball", "spot")
+    found = segmenter(read_image(balls.test()[0].image)).labels.array
+    assert set(np.unique(found)) <= {0, 3, 7, 20}
 
 
 def test_teachers_and_students_train_with_it(balls: Cohort, tmp_path: Path) -> None:

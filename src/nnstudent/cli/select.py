@@ -2,6 +2,7 @@
 
   nnstudent select COHORT PSEUDO -o FUSED
   nnstudent select COHORT PSEUDO -o FUSED --min-agreement 0.8
+  nnstudent select COHORT PSEUDO -o FUSED --ignore-below 0.6     after label --probability: doubtful voxels teach nothing
 
 A case is kept if the teacher's folds agree on the organs that they filled in; FUSED/ledger.jsonl says, for each case and class,
 whether its labels are truth or pseudo, from which model, and why. FUSED/nnUNet_raw is a raw dataset that stock nnU-Net reads.
@@ -28,6 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="judge class by class and keep the truth of every case: for a student "
         "with the marginal loss, as in the presets laptop and demo",
     )
+    parser.add_argument(
+        "--ignore-below",
+        type=float,
+        default=None,
+        metavar="P",
+        help="voxels of a pseudo-label whose probability is under P, 0 to 1, get nnU-Net's ignore label (0: none)",
+    )
     parser.add_argument("--classes", metavar="A,B,…", help="learn only these classes (default: all annotated or known to a model)")
     parser.add_argument("--report", type=Path, metavar="FILE.json", help="write the decisions as JSON")
 
@@ -40,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from nnstudent.pseudo.decide import SelectSettings
     from nnstudent.pseudo.select import select
 
-    given = {"min_agreement": args.min_agreement, "min_confidence": args.min_confidence, "leave_open": args.leave_open}
+    given = {name: getattr(args, name) for name in ("min_agreement", "min_confidence", "leave_open", "ignore_below")}
     settings = SelectSettings(**{key: value for key, value in given.items() if value is not None})
     classes = args.classes.split(",") if args.classes else None
     cohort = read_cohort(args.cohort)
@@ -49,7 +57,9 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"{args.pseudo}: no such folder; expected the pseudo-labels that nnstudent label wrote")
     result = select(cohort, args.pseudo, args.out, settings=settings, classes=classes, progress=Display())
     for choice in result.decisions:
-        print(f"{'kept   ' if choice.kept else 'dropped'}  {choice.case}: {choice.why}")
+        ignored = result.ignored.get(choice.case, 0.0)
+        doubt = f"; {100 * ignored:.2f} % of its voxels ignored" if ignored else ""
+        print(f"{'kept   ' if choice.kept else 'dropped'}  {choice.case}: {choice.why}{doubt}")
     print(f"{len(result.kept)} of {len(result.decisions)} cases kept, {len(result.classes)} classes: {args.out}")
     rows = [
         {
@@ -59,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
             "filled": list(choice.filled),
             "open": list(choice.open),
             "score": choice.score,
+            "ignored": result.ignored.get(choice.case, 0.0),
         }
         for choice in result.decisions
     ]

@@ -62,7 +62,7 @@ class RunFolder:
         stages = [
             Stage("index", self.index, (), lambda: [self.source], [cohort], None if self.taxonomy is None else self.taxonomy.to_dict()),
             Stage("teach", self.teach, ("index",), train, [at / "teachers"], teachers),
-            Stage("label", self.label, ("teach",), lambda: [*train(), at / "teachers"], [at / "pseudo"]),
+            Stage("label", self.label, ("teach",), lambda: [*train(), at / "teachers"], [at / "pseudo"], self._probability or None),
             Stage("select", self.select, ("label",), lambda: [*train(), at / "pseudo"], [at / "fused"], [preset["select"], student]),
             Stage("study", self.study, ("select",), lambda: [at / "fused"], [at / "student"], student),
             Stage("export", self.export, ("study",), lambda: [at / "student", at / "teachers" / "tumor"], [at / "bundle"], student),
@@ -114,7 +114,13 @@ class RunFolder:
         from nnstudent.pseudo.label import label
 
         done = label(
-            self._cohort(), self.out / "pseudo", teachers=self._teachers(), device=self.device, threads=self.threads, progress=self.progress
+            self._cohort(),
+            self.out / "pseudo",
+            teachers=self._teachers(),
+            probability=self._probability,
+            device=self.device,
+            threads=self.threads,
+            progress=self.progress,
         )
         told = [sum(item.agreement.values()) / len(item.agreement) for item in done.labels if item.agreement]
         agreed = f", folds agree {sum(told) / len(told):.2f} on average" if told else ""
@@ -236,6 +242,10 @@ class RunFolder:
         from nnstudent.evaluation.report import write_report
 
         return Outcome(str(write_report(self.out)))
+
+    @property
+    def _probability(self) -> bool:
+        return self.preset.select.ignore_below > 0
 
     def _cohort(self) -> Cohort:
         return read_cohort(self.out / "cohort")

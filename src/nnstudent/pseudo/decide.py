@@ -27,6 +27,7 @@ class SelectSettings:
         leave_open: Whether a case may be learned from without knowing all of its classes, which the student's loss has to allow
             for (``partial = "marginal"``). Then each class is judged by itself, and a case whose pseudo-label is dropped keeps its
             truth.
+        ignore_below: Voxels of a pseudo-label whose ensemble probability is under this are not learned from: nnU-Net's ignore label.
 
     Raises:
         InputError: A value is not from 0 to 1.
@@ -37,6 +38,7 @@ class SelectSettings:
     min_confidence: float = 0.0
     keep: float = 1.0
     leave_open: bool = False
+    ignore_below: float = 0.0
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():

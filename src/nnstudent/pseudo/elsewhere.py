@@ -74,7 +74,7 @@ def find(folder: Path, taxonomy: Taxonomy, *, mapping: Mapping[str, str] | None 
 
 
 def label_names(dataset: Mapping[str, Any], *, where: Path) -> dict[str, int]:
-    """Name → value of the single-valued labels in an nnU-Net ``dataset.json``, background left out.
+    """Name → value of the single-valued labels in an nnU-Net ``dataset.json``, background and what is ignored left out.
 
     Raises:
         InputError: There is no table of labels, or a label is a region of several values.
@@ -85,7 +85,7 @@ def label_names(dataset: Mapping[str, Any], *, where: Path) -> dict[str, int]:
     regions = [name for name, value in labels.items() if not isinstance(value, int | str)]
     if regions:
         raise InputError(f"{where}: {regions[0]!r} is a region of several labels; only models whose labels exclude each other can be used")
-    return {name: int(value) for name, value in labels.items() if int(value) > 0}
+    return {name: int(value) for name, value in labels.items() if int(value) > 0 and name != "ignore"}
 
 
 def read(source: Elsewhere, case: Case, taxonomy: Taxonomy) -> Volume:

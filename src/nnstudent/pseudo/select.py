@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,16 @@ import numpy as np
 
 from nnstudent.cohort.cohort import Case, Cohort, write_cohort
 from nnstudent.errors import Failure, GeometryError, InputError, NnStudentError, OutputError
-from nnstudent.io.atomic import check_folder, write_json
+from nnstudent.io.atomic import check_folder, read_json, write_json
 from nnstudent.io.nifti import read_grid, read_labels, write_labels
 from nnstudent.io.record import file_hash, is_made_from, write_record
 from nnstudent.progress import Progress, silent
 from nnstudent.pseudo import ledger, pseudolabel
 from nnstudent.pseudo.decide import Decision, SelectSettings, decide, dropped, trimmed
-from nnstudent.pseudo.fuse import check_ids, fuse, ids_in
+from nnstudent.pseudo.fuse import check_ids, fuse, ids_in, uncertain
+from nnstudent.pseudo.probability import probability_path, read_probability
 from nnstudent.pseudo.pseudolabel import PseudoLabel
+from nnstudent.taxonomy import IGNORE, Taxonomy
 from nnstudent.volume import Volume
 
 log = logging.getLogger(__name__)
@@ -37,12 +39,14 @@ class SelectResult:
         decisions: One a training case, in the cohort's order.
         failures: The cases that could not be read; they are dropped.
         written: How many fused label maps were written; the others were there already.
+        ignored: By case kept, the share of its voxels that the student is not to learn from.
     """
 
     classes: tuple[str, ...]
     decisions: tuple[Decision, ...]
     failures: tuple[Failure, ...]
     written: int
+    ignored: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def kept(self) -> tuple[str, ...]:
@@ -64,7 +68,8 @@ def select(
     Writes into ``out``: ``cohort.json`` (the cases kept, each with the classes that its truth or pseudo-label covers),
     ``ledger.jsonl`` (a row for each training case and class) and ``nnUNet_raw/Dataset001_fused`` (``dataset.json`` that points at
     the images where they are, and ``labelsTr``); a case with a class left open is not in ``dataset.json``, for nnU-Net would
-    take that class for absent. What is there and made from the same files is not written again.
+    take that class for absent. With ``ignore_below`` nnU-Net's label ``ignore`` is the highest value, and 255 in the label maps that
+    ``cohort.json`` names, which are then ``labels``. What is there and made from the same files is not written again.
 
     Args:
         cohort: The cases; those with role ``test`` are left out altogether.
@@ -75,7 +80,8 @@ def select(
         progress: Told after each case.
 
     Raises:
-        InputError: No case is kept, or ``classes`` names a class that is not in the table.
+        InputError: No case is kept, ``classes`` names a class that is not in the table, or with ``ignore_below`` a pseudo-label comes
+            without its probabilities.
         OutputError: ``out`` cannot be written.
     """
     settings = settings or SelectSettings()
@@ -91,14 +97,18 @@ def select(
         choice = decide(case, found.get(case.id), classes=learned, taxonomy=taxonomy, settings=settings, known=known)
         decisions.append(dropped(choice, failures[case.id]) if case.id in failures else choice)
     decisions = list(trimmed(decisions, settings=settings))
+    if settings.ignore_below:
+        _check_probabilities(pseudo, decisions)
 
     written = 0
+    ignored: dict[str, float] = {}
     for number, case in enumerate(cases):
         choice = decisions[number]
         if choice.kept:
             try:
                 item = found.get(case.id) if choice.filled else None
-                written += _write_fused(case, item, choice.filled, pseudo, out, learned=learned, cohort=cohort)
+                written += _write_fused(case, item, choice.filled, pseudo, out, learned=learned, cohort=cohort, below=settings.ignore_below)
+                ignored[case.id] = float(read_json(out / "records" / f"{case.id}.json", what="a fused label").get("ignored", 0.0))
             except OutputError:
                 raise  # the folder is no case's fault, and no other case will fare better
             except (NnStudentError, OSError, MemoryError) as error:
@@ -106,13 +116,23 @@ def select(
                 decisions[number] = dropped(choice, failures[case.id])
         progress("select", number + 1, len(cases))
 
-    result = SelectResult(learned, tuple(decisions), tuple(Failure(*pair) for pair in failures.items()), written)
+    result = SelectResult(learned, tuple(decisions), tuple(Failure(*pair) for pair in failures.items()), written, ignored)
     ledger.write_ledger(out / ledger.NAME, (row for choice in decisions for row in choice.rows))
     if not result.kept:
         reason = decisions[0].why if decisions else "the cohort has no training case"
         raise InputError(f"{out}: no case is left to learn from ({reason}); {out / ledger.NAME} says why for each")
     _write_dataset(cohort, result, out, settings=settings)
     return result
+
+
+def _check_probabilities(pseudo: Path, decisions: Sequence[Decision]) -> None:
+    used = [choice.case for choice in decisions if choice.kept and choice.filled]
+    lacking = [case for case in used if not probability_path(pseudo, case).is_file()]
+    if lacking:
+        raise InputError(
+            f"{pseudo}: {len(lacking)} of {len(used)} pseudo-labels come without the probability of each voxel, {lacking[0]} the first; "
+            "run label again with --probability, or leave out --ignore-below"
+        )
 
 
 def _pseudo_labels(cohort: Cohort, folder: Path) -> tuple[dict[str, PseudoLabel], dict[str, str]]:
@@ -144,12 +164,25 @@ def channels(cohort: Cohort, learned: Sequence[str]) -> dict[str, int]:
     return {name: number for number, name in enumerate(names, 1)}
 
 
+def _same_ids(values: Mapping[str, int], taxonomy: Taxonomy) -> bool:
+    return all(taxonomy[name].id == value for name, value in values.items())
+
+
 def _write_fused(
-    case: Case, item: PseudoLabel | None, filled: Sequence[str], pseudo: Path, out: Path, *, learned: Sequence[str], cohort: Cohort
+    case: Case,
+    item: PseudoLabel | None,
+    filled: Sequence[str],
+    pseudo: Path,
+    out: Path,
+    *,
+    learned: Sequence[str],
+    cohort: Cohort,
+    below: float,
 ) -> bool:
     """Write the fused label map of a case; False where it is there already."""
     taxonomy = cohort.taxonomy
     values = channels(cohort, learned)
+    doubted = item is not None and below > 0
     made_from = {
         "truth": None if case.label is None else file_hash(case.label),
         "pseudo": None if item is None else file_hash(pseudolabel.paths(pseudo, case.id)[0]),
@@ -157,11 +190,12 @@ def _write_fused(
         "filled": sorted(filled),
         "values": values,
         "taxonomy": taxonomy.to_dict(),
+        **({"below": below, "probability": file_hash(probability_path(pseudo, case.id))} if doubted else {}),
     }
     path = out / DATASET / "labelsTr" / f"{case.id}.nii.gz"
     record = out / "records" / f"{case.id}.json"
     plain = out / "labels" / f"{case.id}.nii.gz"
-    same_ids = all(taxonomy[name].id == value for name, value in values.items())
+    same_ids = not below and _same_ids(values, taxonomy)
     if is_made_from(record, made_from) and path.is_file() and (same_ids or plain.is_file()):
         return False
 
@@ -186,16 +220,26 @@ def _write_fused(
         annotated=[taxonomy[name].id for name in case.annotated],
         taxonomy=taxonomy,
     )
+    ignored = 0.0
+    if doubted:
+        sure = read_probability(pseudo, case.id)
+        if not sure.grid.matches(grid):
+            raise GeometryError(f"probabilities on {sure.grid}, its image is {grid}; label the case again with --probability")
+        ids = [taxonomy[name].id for name in case.annotated]
+        out_of_it = uncertain(labels, None if truth is None else truth.array, sure.array, annotated=ids, below=below)
+        labels[out_of_it] = IGNORE
+        ignored = float(out_of_it.mean())
+        table[IGNORE], keep[IGNORE] = len(values) + 1, IGNORE
     write_labels(path, Volume(table[labels], grid), like=case.image)
     if not same_ids:  # nnU-Net's values are then not the table's ids, which cohort.json speaks of
         write_labels(plain, Volume(keep[labels], grid), like=case.image)
-    write_record(record, stage="select", made_from=made_from, case=case.id)
+    write_record(record, stage="select", made_from=made_from, case=case.id, **({"ignored": round(ignored, 6)} if doubted else {}))
     return True
 
 
 def _write_dataset(cohort: Cohort, result: SelectResult, out: Path, *, settings: SelectSettings) -> None:
     values = channels(cohort, result.classes)
-    same_ids = all(cohort.taxonomy[name].id == value for name, value in values.items())
+    same_ids = not settings.ignore_below and _same_ids(values, cohort.taxonomy)
     labels = out / DATASET / "labelsTr" if same_ids else out / "labels"
     chosen = [(cohort[choice.case], choice) for choice in result.decisions if choice.kept]
     cases = tuple(
@@ -213,7 +257,7 @@ def _write_dataset(cohort: Cohort, result: SelectResult, out: Path, *, settings:
     write_cohort(out, Cohort(cohort.taxonomy, cases, dropped))
     table: dict[str, Any] = {
         "channel_names": {"0": "CT"},
-        "labels": {"background": 0} | values,
+        "labels": {"background": 0} | values | ({"ignore": len(values) + 1} if settings.ignore_below else {}),
         "numTraining": len(whole),
         "file_ending": ".nii.gz",
         "overwrite_image_reader_writer": "NibabelIOWithReorient",

@@ -25,6 +25,7 @@ from nnstudent.io.atomic import write_json
 from nnstudent.io.nifti import read_grid, read_image, read_labels, write_image, write_labels
 from nnstudent.io.record import data_hash, file_hash
 from nnstudent.progress import Progress, silent
+from nnstudent.taxonomy import IGNORE
 from nnstudent.training.partial import volumes_if_annotated
 from nnstudent.training.plans import CONFIGURATION, PLANS_NAME, Fingerprint, make_dataset_json, make_plans
 from nnstudent.training.task import Split, Task, make_splits
@@ -202,7 +203,8 @@ def _prepare(task: Task, raw: Path, folder: Path, *, threads: int, progress: Pro
         fingerprint = replace(fingerprint, volume_ml=volumes_if_annotated([facts.volume_ml for _, facts in looked], annotated))
     plans = make_plans(task.recipe, fingerprint, dataset_name=task.dataset_name, lesions=task.lesions.values())
     donors = {id: known for id, known in task.donors.items() if id in ids}
-    dataset_json = make_dataset_json(task.taxonomy, task.classes, cases=len(looked), annotated=partial, lesion_truth=donors)
+    ignore = any(facts.ignored for _, facts in looked)
+    dataset_json = make_dataset_json(task.taxonomy, task.classes, cases=len(looked), annotated=partial, lesion_truth=donors, ignore=ignore)
     listed = {case.id: {"images": [str(facts.image)], "label": str(facts.label)} for case, facts in looked}
     splits = make_splits(task, list(listed))
     _hide_pseudo(task, splits, raw)
@@ -265,6 +267,7 @@ class _Looked:
     spacing_mm: tuple[float, float, float]
     shape: tuple[int, int, int]
     volume_ml: tuple[float, ...]
+    ignored: bool
 
 
 def _look(task: Task, case: Case, raw: Path) -> _Looked:
@@ -279,13 +282,17 @@ def _look(task: Task, case: Case, raw: Path) -> _Looked:
         raise GeometryError(f"label is on another grid (label {labels.grid}, image {grid}); resample the label onto the image")
     channels = to_channels(labels, task, case)
     path = raw / "labels" / f"{case.id}.nii.gz"
-    write_labels(path, channels)
+    counts = np.bincount(channels.array.ravel(), minlength=len(task.classes) + 2)
+    ignored = channels.array == len(task.classes) + 1
+    # nnU-Net takes every voxel above 0 for foreground when it measures intensities; what is ignored is none.
+    write_labels(path, Volume(np.where(ignored, 0, channels.array).astype(np.uint8), channels.grid) if counts[-1] else channels)
     image = _readable(case.image, raw / "images" / f"{case.id}.nii.gz")
     samples = max(10_000, _SAMPLED_VOXELS // len(task.cases))
     shape, spacing, intensities, _, _ = DatasetFingerprintExtractor.analyze_case(
         [str(image)], str(path), NibabelIOWithReorient, num_samples=samples
     )
-    counts = np.bincount(channels.array.ravel(), minlength=len(task.classes) + 1)
+    if counts[-1]:
+        write_labels(path, channels)
     z, y, x = (float(mm) for mm in spacing)
     return _Looked(
         image=image.resolve(),
@@ -293,12 +300,13 @@ def _look(task: Task, case: Case, raw: Path) -> _Looked:
         intensities=np.asarray(intensities[0], np.float32),
         spacing_mm=(z, y, x),
         shape=(int(shape[0]), int(shape[1]), int(shape[2])),
-        volume_ml=tuple(float(count) * labels.grid.voxel_ml for count in counts),
+        volume_ml=tuple(float(count) * labels.grid.voxel_ml for count in counts[:-1]),
+        ignored=bool(counts[-1]),
     )
 
 
 def to_channels(labels: Volume, task: Task, case: Case, *, hide: bool = False) -> Volume:
-    """A label map with taxonomy ids as one with the task's channels; every other class is background.
+    """A label map with taxonomy ids as one with the task's channels; every other class is background, what is ignored comes after them.
 
     A lesion laid over an organ is background to an organ teacher: the label map says "tumor, not liver" there, and
     the student is taught the same.
@@ -314,6 +322,7 @@ def to_channels(labels: Volume, task: Task, case: Case, *, hide: bool = False) -
     for channel, name in enumerate(task.classes, 1):
         if name in case.annotated and name not in hidden:
             table[task.taxonomy[name].id] = channel
+    table[IGNORE] = len(task.classes) + 1
     return Volume(table[labels.array], labels.grid)
 
 

@@ -43,6 +43,8 @@ class WindowLoader(nnUNetDataLoader):
         """As nnU-Net's loader; :func:`draw_class` tells the rest."""
         super().__init__(*args, **kwargs)
         self._lesions, self._often = lesions, lesion_oversampling
+        # Of sparse labels nnU-Net centres every window on one. What is ignored here is little of a scan: windows lie anywhere, as ever.
+        self.has_ignore = False
 
     def get_bbox(self, data_shape: Any, force_fg: bool, class_locations: Any, overwrite_class: Any = None, verbose: bool = False) -> Any:
         """Where a window lies; with a class to be in its middle where ``force_fg``."""

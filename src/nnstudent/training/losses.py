@@ -13,8 +13,6 @@ from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
 from nnunetv2.utilities.ddp_allgather import AllGatherGrad
 from torch import Tensor, nn
 
-from nnstudent.errors import InputError
-
 
 class MarginalLoss(nn.Module):
     """nnU-Net's Dice and cross-entropy where what a label leaves open is not punished.
@@ -22,7 +20,7 @@ class MarginalLoss(nn.Module):
     A label is the set of classes that may truly be there: "background" of a case in which nobody looked for the pancreas is
     background or pancreas. The probability of a label is the sum over its set; of that, cross-entropy and Dice are taken. Where a
     label rules a class out that is not annotated in the case (pancreas is not where liver is drawn), an exclusion term
-    punishes predicting it.
+    punishes predicting it. A voxel with the ignore label counts in nothing.
     """
 
     def __init__(self, ordinary: DC_and_CE_loss) -> None:
@@ -30,13 +28,8 @@ class MarginalLoss(nn.Module):
 
         Args:
             ordinary: Computes the loss of batches that are annotated throughout; Dice without background.
-
-        Raises:
-            InputError: It has an ignore label, which would have to be known to both.
         """
         super().__init__()
-        if ordinary.ignore_label is not None:
-            raise InputError("partial = marginal with an ignore label; leave out one of them, the marginal loss has no use for it")
         self.ordinary = ordinary
 
     def forward(self, logits: Tensor, target: Tensor, possible: Tensor | None = None) -> Tensor:
@@ -44,7 +37,8 @@ class MarginalLoss(nn.Module):
 
         Args:
             logits: Output of the network, (sample, class, z, y, x), channel 0 is background.
-            target: Labels, (sample, 1, z, y, x). A class that is not annotated counts as background.
+            target: Labels, (sample, 1, z, y, x). A class that is not annotated counts as background; the ignore label is that of the
+                ordinary loss.
             possible: Whether class c may be where the label says y, (sample, y, c), bool, as :func:`possible_classes` gives
                 it. None: every sample is annotated throughout, which is nnU-Net's ordinary loss, to the last bit.
         """
@@ -54,17 +48,23 @@ class MarginalLoss(nn.Module):
         unknown = possible[:, 0].clone()  # (sample, class): not annotated, so it may be in the background
         unknown[:, 0] = False
         labels = target[:, 0].long()
+        ignore = self.ordinary.ignore_label
+        counted = torch.ones_like(labels, dtype=torch.bool) if ignore is None else labels != ignore
+        labels = labels.masked_fill(~counted, 0)
         labels = labels.masked_fill(torch.stack([row[which] for row, which in zip(unknown, labels, strict=True)]), 0)
         log_p = logits.log_softmax(1)
         own = log_p.gather(1, labels[:, None])[:, 0]
-        samples = [_open(*sample) for sample in zip(log_p, own, labels, possible, unknown, strict=True)]
+        samples = [_open(*sample) for sample in zip(log_p, own, labels, counted, possible, unknown, strict=True)]
         log_hit, ruled_out, mass, wrong, excluded = (torch.stack(values) for values in zip(*samples, strict=True))
 
         weight = self.ordinary.ce.weight
-        voxel = torch.ones_like(log_hit) if weight is None else weight.to(log_hit)[labels]
-        cross_entropy = (voxel * (torch.log1p(ruled_out) - log_hit)).sum() / voxel.sum()
+        voxel = counted.to(log_hit) if weight is None else weight.to(log_hit)[labels] * counted
+        least = torch.finfo(voxel.dtype).tiny  # where every voxel is ignored
+        cross_entropy = (voxel * (torch.log1p(ruled_out) - log_hit)).sum() / voxel.sum().clamp_min(least)
 
-        overlap, own_mass, drawn = (_by_label(value, labels, like=mass) for value in (log_hit.exp(), own.exp(), torch.ones_like(own)))
+        overlap, own_mass, drawn = (
+            _by_label(value * counted, labels, like=mass) for value in (log_hit.exp(), own.exp(), torch.ones_like(own))
+        )
         dice = self._dice(overlap, mass - own_mass + overlap, drawn, ~unknown)
         astray = self._dice(wrong, mass, excluded, unknown, over_all=True)
         return self.ordinary.weight_ce * cross_entropy + self.ordinary.weight_dice * (astray - dice)
@@ -93,7 +93,7 @@ class MarginalLoss(nn.Module):
         return (dice[:, 1:] * chosen).sum() / share
 
 
-def _open(log_p: Tensor, own: Tensor, labels: Tensor, possible: Tensor, unknown: Tensor) -> tuple[Tensor, ...]:
+def _open(log_p: Tensor, own: Tensor, labels: Tensor, counted: Tensor, possible: Tensor, unknown: Tensor) -> tuple[Tensor, ...]:
     """What the labels of one sample come to.
 
     Labels that leave the same classes open are one pattern, of which there are few (background, organ, lesion): sums over classes and
@@ -103,12 +103,14 @@ def _open(log_p: Tensor, own: Tensor, labels: Tensor, possible: Tensor, unknown:
         log_p: Logarithm of the probabilities, (class, z, y, x).
         own: That of the labels, (z, y, x).
         labels: Background or annotated classes, (z, y, x).
+        counted: Whether the voxel is not ignored, (z, y, x).
         possible: (label, class).
         unknown: Classes that are not annotated, (class).
 
     Returns:
         The logarithm of the label's probability, (z, y, x); the probability of what is not annotated and ruled out by the label,
-        (z, y, x); by class, the sum of its probability, the same where it is ruled out, and at how many voxels that is.
+        (z, y, x); by class, over the voxels that are counted, the sum of its probability, the same where it is ruled out, and at how
+        many voxels that is.
     """
     p = log_p.exp().flatten(1)
     allowed, pattern = (possible & unknown).unique(dim=0, return_inverse=True)
@@ -116,7 +118,7 @@ def _open(log_p: Tensor, own: Tensor, labels: Tensor, possible: Tensor, unknown:
     here = pattern[labels].flatten()
     sums = torch.cat([allowed, forbidden]).to(p) @ p
     left, ruled_out = (part.gather(0, here[None]).view_as(own) for part in sums.chunk(2))
-    where = torch.stack([here == number for number in range(len(allowed))]).to(p)
+    where = torch.stack([(here == number) & counted.flatten() for number in range(len(allowed))]).to(p)
     mass = where @ p.T
     wrong, excluded = (mass * forbidden).sum(0), where.sum(1) @ forbidden.to(p)
     # where nothing is left open, or too little for this precision, the label stands alone: the logarithm of 0 would spoil the gradient

@@ -158,6 +158,7 @@ def make_dataset_json(
     cases: int,
     annotated: Mapping[str, Sequence[int]] | None = None,
     lesion_truth: Mapping[str, Sequence[int]] | None = None,
+    ignore: bool = False,
 ) -> dict[str, Any]:
     """nnU-Net's dataset.json of a model; ``nnstudent`` maps its channels to the label table.
 
@@ -167,10 +168,12 @@ def make_dataset_json(
         cases: How many cases it is trained on.
         annotated: By case, the channels that are annotated, of the cases whose other classes the loss leaves open.
         lesion_truth: By case, the channels of lesions that a person looked for, of the cases whose lesions are pasted into others.
+        ignore: Whether label maps have voxels that the loss leaves out, which are then called by the value after the last channel.
     """
+    values = ["background", *classes, *(["ignore"] if ignore else [])]
     return {
         "channel_names": {"0": "CT"},
-        "labels": {"background": 0} | {name: channel for channel, name in enumerate(classes, 1)},
+        "labels": {name: value for value, name in enumerate(values)},
         "numTraining": cases,
         "file_ending": ".nii.gz",
         "overwrite_image_reader_writer": READER,

@@ -25,6 +25,7 @@ class SelectSettings:
         keep: Share of the cases, best agreement first, that is kept at most.
         leave_open: Judge class by class, and let a case keep its truth where its pseudo-label is dropped; the student's loss must
             allow for it.
+        ignore_below: Voxels of a pseudo-label whose ensemble probability is under this are ignored by the student's loss.
     """
 
     min_agreement: float = 0.0
@@ -32,6 +33,7 @@ class SelectSettings:
     min_confidence: float = 0.0
     keep: float = 1.0
     leave_open: bool = False
+    ignore_below: float = 0.0
 
 
 @dataclass(frozen=True)

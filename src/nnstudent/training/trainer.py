@@ -253,10 +253,12 @@ class RecipeTrainer(nnUNetTrainer):
         best, truth = (output[0], target[0]) if self.enable_deep_supervision else (output, target)
         classes = best.shape[1]
         found, true = best.argmax(1), truth[:, 0].long()
+        counted = true < classes  # else it is the ignore label
+        true = true.where(counted, 0)
         if possible is not None:  # what may be there is no error
             sample = torch.arange(len(true), device=true.device)[:, None, None, None]
             found = torch.where(possible[sample, true, found], true, found)
-        found, true = found.ravel(), true.ravel()
+        found, true = found[counted], true[counted]
         table = torch.bincount(true * classes + found, minlength=classes * classes).reshape(classes, classes).cpu().numpy()[:, :]
         hit = np.diag(table)[1:]
         return {
@@ -358,7 +360,7 @@ class RecipeTrainer(nnUNetTrainer):
         """The training so far, as plain data: losses, Dice by class, learning rate and seconds of each epoch."""
         log = _plain(self.logger.get_checkpoint())
         seconds = [end - start for start, end in zip(log["epoch_start_timestamps"], log["epoch_end_timestamps"], strict=False)]
-        names = [name for name, value in self.dataset_json["labels"].items() if value != 0]
+        names = [name for name, value in self.dataset_json["labels"].items() if value != 0 and name != "ignore"]
         known = {key: [_number(value) for value in log[key]] for key in ("train_losses", "val_losses", "mean_fg_dice", "lrs")}
         return {
             "fold": self.fold,
