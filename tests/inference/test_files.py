@@ -10,7 +10,8 @@ import pytest
 
 from nnstudent.cli import main
 from nnstudent.errors import InputError, OutputError
-from nnstudent.inference.files import Options, find_cases, segment_files
+from nnstudent.inference.cases import find_cases
+from nnstudent.inference.files import Options, segment_files
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.nifti import read_labels, write_image
 from tests.inference.conftest import blobs

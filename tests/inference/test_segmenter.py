@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from nnstudent.bundle.bundle import open_model
 from nnstudent.bundle.export import export
 from nnstudent.errors import InputError
-from nnstudent.inference.files import CaseFile, segment_file
+from nnstudent.inference.cases import CaseFile
+from nnstudent.inference.files import segment_file
 from nnstudent.inference.postprocess import DEFAULT, postprocess
 from nnstudent.inference.scores import mean_scores
 from nnstudent.inference.segmenter import Segmenter, organ_facts

@@ -84,7 +84,8 @@ def run(args: argparse.Namespace) -> int:
     from nnstudent.bundle.bundle import open_model
     from nnstudent.errors import InputError
     from nnstudent.inference.budget import parse_size
-    from nnstudent.inference.files import Options, find_cases, segment_files
+    from nnstudent.inference.cases import find_cases
+    from nnstudent.inference.files import Options, segment_files
     from nnstudent.inference.postprocess import DEFAULT
     from nnstudent.inference.segmenter import Segmenter
 
@@ -132,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(failures[0].reason)  # one image was given, and it is what is wrong
     if done and model.bundled:
         print("using the bundled student: a demonstration, not a medical device; see its card.md", file=sys.stderr)
-    if done == 1 and result.last is not None and not failures:
+    if done == 1 and not failures:
         _print_case(result.rows[0])
     else:
         for row in result.rows:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,33 +14,16 @@ import numpy as np
 import psutil
 
 from nnstudent.errors import Failure, InputError, NnStudentError, OutputError
-from nnstudent.inference.formats import ENDINGS, FORMATS, bare, check_formats, check_source, fits, paths, write
+from nnstudent.inference.cases import CaseFile, find_cases
+from nnstudent.inference.formats import bare, check_source, paths, write
+from nnstudent.inference.overlap import Room, Stages, in_turn, overlapped, through
 from nnstudent.inference.segmenter import Segmentation, Segmenter
 from nnstudent.inference.statistics import write_statistics
-from nnstudent.io.atomic import check_folder
 from nnstudent.io.dicom import Series, read_series
-from nnstudent.io.dicom_files import holds_dicom
-from nnstudent.io.nifti import is_image, read_grid, read_image, stem, write_labels
+from nnstudent.io.nifti import read_grid, read_image, write_labels
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Volume
-
-_CHANNEL = re.compile(r"_0000$")
-
-
-@dataclass(frozen=True)
-class CaseFile:
-    """One image to segment.
-
-    Attributes:
-        id: Name of the case.
-        source: Image file, or folder of a DICOM series.
-        output: Label map to write, of several formats the first; or the folder of one file an organ.
-    """
-
-    id: str
-    source: Path
-    output: Path
 
 
 @dataclass(frozen=True)
@@ -115,73 +98,11 @@ class FilesResult:
         rows: An entry for the report for each case that was done.
         skipped: Ids of the cases whose output was there.
         failures: Cases that failed while the others were done.
-        last: The last case that was done, or None.
     """
 
     rows: tuple[dict[str, Any], ...]
     skipped: tuple[str, ...] = ()
     failures: tuple[Failure, ...] = ()
-    last: CaseResult | None = field(default=None, compare=False)
-
-
-def find_cases(source: Path, output: Path, *, split: bool = False, formats: Sequence[str] = ("nifti",)) -> tuple[CaseFile, ...]:
-    """The cases that a file or folder holds, and where each one's output goes; makes nothing.
-
-    Args:
-        source: An image, a folder of images (``NAME_0000`` is nnU-Net's name for the first channel of ``NAME``), the
-            folder of a DICOM series (or a disc's, with its DICOMDIR), or a folder whose folders are such.
-        output: For one image a file or an existing folder, for a folder of images a folder.
-        split: Outputs are folders of one file an organ.
-        formats: What is to be written of each.
-
-    Raises:
-        InputError: There is no image, two have the same name, ``output`` cannot be what it must or would replace an image, or a
-            format needs what the image has not.
-        MissingExtraError: What writes a format is not installed.
-        OutputError: The output's folder cannot be written.
-    """
-    check_formats(formats, split=split)
-    cases = _find(source, output, split=split, formats=formats)
-    for folder in {case.output if split else case.output.parent for case in cases}:
-        check_folder(folder)
-    return cases
-
-
-def _find(source: Path, output: Path, *, split: bool, formats: Sequence[str]) -> tuple[CaseFile, ...]:
-    if not source.exists():
-        raise InputError(f"{source}: no such file or folder; expected an image or a folder of images")
-    images = [source] if source.is_file() else _images(source)
-    series = not images and (holds_dicom(source) or (source / "DICOMDIR").is_file())
-    if source.is_file() or series:
-        id = _CHANNEL.sub("", stem(source)) if source.is_file() else source.resolve().name
-        if split:
-            return (CaseFile(id, source, output),)
-        named = fits(output.name, formats)
-        if not named and not (output.is_dir() or output.suffix == ""):
-            endings = " or ".join(dict.fromkeys(ending for name in formats for ending in ENDINGS[name]))
-            raise InputError(f"{output}: an output file ends in {endings}; without an ending it is a folder")
-        check_source(source, formats)
-        target = output if named else output / f"{id}{ENDINGS[formats[0]][0]}"
-        if target.resolve() == source.resolve():
-            raise InputError(f"{target}: is the image itself, which the labels would replace; give the output another name")
-        return (CaseFile(id, source, target),)
-    images = images or sorted(path for path in source.iterdir() if path.is_dir() and path.name[0] != "." and holds_dicom(path, deep=True))
-    if not images:
-        inside = sorted(path.name for path in source.iterdir() if path.is_dir() and not path.name.startswith("."))
-        hint = f"; it has the folders {', '.join(inside[:5])}, name the one that holds the images" if inside else ""
-        raise InputError(f"{source}: no image in this folder; expected files that end in .nii.gz, .nii or .mgz, or DICOM series{hint}")
-    if fits(output.name, FORMATS) or output.is_file():
-        raise InputError(f"{output}: {source} is a folder of {len(images)} images, so the output must be a folder too")
-    if output.resolve() == source.resolve():
-        raise InputError(f"{output}: is the folder of the images; label maps there would be taken for images, choose another folder")
-    cases: dict[str, CaseFile] = {}
-    for path in images:
-        id = _CHANNEL.sub("", stem(path)) if path.is_file() else path.name
-        if id.lower() in cases:
-            raise InputError(f"{path}: another image in the folder is also case {id}; rename one, or their outputs would be the same file")
-        check_source(path, formats)
-        cases[id.lower()] = CaseFile(id, path, output / id if split else output / f"{id}{ENDINGS[formats[0]][0]}")
-    return tuple(cases.values())
 
 
 def segment_files(
@@ -194,7 +115,7 @@ def segment_files(
         output: See :func:`find_cases`.
         segmenter: The model.
         options: What to write.
-        progress: Told after each window; after each case if there are several.
+        progress: Told after each window; if there are several cases after each, by another thread.
 
     Raises:
         InputError: There is nothing to segment, an organ is not one of the model's, or a format cannot be written.
@@ -209,21 +130,31 @@ def segment_files(
     rows: list[dict[str, Any]] = []
     skipped: list[str] = []
     failures: list[Failure] = []
-    last: CaseResult | None = None
-    for done, case in enumerate(cases, start=1):
-        if options.skip_existing and all(path.is_file() for path in _outputs(case, segmenter, options)):
-            skipped.append(case.id)
-        else:
-            try:
-                last = segment_file(case, segmenter, options=options, progress=progress if len(cases) == 1 else silent)
-                rows.append(last.row())
-            except OutputError:
-                raise  # the next case would fail in the same way
-            except (NnStudentError, OSError, MemoryError, RuntimeError) as error:  # engines raise RuntimeError when memory runs out
-                failures.append(Failure(case.id, " ".join(str(error).split()) or type(error).__name__))
-        if len(cases) > 1:
-            progress("cases", done, len(cases))
-    return FilesResult(tuple(rows), tuple(skipped), tuple(failures), last)
+    room = segmenter.room()
+    several = len(cases) > 1
+
+    def take(outcome: Future[dict[str, Any] | None]) -> None:
+        number = len(rows) + len(skipped) + len(failures)
+        case = cases[number]
+        try:
+            row = outcome.result()
+            if row is None:
+                skipped.append(case.id)
+            else:
+                rows.append(row)
+        except OutputError:
+            raise  # the next case would fail in the same way
+        except (NnStudentError, OSError, MemoryError, RuntimeError) as error:  # engines raise RuntimeError when memory runs out
+            failures.append(Failure(case.id, " ".join(str(error).split()) or type(error).__name__))
+        if several:
+            progress("cases", number + 1, len(cases))
+
+    work = (_row(case, segmenter, options, room, silent if several else progress) for case in cases)
+    if several and segmenter.threads > 1:
+        overlapped(work, take, room=room)
+    else:  # who allows one thread keeps the other cores for something else
+        in_turn(work, take)
+    return FilesResult(tuple(rows), tuple(skipped), tuple(failures))
 
 
 def segment_file(case: CaseFile, segmenter: Segmenter, *, options: Options | None = None, progress: Progress = silent) -> CaseResult:
@@ -234,19 +165,44 @@ def segment_file(case: CaseFile, segmenter: Segmenter, *, options: Options | Non
         GeometryError: As ``InputError``, for its geometry.
         OutputError: The output cannot be written.
     """
-    options = options or Options()
-    began = time.perf_counter()
-    if case.source.is_file():
-        segmenter.plan(read_grid(case.source))  # what cannot fit is refused before it is read
-    image, series = read_source(case.source, series=options.series)
-    check_source(case.source, options.formats, series)
-    read = time.perf_counter() - began
-    result = segmenter(image, progress=progress)
-    if series is not None:
-        result = replace(result, warnings=(*series.warnings, *result.warnings))
-    if options.organs:
-        result = only(result, options.organs, segmenter.taxonomy)
-    writing = time.perf_counter()
+    return through(_stages(case, segmenter, options or Options(), segmenter.room(), progress))
+
+
+def _row(case: CaseFile, segmenter: Segmenter, options: Options, room: Room, progress: Progress) -> Stages[dict[str, Any] | None]:
+    """Of one case the entry in the report, without its labels, which take memory; None where it is skipped."""
+    if options.skip_existing and all(path.is_file() for path in _outputs(case, segmenter, options)):
+        return None
+    result = yield from _stages(case, segmenter, options, room, progress)
+    return result.row()
+
+
+def _stages(case: CaseFile, segmenter: Segmenter, options: Options, room: Room, progress: Progress) -> Stages[CaseResult]:
+    try:
+        # What cannot fit is refused before it is read; of DICOM the size is known only then.
+        plan = segmenter.plan(read_grid(case.source), base_mb=room.base_mb) if case.source.is_file() else None
+        room.take(case.id, plan.peak_mb if plan else None)
+        began = time.perf_counter()
+        image, series = read_source(case.source, series=options.series)
+        check_source(case.source, options.formats, series)
+        read = time.perf_counter() - began
+        plan = segmenter.plan(image.grid, image=image, base_mb=room.base_mb)
+        room.take(case.id, plan.peak_mb)
+        result = yield from segmenter.stages(image, plan=plan, progress=progress)
+        began = time.perf_counter()
+        warnings = (*(series.warnings if series else ()), *result.warnings)
+        result = replace(result, warnings=warnings, predicted_peak_mb=room.highest_mb)
+        if options.organs:
+            result = only(result, options.organs, segmenter.taxonomy)
+        _write(case, image, series, result, segmenter, options)
+        write = time.perf_counter() - began
+        seconds = {"read": read, **result.seconds, "write": write, "total": read + result.seconds["total"] + write}
+        stages = ("read", "preprocess", "network", "restore", "write", "total")
+        return CaseResult(case, result, {key: seconds[key] for key in stages}, peak_rss_mb())
+    finally:
+        room.leave(case.id)
+
+
+def _write(case: CaseFile, image: Volume, series: Series | None, result: Segmentation, segmenter: Segmenter, options: Options) -> None:
     if options.split:
         like = case.source if case.source.is_file() else None
         for name, path in zip(_names(segmenter, options), _outputs(case, segmenter, options), strict=True):
@@ -261,11 +217,6 @@ def segment_file(case: CaseFile, segmenter: Segmenter, *, options: Options | Non
         write_preview(_beside(case, options, "preview", ".png"), image, result.labels, segmenter.taxonomy, title=case.id)
     if options.statistics:
         write_statistics(_beside(case, options, "statistics", ".csv"), case.id, image, result, segmenter.taxonomy)
-    now = time.perf_counter()
-    seconds = {"read": read, **result.seconds, "write": now - writing, "total": now - began}
-    return CaseResult(
-        case, result, {key: seconds[key] for key in ("read", "preprocess", "network", "restore", "write", "total")}, peak_rss_mb()
-    )
 
 
 def only(result: Segmentation, organs: Sequence[str], taxonomy: Taxonomy) -> Segmentation:
@@ -312,15 +263,6 @@ def read_source(source: Path, *, series: str | None = None, ask: bool = True) ->
         return read_image(source), None
     read = read_series(source, series=series, ask=ask)
     return read.volume, read
-
-
-def _images(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_file() and is_image(path) and not _is_pair(path))
-
-
-def _is_pair(path: Path) -> bool:
-    """Whether this is the voxel file of a two-file image, whose header file stands for it."""
-    return path.suffix.lower() == ".img" and path.with_suffix(".hdr").is_file()
 
 
 def _names(segmenter: Segmenter, options: Options) -> tuple[str, ...]:

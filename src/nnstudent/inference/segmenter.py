@@ -19,6 +19,7 @@ from nnstudent.inference import budget
 from nnstudent.inference.checks import found_nothing, ids_at_border, look_over
 from nnstudent.inference.engine import Engine, make_engine
 from nnstudent.inference.mirror import mirrored
+from nnstudent.inference.overlap import Room, Stages, through
 from nnstudent.inference.planners import WINDOWS, make_planner
 from nnstudent.inference.postprocess import DEFAULT, check_rules
 from nnstudent.inference.postprocess import postprocess as corrected
@@ -209,15 +210,33 @@ class Segmenter:
             GeometryError: The image is too large for the network's grid.
             InputError: The network gives what is not finite, or the case does not fit in memory.
         """
-        plan = self.plan(image.grid, image=image)
-        seconds = dict.fromkeys(("preprocess", "network", "restore"), 0.0)
+        return through(self.stages(image, progress=progress))
+
+    def stages(self, image: Volume, *, plan: budget.Plan | None = None, progress: Progress = silent) -> Stages[Segmentation]:
+        """The same in stages, so that those of several images can overlap: before the network, with it, and after.
+
+        Args:
+            image: The image, in HU for CT.
+            plan: How it is run; made here, if not given.
+            progress: Told after each window.
+
+        Raises:
+            GeometryError: See :meth:`__call__`.
+            InputError: See there.
+        """
         began = time.perf_counter()
+        plan = plan or self.plan(image.grid, image=image)
+        seconds = dict.fromkeys(("preprocess", "network", "restore", "waiting"), 0.0)
         labels = np.zeros(image.grid.shape, np.uint8)
         confidence: dict[str, float | None] = {}
         planned = ran = 0
+        last = len(self.model.networks) - 1
         for index, network in enumerate(self.model.networks):
             with _timed(seconds, "preprocess"):
                 values, frame = preprocess(image, network.spec)
+            if index == 0:
+                with _timed(seconds, "waiting"):
+                    yield
             restoration = Restoration(frame, image.grid, threads=self._threads, device=self.engine_of(0, 0).restores_on)
             tally = np.zeros((2, len(network.spec.classes)))
 
@@ -226,13 +245,21 @@ class Segmenter:
                     restoration.add(scores)
                     tally += scores.tally()
 
+            scores: Scores | None = None
             before, began_windows = seconds["restore"], time.perf_counter()
             if plan.planes is None:
-                ran += self._whole(values, frame, index, progress, finish)
+                scores = self._whole(values, frame, index, progress)
+                ran += scores.windows
             else:
                 ran += self._slabs(values, frame, index, progress, finish, planes=plan.planes)
             seconds["network"] += time.perf_counter() - began_windows - (seconds["restore"] - before)
             del values
+            if index == last:
+                with _timed(seconds, "waiting"):
+                    yield
+            if scores is not None:
+                finish(scores)
+                del scores
             found = restoration.labels.array
             labels = found if index == 0 else np.where(found > 0, found, labels)
             confidence |= mean_confidence(network.spec.classes, tally)
@@ -241,51 +268,62 @@ class Segmenter:
             result = corrected(Volume(labels, image.grid), self.taxonomy, rules=self._rules)
         organs = organ_facts(image, result, self.taxonomy, {name: confidence.get(name) for name in self.model.classes})
         doubt = found_nothing({name: facts.volume_ml for name, facts in organs.items()}, self.taxonomy)
+        warnings = (*look_over(image), *(doubt if ran else [NO_BODY]))
         engine = self.engine_of(0, 0)
-        seconds["total"] = time.perf_counter() - began
+        seconds["total"] = time.perf_counter() - began - seconds.pop("waiting")
         return Segmentation(
             labels=result,
             organs=organs,
             seconds=seconds,
             windows={"planned": planned, "run": ran, "skipped": max(0, planned - ran)},
-            warnings=(*look_over(image), *(doubt if ran else [NO_BODY])),
+            warnings=warnings,
             engine=engine.name,
             precision=engine.precision,
             model=self.model.hash,
             predicted_peak_mb=plan.peak_mb,
         )
 
-    def plan(self, grid: Grid, *, image: Volume | None = None) -> budget.Plan:
+    @property
+    def threads(self) -> int:
+        """Processor threads that it uses."""
+        return self._threads
+
+    def room(self) -> Room:
+        """Room for several cases at once, made while there is none."""
+        return Room(base_mb=_resident_mb(), limit_mb=self._limit_mb, strict=self._memory_limit_mb is not None)
+
+    def plan(self, grid: Grid, *, image: Volume | None = None, base_mb: float | None = None) -> budget.Plan:
         """How a case will be run within the memory that there is, and the peak that is predicted.
 
         Args:
             grid: Of the image.
             image: The image, if it has been read.
+            base_mb: Resident memory without any case, in MiB; what it is now, less the image, if not given.
 
         Raises:
             InputError: It does not fit.
         """
-        resident = psutil.Process().memory_info().rss / budget.MB
         held, item = (0.0, 2) if image is None else (image.array.nbytes / budget.MB, image.array.itemsize)
         return budget.plan(
             grid,
             [network.spec for network in self.model.networks],
             members=max(len(network.members) for network in self.model.networks),
-            base_mb=max(0.0, resident - held),
-            limit_mb=resident + budget.free_mb() if self._memory_limit_mb is None else self._memory_limit_mb,
+            base_mb=max(0.0, _resident_mb() - held) if base_mb is None else base_mb,
+            limit_mb=self._limit_mb(),
             item_bytes=item,
         )
+
+    def _limit_mb(self) -> float:
+        return _resident_mb() + budget.free_mb() if self._memory_limit_mb is None else self._memory_limit_mb
 
     def _network(self, index: int) -> Network:
         if not 0 <= index < len(self.model.networks):
             raise InputError(f"network {index}; {self.model.path} has {len(self.model.networks)}, counted from 0")
         return self.model.networks[index]
 
-    def _whole(self, values: Floats, frame: Frame, network: int, progress: Progress, finish: Callable[[Scores], None]) -> int:
+    def _whole(self, values: Floats, frame: Frame, network: int, progress: Progress) -> Scores:
         members = (self._scores(values, frame, network, k, progress) for k in range(len(self._network(network).members)))
-        scores = mean_scores(members, reuse=True)
-        finish(scores)
-        return scores.windows
+        return mean_scores(members, reuse=True)
 
     def _slabs(
         self, values: Floats, frame: Frame, network: int, progress: Progress, finish: Callable[[Scores], None], *, planes: int
@@ -341,6 +379,10 @@ def _timed(seconds: dict[str, float], what: str) -> Iterator[None]:
     began = time.perf_counter()
     yield
     seconds[what] += time.perf_counter() - began
+
+
+def _resident_mb() -> float:
+    return float(psutil.Process().memory_info().rss) / budget.MB
 
 
 def _cores() -> int:
