@@ -9,9 +9,29 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
-from nnstudent.volume import Box, Spacing
+from nnstudent.bundle.spec import NetworkSpec
+from nnstudent.volume import Box, Spacing, Volume
 
 Labels = npt.NDArray[np.uint8]
+
+
+def look_again(image: Volume, labels: Labels, ids: Collection[int], spec: NetworkSpec) -> tuple[Volume, Labels] | None:
+    """What a second stage sees.
+
+    Args:
+        image: The image.
+        labels: What the first stage said, on its grid.
+        ids: The second stage's classes.
+        spec: The second stage; its ``near_mm`` is the margin.
+
+    Returns:
+        The part of the image around what was found, turned to canonical axes, and the labels there, a view; None if nothing was found.
+    """
+    there = Volume(labels, image.grid).reoriented()
+    window = dict(zip(spec.transpose, (size * mm for size, mm in zip(spec.patch, spec.spacing_mm, strict=True)), strict=True))
+    least = (window[0], window[1], window[2])
+    box = box_around(there.array, ids, spacing_mm=there.spacing_mm, near_mm=spec.near_mm or 0.0, least_mm=least)
+    return None if box is None else (image.reoriented().cropped(box), there.array[box])
 
 
 def box_around(labels: Labels, ids: Collection[int], *, spacing_mm: Spacing, near_mm: float, least_mm: Spacing) -> Box | None:
@@ -41,15 +61,14 @@ def box_around(labels: Labels, ids: Collection[int], *, spacing_mm: Spacing, nea
     return sides[0], sides[1], sides[2]
 
 
-def decide(labels: Labels, box: Box, said: Labels, ids: Collection[int]) -> None:
-    """Take a second stage's word for its ids in the box, in place: what it does not confirm is background.
+def decide(labels: Labels, said: Labels, ids: Collection[int]) -> None:
+    """Take a second stage's word for its classes, in place: what it does not confirm is background.
 
     Args:
-        labels: What the first stage said, (z, y, x); changed.
-        box: Where the second stage looked.
-        said: What it said, of the box's shape; 0 is no class of its own.
+        labels: What the first stage said where the second looked, (z, y, x); changed.
+        said: What the second said there; 0 is no class of its own.
         ids: Its classes.
     """
-    part = labels[box]
-    part[np.isin(part, list(ids))] = 0
-    np.copyto(part, said, where=said > 0)
+    if ids:
+        labels[np.isin(labels, list(ids))] = 0
+    np.copyto(labels, said, where=said > 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ import psutil
 from nnstudent.bundle.bundle import Model, Network, open_model
 from nnstudent.errors import InputError
 from nnstudent.inference import budget
+from nnstudent.inference.cascade import decide, look_again
 from nnstudent.inference.checks import found_nothing, ids_at_border, look_over
 from nnstudent.inference.engine import Engine, make_engine
 from nnstudent.inference.mirror import mirrored
@@ -230,14 +231,22 @@ class Segmenter:
         labels = np.zeros(image.grid.shape, np.uint8)
         confidence: dict[str, float | None] = {}
         planned = ran = 0
-        last = len(self.model.networks) - 1
+        peak_mb, last = plan.peak_mb, len(self.model.networks) - 1
         for index, network in enumerate(self.model.networks):
+            seen, planes, there = image, plan.planes, labels
+            ids = [self.taxonomy[name].id for name in network.spec.foreground]
             with _timed(seconds, "preprocess"):
-                values, frame = preprocess(image, network.spec)
+                if network.spec.near_mm is not None:
+                    if (again := look_again(image, labels, ids, network.spec)) is None:
+                        continue
+                    seen, there = again
+                    part = self.plan(seen.grid, networks=[network])
+                    planes, peak_mb = part.planes, max(peak_mb, part.peak_mb)
+                values, frame = preprocess(seen, network.spec)
             if index == 0:
                 with _timed(seconds, "waiting"):
                     yield
-            restoration = Restoration(frame, image.grid, threads=self._threads, device=self.engine_of(0, 0).restores_on)
+            restoration = Restoration(frame, seen.grid, threads=self._threads, device=self.engine_of(0, 0).restores_on)
             tally = np.zeros((2, len(network.spec.classes)))
 
             def finish(scores: Scores, restoration: Restoration = restoration, tally: npt.NDArray[np.float64] = tally) -> None:
@@ -247,11 +256,11 @@ class Segmenter:
 
             scores: Scores | None = None
             before, began_windows = seconds["restore"], time.perf_counter()
-            if plan.planes is None:
+            if planes is None:
                 scores = self._whole(values, frame, index, progress)
                 ran += scores.windows
             else:
-                ran += self._slabs(values, frame, index, progress, finish, planes=plan.planes)
+                ran += self._slabs(values, frame, index, progress, finish, planes=planes)
             seconds["network"] += time.perf_counter() - began_windows - (seconds["restore"] - before)
             del values
             if index == last:
@@ -261,7 +270,10 @@ class Segmenter:
                 finish(scores)
                 del scores
             found = restoration.labels.array
-            labels = found if index == 0 else np.where(found > 0, found, labels)
+            if index == 0:
+                labels = found
+            else:
+                decide(there, found, ids if network.spec.near_mm is not None else ())
             confidence |= mean_confidence(network.spec.classes, tally)
             planned += len(network.members) * len(dense_starts(padded_shape(frame.shape, network.spec.patch), network.spec.patch))
         with _timed(seconds, "restore"):
@@ -280,7 +292,7 @@ class Segmenter:
             engine=engine.name,
             precision=engine.precision,
             model=self.model.hash,
-            predicted_peak_mb=plan.peak_mb,
+            predicted_peak_mb=peak_mb,
         )
 
     @property
@@ -292,22 +304,26 @@ class Segmenter:
         """Room for several cases at once, made while there is none."""
         return Room(base_mb=_resident_mb(), limit_mb=self._limit_mb, strict=self._memory_limit_mb is not None)
 
-    def plan(self, grid: Grid, *, image: Volume | None = None, base_mb: float | None = None) -> budget.Plan:
+    def plan(
+        self, grid: Grid, *, image: Volume | None = None, base_mb: float | None = None, networks: Sequence[Network] | None = None
+    ) -> budget.Plan:
         """How a case will be run within the memory that there is, and the peak that is predicted.
 
         Args:
             grid: Of the image.
             image: The image, if it has been read.
             base_mb: Resident memory without any case, in MiB; what it is now, less the image, if not given.
+            networks: Which; if not given all but the second stages of cascades, whose part of the image is not known before.
 
         Raises:
             InputError: It does not fit.
         """
         held, item = (0.0, 2) if image is None else (image.array.nbytes / budget.MB, image.array.itemsize)
+        networks = networks or [network for network in self.model.networks if network.spec.near_mm is None]
         return budget.plan(
             grid,
-            [network.spec for network in self.model.networks],
-            members=max(len(network.members) for network in self.model.networks),
+            [network.spec for network in networks],
+            members=max(len(network.members) for network in networks),
             base_mb=max(0.0, _resident_mb() - held) if base_mb is None else base_mb,
             limit_mb=self._limit_mb(),
             item_bytes=item,
