@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from nnstudent.errors import InputError, OutputError
 from nnstudent.io.nifti import read_grid, read_image, read_labels, write_labels
+from nnstudent.pseudo.change import changed
 from nnstudent.pseudo.ensemble import agreement
 from nnstudent.pseudo.label import label, label_cases
 from nnstudent.pseudo.probability import joined, probability_path, read_probability
@@ -116,6 +121,47 @@ def test_how_probable_each_label_is_comes_beside_it_when_asked(maker: Maker, toy
         read_probability(out, "none")
 
 
+def test_a_later_round_tells_how_much_has_changed(maker: Maker, toy, tmp_path):
+    cases = [maker.case("none"), maker.case("liver", ("liver",)), maker.case("late")]
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    at = read_image(cases[0].image).array
+    kidney = Threshold(toy, "kidney", 150)
+    label_cases(cases[:2], first, [Threshold(toy, "liver", 0), kidney], taxonomy=toy)
+    again = label_cases(cases, second, [Threshold(toy, "liver", 50, hash="2"), kidney], taxonomy=toy, round=2, before=first)
+    told = read_pseudo_label(second, "none")
+    assert told.changes == (pytest.approx(((at > 0) & (at <= 50)).sum() / (at > 0).sum(), abs=1e-5),)
+    between = {"liver": ((at > 0) & (at <= 50)).sum() / ((at > 0) & (at <= 150)).sum(), "kidney": 0.0}
+    assert told.class_change == pytest.approx(between, abs=1e-5)
+    assert read_pseudo_label(second, "liver").class_change == {"kidney": 0.0}  # what is annotated is not asked for
+    assert read_pseudo_label(second, "late").change is None
+    assert again.change == pytest.approx(told.changes[0] / 2)
+
+    teachers = [Threshold(toy, "liver", 100, hash="3"), kidney]
+    label_cases(cases, third, teachers, taxonomy=toy, round=3)
+    calls = teachers[0].calls
+    assert label_cases(cases, third, teachers, taxonomy=toy, round=3, before=second).made == ()
+    assert teachers[0].calls == calls  # only compared
+    last = read_pseudo_label(third, "none")
+    step = ((at > 50) & (at <= 100)).sum() / (at > 50).sum()
+    assert last.changes == (told.changes[0], pytest.approx(step, abs=1e-5))
+    assert last.change == pytest.approx((told.changes[0] + step) / 2, abs=1e-5)
+    mean = (between["liver"] + ((at > 50) & (at <= 100)).sum() / ((at > 50) & (at <= 150)).sum()) / 2
+    assert last.class_change["liver"] == pytest.approx(mean, abs=1e-5)
+
+
+@given(old=arrays(np.uint8, (2, 3, 4), elements=st.integers(0, 3)), new=arrays(np.uint8, (2, 3, 4), elements=st.integers(0, 3)))
+def test_the_change_is_a_share_of_what_is_foreground_in_either(old, new):
+    classes = {"liver": 1, "kidney": 2}  # 3 counts as background
+    share, by_class = changed(old, new, classes)
+    pairs = [(a if a < 3 else 0, b if b < 3 else 0) for a, b in zip(old.ravel(), new.ravel(), strict=True)]
+    either = [(a, b) for a, b in pairs if a or b]
+    assert share == pytest.approx(sum(a != b for a, b in either) / max(1, len(either)))
+    for name, id in classes.items():
+        one = [(a, b) for a, b in pairs if id in (a, b)]
+        assert by_class[name] == pytest.approx(sum(a != b for a, b in one) / max(1, len(one)))
+    assert changed(new, old, classes) == (share, by_class)
+
+
 def test_what_stands_without_a_models_word_is_as_probable_as_the_least_sure_finds_it():
     said, certain = np.array([2, 0, 0, 3], np.uint8), np.array([200, 90, 250, 10], np.uint8)
     fused, before = np.array([2, 1, 0, 1], np.uint8), np.array([50, 240, 60, 230], np.uint8)
@@ -173,6 +219,7 @@ class TestElsewhere:
         ("more", "message"),
         [
             ({}, "either teachers"),
+            ({"before": Path("nowhere")}, "--before nowhere: expected another folder"),
             ({"probability": True}, "--probability with --from"),
             ({"part": (4, 3)}, "--part 4/3"),
             ({"mapping": {"liver": "liver"}}, "has no 'liver'"),

@@ -63,7 +63,7 @@ def test_the_ledger_has_a_row_for_each_training_case_and_class(cohort: Cohort, m
     assert {(row.case, row.cls) for row in rows} == {(case.id, name) for case in cohort.train() for name in ALL}
     assert len(rows) == len(cohort.train()) * len(ALL)
     first = json.loads((out / "ledger.jsonl").read_text().splitlines()[0])
-    assert list(first) == ["case", "class", "origin", "model", "round", "score", "why"]
+    assert list(first) == ["case", "class", "origin", "model", "round", "score", "why", "change"]
     by = {(row.case, row.cls): row for row in rows}
     assert {by["full", name].origin for name in ALL} == {"truth"}
     assert (by["partial", "liver"].origin, by["partial", "liver"].model) == ("truth", None)
@@ -185,6 +185,34 @@ def test_with_open_classes_a_bad_rank_takes_the_pseudo_label_only(cohort: Cohort
     written = read_labels(tmp_path / "out" / DATASET / "labelsTr" / "partial.nii.gz").array
     truth = read_labels(cohort["partial"].label).array
     np.testing.assert_array_equal(written, np.where(truth == cohort.taxonomy["liver"].id, truth, 0))
+
+
+def steadiness(maker: Maker, id: str, changes: list[float], **by_class: float) -> None:
+    record = maker.pseudo / f"{id}.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"changes": changes, "class_change": by_class}))
+
+
+def test_what_changes_from_round_to_round_is_dropped_by_case(cohort: Cohort, maker: Maker, tmp_path):
+    maker.guess("none", {}, folds=1)  # of one model, so that nothing else is there to judge by
+    steadiness(maker, "none", [0.3, 0.2], liver=0.05, kidney=0.4)
+    steadiness(maker, "partial", [0.1, 0.02], kidney=0.06)
+    result = select(cohort, maker.pseudo, tmp_path / "a", settings=SelectSettings(max_change=0.2))
+    why = {choice.case: choice.why for choice in result.decisions if not choice.kept}
+    assert why["none"] == "25.0 % of its foreground changes from round to round, over 20.0 %"
+    assert set(why) == {"none", "doubtful", "unlabeled"}
+    assert "none" in select(cohort, maker.pseudo, tmp_path / "b").kept
+    rows = {(row.case, row.cls): row for row in read_ledger(tmp_path / "b" / "ledger.jsonl")}
+    assert (rows["none", "kidney"].change, rows["none", "tumor"].change, rows["full", "liver"].change) == (0.4, None, None)
+
+
+def test_what_changes_from_round_to_round_is_left_open_by_class(cohort: Cohort, maker: Maker, tmp_path):
+    maker.guess("none", {}, folds=1)
+    steadiness(maker, "none", [0.25], liver=0.05, kidney=0.4, tumor=0.9)
+    steadiness(maker, "partial", [0.1], kidney=0.06, tumor=0.9)
+    result = select(cohort, maker.pseudo, tmp_path / "out", settings=replace(OPEN, max_change=0.2))
+    choices = {choice.case: choice for choice in result.decisions}
+    assert (choices["none"].filled, choices["none"].open) == (("liver",), ("kidney", "tumor"))  # a lesion goes with its case
+    assert (choices["partial"].filled, choices["partial"].open) == (("kidney", "tumor"), ())
 
 
 DOUBT = SelectSettings(ignore_below=0.6)

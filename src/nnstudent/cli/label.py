@@ -34,6 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--round", type=positive, default=1, metavar="N", help="number of this round of labelling, for the ledger (default: 1)"
     )
     parser.add_argument(
+        "--before", type=Path, metavar="PSEUDO", help="folder of the round before: also tell how much has changed, for select --max-change"
+    )
+    parser.add_argument(
         "--probability",
         action="store_true",
         help="also write how probable the label of each voxel is: PSEUDO/probability",
@@ -64,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
             threads=args.threads,
             part=read_part(args.part),
             round=args.round,
+            before=args.before,
             probability=args.probability,
             trust_pickle=args.trust_pickle,
             progress=display,
@@ -75,9 +79,9 @@ def run(args: argparse.Namespace) -> int:
     for item in result.labels:
         told = list(item.agreement.values())
         agreed = f"folds agree {sum(told) / len(told):.2f}" if told else "no agreement to tell"
-        print(
-            f"{item.case}: {len(item.found)} classes, {agreed}, {item.seconds:.1f} s{'' if item.case in result.made else ', made before'}"
-        )
+        moved = f", {100 * item.changes[-1]:.1f} % changed" if item.changes else ""
+        when = "" if item.case in result.made else ", made before"
+        print(f"{item.case}: {len(item.found)} classes, {agreed}{moved}, {item.seconds:.1f} s{when}")
     print(f"{len(result.labels)} case{'' if len(result.labels) == 1 else 's'} labeled, {len(result.made)} of them now: {args.out}")
     rows = [{"id": item.case, "made": item.case in result.made, **item.to_dict()} for item in result.labels]
     failed = [{"id": item.case, "reason": item.reason} for item in result.failures]

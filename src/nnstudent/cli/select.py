@@ -30,6 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "with the marginal loss, as in the presets laptop and demo",
     )
     parser.add_argument(
+        "--max-change",
+        type=float,
+        default=None,
+        metavar="C",
+        help="largest share of the foreground that may change from round to round, 0 to 1, after label --before (1)",
+    )
+    parser.add_argument(
         "--ignore-below",
         type=float,
         default=None,
@@ -48,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     from nnstudent.pseudo.decide import SelectSettings
     from nnstudent.pseudo.select import select
 
-    given = {name: getattr(args, name) for name in ("min_agreement", "min_confidence", "leave_open", "ignore_below")}
+    given = {name: getattr(args, name) for name in ("min_agreement", "min_confidence", "leave_open", "max_change", "ignore_below")}
     settings = SelectSettings(**{key: value for key, value in given.items() if value is not None})
     classes = args.classes.split(",") if args.classes else None
     cohort = read_cohort(args.cohort)

@@ -27,6 +27,8 @@ class SelectSettings:
         leave_open: Whether a case may be learned from without knowing all of its classes, which the student's loss has to allow
             for (``partial = "marginal"``). Then each class is judged by itself, and a case whose pseudo-label is dropped keeps its
             truth.
+        max_change: Largest change from round to round, the mean over rounds of the voxels that changed among those that are foreground, 0
+            to 1: of the case; with ``leave_open`` of each organ by itself. Where there was no round before it has no say.
         ignore_below: Voxels of a pseudo-label whose ensemble probability is under this are not learned from: nnU-Net's ignore label.
 
     Raises:
@@ -38,6 +40,7 @@ class SelectSettings:
     min_confidence: float = 0.0
     keep: float = 1.0
     leave_open: bool = False
+    max_change: float = 1.0
     ignore_below: float = 0.0
 
     def __post_init__(self) -> None:
@@ -85,9 +88,9 @@ def decide(
     disagree about them in cases whose organs are fine, and their score is in the ledger. A case whose pseudo-label is dropped is
     dropped as a whole, its truth included: the student's loss would else punish every organ that the truth leaves out.
 
-    With ``leave_open`` an organ is filled in if the folds agree on it. What has no agreement of its own, for a single model labeled
-    it or every fold missed it, and lesions are filled in if the case as a whole would be kept. The others are left open, and the
-    case is kept if any class of it is known.
+    With ``leave_open`` an organ is filled in if the folds agree on it and it does not change from round to round. What has no agreement
+    of its own, for a single model labeled it or every fold missed it, and lesions are filled in if the case as a whole would be kept.
+    The others are left open, and the case is kept if any class of it is known.
 
     Args:
         case: The case.
@@ -101,7 +104,12 @@ def decide(
     score, why, kept = _judge(case, pseudo, filled=missing, taxonomy=taxonomy, settings=settings, known=known)
     filled = missing
     if settings.leave_open:
-        filled = tuple(name for name in missing if _is_taken(pseudo, taxonomy[name], settings=settings, known=known, as_a_whole=kept))
+        steady = replace(settings, max_change=1.0)  # of an organ its own change decides
+        without = _judge(case, pseudo, filled=missing, taxonomy=taxonomy, settings=steady, known=known)[2]
+        whole = {name: kept if taxonomy[name].kind == "lesion" else without for name in missing}
+        filled = tuple(
+            name for name in missing if _is_taken(pseudo, taxonomy[name], settings=settings, known=known, as_a_whole=whole[name])
+        )
         kept = bool(filled) or not missing
         if kept and len(filled) < len(missing):
             why = f"{why}; {len(filled)} of {len(missing)} classes filled in, the others left open"
@@ -154,6 +162,8 @@ def trimmed(choices: Sequence[Decision], *, settings: SelectSettings) -> tuple[D
 def _is_taken(pseudo: PseudoLabel | None, item: LabelClass, *, settings: SelectSettings, known: Sequence[str], as_a_whole: bool) -> bool:
     if pseudo is None or item.name not in (known if pseudo.classes is None else pseudo.classes):
         return False
+    if item.kind != "lesion" and pseudo.class_change.get(item.name, 0.0) > settings.max_change:
+        return False
     agreement = pseudo.agreement.get(item.name) if pseudo.folds.get(item.name, 0) > 1 else None
     if agreement is None or item.kind == "lesion":
         return as_a_whole
@@ -179,6 +189,12 @@ def _judge(
     if not found and not any(taxonomy[name].kind == "organ" for name in case.annotated):
         return None, f"the models found none of {len(organs)} organs", False
 
+    if pseudo.change is not None and pseudo.change > settings.max_change:
+        return (
+            _mean(pseudo.agreement.get(name) for name in organs),
+            f"{100 * pseudo.change:.1f} % of its foreground changes from round to round, over {100 * settings.max_change:.1f} %",
+            False,
+        )
     sure = _mean(pseudo.confidence.get(name) for name in organs)
     if sure is not None and sure < settings.min_confidence:
         return (
@@ -204,7 +220,8 @@ def _row(case: Case, pseudo: PseudoLabel | None, name: str, *, filled: Sequence[
         return Row(case.id, name, "truth", None, 0, None, "annotated")
     model = None if pseudo is None else pseudo.models.get(name)
     score = None if pseudo is None else pseudo.agreement.get(name)
-    return Row(case.id, name, "pseudo" if name in filled else "dropped", model, 0 if pseudo is None else pseudo.round, score, why)
+    change = None if pseudo is None else pseudo.class_change.get(name)
+    return Row(case.id, name, "pseudo" if name in filled else "dropped", model, 0 if pseudo is None else pseudo.round, score, why, change)
 
 
 def _why_dropped(annotated: bool, why: str) -> str:

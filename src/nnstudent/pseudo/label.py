@@ -17,6 +17,7 @@ from nnstudent.io.nifti import read_grid, read_image, write_labels
 from nnstudent.io.record import file_hash, is_made_from, write_record
 from nnstudent.progress import Progress, silent
 from nnstudent.pseudo import elsewhere, pseudolabel
+from nnstudent.pseudo.change import compare
 from nnstudent.pseudo.fuse import Labels, fuse
 from nnstudent.pseudo.probability import joined, probability_path, write_probability
 from nnstudent.pseudo.pseudolabel import Guess, PseudoLabel
@@ -79,6 +80,12 @@ class LabelResult:
     failures: tuple[Failure, ...] = ()
     notices: tuple[str, ...] = ()
 
+    @property
+    def change(self) -> float | None:
+        """Mean over the cases of how much changed since the round before; None where there is none to compare with."""
+        last = [item.changes[-1] for item in self.labels if item.changes]
+        return sum(last) / len(last) if last else None
+
 
 def label(
     cohort: Cohort,
@@ -92,6 +99,7 @@ def label(
     threads: int | None = None,
     part: tuple[int, int] = (1, 1),
     round: int = 1,
+    before: Path | None = None,
     probability: bool = False,
     trust_pickle: bool = False,
     progress: Progress = silent,
@@ -113,13 +121,14 @@ def label(
         threads: Processor threads; None for all there are.
         part: (i, n): only the i-th of n parts of the cases, 1 ≤ i ≤ n, so that n machines share the work.
         round: The round of labelling, for the ledger.
+        before: Folder of the round before: the records then say how much has changed (:func:`~nnstudent.pseudo.change.changed`).
         probability: Also write ``out/probability/<case>.nii.gz``, how probable the label of each voxel is, 0 to 255.
         trust_pickle: Also load checkpoints that hold more than tensors.
         progress: Told after each case.
 
     Raises:
-        InputError: Neither or both of ``teachers`` and ``labels_from`` are given, a model is unusable, ``part`` is none, or
-            ``probability`` is asked of labels made elsewhere.
+        InputError: Neither or both of ``teachers`` and ``labels_from`` are given, a model is unusable, ``part`` is none,
+            ``before`` is no folder of an earlier round, or ``probability`` is asked of labels made elsewhere.
         OutputError: ``out`` cannot be written.
     """
     if (not teachers) == (labels_from is None):
@@ -127,10 +136,13 @@ def label(
     number, parts = part
     if not 1 <= number <= parts:
         raise InputError(f"--part {number}/{parts}: expected I/N with 1 ≤ I ≤ N")
+    if before is not None and (not before.is_dir() or before.resolve() == out.resolve()):
+        raise InputError(f"--before {before}: expected another folder that label wrote, that of the round before")
     if labels_from is not None:
         if probability:
             raise InputError("--probability with --from: labels made elsewhere do not say how probable they are; leave out one of the two")
-        return _take(cohort, out, elsewhere.find(labels_from, cohort.taxonomy, mapping=mapping), part=part, round=round, progress=progress)
+        source = elsewhere.find(labels_from, cohort.taxonomy, mapping=mapping)
+        return _take(cohort, out, source, part=part, round=round, before=before, progress=progress)
 
     from nnstudent.pseudo.teacher import open_teacher  # the engines are heavy
 
@@ -147,7 +159,7 @@ def label(
             raise InputError(f"--map {name}=…: no model has a class {name!r}; they have {', '.join(sorted(foreign))}")
     known = {name for teacher in opened for name in teacher.classes}
     cases = cohort.lacking(cohort.taxonomy.sorted(known))[number - 1 :: parts]
-    return label_cases(cases, out, opened, taxonomy=cohort.taxonomy, round=round, probability=probability, progress=progress)
+    return label_cases(cases, out, opened, taxonomy=cohort.taxonomy, round=round, before=before, probability=probability, progress=progress)
 
 
 def check_map(mapping: Mapping[str, str], taxonomy: Taxonomy) -> None:
@@ -170,6 +182,7 @@ def label_cases(
     *,
     taxonomy: Taxonomy,
     round: int = 1,
+    before: Path | None = None,
     everything: bool = False,
     probability: bool = False,
     progress: Progress = silent,
@@ -182,6 +195,7 @@ def label_cases(
         teachers: In the order in which they are laid over each other.
         taxonomy: The label table.
         round: The round of labelling.
+        before: See :func:`label`.
         everything: Ask every teacher about every case, also where all that it knows is annotated.
         probability: See :func:`label`.
         progress: Told after each case.
@@ -198,7 +212,7 @@ def label_cases(
         }
         return made_from, lambda: _ask(case, asked, taxonomy, round, probability)
 
-    return _each(cases, out, work, taxonomy=taxonomy, probability=probability, progress=progress)
+    return _each(cases, out, work, taxonomy=taxonomy, before=before, probability=probability, progress=progress)
 
 
 def _ask(case: Case, teachers: Sequence[Teacher], taxonomy: Taxonomy, round: int, probability: bool) -> Made:
@@ -235,7 +249,16 @@ def _ask(case: Case, teachers: Sequence[Teacher], taxonomy: Taxonomy, round: int
     return Made(labels, about, certain)
 
 
-def _take(cohort: Cohort, out: Path, source: elsewhere.Elsewhere, *, part: tuple[int, int], round: int, progress: Progress) -> LabelResult:
+def _take(
+    cohort: Cohort,
+    out: Path,
+    source: elsewhere.Elsewhere,
+    *,
+    part: tuple[int, int],
+    round: int,
+    before: Path | None,
+    progress: Progress,
+) -> LabelResult:
     taxonomy = cohort.taxonomy
     lacking = cohort.lacking(taxonomy.names if source.classes is None else source.classes)[part[0] - 1 :: part[1]]
     cases = [case for case in lacking if case.id in source.files]
@@ -259,12 +282,14 @@ def _take(cohort: Cohort, out: Path, source: elsewhere.Elsewhere, *, part: tuple
 
         return made_from, make
 
-    result = _each(cases, out, work, taxonomy=taxonomy, probability=False, progress=progress)
+    result = _each(cases, out, work, taxonomy=taxonomy, before=before, probability=False, progress=progress)
     notices = (f"{source.folder}: has no label map for {len(absent)} of {len(lacking)} cases, {absent[0]} the first",) if absent else ()
     return replace(result, absent=absent, notices=notices)
 
 
-def _each(cases: Sequence[Case], out: Path, work: Work, *, taxonomy: Taxonomy, probability: bool, progress: Progress) -> LabelResult:
+def _each(
+    cases: Sequence[Case], out: Path, work: Work, *, taxonomy: Taxonomy, before: Path | None, probability: bool, progress: Progress
+) -> LabelResult:
     labels: list[PseudoLabel] = []
     made: list[str] = []
     failures: list[Failure] = []
@@ -274,6 +299,8 @@ def _each(cases: Sequence[Case], out: Path, work: Work, *, taxonomy: Taxonomy, p
         try:
             if _one(case, out, work, taxonomy=taxonomy, probability=probability):
                 made.append(case.id)
+            if before is not None:
+                compare(case, out, before=before, taxonomy=taxonomy)
             item = pseudolabel.read_pseudo_label(out, case.id)
             if item is not None:
                 labels.append(item)

@@ -27,6 +27,7 @@ class Row:
         round: The round of labelling that gave it; 0 for truth.
         score: Agreement of the model's folds on this class, 0 to 1, or None where there is none.
         why: One line.
+        change: How much the pseudo-label of this class changed from round to round, 0 to 1, or None in the first round.
     """
 
     case: str
@@ -36,6 +37,7 @@ class Row:
     round: int
     score: float | None
     why: str
+    change: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data, in the order of the columns."""

@@ -49,6 +49,9 @@ class PseudoLabel:
         folds: For each known class, how many folds its model has; empty for labels made elsewhere.
         seconds: Time it took.
         volume_ml: Volume of each class found, in ml.
+        changes: How much it changed from each round to the next, 0 to 1 (:func:`~nnstudent.pseudo.change.changed`); empty in the first.
+        class_change: The mean of that over rounds for each class.
+        against: Identity of what it was compared with last; empty if with nothing.
     """
 
     case: str
@@ -62,6 +65,14 @@ class PseudoLabel:
     folds: Mapping[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     volume_ml: Mapping[str, float] = field(default_factory=dict)
+    changes: tuple[float, ...] = ()
+    class_change: Mapping[str, float] = field(default_factory=dict)
+    against: str = ""
+
+    @property
+    def change(self) -> float | None:
+        """The mean of how much it changed from round to round; None in the first."""
+        return sum(self.changes) / len(self.changes) if self.changes else None
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data, without ``made_from``, which the record adds."""
@@ -76,6 +87,7 @@ class PseudoLabel:
             "agreement": _rounded(self.agreement),
             "volume_ml": _rounded(self.volume_ml),
             "seconds": round(self.seconds, 2),
+            **({"changes": list(self.changes), "class_change": dict(self.class_change), "against": self.against} if self.changes else {}),
         }
 
 
@@ -111,6 +123,9 @@ def read_pseudo_label(folder: Path, case: str) -> PseudoLabel | None:
             folds=dict(data["folds"]),
             seconds=float(data["seconds"]),
             volume_ml=dict(data["volume_ml"]),
+            changes=tuple(data.get("changes", ())),
+            class_change=dict(data.get("class_change", {})),
+            against=str(data.get("against", "")),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{record}: not the record of a pseudo-label ({type(error).__name__}: {error}); run label again") from error

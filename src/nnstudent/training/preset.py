@@ -25,6 +25,7 @@ class SelectSettings:
         keep: Share of the cases, best agreement first, that is kept at most.
         leave_open: Judge class by class, and let a case keep its truth where its pseudo-label is dropped; the student's loss must
             allow for it.
+        max_change: Largest share of a case's foreground, with ``leave_open`` of an organ's, that may change from round to round.
         ignore_below: Voxels of a pseudo-label whose ensemble probability is under this are ignored by the student's loss.
     """
 
@@ -33,6 +34,7 @@ class SelectSettings:
     min_confidence: float = 0.0
     keep: float = 1.0
     leave_open: bool = False
+    max_change: float = 1.0
     ignore_below: float = 0.0
 
 
