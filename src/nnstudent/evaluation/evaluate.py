@@ -12,14 +12,14 @@ import numpy as np
 from nnstudent.cohort.cohort import Cohort, read_cohort
 from nnstudent.errors import Failure, GeometryError, InputError, NnStudentError
 from nnstudent.evaluation.lesions import Detection, detect
-from nnstudent.evaluation.metrics import Box, around_both, boxes
+from nnstudent.evaluation.metrics import around_both, boxes
 from nnstudent.evaluation.pairs import Pair, Which, pair_cohort, pair_files
 from nnstudent.evaluation.protocols import ClassScore, Protocol, find_protocol, score
 from nnstudent.evaluation.scores import CaseScores, Scores
 from nnstudent.io.nifti import read_labels
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import LabelClass, Taxonomy, flare23
-from nnstudent.volume import Spacing, Volume
+from nnstudent.volume import Box, Spacing, Volume
 
 
 def evaluate(

@@ -19,7 +19,8 @@ from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 
 from nnstudent.errors import GeometryError, InputError
-from nnstudent.evaluation.metrics import Box, Mask, boxes
+from nnstudent.evaluation.metrics import Mask, boxes
+from nnstudent.volume import Box
 
 LEAST_IOU = 0.1
 # Volumes in ml, about those of spheres of 10, 20, 30 and 50 mm across: what follow-up guidelines and staging go by.

@@ -12,10 +12,9 @@ from scipy import ndimage
 
 from nnstudent.errors import GeometryError
 from nnstudent.evaluation.surfels import surface_codes, surfel_areas
-from nnstudent.volume import Spacing
+from nnstudent.volume import Box, Spacing
 
 Mask = npt.NDArray[np.bool_]
-Box = tuple[slice, slice, slice]
 _MOST_ROWS = 2500
 _ROUNDING = 1e-9  # relative; far above what float64 loses, far below any spacing
 

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nnstudent.errors import InputError
-from nnstudent.evaluation.metrics import Box, around_both, dsc, nsd
+from nnstudent.evaluation.metrics import around_both, dsc, nsd
 from nnstudent.taxonomy import LabelClass
-from nnstudent.volume import Spacing
+from nnstudent.volume import Box, Spacing
 
 LabelMap = npt.NDArray[np.uint8]
 

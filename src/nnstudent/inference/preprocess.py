@@ -12,9 +12,8 @@ import scipy
 from nnstudent.bundle.spec import NetworkSpec, Normalization
 from nnstudent.errors import GeometryError
 from nnstudent.inference.resample import Floats, as_floats, new_shape, resample
-from nnstudent.volume import Grid, Shape, Spacing, Volume
+from nnstudent.volume import Box, Grid, Shape, Spacing, Volume
 
-Box = tuple[slice, slice, slice]
 MAX_VOXELS = 2**31
 
 

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 from torch import Tensor
 
-Box = tuple[slice, slice, slice]
+from nnstudent.volume import Box
 
 
 def random_box(shape: Sequence[int], step: Sequence[int], *, share: float) -> Box:

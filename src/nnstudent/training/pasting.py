@@ -12,7 +12,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn.functional import avg_pool3d, interpolate
 
-Box = tuple[slice, slice, slice]
+from nnstudent.volume import Box
 
 _KEPT = 8  # lesions to choose from, some dozens of kilobytes each
 _RIM = 2  # voxels around a lesion that count as its surroundings

@@ -10,8 +10,9 @@ import numpy.typing as npt
 from scipy.interpolate import CubicSpline
 from scipy.spatial import cKDTree
 
+from nnstudent.volume import Box
+
 Array = npt.NDArray[np.float32]
-Box = tuple[slice, slice, slice]
 Point = tuple[float, float, float]
 Controls = Sequence[Sequence[float]]  # of each point x, y, z and radius in mm
 Path = npt.NDArray[np.float64]  # (points, 4): x, y, z and radius in mm
