@@ -69,6 +69,7 @@ class Arm:
         round: After how many rounds of labelling, each by the large network that learned from the one before.
         cutmix: How often the student's windows are mixed. Of ``all`` only, as is what follows.
         copy_paste: How often they are given a lesion.
+        distill: Share of the loss that goes by what the teachers think of each voxel.
     """
 
     experiment: str
@@ -80,11 +81,12 @@ class Arm:
     round: int = 1
     cutmix: float = 0.0
     copy_paste: float = 0.0
+    distill: float = 0.0
 
     @property
     def extras(self) -> dict[str, float]:
         """Settings of the student's training that differ from the other arms'."""
-        return {name: getattr(self, name) for name in ("cutmix", "copy_paste") if getattr(self, name)}
+        return {name: getattr(self, name) for name in ("cutmix", "copy_paste", "distill") if getattr(self, name)}
 
     @property
     def key(self) -> str:
@@ -112,6 +114,8 @@ ARMS = (
     Arm("cutmix", "half of the windows", cutmix=0.5),
     Arm("copy-paste", "off"),
     Arm("copy-paste", "half of the windows", copy_paste=0.5),
+    Arm("distilling", "off"),
+    Arm("distilling", "half of the loss", distill=0.5),
 )
 EXPERIMENTS = tuple(dict.fromkeys(arm.experiment for arm in ARMS))
 SEEDS = {"table6": (0, 1, 2), "models": (0, 1, 2), "teacher": (0, 1, 2)}  # of the others one
@@ -185,20 +189,22 @@ class Bench:
         preset = replace(self.preset, teachers=recipe, tumor=None, folds=folds)
         return teach(self.cohort, out, preset, target=target, threads=self.threads, progress=self.progress).models[0]
 
-    def fused(self, seed: int, *, round: int = 1, keep: float = 1.0, one: bool = True) -> Path:
-        """Truth and pseudo-labels together, after so many rounds."""
+    def fused(self, seed: int, *, round: int = 1, keep: float = 1.0, one: bool = True, doubt: bool = False) -> Path:
+        """Truth and pseudo-labels together, after so many rounds; with ``doubt`` what the teachers think of each voxel beside them."""
         if round == 1:
             teachers = [self.taught("large", seed, folds=self.preset.folds), self.taught("large", seed, target="tumor")]
         else:
             teachers = [self.student("large", seed, round=round - 1)]
         at = self.work / f"seed{seed}"
         pseudo = at / "pseudo" / f"round{round}"
-        failed = label(self.cohort, pseudo, teachers=teachers, round=round, threads=self.threads, progress=self.progress).failures
+        labeled = label(
+            self.cohort, pseudo, teachers=teachers, round=round, probability=doubt, threads=self.threads, progress=self.progress
+        )
         out = at / "fused" / f"round{round}-keep{keep:g}-{'one' if one else 'two'}"
         classes = None if one else self.cohort.taxonomy.organs
         chosen = select(self.cohort, pseudo, out, settings=SelectSettings(keep=keep), classes=classes, progress=self.progress)
-        if failed or chosen.failures:  # a row that rests on fewer scans than it says is worse than none
-            raise InputError(f"{[*failed, *chosen.failures][0]}; every case of the cohort must be labeled, call again")
+        if labeled.failures or chosen.failures:  # a row that rests on fewer scans than it says is worse than none
+            raise InputError(f"{[*labeled.failures, *chosen.failures][0]}; every case of the cohort must be labeled, call again")
         return out
 
     def student(
@@ -206,7 +212,7 @@ class Bench:
     ) -> Path:
         """A network that learned from truth and pseudo-labels, with settings of its training changed."""
         extras = extras or {}
-        fused = self.fused(seed, round=round, keep=keep, one=one)
+        fused = self.fused(seed, round=round, keep=keep, one=one, doubt="distill" in extras)
         out = self.work / f"seed{seed}" / "students" / f"{network}-{fused.name}{_suffix(extras)}"
         recipe = self.recipe(network, seed)
         recipe = replace(recipe, training=replace(recipe.training, **extras))

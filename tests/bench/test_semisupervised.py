@@ -114,7 +114,7 @@ def test_an_arm_of_another_experiment_that_is_the_same_model_is_not_trained_agai
     bench.run(replace(run, progress=lambda what, *_: told.append(what)), tmp_path / "rows.json", only="table6", seeds=[0])
     assert not {what for what in told if what.startswith(("organs", "tumor", "student", "phantoms"))}
     same = [arm for arm in bench.ARMS if arm.key == "small-all-round1-keep1-one"]
-    assert {arm.experiment for arm in same} == {"table6", "models", "selection", "rounds", "cutmix", "copy-paste"}
+    assert {arm.experiment for arm in same} == {"table6", "models", "selection", "rounds", "cutmix", "copy-paste", "distilling"}
 
 
 @pytest.mark.slow
@@ -127,6 +127,10 @@ def test_ablations(made: tuple[bench.Bench, Path, list[str]]) -> None:
     two, _ = run.models(arms["student and tumor model"], 0)
     assert set(json.loads((two / "dataset.json").read_text())["labels"]) == {"background", *ORGANS}
     assert json.loads((run.work / "seed0" / "fused" / "round1-keep1-one" / "cohort.json").read_text())["cases"]
+    before = {path: path.read_bytes() for path in (run.work / "seed0" / "fused").rglob("*.nii.gz")}
+    distilled, *_ = run.models(arms["half of the loss"], 0)
+    assert json.loads((distilled / "plans.json").read_text())["nnstudent"]["recipe"]["training"]["distill"] == 0.5
+    assert all(path.read_bytes() == content for path, content in before.items())  # no other arm is trained again for it
     row = run.scored(arms["2"], 0)
     assert set(row) >= KEYS
     told = [json.loads(path.read_text()) for path in (run.work / "seed0" / "pseudo" / "round2").glob("*.json")]
@@ -162,6 +166,7 @@ def test_every_arm_is_shown_and_named_after_what_differs() -> None:
     keys = {(arm.experiment, arm.name): arm.key for arm in bench.ARMS}
     assert keys["table6", "small+unlabeled"] == "small-all-round1-keep1-one"  # folders of before are found again
     assert keys["cutmix", "half of the windows"] == "small-all-round1-keep1-one-cutmix0.5"
+    assert keys["distilling", "half of the loss"] == "small-all-round1-keep1-one-distill0.5"
     assert keys["copy-paste", "half of the windows"] == "small-all-round1-keep1-one-copy_paste0.5"
 
 

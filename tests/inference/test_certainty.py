@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from nnstudent.bundle.nnunet import from_nnunet
 from nnstudent.errors import GeometryError
-from nnstudent.inference.certainty import probability_of
+from nnstudent.inference.certainty import probability_of, runner_up_of
 from nnstudent.inference.resample import axis_orders, operator
 from nnstudent.inference.restore import restore
 from nnstudent.inference.scores import Scores
@@ -59,6 +59,22 @@ def test_channels_that_share_a_label_are_summed():
     alone, together = (probability_of(restore(said, image.grid), said) for said in (scores, shared))
     assert (together >= alone).all()
     assert (together > alone).mean() > 0.5
+
+
+@pytest.mark.parametrize("plan", [ISOTROPIC, ANISOTROPIC], ids=["isotropic", "anisotropic"])
+def test_the_runner_up_is_the_best_but_the_label_nearby(plan):
+    scores, image = made(plan)
+    labels = restore(scores, image.grid)
+    target = scores.frame.view(labels.array)
+    got = runner_up_of(labels, scores)
+    assert (got[:, :3] == 0).all()
+    found = scores.frame.view(got)
+    assert (found != target).all()
+    ids = np.array(scores.ids)
+    for at in np.random.default_rng(0).integers(0, target.shape, (200, 3)):
+        z, y, x = (int((i + 0.5) * old / new) for i, old, new in zip(at, scores.frame.shape, target.shape, strict=True))
+        ranked = ids[np.argsort(scores.values[:, z, y, x])[::-1]]
+        assert found[tuple(at)] == next(id for id in ranked if id != target[tuple(at)])
 
 
 def test_another_image_is_refused():

@@ -11,7 +11,7 @@ import pytest
 from nnstudent.cohort.cohort import Case, Cohort
 from nnstudent.io.nifti import write_image, write_labels
 from nnstudent.io.record import write_record
-from nnstudent.pseudo.probability import probability_path
+from nnstudent.pseudo.probability import Doubt, write_doubt
 from nnstudent.pseudo.pseudolabel import PseudoLabel, paths
 from nnstudent.taxonomy import LabelClass, Taxonomy
 from nnstudent.volume import Grid, Volume
@@ -67,7 +67,8 @@ class Maker:
         item = PseudoLabel(id, "", known, dict.fromkeys(known, made), 1, dict.fromkeys(found, 0.9), agreement, tuple(found), count)
         write_record(record, stage="label", made_from=[id, made], **item.to_dict())
         if probability:
-            write_labels(probability_path(self.pseudo, id), Volume(self.rng.integers(0, 256, SHAPE).astype(np.uint8), GRID))
+            doubt = Doubt(self.rng.integers(0, 256, SHAPE).astype(np.uint8), self.labels())
+            write_doubt(self.pseudo, id, doubt, GRID, like=self.folder / "images" / f"{id}.nii.gz")
 
     def cohort(self, *cases: Case) -> Cohort:
         return Cohort(self.taxonomy, cases)

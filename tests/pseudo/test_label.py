@@ -15,8 +15,9 @@ from nnstudent.errors import InputError, OutputError
 from nnstudent.io.nifti import read_grid, read_image, read_labels, write_labels
 from nnstudent.pseudo.change import changed
 from nnstudent.pseudo.ensemble import agreement
+from nnstudent.pseudo.fuse import fuse
 from nnstudent.pseudo.label import label, label_cases
-from nnstudent.pseudo.probability import joined, probability_path, read_probability
+from nnstudent.pseudo.probability import Doubt, doubt_of_fused, joined, probability_path, read_probability, runner_up_path
 from nnstudent.pseudo.pseudolabel import Guess, read_pseudo_label
 from nnstudent.volume import Volume
 from tests.pseudo.conftest import GRID, SHAPE, Maker
@@ -34,7 +35,7 @@ class Threshold:
 
     def guess(self, image: Volume, *, probability=False, progress=None) -> Guess:
         self.calls += 1
-        certain = (np.abs(image.array) % 256).astype(np.uint8) if probability else None
+        certain = Doubt((np.abs(image.array) % 256).astype(np.uint8), np.full(image.array.shape, 9, np.uint8)) if probability else None
         folds = [(image.array > limit).astype(np.uint8) * self._id for limit in self._limits]
         name = self.classes[0]
         told = dict(zip(self.classes, agreement(folds).values(), strict=False))
@@ -114,8 +115,11 @@ def test_how_probable_each_label_is_comes_beside_it_when_asked(maker: Maker, toy
     written = read_probability(out, "none")
     assert written.grid.matches(read_grid(case.image))
     np.testing.assert_array_equal(written.array, np.abs(read_image(case.image).array) % 256)
+    assert read_labels(runner_up_path(out, "none")).array.max() == 9
     assert label_cases([case], out, teachers, taxonomy=toy, probability=True).made == ()
     assert label_cases([case], out, teachers, taxonomy=toy).made == ()
+    runner_up_path(out, "none").unlink()
+    assert label_cases([case], out, teachers, taxonomy=toy, probability=True).made == ("none",)
     label_cases([case], out, [Threshold(toy, "liver", 0, hash="new")], taxonomy=toy)
     with pytest.raises(InputError, match="run label with --probability"):  # that of another label would be no word on this one
         read_probability(out, "none")
@@ -163,9 +167,33 @@ def test_the_change_is_a_share_of_what_is_foreground_in_either(old, new):
 
 
 def test_what_stands_without_a_models_word_is_as_probable_as_the_least_sure_finds_it():
-    said, certain = np.array([2, 0, 0, 3], np.uint8), np.array([200, 90, 250, 10], np.uint8)
-    fused, before = np.array([2, 1, 0, 1], np.uint8), np.array([50, 240, 60, 230], np.uint8)
-    assert joined(fused, said, certain, before=before).tolist() == [200, 90, 60, 10]
+    said, own = np.array([2, 0, 0, 3], np.uint8), Doubt(np.array([200, 90, 250, 10], np.uint8), np.array([3, 2, 2, 0], np.uint8))
+    fused, beneath = np.array([2, 1, 0, 1], np.uint8), np.array([1, 1, 0, 1], np.uint8)
+    before = Doubt(np.array([50, 240, 60, 230], np.uint8), np.array([4, 4, 4, 4], np.uint8))
+    after = joined(fused, said, own, beneath=beneath, before=before)
+    assert after.probability.tolist() == [200, 90, 60, 10]
+    assert after.runner_up.tolist() == [3, 2, 4, 4]  # the last: it says what may not stand, so that its else is not that label's
+
+
+def test_what_is_else_background_to_who_laid_it_over_is_else_what_lies_beneath():
+    said, own = np.array([9, 9], np.uint8), Doubt(np.array([150, 150], np.uint8), np.array([0, 0], np.uint8))
+    after = joined(said, said, own, beneath=np.array([1, 0], np.uint8), before=Doubt.none((2,)))
+    assert after.runner_up.tolist() == [1, 0]
+
+
+def test_doubt_is_left_only_between_what_the_truth_allows(toy):
+    liver, kidney, tumor = (toy[name].id for name in ("liver", "kidney", "tumor"))
+    #                  nothing there: 3 ways      liver is drawn: 3 ways         the truth decides
+    truth = np.array([0, 0, 0, liver, liver, liver, liver], np.uint8)
+    guess = np.array([kidney, 0, 0, liver, tumor, liver, kidney], np.uint8)
+    other = np.array([0, kidney, liver, tumor, 0, kidney, tumor], np.uint8)
+    fused = fuse(truth, guess, annotated=[liver], taxonomy=toy)
+    said = Doubt(np.full(7, 140, np.uint8), other)
+    found = doubt_of_fused(fused, truth, guess, said, annotated=[liver], filled=[kidney, tumor], taxonomy=toy)
+    assert found.probability.tolist() == [140, 140, 255, 140, 140, 255, 255]
+    assert found.runner_up.tolist() == [0, kidney, 0, tumor, liver, 0, 0]
+    alone = doubt_of_fused(guess, None, guess, said, annotated=[], filled=[kidney, tumor], taxonomy=toy)
+    assert alone.probability[:3].tolist() == [140, 140, 255]  # the liver is neither annotated nor filled in: it is left open
 
 
 class TestElsewhere:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from nnstudent.io.nifti import read_grid, read_labels
 from nnstudent.pseudo.decide import SelectSettings
 from nnstudent.pseudo.fuse import fuse
 from nnstudent.pseudo.ledger import read_ledger
-from nnstudent.pseudo.probability import read_probability
+from nnstudent.pseudo.probability import doubt_is_there, probability_path, read_doubt, read_probability, remove_doubt
 from nnstudent.pseudo.select import DATASET, select
 from nnstudent.taxonomy import IGNORE, LabelClass, Taxonomy
 from tests.pseudo.conftest import Maker
@@ -341,3 +342,28 @@ def test_ids_with_gaps_become_consecutive_for_nnunet_and_keep_their_meaning(tmp_
 def test_settings_out_of_range_are_refused(value):
     with pytest.raises(InputError, match="min_agreement"):
         SelectSettings(min_agreement=value)
+
+
+def test_what_is_thought_of_the_fused_labels_comes_along(cohort: Cohort, maker: Maker, tmp_path: Path):
+    out = tmp_path / "out"
+    for id in ("organs", "none"):
+        maker.guess(id, GOOD, probability=True)
+    select(cohort, maker.pseudo, out)
+    kept = [case for case in read_cohort(out) if doubt_is_there(out, case.id)]
+    assert {case.id for case in kept} == {"organs", "none"}
+    before = {path: path.read_bytes() for path in (out / DATASET / "labelsTr").iterdir()}
+    for case in kept:
+        labels, truth = read_labels(case.label).array, cohort[case.id].label
+        sure, other = (volume.array for volume in read_doubt(out, case.id))
+        given, _ = (volume.array for volume in read_doubt(maker.pseudo, case.id))
+        doubted = sure < 255
+        assert doubted.any()
+        np.testing.assert_array_equal(sure[doubted], given[doubted])
+        assert not other[~doubted & (given < 255)].any()
+        if truth is not None:  # what is drawn is doubted only against a lesion that nobody looked for
+            drawn = read_labels(truth).array > 0
+            assert set(other[doubted & drawn & (labels != 3)]) <= {0, 3} | set(labels[doubted & drawn])
+    remove_doubt(maker.pseudo, "none")
+    select(cohort, maker.pseudo, out)
+    assert not probability_path(out, "none").exists()
+    assert {path: path.read_bytes() for path in (out / DATASET / "labelsTr").iterdir()} == before  # no student is trained again for it

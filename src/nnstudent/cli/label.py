@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--probability",
         action="store_true",
-        help="also write how probable the label of each voxel is: PSEUDO/probability",
+        help="also write how probable the label of each voxel is and what it would be else: PSEUDO/probability, PSEUDO/runner_up",
     )
     add_engine(parser)
     add_device(parser, default="auto", why="for teachers are large and there are several")

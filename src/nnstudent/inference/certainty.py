@@ -1,4 +1,4 @@
-"""How probable the label of each voxel is, on the image's grid."""
+"""How probable the label of each voxel is, and what it would be else, on the image's grid."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nnstudent.errors import GeometryError
-from nnstudent.inference.resample import Floats, apply_along, axis_orders, operator
+from nnstudent.inference.resample import Floats, apply_along, axis_orders, neighbours, operator
 from nnstudent.inference.scores import Scores
 from nnstudent.volume import Volume
 
@@ -45,3 +45,30 @@ def probability_of(labels: Volume, scores: Scores, *, slab_mm: float = 32.0) -> 
             here = said[slab] == id
             target[slab][here] = np.rint(255 * np.clip(probability[here], 0, 1))  # splines overshoot
     return certain
+
+
+def runner_up_of(labels: Volume, scores: Scores) -> npt.NDArray[np.uint8]:
+    """The most probable label but the one that is given, by the nearest voxel of the network's grid.
+
+    Args:
+        labels: As in :func:`probability_of`.
+        scores: On the network's grid.
+
+    Returns:
+        On the grid of ``labels``; 0 where it was cropped away before the network.
+    """
+    ids = np.unique(np.array(scores.ids, np.uint8))
+    values = scores.probabilities().values
+    first, second = (np.zeros(values.shape[1:], np.uint8) for _ in range(2))
+    for z in range(values.shape[1]):  # plane by plane: no second array of all classes
+        plane = np.stack([values[[meant == id for meant in scores.ids], z].sum(axis=0) for id in ids])
+        for found in (first, second):
+            best = plane.argmax(axis=0)
+            found[z] = ids[best]
+            np.put_along_axis(plane, best[np.newaxis], -1, axis=0)
+    runner_up = np.zeros(labels.array.shape, np.uint8)
+    target = scores.frame.view(runner_up)
+    nearest = np.ix_(*(neighbours(old, new, 0)[0] for old, new in zip(scores.frame.shape, target.shape, strict=True)))
+    best, next_best = first[nearest], second[nearest]
+    target[...] = np.where(best == scores.frame.view(labels.array), next_best, best)
+    return runner_up

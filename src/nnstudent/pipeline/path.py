@@ -245,7 +245,7 @@ class RunFolder:
 
     @property
     def _probability(self) -> bool:
-        return self.preset.select.ignore_below > 0
+        return self.preset.select.ignore_below > 0 or self.preset.student.training.distill > 0
 
     def _cohort(self) -> Cohort:
         return read_cohort(self.out / "cohort")

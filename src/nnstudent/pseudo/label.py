@@ -19,7 +19,7 @@ from nnstudent.progress import Progress, silent
 from nnstudent.pseudo import elsewhere, pseudolabel
 from nnstudent.pseudo.change import compare
 from nnstudent.pseudo.fuse import Labels, fuse
-from nnstudent.pseudo.probability import joined, probability_path, write_probability
+from nnstudent.pseudo.probability import Doubt, doubt_is_there, joined, remove_doubt, write_doubt
 from nnstudent.pseudo.pseudolabel import Guess, PseudoLabel
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Volume
@@ -41,7 +41,7 @@ class Teacher(Protocol):
         """Plain data that decides its result beside its content."""
 
     def guess(self, image: Volume, *, probability: bool = False, progress: Progress = silent) -> Guess:
-        """Label one image; with ``probability`` also say how probable each voxel's label is."""
+        """Label one image; with ``probability`` also say what it thinks of each voxel beside its label."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,12 +51,12 @@ class Made:
     Attributes:
         labels: Ids of the label table on the image's grid, (z, y, x), uint8.
         told: What is said of it.
-        probability: How probable each voxel's label is, 0 to 255; None where nobody asked.
+        doubt: What is thought of each voxel beside its label; None where nobody asked.
     """
 
     labels: Labels
     told: PseudoLabel
-    probability: Labels | None = None
+    doubt: Doubt | None = None
 
 
 Work = Callable[[Case], tuple[Any, Callable[[], Made]]]
@@ -122,7 +122,8 @@ def label(
         part: (i, n): only the i-th of n parts of the cases, 1 ≤ i ≤ n, so that n machines share the work.
         round: The round of labelling, for the ledger.
         before: Folder of the round before: the records then say how much has changed (:func:`~nnstudent.pseudo.change.changed`).
-        probability: Also write ``out/probability/<case>.nii.gz``, how probable the label of each voxel is, 0 to 255.
+        probability: Also write ``out/probability/<case>.nii.gz``, how probable the label of each voxel is, 0 to 255, and
+            ``out/runner_up/<case>.nii.gz``, what it would be else.
         trust_pickle: Also load checkpoints that hold more than tensors.
         progress: Told after each case.
 
@@ -222,13 +223,13 @@ def _ask(case: Case, teachers: Sequence[Teacher], taxonomy: Taxonomy, round: int
     agreement: dict[str, float] = {}
     models: dict[str, str] = {}
     folds: dict[str, int] = {}
-    certain: Labels | None = np.full(labels.shape, 255, np.uint8) if probability else None
+    doubt = Doubt.none(labels.shape) if probability else None
     for teacher in teachers:
         said = teacher.guess(image, probability=True) if probability else teacher.guess(image)
         # For the classes that it knows a later model's word counts as truth does over pseudo-labels.
-        labels = fuse(said.labels, labels, annotated=[taxonomy[name].id for name in teacher.classes], taxonomy=taxonomy)
-        if certain is not None and said.probability is not None:
-            certain = joined(labels, said.labels, said.probability, before=certain)
+        beneath, labels = labels, fuse(said.labels, labels, annotated=[taxonomy[name].id for name in teacher.classes], taxonomy=taxonomy)
+        if doubt is not None and said.doubt is not None:
+            doubt = joined(labels, said.labels, said.doubt, beneath=beneath, before=doubt)
         for name in teacher.classes:
             models[name], folds[name] = teacher.hash, said.folds
             for table, told in ((confidence, said.confidence), (agreement, said.agreement)):
@@ -246,7 +247,7 @@ def _ask(case: Case, teachers: Sequence[Teacher], taxonomy: Taxonomy, round: int
         found=(),
         folds=folds,
     )
-    return Made(labels, about, certain)
+    return Made(labels, about, doubt)
 
 
 def _take(
@@ -318,15 +319,14 @@ def _one(case: Case, out: Path, work: Work, *, taxonomy: Taxonomy, probability: 
     path, record = pseudolabel.paths(out, case.id)
     made_from, make = work(case)
     fresh = path.is_file() and is_made_from(record, made_from)
-    certain = probability_path(out, case.id)
-    if fresh and (certain.is_file() or not probability):
+    if fresh and (doubt_is_there(out, case.id) or not probability):
         return False
     made, grid = make(), read_grid(case.image)
     if not fresh:
         record.unlink(missing_ok=True)  # never an old record beside a new map
-        certain.unlink(missing_ok=True)
-    if made.probability is not None:
-        write_probability(out, case.id, Volume(made.probability, grid), like=case.image)
+        remove_doubt(out, case.id)
+    if made.doubt is not None:
+        write_doubt(out, case.id, made.doubt, grid, like=case.image)
     if fresh:  # a label that is there is not written again, for what was made from it would be made again too
         return True
     sizes = np.bincount(made.labels.ravel(), minlength=256)

@@ -10,6 +10,7 @@ from typing import Any
 from nnstudent.errors import InputError
 from nnstudent.io.atomic import read_json
 from nnstudent.pseudo.fuse import Labels
+from nnstudent.pseudo.probability import Doubt
 
 FORMAT = 1  # of the record; another makes every pseudo-label be made again
 
@@ -23,14 +24,14 @@ class Guess:
         confidence: Class → mean ensemble probability over its own voxels; the classes found.
         agreement: Class → mean pairwise DSC between the folds; empty with one fold.
         folds: How many folds spoke.
-        probability: How probable the label of each voxel is, 0 to 255, (z, y, x); None where it was not asked for.
+        doubt: How probable the label of each voxel is and what it would be else; None where it was not asked for.
     """
 
     labels: Labels
     confidence: Mapping[str, float]
     agreement: Mapping[str, float]
     folds: int
-    probability: Labels | None = None
+    doubt: Doubt | None = None
 
 
 @dataclass(frozen=True)

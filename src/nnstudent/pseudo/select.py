@@ -19,8 +19,18 @@ from nnstudent.io.record import file_hash, is_made_from, write_record
 from nnstudent.progress import Progress, silent
 from nnstudent.pseudo import ledger, pseudolabel
 from nnstudent.pseudo.decide import Decision, SelectSettings, decide, dropped, trimmed
-from nnstudent.pseudo.fuse import check_ids, fuse, ids_in, uncertain
-from nnstudent.pseudo.probability import probability_path, read_probability
+from nnstudent.pseudo.fuse import Labels, check_ids, fuse, ids_in, uncertain
+from nnstudent.pseudo.probability import (
+    Doubt,
+    doubt_is_there,
+    doubt_of_fused,
+    probability_path,
+    read_doubt,
+    read_probability,
+    remove_doubt,
+    runner_up_path,
+    write_doubt,
+)
 from nnstudent.pseudo.pseudolabel import PseudoLabel
 from nnstudent.taxonomy import IGNORE, Taxonomy
 from nnstudent.volume import Volume
@@ -69,7 +79,8 @@ def select(
     ``ledger.jsonl`` (a row for each training case and class) and ``nnUNet_raw/Dataset001_fused`` (``dataset.json`` that points at
     the images where they are, and ``labelsTr``); a case with a class left open is not in ``dataset.json``, for nnU-Net would
     take that class for absent. With ``ignore_below`` nnU-Net's label ``ignore`` is the highest value, and 255 in the label maps that
-    ``cohort.json`` names, which are then ``labels``. What is there and made from the same files is not written again.
+    ``cohort.json`` names, which are then ``labels``. Of pseudo-labels that ``label --probability`` made, ``probability`` and ``runner_up``
+    say what is thought of each voxel of the fused labels. What is there and made from the same files is not written again.
 
     Args:
         cohort: The cases; those with role ``test`` are left out altogether.
@@ -183,6 +194,7 @@ def _write_fused(
     taxonomy = cohort.taxonomy
     values = channels(cohort, learned)
     doubted = item is not None and below > 0
+    kept_doubt = item is not None and doubt_is_there(pseudo, case.id)
     made_from = {
         "truth": None if case.label is None else file_hash(case.label),
         "pseudo": None if item is None else file_hash(pseudolabel.paths(pseudo, case.id)[0]),
@@ -191,6 +203,7 @@ def _write_fused(
         "values": values,
         "taxonomy": taxonomy.to_dict(),
         **({"below": below, "probability": file_hash(probability_path(pseudo, case.id))} if doubted else {}),
+        **({"doubt": [file_hash(path(pseudo, case.id)) for path in (probability_path, runner_up_path)]} if kept_doubt else {}),
     }
     path = out / DATASET / "labelsTr" / f"{case.id}.nii.gz"
     record = out / "records" / f"{case.id}.json"
@@ -220,6 +233,9 @@ def _write_fused(
         annotated=[taxonomy[name].id for name in case.annotated],
         taxonomy=taxonomy,
     )
+    remove_doubt(out, case.id)
+    if kept_doubt and guess is not None:
+        write_doubt(out, case.id, _doubt(case, labels, truth, guess, pseudo, filled, taxonomy=taxonomy), grid, like=case.image)
     ignored = 0.0
     if doubted:
         sure = read_probability(pseudo, case.id)
@@ -235,6 +251,26 @@ def _write_fused(
         write_labels(plain, Volume(keep[labels], grid), like=case.image)
     write_record(record, stage="select", made_from=made_from, case=case.id, **({"ignored": round(ignored, 6)} if doubted else {}))
     return True
+
+
+def _doubt(
+    case: Case, fused: Labels, truth: Volume | None, guess: Volume, pseudo: Path, filled: Sequence[str], *, taxonomy: Taxonomy
+) -> Doubt:
+    said = read_doubt(pseudo, case.id)
+    for volume in said:
+        if not volume.grid.matches(guess.grid):
+            raise GeometryError(
+                f"probabilities on {volume.grid}, its pseudo-label is {guess.grid}; label the case again with --probability"
+            )
+    return doubt_of_fused(
+        fused,
+        None if truth is None else truth.array,
+        guess.array,
+        Doubt(*(volume.array for volume in said)),
+        annotated=[taxonomy[name].id for name in case.annotated],
+        filled=[taxonomy[name].id for name in filled],
+        taxonomy=taxonomy,
+    )
 
 
 def _write_dataset(cohort: Cohort, result: SelectResult, out: Path, *, settings: SelectSettings) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from nnstudent.bundle.bundle import Model, Network, open_model
 from nnstudent.errors import InputError
-from nnstudent.inference.certainty import probability_of
+from nnstudent.inference.certainty import probability_of, runner_up_of
 from nnstudent.inference.scores import Scores
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.atomic import read_json
@@ -19,7 +19,7 @@ from nnstudent.progress import Progress, silent
 from nnstudent.pseudo.elsewhere import label_names
 from nnstudent.pseudo.ensemble import Verdict, combine
 from nnstudent.pseudo.fuse import Labels, fuse
-from nnstudent.pseudo.probability import joined
+from nnstudent.pseudo.probability import Doubt, joined
 from nnstudent.pseudo.pseudolabel import Guess
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Volume
@@ -61,11 +61,11 @@ class ModelTeacher:
 
         Args:
             image: The image, in HU.
-            probability: Also say how probable the label of each voxel is.
+            probability: Also say how probable the label of each voxel is, and what it would be else.
             progress: Told after each window.
         """
         labels: Labels = np.zeros(image.array.shape, np.uint8)
-        certain = np.full(image.array.shape, 255, np.uint8) if probability else None
+        doubt = Doubt.none(labels.shape) if probability else None
         confidence: dict[str, float] = {}
         agreement: dict[str, float] = {}
         folds: list[int] = []
@@ -74,13 +74,14 @@ class ModelTeacher:
                 continue
             verdict, scores = self._verdict(image, network, ids, progress)
             said = self.segmenter.restore(scores, onto=image)
-            labels = fuse(said.array, labels, annotated=sorted(set(ids) - {0}), taxonomy=self.taxonomy)
-            if certain is not None:
-                certain = joined(labels, said.array, probability_of(said, scores), before=certain)
+            beneath, labels = labels, fuse(said.array, labels, annotated=sorted(set(ids) - {0}), taxonomy=self.taxonomy)
+            if doubt is not None:
+                own = Doubt(probability_of(said, scores), runner_up_of(said, scores))
+                doubt = joined(labels, said.array, own, beneath=beneath, before=doubt)
             confidence |= self._named(verdict.confidence)
             agreement |= self._named(verdict.agreement)
             folds.append(verdict.folds)
-        return Guess(labels, confidence, agreement, min(folds), certain)
+        return Guess(labels, confidence, agreement, min(folds), doubt)
 
     def _verdict(self, image: Volume, network: int, ids: tuple[int, ...], progress: Progress) -> tuple[Verdict, Scores]:
         first: list[Scores] = []

@@ -26,6 +26,7 @@ from nnstudent.io.nifti import read_grid, read_image, read_labels, write_image, 
 from nnstudent.io.record import data_hash, file_hash
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import IGNORE
+from nnstudent.training.doubt import doubt_files, save_with_doubt
 from nnstudent.training.partial import volumes_if_annotated
 from nnstudent.training.plans import CONFIGURATION, PLANS_NAME, Fingerprint, make_dataset_json, make_plans
 from nnstudent.training.task import Split, Task, make_splits
@@ -42,7 +43,7 @@ T = TypeVar("T")
 _LATER: dict[str, dict[str, Any]] = {
     "network": {"kind": "plain"},
     "data": {"lesion_oversampling": 1.0},
-    "training": {"cutmix": 0.0, "copy_paste": 0.0, "lesion_weight": 1.0},
+    "training": {"cutmix": 0.0, "copy_paste": 0.0, "lesion_weight": 1.0, "distill": 0.0},
 }
 
 
@@ -132,6 +133,7 @@ def source_of(task: Task, cache: Path) -> dict[str, Any]:
         return fresh[key]
 
     cases = {case.id: [content(case.image), content(case.label)] for case in task.cases if case.label is not None}
+    doubt = {id: [content(path) for path in files] for id, files in task.doubt.items()}
     if fresh != known:
         write_json(cache, known | fresh)
     recipe = task.recipe.to_dict()
@@ -153,6 +155,7 @@ def source_of(task: Task, cache: Path) -> dict[str, Any]:
         "recipe": recipe,
         **({"annotated": {id: list(known) for id, known in partial.items()}} if partial else {}),
         **({"lesion_truth": {id: list(known) for id, known in donors.items()}} if donors else {}),
+        **({"doubt": doubt} if doubt else {}),
     }
 
 
@@ -223,8 +226,13 @@ def _prepare(task: Task, raw: Path, folder: Path, *, threads: int, progress: Pro
 
     def preprocess(case: Case) -> None:
         entry = listed[case.id]
-        if not (target / f"{case.id}.pkl").is_file():  # written last
-            preprocessor.run_case_save(str(target / case.id), entry["images"], entry["label"], manager, configuration, dataset_json)
+        if (target / f"{case.id}.pkl").is_file():  # written last
+            return
+        how: Any = (str(target / case.id), entry["images"], entry["label"], manager, configuration, dataset_json)
+        if task.recipe.training.distill:
+            save_with_doubt(preprocessor, *how, files=None if _held_out(case, splits) else doubt_files(task, case, raw))
+        else:
+            preprocessor.run_case_save(*how)
 
     cases = [case for case, _ in looked]
     ready = _each(cases, preprocess, failures, threads=threads, progress=progress, what=f"{task.name}: preprocessing")
@@ -329,9 +337,12 @@ def to_channels(labels: Volume, task: Task, case: Case, *, hide: bool = False) -
 def _hide_pseudo(task: Task, splits: Sequence[Split], raw: Path) -> None:
     """Write the label maps of held-out cases anew, without their pseudo-labels: those are nothing to validate on."""
     for case in task.cases:
-        held_out = any(case.id in split.val and case.id not in split.train for split in splits)
-        if held_out and case.id in task.hidden and case.label is not None:
+        if _held_out(case, splits) and case.id in task.hidden and case.label is not None:
             write_labels(raw / "labels" / f"{case.id}.nii.gz", to_channels(read_labels(case.label), task, case, hide=True))
+
+
+def _held_out(case: Case, splits: Sequence[Split]) -> bool:
+    return any(case.id in split.val and case.id not in split.train for split in splits)
 
 
 def _readable(image: Path, copy: Path) -> Path:

@@ -65,11 +65,11 @@ class MarginalLoss(nn.Module):
         overlap, own_mass, drawn = (
             _by_label(value * counted, labels, like=mass) for value in (log_hit.exp(), own.exp(), torch.ones_like(own))
         )
-        dice = self._dice(overlap, mass - own_mass + overlap, drawn, ~unknown)
-        astray = self._dice(wrong, mass, excluded, unknown, over_all=True)
+        dice = self.dice(overlap, mass - own_mass + overlap, drawn, ~unknown)
+        astray = self.dice(wrong, mass, excluded, unknown, over_all=True)
         return self.ordinary.weight_ce * cross_entropy + self.ordinary.weight_dice * (astray - dice)
 
-    def _dice(self, overlap: Tensor, predicted: Tensor, drawn: Tensor, counted: Tensor, *, over_all: bool = False) -> Tensor:
+    def dice(self, overlap: Tensor, predicted: Tensor, drawn: Tensor, counted: Tensor, *, over_all: bool = False) -> Tensor:
         """Mean soft Dice over the samples and classes that are counted, background left out.
 
         Args:

@@ -157,6 +157,8 @@ class Training:
         augment: Augmentations, in the order applied; geometry always first.
         cutmix: How often a box of a window is replaced by that of the last window with the same classes annotated, 0 to 1.
         copy_paste: How often a window is given a lesion of an earlier one (:mod:`nnstudent.training.pasting`), 0 to 1.
+        distill: Share of the loss that goes by what the teachers think of each voxel instead of by its label, 0 to 1
+            (:mod:`nnstudent.training.distilling`); needs ``label --probability``.
         in_plane: Geometric augmentation turns and scales slices only, as nnU-Net does for patches flatter than 1 : 3.
         label_interpolation: How label maps are turned: ``linear`` by class (as nnU-Net) or ``nearest`` (much faster).
         held_out: Share of the fully labeled cases that a student keeps apart to validate on, where there are at least
@@ -186,6 +188,7 @@ class Training:
     augment: tuple[Augmentation, ...] = ()
     cutmix: float = 0.0
     copy_paste: float = 0.0
+    distill: float = 0.0
     in_plane: bool = False
     label_interpolation: Literal["linear", "nearest"] = "linear"
     held_out: float = 0.2
@@ -197,9 +200,11 @@ class Training:
             raise InputError(f"training of {self.epochs} epochs of {self.iterations} steps; expected at least 1 of each")
         if self.lesion_weight <= 0:
             raise InputError(f"lesion_weight = {self.lesion_weight}; expected a factor above 0")
-        for name in ("cutmix", "copy_paste"):
+        for name in ("cutmix", "copy_paste", "distill"):
             if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} = {getattr(self, name)}; expected a probability, 0 to 1")
+                raise InputError(f"{name} = {getattr(self, name)}; expected 0 to 1")
+        if self.distill and self.label_interpolation != "nearest":
+            raise InputError('distill with label_interpolation = "linear"; set "nearest", for doubts are turned along and have no classes')
 
 
 @dataclass(frozen=True)

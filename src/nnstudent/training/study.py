@@ -30,16 +30,29 @@ def study_task(fused: Path, preset: Preset, *, only: Sequence[str] | None = None
         only: The classes it learns; None for all.
 
     Raises:
-        InputError: There is no cohort, the ledger is malformed, no training case has a label, or a class of ``only`` is not there.
+        InputError: There is no cohort, the ledger is malformed, no training case has a label, a class of ``only`` is not there, or the
+            recipe distils and nothing is known of the teachers' doubts.
     """
     cohort, ledger = read_cohort(fused), fused / "ledger.jsonl"
     if ledger.is_file():
-        return student_task(cohort, preset.student, organs_only=not preset.one_student, pseudo=pseudo_classes(ledger), only=only)
+        task = student_task(cohort, preset.student, organs_only=not preset.one_student, pseudo=pseudo_classes(ledger), only=only)
+        return replace(task, doubt=_doubt(fused, task)) if preset.student.training.distill else task
     full = cohort.annotated_with(cohort.taxonomy.organs)
     if not full:
         raise InputError(f"{fused}: no ledger.jsonl, and no case has all organs annotated; make a fused cohort with: nnstudent select")
     log.info("%s: no ledger.jsonl; the student learns from the %d cases with all organs annotated, true labels only", fused, len(full))
     return student_task(replace(cohort, cases=full), preset.student, organs_only=not preset.one_student, pseudo={}, only=only)
+
+
+def _doubt(fused: Path, task: Task) -> dict[str, tuple[Path, Path]]:
+    files = {id: (fused / "probability" / f"{id}.nii.gz", fused / "runner_up" / f"{id}.nii.gz") for id in task.pseudo}
+    there = {id: both for id, both in files.items() if all(path.is_file() for path in both)}
+    if files and not there:
+        raise InputError(
+            f"{fused}: distill = {task.recipe.training.distill}, but what the teachers think of each voxel was not kept; "
+            "run label --probability and select again, or set distill = 0"
+        )
+    return there
 
 
 def pseudo_classes(ledger: Path) -> dict[str, tuple[str, ...]]:

@@ -6,6 +6,7 @@ import logging
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from nnstudent.cohort.cohort import Case, Cohort
 from nnstudent.errors import InputError
@@ -30,6 +31,7 @@ class Task:
         folds: Models that are trained, each on its own part of the cases.
         truth: Cases that may be validated on, for they are labeled by a person in all classes that are validated.
         pseudo: By case, the classes whose labels are pseudo-labels.
+        doubt: By case, files of how probable each voxel's label is and what it would be else; only where the recipe distils.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Task:
     folds: int
     truth: frozenset[str]
     pseudo: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    doubt: Mapping[str, tuple[Path, Path]] = field(default_factory=dict)
 
     @property
     def dataset_name(self) -> str:

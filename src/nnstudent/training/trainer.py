@@ -22,6 +22,7 @@ from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from nnstudent.io.atomic import replacing, write_json
 from nnstudent.progress import Progress, silent
 from nnstudent.training.augmentation import initial_patch, training_transforms, validation_transforms
+from nnstudent.training.distilling import DistillingLoss
 from nnstudent.training.loading import CachedDataset, Prefetch, WindowLoader
 from nnstudent.training.losses import MarginalLoss
 from nnstudent.training.mixing import CutMix
@@ -109,12 +110,15 @@ class RecipeTrainer(nnUNetTrainer):
     def _build_loss(self) -> Any:
         loss = super()._build_loss()
         self._ordinary_loss = loss.loss if isinstance(loss, DeepSupervisionWrapper) else loss
-        if self.partial:
-            if isinstance(loss, DeepSupervisionWrapper):
-                loss.loss = MarginalLoss(loss.loss)
-            else:
-                loss = MarginalLoss(loss)
-        return loss
+        share, own = self.recipe.training.distill, None
+        if share:
+            own = DistillingLoss(self._ordinary_loss, share=share)
+        elif self.partial:
+            own = MarginalLoss(self._ordinary_loss)
+        if own is not None and isinstance(loss, DeepSupervisionWrapper):
+            loss.loss = own
+            return loss
+        return own or loss
 
     def _weigh_classes(self) -> None:
         """Set the weights of this epoch; with ``fade_weights`` they fall to 1 in the second half."""
