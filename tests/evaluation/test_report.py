@@ -222,6 +222,25 @@ def test_a_part_that_is_missing_is_left_out_and_one_that_is_broken_is_named(run,
         assert part.rsplit("/", 1)[-1] in html.split("Not shown")[1]
 
 
+def test_of_several_rounds_it_tells_of_the_last(run):
+    about = json.loads((run / "run.json").read_text())
+    write_json(run / "run.json", about | {"rounds": 3})
+    row = {"case": "train_01", "class": "liver", "origin": "pseudo", "model": "s", "round": 2, "score": None, "why": "a single fold"}
+    write_json(run / "round2" / "student" / "fold_0" / "progress.json", {"fold": 0, "epochs": 1, "train_loss": [0.5]})
+    (run / "round2" / "fused").mkdir()
+    (run / "round2" / "fused" / "ledger.jsonl").write_text(json.dumps(row) + "\n")
+    found = gather(run)
+    assert found.ledger.round == 2
+    assert found.ledger.by_class == {"liver": {"pseudo": 1}}
+    assert [curve.group for curve in found.curves if "student" in curve.group] == ["student, round 2", "student"]
+    page = write_report(run).read_text()
+    assert "3 rounds of labelling at most" in page
+    assert "here in round 2 the student of the round before" in page
+    write_json(run / "run.json", about | {"rounds": 1})  # what lies there is of an earlier call
+    assert gather(run).ledger.by_class == {"liver": {"truth": 1, "pseudo": 1}, "spleen": {"dropped": 1}}
+    assert "rounds of labelling" not in write_report(run).read_text()
+
+
 def test_pictures_come_from_where_the_run_lies_now(run, tmp_path):
     moved = tmp_path / "moved"
     run.rename(moved)

@@ -2,11 +2,13 @@
 
   nnstudent run cases.toml -o RUN --preset laptop
   nnstudent run COHORT -o RUN --preset demo            an indexed cohort, a FLARE folder, an nnU-Net dataset
+  nnstudent run cases.toml -o RUN --preset laptop --rounds 3    the student becomes the next teacher, until labels hardly change
   nnstudent run cases.toml -o RUN --preset laptop --dry-run     only say what is left to do
 
 The same command again goes on where the last one ended and trains nothing twice. RUN shows the path: cohort, teachers, pseudo,
 fused (with ledger.jsonl), student (an nnU-Net model folder), bundle, predictions, scores, report.html; run.json says what each
-stage did, how long it took and how much memory.
+stage did, how long it took and how much memory. With --rounds, pseudo, fused and student are of the first round; those of later ones are in
+round2, round3, …, and everything after is of the last.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnstudent.cli.common import add_device, add_threads
+from nnstudent.cli.common import add_device, add_threads, positive
 
 if TYPE_CHECKING:
     from nnstudent.pipeline.stages import Stage, StageRecord
@@ -33,6 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--taxonomy", type=Path, metavar="FILE", help="another label table (TOML)")
     add_device(parser, default="auto", why="for to train is slow without a GPU")
     add_threads(parser, alias=["--jobs"])
+    parser.add_argument(
+        "--rounds", type=positive, default=1, metavar="N", help="label and study N times, each time with the student before as teacher (1)"
+    )
     parser.add_argument("--baseline", action="store_true", help="also train the student on the fully labeled cases alone, to compare")
     parser.add_argument("--dry-run", action="store_true", help="only say what is left to do")
     parser.add_argument("--report", type=Path, metavar="FILE.json", help="write what each stage did as JSON")
@@ -64,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
         taxonomy=read_taxonomy(args.taxonomy) if args.taxonomy else None,
         device=args.device,
         threads=args.threads,
+        rounds=args.rounds,
         baseline=args.baseline,
         dry_run=args.dry_run,
         progress=display,
@@ -81,5 +87,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"left to do: {', '.join(left)}" if left else "nothing is left to do")
         return 0
     name_failures("run", result.failures, done=1)
+    if args.rounds > 1 and result.student:
+        print(f"student of the last round: {result.student}")
     print(f"report: {result.report}" if result.report else f"no report; {args.out / 'run.json'} says what each stage did", flush=True)
     return result.exit_code

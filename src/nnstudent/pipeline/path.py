@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from nnstudent.cohort.cohort import Cohort, read_cohort
 from nnstudent.errors import InputError
 from nnstudent.io.atomic import write_json
+from nnstudent.pipeline.rounds import Round, rounds_in, settled_in
 from nnstudent.pipeline.stages import Outcome, Stage
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import Taxonomy
@@ -31,6 +33,7 @@ class RunFolder:
         taxonomy: The label table, or None for the source's own.
         device: ``auto``, ``cpu`` or ``cuda``.
         threads: Processor threads, or None for all.
+        rounds: Rounds of labelling at most, each by the student of the one before.
         baseline: Whether the student's network is also trained without pseudo-labels, to compare.
         progress: Told how far a stage is.
         notices: What the stages had to say, a line each.
@@ -42,9 +45,15 @@ class RunFolder:
     taxonomy: Taxonomy | None = None
     device: str = "auto"
     threads: int | None = None
+    rounds: int = 1
     baseline: bool = False
     progress: Progress = silent
     notices: list[str] = field(default_factory=list)
+
+    @property
+    def student(self) -> Path:
+        """The student of the last round."""
+        return self._last().student
 
     def stages(self) -> list[Stage]:
         """The stages in order."""
@@ -62,10 +71,15 @@ class RunFolder:
         stages = [
             Stage("index", self.index, (), lambda: [self.source], [cohort], None if self.taxonomy is None else self.taxonomy.to_dict()),
             Stage("teach", self.teach, ("index",), train, [at / "teachers"], teachers),
-            Stage("label", self.label, ("teach",), lambda: [*train(), at / "teachers"], [at / "pseudo"], self._probability or None),
-            Stage("select", self.select, ("label",), lambda: [*train(), at / "pseudo"], [at / "fused"], [preset["select"], student]),
-            Stage("study", self.study, ("select",), lambda: [at / "fused"], [at / "student"], student),
-            Stage("export", self.export, ("study",), lambda: [at / "student", at / "teachers" / "tumor"], [at / "bundle"], student),
+            *(stage for one in self._rounds for stage in self._round(one, train, preset["select"], student)),
+            Stage(
+                "export",
+                self.export,
+                (self._rounds[-1].called("study"),),
+                lambda: [self.student, at / "teachers" / "tumor"],
+                [at / "bundle"],
+                student,
+            ),
             Stage("segment", self.segment, ("export",), lambda: [*test(), at / "bundle"], [at / "predictions" / "student"]),
             Stage("profile", self.profile, ("export",), lambda: [*test(), at / "bundle"], [at / "efficiency"]),
             Stage("ensemble", self.ensemble, ("teach",), lambda: [*test(), at / "teachers"], [at / "predictions" / "teacher"]),
@@ -76,6 +90,26 @@ class RunFolder:
             Stage("report", self.report, ("index",), lambda: [at / "scores"], [at / "report.html"], sums_up=True),
         ]
         return [stage for stage in stages if self.baseline or stage.name != "baseline"]
+
+    def _round(self, now: Round, train: Callable[[], list[Path]], select: Any, student: Any) -> list[Stage]:
+        """The stages of one round."""
+        before = self._before(now)
+        label, chosen, study = (now.called(name) for name in ("label", "select", "study"))
+        teachers = [self.out / "teachers"] if before is None else [before.student, self.out / "teachers" / "tumor", before.pseudo]
+        # Whether a later round has anything to teach is told by its pseudo-labels.
+        fused = [now.fused] if before is None else [now.fused, now.pseudo]
+        return [
+            Stage(
+                label,
+                partial(self.label, now),
+                ("teach",) if before is None else (before.called("study"),),
+                lambda: [*train(), *teachers],
+                [now.pseudo],
+                self._probability or None,
+            ),
+            Stage(chosen, partial(self.select, now), (label,), lambda: [*train(), now.pseudo], [now.fused], [select, student]),
+            Stage(study, partial(self.study, now), (chosen,), lambda: fused, [now.student], student),
+        ]
 
     def index(self) -> Outcome:
         """Source → ``cohort``."""
@@ -109,14 +143,20 @@ class RunFolder:
         parts = [f"{name}: {len(part.folds)} folds" for name, part in (("organs", done.organs), ("tumor", done.tumor)) if part is not None]
         return Outcome(", ".join(parts), done.failures)
 
-    def label(self) -> Outcome:
-        """``cohort`` and ``teachers`` → ``pseudo``."""
+    def label(self, now: Round) -> Outcome:
+        """``cohort`` and ``teachers``, or the student of the round before → ``pseudo``."""
         from nnstudent.pseudo.label import label
 
+        settled = self._settled()
+        if settled is not None and settled.number < now.number:
+            return self._unchanged(settled)
+        before = self._before(now)
         done = label(
             self._cohort(),
-            self.out / "pseudo",
-            teachers=self._teachers(),
+            now.pseudo,
+            teachers=self._teachers() if before is None else [before.student, *self._overlay()],
+            round=now.number,
+            before=None if before is None else before.pseudo,
             probability=self._probability,
             device=self.device,
             threads=self.threads,
@@ -124,40 +164,48 @@ class RunFolder:
         )
         told = [sum(item.agreement.values()) / len(item.agreement) for item in done.labels if item.agreement]
         agreed = f", folds agree {sum(told) / len(told):.2f} on average" if told else ""
-        return Outcome(f"{len(done.labels)} cases{agreed}", done.failures)
+        changed = "" if done.change is None else f", {100 * done.change:.1f} % of the foreground changed"
+        if self._settled() == now:
+            self._notice(f"round {now.number} changes {100 * (done.change or 0):.1f} % of the foreground: no further student is trained")
+        return Outcome(f"{len(done.labels)} cases{agreed}{changed}", done.failures)
 
-    def select(self) -> Outcome:
+    def select(self, now: Round) -> Outcome:
         """``cohort`` and ``pseudo`` → ``fused``."""
         from nnstudent.pseudo.decide import SelectSettings
         from nnstudent.pseudo.select import select
 
+        settled = self._settled()
+        if settled is not None and settled.number <= now.number:
+            return self._unchanged(settled)
         cohort, given = self._cohort(), self.preset.select
         settings = SelectSettings(**vars(given))
         classes = None if self.preset.one_student else cohort.taxonomy.organs
-        done = select(cohort, self.out / "pseudo", self.out / "fused", settings=settings, classes=classes, progress=self.progress)
+        done = select(cohort, now.pseudo, now.fused, settings=settings, classes=classes, progress=self.progress)
         for choice in done.decisions:
             log.debug("%s %s: %s", "kept" if choice.kept else "dropped", choice.case, choice.why)
         filled = sum(choice.kept and bool(choice.filled) for choice in done.decisions)
         if not filled and any(not choice.kept or choice.open for choice in done.decisions):
-            self._notice("no pseudo-label was good enough to learn from; fused/ledger.jsonl says why for each case")
+            ledger = (now.fused / "ledger.jsonl").relative_to(self.out)
+            self._notice(f"no pseudo-label was good enough to learn from; {ledger} says why for each case")
         detail = f"{len(done.kept)} of {len(done.decisions)} cases kept, {filled} with pseudo-labels; {len(done.classes)} classes"
         return Outcome(detail, done.failures)
 
-    def study(self) -> Outcome:
+    def study(self, now: Round) -> Outcome:
         """``fused`` → ``student``."""
         from nnstudent.training.study import study_result
 
-        done = study_result(
-            self.out / "fused", self.out / "student", self.preset, device=self.device, threads=self.threads, progress=self.progress
-        )
+        settled = self._settled()
+        if settled is not None and settled.number <= now.number:
+            return self._unchanged(settled)
+        done = study_result(now.fused, now.student, self.preset, device=self.device, threads=self.threads, progress=self.progress)
         return Outcome(f"{len(done.classes)} classes", done.failures)
 
     def export(self) -> Outcome:
-        """``student`` (and the tumor model, in presets with two models) → ``bundle``."""
+        """``student`` of the last round (and the tumor model, in presets with two models) → ``bundle``."""
         from nnstudent.bundle.export import export
 
-        overlay = [] if self.preset.one_student else [path for path in self._teachers() if path.name == "tumor"]
-        export(self.out / "student", self.out / "bundle", overlay=overlay, card=self._card(), progress=self.progress)
+        overlay = self._overlay()
+        export(self.student, self.out / "bundle", overlay=overlay, card=self._card(), progress=self.progress)
         size = sum(path.stat().st_size for path in (self.out / "bundle").rglob("*") if path.suffix in (".xml", ".bin"))
         return Outcome(f"{'student with tumor model laid over' if overlay else 'student'}, {size / 1e6:.1f} MB to run")
 
@@ -262,12 +310,36 @@ class RunFolder:
         names = ["organs", *(["tumor"] if cohort.annotated_with(cohort.taxonomy.lesions) else [])]
         return [self.out / "teachers" / name for name in names]
 
+    def _overlay(self) -> list[Path]:
+        return [] if self.preset.one_student else [path for path in self._teachers() if path.name == "tumor"]
+
+    @property
+    def _rounds(self) -> tuple[Round, ...]:
+        return rounds_in(self.out, self.rounds)
+
+    def _before(self, now: Round) -> Round | None:
+        return self._rounds[now.number - 2] if now.number > 1 else None
+
+    def _settled(self) -> Round | None:
+        known = (self.out / "cohort" / "cohort.json").is_file()
+        return settled_in(self._rounds, [case.id for case in self._cohort().train()] if known and self.rounds > 1 else ())
+
+    def _last(self) -> Round:
+        """The last round that trains a student."""
+        settled = self._settled()
+        return self._rounds[-1] if settled is None else self._rounds[settled.number - 2]
+
+    def _unchanged(self, settled: Round) -> Outcome:
+        return Outcome(f"nothing has changed in round {settled.number}", skipped=True)
+
     def _card(self) -> dict[str, Any]:
-        rows = [json.loads(line) for line in (self.out / "fused" / "ledger.jsonl").read_text("utf-8").splitlines()]
+        last = self._last()
+        rows = [json.loads(line) for line in (last.fused / "ledger.jsonl").read_text("utf-8").splitlines()]
         cases = {origin: sorted({row["case"] for row in rows if row["origin"] == origin}) for origin in ("truth", "pseudo")}
         return {
             "training_data": f"{len(set(cases['truth']) | set(cases['pseudo']))} cases of {self.source.name}: {len(cases['truth'])} with "
-            f"labels of their own, {len(cases['pseudo'])} with pseudo-labels (some have both)",
+            f"labels of their own, {len(cases['pseudo'])} with pseudo-labels (some have both)"
+            + (f", in round {last.number} of labelling" if last.number > 1 else ""),
             "preset": self.preset.name,
         }
 

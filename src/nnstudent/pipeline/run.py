@@ -28,11 +28,13 @@ class RunResult:
         stages: What became of each stage, in order.
         report: The report, or None if there is none.
         notices: What a reader of the results should know, a line each.
+        student: nnU-Net folder of the last round's student, or None if there is none.
     """
 
     stages: tuple[StageRecord, ...]
     report: Path | None
     notices: tuple[str, ...] = ()
+    student: Path | None = None
 
     @property
     def failures(self) -> tuple[Failure, ...]:
@@ -58,6 +60,7 @@ def run(
     taxonomy: Taxonomy | None = None,
     device: str = "auto",
     threads: int | None = None,
+    rounds: int = 1,
     baseline: bool = False,
     dry_run: bool = False,
     progress: Progress = silent,
@@ -73,6 +76,8 @@ def run(
         taxonomy: The label table; None for the one that the source brings.
         device: ``auto``, ``cpu`` or ``cuda``.
         threads: Processor threads; None for all there are.
+        rounds: Rounds of labelling at most: after the first the student of the round before is the teacher, and all is in ``round2``,
+            ``round3``, …; bundle, predictions, scores and report are of the last. None is begun once the labels hardly change.
         baseline: Also train the student's network on the fully labeled cases alone, to see what the pseudo-labels bring.
         dry_run: Only say what is left to do.
         progress: Told how far a stage is.
@@ -85,22 +90,37 @@ def run(
     read_source(source, taxonomy=taxonomy)  # what is wrong with it is known before a folder is made
     if threads is not None and threads < 1:
         raise InputError(f"{threads} threads; expected at least 1")
+    if rounds < 1:
+        raise InputError(f"{rounds} rounds; expected at least 1")
     folder = RunFolder(
-        source, out, load_preset(preset), taxonomy=taxonomy, device=device, threads=threads, baseline=baseline, progress=progress
+        source,
+        out,
+        load_preset(preset),
+        taxonomy=taxonomy,
+        device=device,
+        threads=threads,
+        rounds=rounds,
+        baseline=baseline,
+        progress=progress,
     )
     record = out / "run.json"
     if dry_run:
-        return RunResult(left(folder.stages(), record), _report(out))
+        return RunResult(left(folder.stages(), record), _there(out / "report.html"))
     make_folder(out)
-    about = {"source": os.path.abspath(source), "preset": folder.preset.name, "device": device, "recipes": folder.preset.to_dict()}
+    about = {
+        "source": os.path.abspath(source),
+        "preset": folder.preset.name,
+        "rounds": rounds,
+        "device": device,
+        "recipes": folder.preset.to_dict(),
+    }
     with alone_in(out):
         rows = run_stages(folder.stages(), record, about=about, tell=tell or (lambda *_: None))
-    return RunResult(rows, _report(out), tuple(folder.notices))
+    return RunResult(rows, _there(out / "report.html"), tuple(folder.notices), _there(folder.student))
 
 
-def _report(out: Path) -> Path | None:
-    path = out / "report.html"
-    return path if path.is_file() else None
+def _there(path: Path) -> Path | None:
+    return path if path.exists() else None
 
 
 def summary(rows: Sequence[StageRecord]) -> list[str]:
@@ -119,6 +139,7 @@ def to_dict(result: RunResult) -> dict[str, object]:
     return {
         "stages": [asdict(row) for row in result.stages],
         "notices": list(result.notices),
+        "student": None if result.student is None else str(result.student),
         "report": None if result.report is None else str(result.report),
         "failed": [asdict(item) for item in result.failures],
     }

@@ -206,7 +206,8 @@ def ledger_facts(run: Run) -> dict[str, Any] | None:
         for why, count in ledger.reasons.get(origin, Counter()).most_common(8)
         if why
     ]
-    return {"rows": rows, "reasons": reasons, "cases": {origin: ledger.cases.get(origin, 0) for origin in ORIGINS}}
+    cases = {origin: ledger.cases.get(origin, 0) for origin in ORIGINS}
+    return {"rows": rows, "reasons": reasons, "cases": cases, "round": ledger.round}
 
 
 def stage_rows(run: Run) -> list[dict[str, Any]]:

@@ -73,11 +73,12 @@ class Method:
 
 @dataclass(frozen=True)
 class LedgerFacts:
-    """Where the labels came from: counts by class and origin, and how often which reason was given."""
+    """Where the labels came from: counts by class and origin, how often which reason was given, and in which round."""
 
     by_class: Mapping[str, Mapping[str, int]]
     reasons: Mapping[str, Counter[str]]
     cases: Mapping[str, int]
+    round: int = 1
 
 
 @dataclass
@@ -125,8 +126,9 @@ def gather(path: Path) -> Run:
         run.about, run.stages = _part(run, "run.json", _stages, nothing)
     if (path / "cohort" / "cohort.json").is_file():
         run.cohort = _part(run, "cohort/cohort.json", lambda _: read_cohort(path / "cohort"), None)
-    if (path / "fused" / "ledger.jsonl").is_file():
-        run.ledger = _part(run, "fused/ledger.jsonl", _ledger, None)
+    ledger = _last_ledger(path, run.about.get("rounds", ""))
+    if ledger is not None:
+        run.ledger = _part(run, ledger, _ledger, None)
     for into, ending in ((run.methods, ""), (run.whole, ".whole")):
         for key, title, meaning in METHODS:
             name = f"scores/{key}{ending}.json"
@@ -183,17 +185,25 @@ def _stages(path: Path) -> tuple[dict[str, str], list[StageRow]]:
     return about, rows
 
 
+def _last_ledger(path: Path, rounds: str) -> str | None:
+    """Where the labels came from that the last student learned from: in ``roundN``, or after one round in the run itself."""
+    later = [f"round{number}/" for number in range(int(rounds) if rounds.isdecimal() else 1, 1, -1)]
+    return next((name for folder in (*later, "") if (path / (name := f"{folder}fused/ledger.jsonl")).is_file()), None)
+
+
 def _ledger(path: Path) -> LedgerFacts:
     by_class: dict[str, Counter[str]] = {}
     reasons: dict[str, Counter[str]] = {}
     cases: dict[str, set[str]] = {}
+    rounds = {1}
     for line in path.read_text("utf-8").splitlines():
         row = json.loads(line)
         origin = str(row["origin"])
         by_class.setdefault(str(row["class"]), Counter())[origin] += 1
         reasons.setdefault(origin, Counter())[str(row.get("why") or "")] += 1
         cases.setdefault(origin, set()).add(str(row["case"]))
-    return LedgerFacts(by_class, reasons, {origin: len(ids) for origin, ids in cases.items()})
+        rounds.add(int(row.get("round") or 1))
+    return LedgerFacts(by_class, reasons, {origin: len(ids) for origin, ids in cases.items()}, max(rounds))
 
 
 def _scores(path: Path) -> Mapping[str, Any]:
@@ -217,6 +227,8 @@ def _curve(path: Path) -> Curve:
     data = read_json(path, what="a training")
     model = path.parent.parent
     group = {"organs": "organ teachers", "tumor": "tumor teachers"}.get(model.name, model.name)
+    if model.parent.name.startswith("round"):
+        group += f", round {model.parent.name.removeprefix('round')}"
     seconds = [float(value) for value in data.get("seconds", ()) if isinstance(value, int | float)]
     return Curve(
         group=group,
