@@ -16,7 +16,7 @@ from nnstudent.cli import main
 from nnstudent.cohort.cohort import Cohort, write_cohort
 from nnstudent.errors import InputError
 from nnstudent.inference.windows import dense_starts, padded_shape
-from nnstudent.training.budget import Machine, choose, megabytes, networks, options, shown, typical
+from nnstudent.training.budget import Machine, choose, networks, options, shown, typical
 from nnstudent.training.preset import load_preset
 from nnstudent.training.speed import filled, measure
 from nnstudent.volume import Grid
@@ -73,17 +73,6 @@ def test_a_budget_is_for_the_scan_that_nine_of_ten_are_smaller_than() -> None:
         typical([])
 
 
-@pytest.mark.parametrize(("text", "expected"), [("2GB", 2048), ("1.5 GiB", 1536), ("800mb", 800), ("4g", 4096)])
-def test_sizes(text: str, expected: float) -> None:
-    assert megabytes(text) == expected
-
-
-@pytest.mark.parametrize("text", ["", "2", "GB", "-1GB", "0GB", "2TB"])
-def test_what_is_no_size(text: str) -> None:
-    with pytest.raises(InputError, match="expected a size"):
-        megabytes(text)
-
-
 def test_what_was_not_measured_lies_between_what_was() -> None:
     table = filled({"plain 8": 1.0, "plain 16": 2.0, "plain 32": 8.0})
     assert set(table) == {f"plain {width}" for width in (8, 12, 16, 24, 32)}
@@ -118,11 +107,13 @@ def test_study_tells_what_it_chose_and_trains_nothing(balls: Cohort, tmp_path: P
     assert main([*command, *budget]) == 0
     told = capsys.readouterr().out
     assert "chosen: the most points within both" in told
+    assert "budget: 30 s and 2.0 GB a scan" in told
     facts = json.loads(report.read_text())
     chosen = facts["budget"]["chosen"]
     assert facts["plan"][0]["recipe"]["data"]["patch"] == chosen["patch"]
     assert facts["plan"][0]["recipe"]["network"]["kind"] == chosen["network"]["kind"]
     assert chosen["seconds"] <= 30
+    assert facts["budget"]["memory_mb"] == 2e9 / 2**20, "GB are 10⁹ bytes, as segment's are"
     assert not (tmp_path / "out").exists()
     assert main([*command, "--budget-seconds", "0.001", *budget[2:]]) == 2
     assert "no student runs in 0.001 s" in capsys.readouterr().err

@@ -92,12 +92,13 @@ def within_budget(args: argparse.Namespace, preset: Preset) -> tuple[Preset, dic
 
     from nnstudent.cli.common import Display, cores, import_nibabel, write_report
     from nnstudent.cohort.cohort import read_cohort
+    from nnstudent.inference.budget import gigabytes, parse_size
     from nnstudent.io.atomic import read_json
     from nnstudent.io.nifti import read_grid
-    from nnstudent.training.budget import Machine, choose, megabytes, options, shown, typical
+    from nnstudent.training.budget import Machine, choose, options, shown, typical
 
     import_nibabel()
-    memory_mb = megabytes(args.budget_memory or "4GB")
+    memory_mb = parse_size(args.budget_memory or "4GB")
     cohort = read_cohort(args.fused)
     scan = typical([read_grid(case.image) for case in cohort])
     if args.calibration is not None:
@@ -114,7 +115,7 @@ def within_budget(args: argparse.Namespace, preset: Preset) -> tuple[Preset, dic
     considered = options(machine, scan, classes=len(cohort.taxonomy.classes) + 1)
     chosen = choose(considered, seconds=args.budget_seconds, memory_mb=memory_mb)
     table = shown(considered, chosen)
-    print(f"budget: {args.budget_seconds:g} s and {memory_mb / 1024:.1f} GB a scan of {scan}, on {machine.name}")
+    print(f"budget: {args.budget_seconds:g} s and {gigabytes(memory_mb):.1f} GB a scan of {scan}, on {machine.name}")
     print("\n".join(lines(table, chosen, seconds=args.budget_seconds, memory_mb=memory_mb)))
     facts = {
         "machine": machine.to_dict(),
@@ -128,13 +129,15 @@ def within_budget(args: argparse.Namespace, preset: Preset) -> tuple[Preset, dic
 
 def lines(table: list[Option], chosen: Option, *, seconds: float, memory_mb: float) -> list[str]:
     """The options as a table, and why each was not taken."""
+    from nnstudent.inference.budget import gigabytes
+
     head = f"  {'network':<17}{'mm (z, y, x)':<14}{'window':<14}{'windows':>8}{'seconds':>9}{'GB':>6}{'points':>8}"
     rows = [head]
     for option in table:
         over = [what for what, yes in (("time", option.seconds > seconds), ("memory", option.memory_mb > memory_mb)) if yes]
         why = "chosen: the most points within both" if option == chosen else f"over in {' and '.join(over)}" if over else "fewer points"
         mm, patch = ("×".join(f"{value:g}" for value in values) for values in (option.spacing_mm, option.patch))
-        cost = f"{option.windows:>8}{option.seconds:>9.1f}{option.memory_mb / 1024:>6.1f}{option.worth:>8.1f}"
+        cost = f"{option.windows:>8}{option.seconds:>9.1f}{gigabytes(option.memory_mb):>6.1f}{option.worth:>8.1f}"
         rows.append(f"{'→' if option == chosen else ' '} {option.name:<17}{mm:<14}{patch:<14}{cost}  {why}")
     rows.append("points: a rule of thumb for DSC, see docs/explanation/students.md; seconds and memory: estimates, in fp32, of all windows")
     return rows

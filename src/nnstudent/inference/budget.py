@@ -40,7 +40,7 @@ class Plan:
 
 
 def parse_size(text: str) -> float:
-    """Memory in MiB from what a person writes, such as ``2GB``, ``1.5 GiB`` or ``800MB``.
+    """Memory in MiB from what a person writes, such as ``2GB`` (10⁹ bytes each), ``1.5 GiB`` (2³⁰) or ``800MB``.
 
     Raises:
         InputError: It is none, or not above 0.
@@ -54,6 +54,11 @@ def parse_size(text: str) -> float:
     if not 0 < size < math.inf:
         raise InputError(f"memory {text!r}; expected a size above 0 such as 800MB, 2GB or 1.5GiB")
     return size / MB
+
+
+def gigabytes(mb: float) -> float:
+    """Memory in GB, which are 10⁹ bytes, from what it is in MiB."""
+    return mb * MB / 1e9
 
 
 def free_mb() -> float:

@@ -6,12 +6,12 @@ Pure: what a machine can do is measured elsewhere (:mod:`nnstudent.training.spee
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from nnstudent.errors import InputError
+from nnstudent.inference.budget import MB, gigabytes
 from nnstudent.inference.resample import new_shape
 from nnstudent.inference.windows import dense_starts, padded_shape
 from nnstudent.training.plain import to_plain
@@ -37,7 +37,6 @@ SPACING_POINTS, WIDTH_POINTS, WINDOW_POINTS = 6.0, 2.0, 2.0
 KIND_POINTS = {"plain": 0.0, "strided_stem": -1.0, "separable": -1.0}
 
 _STRIDES = ((1, 1, 1), (2, 2, 2), (2, 2, 2), (2, 2, 2), (2, 2, 2))
-_MIB = 2**20
 
 
 @dataclass(frozen=True)
@@ -161,8 +160,9 @@ def choose(considered: Sequence[Option], *, seconds: float, memory_mb: float) ->
         least = min(considered, key=lambda option: option.seconds)
         small = min(considered, key=lambda option: option.memory_mb)
         raise InputError(
-            f"no student runs in {seconds:g} s and {memory_mb / 1024:.1f} GB here; the quickest takes {least.seconds:.1f} s "
-            f"and {least.memory_mb / 1024:.1f} GB, the smallest {small.seconds:.1f} s and {small.memory_mb / 1024:.1f} GB; raise the budget"
+            f"no student runs in {seconds:g} s and {gigabytes(memory_mb):.1f} GB here; the quickest takes {least.seconds:.1f} s "
+            f"and {gigabytes(least.memory_mb):.1f} GB, the smallest {small.seconds:.1f} s and {gigabytes(small.memory_mb):.1f} GB; "
+            "raise the budget"
         )
     return min(fitting, key=lambda option: (-option.worth, option.seconds))
 
@@ -178,18 +178,6 @@ def shown(considered: Sequence[Option], chosen: Option) -> list[Option]:
             rows[key] = option
     rows[(chosen.spacing_mm, chosen.network.kind)] = chosen
     return sorted(rows.values(), key=lambda option: -option.worth)
-
-
-def megabytes(text: str) -> float:
-    """A size such as ``2GB``, ``1.5 GiB`` or ``800MB``, in MiB; GB and GiB are taken for the same.
-
-    Raises:
-        InputError: It is none.
-    """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([MG])i?B?\s*", text, flags=re.IGNORECASE)
-    if match is None or float(match[1]) <= 0:
-        raise InputError(f"memory {text!r}; expected a size such as 2GB or 800MB")
-    return float(match[1]) * (1024 if match[2].upper() == "G" else 1)
 
 
 def typical(scans: Sequence[Grid]) -> Grid:
@@ -221,7 +209,7 @@ def _cost(name: str, network: Network, spacing: Spacing, window: Spacing, machin
         + WINDOW_POINTS * math.log2(window[2] / WINDOWS_MM[0][2])
         + KIND_POINTS[network.kind]
     )
-    return Option(name, network, spacing, patch, windows, seconds, machine.base_mb + live * 1e6 / _MIB, worth)
+    return Option(name, network, spacing, patch, windows, seconds, machine.base_mb + live * 1e6 / MB, worth)
 
 
 def _patch(window: Spacing, spacing: Spacing, step: Shape) -> Shape:
