@@ -19,7 +19,7 @@ from nnstudent.inference.segmenter import Segmenter
 from nnstudent.inference.windows import slide, stream
 from nnstudent.volume import Grid
 from tests.inference.conftest import blobs
-from tests.inference.folders import ISOTROPIC, dataset, plans
+from tests.inference.folders import ISOTROPIC, dataset, make_folder, plans
 
 SPEC, _ = from_nnunet(plans(ISOTROPIC), dataset(("liver", "spleen", "aorta")), configuration="3d_fullres", name="m")
 FINE = replace(SPEC, spacing_mm=(1.0, 1.0, 1.0))
@@ -61,10 +61,15 @@ def test_a_planner_that_goes_back_is_refused_only_in_slabs():
         stream(image, network, lambda values, first: None, patch=(8, 8, 8), classes=2, planner=back, planes=9)
 
 
-@pytest.mark.parametrize("axes", ["RAS", "LPI", "SRA"])
-def test_labels_and_confidence_are_the_same_under_any_limit(isotropic, monkeypatch, axes):
+@pytest.fixture(scope="module")
+def ensemble(tmp_path_factory):
+    return make_folder(tmp_path_factory.mktemp("models") / "ensemble", ISOTROPIC, folds=(0, 2), seed=5)
+
+
+@pytest.mark.parametrize(("model", "axes"), [("isotropic", "RAS"), ("isotropic", "SRA"), ("ensemble", "LPI")])
+def test_labels_and_confidence_are_the_same_under_any_limit(request, monkeypatch, model, axes):
     image = blobs((60, 24, 30), (5.0, 4.0, 4.0), axes=axes)
-    segmenter = Segmenter(isotropic, threads=2)
+    segmenter = Segmenter(request.getfixturevalue(model), threads=2)
     whole = segmenter(image)
     free = segmenter.plan(image.grid, image=image)
     assert free.planes is None
@@ -84,16 +89,18 @@ def test_the_networks_grid_is_known_before_the_image(axes):
 
 def test_what_does_not_fit_at_once_is_done_in_slabs_and_what_cannot_is_refused():
     grid = Grid((400, 300, 300), np.diag([1.0, 1.0, 1.0, 1.0]))
-    roomy = plan(grid, [FINE], members=1, base_mb=100, limit_mb=1e6)
+    roomy = plan(grid, [FINE], members=[1], base_mb=100, limit_mb=1e6)
     assert roomy.planes is None
-    tight = plan(grid, [FINE], members=1, base_mb=100, limit_mb=roomy.peak_mb - 1)
+    tight = plan(grid, [FINE], members=[1], base_mb=100, limit_mb=roomy.peak_mb - 1)
     assert tight.planes is not None
     assert FINE.patch[0] < tight.planes < 400
     assert tight.peak_mb <= roomy.peak_mb - 1
     with pytest.raises(InputError, match=r"needs \d+ MiB of memory, and may take 200"):
-        plan(grid, [FINE], members=1, base_mb=100, limit_mb=200)
-    with pytest.raises(InputError, match="needs"):  # an ensemble is not done in slabs
-        plan(grid, [FINE], members=3, base_mb=100, limit_mb=roomy.peak_mb - 1)
+        plan(grid, [FINE], members=[1], base_mb=100, limit_mb=200)
+    assert plan(grid, [FINE], members=[3], base_mb=100, limit_mb=roomy.peak_mb - 1).planes is not None
+    splines = replace(FINE, score_resampling=replace(FINE.score_resampling, order=3))  # which need all scores at once
+    with pytest.raises(InputError, match="needs"):
+        plan(grid, [splines], members=[1], base_mb=100, limit_mb=roomy.peak_mb - 1)
 
 
 @pytest.mark.parametrize(("text", "mib"), [("2GB", 2e9 / 2**20), ("1.5 GiB", 1536), ("800mb", 800e6 / 2**20), ("4G", 4e9 / 2**20)])

@@ -14,9 +14,10 @@ from nnstudent.bundle.export import export
 from nnstudent.errors import InputError
 from nnstudent.inference.cases import CaseFile
 from nnstudent.inference.files import segment_file
+from nnstudent.inference.organs import organ_facts
 from nnstudent.inference.postprocess import DEFAULT, postprocess
 from nnstudent.inference.scores import mean_scores
-from nnstudent.inference.segmenter import Segmenter, organ_facts
+from nnstudent.inference.segmenter import Segmenter
 from nnstudent.taxonomy import flare23
 from nnstudent.volume import Grid, Volume
 from tests.inference.conftest import blobs

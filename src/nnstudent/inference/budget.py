@@ -66,13 +66,15 @@ def free_mb() -> float:
     return min([float(psutil.virtual_memory().available), *_group_left()]) / MB
 
 
-def plan(grid: Grid, networks: Sequence[NetworkSpec], *, members: int, base_mb: float, limit_mb: float, item_bytes: int = 2) -> Plan:
+def plan(
+    grid: Grid, networks: Sequence[NetworkSpec], *, members: Sequence[int], base_mb: float, limit_mb: float, item_bytes: int = 2
+) -> Plan:
     """How a case is run within a limit.
 
     Args:
         grid: Of the image.
         networks: All that are run, one after the other.
-        members: How many members the largest ensemble has; more than one are run with all scores in memory.
+        members: How many members each has.
         base_mb: Resident memory before the image is read, engines loaded, in MiB.
         limit_mb: What resident memory must stay under, in MiB.
         item_bytes: Of a voxel of the image.
@@ -87,7 +89,7 @@ def plan(grid: Grid, networks: Sequence[NetworkSpec], *, members: int, base_mb: 
     if whole <= limit_mb:
         return Plan(None, whole)
     least = max(spec.patch[0] for spec in networks) + 1
-    in_parts = members == 1 and all(_linear(grid, spec) for spec in networks)
+    in_parts = all(_linear(grid, spec) for spec in networks)
     smallest = predict(grid, networks, members=members, base_mb=base_mb, planes=least, item_bytes=item_bytes) if in_parts else whole
     if smallest > limit_mb:
         raise InputError(
@@ -103,13 +105,17 @@ def plan(grid: Grid, networks: Sequence[NetworkSpec], *, members: int, base_mb: 
     return Plan(planes, predict(grid, networks, members=members, base_mb=base_mb, planes=planes, item_bytes=item_bytes))
 
 
-def predict(grid: Grid, networks: Sequence[NetworkSpec], *, members: int, base_mb: float, planes: int | None, item_bytes: int = 2) -> float:
+def predict(
+    grid: Grid, networks: Sequence[NetworkSpec], *, members: Sequence[int], base_mb: float, planes: int | None, item_bytes: int = 2
+) -> float:
     """Peak of resident memory of a case, in MiB; for the arguments see :func:`plan`, and ``planes`` as in :class:`Plan`."""
     voxels = math.prod(grid.shape)
     image, labels = voxels * item_bytes, voxels
     reading = 2 * image  # as it comes out of the file, and as it is kept
     peak = reading
-    for spec in networks:
+    # Each engine keeps what it needs for a window, once it has run.
+    windows = sum(count * _window(spec) for spec, count in zip(networks, members, strict=True))
+    for spec, count in zip(networks, members, strict=True):
         shape = grid_of(grid, spec)
         padded = padded_shape(shape, spec.patch)
         plane = math.prod(padded[1:])
@@ -121,11 +127,9 @@ def predict(grid: Grid, networks: Sequence[NetworkSpec], *, members: int, base_m
         scores = held * plane * (channels + 1) * 4
         if planes is not None and planes < padded[0]:
             scores += spec.patch[0] * plane * (channels + 1) * 4  # what stays for the next slab, while one is handed over
-        if members > 1:
-            scores *= 2
-        window = math.prod(spec.patch) * 4 * (_features(spec) * 4 + 2 * channels)
+        mean = math.prod(spec.patch) * 4 * channels if count > 1 else 0
         restoring = held * plane * 4 + (256 << 20)  # best channels, probabilities; a slab of the image a thread
-        running = image + 2 * labels + values + scores + window + restoring
+        running = image + 2 * labels + values + scores + windows + mean + restoring
         peak = max(peak, preparing, running)
     return base_mb + MARGIN * peak / MB
 
@@ -154,6 +158,10 @@ def _resampled_in_plane(grid: Grid, shape: Shape, spec: NetworkSpec) -> int:
 
 def _linear(grid: Grid, spec: NetworkSpec) -> bool:
     return max(axis_orders(spec.score_resampling, spec.spacing_mm, _turned(grid, spec)[1])) <= 1
+
+
+def _window(spec: NetworkSpec) -> int:
+    return math.prod(spec.patch) * 4 * (_features(spec) * 4 + 2 * len(spec.classes))
 
 
 def _features(spec: NetworkSpec) -> int:

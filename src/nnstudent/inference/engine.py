@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from nnstudent.bundle.bundle import Member, Model, Network
@@ -66,6 +67,24 @@ def make_engine(
     from nnstudent.inference.openvino_engine import OpenvinoEngine
 
     return OpenvinoEngine(model, network, member, device=device, precision=precision, threads=threads)
+
+
+def averaged(engines: Sequence[Callable[[Floats], Floats]]) -> Callable[[Floats], Floats]:
+    """An ensemble as one network: the mean of its members' logits of a window, as nnU-Net takes it of a whole image.
+
+    Args:
+        engines: At least one, each from a window (z, y, x) to logits (class, z, y, x).
+    """
+    first, *others = engines
+
+    def mean(window: Floats) -> Floats:
+        total = first(window).copy()
+        for engine in others:
+            total += engine(window)
+        total /= len(engines)
+        return total
+
+    return mean if others else first
 
 
 def _has_cuda() -> bool:

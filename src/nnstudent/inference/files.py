@@ -150,9 +150,10 @@ def segment_files(
             progress("cases", number + 1, len(cases))
 
     work = (_row(case, segmenter, options, room, silent if several else progress) for case in cases)
-    if several and segmenter.threads > 1:
+    # Who allows one thread keeps the other cores for something else.
+    if several and segmenter.threads > 1 and segmenter.foreseen:
         overlapped(work, take, room=room)
-    else:  # who allows one thread keeps the other cores for something else
+    else:
         in_turn(work, take)
     return FilesResult(tuple(rows), tuple(skipped), tuple(failures))
 
@@ -190,7 +191,7 @@ def _stages(case: CaseFile, segmenter: Segmenter, options: Options, room: Room, 
         result = yield from segmenter.stages(image, plan=plan, progress=progress)
         began = time.perf_counter()
         warnings = (*(series.warnings if series else ()), *result.warnings)
-        result = replace(result, warnings=warnings, predicted_peak_mb=room.highest_mb)
+        result = replace(result, warnings=warnings, predicted_peak_mb=max(result.predicted_peak_mb, room.highest_mb))
         if options.organs:
             result = only(result, options.organs, segmenter.taxonomy)
         _write(case, image, series, result, segmenter, options)

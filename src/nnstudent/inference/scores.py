@@ -118,12 +118,11 @@ def best_channel(values: Floats, *, regions: bool = False) -> npt.NDArray[np.uin
     return channel
 
 
-def mean_scores(scores: Iterable[Scores], *, reuse: bool = False) -> Scores:
+def mean_scores(scores: Iterable[Scores]) -> Scores:
     """The mean of an ensemble's scores, one at a time so that only two are held.
 
     Args:
         scores: Of each member.
-        reuse: Sum into the first one's array, which nobody else needs, instead of a copy of it.
 
     Raises:
         InputError: There are none, or they differ in kind or classes.
@@ -134,7 +133,7 @@ def mean_scores(scores: Iterable[Scores], *, reuse: bool = False) -> Scores:
     for item in scores:
         count += 1
         if total is None:
-            total = item if reuse else replace(item, values=item.values.copy())
+            total = replace(item, values=item.values.copy())
             continue
         if item.kind != total.kind or item.classes != total.classes:
             raise InputError(f"scores of {item.classes} ({item.kind}) cannot be averaged with {total.classes} ({total.kind})")

@@ -17,9 +17,10 @@ from nnstudent.bundle.bundle import Model, Network, open_model
 from nnstudent.errors import InputError
 from nnstudent.inference import budget
 from nnstudent.inference.cascade import decide, look_again
-from nnstudent.inference.checks import found_nothing, ids_at_border, look_over
-from nnstudent.inference.engine import Engine, make_engine
+from nnstudent.inference.checks import found_nothing, look_over
+from nnstudent.inference.engine import Engine, averaged, make_engine
 from nnstudent.inference.mirror import mirrored
+from nnstudent.inference.organs import OrganFacts, organ_facts
 from nnstudent.inference.overlap import Room, Stages, through
 from nnstudent.inference.planners import WINDOWS, make_planner
 from nnstudent.inference.postprocess import DEFAULT, check_rules
@@ -27,29 +28,13 @@ from nnstudent.inference.postprocess import postprocess as corrected
 from nnstudent.inference.preprocess import Frame, preprocess
 from nnstudent.inference.resample import Floats
 from nnstudent.inference.restore import Restoration, restore
-from nnstudent.inference.runs import voxel_counts
-from nnstudent.inference.scores import Scores, mean_confidence, mean_scores
-from nnstudent.inference.windows import Planner, dense_starts, padded_shape, slide, stream
+from nnstudent.inference.scores import Scores, mean_confidence
+from nnstudent.inference.windows import dense_starts, padded_shape, stream
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Grid, Volume
 
 NO_BODY = "no body in this image, only air: the network was not asked, and nothing is labeled"
-
-
-@dataclass(frozen=True)
-class OrganFacts:
-    """What is known of one class in one image.
-
-    Attributes:
-        volume_ml: Its volume; 0 if it was not found.
-        touches_border: Whether it reaches the border of the image, or of what was scanned of it, so that it may go on beyond.
-        confidence: Mean probability that the network gives it over its own voxels on the network's grid; None if not found.
-    """
-
-    volume_ml: float
-    touches_border: bool
-    confidence: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,23 +162,21 @@ class Segmenter:
         Args:
             image: The image, in HU for CT.
             network: Which of the model's networks.
-            member: Which member of an ensemble; None for the mean of the logits of all, as nnU-Net takes it.
+            member: Which member of an ensemble; None for the mean of the logits of all, as nnU-Net takes it, window by window.
             progress: Told after each window.
 
         Returns:
             Logits; ``.probabilities()`` gives probabilities.
         """
-        if member is None:
-            return mean_scores(self.predict_members(image, network=network, progress=progress), reuse=True)
         values, frame = preprocess(image, self._network(network).spec)
-        return self._scores(values, frame, network, member, progress)
+        return self._scores(values, frame, network, range(len(self._network(network).members)) if member is None else (member,), progress)
 
     def predict_members(self, image: Volume, *, network: int = 0, progress: Progress = silent) -> Iterator[Scores]:
         """Logits of each member of an ensemble, the image preprocessed once."""
         chosen = self._network(network)
         values, frame = preprocess(image, chosen.spec)
         for member in range(len(chosen.members)):
-            yield self._scores(values, frame, network, member, progress)
+            yield self._scores(values, frame, network, (member,), progress)
 
     def restore(self, scores: Scores, *, onto: Volume) -> Volume:
         """Labels on the image's grid from scores of it, such as the mean of an ensemble's."""
@@ -254,21 +237,17 @@ class Segmenter:
                     restoration.add(scores)
                     tally += scores.tally()
 
-            scores: Scores | None = None
+            held: list[Scores] = []
             before, began_windows = seconds["restore"], time.perf_counter()
-            if planes is None:
-                scores = self._whole(values, frame, index, progress)
-                ran += scores.windows
-            else:
-                ran += self._slabs(values, frame, index, progress, finish, planes=planes)
+            take = held.append if planes is None else finish
+            ran += self._run(values, frame, index, range(len(network.members)), progress, take, planes=planes)
             seconds["network"] += time.perf_counter() - began_windows - (seconds["restore"] - before)
             del values
             if index == last:
                 with _timed(seconds, "waiting"):
                     yield
-            if scores is not None:
-                finish(scores)
-                del scores
+            while held:
+                finish(held.pop())
             found = restoration.labels.array
             if index == 0:
                 labels = found
@@ -300,8 +279,14 @@ class Segmenter:
         """Processor threads that it uses."""
         return self._threads
 
+    @property
+    def foreseen(self) -> bool:
+        """Whether what a case takes is known before it begins, or no limit is set; not of a cascade, whose second stage sees a part."""
+        return self._memory_limit_mb is None or all(network.spec.near_mm is None for network in self.model.networks)
+
     def room(self) -> Room:
         """Room for several cases at once, made while there is none."""
+        self._load()
         return Room(base_mb=_resident_mb(), limit_mb=self._limit_mb, strict=self._memory_limit_mb is not None)
 
     def plan(
@@ -318,16 +303,23 @@ class Segmenter:
         Raises:
             InputError: It does not fit.
         """
+        self._load()
         held, item = (0.0, 2) if image is None else (image.array.nbytes / budget.MB, image.array.itemsize)
         networks = networks or [network for network in self.model.networks if network.spec.near_mm is None]
         return budget.plan(
             grid,
             [network.spec for network in networks],
-            members=max(len(network.members) for network in networks),
+            members=[len(network.members) for network in networks],
             base_mb=max(0.0, _resident_mb() - held) if base_mb is None else base_mb,
             limit_mb=self._limit_mb(),
             item_bytes=item,
         )
+
+    def _load(self) -> None:
+        """Load every network, so that what they take is known and not predicted."""
+        for index, network in enumerate(self.model.networks):
+            for member in range(len(network.members)):
+                self.engine_of(index, member)
 
     def _limit_mb(self) -> float:
         return _resident_mb() + budget.free_mb() if self._memory_limit_mb is None else self._memory_limit_mb
@@ -337,57 +329,38 @@ class Segmenter:
             raise InputError(f"network {index}; {self.model.path} has {len(self.model.networks)}, counted from 0")
         return self.model.networks[index]
 
-    def _whole(self, values: Floats, frame: Frame, network: int, progress: Progress) -> Scores:
-        members = (self._scores(values, frame, network, k, progress) for k in range(len(self._network(network).members)))
-        return mean_scores(members, reuse=True)
+    def _scores(self, values: Floats, frame: Frame, network: int, members: Sequence[int], progress: Progress) -> Scores:
+        held: list[Scores] = []
+        ran = self._run(values, frame, network, members, progress, held.append)
+        return replace(held[0], windows=ran)
 
-    def _slabs(
-        self, values: Floats, frame: Frame, network: int, progress: Progress, finish: Callable[[Scores], None], *, planes: int
+    def _run(
+        self,
+        values: Floats,
+        frame: Frame,
+        network: int,
+        members: Sequence[int],
+        progress: Progress,
+        take: Callable[[Scores], None],
+        *,
+        planes: int | None = None,
     ) -> int:
+        """Give ``take`` the mean logits of some members, all at once or slab by slab; returns how many windows ran, of all members."""
         spec = self._network(network).spec
+        engines: list[Callable[[Floats], Floats]] = [self.engine_of(network, member) for member in members]
+        if self._tta:
+            engines = [mirrored(engine, spec.mirror_axes) for engine in engines]
 
-        def take(logits: Floats, first: int) -> None:
-            finish(replace(self._told(logits, frame, network, slab=True), first=first))
-
-        run, planner = self._runs(network, 0)
-        return stream(values, run, take, patch=spec.patch, classes=len(spec.classes), planner=planner, progress=progress, planes=planes)
-
-    def _scores(self, values: Floats, frame: Frame, network: int, member: int, progress: Progress) -> Scores:
-        spec = self._network(network).spec
-        run, planner = self._runs(network, member)
-        logits, ran = slide(values, run, patch=spec.patch, classes=len(spec.classes), planner=planner, progress=progress)
-        return replace(self._told(logits, frame, network), windows=ran)
-
-    def _runs(self, network: int, member: int) -> tuple[Callable[[Floats], Floats], Planner]:
-        """What runs a window, and where windows lie."""
-        spec = self._network(network).spec
-        engine: Callable[[Floats], Floats] = self.engine_of(network, member)
-        return mirrored(engine, spec.mirror_axes) if self._tta else engine, make_planner(self._windows, spec)
-
-    def _told(self, logits: Floats, frame: Frame, network: int, *, slab: bool = False) -> Scores:
-        spec = self._network(network).spec
         ids = (0, *(self.taxonomy[name].id for name in spec.foreground))
-        how = spec.score_resampling
-        return Scores(logits, "logits", spec.classes, ids, spec.spacing_mm, how, frame, regions=spec.regions, slab=slab)
+        how, slab = spec.score_resampling, planes is not None
 
+        def give(logits: Floats, first: int) -> None:
+            take(Scores(logits, "logits", spec.classes, ids, spec.spacing_mm, how, frame, regions=spec.regions, first=first, slab=slab))
 
-def organ_facts(image: Volume, labels: Volume, taxonomy: Taxonomy, confidence: Mapping[str, float | None]) -> dict[str, OrganFacts]:
-    """Volume and whether it touches the border, of each class that ``confidence`` names.
-
-    Args:
-        image: The image.
-        labels: Its label map.
-        taxonomy: Its label table.
-        confidence: By class name.
-    """
-    counts = voxel_counts(labels.array)
-    at_border = ids_at_border(image, labels.array)
-    facts: dict[str, OrganFacts] = {}
-    for name, certain in confidence.items():
-        id = taxonomy[name].id
-        present = bool(counts[id])
-        facts[name] = OrganFacts(float(counts[id]) * labels.grid.voxel_ml, id in at_border, certain if present else None)
-    return facts
+        planner = make_planner(self._windows, spec)
+        run = averaged(engines)
+        windows = stream(values, run, give, patch=spec.patch, classes=len(spec.classes), planner=planner, progress=progress, planes=planes)
+        return windows * len(engines)
 
 
 @contextmanager
