@@ -11,7 +11,7 @@ from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
 from torch import Tensor, nn
 
 from nnstudent.training.doubt import CERTAIN
-from nnstudent.training.losses import MarginalLoss
+from nnstudent.training.losses import MarginalLoss, by_label, open_of
 
 
 class DistillingLoss(nn.Module):
@@ -47,46 +47,72 @@ class DistillingLoss(nn.Module):
         ordinary = self.hard.ordinary
         if possible is None:
             possible = torch.eye(logits.shape[1], dtype=torch.bool, device=logits.device).expand(len(logits), -1, -1)
+        log_p = logits.flatten(2).log_softmax(1)
+        samples = [self._sample(*sample) for sample in zip(log_p, target.flatten(2), possible, strict=True)]
+        cost, voxels, mass, wrong, excluded, overlap, told = (torch.stack(values) for values in zip(*samples, strict=True))
         unknown = possible[:, 0].clone()
         unknown[:, 0] = False
-        told = told_distribution(target, unknown, ignore=ordinary.ignore_label, like=logits).flatten(2)
-        log_p = logits.flatten(2).log_softmax(1)
-        counted = told.sum(1, keepdim=True)  # what is ignored counts in nothing
-        p = log_p.exp() * counted
-
-        allowed, forbidden = possible & unknown[:, None], ~possible & unknown[:, None]  # (sample, label, class)
-        left = allowed.to(p) @ p  # by label, the probability of what it leaves open
-        least = torch.finfo(p.dtype).tiny  # as in the marginal loss: the logarithm of 0 would spoil the gradient
-        log_hit = torch.where(left > least, torch.logaddexp(log_p, left.clamp_min(least).log()), log_p)
-        weight = ordinary.ce.weight  # by voxel, not by class, or rare classes would be said more often than the ensemble says them
-        say = counted if weight is None else (told * weight.to(told)[:, None]).sum(1, keepdim=True)
-        cross_entropy = (say * told * (torch.log1p(forbidden.to(p) @ p) - log_hit)).sum() / say.sum().clamp_min(least)
-
-        mass = p + told * left
-        both = 0.5 * (mass + told - (mass - told).abs())
-        dice = self.hard.dice(both.sum(2), mass.sum(2), told.sum(2), ~unknown)
-        excluded = forbidden.to(p).transpose(1, 2) @ told  # by class, how probable it is that the label rules it out
-        astray = self.hard.dice((p * excluded).sum(2), p.sum(2), excluded.sum(2), unknown, over_all=True)
+        cross_entropy = cost.sum() / voxels.sum().clamp_min(torch.finfo(log_p.dtype).tiny)
+        dice = self.hard.dice(overlap, mass, told, ~unknown)
+        astray = self.hard.dice(wrong, mass, excluded, unknown, over_all=True)
         return ordinary.weight_ce * cross_entropy + ordinary.weight_dice * (astray - dice)
 
+    def _sample(self, log_p: Tensor, target: Tensor, possible: Tensor) -> tuple[Tensor, ...]:
+        """What one sample comes to: cost and weight of its voxels, and by class the sums that Dice is made of.
 
-def told_distribution(target: Tensor, unknown: Tensor, *, like: Tensor, ignore: int | None = None) -> Tensor:
-    """The probability of each class by what a voxel is told; nothing at all where it is ignored.
+        A voxel is told two labels at most, most are told one: first all of them are gone through, then those that are doubted.
+
+        Args:
+            log_p: Logarithm of the probabilities, (class, voxel).
+            target: Label, runner-up and doubt, (3, voxel).
+            possible: (label, class).
+        """
+        unknown = possible[0].clone()
+        unknown[0] = False
+        labels, runner_up = (told_label(part, unknown) for part in target[:2])
+        ignore = self.hard.ordinary.ignore_label
+        counted = torch.ones_like(labels, dtype=log_p.dtype) if ignore is None else (target[0] != ignore).to(log_p)
+        doubt = target[2].to(log_p) / CERTAIN * counted * (labels != runner_up)
+        weight = self.hard.ordinary.ce.weight  # by voxel, not by class, or rare classes would be said more often than the teachers say them
+        weigh = counted
+        if weight is not None:
+            weight = weight.to(log_p)
+            weigh = (counted - doubt) * weight[labels] + doubt * weight[runner_up]
+        doubted = doubt.nonzero()[:, 0]
+        sums = _said(log_p, labels, counted - doubt, weigh, possible, unknown)
+        if len(doubted):
+            other = _said(log_p[:, doubted], runner_up[doubted], doubt[doubted], weigh[doubted], possible, unknown)
+            sums = tuple(one + two for one, two in zip(sums, other, strict=True))
+        cost, *by_class = sums
+        return cost, weigh.sum(), *by_class
+
+
+def told_label(labels: Tensor, unknown: Tensor) -> Tensor:
+    """Labels as the loss takes them: a class that is not annotated is background, and so is what is ignored, which counts in nothing."""
+    labels = labels.long()
+    labels = labels.masked_fill(labels >= len(unknown), 0)
+    return labels.masked_fill(unknown[labels], 0)
+
+
+def _said(log_p: Tensor, labels: Tensor, share: Tensor, weigh: Tensor, possible: Tensor, unknown: Tensor) -> tuple[Tensor, ...]:
+    """What one label a voxel comes to, said with some probability.
 
     Args:
-        target: Label, runner-up and doubt, (sample, 3, z, y, x).
-        unknown: Which classes are not annotated, (sample, class); they count as background.
-        like: Says which precision.
-        ignore: The label of what is ignored.
+        log_p: Logarithm of the probabilities, (class, voxel).
+        labels: Background or annotated classes, (voxel).
+        share: How probable the label is, (voxel).
+        weigh: Weight of the voxel in the cross-entropy.
+        possible: (label, class).
+        unknown: Classes that are not annotated, (class).
 
     Returns:
-        (sample, class, z, y, x).
+        Cross-entropy; by class: probability mass, the same where the label rules the class out, voxels where it does, the lesser of what
+        the network and the label say, and what the label says.
     """
-    labels, runner_up, doubt = target[:, 0].long(), target[:, 1].long(), target[:, 2].to(like) / CERTAIN
-    counted = torch.ones_like(doubt) if ignore is None else (labels != ignore).to(like)
-    told = like.new_zeros((len(target), unknown.shape[1], *target.shape[2:]))
-    for which, probability in ((labels, (1 - doubt) * counted), (runner_up, doubt * counted)):
-        told.scatter_add_(1, which.clamp_max(unknown.shape[1] - 1)[:, None], probability[:, None])
-    hidden = told * unknown[:, :, None, None, None]
-    told[:, 0] += hidden.sum(1)
-    return told - hidden
+    own = log_p.gather(0, labels[None])[0]
+    log_hit, ruled_out, mass, wrong, excluded = open_of(log_p, own, labels, share, possible, unknown)
+    cost = (weigh * share * (torch.log1p(ruled_out) - log_hit)).sum()
+    left = share * (log_hit.exp() - own.exp())  # what the label leaves open counts as said
+    lesser = torch.minimum(own.exp() + left, share)
+    left, lesser, told = (by_label(value[None], labels[None], like=mass[None])[0] for value in (left, lesser, share))
+    return cost, mass + left, wrong, excluded, lesser, told

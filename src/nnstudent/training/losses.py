@@ -54,7 +54,7 @@ class MarginalLoss(nn.Module):
         labels = labels.masked_fill(torch.stack([row[which] for row, which in zip(unknown, labels, strict=True)]), 0)
         log_p = logits.log_softmax(1)
         own = log_p.gather(1, labels[:, None])[:, 0]
-        samples = [_open(*sample) for sample in zip(log_p, own, labels, counted, possible, unknown, strict=True)]
+        samples = [open_of(*sample) for sample in zip(log_p, own, labels, counted, possible, unknown, strict=True)]
         log_hit, ruled_out, mass, wrong, excluded = (torch.stack(values) for values in zip(*samples, strict=True))
 
         weight = self.ordinary.ce.weight
@@ -63,7 +63,7 @@ class MarginalLoss(nn.Module):
         cross_entropy = (voxel * (torch.log1p(ruled_out) - log_hit)).sum() / voxel.sum().clamp_min(least)
 
         overlap, own_mass, drawn = (
-            _by_label(value * counted, labels, like=mass) for value in (log_hit.exp(), own.exp(), torch.ones_like(own))
+            by_label(value * counted, labels, like=mass) for value in (log_hit.exp(), own.exp(), torch.ones_like(own))
         )
         dice = self.dice(overlap, mass - own_mass + overlap, drawn, ~unknown)
         astray = self.dice(wrong, mass, excluded, unknown, over_all=True)
@@ -93,7 +93,7 @@ class MarginalLoss(nn.Module):
         return (dice[:, 1:] * chosen).sum() / share
 
 
-def _open(log_p: Tensor, own: Tensor, labels: Tensor, counted: Tensor, possible: Tensor, unknown: Tensor) -> tuple[Tensor, ...]:
+def open_of(log_p: Tensor, own: Tensor, labels: Tensor, counted: Tensor, possible: Tensor, unknown: Tensor) -> tuple[Tensor, ...]:
     """What the labels of one sample come to.
 
     Labels that leave the same classes open are one pattern, of which there are few (background, organ, lesion): sums over classes and
@@ -103,7 +103,7 @@ def _open(log_p: Tensor, own: Tensor, labels: Tensor, counted: Tensor, possible:
         log_p: Logarithm of the probabilities, (class, z, y, x).
         own: That of the labels, (z, y, x).
         labels: Background or annotated classes, (z, y, x).
-        counted: Whether the voxel is not ignored, (z, y, x).
+        counted: How much the voxel counts in the sums by class, (z, y, x); False or 0 where it is ignored.
         possible: (label, class).
         unknown: Classes that are not annotated, (class).
 
@@ -118,7 +118,7 @@ def _open(log_p: Tensor, own: Tensor, labels: Tensor, counted: Tensor, possible:
     here = pattern[labels].flatten()
     sums = torch.cat([allowed, forbidden]).to(p) @ p
     left, ruled_out = (part.gather(0, here[None]).view_as(own) for part in sums.chunk(2))
-    where = torch.stack([(here == number) & counted.flatten() for number in range(len(allowed))]).to(p)
+    where = torch.stack([(here == number) * counted.flatten() for number in range(len(allowed))]).to(p)
     mass = where @ p.T
     wrong, excluded = (mass * forbidden).sum(0), where.sum(1) @ forbidden.to(p)
     # where nothing is left open, or too little for this precision, the label stands alone: the logarithm of 0 would spoil the gradient
@@ -127,7 +127,7 @@ def _open(log_p: Tensor, own: Tensor, labels: Tensor, counted: Tensor, possible:
     return log_hit, ruled_out, mass.sum(0), wrong, excluded
 
 
-def _by_label(values: Tensor, labels: Tensor, *, like: Tensor) -> Tensor:
+def by_label(values: Tensor, labels: Tensor, *, like: Tensor) -> Tensor:
     """Sum over the voxels of each label, (sample, class), in double precision, for the terms are added one by one."""
     sums = torch.zeros(like.shape, dtype=torch.float64, device=like.device)
     return sums.scatter_add(1, labels.flatten(1), values.flatten(1).double()).to(like)
