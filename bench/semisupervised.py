@@ -70,6 +70,7 @@ class Arm:
         cutmix: How often the student's windows are mixed. Of ``all`` only, as is what follows.
         copy_paste: How often they are given a lesion.
         distill: Share of the loss that goes by what the teachers think of each voxel.
+        cascade: Whether a second small network, on a grid twice as fine, looks again at the small organs.
     """
 
     experiment: str
@@ -82,6 +83,7 @@ class Arm:
     cutmix: float = 0.0
     copy_paste: float = 0.0
     distill: float = 0.0
+    cascade: bool = False
 
     @property
     def extras(self) -> dict[str, float]:
@@ -93,7 +95,8 @@ class Arm:
         """The same for arms of several experiments that are the same model."""
         if self.learns != "all":
             return f"{self.network}-{self.learns}"
-        return f"{self.network}-all-round{self.round}-keep{self.keep:g}-{'one' if self.one else 'two'}{_suffix(self.extras)}"
+        kept = f"{self.network}-all-round{self.round}-keep{self.keep:g}-{'one' if self.one else 'two'}"
+        return f"{kept}{_suffix(self.extras)}{'-cascade' * self.cascade}"
 
 
 ARMS = (
@@ -116,8 +119,11 @@ ARMS = (
     Arm("copy-paste", "half of the windows", copy_paste=0.5),
     Arm("distilling", "off"),
     Arm("distilling", "half of the loss", distill=0.5),
+    Arm("cascade", "one network"),
+    Arm("cascade", "a finer one for small organs", cascade=True),
 )
 EXPERIMENTS = tuple(dict.fromkeys(arm.experiment for arm in ARMS))
+SMALL = ("right_adrenal_gland", "left_adrenal_gland", "gallbladder", "esophagus", "duodenum")  # of the cascade's second stage
 SEEDS = {"table6": (0, 1, 2), "models": (0, 1, 2), "teacher": (0, 1, 2)}  # of the others one
 
 
@@ -219,6 +225,14 @@ class Bench:
         preset = replace(self.preset, student=recipe, one_student=one)
         return study(fused, out, preset, threads=self.threads, progress=self.progress)
 
+    def second(self, seed: int) -> Path:
+        """A cascade's second stage: the small network on a grid twice as fine, for the small organs."""
+        recipe = self.recipe("small", seed)
+        z, y, x = (mm / 2 for mm in recipe.data.spacing_mm)
+        preset = replace(self.preset, student=replace(recipe, data=replace(recipe.data, spacing_mm=(z, y, x))))
+        out = self.work / f"seed{seed}" / "students" / "small-second"
+        return study(self.fused(seed), out, preset, only=SMALL, threads=self.threads, progress=self.progress)
+
     def models(self, arm: Arm, seed: int) -> list[Path]:
         """An arm's network, and the tumor model that is laid over it."""
         if arm.learns == "all":
@@ -229,12 +243,12 @@ class Bench:
 
     def scored(self, arm: Arm, seed: int) -> dict[str, Any]:
         """The row of an arm: trained, exported, the test cases segmented and scored."""
-        models = self.models(arm, seed)
+        models, second = self.models(arm, seed), self.second(seed) if arm.cascade else None
         at, test = self.work / f"seed{seed}", self.cohort.test()
         bundle, record, out = at / "bundles" / arm.key, at / "bundles" / f"{arm.key}.json", at / "predictions" / arm.key
-        made_from = [file_hash(model / "fold_0" / "checkpoint_final.pth") for model in models]
+        made_from = [file_hash(model / "fold_0" / "checkpoint_final.pth") for model in [*models, *([second] if second else [])]]
         if not is_made_from(record, made_from):
-            export(models[0], bundle, overlay=models[1:], torch_weights=False, progress=self.progress)
+            export(models[0], bundle, overlay=models[1:], second=second, torch_weights=False, progress=self.progress)
             write_record(record, stage="export", made_from=made_from)
         failures = predict(test, out, Segmenter(bundle, threads=self.threads), progress=self.progress)
         scores = evaluate(out, self.cohort, which="test", progress=self.progress)

@@ -23,6 +23,7 @@ TITLES = {
     "rounds": "Rounds of labelling",
     "cutmix": "CutMix",
     "copy-paste": "Tumor copy-paste",
+    "cascade": "A cascade for small organs",
     "distilling": "Learning from the teachers' doubts",
 }
 # Which arms are compared, the first minus the second.
@@ -39,6 +40,7 @@ PAIRS = {
     "rounds": (("2", "1"), ("3", "1")),
     "cutmix": (("half of the windows", "off"),),
     "copy-paste": (("half of the windows", "off"),),
+    "cascade": (("a finer one for small organs", "one network"),),
     "distilling": (("half of the loss", "off"),),
 }
 BEGIN, END = "<!-- semisupervised: written by bench/semisupervised.py from its rows -->", "<!-- semisupervised: end -->"

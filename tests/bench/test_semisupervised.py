@@ -114,7 +114,7 @@ def test_an_arm_of_another_experiment_that_is_the_same_model_is_not_trained_agai
     bench.run(replace(run, progress=lambda what, *_: told.append(what)), tmp_path / "rows.json", only="table6", seeds=[0])
     assert not {what for what in told if what.startswith(("organs", "tumor", "student", "phantoms"))}
     same = [arm for arm in bench.ARMS if arm.key == "small-all-round1-keep1-one"]
-    assert {arm.experiment for arm in same} == {"table6", "models", "selection", "rounds", "cutmix", "copy-paste", "distilling"}
+    assert {arm.experiment for arm in same} == {"table6", "models", "selection", "rounds", "cutmix", "copy-paste", "distilling", "cascade"}
 
 
 @pytest.mark.slow
