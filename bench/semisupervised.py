@@ -71,6 +71,7 @@ class Arm:
         copy_paste: How often they are given a lesion.
         distill: Share of the loss that goes by what the teachers think of each voxel.
         cascade: Whether a second small network, on a grid twice as fine, looks again at the small organs.
+        ignore_below: Probability under which a voxel of a pseudo-label is not learned from.
     """
 
     experiment: str
@@ -84,6 +85,7 @@ class Arm:
     copy_paste: float = 0.0
     distill: float = 0.0
     cascade: bool = False
+    ignore_below: float = 0.0
 
     @property
     def extras(self) -> dict[str, float]:
@@ -95,7 +97,7 @@ class Arm:
         """The same for arms of several experiments that are the same model."""
         if self.learns != "all":
             return f"{self.network}-{self.learns}"
-        kept = f"{self.network}-all-round{self.round}-keep{self.keep:g}-{'one' if self.one else 'two'}"
+        kept = f"{self.network}-all-{_fused(self.round, self.keep, self.one, self.ignore_below)}"
         return f"{kept}{_suffix(self.extras)}{'-cascade' * self.cascade}"
 
 
@@ -121,6 +123,8 @@ ARMS = (
     Arm("distilling", "half of the loss", distill=0.5),
     Arm("cascade", "one network"),
     Arm("cascade", "a finer one for small organs", cascade=True),
+    Arm("uncertain", "off"),
+    Arm("uncertain", "ignored", ignore_below=0.6),
 )
 EXPERIMENTS = tuple(dict.fromkeys(arm.experiment for arm in ARMS))
 SMALL = ("right_adrenal_gland", "left_adrenal_gland", "gallbladder", "esophagus", "duodenum")  # of the cascade's second stage
@@ -195,7 +199,9 @@ class Bench:
         preset = replace(self.preset, teachers=recipe, tumor=None, folds=folds)
         return teach(self.cohort, out, preset, target=target, threads=self.threads, progress=self.progress).models[0]
 
-    def fused(self, seed: int, *, round: int = 1, keep: float = 1.0, one: bool = True, doubt: bool = False) -> Path:
+    def fused(
+        self, seed: int, *, round: int = 1, keep: float = 1.0, one: bool = True, ignore_below: float = 0.0, doubt: bool = False
+    ) -> Path:
         """Truth and pseudo-labels together, after so many rounds; with ``doubt`` what the teachers think of each voxel beside them."""
         if round == 1:
             teachers = [self.taught("large", seed, folds=self.preset.folds), self.taught("large", seed, target="tumor")]
@@ -204,21 +210,36 @@ class Bench:
         at = self.work / f"seed{seed}"
         pseudo = at / "pseudo" / f"round{round}"
         labeled = label(
-            self.cohort, pseudo, teachers=teachers, round=round, probability=doubt, threads=self.threads, progress=self.progress
+            self.cohort,
+            pseudo,
+            teachers=teachers,
+            round=round,
+            probability=doubt or ignore_below > 0,
+            threads=self.threads,
+            progress=self.progress,
         )
-        out = at / "fused" / f"round{round}-keep{keep:g}-{'one' if one else 'two'}"
+        out = at / "fused" / _fused(round, keep, one, ignore_below)
         classes = None if one else self.cohort.taxonomy.organs
-        chosen = select(self.cohort, pseudo, out, settings=SelectSettings(keep=keep), classes=classes, progress=self.progress)
+        settings = SelectSettings(keep=keep, ignore_below=ignore_below)
+        chosen = select(self.cohort, pseudo, out, settings=settings, classes=classes, progress=self.progress)
         if labeled.failures or chosen.failures:  # a row that rests on fewer scans than it says is worse than none
             raise InputError(f"{[*labeled.failures, *chosen.failures][0]}; every case of the cohort must be labeled, call again")
         return out
 
     def student(
-        self, network: str, seed: int, *, round: int = 1, keep: float = 1.0, one: bool = True, extras: Mapping[str, float] | None = None
+        self,
+        network: str,
+        seed: int,
+        *,
+        round: int = 1,
+        keep: float = 1.0,
+        one: bool = True,
+        ignore_below: float = 0.0,
+        extras: Mapping[str, float] | None = None,
     ) -> Path:
         """A network that learned from truth and pseudo-labels, with settings of its training changed."""
         extras = extras or {}
-        fused = self.fused(seed, round=round, keep=keep, one=one, doubt="distill" in extras)
+        fused = self.fused(seed, round=round, keep=keep, one=one, ignore_below=ignore_below, doubt="distill" in extras)
         out = self.work / f"seed{seed}" / "students" / f"{network}-{fused.name}{_suffix(extras)}"
         recipe = self.recipe(network, seed)
         recipe = replace(recipe, training=replace(recipe.training, **extras))
@@ -236,7 +257,9 @@ class Bench:
     def models(self, arm: Arm, seed: int) -> list[Path]:
         """An arm's network, and the tumor model that is laid over it."""
         if arm.learns == "all":
-            model = self.student(arm.network, seed, round=arm.round, keep=arm.keep, one=arm.one, extras=arm.extras)
+            model = self.student(
+                arm.network, seed, round=arm.round, keep=arm.keep, one=arm.one, ignore_below=arm.ignore_below, extras=arm.extras
+            )
             return [model] if arm.one else [model, self.taught(arm.network, seed, target="tumor")]
         partial = "marginal" if arm.learns == "labeled" else "background"
         return [self.taught(arm.network, seed, partial=partial), self.taught(arm.network, seed, target="tumor")]
@@ -317,6 +340,11 @@ def _told(value: Any) -> Any:
     if is_dataclass(value):
         return {one.name: _told(getattr(value, one.name)) for one in fields(value) if getattr(value, one.name) != one.default}
     return [_told(item) for item in value] if isinstance(value, tuple | list) else value
+
+
+def _fused(round: int, keep: float, one: bool, ignore_below: float) -> str:
+    ignored = f"-ignore{ignore_below:g}" if ignore_below else ""
+    return f"round{round}-keep{keep:g}-{'one' if one else 'two'}{ignored}"
 
 
 def _suffix(extras: Mapping[str, float]) -> str:

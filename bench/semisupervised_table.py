@@ -25,6 +25,7 @@ TITLES = {
     "copy-paste": "Tumor copy-paste",
     "cascade": "A cascade for small organs",
     "distilling": "Learning from the teachers' doubts",
+    "uncertain": "Voxels that the teachers are not sure of",
 }
 # Which arms are compared, the first minus the second.
 PAIRS = {
@@ -42,6 +43,7 @@ PAIRS = {
     "copy-paste": (("half of the windows", "off"),),
     "cascade": (("a finer one for small organs", "one network"),),
     "distilling": (("half of the loss", "off"),),
+    "uncertain": (("ignored", "off"),),
 }
 BEGIN, END = "<!-- semisupervised: written by bench/semisupervised.py from its rows -->", "<!-- semisupervised: end -->"
 

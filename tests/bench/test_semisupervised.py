@@ -114,7 +114,17 @@ def test_an_arm_of_another_experiment_that_is_the_same_model_is_not_trained_agai
     bench.run(replace(run, progress=lambda what, *_: told.append(what)), tmp_path / "rows.json", only="table6", seeds=[0])
     assert not {what for what in told if what.startswith(("organs", "tumor", "student", "phantoms"))}
     same = [arm for arm in bench.ARMS if arm.key == "small-all-round1-keep1-one"]
-    assert {arm.experiment for arm in same} == {"table6", "models", "selection", "rounds", "cutmix", "copy-paste", "distilling", "cascade"}
+    assert {arm.experiment for arm in same} == {
+        "table6",
+        "models",
+        "selection",
+        "rounds",
+        "cutmix",
+        "copy-paste",
+        "distilling",
+        "cascade",
+        "uncertain",
+    }
 
 
 @pytest.mark.slow
@@ -130,7 +140,11 @@ def test_ablations(made: tuple[bench.Bench, Path, list[str]]) -> None:
     before = {path: path.read_bytes() for path in (run.work / "seed0" / "fused").rglob("*.nii.gz")}
     distilled, *_ = run.models(arms["half of the loss"], 0)
     assert json.loads((distilled / "plans.json").read_text())["nnstudent"]["recipe"]["training"]["distill"] == 0.5
-    assert all(path.read_bytes() == content for path, content in before.items())  # no other arm is trained again for it
+    ignored, *_ = run.models(arms["ignored"], 0)
+    assert ignored.name == "small-round1-keep1-one-ignore0.6"
+    fused = run.work / "seed0" / "fused" / "round1-keep1-one-ignore0.6" / "nnUNet_raw" / "Dataset001_fused" / "dataset.json"
+    assert json.loads(fused.read_text())["labels"]["ignore"] == 4
+    assert all(path.read_bytes() == content for path, content in before.items())  # no other arm is trained again for them
     row = run.scored(arms["2"], 0)
     assert set(row) >= KEYS
     told = [json.loads(path.read_text()) for path in (run.work / "seed0" / "pseudo" / "round2").glob("*.json")]
@@ -168,6 +182,7 @@ def test_every_arm_is_shown_and_named_after_what_differs() -> None:
     assert keys["cutmix", "half of the windows"] == "small-all-round1-keep1-one-cutmix0.5"
     assert keys["distilling", "half of the loss"] == "small-all-round1-keep1-one-distill0.5"
     assert keys["copy-paste", "half of the windows"] == "small-all-round1-keep1-one-copy_paste0.5"
+    assert keys["uncertain", "ignored"] == "small-all-round1-keep1-one-ignore0.6"
 
 
 def test_time_is_up() -> None:
