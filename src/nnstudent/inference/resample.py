@@ -109,14 +109,17 @@ def _by_slabs(
     *,
     clip: Literal["slices", "whole"] | None,
 ) -> Floats:
-    along, *across = operators
-    planes = np.empty((len(array), len(across[0]), len(across[1])), np.float32)
+    # Where a linear interpolation leaves voxels out, which a coarser grid does with most, they need not be prepared either.
+    used = [np.flatnonzero(matrix.any(axis=0)) for matrix in operators]
+    along, *across = (np.ascontiguousarray(matrix[:, columns]) for matrix, columns in zip(operators, used, strict=True))
+    size = [len(columns) for columns in used]
+    planes = np.empty((size[0], len(across[0]), len(across[1])), np.float32)
     lower, upper = np.float32(np.inf), np.float32(-np.inf)
-    thick = max(1, _SLAB_VOXELS // (array.shape[1] * array.shape[2]))
-    for first in range(0, len(array), thick):
-        values = prepare(array[first : first + thick])
+    thick = max(1, _SLAB_VOXELS // (size[1] * size[2]))
+    for first in range(0, size[0], thick):
+        values = prepare(_taken(array, [used[0][first : first + thick], *used[1:]]))
         part = values
-        for axis in sorted((1, 2), key=lambda axis: len(across[axis - 1]) / array.shape[axis]):  # small results first
+        for axis in sorted((1, 2), key=lambda axis: len(across[axis - 1]) / size[axis]):  # small results first
             part = apply_along(across[axis - 1], part, axis)
         if clip == "slices":
             part = np.clip(part, values.min((1, 2), keepdims=True), values.max((1, 2), keepdims=True))
@@ -125,6 +128,14 @@ def _by_slabs(
         planes[first : first + thick] = part
     result = apply_along(along, planes, 0)
     return np.clip(result, lower, upper, out=result) if clip == "whole" else result
+
+
+def _taken(array: npt.NDArray[Any], indices: Sequence[npt.NDArray[np.intp]]) -> npt.NDArray[Any]:
+    """These planes, rows and columns; no copy along an axis of which a run of voxels is taken."""
+    for axis, index in enumerate(indices):
+        run = len(index) == index[-1] - index[0] + 1
+        array = array[(slice(None),) * axis + (slice(index[0], index[-1] + 1),)] if run else array.take(index, axis=axis)
+    return array
 
 
 def apply_along(matrix: Floats, array: Floats, axis: int) -> Floats:
