@@ -118,7 +118,8 @@ def write_results(rows: Sequence[Row], page: Path, picture: Path) -> None:
 Synthetic patients: 8 scans with all organs labeled, 16 with some classes, 40 without labels, 30 to test on. Every network learned for
 {last["steps"]} steps; from the last but one tenth of them to the last its training loss fell by at most {100 * fell:.1f} %. Scores × 100,
 mean ± standard deviation over seeds; differences are paired over cases and seeds, with the 95 % bootstrap interval over cases and
-Wilcoxon's two-sided p. They show how ways of learning compare, not how well a model does on patients.
+Wilcoxon's two-sided p. They show how ways of learning compare, not how well a model does on patients; seconds a case are of a machine that
+had other work too.
 
 ![Organ DSC of each arm, a dot a seed](images/{picture.name})
 
