@@ -39,10 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--windows",
-        choices=("dense", "guided", "flare22"),
-        default="dense",
-        help="where the network looks: everywhere (dense, as nnU-Net), all over the body, closer where something is (guided), "
-        "or as FLARE22's winner did, for comparison (default: dense)",
+        choices=("guided", "dense", "flare22"),
+        default="guided",
+        help="where the network looks: all over the body, closer where something is (guided), everywhere (dense, as nnU-Net), "
+        "or as FLARE22's winner did, for comparison (default: guided)",
     )
     parser.add_argument("--tta", action="store_true", help="also look at mirror images, if the model was trained with them (slower)")
     parser.add_argument(

@@ -217,7 +217,7 @@ class RunFolder:
         cases, out = self._cohort().test(), self.out / "predictions" / "student"
         if not cases:
             return Outcome("no test case", skipped=True)
-        segmenter = Segmenter(self.out / "bundle", threads=self.threads)
+        segmenter = Segmenter(self.out / "bundle", threads=self.threads, windows="guided")  # as the command does
         failures = predict(cases, out, segmenter, progress=self.progress)
         return Outcome(f"{len(cases) - len(failures)} test cases", failures)
 
@@ -259,7 +259,7 @@ class RunFolder:
         preset = replace(self.preset, one_student=False)
         model = study(at / "fused", at / "student", preset, device=self.device, threads=self.threads, progress=self.progress)
         out = self.out / "predictions" / "baseline"
-        failures = predict(cohort.test(), out, Segmenter(model, threads=self.threads), progress=self.progress)
+        failures = predict(cohort.test(), out, Segmenter(model, threads=self.threads, windows="guided"), progress=self.progress)
         return Outcome(f"the student's network on {len(chosen.kept)} fully labeled cases", failures)
 
     def evaluate(self) -> Outcome:

@@ -92,7 +92,7 @@ def main() -> None:
     first_to_go()
     orders: queue.Queue[dict[str, Any]] = queue.Queue()
     threading.Thread(target=_listen, args=(orders,), daemon=True).start()
-    segmenter = Segmenter(open_model(args.model), precision="auto", threads=args.threads)
+    segmenter = Segmenter(open_model(args.model), precision="auto", windows="guided", threads=args.threads)
     while True:
         order = orders.get()
         try:
