@@ -40,7 +40,7 @@ def test_a_nifti_is_segmented(at_work, phantom, tmp_path):
         assert (job["state"], job["error"], job["name"], job["files"]) == ("done", None, "phantom", FILES)
         organs = {organ["name"]: organ for organ in job["organs"]}
         assert len(organs) == 14
-        assert organs["liver"]["volume_ml"] > 100
+        assert organs["liver"]["volume_ml"] > 75  # of 158, of a body cut on all sides
         (tmp_path / "labels.nii.gz").write_bytes(fetched(client, job, "labels.nii.gz"))
         (tmp_path / "image.nii.gz").write_bytes(fetched(client, job, "image.nii.gz"))
         labels, image, sent = (nib.load(path) for path in (tmp_path / "labels.nii.gz", tmp_path / "image.nii.gz", phantom))
