@@ -28,7 +28,7 @@ def main() -> int:
         if len(images) != 1:
             raise InputError(f"{place}: {len(images)} files that end in .mha; expected one, for a job is one scan")
         image = read(images[0])
-        found = Segmenter(open_model(MODEL))(to_volume(image))
+        found = Segmenter(open_model(MODEL), windows="guided")(to_volume(image))
         labels = sitk.GetImageFromArray(found.labels.array)
         labels.CopyInformation(image)
         with replacing(OUTPUT / "images" / SOCKET / images[0].name) as temporary:
