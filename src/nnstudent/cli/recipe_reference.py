@@ -10,6 +10,7 @@ import inspect
 import re
 from typing import Any
 
+from nnstudent.cli.reference import cell
 from nnstudent.training.preset import Preset, SelectSettings, preset_names
 from nnstudent.training.recipe import AUGMENTATIONS, Data, Network, Training
 
@@ -78,8 +79,7 @@ def attributes(kind: type) -> dict[str, str]:
 
 
 def _markdown(text: str) -> str:
-    text = re.sub(r":\w+:`~?([^`]*)`", r"`\1`", " ".join(text.split()))
-    return text.replace("``", "`").replace("|", "\\|")
+    return re.sub(r":\w+:`~?([^`]*)`", r"`\1`", cell(text)).replace("``", "`")
 
 
 def _default(field: dataclasses.Field[Any]) -> str:

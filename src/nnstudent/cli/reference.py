@@ -35,14 +35,14 @@ def page() -> str:
     """The page, in Markdown."""
     (verbs,) = (action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction))
     told = {choice.dest: choice.help or "" for choice in verbs._choices_actions}
-    index = "\n".join(f"| [`{verb}`](#nnstudent-{verb}) | {_cell(told.get(verb, ''))} |" for verb in verbs.choices)
+    index = "\n".join(f"| [`{verb}`](#nnstudent-{verb}) | {cell(told.get(verb, ''))} |" for verb in verbs.choices)
     sections = [_section(verb, parser) for verb, parser in verbs.choices.items()]
     return "\n".join([_HEAD, "| verb | does |", "|---|---|", index, *sections]) + "\n"
 
 
 def _section(verb: str, parser: argparse.ArgumentParser) -> str:
     actions = [action for action in parser._actions if action.dest not in ("help", "debug")]
-    rows = [f"| {_cell(_called(action))} | {_cell(_meaning(parser, action))} |" for action in actions]
+    rows = [f"| {cell(_called(action))} | {cell(_meaning(parser, action))} |" for action in actions]
     prose = _prose(inspect.cleandoc(parser.description or ""))
     return "\n".join(["", f"## nnstudent {verb}", "", *prose, "| argument | meaning |", "|---|---|", *rows])
 
@@ -73,7 +73,8 @@ def _meaning(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
     return (action.help or "") % {key: value for key, value in values.items() if value is not argparse.SUPPRESS}
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
+    """Text as it may stand in a cell of a Markdown table."""
     return " ".join(text.split()).replace("|", "\\|")
 
 
