@@ -21,6 +21,7 @@ from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 
 from nnstudent.io.atomic import replacing, write_json
 from nnstudent.progress import Progress, silent
+from nnstudent.training import quicken
 from nnstudent.training.augmentation import initial_patch, training_transforms, validation_transforms
 from nnstudent.training.distilling import DistillingLoss
 from nnstudent.training.loading import CachedDataset, Prefetch, WindowLoader
@@ -94,6 +95,8 @@ class RecipeTrainer(nnUNetTrainer):
             self.start(self._bare_network())
         if self._channels_last:
             self.network.to(memory_format=torch.channels_last_3d)
+            if quicken.pays():
+                quicken.quicken(self._bare_network())
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
         """The recipe's optimizer; its learning rate is set at each step."""
