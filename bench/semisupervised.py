@@ -220,10 +220,13 @@ class Bench:
         )
         out = at / "fused" / _fused(round, keep, one, ignore_below)
         classes = None if one else self.cohort.taxonomy.organs
-        settings = SelectSettings(keep=keep, ignore_below=ignore_below)
+        settings = SelectSettings(min_agreement=0.0, keep=keep, ignore_below=ignore_below)  # all, as in the paper
         chosen = select(self.cohort, pseudo, out, settings=settings, classes=classes, progress=self.progress)
-        if labeled.failures or chosen.failures:  # a row that rests on fewer scans than it says is worse than none
+        # a row that rests on fewer scans than it says is worse than none
+        if labeled.failures or chosen.failures:
             raise InputError(f"{[*labeled.failures, *chosen.failures][0]}; every case of the cohort must be labeled, call again")
+        if keep == 1 and len(chosen.kept) < len(chosen.decisions):
+            raise InputError(f"{out}: {len(chosen.kept)} of {len(chosen.decisions)} cases were kept; this arm is to learn from all")
         return out
 
     def student(

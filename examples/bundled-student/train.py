@@ -12,6 +12,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+
+from nnstudent.io.nifti import read_image, read_labels, write_image, write_labels
+
 HERE = Path(__file__).resolve().parent
 PHANTOMS, SEED = 48, 2027
 REAL = {  # scan: the image's name in its folder
@@ -23,6 +27,8 @@ REAL = {  # scan: the image's name in its folder
 }
 HELD_OUT = "acrin_flt_001"
 REPEAT = 12  # so that nearly every second window is of a real scan
+NARROW = 4  # every so many-th case is cut, for many a scan shows less than a body's width
+SHARES = (0.6, 1.0), (0.5, 0.8), (0.5, 0.8)  # what is left of (z, y, x)
 
 
 def nnstudent(*words: object) -> None:
@@ -33,16 +39,32 @@ def nnstudent(*words: object) -> None:
         sys.exit(code)
 
 
+def narrow(image: Path, label: Path, out: Path, seed: int) -> tuple[Path, Path]:
+    """A part of a scan: 50 to 80 % of its width and depth, 60 to 100 % of its slices."""
+    cut = out / "images" / f"{seed}.nii.gz", out / "labels" / f"{seed}.nii.gz"
+    if not cut[1].is_file():
+        rng = np.random.default_rng(seed)
+        volume, labels = read_image(image).reoriented(), read_labels(label).reoriented()
+        sizes = [round(size * rng.uniform(low, high)) for size, (low, high) in zip(volume.array.shape, SHARES, strict=True)]
+        starts = [int(rng.integers(whole - size + 1)) for whole, size in zip(volume.array.shape, sizes, strict=True)]
+        box = tuple(slice(start, start + size) for start, size in zip(starts, sizes, strict=True))
+        write_image(cut[0], volume.cropped(box))
+        write_labels(cut[1], labels.cropped(box))
+    return cut
+
+
 def write_list(path: Path, phantoms: Path, data: Path) -> None:
     with path.open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["id", "image", "label", "annotated", "role"])
-        for image in sorted((phantoms / "images").glob("*.nii.gz")):
-            name = image.name.removesuffix(".nii.gz")
-            rows.writerow([name, image, phantoms / "truth" / image.name, "all", "train"])
+        images = sorted((phantoms / "images").glob("*.nii.gz"))
+        cases = [(image.name.removesuffix(".nii.gz"), image, phantoms / "truth" / image.name, "all") for image in images]
         for scan, image in REAL.items():
-            for copy in range(1, REPEAT + 1):
-                rows.writerow([f"{scan}.{copy}", data / scan / image, data / scan / "label.nii.gz", "organs", "train"])
+            cases += [(f"{scan}.{copy}", data / scan / image, data / scan / "label.nii.gz", "organs") for copy in range(REPEAT)]
+        for number, (name, image, label, annotated) in enumerate(cases):
+            if number % NARROW == 0 and image.is_file():  # not a DICOM series
+                image, label = narrow(image, label, path.with_name("narrow"), number)
+            rows.writerow([name, image, label, annotated, "train"])
         rows.writerow([HELD_OUT, data / HELD_OUT / "ct.nii.gz", data / HELD_OUT / "label.nii.gz", "organs", "test"])
 
 
