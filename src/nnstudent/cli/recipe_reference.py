@@ -11,7 +11,8 @@ import re
 from typing import Any
 
 from nnstudent.cli.reference import cell
-from nnstudent.training.preset import Preset, SelectSettings, preset_names
+from nnstudent.pseudo.decide import SelectSettings
+from nnstudent.training.preset import Preset, preset_names
 from nnstudent.training.recipe import AUGMENTATIONS, Data, Network, Training
 
 _HEAD = """\
@@ -73,7 +74,7 @@ def page() -> str:
 
 def attributes(kind: type) -> dict[str, str]:
     """What the docstring's section on attributes says of each."""
-    section = inspect.cleandoc(kind.__doc__ or "").partition("Attributes:\n")[2]
+    section = inspect.cleandoc(kind.__doc__ or "").partition("Attributes:\n")[2].partition("\n\n")[0]
     rows = re.findall(r"^    (\w+): (.*(?:\n {5,}.*)*)", section, flags=re.M)
     return {name: _markdown(text) for name, text in rows}
 

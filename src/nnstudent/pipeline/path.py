@@ -171,16 +171,14 @@ class RunFolder:
 
     def select(self, now: Round) -> Outcome:
         """``cohort`` and ``pseudo`` → ``fused``."""
-        from nnstudent.pseudo.decide import SelectSettings
         from nnstudent.pseudo.select import select
 
         settled = self._settled()
         if settled is not None and settled.number <= now.number:
             return self._unchanged(settled)
-        cohort, given = self._cohort(), self.preset.select
-        settings = SelectSettings(**vars(given))
+        cohort = self._cohort()
         classes = None if self.preset.one_student else cohort.taxonomy.organs
-        done = select(cohort, now.pseudo, now.fused, settings=settings, classes=classes, progress=self.progress)
+        done = select(cohort, now.pseudo, now.fused, settings=self.preset.select, classes=classes, progress=self.progress)
         for choice in done.decisions:
             log.debug("%s %s: %s", "kept" if choice.kept else "dropped", choice.case, choice.why)
         filled = sum(choice.kept and bool(choice.filled) for choice in done.decisions)

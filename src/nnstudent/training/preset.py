@@ -10,32 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from nnstudent.errors import InputError
+from nnstudent.pseudo.decide import SelectSettings
 from nnstudent.training.plain import from_plain, to_plain
 from nnstudent.training.recipe import Recipe
-
-
-@dataclass(frozen=True)
-class SelectSettings:
-    """Which pseudo-labels are good enough to learn from.
-
-    Attributes:
-        min_agreement: Least agreement of the folds on a case: mean pairwise DSC over its classes, 0 to 1.
-        min_class_agreement: Least agreement of the worst of these classes.
-        min_confidence: Least mean probability that the ensemble gives a class over its own voxels.
-        keep: Share of the cases, best agreement first, that is kept at most.
-        leave_open: Judge class by class, and let a case keep its truth where its pseudo-label is dropped; the student's loss must
-            allow for it.
-        max_change: Largest share of a case's foreground, with ``leave_open`` of an organ's, that may change from round to round.
-        ignore_below: Voxels of a pseudo-label whose ensemble probability is under this are ignored by the student's loss.
-    """
-
-    min_agreement: float = 0.0
-    min_class_agreement: float = 0.0
-    min_confidence: float = 0.0
-    keep: float = 1.0
-    leave_open: bool = False
-    max_change: float = 1.0
-    ignore_below: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from nnstudent.cohort.cohort import read_cohort
 from nnstudent.errors import InputError
 from nnstudent.io.atomic import check_folder
 from nnstudent.progress import Progress, silent
+from nnstudent.pseudo.ledger import NAME
+from nnstudent.pseudo.probability import doubt_is_there, probability_path, runner_up_path
 from nnstudent.training.preset import Preset
 from nnstudent.training.task import Task, student_task
 from nnstudent.training.train import Trained, train
@@ -33,7 +35,7 @@ def study_task(fused: Path, preset: Preset, *, only: Sequence[str] | None = None
         InputError: There is no cohort, the ledger is malformed, no training case has a label, a class of ``only`` is not there, or the
             recipe distils and nothing is known of the teachers' doubts.
     """
-    cohort, ledger = read_cohort(fused), fused / "ledger.jsonl"
+    cohort, ledger = read_cohort(fused), fused / NAME
     if ledger.is_file():
         task = student_task(cohort, preset.student, organs_only=not preset.one_student, pseudo=pseudo_classes(ledger), only=only)
         return replace(task, doubt=_doubt(fused, task)) if preset.student.training.distill else task
@@ -45,9 +47,8 @@ def study_task(fused: Path, preset: Preset, *, only: Sequence[str] | None = None
 
 
 def _doubt(fused: Path, task: Task) -> dict[str, tuple[Path, Path]]:
-    files = {id: (fused / "probability" / f"{id}.nii.gz", fused / "runner_up" / f"{id}.nii.gz") for id in task.pseudo}
-    there = {id: both for id, both in files.items() if all(path.is_file() for path in both)}
-    if files and not there:
+    there = {id: (probability_path(fused, id), runner_up_path(fused, id)) for id in task.pseudo if doubt_is_there(fused, id)}
+    if task.pseudo and not there:
         raise InputError(
             f"{fused}: distill = {task.recipe.training.distill}, but what the teachers think of each voxel was not kept; "
             "run label --probability and select again, or set distill = 0"
@@ -59,7 +60,7 @@ def pseudo_classes(ledger: Path) -> dict[str, tuple[str, ...]]:
     """By case, the classes whose labels are pseudo-labels.
 
     Args:
-        ledger: JSON lines, each with ``case``, ``class`` and ``origin``.
+        ledger: JSON lines, each with ``case``, ``class`` and ``origin``; what else is in them is not looked at.
 
     Raises:
         InputError: It is unreadable or malformed.
