@@ -165,6 +165,15 @@ def test_nnunet_dataset_with_names_of_its_own(files: Files, tmp_path: Path):
     assert set(np.unique(read_labels(given.cases[0].label).array)) == {0, 1}
 
 
+def test_an_ignore_label_is_not_passed_over_in_silence(files: Files):
+    dataset(files, {"background": 0, "liver": 1, "ignore": 2})
+    files.ct("imagesTr/a_0000.nii.gz")
+    files.label("labelsTr/a.nii.gz", [1, 2])
+    source = read_source(files.folder)
+    assert [row.name for row in source.taxonomy] == [row.name for row in flare23()]
+    assert ["ignore are taken for background" in notice for notice in source.notices] == [True]
+
+
 def test_nnunet_files_listed_anywhere(files: Files, monkeypatch):
     ct, label = files.ct("elsewhere/x.nii.gz"), files.label("elsewhere/y.nii.gz", [1])
     monkeypatch.setenv("SOMEWHERE", str(ct.parent))

@@ -73,6 +73,8 @@ def read(folder: Path, *, taxonomy: Taxonomy | None = None) -> Source:
         raise InputError(f"{path}: none of its classes ({', '.join(labels)}) is in label table {table.name} ({', '.join(table.names)})")
     if dropped:
         notices.append(f"{path}: {', '.join(dropped)} not in label table {table.name}: taken for background")
+    if any(_plain(name) == "ignore" for name in labels):
+        notices.append(f"{path}: voxels with the label ignore are taken for background; leave out cases that have many (--skip)")
     annotated = tuple(name for name in table.names if table[name].id in ids.values())
     mapping = None if all(a == b for a, b in ids.items()) else ids
     if "dataset" in data:
