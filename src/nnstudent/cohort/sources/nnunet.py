@@ -68,12 +68,12 @@ def read(folder: Path, *, taxonomy: Taxonomy | None = None) -> Source:
     labels = _labels(path, data["labels"])
     table = taxonomy or _own_table(data, labels)
     ids = {id: _wanted(name, table) for name, id in labels.items()}
-    dropped = sorted(name for name, id in labels.items() if ids[id] == 0 and _plain(name) != "ignore")
+    dropped = sorted(name for name, id in labels.items() if ids[id] == 0 and not _is_ignore(name))
     if not any(ids.values()):
         raise InputError(f"{path}: none of its classes ({', '.join(labels)}) is in label table {table.name} ({', '.join(table.names)})")
     if dropped:
         notices.append(f"{path}: {', '.join(dropped)} not in label table {table.name}: taken for background")
-    if any(_plain(name) == "ignore" for name in labels):
+    if any(map(_is_ignore, labels)):
         notices.append(f"{path}: voxels with the label ignore are taken for background; leave out cases that have many (--skip)")
     annotated = tuple(name for name in table.names if table[name].id in ids.values())
     mapping = None if all(a == b for a, b in ids.items()) else ids
@@ -106,6 +106,11 @@ def _plain(name: str) -> str:
     return _ALIASES.get(plain, plain)
 
 
+def _is_ignore(name: str) -> bool:
+    """Whether it is the name of nnU-Net's label for what nobody looked at."""
+    return _plain(name) == "ignore"
+
+
 def _wanted(name: str, table: Taxonomy) -> int:
     plain = _plain(name)
     return table[plain].id if plain in table.names else 0
@@ -116,7 +121,7 @@ def _own_table(data: Mapping[str, Any], labels: Mapping[str, int]) -> Taxonomy:
     ours = data.get("nnstudent")
     if isinstance(ours, Mapping) and isinstance(ours.get("taxonomy"), Mapping):
         return Taxonomy.from_dict(ours["taxonomy"])
-    names = {name: id for name, id in labels.items() if _plain(name) != "ignore"}
+    names = {name: id for name, id in labels.items() if not _is_ignore(name)}
     if all(_plain(name) in flare23().names for name in names):
         return flare23()
     rows = []
