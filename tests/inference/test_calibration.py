@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 from nnstudent.bundle import quantise
 from nnstudent.bundle.bundle import open_model
 from nnstudent.bundle.export import export
+from nnstudent.bundle.graph import read
 from nnstudent.cli import main
 from nnstudent.cohort.cohort import Case, Cohort, write_cohort
 from nnstudent.errors import InputError
@@ -114,6 +117,22 @@ def test_int8_is_in_the_bundle_and_says_nearly_the_same(with_int8):
     assert not np.array_equal(a, b)
     assert (a.argmax(axis=0) == b.argmax(axis=0)).mean() > 0.85
     assert exact(image).model == quantised(image).model
+
+
+def test_two_products_fit_in_16_bits(with_int8):
+    """On AVX2, pairs of an activation (to 255) and a weight are summed in 16 bits."""
+    nodes = read(open_model(with_int8).networks[0].members[0].int8).get_ops()
+    arrays = [node.data for node in nodes if node.get_type_name() == "Constant"]
+    kernels = [array for array in arrays if array.dtype in (np.int8, np.uint8) and array.ndim == 5]
+    assert len(kernels) > 5
+    assert max(int(np.abs(kernel.astype(int)).max()) for kernel in kernels) * 255 * 2 < 2**15
+
+
+def test_int8_of_before_it_fitted_is_not_used(with_int8, tmp_path):
+    old = shutil.copytree(with_int8, tmp_path / "old")
+    manifest = json.loads((old / "bundle.json").read_text())
+    (old / "bundle.json").write_text(json.dumps(manifest | {"format": 4}))
+    assert open_model(old).networks[0].members[0].int8 is None
 
 
 def test_a_loss_beyond_the_limit_is_refused_with_the_figures(isotropic, cohort, tmp_path, monkeypatch, capfd):

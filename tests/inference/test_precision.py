@@ -7,7 +7,7 @@ from nnstudent.inference import precision
 from nnstudent.inference.precision import choose, doubt, explain, instructions
 from nnstudent.inference.segmenter import Segmenter
 
-SERVER, LAPTOP, OLD = ("avx512_vnni", "avx512_bf16"), ("avx2", "avx_vnni"), ("avx2", "avx512f")
+SERVER, LAPTOP, OLD, ARM = ("avx512_vnni", "avx512_bf16"), ("avx2", "avx_vnni"), ("avx2", "avx512f"), ("asimd",)
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,9 @@ SERVER, LAPTOP, OLD = ("avx512_vnni", "avx512_bf16"), ("avx2", "avx_vnni"), ("av
         (LAPTOP, False, "fp32"),
         (("amx_int8", "amx_bf16"), True, "int8"),
         (("amx_bf16",), True, "bf16"),
-        (OLD, True, "fp32"),
+        (OLD, True, "int8"),
+        (OLD, False, "fp32"),
+        (ARM, True, "fp32"),
         ((), True, "fp32"),
     ],
 )
@@ -40,14 +42,15 @@ def test_what_is_asked_for_is_taken_if_it_can_be():
 
 
 def test_int8_without_its_instructions_is_one_line():
-    assert "has none of avx512_vnni, avx_vnni, amx_int8" in doubt("int8", OLD)
-    assert "\n" not in doubt("int8", OLD)
-    assert doubt("int8", SERVER) is doubt("fp32", OLD) is doubt("int8", ()) is None
+    assert "has none of avx512_vnni, avx_vnni, amx_int8, avx2" in doubt("int8", ARM)
+    assert "\n" not in doubt("int8", ARM)
+    assert doubt("int8", SERVER) is doubt("int8", OLD) is doubt("fp32", ARM) is doubt("int8", ()) is None
 
 
 def test_doctor_says_why():
     assert explain(LAPTOP) == "int8 (avx_vnni) where the model has it, else fp32 (no avx512_bf16 or amx_bf16)"
-    assert "no avx512_vnni, avx_vnni or amx_int8" in explain(OLD)
+    assert explain(OLD).startswith("int8 (avx2)")
+    assert "no avx512_vnni, avx_vnni, amx_int8 or avx2" in explain(ARM)
     assert "does not tell" in explain(())
 
 

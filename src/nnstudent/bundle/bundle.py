@@ -21,7 +21,8 @@ from nnstudent.io.atomic import read_json
 from nnstudent.io.record import data_hash
 from nnstudent.taxonomy import Taxonomy
 
-FORMAT = 4  # 1 had no int8, 2 no regions, 3 no cascades
+FORMAT = 5  # 1 had no int8, 2 no regions, 3 no cascades; until 4, int8 could overflow on AVX2
+_SAFE_INT8 = 5
 MANIFEST = "bundle.json"
 
 
@@ -139,7 +140,7 @@ def read_bundle(folder: Path, *, bundled: bool = False) -> Model:
     if version > FORMAT:
         raise InputError(f"{folder}: bundle format {version}, this version reads up to {FORMAT}; upgrade with: pip install -U nnstudent")
     try:
-        networks = tuple(_network(folder, row) for row in manifest["networks"])
+        networks = tuple(_network(folder, row, version) for row in manifest["networks"])
         taxonomy = Taxonomy.from_dict(manifest["taxonomy"])
         card = dict(manifest.get("card", {}))
     except (KeyError, TypeError, AttributeError) as error:
@@ -157,7 +158,7 @@ def content_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _network(folder: Path, row: Mapping[str, Any]) -> Network:
+def _network(folder: Path, row: Mapping[str, Any], version: int) -> Network:
     recorded: Mapping[str, str] = row["files"]
     name = str(row["name"])
     suffixes = (".xml", ".bin", ".safetensors", ".int8.xml", ".int8.bin")
@@ -174,7 +175,7 @@ def _network(folder: Path, row: Mapping[str, Any]) -> Network:
         if content_hash(folder / file) != digest:
             raise InputError(f"{folder / file}: is not what was exported (SHA-256 differs from {MANIFEST}); copy the whole folder again")
     identity = data_hash([recorded[file] for file in parts if file in recorded])
-    quantised = folder / int8 if int8 in recorded else None
+    quantised = folder / int8 if int8 in recorded and version >= _SAFE_INT8 else None
     spec = NetworkSpec.from_dict(row["spec"])
     read = partial(_read_weights, folder / weights, folder / graph, spec)
     return Network(name, spec, (Member("fold", identity, read, folder / graph, quantised),))
