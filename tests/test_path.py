@@ -320,16 +320,19 @@ def test_a_run_of_which_no_case_can_be_read_names_one(source, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_models_organs_from_the_student_and_tumors_laid_over(source, tmp_path):
+def test_organs_from_the_student_and_its_second_stage_with_tumors_laid_over(source, tmp_path):
     short = PRESET.replace("epochs              = 5", "epochs = 1").replace("iterations          = 16", "iterations = 2")
-    (tmp_path / "two.toml").write_text("one_student = false\n" + short + '[tumor]\nlike = "student"\n')
+    (tmp_path / "two.toml").write_text(
+        f'one_student = false\nsecond_classes = ["brick"]\n{short}[tumor]\nlike = "student"\n[second]\nlike = "student"\n'
+    )
     done = command(
         "run", source / "cases.toml", "-o", tmp_path / "RUN", "--preset", tmp_path / "two.toml", "--taxonomy", source / "table.toml",
         "--threads", 1,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     bundle = json.loads((tmp_path / "RUN" / "bundle" / "bundle.json").read_text())
-    assert [row["spec"]["classes"] for row in bundle["networks"]] == [["background", "ball", "brick"], ["background", "spot"]]
+    classes = [row["spec"]["classes"][1:] for row in bundle["networks"]]
+    assert classes == [["ball", "brick"], ["brick"], ["spot"]]
     rows = [json.loads(line) for line in (tmp_path / "RUN" / "fused" / "ledger.jsonl").read_text().splitlines()]
     assert {row["why"] for row in rows if row["class"] == "spot"} == {"not a class of this student"}
     for path in (tmp_path / "RUN" / "fused" / "nnUNet_raw" / "Dataset001_fused" / "labelsTr").iterdir():

@@ -60,6 +60,18 @@ def test_a_file_can_be_like_a_preset(tmp_path: Path) -> None:
     assert len(mine.student.training.augment) == len(laptop.student.training.augment)
 
 
+def test_a_file_can_be_like_one_beside_it(tmp_path: Path) -> None:
+    mine = _write(tmp_path, 'like = "laptop"\n[student.training]\nepochs = 7\nlr = 3e-3\n')
+    other = tmp_path / "other.toml"
+    other.write_text('like = "mine.toml"\n[student.training]\nepochs = 8\n')
+    training = load_preset(other).student.training
+    assert (load_preset(other).name, training.epochs, training.lr) == ("other", 8, load_preset(mine).student.training.lr)
+    for like in ("other.toml", "none.toml", "../mine.toml"):
+        mine.write_text(f'like = "{like}"\n')
+        with pytest.raises(InputError, match="or another file beside it"):
+            load_preset(other)
+
+
 def test_a_list_of_augmentations_replaces_the_table(tmp_path: Path) -> None:
     path = _write(tmp_path, 'like = "laptop"\n[student.training]\naugment = ["noise", "gamma"]\n')
     assert [item.name for item in load_preset(path).student.training.augment] == ["noise", "gamma"]
@@ -79,6 +91,8 @@ def test_a_list_of_augmentations_replaces_the_table(tmp_path: Path) -> None:
         ('like = "laptop"\n[student.network]\nfeatures = [8, 16]\n', "a stride for each"),
         ('like = "desktop"\n', "expected one of demo, laptop, paper"),
         ("folds = 2\n", "teachers is missing"),
+        ('like = "laptop"\nsecond_classes = ["liver"]\n', "lacks the recipe [second]"),
+        ('like = "laptop"\n[second]\nlike = "student"\n', "lacks second_classes"),
         ('[student]\nlike = "student"\n', "no recipe that another can be like"),
         ("folds = \n", "no valid TOML"),
     ],

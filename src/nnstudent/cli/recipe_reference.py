@@ -23,7 +23,8 @@ Made from the code's own words: `python -m nnstudent.cli.recipe_reference > docs
 A preset is a TOML file that says how `run`, `teach` and `study` learn: `--preset NAME` for one that comes with the package
 ({names}), `--preset FILE.toml` for your own. An unknown key or a wrong value is refused by its name.
 
-A file may begin with `like = "NAME"` and then holds only what differs; a recipe in it may be `like` another one of the file:
+A file may begin with `like = "NAME"`, a preset's or that of a file beside it, and then holds only what differs; a recipe in it may be
+`like` another one of the file:
 
 ```toml
 like = "laptop"
@@ -41,7 +42,7 @@ lr = 5e-3
 """
 
 TABLES: tuple[tuple[str, type, str], ...] = (
-    ("The file", Preset, "`teachers`, `student` and `tumor` are recipes: each has the tables `network`, `data` and `training`."),
+    ("The file", Preset, "`teachers`, `student`, `tumor` and `second` are recipes: each has the tables `network`, `data` and `training`."),
     ("[select]", SelectSettings, "What `select` keeps, where its own flags do not say otherwise."),
     ("[student.network]", Network, ""),
     ("[student.data]", Data, ""),

@@ -60,6 +60,8 @@ class RunFolder:
         at, preset = self.out, self.preset.to_dict()
         teachers = {key: preset[key] for key in ("teachers", "tumor", "folds", "tumor_folds")}
         student = {key: preset[key] for key in ("student", "one_student")}
+        second = {key: preset[key] for key in ("second", "second_classes")}
+        last = self._rounds[-1]
         cohort = at / "cohort" / "cohort.json"
 
         def train() -> list[Path]:
@@ -72,11 +74,12 @@ class RunFolder:
             Stage("index", self.index, (), lambda: [self.source], [cohort], None if self.taxonomy is None else self.taxonomy.to_dict()),
             Stage("teach", self.teach, ("index",), train, [at / "teachers"], teachers),
             *(stage for one in self._rounds for stage in self._round(one, train, preset["select"], student)),
+            Stage("second", self.second, (last.called("study"),), lambda: [self._last().fused], [at / "second"], second),
             Stage(
                 "export",
                 self.export,
-                (self._rounds[-1].called("study"),),
-                lambda: [self.student, at / "teachers" / "tumor"],
+                ("second" if self.preset.second else last.called("study"),),
+                lambda: [self.student, at / "teachers" / "tumor", *self._second()],
                 [at / "bundle"],
                 student,
             ),
@@ -89,7 +92,8 @@ class RunFolder:
             Stage("evaluate", self.evaluate, ("segment",), lambda: [*test(), at / "predictions"], [at / "scores"]),
             Stage("report", self.report, ("index",), lambda: [at / "scores"], [at / "report.html"], sums_up=True),
         ]
-        return [stage for stage in stages if self.baseline or stage.name != "baseline"]
+        left_out = {name for name, wanted in (("baseline", self.baseline), ("second", self.preset.second)) if not wanted}
+        return [stage for stage in stages if stage.name not in left_out]
 
     def _round(self, now: Round, train: Callable[[], list[Path]], select: Any, student: Any) -> list[Stage]:
         """The stages of one round."""
@@ -198,14 +202,25 @@ class RunFolder:
         done = study_result(now.fused, now.student, self.preset, device=self.device, threads=self.threads, progress=self.progress)
         return Outcome(f"{len(done.classes)} classes", done.failures)
 
+    def second(self) -> Outcome:
+        """``fused`` of the last round → ``second``, the second stage of a cascade."""
+        from nnstudent.training.study import study_result
+
+        assert self.preset.second is not None
+        preset = replace(self.preset, student=self.preset.second)
+        out, only = self.out / "second", self.preset.second_classes
+        done = study_result(self._last().fused, out, preset, only=only, device=self.device, threads=self.threads, progress=self.progress)
+        return Outcome(f"{len(done.classes)} classes again", done.failures)
+
     def export(self) -> Outcome:
-        """``student`` of the last round (and the tumor model, in presets with two models) → ``bundle``."""
+        """``student`` of the last round (and ``second``, and the tumor model, in presets that have them) → ``bundle``."""
         from nnstudent.bundle.export import export
 
-        overlay = self._overlay()
-        export(self.student, self.out / "bundle", overlay=overlay, card=self._card(), progress=self.progress)
+        overlay, second = self._overlay(), next(iter(self._second()), None)
+        export(self.student, self.out / "bundle", overlay=overlay, second=second, card=self._card(), progress=self.progress)
         size = sum(path.stat().st_size for path in (self.out / "bundle").rglob("*") if path.suffix in (".xml", ".bin"))
-        return Outcome(f"{'student with tumor model laid over' if overlay else 'student'}, {size / 1e6:.1f} MB to run")
+        more = [what for what, there in (("second stage", second), ("tumor model laid over", overlay)) if there]
+        return Outcome(f"student{' with ' if more else ''}{' and '.join(more)}, {size / 1e6:.1f} MB to run")
 
     def segment(self) -> Outcome:
         """``bundle`` and the test cases → ``predictions/student``."""
@@ -310,6 +325,9 @@ class RunFolder:
 
     def _overlay(self) -> list[Path]:
         return [] if self.preset.one_student else [path for path in self._teachers() if path.name == "tumor"]
+
+    def _second(self) -> list[Path]:
+        return [] if self.preset.second is None else [self.out / "second"]
 
     @property
     def _rounds(self) -> tuple[Round, ...]:

@@ -24,6 +24,8 @@ class Preset:
         teachers: The organ teachers, and the tumor teacher where ``tumor`` is None.
         student: The student.
         tumor: The tumor model, or None.
+        second: The second stage of the student's cascade, for ``second_classes`` on a finer grid; None for none.
+        second_classes: The classes that it looks at again.
         folds: Organ teachers; at most as many as there are cases.
         tumor_folds: Tumor models.
         one_student: Whether the student learns organs and tumors in one; else organs only, and the tumor model is laid over it.
@@ -34,6 +36,8 @@ class Preset:
     teachers: Recipe
     student: Recipe
     tumor: Recipe | None = None
+    second: Recipe | None = None
+    second_classes: tuple[str, ...] = ()
     folds: int = 5
     tumor_folds: int = 1
     one_student: bool = True
@@ -42,6 +46,9 @@ class Preset:
     def __post_init__(self) -> None:
         if self.folds < 1 or self.tumor_folds < 1:
             raise InputError(f"preset {self.name}: folds = {self.folds}, tumor_folds = {self.tumor_folds}; expected at least 1")
+        if (self.second is None) == bool(self.second_classes):
+            lacks = "the recipe [second]" if self.second is None else "second_classes"
+            raise InputError(f"preset {self.name}: the second stage of a cascade lacks {lacks}; give both, or neither")
         if self.select.leave_open and self.student.training.partial != "marginal":
             raise InputError(
                 f'preset {self.name}: select.leave_open = true, but the student has partial = "{self.student.training.partial}", which '
@@ -63,19 +70,27 @@ def preset_names() -> tuple[str, ...]:
 def load_preset(name_or_path: str | Path) -> Preset:
     """Read a preset that comes with the package, by name, or any TOML file, by path.
 
-    A file may begin with ``like = "laptop"``: it is then that preset, with what is given changed. In the same way a recipe
-    in it may begin with ``like = "student"``.
+    A file may begin with ``like = "laptop"``, or the name of a file beside it: it is then that preset, with what is given changed.
+    In the same way a recipe in it may begin with ``like = "student"``.
 
     Raises:
         InputError: There is none of this name, or the file is unreadable or holds an unknown key or a wrong value.
     """
-    table, where = _read(str(name_or_path))
-    if "like" in table:
-        base = str(table.pop("like"))
-        if base not in preset_names():
-            raise InputError(f"preset {where}: like = {base!r}; expected one of {', '.join(preset_names())}")
-        table = _merged(_read(base)[0], table)
+    table, where = _whole(str(name_or_path), ())
     return _preset({"name": where.removesuffix(".toml")} | table, where)
+
+
+def _whole(name: str, seen: tuple[str, ...]) -> tuple[dict[str, Any], str]:
+    """The table of a preset with what it is like filled in, and how errors call it."""
+    table, where = _read(name)
+    if "like" not in table:
+        return table, where
+    base = str(table.pop("like"))
+    beside = str(Path(name).with_name(Path(base).name))
+    if base not in preset_names() and (not Path(beside).is_file() or Path(base).name != base or beside in (*seen, name)):
+        raise InputError(f"preset {where}: like = {base!r}; expected one of {', '.join(preset_names())}, or another file beside it")
+    known, _ = _whole(base if base in preset_names() else beside, (*seen, name))
+    return _merged(known, table), where
 
 
 def _read(name: str) -> tuple[dict[str, Any], str]:
@@ -106,7 +121,7 @@ def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
 
 def _preset(table: Mapping[str, Any], where: str) -> Preset:
     values = dict(table)
-    for role in ("student", "teachers", "tumor"):
+    for role in ("student", "teachers", "tumor", "second"):
         if role in values:
             values[role] = Recipe.from_dict(_resolve(table, role, where, ()), where=f"preset {where}: {role}")
     preset: Preset = from_plain(Preset, values, f"preset {where}")
