@@ -70,8 +70,9 @@ def run(
 
     Args:
         source: What :func:`nnstudent.cohort.index.index` reads: a folder of scans, a list, or an indexed cohort.
-        out: The run's folder: ``cohort``, ``teachers``, ``pseudo``, ``fused``, ``student``, ``second`` (of a cascade), ``bundle``, ``predictions``, ``scores``,
-            ``report.html`` and ``run.json``, which says what each stage did, how long it took and how much memory.
+        out: The run's folder: ``cohort``, ``teachers``, ``pseudo``, ``fused``, ``student``, ``second`` (of a cascade), ``bundle``,
+            ``predictions``, ``scores``, ``report.html`` and ``run.json``, which says what each stage did, how long it took and how
+            much memory.
         preset: Name of a preset, or a TOML file.
         taxonomy: The label table; None for the one that the source brings.
         device: ``auto``, ``cpu`` or ``cuda``.
