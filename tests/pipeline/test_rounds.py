@@ -35,6 +35,8 @@ class World:
         self.taught: list[tuple[int, list[str]]] = []
         self.studied: list[str] = []
         self.exported: list[str] = []
+        self.seconds: list[str | None] = []
+        self.preset: str | Path = "demo"
         self.stop_at = ""
         for name in ("segment", "profile", "ensemble", "evaluate", "report"):
             monkeypatch.setattr(RunFolder, name, lambda _: Outcome("done"))
@@ -66,14 +68,15 @@ class World:
         self._wrote(out / "plans.json", self._short(fused) + str(self.limits))
         return Trained(out, TABLE.names, (0,), (0,))
 
-    def export(self, model, out, *, overlay, card, progress):
+    def export(self, model, out, *, overlay, second, card, progress):
         self.exported.append(self._short(model))
+        self.seconds.append(None if second is None else self._short(second))
         self._wrote(out / "card.md", json.dumps(card))
 
     def run(self, rounds: int = 1, **more) -> RunResult:
-        for told in (self.taught, self.studied, self.exported):
+        for told in (self.taught, self.studied, self.exported, self.seconds):
             told.clear()
-        return run(self.source, self.out, preset="demo", rounds=rounds, **more)
+        return run(self.source, self.out, preset=self.preset, rounds=rounds, **more)
 
 
 @pytest.fixture
@@ -140,6 +143,26 @@ def test_it_stops_when_nothing_changes(world: World):
     assert (world.taught, world.studied, world.exported) == ([], [], [])
     assert "left" not in states(world.run(4, dry_run=True)).values()
     assert not (world.out / "round3" / "fused").exists()
+
+
+def test_a_second_stage_is_of_the_last_round(world: World, tmp_path: Path):
+    world.preset = tmp_path / "cascade.toml"
+    world.preset.write_text('like = "demo"\nsecond_classes = ["kidney"]\n[second]\nlike = "student"\n')
+    result = world.run(2)
+    assert set(states(result).values()) == {"done"}
+    assert list(states(result)).index("second") == list(states(result)).index("export") - 1
+    assert world.studied == ["student", "round2/student", "second"]
+    assert (world.out / "second" / "plans.json").read_text().startswith("round2/fused")
+    assert (world.exported, world.seconds) == (["round2/student"], ["second"])
+
+
+def test_a_second_stage_of_a_class_that_nobody_annotated_is_refused_before_the_teachers(world: World, tmp_path: Path):
+    world.preset = tmp_path / "cascade.toml"
+    world.preset.write_text('like = "demo"\nsecond_classes = ["kindey"]\n[second]\nlike = "student"\n')
+    result = world.run()
+    assert states(result)["index"] == "failed"
+    assert "second_classes of the preset: kindey annotated in no training case" in result.stages[0].detail
+    assert world.taught == []
 
 
 def test_a_killed_run_goes_on(world: World):

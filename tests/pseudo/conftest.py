@@ -57,6 +57,7 @@ class Maker:
         folds: int = 3,
         made: str = "m1",
         probability: bool = False,
+        confidence: dict[str, float] | None = None,
     ) -> None:
         image, record = paths(self.pseudo, id)
         values = self.labels()
@@ -64,7 +65,9 @@ class Maker:
         found = [item.name for item in self.taxonomy if (values == item.id).any()]
         known = tuple(self.taxonomy.names if classes is None else classes)
         count = dict.fromkeys(known, folds) if folds else {}
-        item = PseudoLabel(id, "", known, dict.fromkeys(known, made), 1, dict.fromkeys(found, 0.9), agreement, tuple(found), count)
+        item = PseudoLabel(
+            id, "", known, dict.fromkeys(known, made), 1, dict.fromkeys(found, 0.9) | (confidence or {}), agreement, tuple(found), count
+        )
         write_record(record, stage="label", made_from=[id, made], **item.to_dict())
         if probability:
             doubt = Doubt(self.rng.integers(0, 256, SHAPE).astype(np.uint8), self.labels())

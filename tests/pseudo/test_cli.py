@@ -47,6 +47,15 @@ def test_labels_from_elsewhere_are_selected(cohort, tmp_path, capsys):
     assert "dropped  lost: no pseudo-label" in said
     assert [row["kept"] for row in json.loads(report.read_text())["cases"]] == [True, True, False]
 
+    preset = tmp_path / "mine.toml"
+    preset.write_text('like = "laptop"\n[select]\nmin_confidence = 2\n')  # and leaves classes open
+    words = ["select", str(cohort), str(pseudo), "-o", str(fused), "--preset", str(preset)]
+    assert main(words) == 2
+    assert "min_confidence = 2.0; expected 0 to 1" in capsys.readouterr().err
+    preset.write_text('like = "laptop"\n')
+    assert main(words) == 0
+    assert "kept     none: tumor neither annotated nor known to the models that labeled it; 2 of 3 classes" in capsys.readouterr().out
+
 
 def test_a_failed_case_is_named_and_the_exit_code_says_so(cohort, tmp_path, capsys):
     write_labels(tmp_path / "made" / "lost.nii.gz", Volume(np.full(SHAPE, 77, np.uint8), GRID))

@@ -145,6 +145,14 @@ def test_one_bad_organ_and_a_bad_rank_drop_a_case(cohort: Cohort, maker: Maker, 
 OPEN = SelectSettings(min_agreement=0.6, leave_open=True)
 
 
+def test_with_open_classes_each_needs_a_confidence_of_its_own_lesions_too(cohort: Cohort, maker: Maker, tmp_path):
+    maker.guess("none", {"liver": 0.9, "kidney": 0.9}, confidence={"tumor": 0.5})
+    for least, filled in ((0.4, ("liver", "kidney", "tumor")), (0.6, ("liver", "kidney")), (0.95, ())):
+        result = select(cohort, maker.pseudo, tmp_path / str(least), settings=replace(OPEN, min_confidence=least))
+        (choice,) = (choice for choice in result.decisions if choice.case == "none")
+        assert choice.filled == filled
+
+
 def test_with_open_classes_a_case_keeps_its_truth_and_what_the_folds_agree_on(cohort: Cohort, maker: Maker, tmp_path):
     maker.guess("none", {"liver": 0.9, "kidney": 0.2})
     out = tmp_path / "out"

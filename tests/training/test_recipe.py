@@ -93,6 +93,10 @@ def test_a_list_of_augmentations_replaces_the_table(tmp_path: Path) -> None:
         ("folds = 2\n", "teachers is missing"),
         ('like = "laptop"\nsecond_classes = ["liver"]\n', "lacks the recipe [second]"),
         ('like = "laptop"\n[second]\nlike = "student"\n', "lacks second_classes"),
+        (
+            'like = "laptop"\nsecond_classes = ["aorta"]\n[second]\nlike = "student"\n[second.training]\npartial = "background"\n',
+            "[second] has partial",
+        ),
         ('[student]\nlike = "student"\n', "no recipe that another can be like"),
         ("folds = \n", "no valid TOML"),
     ],

@@ -6,9 +6,9 @@
   nnstudent run cases.toml -o RUN --preset laptop --dry-run     only say what is left to do
 
 The same command again goes on where the last one ended and trains nothing twice. RUN shows the path: cohort, teachers, pseudo,
-fused (with ledger.jsonl), student (an nnU-Net model folder), bundle, predictions, scores, report.html; run.json says what each
-stage did, how long it took and how much memory. With --rounds, pseudo, fused and student are of the first round; those of later ones are in
-round2, round3, …, and everything after is of the last.
+fused (with ledger.jsonl), student (an nnU-Net model folder), second (of a preset with a cascade), bundle, predictions, scores,
+report.html; run.json says what each stage did, how long it took and how much memory. With --rounds, pseudo, fused and student are
+of the first round; those of later ones are in round2, round3, …, and everything after is of the last.
 """
 
 from __future__ import annotations

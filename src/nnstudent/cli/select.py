@@ -2,6 +2,7 @@
 
   nnstudent select COHORT PSEUDO -o FUSED
   nnstudent select COHORT PSEUDO -o FUSED --min-agreement 0.8
+  nnstudent select COHORT PSEUDO -o FUSED --preset laptop        as `run` selects with this preset
   nnstudent select COHORT PSEUDO -o FUSED --ignore-below 0.6     after label --probability: doubtful voxels teach nothing
 
 A case is kept if the teacher's folds agree on the organs that they filled in; FUSED/ledger.jsonl says, for each case and class,
@@ -11,6 +12,7 @@ whether its labels are truth or pseudo, from which model, and why. FUSED/nnUNet_
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 HELP = "truth over pseudo-labels, case by case: the set that the student learns from"
@@ -21,11 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("cohort", type=Path, metavar="COHORT", help="folder that index wrote")
     parser.add_argument("pseudo", type=Path, metavar="PSEUDO", help="folder that label wrote")
     parser.add_argument("-o", "--output", dest="out", type=Path, required=True, metavar="FUSED", help="folder to write")
+    parser.add_argument("--preset", metavar="NAME|FILE.toml", help="what its table [select] says, where no option here says otherwise")
     parser.add_argument("--min-agreement", type=float, default=None, help="least mean DSC between folds over the organs filled in (0.6)")
     parser.add_argument("--min-confidence", type=float, default=None, help="least mean confidence over the organs filled in (0)")
     parser.add_argument(
         "--leave-open",
         action="store_true",
+        default=None,
         help="judge class by class and keep the truth of every case: for a student "
         "with the marginal loss, as in the presets laptop and demo",
     )
@@ -54,9 +58,11 @@ def run(args: argparse.Namespace) -> int:
     from nnstudent.errors import InputError
     from nnstudent.pseudo.decide import SelectSettings
     from nnstudent.pseudo.select import select
+    from nnstudent.training.preset import load_preset
 
     given = {name: getattr(args, name) for name in ("min_agreement", "min_confidence", "leave_open", "max_change", "ignore_below")}
-    settings = SelectSettings(**{key: value for key, value in given.items() if value is not None})
+    base = load_preset(args.preset).select if args.preset else SelectSettings()
+    settings = replace(base, **{key: value for key, value in given.items() if value is not None})
     classes = args.classes.split(",") if args.classes else None
     cohort = read_cohort(args.cohort)
     known = {name for case in cohort.train() for name in case.annotated}

@@ -129,6 +129,9 @@ class RunFolder:
                 f"{self.source}: no usable case to learn from; {len(cohort.test())} for testing only, {len(cohort.broken)} broken{first}"
             )
         table = cohort.taxonomy
+        never = [name for name in self.preset.second_classes if not any(name in case.annotated for case in cohort.train())]
+        if never:  # known before days of training
+            raise InputError(f"second_classes of the preset: {', '.join(never)} annotated in no training case; leave it out")
         full, test = len(cohort.annotated_with(table.organs)), len(cohort.test())
         if table.lesions and not any(cohort.annotated_with([name]) for name in table.lesions):
             self._notice(f"no case has {' or '.join(table.lesions)} annotated; the path goes on without")
@@ -306,7 +309,8 @@ class RunFolder:
 
     @property
     def _probability(self) -> bool:
-        return self.preset.select.ignore_below > 0 or self.preset.student.training.distill > 0
+        recipes = [recipe for recipe in (self.preset.student, self.preset.second) if recipe is not None]
+        return self.preset.select.ignore_below > 0 or any(recipe.training.distill > 0 for recipe in recipes)
 
     def _cohort(self) -> Cohort:
         return read_cohort(self.out / "cohort")

@@ -22,7 +22,8 @@ class SelectSettings:
     Attributes:
         min_agreement: Least mean, over the organs that it fills in, of the folds' pairwise DSC, 0 to 1.
         min_class_agreement: Least agreement of the worst of these organs.
-        min_confidence: Least mean, over the same organs, of the ensemble's probability over the organ's own voxels, 0 to 1.
+        min_confidence: Least mean, over the same organs, of the ensemble's probability over the organ's own voxels, 0 to 1; with
+            ``leave_open`` of each class by itself, lesions too.
         keep: Share of the cases with an agreement, best first, that is kept at most.
         leave_open: Whether a case may be learned from without knowing all of its classes, which the student's loss has to allow
             for (``partial = "marginal"``). Then each class is judged by itself, and a case whose pseudo-label is dropped keeps its
@@ -89,8 +90,9 @@ def decide(
     dropped as a whole, its truth included: the student's loss would else punish every organ that the truth leaves out.
 
     With ``leave_open`` an organ is filled in if the folds agree on it and it does not change from round to round. What has no agreement
-    of its own, for a single model labeled it or every fold missed it, and lesions are filled in if the case as a whole would be kept.
-    The others are left open, and the case is kept if any class of it is known.
+    of its own, for a single model labeled it or every fold missed it, and lesions are filled in if the case as a whole would be kept
+    and, where they were found, the ensemble is sure enough of them. The others are left open, and the case is kept if any class of it is
+    known.
 
     Args:
         case: The case.
@@ -104,12 +106,12 @@ def decide(
     score, why, kept = _judge(case, pseudo, filled=missing, taxonomy=taxonomy, settings=settings, known=known)
     filled = missing
     if settings.leave_open:
+        asked = _known(missing, pseudo, known)
+        kept = _judge(case, pseudo, filled=asked, taxonomy=taxonomy, settings=settings, known=known)[2]
         steady = replace(settings, max_change=1.0)  # of an organ its own change decides
-        without = _judge(case, pseudo, filled=missing, taxonomy=taxonomy, settings=steady, known=known)[2]
-        whole = {name: kept if taxonomy[name].kind == "lesion" else without for name in missing}
-        filled = tuple(
-            name for name in missing if _is_taken(pseudo, taxonomy[name], settings=settings, known=known, as_a_whole=whole[name])
-        )
+        without = _judge(case, pseudo, filled=asked, taxonomy=taxonomy, settings=steady, known=known)[2]
+        whole = {name: kept if taxonomy[name].kind == "lesion" else without for name in asked}
+        filled = tuple(name for name in asked if pseudo and _is_taken(pseudo, taxonomy[name], settings=settings, as_a_whole=whole[name]))
         kept = bool(filled) or not missing
         if kept and len(filled) < len(missing):
             why = f"{why}; {len(filled)} of {len(missing)} classes filled in, the others left open"
@@ -159,16 +161,22 @@ def trimmed(choices: Sequence[Decision], *, settings: SelectSettings) -> tuple[D
     )
 
 
-def _is_taken(pseudo: PseudoLabel | None, item: LabelClass, *, settings: SelectSettings, known: Sequence[str], as_a_whole: bool) -> bool:
-    if pseudo is None or item.name not in (known if pseudo.classes is None else pseudo.classes):
-        return False
+def _known(names: Sequence[str], pseudo: PseudoLabel | None, known: Sequence[str]) -> tuple[str, ...]:
+    """Those of the classes that the makers of the pseudo-label know."""
+    makers = () if pseudo is None else known if pseudo.classes is None else pseudo.classes
+    return tuple(name for name in names if name in makers)
+
+
+def _is_taken(pseudo: PseudoLabel, item: LabelClass, *, settings: SelectSettings, as_a_whole: bool) -> bool:
     if item.kind != "lesion" and pseudo.class_change.get(item.name, 0.0) > settings.max_change:
         return False
     agreement = pseudo.agreement.get(item.name) if pseudo.folds.get(item.name, 0) > 1 else None
+    sure = pseudo.confidence.get(item.name)
+    if sure is not None and sure < settings.min_confidence:
+        return False
     if agreement is None or item.kind == "lesion":
         return as_a_whole
-    sure = pseudo.confidence.get(item.name)
-    return agreement >= max(settings.min_agreement, settings.min_class_agreement) and (sure is None or sure >= settings.min_confidence)
+    return agreement >= max(settings.min_agreement, settings.min_class_agreement)
 
 
 def _judge(
@@ -178,7 +186,7 @@ def _judge(
         return None, "annotated throughout", True
     if pseudo is None:
         return None, f"no pseudo-label, and {_few(filled)} not annotated; run label again", False
-    lacking = [name for name in filled if name not in (known if pseudo.classes is None else pseudo.classes)]
+    lacking = [name for name in filled if name not in _known(filled, pseudo, known)]
     if lacking:
         return None, f"{_few(lacking)} neither annotated nor known to the models that labeled it", False
 

@@ -49,11 +49,12 @@ class Preset:
         if (self.second is None) == bool(self.second_classes):
             lacks = "the recipe [second]" if self.second is None else "second_classes"
             raise InputError(f"preset {self.name}: the second stage of a cascade lacks {lacks}; give both, or neither")
-        if self.select.leave_open and self.student.training.partial != "marginal":
-            raise InputError(
-                f'preset {self.name}: select.leave_open = true, but the student has partial = "{self.student.training.partial}", which '
-                'takes an open class for absent; set student.training.partial = "marginal"'
-            )
+        for role, recipe in (("student", self.student), ("second", self.second)):
+            if recipe is not None and self.select.leave_open and recipe.training.partial != "marginal":
+                raise InputError(
+                    f'preset {self.name}: select.leave_open = true, but the recipe [{role}] has partial = "{recipe.training.partial}", '
+                    f'which takes an open class for absent; set {role}.training.partial = "marginal"'
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data."""
