@@ -20,6 +20,7 @@ sys.path.insert(0, str(ROOT / "bench"))
 import floor
 
 import inference as bench
+from whole_body import whole_body
 
 KEYS = {
     "slices", "model", "windows", "precision", "seconds", "peak_rss_mb", "stages", "stock_seconds", "stock_peak_rss_mb",
@@ -106,3 +107,11 @@ def test_the_floor_follows_from_sizes(contender, tmp_path):
     assert least["network"] == 6.0
     assert least["read"] == image.array.nbytes / 1e9
     assert least["restore"] > least["write"]
+
+
+def test_a_whole_body_is_three_scans_in_a_row(tmp_path):
+    scan = whole_body(tmp_path / "all", tmp_path / "one", slices=20, plane=32)
+    image, one = (read_image(folder / "images" / "ct_0000.nii.gz") for folder in (scan, tmp_path / "one"))
+    assert image.grid.shape == (60, 32, 32)
+    np.testing.assert_array_equal(image.array[20:40], one.array)
+    assert image.spacing_mm == one.spacing_mm
