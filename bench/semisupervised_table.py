@@ -124,11 +124,12 @@ def write_results(rows: Sequence[Row], page: Path, picture: Path) -> None:
 ## What unlabeled and partly labeled scans add
 
 Synthetic patients: 8 scans with all organs labeled, 16 with some classes, 40 without labels, 30 to test on. Every network learned for
-{last["steps"]} steps with a rate that falls to zero; from the last but one tenth of them to the last the mean loss (cross-entropy less Dice)
-changed by {min(changes):+.3f} to {max(changes):+.3f}. That is flat for this schedule, not a proof that more steps would add nothing. Scores × 100, mean ±
-standard deviation over seeds. Tumor scores are means over the test scans that have a tumor; beside them, the share of the others in which one
-was found. Differences are paired over cases and seeds, with the 95 % bootstrap interval over cases and Wilcoxon's two-sided p. They
-show how ways of learning compare, not how well a model does on patients; seconds a case are of a machine that had other work too.
+{last["steps"]} steps with a rate that falls to zero; from the last but one tenth of them to the last the mean loss
+(cross-entropy less Dice) changed by {min(changes):+.3f} to {max(changes):+.3f}. That is flat for this schedule, not a proof that
+more steps would add nothing. Scores × 100, mean ± standard deviation over seeds. Tumor scores are means over the test scans that have a
+tumor; beside them, the share of the others in which one was found. Differences are paired over cases and seeds, with the 95 %
+bootstrap interval over cases and Wilcoxon's two-sided p. They show how ways of learning compare, not how well a model does on
+patients; seconds a case are of a machine that had other work too.
 
 ![Organ DSC of each arm, a dot a seed](images/{picture.name})
 

@@ -11,8 +11,8 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from inference import Contender, full_scan, run_ours
 
+from inference import Contender, full_scan, run_ours
 from nnstudent.inference.budget import parse_size
 from nnstudent.io.nifti import read_image, write_image
 from nnstudent.volume import Grid, Volume

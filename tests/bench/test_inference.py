@@ -18,9 +18,9 @@ from tests.inference.folders import ISOTROPIC, make_folder
 
 sys.path.insert(0, str(ROOT / "bench"))
 import floor
+from whole_body import whole_body
 
 import inference as bench
-from whole_body import whole_body
 
 KEYS = {
     "slices", "model", "windows", "precision", "seconds", "peak_rss_mb", "stages", "stock_seconds", "stock_peak_rss_mb",
