@@ -46,7 +46,7 @@ from nnstudent.io.atomic import write_json
 from nnstudent.io.nifti import read_image, read_labels, write_image, write_labels
 from nnstudent.taxonomy import flare23
 
-THICKNESS_MM = {55: 5.0, 100: 2.5, 150: 2.5, 215: 2.5, 334: 1.5, 448: 1.25, 499: 1.0, 554: 1.0}
+THICKNESS_MM = {55: 5.0, 100: 2.5, 150: 2.5, 215: 2.5, 334: 1.5, 448: 1.25, 499: 1.0, 500: 1.0, 554: 1.0}
 PATCH = (32, 128, 192)  # the paper's
 ORGANS, FOUND_DSC = 12, 0.5
 NNUNET = dict.fromkeys(("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"), os.devnull)  # predicting needs none

@@ -359,25 +359,33 @@ def _steps(recipe: Recipe) -> int:
 
 
 def _means(scores: Scores) -> dict[str, float | None]:
-    means = scores.means()
-    return {
-        f"{singular}_{metric}": _number(getattr(means[group], metric))
-        for singular, group in (("organ", "organs"), ("tumor", "tumor"))
-        for metric in ("dsc", "nsd")
-    }
+    """Over cases: of the organs; of the tumor where there is one; and in what share of the others one was found."""
+    mean, table = scores.means()["organs"], _by_case(scores).values()
+    told = {f"organ_{metric}": _number(getattr(mean, metric)) for metric in ("dsc", "nsd")}
+    for key in ("tumor_dsc", "tumor_nsd", "tumor_false"):
+        known = [row[key] for row in table if row[key] is not None]
+        told[key] = _number(float(np.mean(known))) if known else None
+    return told
 
 
 def _by_case(scores: Scores) -> dict[str, dict[str, float | None]]:
-    """Of each test case, the mean over its organs, and the tumor."""
+    """Of each test case, the mean over its organs, and the tumor; where there is none, whether one was found."""
     table = {}
     for case in scores.cases:
-        row = {}
+        row: dict[str, float | None] = {}
         for singular, names in (("organ", scores.taxonomy.organs), ("tumor", scores.taxonomy.lesions)):
             there = [case.scores[name] for name in names if name in case.scores]
             for metric in ("dsc", "nsd"):
                 row[f"{singular}_{metric}"] = _number(float(np.mean([getattr(score, metric) for score in there]))) if there else None
-        table[case.id] = row
+        table[case.id] = _tumor_or_none(row, any(found.lesions for found in case.lesions.values()))
     return table
+
+
+def _tumor_or_none(row: Mapping[str, float | None], tumor: bool) -> dict[str, float | None]:
+    """A case's row: an empty answer to no tumor has a DSC of 1, which says nothing of tumors that are there."""
+    if tumor or row["tumor_dsc"] is None:
+        return {**row, "tumor_false": None}
+    return {**row, "tumor_dsc": None, "tumor_nsd": None, "tumor_false": float(row["tumor_dsc"] < 1)}
 
 
 def _tail(curve: list[float]) -> list[float]:

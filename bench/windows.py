@@ -3,8 +3,11 @@
   python bench/windows.py --phantoms 6 --patch 32,128,192 --spacing 4,1.2,1.2    the truth in place of a network: windows only
   python bench/windows.py --phantoms 6 --model MODEL                             a model (bundled: the one in the package)
 
+  python bench/windows.py --phantoms 6 --model MODEL --defaults                  as segment does it unasked: fastest arithmetic, rules
+
 With a model, the public CT in NNSTUDENT_DATA are segmented too. The cost is the DSC of dense less that of another way, in fp32, without
-post-processing, against the given labels (on CT another model's, of whole organs only); beside it stands the DSC against dense itself."""
+post-processing, against the given labels (on CT another model's, of whole organs only); beside it stands the DSC against dense itself.
+With --defaults dense stays fp32, the other ways run in the fastest arithmetic of model and processor, and all are post-processed."""
 
 from __future__ import annotations
 
@@ -23,6 +26,7 @@ from nnstudent.evaluation.evaluate import evaluate
 from nnstudent.inference.body import air_limit
 from nnstudent.inference.flare22 import TUBES, flare22
 from nnstudent.inference.guided import guided
+from nnstudent.inference.postprocess import DEFAULT
 from nnstudent.inference.resample import new_shape, resample
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.inference.windows import Scene, dense, pad
@@ -43,6 +47,7 @@ def main() -> None:
     parser.add_argument(
         "--ways", type=lambda text: text.split(","), default=["guided"], help="to compare with dense, where there is a model"
     )
+    parser.add_argument("--defaults", action="store_true", help="the other ways as segment does it unasked")
     args = parser.parse_args()
     cases = {f"phantom {seed}": make_case(seed, preset=args.preset) for seed in range(args.seed, args.seed + args.phantoms)}
     if args.model is None:
@@ -52,13 +57,16 @@ def main() -> None:
     data = Path(os.environ.get("NNSTUDENT_DATA", ""))
     if (data / CT[0]).is_dir():
         scans = {name: (read_image(data / name / "ct.nii.gz"), read_labels(data / name / "label.nii.gz")) for name in CT}
-        cost("CT", scans, model, ["dense", *args.ways], whole=True)
-    cost("phantoms", {name: (case.image, case.truth) for name, case in cases.items()}, model, ["dense", *args.ways], whole=False)
+        cost("CT", scans, model, ["dense", *args.ways], whole=True, defaults=args.defaults)
+    phantoms = {name: (case.image, case.truth) for name, case in cases.items()}
+    cost("phantoms", phantoms, model, ["dense", *args.ways], whole=False, defaults=args.defaults)
 
 
-def cost(title, cases, model, names, *, whole: bool) -> None:
+def cost(title, cases, model, names, *, whole: bool, defaults: bool) -> None:
     """Segment every case in every way, and compare."""
-    ways = {name: Segmenter(model, windows=name, precision="fp32", postprocess=()) for name in names}
+    rules = DEFAULT if defaults else ()
+    precision = {name: "auto" if defaults and name != "dense" else "fp32" for name in names}
+    ways = {name: Segmenter(model, windows=name, precision=precision[name], postprocess=rules) for name in names}
     table = ways["dense"].taxonomy
     ran = {name: Counter() for name in ways}
     with tempfile.TemporaryDirectory() as folder:

@@ -18,6 +18,7 @@ from tests.inference.folders import ISOTROPIC, make_folder
 
 sys.path.insert(0, str(ROOT / "bench"))
 import floor
+from whole_body import whole_body
 
 import inference as bench
 
@@ -106,3 +107,11 @@ def test_the_floor_follows_from_sizes(contender, tmp_path):
     assert least["network"] == 6.0
     assert least["read"] == image.array.nbytes / 1e9
     assert least["restore"] > least["write"]
+
+
+def test_a_whole_body_is_three_scans_in_a_row(tmp_path):
+    scan = whole_body(tmp_path / "all", tmp_path / "one", slices=20, plane=32)
+    image, one = (read_image(folder / "images" / "ct_0000.nii.gz") for folder in (scan, tmp_path / "one"))
+    assert image.grid.shape == (60, 32, 32)
+    np.testing.assert_array_equal(image.array[20:40], one.array)
+    assert image.spacing_mm == one.spacing_mm

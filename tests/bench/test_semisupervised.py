@@ -128,7 +128,7 @@ def test_an_arm_of_another_experiment_that_is_the_same_model_is_not_trained_agai
 
 
 @pytest.mark.slow
-def test_ablations(made: tuple[bench.Bench, Path, list[str]]) -> None:
+def test_ablations(made: tuple[bench.Bench, Path, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     run, _, _ = made
     arms = {arm.name: arm for arm in bench.ARMS}
     marginal, tumor = run.models(arms["marginal loss"], 0)
@@ -145,6 +145,15 @@ def test_ablations(made: tuple[bench.Bench, Path, list[str]]) -> None:
     fused = run.work / "seed0" / "fused" / "round1-keep1-one-ignore0.6" / "nnUNet_raw" / "Dataset001_fused" / "dataset.json"
     assert json.loads(fused.read_text())["labels"]["ignore"] == 4
     assert all(path.read_bytes() == content for path, content in before.items())  # no other arm is trained again for them
+    monkeypatch.setattr(bench, "SMALL", ("left_ball",))
+    cascade = arms["a finer one for small organs"]
+    assert set(run.scored(cascade, 0)) >= KEYS
+    first, second = json.loads((run.work / "seed0" / "bundles" / cascade.key / "bundle.json").read_text())["networks"]
+    assert second["spec"]["classes"] == ["background", "left_ball"]
+    assert second["spec"]["spacing_mm"] == [mm / 2 for mm in first["spec"]["spacing_mm"]]
+    for name, key in (("worst fifth dropped", "keep0.8"), ("half of the windows", "copy_paste0.5")):
+        (model,) = run.models(arms[name], 0)
+        assert key in model.name
     row = run.scored(arms["2"], 0)
     assert set(row) >= KEYS
     told = [json.loads(path.read_text()) for path in (run.work / "seed0" / "pseudo" / "round2").glob("*.json")]
@@ -195,7 +204,10 @@ def test_time_is_up() -> None:
 
 
 def row(arm: str, seed: int, scores: list[float], **more: object) -> dict[str, object]:
-    cases = {f"case_{i}": {"organ_dsc": score, "organ_nsd": score, "tumor_dsc": None, "tumor_nsd": None} for i, score in enumerate(scores)}
+    cases = {
+        f"case_{i}": {"organ_dsc": score, "organ_nsd": score, "tumor_dsc": None, "tumor_nsd": None, "tumor_false": None}
+        for i, score in enumerate(scores)
+    }
     mean = sum(scores) / len(scores)
     return {
         "experiment": "table6", "arm": arm, "seed": seed, "steps": 4, "cohort_hash": "c", "recipe_hash": "r", "commit": "", "machine": "m",
@@ -213,7 +225,19 @@ def test_differences_are_paired_over_cases_and_seeds() -> None:
     assert found.difference == pytest.approx(0.05)
     assert found.interval == pytest.approx((0.05, 0.05))
     assert found.effect == 1
-    assert "small+unlabeled minus small: **+5.0** (+5.0 to +5.0" in table.render([*small, *more])
+    text = table.render([*small, *more, row("large", 0, [0.15, 0.6, 0.95, 0.3])])
+    assert "small+unlabeled minus small: **+5.0** (+5.0 to +5.0" in text
+    assert "small+unlabeled minus small: at least +3.1: **reached**" in text
+    assert "small+unlabeled minus large: no less than -1.0: **reached**" in text
+    assert "**missed**" in table.render([*small, *more, row("large", 0, [0.5, 0.6, 0.95, 0.3])])
+
+
+def test_an_empty_answer_to_no_tumor_is_no_tumor_found() -> None:
+    known = {"organ_dsc": 0.5, "organ_nsd": 0.5}
+    there, empty, wrong = ({**known, "tumor_dsc": value, "tumor_nsd": value} for value in (0.25, 1.0, 0.0))
+    assert bench._tumor_or_none(there, True) == {**there, "tumor_false": None}
+    assert bench._tumor_or_none(empty, False) == {**known, "tumor_dsc": None, "tumor_nsd": None, "tumor_false": 0.0}
+    assert bench._tumor_or_none(wrong, False) == {**known, "tumor_dsc": None, "tumor_nsd": None, "tumor_false": 1.0}
 
 
 def test_rows_of_another_cohort_or_recipe_are_not_mixed_in() -> None:
@@ -224,7 +248,7 @@ def test_rows_of_another_cohort_or_recipe_are_not_mixed_in() -> None:
         row("small", 0, [0.4]),
     ]
     assert table.newest(rows) == rows[3:]
-    assert "| small | 40.0 | 40.0 | – | – | 0.50 | 0 |" in table.render(rows)
+    assert "| small | 40.0 | 40.0 | – | – | – | 0.50 | 0 |" in table.render(rows)
 
 
 def test_the_page_is_written_at_its_marks(tmp_path: Path) -> None:
@@ -238,7 +262,7 @@ def test_the_page_is_written_at_its_marks(tmp_path: Path) -> None:
     assert text.endswith("\nAfter.\n")
     assert text.count("## What unlabeled") == 1
     assert "20.0 ± 14.1" in text
-    assert "fell by at most 2.0 %" in text
+    assert "changed by -0.010 to -0.010" in text
     assert picture.stat().st_size > 1000
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nnstudent.bundle.bundle import FORMAT, open_model
+from nnstudent.bundle.bundle import FORMAT, content_hash, open_model
 from nnstudent.bundle.export import export
 from nnstudent.cli import main
 from nnstudent.errors import InputError
@@ -107,6 +107,24 @@ def test_a_manifest_that_is_no_json(copy):
     (copy / "bundle.json").write_text("{")
     with pytest.raises(InputError, match="no valid JSON"):
         open_model(copy)
+
+
+def test_a_graph_whose_weights_are_not_finite_is_one_line_before_any_window(copy):
+    path = copy / "networks" / "model.bin"
+    weights = np.frombuffer(path.read_bytes()[: path.stat().st_size // 2 * 2], np.float16).copy()
+    weights[: len(weights) // 2] = np.nan
+    path.write_bytes(weights.tobytes())
+    manifest = json.loads((copy / "bundle.json").read_text())
+    manifest["networks"][0]["files"]["networks/model.bin"] = content_hash(path)
+    (copy / "bundle.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=r"model\.xml: weight .* holds NaN or infinity"):
+        Segmenter(copy)
+
+
+def test_a_file_is_no_model(tmp_path):
+    (tmp_path / "model.pth").write_bytes(b"x")
+    with pytest.raises(InputError, match="is a file; expected a bundle or an nnU-Net model folder"):
+        open_model(tmp_path / "model.pth")
 
 
 def test_a_bundle_has_no_folds(bundle):

@@ -171,6 +171,14 @@ def test_the_identity_is_of_the_content(folder, tmp_path):
     assert open_model(copy).hash != open_model(folder).hash
 
 
+@pytest.mark.parametrize("name", ["plans.json", "dataset.json"])
+def test_a_file_that_holds_no_table_is_one_line(folder, tmp_path, name):
+    copy = Path(shutil.copytree(folder, tmp_path / "model"))
+    (copy / name).write_text("[1, 2]")
+    with pytest.raises(InputError, match=f"{name}: holds a list; expected the table"):
+        open_model(copy)
+
+
 @pytest.mark.parametrize("lacking", ["plans.json", "dataset.json", "fold_*/checkpoint_final.pth"])
 def test_a_folder_that_lacks_a_file(folder, tmp_path, lacking):
     copy = Path(shutil.copytree(folder, tmp_path / "model"))

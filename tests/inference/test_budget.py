@@ -11,12 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnstudent.bundle.bundle import open_model
+from nnstudent.bundle.export import export
 from nnstudent.bundle.nnunet import from_nnunet
 from nnstudent.errors import InputError
 from nnstudent.inference.budget import free_mb, grid_of, parse_size, plan
 from nnstudent.inference.preprocess import preprocess
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.inference.windows import slide, stream
+from nnstudent.taxonomy import flare23
 from nnstudent.volume import Grid
 from tests.inference.conftest import blobs
 from tests.inference.folders import ISOTROPIC, dataset, make_folder, plans
@@ -141,6 +143,42 @@ def test_the_prediction_holds():
     done = subprocess.run([sys.executable, "-c", CASE, "1e6"], capture_output=True, text=True, check=True)
     planes, predicted, peak = json.loads(done.stdout)
     assert planes is None
+    assert peak <= predicted <= 2 * peak, f"predicted {predicted:.0f} MiB, peak {peak:.0f} MiB"
+
+
+OTHER = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from nnstudent.inference.files import peak_rss_mb
+from nnstudent.inference.segmenter import Segmenter
+from nnstudent.volume import Grid, Volume
+
+segmenter = Segmenter(Path(sys.argv[1]), threads=2, precision="fp32", windows="dense", postprocess=(), memory_limit_mb=1e6)
+shape = tuple(map(int, sys.argv[2].split(",")))
+image = Volume(np.random.default_rng(0).integers(-100, 100, shape, np.int16), Grid(shape, np.diag([2.0, 2.0, 2.0, 1.0])))
+plan = segmenter.plan(image.grid, image=image)
+segmenter(image)
+print(json.dumps([plan.peak_mb, peak_rss_mb()]))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at the kernel's own measure of peak memory")
+@pytest.mark.parametrize("kind", ["narrower than a window", "zscore", "zscore within the mask", "rescale"])
+def test_the_prediction_holds_for_other_scans_and_schemes(kind, tmp_path):
+    narrow = kind.startswith("narrow")
+    settings = ISOTROPIC | ({"spacing": [2.0, 2.0, 2.0], "patch_size": [16, 128, 128]} if narrow else {})
+    classes = tuple(item.name for item in flare23()) if narrow else ("liver", "spleen", "aorta")
+    model = make_folder(tmp_path / "model", settings, classes=classes)
+    if not narrow:
+        written = json.loads((model / "plans.json").read_text())
+        how = written["configurations"]["3d_fullres"]
+        how["normalization_schemes"] = ["RescaleTo01Normalization" if kind == "rescale" else "ZScoreNormalization"]
+        how["use_mask_for_norm"] = ["mask" in kind]
+        (model / "plans.json").write_text(json.dumps(written))
+    bundle, shape = export(model, tmp_path / "bundle"), "500,124,124" if narrow else "200,400,400"
+    done = subprocess.run([sys.executable, "-c", OTHER, str(bundle), shape], capture_output=True, text=True, check=True)
+    predicted, peak = json.loads(done.stdout)
     assert peak <= predicted <= 2 * peak, f"predicted {predicted:.0f} MiB, peak {peak:.0f} MiB"
 
 

@@ -62,6 +62,18 @@ def test_the_largest_piece_of_an_organ_stays_and_what_is_none_is_untouched():
     assert labels.array[15, 40, 5] == RIGHT, "what was given is not changed"
 
 
+def test_another_body_in_the_image_keeps_its_organs():
+    case = make_case(2, preset="tiny").truth
+    second = case.array.copy()
+    for item in TABLE:  # a voxel less than the first has
+        second.reshape(-1)[np.flatnonzero(second == item.id)[:1]] = 0
+    both = np.concatenate([case.array, np.zeros((4, *case.array.shape[1:]), np.uint8), second])
+    result = postprocess(Volume(both, Grid(both.shape, case.grid.affine)), TABLE, rules=("largest",))
+    before, after = (np.bincount(array.ravel(), minlength=15)[1:] for array in (both, result.array))
+    assert (after >= 0.98 * before).all()
+    assert (result.array == TABLE["liver"].id).sum() == (both == TABLE["liver"].id).sum()
+
+
 def test_a_lesion_does_not_part_an_organ():
     labels = scene(liver=((15, 25, 60), 9))
     labels.array[:, :, 58:60] = np.where(labels.array[:, :, 58:60] == 1, 14, 0)

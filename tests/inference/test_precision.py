@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from nnstudent.errors import InputError
-from nnstudent.inference import precision
+from nnstudent.inference import openvino_engine, precision
 from nnstudent.inference.precision import choose, doubt, explain, instructions
 from nnstudent.inference.segmenter import Segmenter
 
@@ -69,3 +69,11 @@ def test_an_engine_that_cannot_says_so_before_any_image_is_read(isotropic):
     with pytest.raises(InputError, match="torch has fp32"):
         Segmenter(isotropic, engine="torch", precision="bf16")
     assert Segmenter(isotropic).engine_of(0, 0).precision == "fp32"
+
+
+def test_the_engine_says_what_there_is_to_say(isotropic, monkeypatch, caplog):
+    monkeypatch.setattr(openvino_engine, "instructions", lambda: ARM)
+    monkeypatch.setattr(openvino_engine, "choose", lambda *_, **__: "int8")
+    with caplog.at_level("WARNING"):
+        Segmenter(isotropic, precision="int8").engine_of(0, 0)
+    assert "this processor has none of avx512_vnni" in caplog.text

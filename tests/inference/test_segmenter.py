@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 from nnstudent.bundle.bundle import open_model
 from nnstudent.bundle.export import export
 from nnstudent.errors import InputError
+from nnstudent.inference import restore as restoring
 from nnstudent.inference.cases import CaseFile
 from nnstudent.inference.files import segment_file
 from nnstudent.inference.organs import organ_facts
 from nnstudent.inference.postprocess import DEFAULT, postprocess
 from nnstudent.inference.scores import mean_scores
 from nnstudent.inference.segmenter import Segmenter
+from nnstudent.inference.torch_restore import TorchLinear
 from nnstudent.taxonomy import flare23
 from nnstudent.volume import Grid, Volume
 from tests.inference.conftest import blobs
@@ -84,11 +86,15 @@ def test_openvino_and_torch_agree(isotropic, image):
     np.testing.assert_allclose(openvino.values / scale, torch.values / scale, atol=1e-4)
 
 
-def test_the_way_back_on_a_device_gives_the_same_labels(isotropic, image):
+def test_the_way_back_on_a_device_gives_the_same_labels(isotropic, image, monkeypatch):
+    made = []
+    monkeypatch.setattr(restoring, "TorchLinear", lambda *args, **more: made.append(more["device"]) or TorchLinear(*args, **more))
     segmenter = Segmenter(isotropic, engine="torch", postprocess=())
     here = segmenter(image).labels.array
+    assert not made
     segmenter.engine_of(0, 0).restores_on = "cpu"  # as "cuda" is on a GPU
     assert (segmenter(image).labels.array == here).mean() > 0.9999
+    assert made == ["cpu"]
 
 
 def test_what_the_result_says(segmenter, image):

@@ -115,7 +115,7 @@ def open_model(path: Path | None = None, *, fold: int | str | None = None, trust
             raise InputError(f"{path}: is a bundle and has no fold {fold}; folds are of nnU-Net model folders")
         return read_bundle(path)
     if not path.is_dir():
-        raise InputError(f"{path}: no such folder; expected a bundle or an nnU-Net model folder")
+        raise InputError(f"{path}: {'is a file' if path.exists() else 'no such folder'}; expected a bundle or an nnU-Net model folder")
     if not nnunet.is_folder(path):
         hint = nnunet.inside(path, marks=(MANIFEST, "plans.json"))
         raise InputError(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from nnstudent.bundle.spec import NetworkSpec
-from nnstudent.bundle.weights import Weights
+from nnstudent.bundle.weights import Weights, check_finite
 from nnstudent.errors import InputError, require
 from nnstudent.volume import Shape
 
@@ -70,12 +70,15 @@ def read(path: Path) -> Any:
     """Read a graph.
 
     Raises:
-        InputError: The file is damaged.
+        InputError: The file is damaged, or a weight is not finite.
     """
     try:
-        return openvino().Core().read_model(path)
+        graph = openvino().Core().read_model(path)
     except RuntimeError as error:
         raise InputError(f"{path}: is no graph that OpenVINO reads ({_line(error)}); export the bundle again") from error
+    constants = {one.get_friendly_name(): one.data for one in graph.get_ops() if one.get_type_name() == "Constant"}
+    check_finite({name: values for name, values in constants.items() if values.dtype.kind == "f"}, path=path)
+    return graph
 
 
 def weights(graph: Any) -> Weights:

@@ -105,6 +105,9 @@ def open_folder(path: Path, *, fold: int | str | None = None, trust_pickle: bool
         raise InputError(f"{first}: does not say which configuration it is of; expected a checkpoint of nnU-Net v2") from error
     plans = read_json(path / "plans.json", what="nnU-Net's plans")
     dataset = read_json(path / "dataset.json", what="nnU-Net's dataset")
+    for name, content in (("plans.json", plans), ("dataset.json", dataset)):
+        if not isinstance(content, Mapping):
+            raise InputError(f"{path / name}: holds a {type(content).__name__}; expected the table that nnU-Net v2 writes")
     source = {
         "trainer": str(checkpoint.get("trainer_name", "")),
         "configuration": configuration,

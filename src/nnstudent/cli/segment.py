@@ -14,6 +14,7 @@ Labels are on the image's own grid. Not a medical device.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -80,6 +81,8 @@ def run(args: argparse.Namespace) -> int:
     """Segment."""
     from nnstudent.cli.common import Display, import_nibabel, name_failures, write_report
 
+    if args.threads and "numpy" not in sys.modules:  # numpy's own, which it reads once, when it is imported
+        os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(args.threads)))
     import_nibabel()
     from nnstudent.bundle.bundle import open_model
     from nnstudent.errors import InputError
@@ -148,11 +151,12 @@ def _print_case(row: dict) -> None:  # type: ignore[type-arg]  # a row of the re
     width = max(len(name) for name in row["organs"])
     print(f"{'organ':<{width}}  {'ml':>8}  confidence")
     for name, facts in row["organs"].items():
-        if facts["confidence"] is None:
+        if not facts["volume_ml"]:
             print(f"{name:<{width}}  {'-':>8}  not found")
             continue
+        sure = "?" if facts["confidence"] is None else f"{facts['confidence']:.2f}"  # a voxel or two between the network's own
         flag = "  touches the border of the image" if facts["touches_border"] else ""
-        print(f"{name:<{width}}  {facts['volume_ml']:>8.1f}  {facts['confidence']:>10.2f}{flag}")
+        print(f"{name:<{width}}  {facts['volume_ml']:>8.1f}  {sure:>10}{flag}")
     for warning in row["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
     print(f"{row['seconds']['total']:.1f} s, {row['peak_rss_mb']:.0f} MB; wrote {row['output']}")

@@ -121,7 +121,7 @@ def predict(
         plane = math.prod(padded[1:])
         values = math.prod(padded) * 4
         # While resampling: all planes of the image on the network's grid in plane, beside the result.
-        preparing = image + 2 * values + _resampled_in_plane(grid, shape, spec) * 4 + (128 << 20)
+        preparing = image + 2 * values + _resampled_in_plane(grid, shape, spec) * 4 + voxels * _normalising(spec) + (128 << 20)
         held = padded[0] if planes is None else min(planes, padded[0])
         channels = len(spec.classes)
         scores = held * plane * (channels + 1) * 4
@@ -129,6 +129,8 @@ def predict(
             scores += spec.patch[0] * plane * (channels + 1) * 4  # what stays for the next slab, while one is handed over
         mean = math.prod(spec.patch) * 4 * channels if count > 1 else 0
         restoring = held * plane * 4 + (256 << 20)  # best channels, probabilities; a slab of the image a thread
+        if padded[1:] != shape[1:]:  # where a window is wider than the scan, the scores are copied out of their padding
+            restoring += held * math.prod(shape[1:]) * channels * 4
         running = image + 2 * labels + values + scores + windows + mean + restoring
         peak = max(peak, preparing, running)
     return base_mb + MARGIN * peak / MB
@@ -162,6 +164,14 @@ def _linear(grid: Grid, spec: NetworkSpec) -> bool:
 
 def _window(spec: NetworkSpec) -> int:
     return math.prod(spec.patch) * 4 * (_features(spec) * 4 + 2 * len(spec.classes))
+
+
+def _normalising(spec: NetworkSpec) -> int:
+    """Bytes a voxel of the image that are held at once where intensities are not brought to their range slab by slab."""
+    scheme = spec.normalization
+    if scheme.scheme in ("ct", "none"):
+        return 0
+    return 4 + (12 if scheme.within_mask else 4)  # the values, and a copy; of those inside, with masks, two
 
 
 def _features(spec: NetworkSpec) -> int:

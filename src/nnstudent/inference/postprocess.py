@@ -20,6 +20,7 @@ from nnstudent.taxonomy import LabelClass, Taxonomy
 from nnstudent.volume import Grid, Volume
 
 Floats = npt.NDArray[np.float64]
+SECOND = 0.5  # share of an organ's largest piece from which on another piece is no scrap: another body's in the image, or a doubt to show
 BEYOND_MM = 15.0  # a piece whose middle is so far beyond the body's is of the organ of that side
 _CELL_MM = 4.0  # coarse enough that distances to organs cost next to nothing
 
@@ -95,6 +96,8 @@ def sides(runs: Runs, grid: Grid, taxonomy: Taxonomy) -> Labels:
 def largest(runs: Runs, grid: Grid, taxonomy: Taxonomy) -> Labels:
     """Keep of each organ as many pieces as the table says that it has at most, the largest; a lesion in it does not part it.
 
+    Pieces at least half as large as the smallest of these stay too: several bodies may be in an image, each with its own.
+
     Args and result as in :func:`sides`; decides by ``components``.
     """
     piece = connected(runs, through=_ids(taxonomy, lambda item: item.kind == "lesion"))
@@ -103,7 +106,7 @@ def largest(runs: Runs, grid: Grid, taxonomy: Taxonomy) -> Labels:
     for item in taxonomy:
         own = np.sort(size[of == item.id])
         if 0 < item.components < len(own):
-            least[item.id] = own[-item.components]  # of equals all stay, so that the order of the axes decides nothing
+            least[item.id] = SECOND * own[-item.components]
     return np.where((size < least[of])[piece], np.uint8(0), runs.label)
 
 

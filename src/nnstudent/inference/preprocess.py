@@ -97,7 +97,11 @@ def normalize(array: npt.NDArray[np.generic], how: Normalization) -> Floats:
         values /= np.float32(max(how.std, 1e-8))
     elif how.scheme == "zscore" and how.within_mask:
         inside = scipy.ndimage.binary_fill_holes(array != 0)
-        values[inside] = (values[inside] - values[inside].mean()) / max(values[inside].std(), 1e-8)
+        known = values[inside]
+        mean, std = known.mean(), max(known.std(), 1e-8)
+        del known
+        np.subtract(values, mean, out=values, where=inside)
+        np.divide(values, std, out=values, where=inside)
     elif how.scheme == "zscore":
         mean, std = values.mean(), values.std()
         values -= mean
