@@ -128,6 +128,7 @@ ARMS = (
 )
 EXPERIMENTS = tuple(dict.fromkeys(arm.experiment for arm in ARMS))
 SMALL = ("right_adrenal_gland", "left_adrenal_gland", "gallbladder", "esophagus", "duodenum")  # of the cascade's second stage
+ALL = SelectSettings(min_agreement=0.0)  # every pseudo-label is kept, as in the paper
 SEEDS = {"table6": (0, 1, 2), "models": (0, 1, 2), "teacher": (0, 1, 2)}  # of the others one
 
 
@@ -189,6 +190,7 @@ class Bench:
             "steps": _steps(self.preset.student),
             "cohort_hash": self.cohort_hash,
             "recipe_hash": data_hash([_told(self.preset.teachers), _told(self.preset.student), self.preset.folds]),
+            "arm_hash": data_hash([_told(replace(arm, experiment="", name="")), SMALL if arm.cascade else (), *sorted(vars(ALL).items())]),
         }
 
     def taught(self, network: str, seed: int, *, target: Target = "organs", folds: int = 1, partial: str = "background") -> Path:
@@ -220,7 +222,7 @@ class Bench:
         )
         out = at / "fused" / _fused(round, keep, one, ignore_below)
         classes = None if one else self.cohort.taxonomy.organs
-        settings = SelectSettings(min_agreement=0.0, keep=keep, ignore_below=ignore_below)  # all, as in the paper
+        settings = replace(ALL, keep=keep, ignore_below=ignore_below)
         chosen = select(self.cohort, pseudo, out, settings=settings, classes=classes, progress=self.progress)
         # a row that rests on fewer scans than it says is worse than none
         if labeled.failures or chosen.failures:
@@ -306,7 +308,7 @@ def run(bench: Bench, rows: Path, *, only: str | None = None, seeds: list[int] |
     ]
     for seed, arm in wanted:
         mark = bench.row(arm, seed)
-        if any(all(row.get(key) == value for key, value in mark.items()) for row in read_rows(rows)):
+        if any(all(row.get(key, value) == value for key, value in mark.items()) for row in read_rows(rows)):  # the first had no arm_hash
             continue
         print(f"{arm.experiment}: {arm.name}, seed {seed}", flush=True)
         add_row(rows, bench.scored(arm, seed))

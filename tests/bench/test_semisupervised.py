@@ -194,6 +194,19 @@ def test_every_arm_is_shown_and_named_after_what_differs() -> None:
     assert keys["uncertain", "ignored"] == "small-all-round1-keep1-one-ignore0.6"
 
 
+def test_an_arm_that_comes_to_mean_something_else_is_made_again(preset: Preset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, arm = bench.Bench(tmp_path, preset), next(arm for arm in bench.ARMS if arm.cascade)
+    run.__dict__["cohort_hash"] = "c"
+    before = run.row(arm, 0)["arm_hash"]
+    assert run.row(replace(arm, name="another"), 0)["arm_hash"] == before
+    assert run.row(replace(arm, keep=0.5), 0)["arm_hash"] != before
+    monkeypatch.setattr(bench, "SMALL", ("liver",))
+    assert run.row(arm, 0)["arm_hash"] != before
+    monkeypatch.undo()
+    monkeypatch.setattr(bench, "ALL", replace(bench.ALL, min_agreement=0.6))
+    assert run.row(arm, 0)["arm_hash"] != before
+
+
 def test_time_is_up() -> None:
     told: list[str] = []
     listen = bench.within(0, lambda what, *_: told.append(what))
