@@ -18,6 +18,7 @@ from nnstudent.pipeline.stages import Outcome, Stage
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.training.preset import Preset
+from nnstudent.training.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,11 @@ class RunFolder:
         student = {key: preset[key] for key in ("student", "one_student")}
         second = {key: preset[key] for key in ("second", "second_classes")}
         last = self._rounds[-1]
+        cascade = [
+            Stage("second", partial(self.second, recipe), (last.called("study"),), lambda: [self._last().fused], [at / "second"], second)
+            for recipe in (self.preset.second,)
+            if recipe is not None
+        ]
         cohort = at / "cohort" / "cohort.json"
 
         def train() -> list[Path]:
@@ -74,11 +80,11 @@ class RunFolder:
             Stage("index", self.index, (), lambda: [self.source], [cohort], None if self.taxonomy is None else self.taxonomy.to_dict()),
             Stage("teach", self.teach, ("index",), train, [at / "teachers"], teachers),
             *(stage for one in self._rounds for stage in self._round(one, train, preset["select"], student)),
-            Stage("second", self.second, (last.called("study"),), lambda: [self._last().fused], [at / "second"], second),
+            *cascade,
             Stage(
                 "export",
                 self.export,
-                ("second" if self.preset.second else last.called("study"),),
+                ("second" if cascade else last.called("study"),),
                 lambda: [self.student, at / "teachers" / "tumor", *self._second()],
                 [at / "bundle"],
                 student,
@@ -92,8 +98,7 @@ class RunFolder:
             Stage("evaluate", self.evaluate, ("segment",), lambda: [*test(), at / "predictions"], [at / "scores"]),
             Stage("report", self.report, ("index",), lambda: [at / "scores"], [at / "report.html"], sums_up=True),
         ]
-        left_out = {name for name, wanted in (("baseline", self.baseline), ("second", self.preset.second)) if not wanted}
-        return [stage for stage in stages if stage.name not in left_out]
+        return [stage for stage in stages if self.baseline or stage.name != "baseline"]
 
     def _round(self, now: Round, train: Callable[[], list[Path]], select: Any, student: Any) -> list[Stage]:
         """The stages of one round."""
@@ -205,12 +210,11 @@ class RunFolder:
         done = study_result(now.fused, now.student, self.preset, device=self.device, threads=self.threads, progress=self.progress)
         return Outcome(f"{len(done.classes)} classes", done.failures)
 
-    def second(self) -> Outcome:
+    def second(self, recipe: Recipe) -> Outcome:
         """``fused`` of the last round → ``second``, the second stage of a cascade."""
         from nnstudent.training.study import study_result
 
-        assert self.preset.second is not None
-        preset = replace(self.preset, student=self.preset.second)
+        preset = replace(self.preset, student=recipe)
         out, only = self.out / "second", self.preset.second_classes
         done = study_result(self._last().fused, out, preset, only=only, device=self.device, threads=self.threads, progress=self.progress)
         return Outcome(f"{len(done.classes)} classes again", done.failures)

@@ -186,7 +186,8 @@ def _judge(
         return None, "annotated throughout", True
     if pseudo is None:
         return None, f"no pseudo-label, and {_few(filled)} not annotated; run label again", False
-    lacking = [name for name in filled if name not in _known(filled, pseudo, known)]
+    there = _known(filled, pseudo, known)
+    lacking = [name for name in filled if name not in there]
     if lacking:
         return None, f"{_few(lacking)} neither annotated nor known to the models that labeled it", False
 
