@@ -58,7 +58,8 @@ PAPER := runs/paper-plan
 paper-plan: $(VENV)/.dev
 	@test -f $(PAPER)/phantoms/cohort.json || $(BIN)/nnstudent phantom $(PAPER)/phantoms --cases 24 --full 24 --tumor 0 --partial 0 --unlabeled 0 --test 0 --seed 7
 	@$(BIN)/nnstudent study $(PAPER)/phantoms -o $(PAPER)/coarse --preset bench/paper-plan-coarse.toml
-	@$(BIN)/nnstudent study $(PAPER)/phantoms -o $(PAPER)/student --preset bench/paper-plan.toml --start $(PAPER)/coarse
+	@test -f $(PAPER)/tumors/cohort.json || $(BIN)/nnstudent phantom $(PAPER)/tumors --cases 24 --full 14 --tumor 10 --partial 0 --unlabeled 0 --test 0 --seed 8
+	@$(BIN)/nnstudent study $(PAPER)/tumors -o $(PAPER)/student --preset bench/paper-plan.toml --start $(PAPER)/coarse
 
 SIZES   ?= 55,100,150,215,334,448,499,554
 REPEATS ?= 3
