@@ -58,7 +58,9 @@ PAPER := runs/paper-plan
 paper-plan: $(VENV)/.dev
 	@test -f $(PAPER)/phantoms/cohort.json || $(BIN)/nnstudent phantom $(PAPER)/phantoms --cases 24 --full 24 --tumor 0 --partial 0 --unlabeled 0 --test 0 --seed 7
 	@$(BIN)/nnstudent study $(PAPER)/phantoms -o $(PAPER)/coarse --preset bench/paper-plan-coarse.toml
-	@test -f $(PAPER)/tumors/cohort.json || $(BIN)/nnstudent phantom $(PAPER)/tumors --cases 24 --full 14 --tumor 10 --partial 0 --unlabeled 0 --test 0 --seed 8
+	@test -f $(PAPER)/patients/cohort.json || $(BIN)/nnstudent phantom $(PAPER)/patients --cases 24 --full 14 --tumor 10 --partial 0 --unlabeled 0 --test 0 --seed 8
+	@cd $(PAPER) && { echo id,image,label,annotated,role; ls patients/truth | sed 's|\(.*\).nii.gz|\1,patients/images/&,patients/truth/&,all,train|'; } > patients.csv
+	@$(BIN)/nnstudent index $(PAPER)/patients.csv -o $(PAPER)/tumors
 	@$(BIN)/nnstudent study $(PAPER)/tumors -o $(PAPER)/student --preset bench/paper-plan.toml --start $(PAPER)/coarse
 
 SIZES   ?= 55,100,150,215,334,448,499,554
