@@ -72,10 +72,14 @@ def ids_at_border(image: Volume, labels: Labels) -> frozenset[int]:
     for planes in (slice(None), slice(None, None, -1)):
         seen = np.zeros(labels.shape[1:], bool)  # lines along z whose first voxel that is no padding was passed
         for values, plane in zip(image.array[planes], labels[planes], strict=True):
-            scanned = _scanned(values, pads) | (plane > 0)
+            labeled = plane > 0
+            along_rows = planes.step is None and bool(labeled.any())
+            if not along_rows and seen.all():
+                continue
+            scanned = _scanned(values, pads) | labeled
             found.update(np.unique(plane[scanned & ~seen]).tolist())
             seen |= scanned
-            if planes.step is None:
+            if along_rows:
                 found.update(_at_ends(scanned, plane), _at_ends(scanned.T, plane.T))
     return frozenset(found - {0})
 

@@ -68,24 +68,20 @@ class Scores:
             values[:, z] = plane / plane.sum(axis=0)
         return replace(self, values=values, kind="probabilities")
 
-    def best(self) -> tuple[npt.NDArray[np.uint8], Floats]:
-        """The best channel of each voxel and its probability, both (z, y, x) on the network's grid."""
-        channel = best_channel(self.values, regions=self.regions)
-        certain = np.empty(self.values.shape[1:], np.float32)
-        if self.regions:
-            certain[...] = np.take_along_axis(self.values, channel[np.newaxis], axis=0)[0]
-            return channel, certain if self.kind == "probabilities" else _sigmoid(certain)
-        for z in range(len(certain)):
-            plane = self.values[:, z]
-            top = plane.max(axis=0)
-            certain[z] = top if self.kind == "probabilities" else 1.0 / np.exp(plane - top).sum(axis=0)
-        return channel, certain
-
     def tally(self) -> npt.NDArray[np.float64]:
-        """Sum of the probability of each channel over its own voxels, and their number, (2, class); a slab's repeated plane left out."""
-        channel, certain = replace(self, values=self.values[:, 1:]).best() if self.first else self.best()
-        sums = np.bincount(channel.ravel(), weights=certain.ravel(), minlength=len(self.classes))
-        return np.stack([sums, np.bincount(channel.ravel(), minlength=len(self.classes))])
+        """Sum of the probability of each foreground channel over its own voxels, and their number, (2, class), background's 0.
+
+        A slab's repeated plane is left out.
+        """
+        total = np.zeros((2, len(self.classes)))
+        for z in range(1 if self.first else 0, self.values.shape[1]):
+            # Nearly all is background, whose probability nobody asks for.
+            channel = best_channel(self.values[:, z : z + 1], regions=self.regions)[0]
+            inside = channel != 0
+            own, values = channel[inside], self.values[:, z, inside]
+            certain = _certainty(values, own, kind=self.kind, regions=self.regions)
+            total += [np.bincount(own, weights=certain, minlength=len(self.classes)), np.bincount(own, minlength=len(self.classes))]
+        return total
 
     def confidence(self) -> dict[str, float | None]:
         """Mean probability that the network gives each foreground class over its own voxels; None where it has none."""
@@ -95,6 +91,15 @@ class Scores:
 def mean_confidence(classes: tuple[str, ...], tally: npt.NDArray[np.float64]) -> dict[str, float | None]:
     """Mean probability of each foreground class from :meth:`Scores.tally`, or from the sum of those of all slabs."""
     return {name: float(total / count) if count else None for name, total, count in list(zip(classes, *tally, strict=True))[1:]}
+
+
+def _certainty(values: Floats, channel: npt.NDArray[np.uint8], *, kind: str, regions: bool) -> Floats:
+    """The probability of the best channel, of values (class, …) and ``channel`` (…)."""
+    top: Floats = np.take_along_axis(values, channel[np.newaxis], axis=0)[0]
+    if kind == "probabilities":
+        return top
+    certain: Floats = _sigmoid(top) if regions else 1.0 / np.exp(values - top).sum(axis=0)
+    return certain
 
 
 def _sigmoid(logits: Floats) -> Floats:
