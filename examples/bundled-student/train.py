@@ -105,7 +105,7 @@ def facts(real: dict[str, str]) -> dict[str, object]:
         "not_for": "diagnosis, treatment, or any figure that somebody relies on",
         "training_data": f"{PHANTOMS} synthetic patients (seed {SEED}) with their whole truth; {len(real)} public CT: {', '.join(real)}",
         "labels": "of the synthetic patients, exact; of the CT, made by other models (TotalSegmentator, a small network), not by experts",
-        "tumors": "seen in synthetic patients only",
+        "tumors": "seen in synthetic patients only; in the CT, for which nobody looked, taken to be absent",
         "again": "python examples/bundled-student/train.py WORK",
     }
 
