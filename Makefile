@@ -62,6 +62,7 @@ paper-plan: $(VENV)/.dev
 	@cd $(PAPER) && { echo id,image,label,annotated,role; ls patients/truth | sed 's|\(.*\).nii.gz|\1,patients/images/&,patients/truth/&,all,train|'; } > patients.csv
 	@$(BIN)/nnstudent index $(PAPER)/patients.csv -o $(PAPER)/tumors
 	@$(BIN)/nnstudent study $(PAPER)/tumors -o $(PAPER)/student --preset bench/paper-plan.toml --start $(PAPER)/coarse
+	@$(BIN)/nnstudent study $(PAPER)/tumors -o $(PAPER)/last --preset bench/paper-plan-last.toml --start $(PAPER)/student
 
 SIZES   ?= 55,100,150,215,334,448,499,554
 REPEATS ?= 3

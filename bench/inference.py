@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--no-stock", action="store_true", help="leave stock nnU-Net out, which takes minutes a scan")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the rows go")
-    parser.add_argument("--trained", type=Path, default=Path("runs/paper-plan/student"), help="of bench/paper-plan.toml")
+    parser.add_argument("--trained", type=Path, default=Path("runs/paper-plan/last"), help="of bench/paper-plan-last.toml")
     parser.add_argument("--work", type=Path, default=Path("runs/bench"), help="folder for scans and results")
     args = parser.parse_args()
     if not (args.trained / "plans.json").is_file():

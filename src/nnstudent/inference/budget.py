@@ -128,8 +128,9 @@ def predict(
         if planes is not None and planes < padded[0]:
             scores += spec.patch[0] * plane * (channels + 1) * 4  # what stays for the next slab, while one is handed over
         mean = math.prod(spec.patch) * 4 * channels if count > 1 else 0
-        restoring = held * plane * 4 + (256 << 20)  # best channels, probabilities; a slab of the image a thread
-        if padded[1:] != shape[1:]:  # where a window is wider than the scan, the scores are copied out of their padding
+        restoring = held * plane * 4 + (256 << 20)  # best channels, and where neighbours agree; a slab of the image a thread
+        # Where a window is wider than the scan, the scores are copied out of their padding to be interpolated.
+        if padded[1:] != shape[1:] and shape != _turned(grid, spec)[0]:
             restoring += held * math.prod(shape[1:]) * channels * 4
         running = image + 2 * labels + values + scores + windows + mean + restoring
         peak = max(peak, preparing, running)
