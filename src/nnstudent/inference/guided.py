@@ -19,7 +19,8 @@ from nnstudent.inference.windows import Look, Planner, Scene, starts_along
 from nnstudent.volume import Shape, Spacing
 
 LOW = 0.05  # odds of a class against background from which on a voxel may be foreground
-NEAR, FAR = 0.5, 0.8  # how far windows are apart, in patches, where something is cut by the far side and elsewhere
+NEAR, FAR = 0.5, 0.8  # how far layers are apart, in patches, where something is cut by the far side and elsewhere
+BESIDE = 0.65  # how far windows of a layer are apart: nothing is seen by the outer sixth of windows only
 _RIM = 0.25  # the far side: the share of a window that another, FAR on, has at most a little way in
 
 
@@ -75,7 +76,7 @@ def _starts(busy: Mask, cell: int, window: int, size: int) -> list[int]:
     first, last = _extent(busy, cell, size)
     if last - first <= window:
         return [_clip(first, last, window, size)] if first < last else []
-    return [first + start for start in starts_along(last - first, window, step=FAR)]
+    return [first + start for start in starts_along(last - first, window, step=BESIDE)]
 
 
 def _over(mask: Mask, *axes: int) -> Mask:
