@@ -164,7 +164,9 @@ print(json.dumps([plan.peak_mb, peak_rss_mb()]))
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at the kernel's own measure of peak memory")
-@pytest.mark.parametrize("kind", ["narrower than a window", "narrower, on the network's grid", "zscore", "zscore within the mask", "rescale"])
+@pytest.mark.parametrize(
+    "kind", ["narrower than a window", "narrower, on the network's grid", "zscore", "zscore within the mask", "rescale"]
+)
 def test_the_prediction_holds_for_other_scans_and_schemes(kind, tmp_path):
     narrow = kind.startswith("narrow")
     mm = 2.0 if "grid" in kind else 2.25
