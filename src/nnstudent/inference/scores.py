@@ -73,13 +73,14 @@ class Scores:
 
         A slab's repeated plane is left out.
         """
+        values = self.values[:, 1:] if self.first else self.values
         total = np.zeros((2, len(self.classes)))
-        for z in range(1 if self.first else 0, self.values.shape[1]):
-            # Nearly all is background, whose probability nobody asks for.
-            channel = best_channel(self.values[:, z : z + 1], regions=self.regions)[0]
-            inside = channel != 0
-            own, values = channel[inside], self.values[:, z, inside]
-            certain = _certainty(values, own, kind=self.kind, regions=self.regions)
+        for z, channel in enumerate(best_channel(values, regions=self.regions)):
+            inside = channel != 0  # nearly all is background, whose probability nobody asks for
+            own, scores = channel[inside], values[:, z, inside]
+            certain = np.take_along_axis(scores, own[np.newaxis], axis=0)[0]
+            if self.kind == "logits":
+                certain = _sigmoid(certain) if self.regions else 1.0 / np.exp(scores - certain).sum(axis=0)
             total += [np.bincount(own, weights=certain, minlength=len(self.classes)), np.bincount(own, minlength=len(self.classes))]
         return total
 
@@ -91,15 +92,6 @@ class Scores:
 def mean_confidence(classes: tuple[str, ...], tally: npt.NDArray[np.float64]) -> dict[str, float | None]:
     """Mean probability of each foreground class from :meth:`Scores.tally`, or from the sum of those of all slabs."""
     return {name: float(total / count) if count else None for name, total, count in list(zip(classes, *tally, strict=True))[1:]}
-
-
-def _certainty(values: Floats, channel: npt.NDArray[np.uint8], *, kind: str, regions: bool) -> Floats:
-    """The probability of the best channel, of values (class, …) and ``channel`` (…)."""
-    top: Floats = np.take_along_axis(values, channel[np.newaxis], axis=0)[0]
-    if kind == "probabilities":
-        return top
-    certain: Floats = _sigmoid(top) if regions else 1.0 / np.exp(values - top).sum(axis=0)
-    return certain
 
 
 def _sigmoid(logits: Floats) -> Floats:
