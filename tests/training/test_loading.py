@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from nnstudent.errors import InputError
-from nnstudent.training.augmentation import initial_patch, training_transforms
+from nnstudent.training.augmentation import OrganIntensityTransform, initial_patch, training_transforms
 from nnstudent.training.loading import Prefetch, WindowLoader, draw_class
 from nnstudent.training.preset import load_preset
 from nnstudent.training.recipe import AUGMENTATIONS, Augmentation
@@ -84,6 +84,20 @@ def test_every_augmentation_keeps_shape_and_labels(name: str) -> None:
     plain = training_transforms(tiny_recipe(augment=()), None)(image=before, segmentation=_window(initial_patch(recipe))[1])
     assert not torch.equal(done["image"], plain["image"])
     assert 0 < p < 1
+
+
+def test_organ_intensity_changes_each_organ_by_its_own_amount_and_the_rest_not_at_all() -> None:
+    torch.manual_seed(0)
+    image, labels = torch.zeros(1, 12, 24, 24), torch.zeros(1, 12, 24, 24, dtype=torch.int16)
+    labels[0, :, :, 2:8], labels[0, :, :, 12:18], labels[0, :, :, 22:] = 1, 3, -1
+    change = OrganIntensityTransform((-1.0, 1.0))(image=image, segmentation=labels)["image"]
+    first, second = change[0, :, :, 3:7], change[0, :, :, 13:17]
+    assert first.std() < 1e-5
+    assert second.std() < 1e-5
+    assert 0 < abs(first.mean() - second.mean()) < 2
+    assert max(abs(first.mean()), abs(second.mean())) <= 1
+    assert not change[0, :, :, 9:11].any()
+    assert not change[0, :, :, 19:].any()
 
 
 @pytest.mark.parametrize("preset", ["demo", "laptop"])

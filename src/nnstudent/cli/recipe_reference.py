@@ -53,7 +53,8 @@ _AUGMENT = """
 ## [student.training.augment]
 
 A list of names, `augment = ["rotation", "noise"]`, or a table, `rotation = {p = 0.4, low = -15, high = 15}`. What is left out is
-nnU-Net's. There is no mirroring: left and right are different organs.
+nnU-Net's. There is no mirroring: left and right are different organs. `organ_intensity` is not nnU-Net's: it makes each labeled organ of a
+window lighter or darker by an amount of its own, in standard deviations of the normalised image, as another contrast phase would.
 
 | name | p | low | high |
 |---|---|---|---|

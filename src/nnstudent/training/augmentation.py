@@ -1,4 +1,4 @@
-"""A recipe's augmentations, built from nnU-Net's own transforms (batchgeneratorsv2)."""
+"""A recipe's augmentations, built from nnU-Net's own transforms (batchgeneratorsv2), and one for contrast phases."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
+import torch
+from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform, ImageOnlyTransform
 from batchgeneratorsv2.transforms.intensity.brightness import MultiplicativeBrightnessTransform
 from batchgeneratorsv2.transforms.intensity.contrast import BGContrast, ContrastTransform
 from batchgeneratorsv2.transforms.intensity.gamma import GammaTransform
@@ -19,6 +20,8 @@ from batchgeneratorsv2.transforms.utils.deep_supervision_downsampling import Dow
 from batchgeneratorsv2.transforms.utils.pseudo2d import Convert2DTo3DTransform, Convert3DTo2DTransform
 from batchgeneratorsv2.transforms.utils.random import RandomTransform
 from batchgeneratorsv2.transforms.utils.remove_label import RemoveLabelTansform
+from torch import Tensor
+from torch.nn.functional import avg_pool3d
 
 from nnstudent.training.recipe import Augmentation, Recipe
 
@@ -44,6 +47,30 @@ def training_transforms(recipe: Recipe, scales: Sequence[Sequence[float]] | None
         if item.name not in _GEOMETRY:
             steps.append(RandomTransform(_intensity(item, planar=planar), apply_probability=item.p))
     return ComposeTransforms([*steps, *_targets(scales)])
+
+
+class OrganIntensityTransform(ImageOnlyTransform):
+    """Makes each labeled class lighter or darker by an amount of its own, as another contrast phase would.
+
+    What has no label stays, so that the network must know an organ by its place and shape as well as by its brightness.
+
+    Args:
+        offset: Least and largest offset, in the image's unit: standard deviations of the foreground after normalisation.
+    """
+
+    def __init__(self, offset: tuple[float, float]) -> None:
+        super().__init__()
+        self.offset = offset
+
+    def get_parameters(self, **data_dict: Any) -> dict[str, Any]:
+        """Draw an offset for every class in the window: a field of them, (1, z, y, x), softened at the edges by a voxel."""
+        labels = data_dict["segmentation"][0].long().clamp(min=0)  # -1 is padding
+        offsets = torch.empty(int(labels.max()) + 1).uniform_(*self.offset)
+        offsets[0] = 0.0
+        return {"field": avg_pool3d(offsets[labels][None], 3, 1, 1, count_include_pad=False)}
+
+    def _apply_to_image(self, img: Tensor, **params: Any) -> Tensor:
+        return img.add_(params["field"])
 
 
 def validation_transforms(scales: Sequence[Sequence[float]] | None) -> ComposeTransforms:
@@ -100,6 +127,8 @@ def _intensity(item: Augmentation, *, planar: bool) -> BasicTransform:
         return SimulateLowResolutionTransform(
             scale=both, synchronize_channels=False, synchronize_axes=True, ignore_axes=(0,) if planar else None, p_per_channel=1
         )
+    if item.name == "organ_intensity":
+        return OrganIntensityTransform(both)
     inverted = float(item.name == "gamma_inverted")
     return GammaTransform(gamma=BGContrast(both), p_invert_image=inverted, synchronize_channels=False, p_per_channel=1, p_retain_stats=1)
 

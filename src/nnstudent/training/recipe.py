@@ -11,8 +11,8 @@ from nnstudent.training.plain import from_plain, to_plain
 
 Triple = tuple[int, int, int]
 
-# What each augmentation is called in a recipe, with nnU-Net's own probability and range as default. The unit of the range
-# is that of the transform: degrees, factor, largest displacement in voxels, variance, sigma in voxels, factor, …
+# What each augmentation is called in a recipe, with nnU-Net's own probability and range as default; the last is not nnU-Net's.
+# The unit of the range is that of the transform: degrees, factor, largest displacement in voxels, variance, sigma in voxels, factor, …
 AUGMENTATIONS: dict[str, tuple[float, float, float]] = {
     "rotation": (0.2, -30.0, 30.0),
     "scaling": (0.2, 0.7, 1.4),
@@ -24,6 +24,7 @@ AUGMENTATIONS: dict[str, tuple[float, float, float]] = {
     "low_resolution": (0.25, 0.5, 1.0),
     "gamma": (0.3, 0.7, 1.5),
     "gamma_inverted": (0.1, 0.7, 1.5),
+    "organ_intensity": (0.2, -1.0, 1.0),
 }
 
 
