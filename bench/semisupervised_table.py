@@ -123,7 +123,7 @@ def write_results(rows: Sequence[Row], page: Path, picture: Path) -> None:
     section = f"""{BEGIN}
 ## What unlabeled and partly labeled scans add
 
-Synthetic patients: 8 scans with all organs labeled, 16 with some classes, 40 without labels, 30 to test on. Every network learned for
+Synthetic patients: 6 scans with all organs labeled, 16 with some classes, 42 without labels, 30 to test on. Every network learned for
 {last["steps"]} steps with a rate that falls to zero; from the last but one tenth of them to the last the mean loss
 (cross-entropy less Dice) changed by {min(changes):+.3f} to {max(changes):+.3f}. That is flat for this schedule, not a proof that
 more steps would add nothing. Scores × 100, mean ± standard deviation over seeds. Tumor scores are means over the test scans that
