@@ -28,10 +28,10 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "semisupervised", help="where the cohort is, or is made")
     args = parser.parse_args()
     cohort = phantom_cohort(args.work / "cohort", COUNTS, preset="tiny", progress=Display())
-    grid = load_preset(ROOT / "bench" / "semisupervised.toml").student.data.spacing_mm
-    fine = (grid[0] / 2, grid[1] / 2, grid[2] / 2)
+    coarse = load_preset(ROOT / "bench" / "semisupervised.toml").student.data.spacing_mm
+    fine = (coarse[0] / 2, coarse[1] / 2, coarse[2] / 2)
     table = cohort.taxonomy
-    for name, grid in (("both networks", grid), ("second stage of the cascade", fine)):
+    for name, grid in (("both networks", coarse), ("second stage of the cascade", fine)):
         kept: dict[str, list[float]] = {organ: [] for organ in table.organs}
         for case in cohort.test()[: args.cases]:
             assert case.label is not None
