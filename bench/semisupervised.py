@@ -189,6 +189,7 @@ class Bench:
             "arm": arm.name,
             "seed": seed,
             "steps": _steps(self.preset.student),
+            "counts": dict(self.counts),
             "cohort_hash": self.cohort_hash,
             "recipe_hash": data_hash([_told(self.preset.teachers), _told(self.preset.student), self.preset.folds]),
             "arm_hash": data_hash([_told(replace(arm, experiment="", name="")), SMALL if arm.cascade else (), *sorted(vars(ALL).items())]),

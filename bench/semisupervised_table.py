@@ -123,13 +123,13 @@ def write_results(rows: Sequence[Row], page: Path, picture: Path) -> None:
     section = f"""{BEGIN}
 ## What unlabeled and partly labeled scans add
 
-Synthetic patients: 6 scans with all organs labeled, 16 with some classes, 42 without labels, 30 to test on. Every network learned for
-{last["steps"]} steps with a rate that falls to zero; from the last but one tenth of them to the last the mean loss
-(cross-entropy less Dice) changed by {min(changes):+.3f} to {max(changes):+.3f}. That is flat for this schedule, not a proof that
-more steps would add nothing. Scores × 100, mean ± standard deviation over seeds. Tumor scores are means over the test scans that
-have a tumor; beside them, the share of the others in which one was found.{_of_tumors(current)} Differences are paired over
-cases and seeds, with the 95 % bootstrap interval over cases and Wilcoxon's two-sided p. They show how ways of learning compare, not how
-well a model does on patients; seconds a case are of a machine that had other work too.
+Synthetic patients: {_kinds(last["counts"])}. Every network learned for
+{last["steps"]} steps with a rate that falls to zero; from the last but one tenth of them to the last the mean loss (cross-entropy less
+Dice) changed by {min(changes):+.3f} to {max(changes):+.3f}. That is flat for this schedule, not a proof that more steps would add
+nothing. Scores × 100, mean ± standard deviation over seeds. Tumor scores are means over the test scans that have a tumor; beside them, the
+share of the others in which one was found.{_of_tumors(current)} Differences are paired over cases and seeds, with the 95 % bootstrap
+interval over cases and Wilcoxon's two-sided p. They show how ways of learning compare, not how well a model does on patients; seconds a
+case are of a machine that had other work too.
 
 ![Organ DSC of each arm, a dot a seed](images/{picture.name})
 
@@ -145,6 +145,12 @@ Cohort {last["cohort_hash"]}, recipes {last["recipe_hash"]} (`bench/semisupervis
     text = page.read_text("utf-8")
     marked = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END) + "\n", flags=re.S)
     write_text(page, marked.sub(lambda _: section, text) if marked.search(text) else f"{text.rstrip()}\n\n{section}")
+
+
+def _kinds(counts: Mapping[str, int]) -> str:
+    some = counts.get("tumor", 0) + counts.get("partial", 0)
+    told = {"with all organs labeled": counts.get("full", 0), "with some classes": some, "without labels": counts.get("unlabeled", 0)}
+    return ", ".join([*(f"{n} {what}" for what, n in told.items()), f"{counts['test']} to test on"])
 
 
 def _of_tumors(rows: Sequence[Row]) -> str:

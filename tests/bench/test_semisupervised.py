@@ -223,7 +223,8 @@ def row(arm: str, seed: int, scores: list[float], **more: object) -> dict[str, o
     }
     mean = sum(scores) / len(scores)
     return {
-        "experiment": "table6", "arm": arm, "seed": seed, "steps": 4, "cohort_hash": "c", "recipe_hash": "r", "commit": "", "machine": "m",
+        "experiment": "table6", "arm": arm, "seed": seed, "steps": 4, "cohort_hash": "c", "recipe_hash": "r",
+        "counts": {"unlabeled": 3, "full": 1, "partial": 2, "tumor": 2, "test": 4}, "commit": "", "machine": "m",
         "organ_dsc": mean, "organ_nsd": mean, "tumor_dsc": None, "tumor_nsd": None, "seconds_per_case": 0.5, "loss": [0.5, 0.49],
         "cases": cases, **more,
     }  # fmt: skip
@@ -271,6 +272,7 @@ def test_the_page_is_written_at_its_marks(tmp_path: Path) -> None:
     page.write_text(page.read_text() + "\nAfter.\n")
     table.write_results([row("small", 0, [0.1]), row("small", 1, [0.3])], page, picture)
     text = page.read_text()
+    assert "Synthetic patients: 1 with all organs labeled, 4 with some classes, 3 without labels, 4 to test on." in text
     assert text.startswith("# Results\n\nBefore.\n")
     assert text.endswith("\nAfter.\n")
     assert text.count("## What unlabeled") == 1
