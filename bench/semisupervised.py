@@ -4,10 +4,10 @@
   python bench/semisupervised.py --max-minutes 60
 
 6 scans with all organs labeled, 16 with some classes, 42 without labels, and 30 test scans apart, which nothing learns from and
-nothing is chosen by. A large and a small network (bench/semisupervised.toml) learn for the same number of steps in every arm. Without
-unlabeled scans an arm is two models, as in the paper: organs from the complete scans, tumors from those with tumors annotated, laid over
-them. With unlabeled scans it is one network for both, from truth and the pseudo-labels of three large teachers, which learned from all
-labeled scans by the marginal loss.
+nothing is chosen by. A large and a small network (bench/semisupervised.toml) learn for the same number of steps in every arm. An arm is
+two models, as in the paper: one of the organs and one of tumors, from the scans with tumors annotated, laid over it. Without unlabeled
+scans the first learns from the complete scans, with them from truth and the pseudo-labels of three large teachers, which learned from all
+labeled scans by the marginal loss. One student for both is an arm of its own.
 
 A killed call loses a minute of training or one case; the next goes on there. Each finished arm and seed is a row of the JSON file
 at once, and what is written from the rows (docs/results.md) is written anew."""
@@ -65,7 +65,8 @@ class Arm:
         network: Which of the two networks.
         learns: From the ``complete`` scans; from these and the partly ``labeled`` ones by the marginal loss; or from ``all``, by
             pseudo-labels.
-        one: Whether one network finds organs and tumors; else a tumor model is laid over. Of ``all`` only.
+        one: Whether one network finds organs and tumors, from pseudo-labels of both; else a tumor model is laid over, as in the paper.
+            Of ``all`` only.
         keep: Share of the pseudo-labels that is kept, those first on which the teachers agree.
         round: After how many rounds of labelling, each by the large network that learned from the one before.
         cutmix: How often the student's windows are mixed. Of ``all`` only, as is what follows.
@@ -79,7 +80,7 @@ class Arm:
     name: str
     network: Literal["large", "small"] = "small"
     learns: Literal["complete", "labeled", "all"] = "all"
-    one: bool = True
+    one: bool = False
     keep: float = 1.0
     round: int = 1
     cutmix: float = 0.0
@@ -107,8 +108,8 @@ ARMS = (
     Arm("table6", "large+unlabeled", "large"),
     Arm("table6", "small", "small", "complete"),
     Arm("table6", "small+unlabeled"),
-    Arm("models", "one student"),
-    Arm("models", "student and tumor model", one=False),
+    Arm("models", "one student", one=True),
+    Arm("models", "student and tumor model"),
     Arm("teacher", "complete only", "large", "complete"),
     Arm("teacher", "marginal loss", "large", "labeled"),
     Arm("selection", "off"),
@@ -118,8 +119,8 @@ ARMS = (
     Arm("rounds", "3", round=3),
     Arm("cutmix", "off"),
     Arm("cutmix", "half of the windows", cutmix=0.5),
-    Arm("copy-paste", "off"),
-    Arm("copy-paste", "half of the windows", copy_paste=0.5),
+    Arm("copy-paste", "off", one=True),
+    Arm("copy-paste", "half of the windows", one=True, copy_paste=0.5),
     Arm("distilling", "off"),
     Arm("distilling", "half of the loss", distill=0.5),
     Arm("cascade", "one network"),
@@ -204,7 +205,7 @@ class Bench:
         return teach(self.cohort, out, preset, target=target, threads=self.threads, progress=self.progress).models[0]
 
     def fused(
-        self, seed: int, *, round: int = 1, keep: float = 1.0, one: bool = True, ignore_below: float = 0.0, doubt: bool = False
+        self, seed: int, *, round: int = 1, keep: float = 1.0, one: bool = False, ignore_below: float = 0.0, doubt: bool = False
     ) -> Path:
         """Truth and pseudo-labels together, after so many rounds; with ``doubt`` what the teachers think of each voxel beside them."""
         if round == 1:
@@ -242,7 +243,7 @@ class Bench:
         *,
         round: int = 1,
         keep: float = 1.0,
-        one: bool = True,
+        one: bool = False,
         ignore_below: float = 0.0,
         extras: Mapping[str, float] | None = None,
     ) -> Path:
