@@ -149,8 +149,9 @@ def test_ablations(made: tuple[bench.Bench, Path, list[str]], monkeypatch: pytes
     monkeypatch.setattr(bench, "SMALL", ("left_ball",))
     cascade = arms["a finer one for small organs"]
     assert set(run.scored(cascade, 0)) >= KEYS
-    first, second = json.loads((run.work / "seed0" / "bundles" / cascade.key / "bundle.json").read_text())["networks"]
-    assert second["spec"]["classes"] == ["background", "left_ball"]
+    first, *others = json.loads((run.work / "seed0" / "bundles" / cascade.key / "bundle.json").read_text())["networks"]
+    assert len(others) == 2  # and the tumor model
+    (second,) = (other for other in others if other["spec"]["classes"] == ["background", "left_ball"])
     assert second["spec"]["spacing_mm"] == [mm / 2 for mm in first["spec"]["spacing_mm"]]
     for name, key in (("worst fifth dropped", "keep0.8"), ("half of the windows", "copy_paste0.5")):
         model, *_ = run.models(arms[name], 0)
