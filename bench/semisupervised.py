@@ -42,6 +42,7 @@ from nnstudent.pipeline.lock import alone_in
 from nnstudent.pipeline.predict import predict
 from nnstudent.progress import Progress, silent
 from nnstudent.pseudo.decide import SelectSettings
+from nnstudent.pseudo.ensemble import Decision
 from nnstudent.pseudo.label import label
 from nnstudent.pseudo.select import select
 from nnstudent.training.preset import Preset, load_preset
@@ -67,6 +68,7 @@ class Arm:
             pseudo-labels.
         one: Whether one network finds organs and tumors, from pseudo-labels of both; else a tumor model is laid over, as in the paper.
             Of ``all`` only.
+        decision: Which label a voxel of a pseudo-label gets; of ``all`` only.
         keep: Share of the pseudo-labels that is kept, those first on which the teachers agree.
         round: After how many rounds of labelling, each by the large network that learned from the one before.
         cutmix: How often the student's windows are mixed. Of ``all`` only, as is what follows.
@@ -81,6 +83,7 @@ class Arm:
     network: Literal["large", "small"] = "small"
     learns: Literal["complete", "labeled", "all"] = "all"
     one: bool = False
+    decision: Decision = "dice"
     keep: float = 1.0
     round: int = 1
     cutmix: float = 0.0
@@ -99,7 +102,7 @@ class Arm:
         """The same for arms of several experiments that are the same model."""
         if self.learns != "all":
             return f"{self.network}-{self.learns}"
-        kept = f"{self.network}-all-{_fused(self.round, self.keep, self.one, self.ignore_below)}"
+        kept = f"{self.network}-all-{_fused(self.round, self.decision, self.keep, self.one, self.ignore_below)}"
         return f"{kept}{_suffix(self.extras)}{'-cascade' * self.cascade}"
 
 
@@ -112,6 +115,8 @@ ARMS = (
     Arm("models", "student and tumor model"),
     Arm("teacher", "complete only", "large", "complete"),
     Arm("teacher", "marginal loss", "large", "labeled"),
+    Arm("decision", "most probable label", decision="argmax"),
+    Arm("decision", "best expected Dice"),
     Arm("selection", "off"),
     Arm("selection", "worst fifth dropped", keep=0.8),
     Arm("rounds", "1"),
@@ -131,7 +136,7 @@ ARMS = (
 EXPERIMENTS = tuple(dict.fromkeys(arm.experiment for arm in ARMS))
 SMALL = ("right_adrenal_gland", "left_adrenal_gland", "gallbladder", "esophagus", "duodenum")  # of the cascade's second stage
 ALL = SelectSettings(min_agreement=0.0)  # every pseudo-label is kept, as in the paper
-SEEDS = {"table6": (0, 1, 2), "models": (0, 1, 2), "teacher": (0, 1, 2)}  # of the others one
+SEEDS = {"table6": (0, 1, 2), "models": (0, 1, 2), "teacher": (0, 1, 2), "decision": (0, 1, 2)}  # of the others one
 
 
 class OutOfTime(Exception):
@@ -193,7 +198,14 @@ class Bench:
             "counts": dict(self.counts),
             "cohort_hash": self.cohort_hash,
             "recipe_hash": data_hash([_told(self.preset.teachers), _told(self.preset.student), self.preset.folds]),
-            "arm_hash": data_hash([_told(replace(arm, experiment="", name="")), SMALL if arm.cascade else (), *sorted(vars(ALL).items())]),
+            "arm_hash": data_hash(
+                [
+                    _told(replace(arm, experiment="", name="")),
+                    *([arm.decision] if arm.learns == "all" else []),
+                    SMALL if arm.cascade else (),
+                    *sorted(vars(ALL).items()),
+                ]
+            ),
         }
 
     def taught(self, network: str, seed: int, *, target: Target = "organs", folds: int = 1, partial: str = "background") -> Path:
@@ -205,7 +217,15 @@ class Bench:
         return teach(self.cohort, out, preset, target=target, threads=self.threads, progress=self.progress).models[0]
 
     def fused(
-        self, seed: int, *, round: int = 1, keep: float = 1.0, one: bool = False, ignore_below: float = 0.0, doubt: bool = False
+        self,
+        seed: int,
+        *,
+        round: int = 1,
+        decision: Decision = "dice",
+        keep: float = 1.0,
+        one: bool = False,
+        ignore_below: float = 0.0,
+        doubt: bool = False,
     ) -> Path:
         """Truth and pseudo-labels together, after so many rounds; with ``doubt`` what the teachers think of each voxel beside them."""
         if round == 1:
@@ -213,19 +233,20 @@ class Bench:
             organs = self.taught("large", seed, folds=self.preset.folds, partial=partial)
             teachers = [organs, self.taught("large", seed, target="tumor")]
         else:
-            teachers = [self.student("large", seed, round=round - 1)]
+            teachers = [self.student("large", seed, round=round - 1, decision=decision)]
         at = self.work / f"seed{seed}"
-        pseudo = at / "pseudo" / f"round{round}"
+        pseudo = at / "pseudo" / f"round{round}-{decision}"
         labeled = label(
             self.cohort,
             pseudo,
             teachers=teachers,
+            decision=decision,
             round=round,
             probability=doubt or ignore_below > 0,
             threads=self.threads,
             progress=self.progress,
         )
-        out = at / "fused" / _fused(round, keep, one, ignore_below)
+        out = at / "fused" / _fused(round, decision, keep, one, ignore_below)
         classes = None if one else self.cohort.taxonomy.organs
         settings = replace(ALL, keep=keep, ignore_below=ignore_below)
         chosen = select(self.cohort, pseudo, out, settings=settings, classes=classes, progress=self.progress)
@@ -242,6 +263,7 @@ class Bench:
         seed: int,
         *,
         round: int = 1,
+        decision: Decision = "dice",
         keep: float = 1.0,
         one: bool = False,
         ignore_below: float = 0.0,
@@ -249,7 +271,7 @@ class Bench:
     ) -> Path:
         """A network that learned from truth and pseudo-labels, with settings of its training changed."""
         extras = extras or {}
-        fused = self.fused(seed, round=round, keep=keep, one=one, ignore_below=ignore_below, doubt="distill" in extras)
+        fused = self.fused(seed, round=round, decision=decision, keep=keep, one=one, ignore_below=ignore_below, doubt="distill" in extras)
         out = self.work / f"seed{seed}" / "students" / f"{network}-{fused.name}{_suffix(extras)}"
         recipe = self.recipe(network, seed)
         recipe = replace(recipe, training=replace(recipe.training, **extras))
@@ -268,7 +290,14 @@ class Bench:
         """An arm's network, and the tumor model that is laid over it."""
         if arm.learns == "all":
             model = self.student(
-                arm.network, seed, round=arm.round, keep=arm.keep, one=arm.one, ignore_below=arm.ignore_below, extras=arm.extras
+                arm.network,
+                seed,
+                round=arm.round,
+                decision=arm.decision,
+                keep=arm.keep,
+                one=arm.one,
+                ignore_below=arm.ignore_below,
+                extras=arm.extras,
             )
             return [model] if arm.one else [model, self.taught(arm.network, seed, target="tumor")]
         partial = "marginal" if arm.learns == "labeled" else "background"
@@ -352,9 +381,9 @@ def _told(value: Any) -> Any:
     return [_told(item) for item in value] if isinstance(value, tuple | list) else value
 
 
-def _fused(round: int, keep: float, one: bool, ignore_below: float) -> str:
+def _fused(round: int, decision: Decision, keep: float, one: bool, ignore_below: float) -> str:
     ignored = f"-ignore{ignore_below:g}" if ignore_below else ""
-    return f"round{round}-keep{keep:g}-{'one' if one else 'two'}{ignored}"
+    return f"round{round}-{decision}-keep{keep:g}-{'one' if one else 'two'}{ignored}"
 
 
 def _suffix(extras: Mapping[str, float]) -> str:

@@ -95,13 +95,13 @@ def test_what_learns_from_what(made: tuple[bench.Bench, Path, list[str]]) -> Non
     assert learned(at / "teachers" / "small-background-1" / "organs") == {"full_a", "full_b"}
     assert learned(at / "teachers" / "large-background-2" / "organs") == {"full_a", "full_b"}
     assert learned(at / "teachers" / "large-background-1" / "tumor") == {"partial"}
-    fused = at / "fused" / "round1-keep1-two"
+    fused = at / "fused" / "round1-dice-keep1-two"
     considered = {json.loads(line)["case"] for line in (fused / "ledger.jsonl").read_text().splitlines()}
     assert considered == {"full_a", "full_b", "partial", "unlabeled"}
     kept = {case["id"] for case in json.loads((fused / "cohort.json").read_text())["cases"]}  # teachers of four steps may find nothing
     for network in ("large", "small"):
         assert learned(at / "students" / f"{network}-{fused.name}") == kept
-    plans = json.loads((at / "students" / "large-round1-keep1-two" / "plans.json").read_text())
+    plans = json.loads((at / "students" / "large-round1-dice-keep1-two" / "plans.json").read_text())
     assert plans["nnstudent"]["recipe"]["network"]["features"] == [8, 24]
 
 
@@ -113,10 +113,11 @@ def test_an_arm_of_another_experiment_that_is_the_same_model_is_not_trained_agai
     told: list[str] = []
     bench.run(replace(run, progress=lambda what, *_: told.append(what)), tmp_path / "rows.json", only="table6", seeds=[0])
     assert not {what for what in told if what.startswith(("organs", "tumor", "student", "phantoms"))}
-    same = [arm for arm in bench.ARMS if arm.key == "small-all-round1-keep1-two"]
+    same = [arm for arm in bench.ARMS if arm.key == "small-all-round1-dice-keep1-two"]
     assert {arm.experiment for arm in same} == {
         "table6",
         "models",
+        "decision",
         "selection",
         "rounds",
         "cutmix",
@@ -137,13 +138,13 @@ def test_ablations(made: tuple[bench.Bench, Path, list[str]], monkeypatch: pytes
     assert set(json.loads((two / "dataset.json").read_text())["labels"]) == {"background", *ORGANS}
     (one,) = run.models(arms["one student"], 0)
     assert set(json.loads((one / "dataset.json").read_text())["labels"]) == {"background", *ALL}
-    assert json.loads((run.work / "seed0" / "fused" / "round1-keep1-two" / "cohort.json").read_text())["cases"]
+    assert json.loads((run.work / "seed0" / "fused" / "round1-dice-keep1-two" / "cohort.json").read_text())["cases"]
     before = {path: path.read_bytes() for path in (run.work / "seed0" / "fused").rglob("*.nii.gz")}
     distilled, *_ = run.models(arms["half of the loss"], 0)
     assert json.loads((distilled / "plans.json").read_text())["nnstudent"]["recipe"]["training"]["distill"] == 0.5
     ignored, *_ = run.models(arms["ignored"], 0)
-    assert ignored.name == "small-round1-keep1-two-ignore0.6"
-    fused = run.work / "seed0" / "fused" / "round1-keep1-two-ignore0.6" / "nnUNet_raw" / "Dataset001_fused" / "dataset.json"
+    assert ignored.name == "small-round1-dice-keep1-two-ignore0.6"
+    fused = run.work / "seed0" / "fused" / "round1-dice-keep1-two-ignore0.6" / "nnUNet_raw" / "Dataset001_fused" / "dataset.json"
     assert json.loads(fused.read_text())["labels"]["ignore"] == 3
     assert all(path.read_bytes() == content for path, content in before.items())  # no other arm is trained again for them
     monkeypatch.setattr(bench, "SMALL", ("left_ball",))
@@ -158,7 +159,7 @@ def test_ablations(made: tuple[bench.Bench, Path, list[str]], monkeypatch: pytes
         assert key in model.name
     row = run.scored(arms["2"], 0)
     assert set(row) >= KEYS
-    told = [json.loads(path.read_text()) for path in (run.work / "seed0" / "pseudo" / "round2").glob("*.json")]
+    told = [json.loads(path.read_text()) for path in (run.work / "seed0" / "pseudo" / "round2-dice").glob("*.json")]
     assert {item["case"] for item in told} >= {"unlabeled"}
     assert all(item["round"] == 2 for item in told)
 
@@ -189,12 +190,12 @@ def test_every_arm_is_shown_and_named_after_what_differs() -> None:
     names = {(arm.experiment, arm.name) for arm in bench.ARMS}
     assert all((experiment, name) in names for experiment, pairs in table.PAIRS.items() for pair in pairs for name in pair)
     keys = {(arm.experiment, arm.name): arm.key for arm in bench.ARMS}
-    assert keys["table6", "small+unlabeled"] == "small-all-round1-keep1-two"  # folders of before are found again
-    assert keys["cutmix", "half of the windows"] == "small-all-round1-keep1-two-cutmix0.5"
-    assert keys["distilling", "half of the loss"] == "small-all-round1-keep1-two-distill0.5"
-    assert keys["models", "one student"] == "small-all-round1-keep1-one"
-    assert keys["copy-paste", "half of the windows"] == "small-all-round1-keep1-one-copy_paste0.5"
-    assert keys["uncertain", "ignored"] == "small-all-round1-keep1-two-ignore0.6"
+    assert keys["table6", "small+unlabeled"] == "small-all-round1-dice-keep1-two"  # folders of before are found again
+    assert keys["cutmix", "half of the windows"] == "small-all-round1-dice-keep1-two-cutmix0.5"
+    assert keys["distilling", "half of the loss"] == "small-all-round1-dice-keep1-two-distill0.5"
+    assert keys["models", "one student"] == "small-all-round1-dice-keep1-one"
+    assert keys["copy-paste", "half of the windows"] == "small-all-round1-dice-keep1-one-copy_paste0.5"
+    assert keys["uncertain", "ignored"] == "small-all-round1-dice-keep1-two-ignore0.6"
 
 
 def test_an_arm_that_comes_to_mean_something_else_is_made_again(preset: Preset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from nnstudent.errors import InputError
-from nnstudent.pseudo.ensemble import agreement, combine
+from nnstudent.pseudo.ensemble import LEAST, agreement, combine, dice_weights
 
 maps = hnp.arrays(np.uint8, (2, 3, 4), elements=st.integers(0, 3))
 
@@ -61,3 +61,48 @@ def test_what_is_no_ensemble_is_refused():
         combine([], labels=(0, 1))
     with pytest.raises(InputError, match="gives 3 channels"):
         combine([np.zeros((3, 1, 1, 1), np.float32)], labels=(0, 1))
+
+
+@given(values=hnp.arrays(np.float32, (2, 2, 3), elements=st.floats(0.015625, 1, width=32)))
+def test_the_weighted_label_has_the_best_expected_dice(values):
+    mean = np.stack([1 - values, values])
+    weights = dice_weights(mean, (0, 7))
+    assert weights[0] == 1
+    assert weights[1] >= 1
+    chosen = (mean * weights[:, None, None, None]).argmax(0) == 1
+    total = values.sum()
+    ranked = np.sort(values.ravel())[::-1]
+
+    def dice(inside) -> float:
+        return 2 * inside.sum() / (len(inside) + total)
+
+    best = max(dice(ranked[:k]) for k in range(1, ranked.size + 1))
+    if best / 2 >= LEAST:
+        assert dice(values[chosen]) == pytest.approx(best, abs=1e-4)
+    else:
+        assert (values[chosen] >= LEAST - 1e-6).all()
+
+
+def test_folds_that_agree_on_an_organ_but_not_on_its_voxels_keep_its_volume():
+    fold = np.zeros((3, 1, 1, 60), np.float32)  # each fold finds three voxels, one of them alone
+    fold[0, ..., 10:13] = fold[1, ..., 11:14] = fold[2, ..., 12:15] = 0.9
+    mean = np.stack([1 - fold.mean(0), fold.mean(0)])
+    assert (mean.argmax(0) == 1).sum() == 3
+    assert ((mean * dice_weights(mean, (0, 1))[:, None, None, None]).argmax(0) == 1).sum() >= 3
+    thin = np.zeros((3, 1, 1, 60), np.float32)
+    thin[0, ..., 10:12] = thin[1, ..., 11:13] = thin[2, ..., 9:11] = 0.7
+    mean = np.stack([1 - thin.mean(0), thin.mean(0)])
+    assert (mean.argmax(0) == 1).sum() == 0
+    assert ((mean * dice_weights(mean, (0, 1))[:, None, None, None]).argmax(0) == 1).sum() == 2
+
+
+def test_what_is_nowhere_probable_is_not_found():
+    mean = np.stack([np.full((2, 3, 4), 0.98, np.float32), np.full((2, 3, 4), 0.02, np.float32)])
+    assert not (mean * dice_weights(mean, (0, 1))[:, None, None, None]).argmax(0).any()
+    assert (dice_weights(mean[:, :0], (0, 1)) == 1).all()
+
+
+def test_channels_that_share_a_label_share_its_threshold():
+    mean = np.stack([np.full((1, 1, 4), 0.5), np.full((1, 1, 4), 0.25), np.full((1, 1, 4), 0.25)]).astype(np.float32)
+    weights = dice_weights(mean, (0, 1, 1))
+    assert weights[1] == weights[2] > 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from nnstudent.errors import InputError
 from nnstudent.io.nifti import read_labels, write_image
-from nnstudent.pseudo.ensemble import agreement
+from nnstudent.pseudo.ensemble import agreement, dice_weights
 from nnstudent.pseudo.label import label
 from nnstudent.pseudo.pseudolabel import read_pseudo_label
 from nnstudent.pseudo.teacher import open_teacher
@@ -37,7 +38,7 @@ def image() -> Volume:
 
 
 def test_the_mean_of_the_folds_probabilities_decides(folder, image):
-    teacher = open_teacher(folder, TABLE, mapping={"milz": "spleen"}, threads=2)
+    teacher = open_teacher(folder, TABLE, mapping={"milz": "spleen"}, decision="argmax", threads=2)
     assert teacher.classes == ("liver", "spleen")
     said = teacher.guess(image)
     members = [scores.probabilities().values for scores in teacher.segmenter.predict_members(image)]
@@ -50,6 +51,16 @@ def test_the_mean_of_the_folds_probabilities_decides(folder, image):
     assert 0 < said.agreement["liver"] < 1
     sure = mean.max(0)[mean.argmax(0) == 2].mean()
     assert said.confidence["spleen"] == pytest.approx(sure, rel=1e-4)
+
+
+def test_labels_of_the_best_expected_dice(folder, image):
+    teacher = open_teacher(folder, TABLE, mapping={"milz": "spleen"}, threads=2)
+    ids = np.array([0, 1, 4, 0], np.uint8)
+    mean = np.mean([scores.probabilities().values for scores in teacher.segmenter.predict_members(image)], axis=0)
+    weighted = mean * dice_weights(mean, ids.tolist())[:, None, None, None]
+    assert (weighted.argmax(0) != mean.argmax(0)).any()
+    np.testing.assert_array_equal(teacher.guess(image).labels, ids[weighted.argmax(0)])
+    assert teacher.settings != replace(teacher, decision="argmax").settings  # labels are made again
 
 
 def test_the_probability_of_each_label_is_the_mean_of_the_folds(folder, image):

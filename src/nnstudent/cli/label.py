@@ -29,6 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--teacher", type=Path, nargs="+", metavar="FOLDER", help="nnU-Net model folders or bundles")
     source.add_argument("--from", type=Path, dest="labels_from", metavar="FOLDER", help="label maps made elsewhere")
     parser.add_argument("--map", metavar="FOREIGN=CLASS,…", help="which foreign class name (or value, with --from) is which class")
+    parser.add_argument(
+        "--decision",
+        choices=("dice", "argmax"),
+        default="dice",
+        help="which label a voxel gets: so that each label is expected to have the best Dice, thin organs keep their volume (default), "
+        "or the most probable one",
+    )
     parser.add_argument("--part", default="1/1", metavar="I/N", help="only the I-th of N parts of the cases")
     parser.add_argument(
         "--round", type=positive, default=1, metavar="N", help="number of this round of labelling, for the ledger (default: 1)"
@@ -62,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
             teachers=args.teacher,
             labels_from=args.labels_from,
             mapping=read_map(args.map) if args.map else None,
+            decision=args.decision,
             engine=args.engine,
             device=args.device,
             threads=args.threads,

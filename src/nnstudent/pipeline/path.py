@@ -114,7 +114,7 @@ class RunFolder:
                 ("teach",) if before is None else (before.called("study"),),
                 lambda: [*train(), *teachers],
                 [now.pseudo],
-                self._probability or None,
+                [self.preset.decision, self._probability],
             ),
             Stage(chosen, partial(self.select, now), (label,), lambda: [*train(), now.pseudo], [now.fused], [select, student]),
             Stage(study, partial(self.study, now), (chosen,), lambda: fused, [now.student], student),
@@ -169,6 +169,7 @@ class RunFolder:
             teachers=self._teachers() if before is None else [before.student, *self._overlay()],
             round=now.number,
             before=None if before is None else before.pseudo,
+            decision=self.preset.decision,
             probability=self._probability,
             device=self.device,
             threads=self.threads,
@@ -259,7 +260,10 @@ class RunFolder:
         cohort = self._cohort()
         if not cohort.test():
             return Outcome("no test case", skipped=True)
-        teachers = [open_teacher(path, cohort.taxonomy, device=self.device, threads=self.threads) for path in self._teachers()]
+        teachers = [
+            open_teacher(path, cohort.taxonomy, decision=self.preset.decision, device=self.device, threads=self.threads)
+            for path in self._teachers()
+        ]
         out = self.out / "predictions" / "teacher"
         done = label_cases(cohort.test(), out, teachers, taxonomy=cohort.taxonomy, everything=True, progress=self.progress)
         return Outcome(f"{len(done.labels)} test cases by the teachers", done.failures)

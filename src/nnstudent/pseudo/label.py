@@ -18,6 +18,7 @@ from nnstudent.io.record import file_hash, is_made_from, write_record
 from nnstudent.progress import Progress, silent
 from nnstudent.pseudo import elsewhere, pseudolabel
 from nnstudent.pseudo.change import compare
+from nnstudent.pseudo.ensemble import Decision
 from nnstudent.pseudo.fuse import Labels, fuse
 from nnstudent.pseudo.probability import Doubt, doubt_is_there, joined, remove_doubt, write_doubt
 from nnstudent.pseudo.pseudolabel import Guess, PseudoLabel
@@ -94,6 +95,7 @@ def label(
     teachers: Sequence[Path] | None = None,
     labels_from: Path | None = None,
     mapping: Mapping[str, str] | None = None,
+    decision: Decision = "dice",
     engine: str = "auto",
     device: str = "auto",
     threads: int | None = None,
@@ -116,6 +118,8 @@ def label(
             one takes the place of the earlier.
         labels_from: Instead of teachers, a folder of label maps named after the cases.
         mapping: Foreign class name (of a model) or value (in the files) → class of the label table.
+        decision: Which label a voxel gets: ``dice``, so that each label is expected to have the best Dice
+            (:func:`~nnstudent.pseudo.ensemble.dice_weights`), or ``argmax``, the most probable one.
         engine: What runs the network: ``auto``, ``openvino`` or ``torch``.
         device: ``auto`` (CUDA where torch finds a GPU), ``cpu`` or ``cuda``.
         threads: Processor threads; None for all there are.
@@ -151,7 +155,16 @@ def label(
         return LabelResult((), ())
     check_map(mapping or {}, cohort.taxonomy)
     opened = [
-        open_teacher(path, cohort.taxonomy, mapping=mapping, engine=engine, device=device, threads=threads, trust_pickle=trust_pickle)
+        open_teacher(
+            path,
+            cohort.taxonomy,
+            mapping=mapping,
+            decision=decision,
+            engine=engine,
+            device=device,
+            threads=threads,
+            trust_pickle=trust_pickle,
+        )
         for path in teachers or ()
     ]
     foreign = {name for teacher in opened for name in teacher.foreign}

@@ -17,7 +17,7 @@ from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.atomic import read_json
 from nnstudent.progress import Progress, silent
 from nnstudent.pseudo.elsewhere import label_names
-from nnstudent.pseudo.ensemble import Verdict, combine
+from nnstudent.pseudo.ensemble import Decision, Verdict, combine, dice_weights
 from nnstudent.pseudo.fuse import Labels, fuse
 from nnstudent.pseudo.probability import Doubt, joined
 from nnstudent.pseudo.pseudolabel import Guess
@@ -34,12 +34,15 @@ class ModelTeacher:
         taxonomy: The cohort's label table.
         meaning: For each of the model's networks, for each channel the id that it stands for; 0 for what is not wanted.
         foreign: The model's own names of its classes.
+        decision: Which label a voxel gets: ``argmax``, the most probable one, or ``dice``, so that each label is expected to have the
+            best Dice (:func:`~nnstudent.pseudo.ensemble.dice_weights`).
     """
 
     segmenter: Segmenter
     taxonomy: Taxonomy
     meaning: tuple[tuple[int, ...], ...]
     foreign: frozenset[str]
+    decision: Decision = "dice"
 
     @property
     def hash(self) -> str:
@@ -53,11 +56,11 @@ class ModelTeacher:
 
     @property
     def settings(self) -> Any:
-        """What each channel stands for."""
-        return [list(ids) for ids in self.meaning]
+        """What each channel stands for, and how a voxel is decided on."""
+        return [*(list(ids) for ids in self.meaning), *([] if self.decision == "argmax" else [self.decision])]
 
     def guess(self, image: Volume, *, probability: bool = False, progress: Progress = silent) -> Guess:
-        """Label one image by the mean of the folds' probabilities.
+        """Label one image by the mean of the folds' probabilities, as ``decision`` says.
 
         Args:
             image: The image, in HU.
@@ -73,7 +76,7 @@ class ModelTeacher:
             if not any(ids):
                 continue
             verdict, scores = self._verdict(image, network, ids, progress)
-            said = self.segmenter.restore(scores, onto=image)
+            said = self.segmenter.restore(self._weighted(scores), onto=image)
             beneath, labels = labels, fuse(said.array, labels, annotated=sorted(set(ids) - {0}), taxonomy=self.taxonomy)
             if doubt is not None:
                 own = Doubt(probability_of(said, scores), runner_up_of(said, scores))
@@ -95,6 +98,12 @@ class ModelTeacher:
         verdict = combine(members(), labels=ids)
         return verdict, replace(first[0], values=verdict.mean, kind="probabilities", ids=ids)
 
+    def _weighted(self, scores: Scores) -> Scores:
+        if self.decision == "argmax":
+            return scores
+        weights = dice_weights(scores.values, scores.ids)
+        return replace(scores, values=scores.values * weights[:, None, None, None])
+
     def _named(self, values: Mapping[int, float]) -> dict[str, float]:
         return {self.taxonomy.by_id(id).name: value for id, value in values.items()}
 
@@ -104,6 +113,7 @@ def open_teacher(
     taxonomy: Taxonomy,
     *,
     mapping: Mapping[str, str] | None = None,
+    decision: Decision = "dice",
     engine: str = "auto",
     device: str = "auto",
     threads: int | None = None,
@@ -115,6 +125,7 @@ def open_teacher(
         path: An nnU-Net model folder, whose folds form an ensemble, a bundle, or None for the bundled student.
         taxonomy: The cohort's label table.
         mapping: Foreign class name → class of the table; a foreign class that is neither in it nor in the table is background.
+        decision: See :class:`ModelTeacher`.
         engine: ``auto``, ``openvino`` or ``torch``.
         device: ``auto`` (CUDA where torch finds a GPU), ``cpu`` or ``cuda``.
         threads: Processor threads; None for all there are.
@@ -141,7 +152,7 @@ def open_teacher(
             "say which is which with --map foreign=class,…"
         )
     foreign = frozenset(own.values()).union(*(network.spec.foreground for network in model.networks))
-    return ModelTeacher(Segmenter(model, engine=engine, device=device, threads=threads), taxonomy, meaning, foreign)
+    return ModelTeacher(Segmenter(model, engine=engine, device=device, threads=threads), taxonomy, meaning, foreign, decision)
 
 
 def _own_names(model: Model) -> dict[int, str]:

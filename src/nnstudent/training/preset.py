@@ -11,6 +11,7 @@ from typing import Any
 
 from nnstudent.errors import InputError
 from nnstudent.pseudo.decide import SelectSettings
+from nnstudent.pseudo.ensemble import Decision
 from nnstudent.training.plain import from_plain, to_plain
 from nnstudent.training.recipe import Recipe
 
@@ -29,6 +30,7 @@ class Preset:
         folds: Organ teachers; at most as many as there are cases.
         tumor_folds: Tumor models.
         one_student: Whether the student learns organs and tumors in one; else organs only, and the tumor model is laid over it.
+        decision: Which label a voxel of a pseudo-label gets (:func:`~nnstudent.pseudo.label.label`).
         select: Which pseudo-labels are kept.
     """
 
@@ -41,6 +43,7 @@ class Preset:
     folds: int = 5
     tumor_folds: int = 1
     one_student: bool = True
+    decision: Decision = "dice"
     select: SelectSettings = field(default_factory=SelectSettings)
 
     def __post_init__(self) -> None:
