@@ -31,7 +31,7 @@ def main() -> None:
     coarse = load_preset(ROOT / "bench" / "semisupervised.toml").student.data.spacing_mm
     fine = (coarse[0] / 2, coarse[1] / 2, coarse[2] / 2)
     table = cohort.taxonomy
-    for name, grid in (("both networks", coarse), ("second stage of the cascade", fine)):
+    for name, grid in (("small network", coarse), ("second stage of the cascade", fine)):
         kept: dict[str, list[float]] = {organ: [] for organ in table.organs}
         for case in cohort.test()[: args.cases]:
             assert case.label is not None

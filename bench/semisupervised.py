@@ -98,12 +98,17 @@ class Arm:
         return {name: getattr(self, name) for name in ("cutmix", "copy_paste", "distill") if getattr(self, name)}
 
     @property
+    def labels(self) -> str:
+        """The same for arms that learn from the same truth and pseudo-labels."""
+        ignored = f"-ignore{self.ignore_below:g}" if self.ignore_below else ""
+        return f"round{self.round}-{self.decision}-keep{self.keep:g}-{'one' if self.one else 'two'}{ignored}"
+
+    @property
     def key(self) -> str:
         """The same for arms of several experiments that are the same model."""
         if self.learns != "all":
             return f"{self.network}-{self.learns}"
-        kept = f"{self.network}-all-{_fused(self.round, self.decision, self.keep, self.one, self.ignore_below)}"
-        return f"{kept}{_suffix(self.extras)}{'-cascade' * self.cascade}"
+        return f"{self.network}-all-{self.labels}{_suffix(self.extras)}{'-cascade' * self.cascade}"
 
 
 ARMS = (
@@ -216,96 +221,65 @@ class Bench:
         preset = replace(self.preset, teachers=recipe, tumor=None, folds=folds)
         return teach(self.cohort, out, preset, target=target, threads=self.threads, progress=self.progress).models[0]
 
-    def fused(
-        self,
-        seed: int,
-        *,
-        round: int = 1,
-        decision: Decision = "dice",
-        keep: float = 1.0,
-        one: bool = False,
-        ignore_below: float = 0.0,
-        doubt: bool = False,
-    ) -> Path:
-        """Truth and pseudo-labels together, after so many rounds; with ``doubt`` what the teachers think of each voxel beside them."""
-        if round == 1:
+    def fused(self, arm: Arm, seed: int) -> Path:
+        """Truth and pseudo-labels together, as an arm learns from them."""
+        if arm.round == 1:
             partial = self.preset.teachers.training.partial
             organs = self.taught("large", seed, folds=self.preset.folds, partial=partial)
             teachers = [organs, self.taught("large", seed, target="tumor")]
         else:
-            teachers = [self.student("large", seed, round=round - 1, decision=decision)]
+            teachers = [self.student(Arm("", "", "large", decision=arm.decision, round=arm.round - 1), seed)]
         at = self.work / f"seed{seed}"
-        pseudo = at / "pseudo" / f"round{round}-{decision}"
+        pseudo = at / "pseudo" / f"round{arm.round}-{arm.decision}"
         labeled = label(
             self.cohort,
             pseudo,
             teachers=teachers,
-            decision=decision,
-            round=round,
-            probability=doubt or ignore_below > 0,
+            decision=arm.decision,
+            round=arm.round,
+            probability=arm.distill > 0 or arm.ignore_below > 0,
             threads=self.threads,
             progress=self.progress,
         )
-        out = at / "fused" / _fused(round, decision, keep, one, ignore_below)
-        classes = None if one else self.cohort.taxonomy.organs
-        settings = replace(ALL, keep=keep, ignore_below=ignore_below)
+        out = at / "fused" / arm.labels
+        classes = None if arm.one else self.cohort.taxonomy.organs
+        settings = replace(ALL, keep=arm.keep, ignore_below=arm.ignore_below)
         chosen = select(self.cohort, pseudo, out, settings=settings, classes=classes, progress=self.progress)
         # a row that rests on fewer scans than it says is worse than none
         if labeled.failures or chosen.failures:
             raise InputError(f"{[*labeled.failures, *chosen.failures][0]}; every case of the cohort must be labeled, call again")
-        if keep == 1 and len(chosen.kept) < len(chosen.decisions):
+        if arm.keep == 1 and len(chosen.kept) < len(chosen.decisions):
             raise InputError(f"{out}: {len(chosen.kept)} of {len(chosen.decisions)} cases were kept; this arm is to learn from all")
         return out
 
-    def student(
-        self,
-        network: str,
-        seed: int,
-        *,
-        round: int = 1,
-        decision: Decision = "dice",
-        keep: float = 1.0,
-        one: bool = False,
-        ignore_below: float = 0.0,
-        extras: Mapping[str, float] | None = None,
-    ) -> Path:
-        """A network that learned from truth and pseudo-labels, with settings of its training changed."""
-        extras = extras or {}
-        fused = self.fused(seed, round=round, decision=decision, keep=keep, one=one, ignore_below=ignore_below, doubt="distill" in extras)
-        out = self.work / f"seed{seed}" / "students" / f"{network}-{fused.name}{_suffix(extras)}"
-        recipe = self.recipe(network, seed)
-        recipe = replace(recipe, training=replace(recipe.training, **extras))
-        preset = replace(self.preset, student=recipe, one_student=one)
+    def student(self, arm: Arm, seed: int) -> Path:
+        """A network that learned from truth and pseudo-labels, with the arm's settings of its training."""
+        fused = self.fused(arm, seed)
+        out = self.work / f"seed{seed}" / "students" / f"{arm.network}-{fused.name}{_suffix(arm.extras)}"
+        recipe = self.recipe(arm.network, seed)
+        recipe = replace(recipe, training=replace(recipe.training, **arm.extras))
+        preset = replace(self.preset, student=recipe, one_student=arm.one)
         return study(fused, out, preset, threads=self.threads, progress=self.progress)
 
-    def second(self, seed: int) -> Path:
+    def second(self, arm: Arm, seed: int) -> Path:
         """A cascade's second stage: the small network on a grid twice as fine, for the small organs."""
         recipe = self.recipe("small", seed)
         z, y, x = (mm / 2 for mm in recipe.data.spacing_mm)
         preset = replace(self.preset, student=replace(recipe, data=replace(recipe.data, spacing_mm=(z, y, x))))
         out = self.work / f"seed{seed}" / "students" / "small-second"
-        return study(self.fused(seed), out, preset, only=SMALL, threads=self.threads, progress=self.progress)
+        return study(self.fused(arm, seed), out, preset, only=SMALL, threads=self.threads, progress=self.progress)
 
     def models(self, arm: Arm, seed: int) -> list[Path]:
         """An arm's network, and the tumor model that is laid over it."""
         if arm.learns == "all":
-            model = self.student(
-                arm.network,
-                seed,
-                round=arm.round,
-                decision=arm.decision,
-                keep=arm.keep,
-                one=arm.one,
-                ignore_below=arm.ignore_below,
-                extras=arm.extras,
-            )
+            model = self.student(arm, seed)
             return [model] if arm.one else [model, self.taught(arm.network, seed, target="tumor")]
         partial = "marginal" if arm.learns == "labeled" else "background"
         return [self.taught(arm.network, seed, partial=partial), self.taught(arm.network, seed, target="tumor")]
 
     def scored(self, arm: Arm, seed: int) -> dict[str, Any]:
         """The row of an arm: trained, exported, the test cases segmented and scored."""
-        models, second = self.models(arm, seed), self.second(seed) if arm.cascade else None
+        models, second = self.models(arm, seed), self.second(arm, seed) if arm.cascade else None
         at, test = self.work / f"seed{seed}", self.cohort.test()
         bundle, record, out = at / "bundles" / arm.key, at / "bundles" / f"{arm.key}.json", at / "predictions" / arm.key
         made_from = [file_hash(model / "fold_0" / "checkpoint_final.pth") for model in [*models, *([second] if second else [])]]
@@ -379,11 +353,6 @@ def _told(value: Any) -> Any:
     if is_dataclass(value):
         return {one.name: _told(getattr(value, one.name)) for one in fields(value) if getattr(value, one.name) != one.default}
     return [_told(item) for item in value] if isinstance(value, tuple | list) else value
-
-
-def _fused(round: int, decision: Decision, keep: float, one: bool, ignore_below: float) -> str:
-    ignored = f"-ignore{ignore_below:g}" if ignore_below else ""
-    return f"round{round}-{decision}-keep{keep:g}-{'one' if one else 'two'}{ignored}"
 
 
 def _suffix(extras: Mapping[str, float]) -> str:

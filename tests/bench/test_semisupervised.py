@@ -190,7 +190,7 @@ def test_every_arm_is_shown_and_named_after_what_differs() -> None:
     names = {(arm.experiment, arm.name) for arm in bench.ARMS}
     assert all((experiment, name) in names for experiment, pairs in table.PAIRS.items() for pair in pairs for name in pair)
     keys = {(arm.experiment, arm.name): arm.key for arm in bench.ARMS}
-    assert keys["table6", "small+unlabeled"] == "small-all-round1-dice-keep1-two"  # folders of before are found again
+    assert keys["table6", "small+unlabeled"] == "small-all-round1-dice-keep1-two"
     assert keys["cutmix", "half of the windows"] == "small-all-round1-dice-keep1-two-cutmix0.5"
     assert keys["distilling", "half of the loss"] == "small-all-round1-dice-keep1-two-distill0.5"
     assert keys["models", "one student"] == "small-all-round1-dice-keep1-one"
