@@ -19,9 +19,10 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.collate_outputs import collate_outputs
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 
+from nnstudent.errors import InputError
 from nnstudent.io.atomic import replacing, write_json
 from nnstudent.progress import Progress, silent
-from nnstudent.training import quicken
+from nnstudent.training import half, quicken
 from nnstudent.training.augmentation import initial_patch, training_transforms, validation_transforms
 from nnstudent.training.distilling import DistillingLoss
 from nnstudent.training.loading import CachedDataset, Prefetch, WindowLoader
@@ -34,6 +35,7 @@ from nnstudent.training.schedule import fading, learning_rate
 from nnstudent.training.threads import Tuner
 
 LATEST, FINAL = "checkpoint_latest.pth", "checkpoint_final.pth"
+MOST_LOST = 20  # steps in succession without a loss, after which there is nothing to wait for; in half precision one now and then is skipped
 
 
 class RecipeTrainer(nnUNetTrainer):
@@ -71,7 +73,7 @@ class RecipeTrainer(nnUNetTrainer):
         self.start: Callable[[torch.nn.Module], None] | None = None
         self._mix = CutMix(training.cutmix, self.recipe.network.downsampling) if training.cutmix else None
         self._paste = CopyPaste(training.copy_paste) if training.copy_paste else None
-        self._step = 0
+        self._step = self._lost = 0  # steps made; those in succession whose loss was no number
         self._saved_at = time.monotonic()
 
     def place(self, model: Path) -> None:
@@ -97,6 +99,8 @@ class RecipeTrainer(nnUNetTrainer):
             self.network.to(memory_format=torch.channels_last_3d)
             if quicken.pays():
                 quicken.quicken(self._bare_network())
+        elif self.device.type == "cpu":
+            half.spare_small(self._bare_network())
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
         """The recipe's optimizer; its learning rate is set at each step."""
@@ -191,14 +195,14 @@ class RecipeTrainer(nnUNetTrainer):
     @property
     def _channels_last(self) -> bool:
         # In fp32 on a processor the convolutions of a step are a quarter quicker so; in bfloat16 (AMX) a step is 4 % quicker, within noise.
-        return self.device.type == "cpu" and not (self.recipe.training.precision == "mixed" and half_precision_pays())
+        return self.device.type == "cpu" and not (self.recipe.training.precision == "mixed" and half.pays())
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.recipe.training.precision == "fp32":
             return nullcontext()
         if self.device.type == "cpu":
-            half: AbstractContextManager[Any] = torch.autocast("cpu", torch.bfloat16)
-            return half if half_precision_pays() else nullcontext()
+            bfloat16: AbstractContextManager[Any] = torch.autocast("cpu", torch.bfloat16)
+            return bfloat16 if half.pays() else nullcontext()
         mixed: AbstractContextManager[Any] = torch.autocast(self.device.type)
         return mixed
 
@@ -230,7 +234,20 @@ class RecipeTrainer(nnUNetTrainer):
         if self.tuner is not None:
             self.tuner.step(time.perf_counter() - began)
         self.progress(self.title, self._step, self.num_epochs * self.num_iterations_per_epoch)
-        return {"loss": loss.detach().cpu().numpy()}
+        value = loss.detach().cpu().numpy()
+        self._lost = 0 if np.isfinite(value) else self._lost + 1
+        if self._lost >= MOST_LOST:
+            self._give_up()
+        return {"loss": value}
+
+    def _is_sound(self) -> bool:
+        return all(bool(torch.isfinite(weights).all()) for weights in self.network.parameters())
+
+    def _give_up(self) -> None:
+        raise InputError(
+            f"{self.title}: the loss is no number since step {self._step - self._lost + 1}; lower lr ({self.recipe.training.lr:g}) "
+            'or set precision = "fp32" in the preset\'s training'
+        )
 
     def _augment(self, image: torch.Tensor, targets: list[torch.Tensor], cases: list[str]) -> None:
         """What mixes windows, in place; lesions first, while each window is of one case."""
@@ -301,12 +318,15 @@ class RecipeTrainer(nnUNetTrainer):
         last = {key: self.logger.get_value(key, step=-1) for key in ("train_losses", "val_losses", "mean_fg_dice")}
         self.print_to_log_file(f"epoch {self.current_epoch}: " + ", ".join(f"{key} {value:.4f}" for key, value in last.items()))
         self.current_epoch += 1
-        if self.current_epoch == self.num_epochs or time.monotonic() - self._saved_at >= self.recipe.training.checkpoint_seconds:
+        due = self.current_epoch == self.num_epochs or time.monotonic() - self._saved_at >= self.recipe.training.checkpoint_seconds
+        if due and self._is_sound():
             self.save_checkpoint(os.path.join(self.output_folder, LATEST))
             self._saved_at = time.monotonic()
 
     def on_train_end(self) -> None:
         """Write the final checkpoint, which holds the weights but no optimizer, and stop drawing."""
+        if not self._is_sound():
+            self._give_up()
         self.save_checkpoint(os.path.join(self.output_folder, FINAL), whole=False)
         Path(self.output_folder, LATEST).unlink(missing_ok=True)
         self.close()
@@ -390,12 +410,6 @@ class _ByStep:
 
     def step(self, epoch: int | None = None) -> None:
         """Do nothing."""
-
-
-def half_precision_pays() -> bool:
-    """Whether this processor computes in bfloat16 itself; emulated it is slower than fp32."""
-    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(bool(getattr(torch.cpu, name)()) for name in checks if hasattr(torch.cpu, name))
 
 
 def _float(output: Any) -> Any:
