@@ -142,6 +142,16 @@ def test_another_recipe_trains_anew(balls: Cohort, preset: Preset, tmp_path: Pat
     assert (one.fresh, two.fresh) == ((0,), (0,))
 
 
+@pytest.mark.parametrize("iterations", [2, 30])  # the end comes before the patience is over, and after
+def test_a_training_whose_loss_is_lost_says_so_and_leaves_no_model(
+    balls: Cohort, preset: Preset, tmp_path: Path, iterations: int
+) -> None:
+    wild = replace(preset, teachers=tiny_recipe(lr=1e30, iterations=iterations))
+    with pytest.raises(InputError, match=r"tumor: the loss is no number since step [2-9]; lower lr \(1e\+30\) or set precision = \"fp32\""):
+        teach(balls, tmp_path, wild, target="tumor")
+    assert list(tmp_path.rglob("*.pth")) == []
+
+
 def test_a_broken_case_is_named_and_does_not_stop_the_others(preset: Preset, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     cases = [write_case(tmp_path, id, seed, ORGANS) for seed, id in enumerate(("a", "b", "cut", "off"))]
     cut = cases[2].image
