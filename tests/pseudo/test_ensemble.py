@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from nnstudent.errors import InputError
-from nnstudent.pseudo.ensemble import LEAST, agreement, combine, dice_weights
+from nnstudent.pseudo.ensemble import LEAST, agreement, combine, confidence, dice_weights
 
 maps = hnp.arrays(np.uint8, (2, 3, 4), elements=st.integers(0, 3))
 
@@ -37,17 +37,23 @@ def softmax(logits):
     return (power / power.sum(0)).astype(np.float32)
 
 
-def test_the_mean_decides_and_its_probability_is_the_confidence():
+def test_the_folds_mean_and_agreement():
     rng = np.random.default_rng(0)
     members = [softmax(rng.normal(size=(3, 4, 5, 6)) * 3) for _ in range(3)]
     told = combine(iter(members), labels=(0, 5, 9))
     mean = np.mean(members, axis=0)
     np.testing.assert_allclose(told.mean, mean, rtol=1e-5)
-    best = mean.argmax(0)
-    for channel, id in ((1, 5), (2, 9)):
-        assert told.confidence[id] == pytest.approx(mean[channel][best == channel].mean(), rel=1e-5)
     assert told.folds == 3
     assert told.agreement == agreement([np.array([0, 5, 9], np.uint8)[member.argmax(0)] for member in members])
+
+
+def test_confidence_is_that_of_the_labels_given():
+    rng = np.random.default_rng(0)
+    mean = softmax(rng.normal(size=(4, 4, 5, 6)) * 3)
+    best = rng.integers(0, 3, (4, 5, 6))  # whatever decided; nothing was given the last channel
+    told = confidence(mean, best, (0, 5, 5, 9))
+    given = np.where(best == 1, mean[1], mean[2])
+    assert told == {5: pytest.approx(given[best > 0].mean(), rel=1e-5)}
 
 
 def test_channels_that_share_a_label_are_one_class():

@@ -59,7 +59,11 @@ def test_labels_of_the_best_expected_dice(folder, image):
     mean = np.mean([scores.probabilities().values for scores in teacher.segmenter.predict_members(image)], axis=0)
     weighted = mean * dice_weights(mean, ids.tolist())[:, None, None, None]
     assert (weighted.argmax(0) != mean.argmax(0)).any()
-    np.testing.assert_array_equal(teacher.guess(image).labels, ids[weighted.argmax(0)])
+    said = teacher.guess(image)
+    np.testing.assert_array_equal(said.labels, ids[weighted.argmax(0)])
+    assert said.confidence == {
+        name: pytest.approx(mean[c][weighted.argmax(0) == c].mean(), rel=1e-4) for name, c in (("liver", 1), ("spleen", 2))
+    }
     assert teacher.settings != replace(teacher, decision="argmax").settings  # labels are made again
 
 

@@ -143,9 +143,7 @@ def test_another_recipe_trains_anew(balls: Cohort, preset: Preset, tmp_path: Pat
 
 
 @pytest.mark.parametrize("iterations", [2, 30])  # the end comes before the patience is over, and after
-def test_a_training_whose_loss_is_lost_says_so_and_leaves_no_model(
-    balls: Cohort, preset: Preset, tmp_path: Path, iterations: int
-) -> None:
+def test_a_training_whose_loss_is_lost_says_so_and_leaves_no_model(balls: Cohort, preset: Preset, tmp_path: Path, iterations: int) -> None:
     wild = replace(preset, teachers=tiny_recipe(lr=1e30, iterations=iterations))
     with pytest.raises(InputError, match=r"tumor: the loss is no number since step [2-9]; lower lr \(1e\+30\) or set precision = \"fp32\""):
         teach(balls, tmp_path, wild, target="tumor")

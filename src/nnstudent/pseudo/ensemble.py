@@ -1,4 +1,4 @@
-"""What an ensemble's folds say together: their mean, how sure it is, and how well they agree. Pure functions on arrays."""
+"""What an ensemble's folds say together: their mean, how well they agree, and what label follows. Pure functions on arrays."""
 
 from __future__ import annotations
 
@@ -24,13 +24,11 @@ class Verdict:
 
     Attributes:
         mean: Mean of the folds' class probabilities, (class, z, y, x), float32.
-        confidence: For each label found by the mean, its mean probability over the label's own voxels, 0 to 1.
         agreement: For each label that a fold found, the mean DSC over pairs of folds; empty with a single fold.
         folds: How many there were.
     """
 
     mean: npt.NDArray[np.float32]
-    confidence: dict[int, float]
     agreement: dict[int, float]
     folds: int
 
@@ -63,8 +61,7 @@ def combine(members: Iterable[Scores], labels: Sequence[int]) -> Verdict:
     if total is None:
         raise InputError("an ensemble without folds; expected at least one fold_K folder with a checkpoint")
     total /= len(said)
-    best = np.argmax(total, axis=0)
-    return Verdict(total, confidence(total.max(axis=0), table[best]), agreement(said), len(said))
+    return Verdict(total, agreement(said), len(said))
 
 
 def dice_weights(mean: npt.NDArray[np.float32], labels: Sequence[int]) -> npt.NDArray[np.float32]:
@@ -97,15 +94,20 @@ def dice_weights(mean: npt.NDArray[np.float32], labels: Sequence[int]) -> npt.ND
     return weights
 
 
-def confidence(probability: npt.NDArray[np.floating], labels: Labels) -> dict[int, float]:
-    """Mean probability over the voxels of each label, background left out.
+def confidence(mean: npt.NDArray[np.float32], best: npt.NDArray[np.intp], labels: Sequence[int]) -> dict[int, float]:
+    """Mean probability of each label over the voxels that were given it, background left out.
 
     Args:
-        probability: Probability of the label given, (z, y, x).
-        labels: Labels, (z, y, x).
+        mean: Mean of the folds' class probabilities, (class, z, y, x).
+        best: The channel that each voxel was given, (z, y, x).
+        labels: For each channel the label that it stands for, 0 for background.
+
+    Returns:
+        Label → 0 to 1, for every label that a voxel was given.
     """
-    size = np.bincount(labels.ravel(), minlength=256)
-    mass = np.bincount(labels.ravel(), weights=probability.ravel(), minlength=256)
+    given = np.array(labels, np.uint8)[best].ravel()
+    size = np.bincount(given, minlength=256)
+    mass = np.bincount(given, weights=np.take_along_axis(mean, best[None], axis=0).ravel(), minlength=256)
     return {int(id): float(mass[id] / size[id]) for id in np.flatnonzero(size) if id}
 
 

@@ -21,7 +21,7 @@ class Guess:
 
     Attributes:
         labels: Ids of the label table on the image's grid, (z, y, x), uint8.
-        confidence: Class → mean ensemble probability over its own voxels; the classes found.
+        confidence: Class → mean ensemble probability over the voxels that were given it; the classes found.
         agreement: Class → mean pairwise DSC between the folds; empty with one fold.
         folds: How many folds spoke.
         doubt: How probable the label of each voxel is and what it would be else; None where it was not asked for.
@@ -44,7 +44,7 @@ class PseudoLabel:
         classes: The classes that its makers know, whether or not they found them; None where labels made elsewhere do not say.
         models: For each known class, the hash of the model that gave it.
         round: The round of labelling.
-        confidence: For each class found, the mean ensemble probability over its own voxels, 0 to 1.
+        confidence: For each class found, the mean ensemble probability over the voxels that were given it, 0 to 1.
         agreement: For each class that a fold found, the mean DSC between pairs of folds; empty where there is only one fold.
         found: The classes in the label map.
         folds: For each known class, how many folds its model has; empty for labels made elsewhere.

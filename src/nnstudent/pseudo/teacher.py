@@ -17,7 +17,7 @@ from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.atomic import read_json
 from nnstudent.progress import Progress, silent
 from nnstudent.pseudo.elsewhere import label_names
-from nnstudent.pseudo.ensemble import Decision, Verdict, combine, dice_weights
+from nnstudent.pseudo.ensemble import LEAST, Decision, Verdict, combine, confidence, dice_weights
 from nnstudent.pseudo.fuse import Labels, fuse
 from nnstudent.pseudo.probability import Doubt, joined
 from nnstudent.pseudo.pseudolabel import Guess
@@ -57,7 +57,7 @@ class ModelTeacher:
     @property
     def settings(self) -> Any:
         """What each channel stands for, and how a voxel is decided on."""
-        return [*(list(ids) for ids in self.meaning), *([] if self.decision == "argmax" else [self.decision])]
+        return [*(list(ids) for ids in self.meaning), *([] if self.decision == "argmax" else [self.decision, LEAST])]
 
     def guess(self, image: Volume, *, probability: bool = False, progress: Progress = silent) -> Guess:
         """Label one image by the mean of the folds' probabilities, as ``decision`` says.
@@ -69,22 +69,24 @@ class ModelTeacher:
         """
         labels: Labels = np.zeros(image.array.shape, np.uint8)
         doubt = Doubt.none(labels.shape) if probability else None
-        confidence: dict[str, float] = {}
+        sure: dict[str, float] = {}
         agreement: dict[str, float] = {}
         folds: list[int] = []
         for network, ids in enumerate(self.meaning):
             if not any(ids):
                 continue
             verdict, scores = self._verdict(image, network, ids, progress)
-            said = self.segmenter.restore(self._weighted(scores), onto=image)
+            weighted = self._weighted(scores)
+            sure |= self._named(confidence(scores.values, weighted.values.argmax(axis=0), ids))
+            said = self.segmenter.restore(weighted, onto=image)
+            del weighted  # as large as the scores
             beneath, labels = labels, fuse(said.array, labels, annotated=sorted(set(ids) - {0}), taxonomy=self.taxonomy)
             if doubt is not None:
                 own = Doubt(probability_of(said, scores), runner_up_of(said, scores))
                 doubt = joined(labels, said.array, own, beneath=beneath, before=doubt)
-            confidence |= self._named(verdict.confidence)
             agreement |= self._named(verdict.agreement)
             folds.append(verdict.folds)
-        return Guess(labels, confidence, agreement, min(folds), doubt)
+        return Guess(labels, sure, agreement, min(folds), doubt)
 
     def _verdict(self, image: Volume, network: int, ids: tuple[int, ...], progress: Progress) -> tuple[Verdict, Scores]:
         first: list[Scores] = []

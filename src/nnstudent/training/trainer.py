@@ -35,7 +35,7 @@ from nnstudent.training.schedule import fading, learning_rate
 from nnstudent.training.threads import Tuner
 
 LATEST, FINAL = "checkpoint_latest.pth", "checkpoint_final.pth"
-MOST_LOST = 20  # steps in succession without a loss, after which there is nothing to wait for; in half precision one now and then is skipped
+MOST_LOST = 20  # steps in succession without a loss: nothing to wait for; half precision skips one now and then
 
 
 class RecipeTrainer(nnUNetTrainer):
