@@ -315,11 +315,14 @@ def run(bench: Bench, rows: Path, *, only: str | None = None, seeds: list[int] |
         if arm.experiment == experiment
     ]
     for seed, arm in wanted:
-        mark = bench.row(arm, seed)
-        if any(all(row.get(key, value) == value for key, value in mark.items()) for row in read_rows(rows)):  # the first had no arm_hash
+        mark, known = bench.row(arm, seed), read_rows(rows)
+        if any(all(row.get(key, value) == value for key, value in mark.items()) for row in known):  # the first had no arm_hash
             continue
         print(f"{arm.experiment}: {arm.name}, seed {seed}", flush=True)
-        add_row(rows, bench.scored(arm, seed))
+        what = mark.keys() - {"experiment", "arm"}
+        same = next((row for row in known if all(row.get(key) == mark[key] for key in what)), None)
+        # an arm of several experiments is one model, which is not made again for the second, whether or not its folder is still there
+        add_row(rows, {**same, **mark} if same else bench.scored(arm, seed))
         publish(rows)
 
 

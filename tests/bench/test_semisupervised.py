@@ -128,6 +128,21 @@ def test_an_arm_of_another_experiment_that_is_the_same_model_is_not_trained_agai
 
 
 @pytest.mark.slow
+def test_a_row_of_the_same_model_serves_another_experiment_without_its_folder(
+    made: tuple[bench.Bench, Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, rows, _ = made
+    monkeypatch.setattr(bench, "ARMS", tuple(arm for arm in bench.ARMS if (arm.experiment, arm.name) == ("teacher", "complete only")))
+    monkeypatch.setattr(bench.Bench, "scored", lambda *_: pytest.fail("made again"))
+    copy = tmp_path / "rows.json"
+    copy.write_text(rows.read_text())
+    bench.run(run, copy, only="teacher", seeds=[0])
+    first, *_, last = json.loads(copy.read_text())
+    assert (first["experiment"], first["arm"]) == ("table6", "large")
+    assert last == first | {"experiment": "teacher", "arm": "complete only"}
+
+
+@pytest.mark.slow
 def test_ablations(made: tuple[bench.Bench, Path, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     run, _, _ = made
     arms = {arm.name: arm for arm in bench.ARMS}
