@@ -69,11 +69,13 @@ def add_row(path: Path, row: Row) -> None:
 
 
 def newest(rows: Sequence[Row]) -> list[Row]:
-    """The rows that may be compared with the last one: of the same cohort and recipes; of an arm and seed the last."""
+    """The rows that go with the last one: of the same cohort and recipes, each arm as it was last defined; of a seed the last."""
     if not rows:
         return []
     keys = ("cohort_hash", "recipe_hash", "steps")
     same = [row for row in rows if all(row[key] == rows[-1][key] for key in keys)]
+    defined = {(row["experiment"], row["arm"]): row.get("arm_hash") for row in same}
+    same = [row for row in same if row.get("arm_hash") == defined[row["experiment"], row["arm"]]]
     return list({(row["experiment"], row["arm"], row["seed"]): row for row in same}.values())
 
 

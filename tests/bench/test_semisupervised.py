@@ -273,6 +273,17 @@ def test_an_empty_answer_to_no_tumor_is_no_tumor_found() -> None:
     assert bench._tumor_or_none(wrong, False) == {**known, "tumor_dsc": None, "tumor_nsd": None, "tumor_false": 1.0}
 
 
+def test_rows_of_an_arm_that_has_come_to_mean_something_else_are_left_out() -> None:
+    mark = {"experiment": "table6", "cohort_hash": "c", "recipe_hash": "r", "steps": 1}
+    rows = [
+        {**mark, "arm": "small+unlabeled", "seed": 0, "arm_hash": "old"},
+        {**mark, "arm": "small+unlabeled", "seed": 1, "arm_hash": "old"},
+        {**mark, "arm": "small", "seed": 1, "arm_hash": "other"},
+        {**mark, "arm": "small+unlabeled", "seed": 0, "arm_hash": "new"},
+    ]
+    assert [(row["arm"], row["arm_hash"]) for row in table.newest(rows)] == [("small", "other"), ("small+unlabeled", "new")]
+
+
 def test_rows_of_another_cohort_or_recipe_are_not_mixed_in() -> None:
     rows = [
         row("small", 0, [0.1], cohort_hash="old"),

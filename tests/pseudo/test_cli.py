@@ -54,7 +54,7 @@ def test_labels_from_elsewhere_are_selected(cohort, tmp_path, capsys):
     assert "min_confidence = 2.0; expected 0 to 1" in capsys.readouterr().err
     preset.write_text('like = "laptop"\n')
     assert main(words) == 0
-    assert "kept     none: tumor neither annotated nor known to the models that labeled it; 2 of 3 classes" in capsys.readouterr().out
+    assert "kept     none: kept without agreement: labels made elsewhere; 2 of 3 classes" in capsys.readouterr().out
 
 
 def test_a_failed_case_is_named_and_the_exit_code_says_so(cohort, tmp_path, capsys):

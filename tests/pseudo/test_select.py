@@ -145,6 +145,18 @@ def test_one_bad_organ_and_a_bad_rank_drop_a_case(cohort: Cohort, maker: Maker, 
 OPEN = SelectSettings(min_agreement=0.6, leave_open=True)
 
 
+def test_a_class_that_no_model_knows_does_not_keep_the_worst_cases(cohort: Cohort, maker: Maker, tmp_path):
+    maker.guess("none", {"liver": 0.9, "kidney": 0.9}, classes=("liver", "kidney"))
+    maker.guess("partial", {"kidney": 0.7}, classes=("kidney",))
+    result = select(cohort, maker.pseudo, tmp_path / "out", settings=replace(OPEN, keep=0.5))
+    filled = {choice.case: choice.filled for choice in result.decisions}
+    assert filled["none"] == ("liver", "kidney")
+    assert filled["partial"] == ()
+    (best,) = (choice for choice in result.decisions if choice.case == "none")
+    assert best.score == pytest.approx(0.9)
+    assert best.why == "folds agree 0.90 over 2 organs, at least 0.60; 2 of 3 classes filled in, the others left open"
+
+
 def test_with_open_classes_each_needs_a_confidence_of_its_own_lesions_too(cohort: Cohort, maker: Maker, tmp_path):
     maker.guess("none", {"liver": 0.9, "kidney": 0.9}, confidence={"tumor": 0.5})
     for least, filled in ((0.4, ("liver", "kidney", "tumor")), (0.6, ("liver", "kidney")), (0.95, ())):

@@ -78,6 +78,7 @@ def test_every_augmentation_keeps_shape_and_labels(name: str) -> None:
     image, labels = _window(initial_patch(recipe))
     before = image.clone()
     done = training_transforms(recipe, [[1, 1, 1], [0.5, 0.5, 0.5]])(image=image, segmentation=labels)
+    assert torch.equal(image, before)  # it may be the scan that is kept in memory
     assert tuple(done["image"].shape) == (1, *recipe.data.patch)
     assert [tuple(part.shape) for part in done["segmentation"]] == [(1, 16, 24, 24), (1, 8, 12, 12)]
     assert set(torch.unique(done["segmentation"][0]).tolist()) <= {0, 1, 2}
@@ -98,6 +99,9 @@ def test_organ_intensity_changes_each_organ_by_its_own_amount_and_the_rest_not_a
     assert max(abs(first.mean()), abs(second.mean())) <= 1
     assert not change[0, :, :, 9:11].any()
     assert not change[0, :, :, 19:].any()
+    ignored = OrganIntensityTransform((-1.0, 1.0), ignore=3)(image=torch.zeros_like(image), segmentation=labels)["image"]
+    assert ignored[0, :, :, 3:7].any()
+    assert not ignored[0, :, :, 12:].any()
 
 
 @pytest.mark.parametrize("preset", ["demo", "laptop"])

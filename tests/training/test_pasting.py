@@ -83,6 +83,15 @@ def test_it_is_not_laid_where_its_organ_is_not() -> None:
     assert find_place(lesion, *window(liver=(0, 0))) is None
 
 
+def test_what_is_ignored_around_a_lesion_is_not_what_it_lies_in() -> None:
+    image, labels = window(tumor=(5, 8, 8))
+    assert cut_lesion(image, torch.where(labels == TUMOR, TUMOR, 7).to(labels), [TUMOR], ignore=7) is None
+    around = torch.where((labels == LIVER) & (torch.arange(labels.shape[0])[:, None, None] < 7), 7, labels).to(labels)
+    lesion = cut_lesion(image, around, [TUMOR], ignore=7)
+    assert lesion is not None
+    assert lesion.host == LIVER
+
+
 def test_outside_of_organs_it_is_laid_into_tissue_as_dense() -> None:
     image, labels = window(tumor=(5, 8, 8))
     labels[labels != TUMOR] = 0  # a tumor model knows no organ

@@ -13,7 +13,7 @@ from nnstudent.cohort.cohort import Case, Cohort
 from nnstudent.errors import InputError
 from nnstudent.io.nifti import read_labels
 from nnstudent.taxonomy import flare23
-from nnstudent.training.dataset import to_channels
+from nnstudent.training.dataset import _usable, to_channels
 from nnstudent.training.plans import class_weights, make_dataset_json
 from nnstudent.training.recipe import Recipe
 from nnstudent.training.task import Task, make_splits, organ_task, student_task, tumor_task
@@ -98,6 +98,17 @@ def test_a_student_never_validates_on_pseudo_labels(count: int, data: st.DataObj
     held_out = set(ids) - set(split.train)
     assert len(held_out) == (round(0.4 * (count - len(some))) if count - len(some) >= 5 else 0)
     assert held_out <= set(split.val)
+
+
+def test_a_case_that_fails_changes_no_hold_out_of_which_pseudo_labels_are_hidden() -> None:
+    ids = [f"c{i}" for i in range(12)]
+    task = _student(12, {"c0": ("spot",)})
+    (before,) = make_splits(task, ids)
+    assert task.hidden
+    for failed in ids:
+        (after,) = _usable(task, [before], [id for id in ids if id != failed])
+        assert set(after.train) == set(before.train) - {failed}
+        assert set(after.val) == set(before.val) - {failed}
 
 
 def test_a_held_out_case_hides_its_pseudo_lesions(balls: Cohort, tiny: Recipe) -> None:

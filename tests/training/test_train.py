@@ -133,6 +133,15 @@ def test_stock_nnunet_segments_with_it_and_needs_nothing_of_ours(student: Path, 
         assert 2 * (one & two).sum() / (one.sum() + two.sum()) > 0.65
 
 
+def test_folds_of_another_recipe_do_not_stay_to_vote(balls: Cohort, preset: Preset, tmp_path: Path) -> None:
+    teach(balls, tmp_path, preset, target="organs")
+    kept = (tmp_path / "organs" / "fold_0" / "checkpoint_final.pth").stat().st_mtime_ns
+    teach(balls, tmp_path, preset, target="organs")
+    assert (tmp_path / "organs" / "fold_0" / "checkpoint_final.pth").stat().st_mtime_ns == kept
+    teach(balls, tmp_path, replace(preset, teachers=tiny_recipe(lr=0.02)), target="organs", folds=[0])
+    assert [path.name for path in (tmp_path / "organs").glob("fold_*")] == ["fold_0"]
+
+
 def test_another_recipe_trains_anew(balls: Cohort, preset: Preset, tmp_path: Path) -> None:
     one = teach(balls, tmp_path, preset, target="tumor").tumor
     changed = replace(preset, teachers=tiny_recipe(lr=0.02))
@@ -145,7 +154,9 @@ def test_another_recipe_trains_anew(balls: Cohort, preset: Preset, tmp_path: Pat
 @pytest.mark.parametrize("iterations", [2, 30])  # the end comes before the patience is over, and after
 def test_a_training_whose_loss_is_lost_says_so_and_leaves_no_model(balls: Cohort, preset: Preset, tmp_path: Path, iterations: int) -> None:
     wild = replace(preset, teachers=tiny_recipe(lr=1e30, iterations=iterations))
-    with pytest.raises(InputError, match=r"tumor: the loss is no number since step [2-9]; lower lr \(1e\+30\) or set precision = \"fp32\""):
+    with pytest.raises(
+        InputError, match=r"tumor: no finite loss and gradient since step [2-9]; lower lr \(1e\+30\) or set precision = \"fp32\""
+    ):
         teach(balls, tmp_path, wild, target="tumor")
     assert list(tmp_path.rglob("*.pth")) == []
 

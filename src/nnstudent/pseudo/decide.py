@@ -107,7 +107,8 @@ def decide(
     filled = missing
     if settings.leave_open:
         asked = _known(missing, pseudo, known)
-        kept = _judge(case, pseudo, filled=asked, taxonomy=taxonomy, settings=settings, known=known)[2]
+        if asked:  # what no model knows stays open and has no say
+            score, why, kept = _judge(case, pseudo, filled=asked, taxonomy=taxonomy, settings=settings, known=known)
         steady = replace(settings, max_change=1.0)  # of an organ its own change decides
         without = _judge(case, pseudo, filled=asked, taxonomy=taxonomy, settings=steady, known=known)[2]
         whole = {name: kept if taxonomy[name].kind == "lesion" else without for name in asked}

@@ -15,7 +15,7 @@ from nnstudent.errors import InputError
 Decision = Literal["argmax", "dice"]  # the most probable label, or that of the best expected Dice
 Labels = npt.NDArray[np.uint8]
 Scores = npt.NDArray[np.floating]
-LEAST = 0.25  # a voxel less probable than this is never given a label that background contends for
+LEAST = 0.25  # the least threshold of a label against background
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +71,8 @@ def dice_weights(mean: npt.NDArray[np.float32], labels: Sequence[int]) -> npt.ND
     label loses half of the organ. The Dice expected of the k most probable voxels of a label is about 2·Σp(those) / (k + Σp(all)); where
     its maximum over k is D, just the voxels with p > D/2 belong to it (Lipton, Elkan and Naryanaswamy, "Optimal thresholding of
     classifiers to maximize F1 measure", 2014). With the factor (1 − D/2) / (D/2), and 1 for the background, a voxel that only these two
-    contend for gets the label there, and among several labels the one that is furthest over its threshold. No threshold is under 0.25:
-    where nothing better than a Dice of 0.5 can be expected, the organ may as well be absent.
+    contend for gets the label there, and among several labels the one that is furthest over its threshold, or least under it. No
+    threshold is under 0.25: where nothing better than a Dice of 0.5 can be expected, the organ may as well be absent.
 
     Args:
         mean: Mean of the folds' class probabilities, (class, z, y, x).

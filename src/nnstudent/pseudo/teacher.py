@@ -77,14 +77,17 @@ class ModelTeacher:
                 continue
             verdict, scores = self._verdict(image, network, ids, progress)
             weighted = self._weighted(scores)
-            sure |= self._named(confidence(scores.values, weighted.values.argmax(axis=0), ids))
+            given = confidence(scores.values, weighted.values.argmax(axis=0), ids)
+            sure |= self._named(given)
             said = self.segmenter.restore(weighted, onto=image)
             del weighted  # as large as the scores
             beneath, labels = labels, fuse(said.array, labels, annotated=sorted(set(ids) - {0}), taxonomy=self.taxonomy)
             if doubt is not None:
                 own = Doubt(probability_of(said, scores), runner_up_of(said, scores))
                 doubt = joined(labels, said.array, own, beneath=beneath, before=doubt)
-            agreement |= self._named(verdict.agreement)
+            # What only the mean brings to light no fold has found by itself: nothing that they agree on.
+            unseen = dict.fromkeys(given, 0.0) if verdict.folds > 1 else {}
+            agreement |= self._named(unseen | verdict.agreement)
             folds.append(verdict.folds)
         return Guess(labels, sure, agreement, min(folds), doubt)
 

@@ -31,22 +31,31 @@ _ELASTIC_SCALE = (0.04, 0.2)
 _GEOMETRY = ("rotation", "scaling", "elastic")
 
 
-def training_transforms(recipe: Recipe, scales: Sequence[Sequence[float]] | None) -> ComposeTransforms:
+def training_transforms(recipe: Recipe, scales: Sequence[Sequence[float]] | None, *, ignore: int | None = None) -> ComposeTransforms:
     """What a training window goes through, from the dataloader's crop to image and targets.
 
     Args:
         recipe: Says which augmentations, and the patch.
         scales: Resolutions of the loss, relative to the finest (z, y, x); None without deep supervision.
+        ignore: The label that is no class but says that nothing is to be learned there, if there is one.
     """
     chosen = {item.name: item for item in recipe.training.augment}
     planar = recipe.training.in_plane
     steps: list[BasicTransform] = [_spatial(recipe, chosen)]
     if planar:
         steps = [Convert3DTo2DTransform(), *steps, Convert2DTo3DTransform()]
+    steps.append(OwnImageTransform())
     for item in recipe.training.augment:
         if item.name not in _GEOMETRY:
-            steps.append(RandomTransform(_intensity(item, planar=planar), apply_probability=item.p))
+            steps.append(RandomTransform(_intensity(item, planar=planar, ignore=ignore), apply_probability=item.p))
     return ComposeTransforms([*steps, *_targets(scales)])
+
+
+class OwnImageTransform(ImageOnlyTransform):
+    """Gives the window an image of its own: a crop that nothing turned is still the scan in memory, and what follows works in place."""
+
+    def _apply_to_image(self, img: Tensor, **params: Any) -> Tensor:
+        return img.clone()
 
 
 class OrganIntensityTransform(ImageOnlyTransform):
@@ -56,17 +65,20 @@ class OrganIntensityTransform(ImageOnlyTransform):
 
     Args:
         offset: Least and largest offset, in the image's unit: standard deviations of the foreground after normalisation.
+        ignore: A label that is no class and stays as well.
     """
 
-    def __init__(self, offset: tuple[float, float]) -> None:
+    def __init__(self, offset: tuple[float, float], *, ignore: int | None = None) -> None:
         super().__init__()
-        self.offset = offset
+        self.offset, self.ignore = offset, ignore
 
     def get_parameters(self, **data_dict: Any) -> dict[str, Any]:
         """Draw an offset for every class in the window: a field of them, (1, z, y, x), softened at the edges by a voxel."""
         labels = data_dict["segmentation"][0].long().clamp(min=0)  # -1 is padding
         offsets = torch.empty(int(labels.max()) + 1).uniform_(*self.offset)
         offsets[0] = 0.0
+        if self.ignore is not None:
+            offsets[self.ignore :] = 0.0  # the highest label
         return {"field": avg_pool3d(offsets[labels][None], 3, 1, 1, count_include_pad=False)}
 
     def _apply_to_image(self, img: Tensor, **params: Any) -> Tensor:
@@ -113,7 +125,7 @@ def _spatial(recipe: Recipe, chosen: dict[str, Augmentation]) -> BasicTransform:
     )
 
 
-def _intensity(item: Augmentation, *, planar: bool) -> BasicTransform:
+def _intensity(item: Augmentation, *, planar: bool, ignore: int | None) -> BasicTransform:
     both = (item.low, item.high)
     if item.name == "noise":
         return GaussianNoiseTransform(noise_variance=both, p_per_channel=1, synchronize_channels=True)
@@ -128,7 +140,7 @@ def _intensity(item: Augmentation, *, planar: bool) -> BasicTransform:
             scale=both, synchronize_channels=False, synchronize_axes=True, ignore_axes=(0,) if planar else None, p_per_channel=1
         )
     if item.name == "organ_intensity":
-        return OrganIntensityTransform(both)
+        return OrganIntensityTransform(both, ignore=ignore)
     inverted = float(item.name == "gamma_inverted")
     return GammaTransform(gamma=BGContrast(both), p_invert_image=inverted, synchronize_channels=False, p_per_channel=1, p_retain_stats=1)
 

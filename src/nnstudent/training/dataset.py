@@ -243,9 +243,20 @@ def _prepare(task: Task, raw: Path, folder: Path, *, threads: int, progress: Pro
     return {
         "plans": plans,
         "dataset_json": dataset_json,
-        "splits": [asdict(split) for split in (splits if len(ready) == len(cases) else make_splits(task, [case.id for case, _ in ready]))],
+        "splits": [asdict(split) for split in _usable(task, splits, [case.id for case, _ in ready])],
         "failures": [{"case": failure.case, "reason": failure.reason} for failure in failures],
     }
+
+
+def _usable(task: Task, splits: Sequence[Split], ready: Sequence[str]) -> list[Split]:
+    """The splits without cases that failed.
+
+    Drawn anew, so that no fold is left without cases; but where pseudo-labels are hidden they stay, for what is held out has been
+    preprocessed without its pseudo-labels.
+    """
+    if task.hidden:
+        return [Split(*(tuple(id for id in part if id in ready) for part in (split.train, split.val))) for split in splits]
+    return make_splits(task, ready)
 
 
 def _each(

@@ -40,16 +40,17 @@ class Lesion:
     host: int
 
 
-def cut_lesion(image: Tensor, labels: Tensor, classes: Collection[int]) -> Lesion | None:
+def cut_lesion(image: Tensor, labels: Tensor, classes: Collection[int], *, ignore: int | None = None) -> Lesion | None:
     """Cut a lesion out of a window, one at random where it has several.
 
     Args:
         image: (channel, z, y, x).
         labels: (z, y, x).
         classes: Which classes are lesions.
+        ignore: The label that says that nothing is known of a voxel, if there is one.
 
     Returns:
-        None where there is none, or the one drawn is cut by the window's border.
+        None where there is none, or the one drawn is cut by the window's border, or nothing is known of what is around.
     """
     flat = labels.cpu().numpy()
     lesions = np.isin(flat, list(classes))
@@ -62,7 +63,7 @@ def cut_lesion(image: Tensor, labels: Tensor, classes: Collection[int]) -> Lesio
         return None
     z, y, x = (slice(part.start - _RIM, part.stop + _RIM) for part in found)
     mask = parts[z, y, x] == number
-    rim = ndimage.binary_dilation(mask, iterations=_RIM) & ~lesions[z, y, x]
+    rim = ndimage.binary_dilation(mask, iterations=_RIM) & ~lesions[z, y, x] & (flat[z, y, x] != ignore)
     if not rim.any():
         return None
     own = image[:, z, y, x]
@@ -129,9 +130,14 @@ class CopyPaste:
     the loss for partial labels knows what is annotated by sample, not by voxel.
     """
 
-    def __init__(self, p: float) -> None:
-        """Begin with no lesion; ``p`` is how often a window is given one, where there is one and a place for it."""
-        self._p = p
+    def __init__(self, p: float, *, ignore: int | None = None) -> None:
+        """Begin with no lesion.
+
+        Args:
+            p: How often a window is given one, where there is one and a place for it.
+            ignore: The label that says that nothing is known of a voxel, if there is one.
+        """
+        self._p, self._ignore = p, ignore
         self._kept: deque[Lesion] = deque(maxlen=_KEPT)
 
     def __call__(
@@ -147,7 +153,7 @@ class CopyPaste:
         """
         for number in range(len(image)):
             labels = targets[0][number]
-            own = cut_lesion(image[number], labels[0], true[number]) if true[number] else None
+            own = cut_lesion(image[number], labels[0], true[number], ignore=self._ignore) if true[number] else None
             if self._kept and np.random.uniform() < self._p:  # noqa: NPY002
                 lesion = self._kept[np.random.randint(len(self._kept))]  # noqa: NPY002
                 box = find_place(lesion, image[number], labels[0]) if lesion.channel in closed[number] else None

@@ -92,6 +92,7 @@ def train(
     if missing:
         prepared = prepare(task, work, made_from, threads=threads or 2, progress=progress)
         failures = prepared.failures
+        _remove_stale(model, made_from)
         _write_model(model, prepared)
         for fold in missing:
             if fold < len(prepared.splits):
@@ -107,6 +108,13 @@ def train(
 def _is_finished(model: Path, fold: int, made_from: Any) -> bool:
     folder = model / f"fold_{fold}"
     return (folder / "checkpoint_final.pth").is_file() and is_made_from(folder / "record.json", made_from)
+
+
+def _remove_stale(model: Path, made_from: Any) -> None:
+    """Remove folds of an earlier recipe or cohort: whoever opens the folder would let them vote beside those of this one."""
+    for folder in model.glob("fold_*"):
+        if not any(is_made_from(folder / name, made_from) for name in ("record.json", "begun.json")):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write_model(model: Path, prepared: Prepared) -> None:

@@ -72,7 +72,7 @@ class RecipeTrainer(nnUNetTrainer):
         self.tuner: Tuner | None = None
         self.start: Callable[[torch.nn.Module], None] | None = None
         self._mix = CutMix(training.cutmix, self.recipe.network.downsampling) if training.cutmix else None
-        self._paste = CopyPaste(training.copy_paste) if training.copy_paste else None
+        self._paste = CopyPaste(training.copy_paste, ignore=self.label_manager.ignore_label) if training.copy_paste else None
         self._step = self._lost = 0  # steps made; those in succession whose loss was no number
         self._saved_at = time.monotonic()
 
@@ -150,7 +150,8 @@ class RecipeTrainer(nnUNetTrainer):
         scales = self._get_deep_supervision_scales()
         train_keys, val_keys = self.do_split()
         processes = get_allowed_n_proc_DA()
-        loader = self._loader(train_keys, initial_patch(self.recipe), training_transforms(self.recipe, scales), cached=not processes)
+        transforms = training_transforms(self.recipe, scales, ignore=self.label_manager.ignore_label)
+        loader = self._loader(train_keys, initial_patch(self.recipe), transforms, cached=not processes)
         loader.sampling_probabilities = self.partial.draw(loader.indices)
         windows: list[Any] = []
         if val_keys:
@@ -224,9 +225,10 @@ class RecipeTrainer(nnUNetTrainer):
         else:
             scaler.scale(loss).backward()
             scaler.unscale_(self.optimizer)
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.training.gradient_clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.training.gradient_clip)
         if scaler is None:
-            self.optimizer.step()
+            if torch.isfinite(norm):  # else one step would take all weights with it; a scaler skips such steps itself
+                self.optimizer.step()
         else:
             scaler.step(self.optimizer)
             scaler.update()
@@ -235,18 +237,17 @@ class RecipeTrainer(nnUNetTrainer):
             self.tuner.step(time.perf_counter() - began)
         self.progress(self.title, self._step, self.num_epochs * self.num_iterations_per_epoch)
         value = loss.detach().cpu().numpy()
-        self._lost = 0 if np.isfinite(value) else self._lost + 1
-        if self._lost >= MOST_LOST:
+        self._lost = 0 if np.isfinite(value) and (scaler is not None or torch.isfinite(norm)) else self._lost + 1
+        if self._lost >= min(MOST_LOST, self.num_iterations_per_epoch):
             self._give_up()
         return {"loss": value}
 
-    def _is_sound(self) -> bool:
-        return all(bool(torch.isfinite(weights).all()) for weights in self.network.parameters())
-
     def _give_up(self) -> None:
+        training = self.recipe.training
+        other = "" if training.precision == "fp32" else ' or set precision = "fp32"'
         raise InputError(
-            f"{self.title}: the loss is no number since step {self._step - self._lost + 1}; lower lr ({self.recipe.training.lr:g}) "
-            'or set precision = "fp32" in the preset\'s training'
+            f"{self.title}: no finite loss and gradient since step {self._step - self._lost + 1}; lower lr ({training.lr:g}){other} "
+            "in the preset's training, which begins anew then"
         )
 
     def _augment(self, image: torch.Tensor, targets: list[torch.Tensor], cases: list[str]) -> None:
@@ -319,14 +320,12 @@ class RecipeTrainer(nnUNetTrainer):
         self.print_to_log_file(f"epoch {self.current_epoch}: " + ", ".join(f"{key} {value:.4f}" for key, value in last.items()))
         self.current_epoch += 1
         due = self.current_epoch == self.num_epochs or time.monotonic() - self._saved_at >= self.recipe.training.checkpoint_seconds
-        if due and self._is_sound():
+        if due and not self._lost:
             self.save_checkpoint(os.path.join(self.output_folder, LATEST))
             self._saved_at = time.monotonic()
 
     def on_train_end(self) -> None:
         """Write the final checkpoint, which holds the weights but no optimizer, and stop drawing."""
-        if not self._is_sound():
-            self._give_up()
         self.save_checkpoint(os.path.join(self.output_folder, FINAL), whole=False)
         Path(self.output_folder, LATEST).unlink(missing_ok=True)
         self.close()
