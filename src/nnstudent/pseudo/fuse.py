@@ -62,27 +62,6 @@ def fuse(truth: Labels | None, pseudo: Labels | None, *, annotated: Collection[i
     return base
 
 
-def uncertain(
-    fused: Labels, truth: Labels | None, probability: npt.NDArray[np.uint8], *, annotated: Collection[int], below: float
-) -> npt.NDArray[np.bool_]:
-    """Where a fused label map rests on a pseudo-label that its makers are not sure of.
-
-    Never where the truth has an annotated class and the fused map follows it. The background of the truth is a pseudo-label too: it says
-    that nothing of what nobody looked for is there.
-
-    Args:
-        fused: What :func:`fuse` gave, (z, y, x).
-        truth: The truth that it was given.
-        probability: How probable the pseudo-label's own label is, 0 to 255.
-        annotated: Ids of the annotated classes.
-        below: Probability under which a label is uncertain, 0 to 1.
-    """
-    doubtful: npt.NDArray[np.bool_] = probability < 255 * below
-    if truth is not None:
-        doubtful &= ~(np.isin(truth, list(annotated)) & (fused == truth))
-    return doubtful
-
-
 def ids_in(labels: Labels | None) -> set[int]:
     """The ids that occur in a label map, background left out."""
     if labels is None:

@@ -19,14 +19,13 @@ from nnstudent.io.record import file_hash, is_made_from, write_record
 from nnstudent.progress import Progress, silent
 from nnstudent.pseudo import ledger, pseudolabel
 from nnstudent.pseudo.decide import Decision, SelectSettings, decide, dropped, trimmed
-from nnstudent.pseudo.fuse import Labels, check_ids, fuse, ids_in, uncertain
+from nnstudent.pseudo.fuse import Labels, check_ids, fuse, ids_in
 from nnstudent.pseudo.probability import (
     Doubt,
     doubt_is_there,
     doubt_of_fused,
     probability_path,
     read_doubt,
-    read_probability,
     remove_doubt,
     runner_up_path,
     write_doubt,
@@ -138,7 +137,7 @@ def select(
 
 def _check_probabilities(pseudo: Path, decisions: Sequence[Decision]) -> None:
     used = [choice.case for choice in decisions if choice.kept and choice.filled]
-    lacking = [case for case in used if not probability_path(pseudo, case).is_file()]
+    lacking = [case for case in used if not doubt_is_there(pseudo, case)]
     if lacking:
         raise InputError(
             f"{pseudo}: {len(lacking)} of {len(used)} pseudo-labels come without the probability of each voxel, {lacking[0]} the first; "
@@ -202,7 +201,7 @@ def _write_fused(
         "filled": sorted(filled),
         "values": values,
         "taxonomy": taxonomy.to_dict(),
-        **({"below": below, "probability": file_hash(probability_path(pseudo, case.id))} if doubted else {}),
+        **({"below": below} if doubted else {}),
         **({"doubt": [file_hash(path(pseudo, case.id)) for path in (probability_path, runner_up_path)]} if kept_doubt else {}),
     }
     path = out / DATASET / "labelsTr" / f"{case.id}.nii.gz"
@@ -234,17 +233,15 @@ def _write_fused(
         taxonomy=taxonomy,
     )
     remove_doubt(out, case.id)
-    if kept_doubt and guess is not None:
-        write_doubt(out, case.id, _doubt(case, labels, truth, guess, pseudo, filled, taxonomy=taxonomy), grid, like=case.image)
     ignored = 0.0
+    if kept_doubt and guess is not None:
+        doubt = _doubt(case, labels, truth, guess, pseudo, filled, taxonomy=taxonomy)
+        write_doubt(out, case.id, doubt, grid, like=case.image)
+        if doubted:  # an organ that a person drew is learned, whether or not there may be a lesion in it
+            out_of_it = (doubt.probability < 255 * below) & ~np.isin(labels, [taxonomy[name].id for name in case.annotated])
+            labels[out_of_it] = IGNORE
+            ignored = float(out_of_it.mean())
     if doubted:
-        sure = read_probability(pseudo, case.id)
-        if not sure.grid.matches(grid):
-            raise GeometryError(f"probabilities on {sure.grid}, its image is {grid}; label the case again with --probability")
-        ids = [taxonomy[name].id for name in case.annotated]
-        out_of_it = uncertain(labels, None if truth is None else truth.array, sure.array, annotated=ids, below=below)
-        labels[out_of_it] = IGNORE
-        ignored = float(out_of_it.mean())
         table[IGNORE], keep[IGNORE] = len(values) + 1, IGNORE
     write_labels(path, Volume(table[labels], grid), like=case.image)
     if not same_ids:  # nnU-Net's values are then not the table's ids, which cohort.json speaks of
