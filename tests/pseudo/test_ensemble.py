@@ -47,6 +47,14 @@ def test_the_folds_mean_and_agreement():
     assert told.agreement == agreement([np.array([0, 5, 9], np.uint8)[member.argmax(0)] for member in members])
 
 
+def test_folds_agree_on_what_each_would_have_said_by_the_same_rule():
+    thin = np.full((1, 1, 40), 0.01, np.float32)
+    thin[..., :20] = 0.4  # no fold gives it the majority, each would give it just these voxels
+    members = [np.stack([1 - thin, thin])] * 3
+    assert combine(members, (0, 5)).agreement == {}
+    assert combine(members, (0, 5), decision="dice").agreement == {5: 1.0}
+
+
 def test_confidence_is_that_of_the_labels_given():
     rng = np.random.default_rng(0)
     mean = softmax(rng.normal(size=(4, 4, 5, 6)) * 3)

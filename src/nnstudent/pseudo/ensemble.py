@@ -33,7 +33,7 @@ class Verdict:
     folds: int
 
 
-def combine(members: Iterable[Scores], labels: Sequence[int]) -> Verdict:
+def combine(members: Iterable[Scores], labels: Sequence[int], *, decision: Decision = "argmax") -> Verdict:
     """Average the folds' probabilities and measure how well they agree.
 
     One member at a time is held beside the running sum, so that an iterator of members keeps the memory at two of them.
@@ -41,6 +41,7 @@ def combine(members: Iterable[Scores], labels: Sequence[int]) -> Verdict:
     Args:
         members: Softmax probabilities of each fold, (class, z, y, x).
         labels: For each channel the label that it stands for, 0 for background; several channels may share one.
+        decision: Which label each fold by itself gives a voxel, of which the agreement is measured.
 
     Raises:
         InputError: There is no member, or a member's channels are not those of ``labels``.
@@ -53,7 +54,7 @@ def combine(members: Iterable[Scores], labels: Sequence[int]) -> Verdict:
             raise InputError(
                 f"the model gives {scores.shape[0]} channels, its dataset.json names {len(table)}; the folder is not one model"
             )
-        said.append(table[np.argmax(scores, axis=0)])
+        said.append(table[np.argmax(weighted(scores, labels, decision), axis=0)])
         if total is None:
             total = scores.astype(np.float32)
         else:
@@ -64,7 +65,12 @@ def combine(members: Iterable[Scores], labels: Sequence[int]) -> Verdict:
     return Verdict(total, agreement(said), len(said))
 
 
-def dice_weights(mean: npt.NDArray[np.float32], labels: Sequence[int]) -> npt.NDArray[np.float32]:
+def weighted(scores: Scores, labels: Sequence[int], decision: Decision) -> Scores:
+    """Class probabilities, (class, z, y, x), with factors under which the largest one decides; see :func:`dice_weights`."""
+    return scores if decision == "argmax" else scores * dice_weights(scores, labels)[:, None, None, None]
+
+
+def dice_weights(mean: Scores, labels: Sequence[int]) -> npt.NDArray[np.float32]:
     """Factors on the probabilities of the channels, under which the highest product marks what is expected to have the best Dice.
 
     Where folds agree on a thin or small organ but not on its voxels, no class but background reaches the majority, and the most probable

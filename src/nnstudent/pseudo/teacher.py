@@ -17,7 +17,7 @@ from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.atomic import read_json
 from nnstudent.progress import Progress, silent
 from nnstudent.pseudo.elsewhere import label_names
-from nnstudent.pseudo.ensemble import LEAST, Decision, Verdict, combine, confidence, dice_weights
+from nnstudent.pseudo.ensemble import LEAST, Decision, Verdict, combine, confidence, weighted
 from nnstudent.pseudo.fuse import Labels, fuse
 from nnstudent.pseudo.probability import Doubt, joined
 from nnstudent.pseudo.pseudolabel import Guess
@@ -76,11 +76,11 @@ class ModelTeacher:
             if not any(ids):
                 continue
             verdict, scores = self._verdict(image, network, ids, progress)
-            weighted = self._weighted(scores)
-            given = confidence(scores.values, weighted.values.argmax(axis=0), ids)
+            decided = replace(scores, values=weighted(scores.values, ids, self.decision))
+            given = confidence(scores.values, decided.values.argmax(axis=0), ids)
             sure |= self._named(given)
-            said = self.segmenter.restore(weighted, onto=image)
-            del weighted  # as large as the scores
+            said = self.segmenter.restore(decided, onto=image)
+            del decided  # as large as the scores
             beneath, labels = labels, fuse(said.array, labels, annotated=sorted(set(ids) - {0}), taxonomy=self.taxonomy)
             if doubt is not None:
                 own = Doubt(probability_of(said, scores), runner_up_of(said, scores))
@@ -100,14 +100,8 @@ class ModelTeacher:
                     first.append(replace(scores, values=np.broadcast_to(np.float32(0), scores.values.shape)))
                 yield scores.probabilities().values
 
-        verdict = combine(members(), labels=ids)
+        verdict = combine(members(), ids, decision=self.decision)
         return verdict, replace(first[0], values=verdict.mean, kind="probabilities", ids=ids)
-
-    def _weighted(self, scores: Scores) -> Scores:
-        if self.decision == "argmax":
-            return scores
-        weights = dice_weights(scores.values, scores.ids)
-        return replace(scores, values=scores.values * weights[:, None, None, None])
 
     def _named(self, values: Mapping[int, float]) -> dict[str, float]:
         return {self.taxonomy.by_id(id).name: value for id, value in values.items()}
