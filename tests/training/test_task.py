@@ -111,6 +111,13 @@ def test_a_case_that_fails_changes_no_hold_out_of_which_pseudo_labels_are_hidden
         assert set(after.val) == set(before.val) - {failed}
 
 
+@pytest.mark.parametrize(("partial", "told"), [("background", True), ("marginal", False)])
+def test_open_classes_that_become_background_are_told(partial: str, told: bool, caplog: pytest.LogCaptureFixture) -> None:
+    cohort = _cohort(_case("full", ALL), _case("some", frozenset({"left_ball"})))
+    student_task(cohort, tiny_recipe(partial=partial), organs_only=False, pseudo={})
+    assert ("1 of 2 cases leave classes open, which it learns as background" in caplog.text) == told
+
+
 def test_a_held_out_case_hides_its_pseudo_lesions(balls: Cohort, tiny: Recipe) -> None:
     task = student_task(balls, tiny, organs_only=False, pseudo={"c": ("spot",)})
     assert task.classes == ("left_ball", "right_ball", "spot")
