@@ -1,4 +1,4 @@
-"""What bfloat16 on a processor must not touch, and what becomes of a training whose loss is lost."""
+"""What bfloat16 on a processor must not touch."""
 
 from __future__ import annotations
 

@@ -103,12 +103,10 @@ def decide(
         known: The classes that the makers know, where the pseudo-label itself does not say.
     """
     missing = tuple(name for name in classes if name not in case.annotated)
-    score, why, kept = _judge(case, pseudo, filled=missing, taxonomy=taxonomy, settings=settings, known=known)
+    asked = _known(missing, pseudo, known) if settings.leave_open else missing  # what no model knows may stay open and has no say then
+    score, why, kept = _judge(case, pseudo, filled=asked or missing, taxonomy=taxonomy, settings=settings, known=known)
     filled = missing
     if settings.leave_open:
-        asked = _known(missing, pseudo, known)
-        if asked:  # what no model knows stays open and has no say
-            score, why, kept = _judge(case, pseudo, filled=asked, taxonomy=taxonomy, settings=settings, known=known)
         steady = replace(settings, max_change=1.0)  # of an organ its own change decides
         without = _judge(case, pseudo, filled=asked, taxonomy=taxonomy, settings=steady, known=known)[2]
         whole = {name: kept if taxonomy[name].kind == "lesion" else without for name in asked}

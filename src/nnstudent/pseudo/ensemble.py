@@ -54,7 +54,7 @@ def combine(members: Iterable[Scores], labels: Sequence[int], *, decision: Decis
             raise InputError(
                 f"the model gives {scores.shape[0]} channels, its dataset.json names {len(table)}; the folder is not one model"
             )
-        said.append(table[np.argmax(weighted(scores, labels, decision), axis=0)])
+        said.append(table[_best(scores, labels, decision)])
         if total is None:
             total = scores.astype(np.float32)
         else:
@@ -63,6 +63,15 @@ def combine(members: Iterable[Scores], labels: Sequence[int], *, decision: Decis
         raise InputError("an ensemble without folds; expected at least one fold_K folder with a checkpoint")
     total /= len(said)
     return Verdict(total, agreement(said), len(said))
+
+
+def _best(scores: Scores, labels: Sequence[int], decision: Decision) -> npt.NDArray[np.intp]:
+    """The channel of each voxel by :func:`weighted`; slice by slice, for the product would be another array as large as the scores."""
+    if decision == "argmax":
+        most: npt.NDArray[np.intp] = np.argmax(scores, axis=0)
+        return most
+    factors = dice_weights(scores, labels)[:, None, None]
+    return np.stack([np.argmax(scores[:, z] * factors, axis=0) for z in range(scores.shape[1])])
 
 
 def weighted(scores: Scores, labels: Sequence[int], decision: Decision) -> Scores:

@@ -251,12 +251,11 @@ def _prepare(task: Task, raw: Path, folder: Path, *, threads: int, progress: Pro
 def _usable(task: Task, splits: Sequence[Split], ready: Sequence[str]) -> list[Split]:
     """The splits without cases that failed.
 
-    Drawn anew, so that no fold is left without cases; but where pseudo-labels are hidden they stay, for what is held out has been
-    preprocessed without its pseudo-labels.
+    Drawn anew where one did, so that no fold is left without cases; but where pseudo-labels are hidden they stay, for what is held out
+    has been preprocessed without its pseudo-labels.
     """
-    if task.hidden:
-        return [Split(*(tuple(id for id in part if id in ready) for part in (split.train, split.val))) for split in splits]
-    return make_splits(task, ready)
+    left = [Split(*(tuple(id for id in part if id in ready) for part in (split.train, split.val))) for split in splits]
+    return left if task.hidden or left == list(splits) else make_splits(task, ready)
 
 
 def _each(

@@ -182,24 +182,23 @@ def student_task(
         raise InputError("the fused cohort has no training case with an annotated class; label and select cases first")
     if recipe.training.partial == "marginal":  # where no class of the student's was looked for there is nothing to learn
         cases = tuple(case for case in cases if case.annotated.intersection(classes))
-    some = 0
     for case in cases:
         lacking = [name for name in classes if name not in case.annotated]
         if lacking:
-            some += 1
             there = "left open" if recipe.training.partial == "marginal" else "background"
             log.debug("%s: %s not covered, %s there", case.id, ", ".join(lacking), there)
-    if some and recipe.training.partial != "marginal":
-        log.warning(
-            'student: %d of %d cases leave classes open, which it learns as background; set partial = "marginal" in [student.training], or '
-            "select without leave_open",
-            some,
-            len(cases),
-        )
     must = {name for name in classes if name in cohort.taxonomy.organs} or set(classes)
     truth = frozenset(case.id for case in cases if must <= case.annotated and not must & set(pseudo.get(case.id, ())))
     guessed = {case.id: cohort.taxonomy.sorted(pseudo[case.id]) for case in cases if pseudo.get(case.id)}
-    return Task("student", cohort.taxonomy, classes, cases, recipe, 1, truth, guessed)
+    task = Task("student", cohort.taxonomy, classes, cases, recipe, 1, truth, guessed)
+    if task.lacking and not task.partial:
+        log.warning(
+            'student: %d of %d cases leave classes open, which it learns as background; set partial = "marginal" in [student.training], or '
+            "select without leave_open",
+            len(task.lacking),
+            len(cases),
+        )
+    return task
 
 
 def _fullest(cohort: Cohort) -> str:

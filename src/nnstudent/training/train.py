@@ -86,7 +86,7 @@ def train(
         if not 0 <= fold < task.folds:
             raise InputError(f"{task.name}: no fold {fold}; with {len(task.cases)} cases there are {task.folds}, numbered from 0")
     made_from = source_of(task, model / ".hashes.json") | ({"start": start.hash} if start is not None else {})
-    finished = [fold for fold in range(task.folds) if _is_finished(model, fold, made_from)]
+    finished = [fold for fold in range(task.folds) if _is_finished(model / f"fold_{fold}", made_from)]
     missing = [fold for fold in wanted if fold not in finished]
     failures: tuple[Failure, ...] = ()
     if missing:
@@ -105,15 +105,14 @@ def train(
     return Trained(model, task.classes, tuple(sorted(finished)), tuple(missing), failures)
 
 
-def _is_finished(model: Path, fold: int, made_from: Any) -> bool:
-    folder = model / f"fold_{fold}"
+def _is_finished(folder: Path, made_from: Any) -> bool:
     return (folder / "checkpoint_final.pth").is_file() and is_made_from(folder / "record.json", made_from)
 
 
 def _remove_stale(model: Path, made_from: Any) -> None:
-    """Remove folds of an earlier recipe or cohort: whoever opens the folder would let them vote beside those of this one."""
+    """Remove folds of an earlier recipe or cohort: this training must not go on with them, nor may they vote beside its own."""
     for folder in model.glob("fold_*"):
-        if not any(is_made_from(folder / name, made_from) for name in ("record.json", "begun.json")):
+        if not (_is_finished(folder, made_from) or is_made_from(folder / "begun.json", made_from)):
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -141,9 +140,7 @@ def _train_fold(
     from nnstudent.training.trainer import LATEST, RecipeTrainer
 
     folder = model / f"fold_{fold}"
-    if not is_made_from(folder / "begun.json", made_from):  # what lies there is another training's
-        shutil.rmtree(folder, ignore_errors=True)
-        write_record(folder / "begun.json", stage=task.name, made_from=made_from)
+    write_record(folder / "begun.json", stage=task.name, made_from=made_from)
     for half_written in folder.glob(".*.pth"):  # left by a kill in the middle of saving
         half_written.unlink()
     cores = torch.get_num_threads()
