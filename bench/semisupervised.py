@@ -67,7 +67,8 @@ class Arm:
         learns: From the ``complete`` scans; from these and the partly ``labeled`` ones by the marginal loss; or from ``all``, by
             pseudo-labels.
         one: Whether one network finds organs and tumors, from pseudo-labels of both; else a tumor model is laid over, as in the paper.
-            Of ``all`` only.
+            Of ``all`` only. Both learn from the same label maps: where these have a tumor (1 to 3 voxels of 1,000), the second learns
+            background.
         decision: Which label a voxel of a pseudo-label gets; of ``all`` only.
         keep: Share of the pseudo-labels that is kept, those first on which the teachers agree.
         round: After how many rounds of labelling, each by the large network that learned from the one before.

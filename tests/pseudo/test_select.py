@@ -331,6 +331,14 @@ def test_a_class_that_no_model_knows_drops_the_case_only_if_it_is_learned(maker:
         assert set(np.unique(read_labels(tmp_path / "organs" / DATASET / "labelsTr" / f"{id}.nii.gz").array)) <= {0, 1, 2}
 
 
+def test_a_tumor_that_is_not_learned_and_leaves_holes_is_told(cohort: Cohort, maker: Maker, tmp_path, caplog):
+    select(cohort, maker.pseudo, tmp_path / "out")
+    assert not caplog.messages
+    select(cohort, maker.pseudo, tmp_path / "organs", classes=("liver", "kidney"))
+    (told,) = caplog.messages
+    assert told.startswith("tumor: in 2 of 2 pseudo-labels and not learned")
+
+
 def test_without_folds_to_compare_a_case_is_kept_with_a_note(maker: Maker, tmp_path):
     maker.guess("single", {}, folds=1)
     maker.guess("elsewhere", {}, folds=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,8 +70,11 @@ def test_a_training_begins_where_the_model_ended(balls: Cohort, light: Model, tm
 
 def test_another_network_is_refused_in_one_line(balls: Cohort, light: Model, tmp_path: Path) -> None:
     recipe = tiny_recipe()
-    wider = type(recipe)(type(recipe.network)((8, 24), recipe.network.strides), recipe.data, recipe.training)
+    wider = replace(recipe, network=replace(recipe.network, features=(8, 24)))
     with pytest.raises(InputError, match="is another network"):
         train(organ_task(balls, wider, folds=1), tmp_path / "model", tmp_path / "work", start=light)
+    leaner = replace(recipe, network=replace(recipe.network, encoder_convolutions=(1, 2)))
+    with pytest.raises(InputError, match="is another network .it has .* tensors that this recipe's lacks"):
+        train(organ_task(balls, leaner, folds=1), tmp_path / "model", tmp_path / "work", start=light)
     with pytest.raises(InputError, match="none of which is to be learned"):
         load_start(build(light.networks[0].spec), light, ["background", "spot"])

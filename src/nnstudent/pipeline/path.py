@@ -104,7 +104,7 @@ class RunFolder:
         """The stages of one round."""
         before = self._before(now)
         label, chosen, study = (now.called(name) for name in ("label", "select", "study"))
-        teachers = [self.out / "teachers"] if before is None else [before.student, self.out / "teachers" / "tumor", before.pseudo]
+        teachers = [self.out / "teachers"] if before is None else [before.student, before.pseudo]
         # Whether a later round has anything to teach is told by its pseudo-labels.
         fused = [now.fused] if before is None else [now.fused, now.pseudo]
         return [
@@ -114,7 +114,7 @@ class RunFolder:
                 ("teach",) if before is None else (before.called("study"),),
                 lambda: [*train(), *teachers],
                 [now.pseudo],
-                [self.preset.decision, self._probability],
+                [self.preset.decision, self._probability, self.preset.one_student],
             ),
             Stage(chosen, partial(self.select, now), (label,), lambda: [*train(), now.pseudo], [now.fused], [select, student]),
             Stage(study, partial(self.study, now), (chosen,), lambda: fused, [now.student], student),
@@ -166,7 +166,7 @@ class RunFolder:
         done = label(
             self._cohort(),
             now.pseudo,
-            teachers=self._teachers() if before is None else [before.student, *self._overlay()],
+            teachers=self._labelers() if before is None else [before.student],
             round=now.number,
             before=None if before is None else before.pseudo,
             decision=self.preset.decision,
@@ -335,8 +335,12 @@ class RunFolder:
         names = ["organs", *(["tumor"] if cohort.annotated_with(cohort.taxonomy.lesions) else [])]
         return [self.out / "teachers" / name for name in names]
 
+    def _labelers(self) -> list[Path]:
+        # A tumor over an organ, which a student of organs is not taught, would be a hole in that organ.
+        return [path for path in self._teachers() if self.preset.one_student or path.name != "tumor"]
+
     def _overlay(self) -> list[Path]:
-        return [] if self.preset.one_student else [path for path in self._teachers() if path.name == "tumor"]
+        return [path for path in self._teachers() if path not in self._labelers()]
 
     def _second(self) -> list[Path]:
         return [] if self.preset.second is None else [self.out / "second"]

@@ -110,6 +110,8 @@ def select(
     if settings.ignore_below:
         _check_probabilities(pseudo, decisions)
 
+    _warn_of_holes(found, decisions, set(taxonomy.lesions) - set(learned))
+
     written = 0
     ignored: dict[str, float] = {}
     for number, case in enumerate(cases):
@@ -133,6 +135,18 @@ def select(
         raise InputError(f"{out}: no case is left to learn from ({reason}); {out / ledger.NAME} says why for each")
     _write_dataset(cohort, result, out, settings=settings)
     return result
+
+
+def _warn_of_holes(found: Mapping[str, PseudoLabel], decisions: Sequence[Decision], unlearned: set[str]) -> None:
+    filled = [choice.case for choice in decisions if choice.kept and choice.filled]
+    over = [case for case in filled if unlearned.intersection(found[case].found)]
+    if over:
+        log.warning(
+            "%s: in %d of %d pseudo-labels and not learned, which leaves holes in the organs under it; label with the organ teachers alone",
+            " and ".join(sorted(unlearned)),
+            len(over),
+            len(filled),
+        )
 
 
 def _check_probabilities(pseudo: Path, decisions: Sequence[Decision]) -> None:

@@ -10,6 +10,7 @@ from nnstudent.bundle.network import canonical_names
 from nnstudent.errors import InputError, require
 
 _HEAD = "seg_layers."  # as nnU-Net's networks name the layers that give classes
+_WHAT_TO_DO = "start from a model of the same recipe, or use the recipe that it was trained with"
 
 
 def load_start(module: Any, model: Model, classes: Sequence[str]) -> None:
@@ -34,7 +35,13 @@ def load_start(module: Any, model: Model, classes: Sequence[str]) -> None:
             f"{model.path}: finds {', '.join(source.spec.foreground)}, none of which is to be learned; start from another model"
         )
     names = canonical_names(module)
-    given = {names[name]: torch.from_numpy(values) for name, values in source.members[0].weights().items() if name in names}
+    weights = source.members[0].weights()
+    spare = [name for name in weights if name not in names and _HEAD not in name]
+    if spare:
+        raise InputError(
+            f"{model.path}: is another network (it has {len(spare)} tensors that this recipe's lacks, {spare[0]} the first); {_WHAT_TO_DO}"
+        )
+    given = {names[name]: torch.from_numpy(values) for name, values in weights.items() if name in names}
     to, of = (list(channels) for channels in zip(*shared, strict=True))
     with torch.no_grad():
         for name, tensor in module.state_dict(keep_vars=True).items():
@@ -46,8 +53,7 @@ def load_start(module: Any, model: Model, classes: Sequence[str]) -> None:
             if values is None or tuple(values.shape)[head:] != tuple(tensor.shape)[head:]:
                 theirs = "lacks it" if values is None else f"has {tuple(values.shape)}"
                 raise InputError(
-                    f"{model.path}: is another network (this recipe's {name} is {tuple(tensor.shape)}, the model {theirs}); "
-                    "start from a model of the same recipe, or use the recipe that it was trained with"
+                    f"{model.path}: is another network (this recipe's {name} is {tuple(tensor.shape)}, the model {theirs}); {_WHAT_TO_DO}"
                 )
             if head:
                 tensor[to] = values[of].to(tensor)
