@@ -127,7 +127,8 @@ def write_results(rows: Sequence[Row], page: Path, picture: Path) -> None:
     section = f"""{BEGIN}
 ## What unlabeled and partly labeled scans add
 
-Synthetic patients: {_kinds(last["counts"])}. Every network learned for
+Synthetic patients: {_kinds(last["counts"])}. The large network has
+2.3 million parameters and a grid of 7×6×6 mm, the small one 1.0 million and 8×7×7 mm (`bench/semisupervised.toml`). Each learned for
 {last["steps"]} steps with a rate that falls to zero; from the last but one tenth of them to the last the mean loss (cross-entropy less
 Dice) changed by {min(changes):+.3f} to {max(changes):+.3f}. That is flat for this schedule, not a proof that more steps would add
 nothing. Scores × 100, mean ± standard deviation over seeds. Tumor scores are means over the test scans that have a tumor; beside them, the

@@ -55,6 +55,11 @@ def test_labels_from_elsewhere_are_selected(cohort, tmp_path, capsys):
     preset.write_text('like = "laptop"\n')
     assert main(words) == 0
     assert "kept     none: kept without agreement: labels made elsewhere; 2 of 3 classes" in capsys.readouterr().out
+    preset.write_text('like = "paper"\n')  # one_student = false
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "kept     none: kept without agreement: labels made elsewhere\n" in said
+    assert "2 of 3 cases kept, 2 classes" in said
 
 
 def test_a_failed_case_is_named_and_the_exit_code_says_so(cohort, tmp_path, capsys):

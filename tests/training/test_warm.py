@@ -74,7 +74,7 @@ def test_another_network_is_refused_in_one_line(balls: Cohort, light: Model, tmp
     with pytest.raises(InputError, match="is another network"):
         train(organ_task(balls, wider, folds=1), tmp_path / "model", tmp_path / "work", start=light)
     leaner = replace(recipe, network=replace(recipe.network, encoder_convolutions=(1, 2)))
-    with pytest.raises(InputError, match="is another network .it has .* tensors that this recipe's lacks"):
+    with pytest.raises(InputError, match="tensors that this recipe's lacks"):
         train(organ_task(balls, leaner, folds=1), tmp_path / "model", tmp_path / "work", start=light)
     with pytest.raises(InputError, match="none of which is to be learned"):
         load_start(build(light.networks[0].spec), light, ["background", "spot"])

@@ -5,8 +5,10 @@
   nnstudent select COHORT PSEUDO -o FUSED --preset laptop        as `run` selects with this preset
   nnstudent select COHORT PSEUDO -o FUSED --ignore-below 0.6     after label --probability: doubtful voxels teach nothing
 
-A case is kept if the teacher's folds agree on the organs that they filled in; FUSED/ledger.jsonl says, for each case and class,
-whether its labels are truth or pseudo, from which model, and why. FUSED/nnUNet_raw is a raw dataset that stock nnU-Net reads.
+A case is kept if the teacher's folds agree on the organs that they filled in, and if each class that the student learns is annotated
+or known to a teacher; with --leave-open, or a preset that says so, a class of which this is not true is left open instead.
+FUSED/ledger.jsonl says, for each case and class, whether its labels are truth or pseudo, from which model, and why. FUSED/nnUNet_raw
+is a raw dataset that stock nnU-Net reads.
 """
 
 from __future__ import annotations
@@ -23,7 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("cohort", type=Path, metavar="COHORT", help="folder that index wrote")
     parser.add_argument("pseudo", type=Path, metavar="PSEUDO", help="folder that label wrote")
     parser.add_argument("-o", "--output", dest="out", type=Path, required=True, metavar="FUSED", help="folder to write")
-    parser.add_argument("--preset", metavar="NAME|FILE.toml", help="what its table [select] says, where no option here says otherwise")
+    parser.add_argument(
+        "--preset",
+        metavar="NAME|FILE.toml",
+        help="what its table [select] says, and organs alone with one_student = false, where no option here says otherwise",
+    )
     parser.add_argument("--min-agreement", type=float, default=None, help="least mean DSC between folds over the organs filled in (0.6)")
     parser.add_argument("--min-confidence", type=float, default=None, help="least mean confidence over the organs filled in (0)")
     parser.add_argument(
@@ -61,10 +67,12 @@ def run(args: argparse.Namespace) -> int:
     from nnstudent.training.preset import load_preset
 
     given = {name: getattr(args, name) for name in ("min_agreement", "min_confidence", "leave_open", "max_change", "ignore_below")}
-    base = load_preset(args.preset).select if args.preset else SelectSettings()
+    preset = load_preset(args.preset) if args.preset else None
+    base = SelectSettings() if preset is None else preset.select
     settings = replace(base, **{key: value for key, value in given.items() if value is not None})
-    classes = args.classes.split(",") if args.classes else None
     cohort = read_cohort(args.cohort)
+    organs = None if preset is None or preset.one_student else cohort.taxonomy.organs
+    classes = args.classes.split(",") if args.classes else organs
     known = {name for case in cohort.train() for name in case.annotated}
     if not args.pseudo.is_dir() and cohort.lacking(classes or known):
         raise InputError(f"{args.pseudo}: no such folder; expected the pseudo-labels that nnstudent label wrote")

@@ -4,7 +4,8 @@
   nnstudent study FUSED -o STUDENT --preset paper --plan-only     network, parameters, epochs; trains nothing
   nnstudent study FUSED -o STUDENT --budget-seconds 15 --budget-memory 2GB --plan-only
                                                                   network, spacing and window for this machine
-  nnstudent study FUSED -o STUDENT --start bundled                from what the student that comes with the package knows
+  nnstudent study FUSED -o STUDENT --start bundled --preset examples/bundled-student/preset.toml
+                                                                  from what the student that comes with the package knows
 
 FUSED is what `select` made; of a plain cohort folder the student learns the true labels only. STUDENT becomes an nnU-Net
 model folder that stock nnUNetv2_predict_from_modelfolder runs. The same command goes on where it was stopped.
