@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     base = SelectSettings() if preset is None else preset.select
     settings = replace(base, **{key: value for key, value in given.items() if value is not None})
     cohort = read_cohort(args.cohort)
-    organs = None if preset is None or preset.one_student else cohort.taxonomy.organs
+    organs = None if preset is None else preset.student_classes(cohort.taxonomy)
     classes = args.classes.split(",") if args.classes else organs
     known = {name for case in cohort.train() for name in case.annotated}
     if not args.pseudo.is_dir() and cohort.lacking(classes or known):

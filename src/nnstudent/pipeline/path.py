@@ -190,7 +190,7 @@ class RunFolder:
         if settled is not None and settled.number <= now.number:
             return self._unchanged(settled)
         cohort = self._cohort()
-        classes = None if self.preset.one_student else cohort.taxonomy.organs
+        classes = self.preset.student_classes(cohort.taxonomy)
         done = select(cohort, now.pseudo, now.fused, settings=self.preset.select, classes=classes, progress=self.progress)
         for choice in done.decisions:
             log.debug("%s %s: %s", "kept" if choice.kept else "dropped", choice.case, choice.why)
@@ -337,10 +337,11 @@ class RunFolder:
 
     def _labelers(self) -> list[Path]:
         # A tumor over an organ, which a student of organs is not taught, would be a hole in that organ.
-        return [path for path in self._teachers() if self.preset.one_student or path.name != "tumor"]
+        overlay = self._overlay()
+        return [path for path in self._teachers() if path not in overlay]
 
     def _overlay(self) -> list[Path]:
-        return [path for path in self._teachers() if path not in self._labelers()]
+        return [] if self.preset.one_student else [path for path in self._teachers() if path.name == "tumor"]
 
     def _second(self) -> list[Path]:
         return [] if self.preset.second is None else [self.out / "second"]

@@ -12,6 +12,7 @@ from typing import Any
 from nnstudent.errors import InputError
 from nnstudent.pseudo.decide import SelectSettings
 from nnstudent.pseudo.ensemble import Decision
+from nnstudent.taxonomy import Taxonomy
 from nnstudent.training.plain import from_plain, to_plain
 from nnstudent.training.recipe import Recipe
 
@@ -58,6 +59,10 @@ class Preset:
                     f'preset {self.name}: select.leave_open = true, but the recipe [{role}] has partial = "{recipe.training.partial}", '
                     f'which takes an open class for absent; set {role}.training.partial = "marginal"'
                 )
+
+    def student_classes(self, taxonomy: Taxonomy) -> tuple[str, ...] | None:
+        """The classes that ``select`` has the student learn: the organs, where tumors are left to another model; None for all there are."""
+        return None if self.one_student else taxonomy.organs
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data."""
