@@ -45,8 +45,9 @@ class Machine:
 
     Attributes:
         name: Processor and cores, for people.
-        network_seconds: By name of a network of :func:`networks`, seconds for a million voxels of a window, OpenVINO in fp32.
-        scan_seconds: Preparing and restoring, for a million voxels of a scan as it is stored.
+        network_seconds: By name of a network of :func:`networks`, seconds for a million voxels of a window, OpenVINO in fp32, and to
+            add what it says to the sum.
+        scan_seconds: Preparing, restoring and correcting, for a million voxels of a scan as it is stored.
         grid_seconds: The same, for a million voxels of the network's grid.
         base_mb: Memory of the process before it sees a scan, in MiB.
     """
