@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,8 @@ class World:
         self.studied: list[str] = []
         self.exported: list[str] = []
         self.seconds: list[str | None] = []
+        self.int8: list[bool] = []
+        self.int8_costs = False
         self.preset: str | Path = "demo"
         self.stop_at = ""
         for name in ("segment", "profile", "ensemble", "evaluate", "report"):
@@ -68,13 +71,16 @@ class World:
         self._wrote(out / "plans.json", self._short(fused) + str(self.limits))
         return Trained(out, TABLE.names, (0,), (0,))
 
-    def export(self, model, out, *, overlay, second, card, progress):
+    def export(self, model, out, *, overlay, second, card, progress, int8=None):
+        if int8 is not None and self.int8_costs:
+            raise InputError("in int8 DSC falls by 0.1")
+        self.int8.append(int8 is not None)
         self.exported.append(self._short(model))
         self.seconds.append(None if second is None else self._short(second))
         self._wrote(out / "card.md", json.dumps(card))
 
     def run(self, rounds: int = 1, **more) -> RunResult:
-        for told in (self.taught, self.studied, self.exported, self.seconds):
+        for told in (self.taught, self.studied, self.exported, self.seconds, self.int8):
             told.clear()
         return run(self.source, self.out, preset=self.preset, rounds=rounds, **more)
 
@@ -194,3 +200,17 @@ def test_a_dry_run_tells_the_rounds(world: World):
 def test_no_round_at_all_is_refused(world: World):
     with pytest.raises(InputError, match="0 rounds; expected at least 1"):
         world.run(0)
+
+
+def test_int8_is_exported_where_the_preset_asks_and_left_out_with_a_notice_where_it_costs(world: World, tmp_path: Path):
+    result = world.run()
+    assert (world.int8, [line for line in result.notices if "int8" in line]) == ([False], [])
+    world.preset = tmp_path / "quick.toml"
+    world.preset.write_text('like = "demo"\nint8 = true\n')
+    result = world.run()
+    assert (world.studied, world.int8, [line for line in result.notices if "int8" in line]) == ([], [True], [])
+    shutil.rmtree(world.out / "bundle")
+    world.int8_costs = True
+    result = world.run()
+    assert world.int8 == [False]
+    assert "the bundle holds no int8: in int8 DSC falls by 0.1" in result.notices

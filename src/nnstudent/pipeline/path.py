@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nnstudent.cohort.cohort import Cohort, read_cohort
-from nnstudent.errors import InputError
+from nnstudent.errors import InputError, MissingExtraError
 from nnstudent.io.atomic import write_json
 from nnstudent.pipeline.rounds import Round, rounds_in, settled_in
 from nnstudent.pipeline.stages import Outcome, Stage
@@ -87,7 +87,7 @@ class RunFolder:
                 ("second" if cascade else last.called("study"),),
                 lambda: [self.student, at / "teachers" / "tumor", *self._second()],
                 [at / "bundle"],
-                student,
+                {**student, "int8": preset["int8"]},
             ),
             Stage("segment", self.segment, ("export",), lambda: [*test(), at / "bundle"], [at / "predictions" / "student"]),
             Stage("profile", self.profile, ("export",), lambda: [*test(), at / "bundle"], [at / "efficiency"]),
@@ -223,10 +223,18 @@ class RunFolder:
     def export(self) -> Outcome:
         """``student`` of the last round (and ``second``, and the tumor model, in presets that have them) → ``bundle``."""
         from nnstudent.bundle.export import export
+        from nnstudent.inference.calibration import sample_cohort
 
-        overlay, second = self._overlay(), next(iter(self._second()), None)
-        export(self.student, self.out / "bundle", overlay=overlay, second=second, card=self._card(), progress=self.progress)
-        size = sum(path.stat().st_size for path in (self.out / "bundle").rglob("*") if path.suffix in (".xml", ".bin"))
+        overlay, second, bundle = self._overlay(), next(iter(self._second()), None), self.out / "bundle"
+        write = partial(export, self.student, bundle, overlay=overlay, second=second, card=self._card(), progress=self.progress)
+        try:
+            write(int8=partial(sample_cohort, self._cohort()) if self.preset.int8 else None)
+        except (InputError, MissingExtraError) as error:
+            if not self.preset.int8:
+                raise
+            write()  # which raises again what has nothing to do with int8
+            self._notice(f"the bundle holds no int8: {error}")
+        size = sum(path.stat().st_size for path in bundle.rglob("*") if path.suffix in (".xml", ".bin"))
         more = [what for what, there in (("second stage", second), ("tumor model laid over", overlay)) if there]
         return Outcome(f"student{' with ' if more else ''}{' and '.join(more)}, {size / 1e6:.1f} MB to run")
 
