@@ -2,15 +2,18 @@
 
 Phantoms with their whole truth, and the public CT in NNSTUDENT_DATA with the labels that other models made for them, through
 `phantom`, `index`, `study`, `export` and `evaluate`. A second call goes on where the first ended. One scan is held out to score.
-It begins from the student that comes with the package; with `chance` after WORK, from chance. With `all` it learns from the held-out
-scan too, by last.toml, for the last time that it goes on; the card keeps the score of before. Needs the extras train and dicom.
+It begins from the student that comes with the package, from that of --start FOLDER, or with --chance from chance. With --all it learns
+from the held-out scan too, by last.toml, for the last time that it goes on; the card keeps the score of before. The one that comes with the
+package has: to go on with that scan held out, begin from the student of before. Needs the extras train and dicom.
 """
 
+import argparse
 import csv
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +31,7 @@ REAL = {  # scan: the image's name in its folder, and how often it is listed: fo
     "cmb_crc_01068": ("ct.nii.gz", 8),
 }
 HELD_OUT, HELD_OUT_REPEAT = "acrin_flt_001", 20
+TOO = "before it learned from that scan too"
 NARROW = 4  # every so many-th case is cut, for many a scan shows less than a body's width
 SHARES = (0.6, 1.0), (0.5, 0.8), (0.5, 0.8)  # what is left of (z, y, x)
 
@@ -71,9 +75,17 @@ def write_list(path: Path, phantoms: Path, data: Path, real: dict[str, tuple[str
 
 
 def main() -> None:
-    work = Path(sys.argv[1]).resolve()
-    last = "all" in sys.argv[2:]
-    start = [] if "chance" in sys.argv[2:] else ["--start", "bundled"]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("work", type=Path, metavar="WORK", help="folder of all that is made; WORK/bundle is the student")
+    parser.add_argument("--start", type=Path, metavar="FOLDER", help="the bundle to begin from (default: that of the package)")
+    parser.add_argument("--chance", action="store_true", help="begin from chance")
+    parser.add_argument("--all", action="store_true", help=f"learn from {HELD_OUT} too")
+    args = parser.parse_args()
+    work, last = args.work.resolve(), args.all
+    start = [] if args.chance else ["--start", args.start or "bundled"]
+    card_before = {} if args.chance else open_model(args.start).card
+    if str(card_before.get("held_out_scan", "")).startswith(TOO) and not last:
+        sys.exit(f"{args.start or 'the bundled student'} has learned from {HELD_OUT} too; --start one that has not, --chance, or --all")
     real = REAL | ({HELD_OUT: ("ct.nii.gz", HELD_OUT_REPEAT)} if last else {})
     data = Path(os.environ["NNSTUDENT_DATA"]).resolve()
     work.mkdir(parents=True, exist_ok=True)
@@ -85,7 +97,7 @@ def main() -> None:
     nnstudent("index", work / "cases.csv", "-o", work / "cohort")
     nnstudent("study", work / "cohort", "-o", work / "student", "--preset", preset, *start)
     card = work / "card.json"
-    before = {"held_out_scan": f"before it learned from that scan too: {open_model().card['held_out_scan']}"} if last else {}
+    before = {"held_out_scan": _of_before(card_before)} if last else {}
     card.write_text(json.dumps(facts(real) | before))
     bundle = ["-o", work / "bundle", "--no-torch", "--card", card]  # int8 would make the base installation larger than 450 MB
     nnstudent("export", work / "student", *bundle)
@@ -110,6 +122,12 @@ def facts(real: dict[str, tuple[str, int]]) -> dict[str, object]:
         "tumors": "seen in synthetic patients only; in the CT, for which nobody looked, taken to be absent",
         "again": "python examples/bundled-student/train.py WORK",
     }
+
+
+def _of_before(card: Mapping[str, object]) -> str:
+    """The score on the held-out scan of the last student that had not learned from it."""
+    score = str(card.get("held_out_scan", "none"))
+    return score if score.startswith(TOO) else f"{TOO}: {score}"
 
 
 def told(mean: dict[str, dict[str, float]]) -> str:
