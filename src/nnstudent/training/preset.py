@@ -33,7 +33,7 @@ class Preset:
         one_student: Whether the student learns organs and tumors in one; else organs only, and the tumor model is laid over it.
         decision: Which label a voxel of a pseudo-label gets (:func:`~nnstudent.pseudo.label.label`).
         select: Which pseudo-labels are kept.
-        int8: Whether the bundle of a run also holds the student in int8: several times as fast where the processor has it. Left out
+        int8: Whether the bundle of a run also holds the student in int8: twice as fast and more where the processor has it. Left out
             with a notice where it costs DSC, or where the extra ``int8`` is not installed.
     """
 
