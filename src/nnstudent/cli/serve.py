@@ -138,9 +138,10 @@ def run(args: argparse.Namespace) -> int:
                 _open(address)
             uvicorn.Server(config).run(sockets=[listening])
         except KeyboardInterrupt:
-            print("stopped; scans that wait go on when it is started again")
+            pass  # the server has stopped, and raises it again; not where SIGINT was ignored when it began, as in a shell's background
         finally:
             service.stop()
+    print("stopped; scans that wait go on when it is started again")
     return 0
 
 
