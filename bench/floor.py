@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +10,7 @@ import numpy as np
 from nnstudent.bundle import graph
 from nnstudent.bundle.bundle import Network
 from nnstudent.inference.resample import new_shape
+from nnstudent.training.speed import quickest
 from nnstudent.volume import Volume
 
 CHANNELS, SIZE = 128, (16, 48, 48)  # of the convolution that shows the peak: deep enough to be bound by arithmetic only
@@ -49,7 +48,7 @@ def peak(precision: str, *, threads: int, repeats: int = 5) -> float:
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": str(threads), "INFERENCE_PRECISION_HINT": HINTS[precision]}
     request = ov.Core().compile_model(ov.Model([network], [data]), "CPU", settings).create_infer_request()
     window = random.standard_normal((1, CHANNELS, *SIZE)).astype(np.float32)
-    seconds = quickest(lambda: request.infer([window], share_inputs=True), repeats)
+    seconds = quickest(lambda: request.infer([window], share_inputs=True), repeats=repeats)
     return 2 * math.prod(SIZE) * CHANNELS**2 * 27 / seconds
 
 
@@ -57,16 +56,7 @@ def bandwidth(*, repeats: int = 5) -> float:
     """Bytes a second that are read and written when memory is copied."""
     source = np.zeros(2**25)
     target = np.zeros_like(source)
-    return 2 * source.nbytes / quickest(lambda: np.copyto(target, source), repeats)
-
-
-def quickest(work: Callable[[], object], repeats: int) -> float:
-    seconds = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - began)
-    return min(seconds)
+    return 2 * source.nbytes / quickest(lambda: np.copyto(target, source), repeats=repeats)
 
 
 def stage_bytes(image: Volume, network: Network) -> dict[str, float]:

@@ -6,9 +6,9 @@
   python bench/students.py --minutes 30 --only strided_stem
 
 24 scans with all classes labeled to learn from, 16 test scans apart, as of a clinic: on the small phantoms of 5×4×4 mm a finer grid has
-nothing to gain. Every candidate learns as preset laptop's student does, for as many
-steps as it makes in the given time, which is measured for each before the first and kept. A killed call loses a minute or two; the next
-goes on there. Each finished candidate is a row of docs/results/students.json at once, and the picture is drawn anew."""
+nothing to gain. Every candidate learns as preset laptop's student does, for as many steps as it makes in the given time, which is
+measured for each before the first and kept. A killed call loses a minute or two; the next goes on there.
+Each finished candidate is a row of docs/results/students.json at once, and the picture is drawn anew."""
 
 from __future__ import annotations
 

@@ -77,8 +77,9 @@ def write_list(path: Path, phantoms: Path, data: Path, real: dict[str, tuple[str
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path, metavar="WORK", help="folder of all that is made; WORK/bundle is the student")
-    parser.add_argument("--start", type=Path, metavar="FOLDER", help="the bundle to begin from (default: that of the package)")
-    parser.add_argument("--chance", action="store_true", help="begin from chance")
+    begin = parser.add_mutually_exclusive_group()
+    begin.add_argument("--start", type=Path, metavar="FOLDER", help="the bundle to begin from (default: that of the package)")
+    begin.add_argument("--chance", action="store_true", help="begin from chance")
     parser.add_argument("--all", action="store_true", help=f"learn from {HELD_OUT} too")
     args = parser.parse_args()
     work, last = args.work.resolve(), args.all

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -56,8 +55,8 @@ def test_a_tilted_stack_stands_upright_and_leads_back(tilt, way, orientation):
     """Every pixel is found again where it lies in the patient, to half a pixel, and labels return to it."""
     lean = 2.5 * np.tan(np.radians(tilt))
     stack = stack_at([(lean * k * np.cos(way), lean * k * np.sin(way), 2.5 * k) for k in range(4)], orientation)
-    (told,) = re.findall(r"tilted by ([\d.]+)°", stack.warnings[0])
-    assert float(told) == pytest.approx(abs(tilt), abs=0.0501)  # a tenth, rounded one way or the other
+    # half of a tenth may be rounded either way
+    assert any(f"tilted by {abs(tilt) + nudge:.1f}°" in stack.warnings[0] for nudge in (-1e-6, 1e-6))
     axes = stack.grid.affine[:3, :3] / np.linalg.norm(stack.grid.affine[:3, :3], axis=0)
     assert np.allclose(axes.T @ axes, np.eye(3), atol=1e-9)
     number = np.arange(np.prod(stack.grid.shape), dtype=np.int32).reshape(stack.grid.shape)  # so that a label tells where it was

@@ -14,7 +14,7 @@ from nnstudent.bundle import graph, nnunet
 from nnstudent.bundle.bundle import FORMAT, MANIFEST, content_hash, read_bundle
 from nnstudent.bundle.card import write_card
 from nnstudent.bundle.network import build, load_weights, unique_weights
-from nnstudent.bundle.quantise import MEAN_LOSS, WORST_LOSS, Sampling, compare, quantise
+from nnstudent.bundle.quantise import MEAN_LOSS, WORST_LOSS, Sampling, compare, quantise, quantiser
 from nnstudent.bundle.spec import NetworkSpec
 from nnstudent.errors import InputError, require
 from nnstudent.io.atomic import replacing_folder, write_json
@@ -81,6 +81,8 @@ def export(
                 "the second stage of a cascade looks where the first found its classes"
             )
     taxonomy = _common_taxonomy(folders)
+    if int8 is not None:
+        quantiser()  # that it is missing is told before anything is converted and a cohort is read
     names = _names([folder.path.resolve().name for folder in folders])
     with replacing_folder(out) as temporary:
         (temporary / "networks").mkdir()

@@ -78,6 +78,17 @@ class Loss:
         )
 
 
+def quantiser() -> Any:
+    """NNCF, which is asked for before anything is read for it.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    graph.openvino()  # first, for it keeps the telemetry of both quiet
+    with _quiet():
+        return require("nncf", extra="int8", why="export --int8")
+
+
 def quantise(network: Any, samples: Sequence[Sample]) -> Any:
     """The OpenVINO graph with its convolutions in int8, by NNCF's post-training quantisation: the same sums on every processor.
 
@@ -88,9 +99,8 @@ def quantise(network: Any, samples: Sequence[Sample]) -> Any:
     Raises:
         MissingExtraError: NNCF is not installed.
     """
-    graph.openvino()  # first, for it keeps the telemetry of both quiet
+    nncf = quantiser()
     with _quiet():
-        nncf = require("nncf", extra="int8", why="export --int8")
         windows = nncf.Dataset([sample.window[np.newaxis, np.newaxis] for sample in samples])
         return nncf.quantize(
             network,

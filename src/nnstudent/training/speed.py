@@ -54,7 +54,7 @@ def window_seconds(network: Network, patch: Shape, *, classes: int, threads: int
     request = graph.openvino().Core().compile_model(graph.convert(module, spec), "CPU", settings).create_infer_request()
     window = np.random.default_rng(0).standard_normal((1, 1, *patch)).astype(np.float32)
     request.infer([window], share_inputs=True)
-    return _quickest(lambda: request.infer([window], share_inputs=True), repeats=repeats)
+    return quickest(lambda: request.infer([window], share_inputs=True), repeats=repeats)
 
 
 def measure(
@@ -101,7 +101,7 @@ def _width(name: str) -> int:
 def _summing_seconds(patch: Shape, *, classes: int) -> float:
     """Seconds that it takes to add a window's logits to the sum."""
     image, logits = np.zeros(patch, np.float32), np.ones((classes, *patch), np.float32)
-    return _quickest(lambda: slide(image, lambda _: logits, patch=patch, classes=classes))
+    return quickest(lambda: slide(image, lambda _: logits, patch=patch, classes=classes))
 
 
 def _seconds_around(size: Shape, *, threads: int) -> tuple[float, float]:
@@ -124,7 +124,7 @@ def _seconds_around(size: Shape, *, threads: int) -> tuple[float, float]:
             scores.tally()
             postprocess(restore(scores, scan.grid, threads=threads), taxonomy, rules=DEFAULT)
 
-        seconds.append(_quickest(around))
+        seconds.append(quickest(around))
         equations.append([math.prod(size) / 1e6, math.prod(image.shape) / 1e6])
     of_scan, of_grid = (float(value) for value in np.linalg.solve(equations, seconds))
     # where noise makes one of them negative, the other takes it all
@@ -142,8 +142,13 @@ def _ellipsoids(shape: Shape, *, classes: int = 15) -> Floats:
     return logits
 
 
-def _quickest(work: Callable[[], object], *, repeats: int = 2) -> float:
-    """Seconds of the quickest of some runs."""
+def quickest(work: Callable[[], object], *, repeats: int = 2) -> float:
+    """Seconds of the quickest of some runs.
+
+    Args:
+        work: What is run.
+        repeats: How often.
+    """
     taken = []
     for _ in range(repeats):
         begin = time.perf_counter()
