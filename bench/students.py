@@ -43,14 +43,13 @@ from nnstudent.training.budget import networks
 from nnstudent.training.describe import count
 from nnstudent.training.preset import Preset, load_preset
 from nnstudent.training.recipe import Network, Recipe
-from nnstudent.training.speed import window_seconds
+from nnstudent.training.speed import CLASSES, window_seconds
 from nnstudent.training.study import study
 
 ROOT = Path(__file__).resolve().parent.parent
 ROWS, PICTURE = ROOT / "docs" / "results" / "students.json", ROOT / "docs" / "images" / "students.png"
 COUNTS: Mapping[Profile, int] = {"full": 24, "test": 16}
 EPOCHS = 20
-CLASSES = 15
 MIDDLE, PATCH = (4.0, 2.5, 2.5), (48, 96, 160)  # 192 × 240 × 400 mm
 
 
@@ -167,7 +166,7 @@ class Bench:
         if failures or scores.failures:
             raise InputError(f"{candidate.name}: {[*failures, *scores.failures][0]}; every test case must be scored, call again")
         told = [json.loads((out / f"{case.id}.json").read_text("utf-8"))["seconds"] for case in test]
-        parameters, gflop = count(candidate.network, candidate.patch, classes=CLASSES)
+        parameters, gflop = count(candidate.network, candidate.patch, classes=len(CLASSES))
         return {
             **self.row(candidate),
             "commit": _commit(),
@@ -261,8 +260,8 @@ def cost(candidates: Sequence[Candidate], *, threads: int, repeats: int = 3) -> 
     for candidate in candidates:
         if candidate.of is not None:
             continue
-        parameters, gflop = count(candidate.network, candidate.patch, classes=CLASSES)
-        seconds = window_seconds(candidate.network, candidate.patch, classes=CLASSES, threads=threads, repeats=repeats)
+        parameters, gflop = count(candidate.network, candidate.patch, classes=len(CLASSES))
+        seconds = window_seconds(candidate.network, candidate.patch, threads=threads, repeats=repeats)
         z, y, x = candidate.patch
         row = {"candidate": candidate.name, "parameters": parameters, "gflop": gflop, "window_seconds": seconds, "patch": [z, y, x]}
         found.append(row)

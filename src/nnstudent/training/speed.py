@@ -29,22 +29,22 @@ from nnstudent.volume import Grid, Shape, Spacing, Volume
 WINDOW: Shape = (64, 128, 192)  # the larger, the longer a voxel takes, by a tenth from a third of this size
 SCAN: Shape = (96, 256, 256)
 MEASURED = (8, 16, 32)
+CLASSES = ("background", *flare23().names)
 
 
-def window_seconds(network: Network, patch: Shape, *, classes: int, threads: int, repeats: int = 3) -> float:
-    """Seconds that OpenVINO takes for a window in fp32, with weights by chance: the quickest of some runs, the first left out.
+def window_seconds(network: Network, patch: Shape, *, threads: int, repeats: int = 3) -> float:
+    """Seconds that OpenVINO takes for a window of 14 classes in fp32, weights by chance: the quickest of some runs, the first left out.
 
     Args:
         network: The network.
         patch: Voxels of the window, (z, y, x).
-        classes: Channels of the output, background included.
         threads: Processor threads.
         repeats: How many runs.
 
     Raises:
         MissingExtraError: torch, which builds it, is not installed.
     """
-    spec = _spec(network, patch, (1.0, 1.0, 1.0), classes)
+    spec = _spec(network, patch, (1.0, 1.0, 1.0))
     torch = require("torch", extra="torch", why="measuring a network")
     module = build(spec)
     with torch.no_grad():  # scales of 1 and shifts of 0 would be left out of the graph
@@ -70,9 +70,9 @@ def measure(
         progress: Told after each network.
     """
     asked = {name: network for name, network in networks().items() if _width(name) in widths}
-    table, summing = {}, _summing_seconds(window, classes=15)
+    table, summing = {}, _summing_seconds(window)
     for done, (name, network) in enumerate(asked.items(), start=1):
-        seconds = window_seconds(network, window, classes=15, threads=threads, repeats=2) + summing
+        seconds = window_seconds(network, window, threads=threads, repeats=2) + summing
         table[name] = seconds / (math.prod(window) / 1e6)
         progress("measuring this machine", done, len(asked))
     scan_seconds, grid_seconds = _seconds_around(scan, threads=threads)
@@ -98,10 +98,10 @@ def _width(name: str) -> int:
     return int(name.rpartition(" ")[2])
 
 
-def _summing_seconds(patch: Shape, *, classes: int) -> float:
+def _summing_seconds(patch: Shape) -> float:
     """Seconds that it takes to add a window's logits to the sum."""
-    image, logits = np.zeros(patch, np.float32), np.ones((classes, *patch), np.float32)
-    return quickest(lambda: slide(image, lambda _: logits, patch=patch, classes=classes))
+    image, logits = np.zeros(patch, np.float32), np.ones((len(CLASSES), *patch), np.float32)
+    return quickest(lambda: slide(image, lambda _: logits, patch=patch, classes=len(CLASSES)))
 
 
 def _seconds_around(size: Shape, *, threads: int) -> tuple[float, float]:
@@ -114,13 +114,13 @@ def _seconds_around(size: Shape, *, threads: int) -> tuple[float, float]:
     taxonomy = flare23()
     equations, seconds = [], []
     for spacing in ((3.0, 1.6, 1.6), (5.0, 4.0, 4.0)):
-        spec = _spec(next(iter(networks().values())), (16, 16, 16), spacing, 15)
+        spec = _spec(next(iter(networks().values())), (16, 16, 16), spacing)
         image, _ = preprocess(scan, spec)
         logits = _ellipsoids(image.shape)
 
         def around(spec: NetworkSpec = spec, logits: Floats = logits) -> None:
             _, frame = preprocess(scan, spec)
-            scores = Scores(logits, "logits", spec.classes, tuple(range(15)), spec.spacing_mm, spec.score_resampling, frame)
+            scores = Scores(logits, "logits", spec.classes, tuple(range(len(CLASSES))), spec.spacing_mm, spec.score_resampling, frame)
             scores.tally()
             postprocess(restore(scores, scan.grid, threads=threads), taxonomy, rules=DEFAULT)
 
@@ -131,10 +131,10 @@ def _seconds_around(size: Shape, *, threads: int) -> tuple[float, float]:
     return max(of_scan, 1e-3), max(of_grid, 1e-3)
 
 
-def _ellipsoids(shape: Shape, *, classes: int = 15) -> Floats:
+def _ellipsoids(shape: Shape) -> Floats:
     """Logits (class, z, y, x) of background and one ellipsoid for each other class, a quarter of the scan long, here and there."""
-    centres = np.random.default_rng(0).uniform(0.2, 0.8, (classes - 1, 3))
-    logits = np.zeros((classes, *shape), np.float32)
+    centres = np.random.default_rng(0).uniform(0.2, 0.8, (len(CLASSES) - 1, 3))
+    logits = np.zeros((len(CLASSES), *shape), np.float32)
     for channel, centre in enumerate(centres, start=1):
         along = [((np.arange(size) + 0.5) / size - middle) / 0.125 for size, middle in zip(shape, centre, strict=True)]
         z, y, x = np.meshgrid(*along, indexing="ij", sparse=True)
@@ -157,7 +157,7 @@ def quickest(work: Callable[[], object], *, repeats: int = 2) -> float:
     return min(taken)
 
 
-def _spec(network: Network, patch: Shape, spacing: Spacing, classes: int) -> NetworkSpec:
+def _spec(network: Network, patch: Shape, spacing: Spacing) -> NetworkSpec:
     built = architecture(network)
     return NetworkSpec(
         patch=patch,
@@ -167,11 +167,6 @@ def _spec(network: Network, patch: Shape, spacing: Spacing, classes: int) -> Net
         normalization=Normalization("ct", 50.0, 100.0, -200.0, 300.0),
         image_resampling=Resampling(1, 1, False),
         score_resampling=Resampling(1, 1, False),
-        classes=_names(classes),
+        classes=CLASSES,
         architecture=Architecture(built["network_class_name"], built["arch_kwargs"], tuple(built["_kw_requires_import"])),
     )
-
-
-def _names(classes: int) -> tuple[str, ...]:
-    names: Sequence[str] = [f"class_{channel}" for channel in range(1, classes)]
-    return ("background", *names)
