@@ -104,6 +104,20 @@ def test_organ_intensity_changes_each_organ_by_its_own_amount_and_the_rest_not_a
     assert not ignored[0, :, :, 12:].any()
 
 
+def test_organ_intensity_takes_a_lesion_along_with_what_it_lies_in() -> None:
+    torch.manual_seed(0)
+    image, labels = torch.zeros(1, 12, 24, 36), torch.zeros(1, 12, 24, 36, dtype=torch.int16)
+    labels[0, :, :, 2:12], labels[0, :, :, 14:24] = 1, 2
+    labels[0, 4:8, 8:14, 5:9], labels[0, 4:8, 8:14, 16:20], labels[0, 4:8, 8:14, 29:33] = 3, 3, 3  # in 1, in 2, in no organ
+    change = OrganIntensityTransform((-1.0, 1.0), lesions=(3,))(image=image, segmentation=labels)["image"][0]
+    for whole in (change[:, :, 3:11], change[:, :, 15:23]):
+        assert whole.std() < 1e-5
+        assert whole.any()
+    assert not change[:, :, 26:].any()
+    everywhere = torch.full_like(labels, 3)
+    assert not OrganIntensityTransform((-1.0, 1.0), lesions=(3,))(image=torch.zeros_like(image), segmentation=everywhere)["image"].any()
+
+
 @pytest.mark.parametrize("preset", ["demo", "laptop"])
 def test_left_stays_left(preset: str) -> None:
     """Whatever is drawn, what is bright and labeled on the left is found on the left, under its own label."""

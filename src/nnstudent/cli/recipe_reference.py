@@ -54,7 +54,8 @@ _AUGMENT = """
 
 A list of names, `augment = ["rotation", "noise"]`, or a table, `rotation = {p = 0.4, low = -15, high = 15}`. What is left out is
 nnU-Net's. There is no mirroring: left and right are different organs. `organ_intensity` is not nnU-Net's: it makes each labeled organ of a
-window lighter or darker by an amount of its own, in standard deviations of the normalised image, as another contrast phase would.
+window lighter or darker by an amount of its own, in standard deviations of the normalised image, as another contrast phase would; a lesion
+goes with what it lies in.
 
 | name | p | low | high |
 |---|---|---|---|

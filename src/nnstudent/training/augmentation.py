@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform, ImageOnlyTransform
 from batchgeneratorsv2.transforms.intensity.brightness import MultiplicativeBrightnessTransform
@@ -20,6 +21,7 @@ from batchgeneratorsv2.transforms.utils.deep_supervision_downsampling import Dow
 from batchgeneratorsv2.transforms.utils.pseudo2d import Convert2DTo3DTransform, Convert3DTo2DTransform
 from batchgeneratorsv2.transforms.utils.random import RandomTransform
 from batchgeneratorsv2.transforms.utils.remove_label import RemoveLabelTansform
+from scipy import ndimage
 from torch import Tensor
 from torch.nn.functional import avg_pool3d
 
@@ -31,13 +33,16 @@ _ELASTIC_SCALE = (0.04, 0.2)
 _GEOMETRY = ("rotation", "scaling", "elastic")
 
 
-def training_transforms(recipe: Recipe, scales: Sequence[Sequence[float]] | None, *, ignore: int | None = None) -> ComposeTransforms:
+def training_transforms(
+    recipe: Recipe, scales: Sequence[Sequence[float]] | None, *, ignore: int | None = None, lesions: Collection[int] = ()
+) -> ComposeTransforms:
     """What a training window goes through, from the dataloader's crop to image and targets.
 
     Args:
         recipe: Says which augmentations, and the patch.
         scales: Resolutions of the loss, relative to the finest (z, y, x); None without deep supervision.
         ignore: The label that is no class but says that nothing is to be learned there, if there is one.
+        lesions: Channels of the lesion classes.
     """
     chosen = {item.name: item for item in recipe.training.augment}
     planar = recipe.training.in_plane
@@ -47,7 +52,7 @@ def training_transforms(recipe: Recipe, scales: Sequence[Sequence[float]] | None
     steps.append(OwnImageTransform())
     for item in recipe.training.augment:
         if item.name not in _GEOMETRY:
-            steps.append(RandomTransform(_intensity(item, planar=planar, ignore=ignore), apply_probability=item.p))
+            steps.append(RandomTransform(_intensity(item, planar=planar, ignore=ignore, lesions=lesions), apply_probability=item.p))
     return ComposeTransforms([*steps, *_targets(scales)])
 
 
@@ -59,22 +64,24 @@ class OwnImageTransform(ImageOnlyTransform):
 
 
 class OrganIntensityTransform(ImageOnlyTransform):
-    """Makes each labeled class lighter or darker by an amount of its own, as another contrast phase would.
+    """Makes each labeled organ lighter or darker by an amount of its own, as another contrast phase would.
 
-    What has no label stays, so that the network must know an organ by its place and shape as well as by its brightness.
+    What has no label stays, so that the network must know an organ by its place and shape as well as by its brightness. A lesion goes
+    with what it lies in: it is found by how it differs from that.
 
     Args:
         offset: Least and largest offset, in the image's unit: standard deviations of the foreground after normalisation.
         ignore: A label that is no class and stays as well.
+        lesions: Channels of the lesion classes.
     """
 
-    def __init__(self, offset: tuple[float, float], *, ignore: int | None = None) -> None:
+    def __init__(self, offset: tuple[float, float], *, ignore: int | None = None, lesions: Collection[int] = ()) -> None:
         super().__init__()
-        self.offset, self.ignore = offset, ignore
+        self.offset, self.ignore, self.lesions = offset, ignore, lesions
 
     def get_parameters(self, **data_dict: Any) -> dict[str, Any]:
         """Draw an offset for every class in the window: a field of them, (1, z, y, x), softened at the edges by a voxel."""
-        labels = data_dict["segmentation"][0].long().clamp(min=0)  # -1 is padding
+        labels = _as_hosts(data_dict["segmentation"][0].long().clamp(min=0), self.lesions)  # -1 is padding
         offsets = torch.empty(int(labels.max()) + 1).uniform_(*self.offset)
         offsets[0] = 0.0
         if self.ignore is not None:
@@ -83,6 +90,20 @@ class OrganIntensityTransform(ImageOnlyTransform):
 
     def _apply_to_image(self, img: Tensor, **params: Any) -> Tensor:
         return img.add_(params["field"])
+
+
+def _as_hosts(labels: Tensor, lesions: Collection[int]) -> Tensor:
+    """Labels (z, y, x) in which every lesion is part of what most of the voxels next to it are."""
+    flat = labels.numpy()
+    among = np.isin(flat, list(lesions))
+    parts, _ = ndimage.label(among)
+    hosted = flat.copy()
+    for number, box in enumerate(ndimage.find_objects(parts), start=1):
+        around = tuple(slice(max(span.start - 1, 0), span.stop + 1) for span in box)
+        own = parts[around] == number
+        rim = flat[around][ndimage.binary_dilation(own) & ~among[around]]
+        hosted[around][own] = np.bincount(rim).argmax() if rim.size else 0
+    return torch.from_numpy(hosted)
 
 
 def validation_transforms(scales: Sequence[Sequence[float]] | None) -> ComposeTransforms:
@@ -125,7 +146,7 @@ def _spatial(recipe: Recipe, chosen: dict[str, Augmentation]) -> BasicTransform:
     )
 
 
-def _intensity(item: Augmentation, *, planar: bool, ignore: int | None) -> BasicTransform:
+def _intensity(item: Augmentation, *, planar: bool, ignore: int | None, lesions: Collection[int]) -> BasicTransform:
     both = (item.low, item.high)
     if item.name == "noise":
         return GaussianNoiseTransform(noise_variance=both, p_per_channel=1, synchronize_channels=True)
@@ -140,7 +161,7 @@ def _intensity(item: Augmentation, *, planar: bool, ignore: int | None) -> Basic
             scale=both, synchronize_channels=False, synchronize_axes=True, ignore_axes=(0,) if planar else None, p_per_channel=1
         )
     if item.name == "organ_intensity":
-        return OrganIntensityTransform(both, ignore=ignore)
+        return OrganIntensityTransform(both, ignore=ignore, lesions=lesions)
     inverted = float(item.name == "gamma_inverted")
     return GammaTransform(gamma=BGContrast(both), p_invert_image=inverted, synchronize_channels=False, p_per_channel=1, p_retain_stats=1)
 

@@ -150,7 +150,8 @@ class RecipeTrainer(nnUNetTrainer):
         scales = self._get_deep_supervision_scales()
         train_keys, val_keys = self.do_split()
         processes = get_allowed_n_proc_DA()
-        transforms = training_transforms(self.recipe, scales, ignore=self.label_manager.ignore_label)
+        ignore, lesions = self.label_manager.ignore_label, self.partial.lesions
+        transforms = training_transforms(self.recipe, scales, ignore=ignore, lesions=lesions)
         loader = self._loader(train_keys, initial_patch(self.recipe), transforms, cached=not processes)
         loader.sampling_probabilities = self.partial.draw(loader.indices)
         windows: list[Any] = []
