@@ -90,6 +90,7 @@ CANDIDATES = (
     Candidate("strided_stem, int8", NETWORKS["strided_stem 16"], precision="int8", of="strided_stem"),
     Candidate("strided_stem, finer", NETWORKS["strided_stem 16"], (3.0, 2.0, 2.0), (64, 128, 208)),
     Candidate("coarse", NETWORKS["plain 16"], (5.0, 4.0, 4.0), (48, 64, 96)),
+    Candidate("coarse, int8", NETWORKS["plain 16"], (5.0, 4.0, 4.0), (48, 64, 96), precision="int8", of="coarse"),
     Candidate("coarse, wide", NETWORKS["plain 24"], (5.0, 4.0, 4.0), (48, 64, 96)),
 )
 
