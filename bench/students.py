@@ -177,6 +177,7 @@ class Bench:
             "steps": EPOCHS * training.iterations,
             "parameters": parameters,
             "gflop": round(gflop, 1),
+            "threads": self.threads or cores(),
             "machine": f"{cores()} cores, {platform.machine()}",
         }
 
@@ -242,8 +243,10 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         axes.plot(*place, "o", color="#2a6f97" if row in line else "#a9a9a9")
         axes.annotate(row["candidate"], place, xytext=(5, 4), textcoords="offset points", fontsize=8)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("{x:g}")
     axes.margins(x=0.2, y=0.1)
-    axes.set_xlabel(f"seconds a case, {rows[-1]['machine']}")
+    axes.set_xlabel(f"seconds a case (processor threads: {rows[-1]['threads']})")
     axes.set_ylabel(f"mean organ DSC × 100 after {rows[-1]['minutes']:g} minutes of training")
     axes.grid(alpha=0.3)
     path.parent.mkdir(parents=True, exist_ok=True)
