@@ -3,8 +3,8 @@
 Phantoms with their whole truth, and the public CT in NNSTUDENT_DATA with the labels that other models made for them, through
 `phantom`, `index`, `study`, `export` and `evaluate`. A second call goes on where the first ended. One scan is held out to score.
 It begins from the student that comes with the package, from that of --start FOLDER, or with --chance from chance. With --all it learns
-from the held-out scan too, by last.toml, for the last time that it goes on; the card keeps the score of before. The one that comes with the
-package has: to go on with that scan held out, begin from the student of before. Needs the extras train and dicom.
+from the held-out scan too, by last.toml, for the last time that it goes on; the card keeps the score of before. To go on with that
+scan held out after that, begin from the student of before. Needs the extras train and dicom.
 """
 
 import argparse
