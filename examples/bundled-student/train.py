@@ -99,7 +99,7 @@ def main() -> None:
     nnstudent("study", work / "cohort", "-o", work / "student", "--preset", preset, *start)
     card = work / "card.json"
     before = {"held_out_scan": _of_before(card_before)} if last else {}
-    card.write_text(json.dumps(facts(real, last) | before))
+    card.write_text(json.dumps(facts(real) | before))
     bundle = ["-o", work / "bundle", "--no-torch", "--card", card]  # int8 would make the base installation larger than 450 MB
     nnstudent("export", work / "student", *bundle)
     if last:
@@ -109,11 +109,11 @@ def main() -> None:
     scores = ["--whole-organs", "--report", work / "scores.json"]
     nnstudent("evaluate", work / f"{HELD_OUT}.nii.gz", scan / "label.nii.gz", *scores)
     mean = json.loads((work / "scores.json").read_text())["mean"]
-    card.write_text(json.dumps(facts(real, last) | {"held_out_scan": told(mean)}))
+    card.write_text(json.dumps(facts(real) | {"held_out_scan": told(mean)}))
     nnstudent("export", work / "student", *bundle)
 
 
-def facts(real: dict[str, tuple[str, int]], last: bool) -> dict[str, object]:
+def facts(real: dict[str, tuple[str, int]]) -> dict[str, object]:
     """What the model card says of where the model comes from."""
     return {
         "what_it_is": "a demonstration that the path works, trained on two CPU cores; expect it to miss and invent organs",
@@ -121,7 +121,7 @@ def facts(real: dict[str, tuple[str, int]], last: bool) -> dict[str, object]:
         "training_data": f"{PHANTOMS} synthetic patients (seed {SEED}) with their whole truth; {len(real)} public CT: {', '.join(real)}",
         "labels": "of the synthetic patients, exact; of the CT, made by other models (TotalSegmentator, a small network), not by experts",
         "tumors": "seen in synthetic patients only; in the CT, for which nobody looked, taken to be absent",
-        "again": "python examples/bundled-student/train.py WORK" + " --all" * last,
+        "again": "python examples/bundled-student/train.py WORK" + " --all" * (HELD_OUT in real),
     }
 
 
