@@ -80,19 +80,22 @@ class Candidate:
 
 
 NETWORKS = networks()
-CANDIDATES = (
+TRAINED = (
     Candidate("plain", NETWORKS["plain 16"]),
-    Candidate("plain, int8", NETWORKS["plain 16"], precision="int8", of="plain"),
     Candidate("thin", NETWORKS["plain 8"]),
     Candidate("separable", NETWORKS["separable 16"]),
     Candidate("separable, wide", NETWORKS["separable 32"]),
     Candidate("strided_stem", NETWORKS["strided_stem 16"]),
-    Candidate("strided_stem, int8", NETWORKS["strided_stem 16"], precision="int8", of="strided_stem"),
     Candidate("strided_stem, finer", NETWORKS["strided_stem 16"], (3.0, 2.0, 2.0), (64, 128, 208)),
     Candidate("coarse", NETWORKS["plain 16"], (5.0, 4.0, 4.0), (48, 64, 96)),
-    Candidate("coarse, int8", NETWORKS["plain 16"], (5.0, 4.0, 4.0), (48, 64, 96), precision="int8", of="coarse"),
     Candidate("coarse, wide", NETWORKS["plain 24"], (5.0, 4.0, 4.0), (48, 64, 96)),
 )
+QUANTISED = tuple(
+    replace(candidate, name=f"{candidate.name}, int8", precision="int8", of=candidate.name)
+    for candidate in TRAINED
+    if candidate.name in ("plain", "strided_stem", "coarse")
+)
+CANDIDATES = (*TRAINED, *QUANTISED)
 
 
 @dataclass(frozen=True)
