@@ -208,18 +208,17 @@ def run(bench: Bench, rows: Path, picture: Path | None, *, only: Sequence[str] =
 
 
 def newest(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The rows that may be compared with the last one; of a candidate the last."""
-    keys = ("cohort_hash", "minutes")
-    return list({row["candidate"]: row for row in rows if all(row[key] == rows[-1][key] for key in keys)}.values())
+    """The rows of the last one's cohort; of a candidate and its time to learn the last."""
+    return list({(row["candidate"], row["minutes"]): row for row in rows if row["cohort_hash"] == rows[-1]["cohort_hash"]}.values())
 
 
 def render(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows as a table, Markdown, the quickest first."""
-    head = ["| student | organ DSC | organ NSD | s a case | of it network | steps | parameters | GFLOP |", "|---|" + "---|" * 7]
+    """The rows as a table, Markdown; of each time to learn the quickest first."""
+    head = ["| minutes | student | organ DSC | organ NSD | s a case | of it network | steps | parameters | GFLOP |", "|---|" + "---|" * 8]
     body = [
-        f"| {row['candidate']} | {100 * row['organ_dsc']:.1f} | {100 * row['organ_nsd']:.1f} | {row['seconds_per_case']:.2f} | "
-        f"{row['network_seconds']:.2f} | {row['steps']:,} | {row['parameters']:,} | {row['gflop']:.0f} |"
-        for row in sorted(rows, key=lambda row: row["seconds_per_case"])
+        f"| {row['minutes']:g} | {row['candidate']} | {100 * row['organ_dsc']:.1f} | {100 * row['organ_nsd']:.1f} | "
+        f"{row['seconds_per_case']:.2f} | {row['network_seconds']:.2f} | {row['steps']:,} | {row['parameters']:,} | {row['gflop']:.0f} |"
+        for row in sorted(rows, key=lambda row: (row["minutes"], row["seconds_per_case"]))
     ]
     return "\n".join([*head, *body])
 
@@ -234,23 +233,27 @@ def frontier(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """DSC against seconds a case, a line through the frontier."""
+    """DSC against seconds a case, and a line through the frontier of those that learned for the same time."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.2, 4.4), layout="constrained")
     axes = figure.add_subplot()
-    line = frontier(rows)
-    axes.plot([row["seconds_per_case"] for row in line], [100 * row["organ_dsc"] for row in line], color="#012a4a", linewidth=1)
-    for row in rows:
-        place = (row["seconds_per_case"], 100 * row["organ_dsc"])
-        axes.plot(*place, "o", color="#2a6f97" if row in line else "#a9a9a9")
-        axes.annotate(row["candidate"], place, xytext=(5, 4), textcoords="offset points", fontsize=8)
+    for minutes in sorted({row["minutes"] for row in rows}):
+        group = [row for row in rows if row["minutes"] == minutes]
+        line = frontier(group)
+        at = {row["candidate"]: (row["seconds_per_case"], 100 * row["organ_dsc"]) for row in group}
+        (drawn,) = axes.plot(*zip(*(at[row["candidate"]] for row in line), strict=True), "o-", linewidth=1, label=f"{minutes:g} min")
+        for row in group:
+            if row not in line:
+                axes.plot(*at[row["candidate"]], "o", color=drawn.get_color(), alpha=0.35)
+            axes.annotate(row["candidate"], at[row["candidate"]], xytext=(5, 4), textcoords="offset points", fontsize=8)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter("{x:g}")
     axes.margins(x=0.2, y=0.1)
     axes.set_xlabel(f"seconds a case (processor threads: {rows[-1]['threads']})")
-    axes.set_ylabel(f"mean organ DSC × 100 after {rows[-1]['minutes']:g} minutes of training")
+    axes.set_ylabel("mean organ DSC × 100")
+    axes.legend(title="training of each", fontsize=8, title_fontsize=8)
     axes.grid(alpha=0.3)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:

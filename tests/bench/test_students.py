@@ -54,6 +54,15 @@ def test_the_frontier_leaves_out_what_another_beats_in_both() -> None:
     assert [row["seconds_per_case"] for row in bench.frontier(rows)] == [1.0, 3.0, 5.0]
 
 
+def test_what_is_shown_is_the_last_of_each_candidate_and_time_on_one_cohort() -> None:
+    keys = ("candidate", "minutes", "cohort_hash", "organ_dsc")
+    rows = [
+        dict(zip(keys, values, strict=True))
+        for values in (("a", 15, "x", 0.1), ("a", 15, "y", 0.2), ("a", 15, "y", 0.3), ("a", 100, "y", 0.4), ("b", 15, "y", 0.5))
+    ]
+    assert [row["organ_dsc"] for row in bench.newest(rows)] == [0.3, 0.4, 0.5]
+
+
 def test_candidates_fit_their_networks() -> None:
     preset = bench.load_preset("laptop")
     names = [candidate.name for candidate in bench.CANDIDATES]
