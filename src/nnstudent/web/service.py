@@ -9,7 +9,7 @@ from nnstudent.bundle.bundle import Model, open_model
 from nnstudent.io.atomic import make_folder
 from nnstudent.pipeline.lock import alone_in
 from nnstudent.web.jobs import Jobs
-from nnstudent.web.pacs.hospital import Part, join
+from nnstudent.web.pacs.setup import Part, connect
 from nnstudent.web.runner import Runner
 from nnstudent.web.settings import Settings
 
@@ -43,7 +43,7 @@ class Service:
         try:
             self.jobs = Jobs(settings.work / "jobs", settings.limits)
             self.runner = Runner(self.jobs, settings)
-            self.hospital = join(self.jobs, settings)
+            self.hospital = connect(self.jobs, settings)
         except BaseException:
             self._holds.close()
             raise

@@ -1,1 +1,1 @@
-"""Joined to a hospital's PACS: studies fetched over DICOMweb or received by C-STORE, and the DICOM-SEG given back."""
+"""Connected to a hospital's PACS: studies fetched over DICOMweb or received by C-STORE, and the DICOM-SEG given back."""

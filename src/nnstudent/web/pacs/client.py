@@ -24,7 +24,7 @@ from nnstudent.errors import InputError, require
 from nnstudent.io.dicom_files import quiet
 from nnstudent.io.dicom_groups import TAGS, Group, best, is_ct, listed
 from nnstudent.web.pacs.errors import PacsError, UnreachableError
-from nnstudent.web.pacs.parts import Parts
+from nnstudent.web.pacs.multipart import Parts
 from nnstudent.web.settings import Limits
 
 T = TypeVar("T")

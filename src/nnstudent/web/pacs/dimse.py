@@ -92,8 +92,6 @@ def send(path: Path, peer: Peer, *, title: str) -> None:
             raise PacsError(f"{peer} does not let {title} in; make it known there")
         if association.rejected_contexts:
             raise PacsError(f"{peer} does not take segmentations (DICOM-SEG)")
-        if association.rejected_contexts:
-            raise PacsError(f"{peer} does not take segmentations (DICOM-SEG)")
         raise UnreachableError(f"{peer} cannot be reached; see that it runs and that --send-to is right")
     try:
         status = association.send_c_store(path).get("Status")

@@ -16,7 +16,7 @@ from nnstudent.web.pacs.client import Pacs
 from nnstudent.web.pacs.deliver import SEG, Delivery
 from nnstudent.web.pacs.errors import PacsError, UnreachableError
 from nnstudent.web.pacs.fetch import Fetcher
-from nnstudent.web.pacs.hospital import join
+from nnstudent.web.pacs.setup import connect
 from nnstudent.web.settings import Hospital, Limits
 from tests.io.series import Series, save
 from tests.web.conftest import taking_in
@@ -243,4 +243,4 @@ def test_without_a_pacs_there_are_no_routes(settings):
 )
 def test_what_cannot_be_joined_is_said_before_the_work(jobs, settings, hospital, said):
     with pytest.raises(InputError, match=said):
-        join(jobs, replace(settings, hospital=hospital))
+        connect(jobs, replace(settings, hospital=hospital))

@@ -22,7 +22,7 @@ from nnstudent.errors import InputError
 from nnstudent.web.pacs.client import Pacs, is_uid
 from nnstudent.web.pacs.credentials import authorization
 from nnstudent.web.pacs.errors import PacsError, UnreachableError
-from nnstudent.web.pacs.parts import Parts
+from nnstudent.web.pacs.multipart import Parts
 from nnstudent.web.settings import Limits
 from tests.io.series import Series, save
 

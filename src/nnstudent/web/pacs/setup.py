@@ -32,7 +32,7 @@ class Part(Protocol):
 
 
 @dataclass(frozen=True)
-class Joined:
+class Connected:
     """The parts of a service that speak with a hospital's archive; none where it is joined to none.
 
     Attributes:
@@ -48,7 +48,7 @@ class Joined:
     parts: list[Part] = field(default_factory=list)
 
 
-def join(jobs: Jobs, settings: Settings) -> Joined:
+def connect(jobs: Jobs, settings: Settings) -> Connected:
     """The parts that these settings ask for.
 
     Raises:
@@ -57,7 +57,7 @@ def join(jobs: Jobs, settings: Settings) -> Joined:
     """
     hospital, limits = settings.hospital, settings.limits
     if hospital.pacs is None and hospital.listen is None and hospital.peer is None:
-        return Joined()
+        return Connected()
     if hospital.pacs is None and hospital.peer is None:
         raise InputError("scans are received, but nothing says where results go; give --pacs URL, or --send-to AET@HOST:PORT")
     if hospital.pacs is None and hospital.listen is None:
@@ -88,4 +88,4 @@ def join(jobs: Jobs, settings: Settings) -> Joined:
     if hospital.listen:
         receive = partial(Receiver, jobs, limits, title=title, callers=hospital.callers, quiet_seconds=hospital.quiet_seconds)
         receiver = receive(listen=hospital.listen)
-    return Joined(pacs, fetcher, receiver, [part for part in (delivery, fetcher, receiver) if part is not None])
+    return Connected(pacs, fetcher, receiver, [part for part in (delivery, fetcher, receiver) if part is not None])
