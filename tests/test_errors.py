@@ -1,8 +1,19 @@
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
-from nnstudent.errors import GeometryError, InputError, MissingExtraError, NnStudentError, OutputError, require
+from nnstudent.errors import (
+    GeometryError,
+    InputError,
+    MissingExtraError,
+    NnStudentError,
+    OutputError,
+    require,
+    require_regular_file,
+)
 
 
 def test_every_error_of_the_input_ends_the_command_with_2():
@@ -19,3 +30,20 @@ def test_a_missing_extra_is_named():
 
 def test_what_is_there_is_imported():
     assert require("json", extra="none", why="x").loads("1") == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX's")
+def test_only_regular_files_are_read(tmp_path):
+    (tmp_path / "file").write_text("")
+    require_regular_file(tmp_path / "file", what="a test")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    cases = {"pipe": "is a pipe", "link": "is a pipe", ".": "is a folder", "none": "cannot be read", "a" * 300: "cannot be read"}
+    for name, reason in cases.items():
+        with pytest.raises(InputError, match=f"{reason}.*expected the file of a test"):
+            require_regular_file(tmp_path / name, what="a test")
+    for name in ("/dev/null", "/dev/zero"):
+        with pytest.raises(InputError, match="is a device"):
+            require_regular_file(Path(name), what="a test")
+    with pytest.raises(InputError, match="null"):
+        require_regular_file(tmp_path / "a\0b", what="a test")

@@ -7,17 +7,18 @@ import json
 import os
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from nnstudent.cases import attempt, for_each_case
 from nnstudent.cohort.annotate import INFER, check_overrides, classes_from_words, inferred, overriding
 from nnstudent.cohort.check import Facts, check, stamp
 from nnstudent.cohort.cohort import Case, Cohort, write_cohort
 from nnstudent.cohort.sources.dispatch import read_source
 from nnstudent.cohort.sources.source import Entry, without_skipped
-from nnstudent.errors import Failure, InputError, NnStudentError, OutputError
+from nnstudent.errors import Failure, InputError, OutputError
 from nnstudent.io.atomic import check_folder, write_json
 from nnstudent.io.record import data_hash
 from nnstudent.progress import Progress, silent
@@ -89,11 +90,11 @@ def index(
         if isinstance(result, Failure):
             broken = (*broken, result)
             continue
-        try:
-            case, odd = _case(entry, result, found.taxonomy, overriding(entry.id, overrides))
-        except InputError as error:
-            broken = (*broken, Failure(entry.id, str(error)))
+        made = attempt(entry, partial(_case, facts=result, taxonomy=found.taxonomy, overrides=overrides), files=_files)
+        if isinstance(made, Failure):
+            broken = (*broken, made)
             continue
+        case, odd = made
         cases.append(case)
         facts[case.id] = result
         notices += [f"{case.id}: {line}" for line in (*result.warnings, *odd)]
@@ -103,8 +104,13 @@ def index(
     return Indexed(cohort, found.kind, facts, tuple(notices))
 
 
-def _case(entry: Entry, facts: Facts, taxonomy: Taxonomy, override: Sequence[str] | None) -> tuple[Case, list[str]]:
+def _files(entry: Entry) -> tuple[Path | None, ...]:
+    return entry.image, entry.label
+
+
+def _case(entry: Entry, *, facts: Facts, taxonomy: Taxonomy, overrides: Mapping[str, Sequence[str]]) -> tuple[Case, list[str]]:
     """The case, and what is odd about its annotation."""
+    override = overriding(entry.id, overrides)
     said = entry.annotated if override is None else None if tuple(override) == (INFER,) else tuple(override)
     declared = said is not None
     where = f"{entry.id}: annotated"
@@ -135,46 +141,31 @@ def _checked(
     """What was found of each entry, in the source's order; read anew only where something changed."""
     check_folder(out)  # better known before thousands of scans are read
     book = _Book(out / "checks.json")
-    results: dict[str, Facts | Failure] = {}
-    keys = {entry.id: _key(entry, taxonomy) for entry in entries}
-    for entry in entries:
-        known = book.find(entry.id, keys[entry.id])
-        if known is not None:
-            results[entry.id] = known
-    todo = [entry for entry in entries if entry.id not in results]
-    progress("check", len(results), len(entries))
-    # Threads, for reading is unpacking, which runs without the interpreter's lock; few, for each holds a scan.
-    with ThreadPoolExecutor(max_workers=threads or min(4, os.cpu_count() or 1)) as pool:
-        waiting: dict[Future[Facts | Failure], Entry] = {pool.submit(_check, entry, taxonomy, out): entry for entry in todo}
-        try:
-            while waiting:
-                done, _ = wait(waiting, return_when=FIRST_COMPLETED)
-                for future in done:
-                    entry = waiting.pop(future)
-                    result = results[entry.id] = future.result()
-                    if isinstance(result, Facts):
-                        book.note(entry.id, keys[entry.id], result)
-                    progress("check", len(results), len(entries))
-        finally:
-            for future in waiting:
-                future.cancel()
-            # What was found stays found, also when it is stopped; the error that stopped it is the one to tell.
-            with contextlib.suppress(OutputError):
-                book.save()
-    for entry in entries:
-        yield entry, results[entry.id]
 
-
-def _check(entry: Entry, taxonomy: Taxonomy, out: Path) -> Facts | Failure:
-    try:
+    def look(entry: Entry) -> tuple[str, bool, Facts]:
+        """Under which circumstances it was looked at, whether that was now, and what was found."""
         Case(entry.id, entry.image)  # refuses an id that could not name a file, before a file is named by it
-        return check(entry, taxonomy=taxonomy, out=out)
-    except OutputError:
-        raise  # the output folder is no case's fault, and no other case will fare better
-    except NnStudentError as error:
-        return Failure(entry.id, str(error))
-    except (OSError, MemoryError) as error:
-        return Failure(entry.id, f"{entry.image}: {error or type(error).__name__}; mend or leave out the file")
+        key = _key(entry, taxonomy)
+        known = book.find(entry.id, key)
+        return key, known is None, known or check(entry, taxonomy=taxonomy, out=out)
+
+    def note(entry: Entry, looked: tuple[str, bool, Facts]) -> None:
+        key, new, facts = looked
+        if new:
+            book.note(entry.id, key, facts)
+
+    try:
+        # Threads, for reading is unpacking, which runs without the interpreter's lock; few, for each holds a scan.
+        some = threads or min(4, os.cpu_count() or 1)
+        results, failures = for_each_case(entries, look, files=_files, what="check", threads=some, progress=progress, done=note)
+    finally:
+        # What was found stays found, also when it is stopped; the error that stopped it is the one to tell.
+        with contextlib.suppress(OutputError):
+            book.save()
+    outcomes: dict[str, Facts | Failure] = {entry.id: facts for entry, (_, _, facts) in results}
+    outcomes |= {failure.case: failure for failure in failures}
+    for entry in entries:
+        yield entry, outcomes[entry.id]
 
 
 def _key(entry: Entry, taxonomy: Taxonomy) -> str:

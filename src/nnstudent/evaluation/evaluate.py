@@ -9,8 +9,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from nnstudent.cases import for_each_case
 from nnstudent.cohort.cohort import Cohort, read_cohort
-from nnstudent.errors import Failure, GeometryError, InputError, NnStudentError
+from nnstudent.errors import GeometryError, InputError
 from nnstudent.evaluation.lesions import Detection, detect
 from nnstudent.evaluation.metrics import around_both, boxes
 from nnstudent.evaluation.pairs import Pair, Which, pair_cohort, pair_files
@@ -71,18 +72,15 @@ def evaluate(
         table = taxonomy or (annotation.taxonomy if annotation is not None else flare23())
         paired = pair_files(predictions, truth, taxonomy=table, classes=classes, annotation=annotation)
 
-    cases: list[CaseScores] = []
-    failures: list[Failure] = []
-    present: set[str] = set()
-    for done, pair in enumerate(paired.pairs, start=1):
-        if pair.prediction is not None or not common_only:
-            try:
-                case, seen = _score_case(pair, table, rules, whole_organs)
-                cases.append(case)
-                present |= seen
-            except (NnStudentError, OSError, MemoryError) as error:
-                failures.append(Failure(pair.id, _without_name(str(error) or "not enough memory", pair.id)))
-        progress("evaluate", done, len(paired.pairs))
+    results, failures = for_each_case(
+        [pair for pair in paired.pairs if pair.prediction is not None or not common_only],
+        lambda pair: _score_case(pair, table, rules, whole_organs),
+        files=lambda pair: (pair.prediction, pair.truth),
+        what="evaluate",
+        progress=progress,
+    )
+    cases = [case for _, (case, _) in results]
+    present = {name for _, (_, seen) in results for name in seen}
     missing = tuple(pair.id for pair in paired.pairs if pair.prediction is None)
     scores = Scores(rules, table, cases, failures, missing, paired.without_truth, common_only, seed=seed)
     never = [name for name in scores.classes if name not in present]
@@ -172,8 +170,3 @@ def _cut(item: LabelClass, truth: Volume, box: Box | None) -> str | None:
     if box[axis].start == 0 or box[axis].stop == truth.array.shape[axis]:
         return "touches the first or last slice"
     return None
-
-
-def _without_name(reason: str, id: str) -> str:
-    """The reason without the case's id in front, which the failure names itself."""
-    return reason.removeprefix(f"{id}: ")

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import psutil
 
-from nnstudent.errors import Failure, InputError, NnStudentError, OutputError
+from nnstudent.cases import attempt
+from nnstudent.errors import Failure, InputError
 from nnstudent.inference.cases import CaseFile, find_cases
 from nnstudent.inference.formats import bare, check_source, paths, write
 from nnstudent.inference.overlap import Room, Stages, in_turn, overlapped, through
@@ -136,16 +137,13 @@ def segment_files(
     def take(outcome: Future[dict[str, Any] | None]) -> None:
         number = len(rows) + len(skipped) + len(failures)
         case = cases[number]
-        try:
-            row = outcome.result()
-            if row is None:
-                skipped.append(case.id)
-            else:
-                rows.append(row)
-        except OutputError:
-            raise  # the next case would fail in the same way
-        except (NnStudentError, OSError, MemoryError, RuntimeError) as error:  # engines raise RuntimeError when memory runs out
-            failures.append(Failure(case.id, " ".join(str(error).split()) or type(error).__name__))
+        row = attempt(case, lambda _: outcome.result(), files=lambda case: (case.source,))
+        if isinstance(row, Failure):
+            failures.append(row)
+        elif row is None:
+            skipped.append(case.id)
+        else:
+            rows.append(row)
         if several:
             progress("cases", number + 1, len(cases))
 

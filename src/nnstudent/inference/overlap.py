@@ -93,7 +93,7 @@ class _Case(Generic[T]):
             next(self._stages)
         except StopIteration as end:
             self.outcome.set_result(end.value)
-        except Exception as error:  # raised where the outcome is asked for
+        except BaseException as error:  # raised where the outcome is asked for; a panic of a Rust library is no Exception
             traceback.clear_frames(error.__traceback__)  # or they would hold the image until then
             self.outcome.set_exception(error)
 

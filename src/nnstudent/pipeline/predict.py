@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from nnstudent.cases import for_each_case
 from nnstudent.cohort.cohort import Case
-from nnstudent.errors import Failure, NnStudentError, OutputError
+from nnstudent.errors import Failure
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.nifti import read_image, write_labels
 from nnstudent.io.record import file_hash, is_made_from, write_record
@@ -31,28 +32,23 @@ def predict(cases: Sequence[Case], out: Path, segmenter: Segmenter, *, progress:
     Raises:
         OutputError: ``out`` cannot be written.
     """
-    failures: list[Failure] = []
-    progress("segment", 0, len(cases))
-    for number, case in enumerate(cases, 1):
+
+    def work(case: Case) -> None:
         path, record = out / f"{case.id}.nii.gz", out / f"{case.id}.json"
-        try:
-            made_from = {"image": file_hash(case.image), **segmenter.made_by}
-            if not (path.is_file() and is_made_from(record, made_from)):
-                found = segmenter(read_image(case.image))
-                write_labels(path, found.labels, like=case.image)
-                facts = {
-                    "id": case.id,
-                    "engine": found.engine,
-                    "precision": found.precision,
-                    "seconds": {name: round(value, 3) for name, value in found.seconds.items()},
-                    "windows": dict(found.windows),
-                    "warnings": list(found.warnings),
-                    "organs": {name: asdict(organ) for name, organ in found.organs.items()},
-                }
-                write_record(record, stage="segment", made_from=made_from, **facts)
-        except OutputError:
-            raise  # the folder is no case's fault
-        except (NnStudentError, OSError, MemoryError, RuntimeError) as error:  # engines raise RuntimeError when memory runs out
-            failures.append(Failure(case.id, " ".join(str(error).split()) or type(error).__name__))
-        progress("segment", number, len(cases))
-    return tuple(failures)
+        made_from = {"image": file_hash(case.image), **segmenter.made_by}
+        if path.is_file() and is_made_from(record, made_from):
+            return
+        found = segmenter(read_image(case.image))
+        write_labels(path, found.labels, like=case.image)
+        facts = {
+            "id": case.id,
+            "engine": found.engine,
+            "precision": found.precision,
+            "seconds": {name: round(value, 3) for name, value in found.seconds.items()},
+            "windows": dict(found.windows),
+            "warnings": list(found.warnings),
+            "organs": {name: asdict(organ) for name, organ in found.organs.items()},
+        }
+        write_record(record, stage="segment", made_from=made_from, **facts)
+
+    return for_each_case(cases, work, files=lambda case: (case.image,), what="segment", progress=progress).failures

@@ -10,8 +10,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from nnstudent.cases import for_each_case
 from nnstudent.cohort.cohort import Case, Cohort
-from nnstudent.errors import Failure, InputError, NnStudentError, OutputError
+from nnstudent.errors import Failure, InputError
 from nnstudent.io.atomic import check_folder
 from nnstudent.io.nifti import read_grid, read_image, write_labels
 from nnstudent.io.record import file_hash, is_made_from, write_record
@@ -304,26 +305,20 @@ def _take(
 def _each(
     cases: Sequence[Case], out: Path, work: Work, *, taxonomy: Taxonomy, before: Path | None, probability: bool, progress: Progress
 ) -> LabelResult:
-    labels: list[PseudoLabel] = []
-    made: list[str] = []
-    failures: list[Failure] = []
     check_folder(out)
-    progress("label", 0, len(cases))
-    for number, case in enumerate(cases, 1):
-        try:
-            if _one(case, out, work, taxonomy=taxonomy, probability=probability):
-                made.append(case.id)
-            if before is not None:
-                compare(case, out, before=before, taxonomy=taxonomy)
-            item = pseudolabel.read_pseudo_label(out, case.id)
-            if item is not None:
-                labels.append(item)
-        except OutputError:
-            raise  # the folder is no case's fault, and no other case will fare better
-        except (NnStudentError, OSError, MemoryError, RuntimeError) as error:  # engines raise RuntimeError when memory runs out
-            failures.append(Failure(case.id, " ".join(str(error).split()) or type(error).__name__))
-        progress("label", number, len(cases))
-    return LabelResult(tuple(labels), tuple(made), failures=tuple(failures))
+
+    def one(case: Case) -> tuple[bool, PseudoLabel | None]:
+        made = _one(case, out, work, taxonomy=taxonomy, probability=probability)
+        if before is not None:
+            compare(case, out, before=before, taxonomy=taxonomy)
+        return made, pseudolabel.read_pseudo_label(out, case.id)
+
+    results, failures = for_each_case(cases, one, files=lambda case: (case.image, case.label), what="label", progress=progress)
+    return LabelResult(
+        labels=tuple(item for _, (_, item) in results if item is not None),
+        made=tuple(case.id for case, (made, _) in results if made),
+        failures=failures,
+    )
 
 
 def _one(case: Case, out: Path, work: Work, *, taxonomy: Taxonomy, probability: bool) -> bool:

@@ -6,13 +6,15 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nnstudent.cases import for_each_case
 from nnstudent.cohort.cohort import Case, Cohort, write_cohort
-from nnstudent.errors import Failure, GeometryError, InputError, NnStudentError, OutputError
+from nnstudent.errors import Failure, GeometryError, InputError
 from nnstudent.io.atomic import check_folder, read_json, write_json
 from nnstudent.io.nifti import read_grid, read_labels, write_labels
 from nnstudent.io.record import file_hash, is_made_from, write_record
@@ -112,21 +114,24 @@ def select(
 
     _warn_of_holes(found, decisions, set(taxonomy.lesions) - set(learned))
 
-    written = 0
-    ignored: dict[str, float] = {}
-    for number, case in enumerate(cases):
-        choice = decisions[number]
-        if choice.kept:
-            try:
-                item = found.get(case.id) if choice.filled else None
-                written += _write_fused(case, item, choice.filled, pseudo, out, learned=learned, cohort=cohort, below=settings.ignore_below)
-                ignored[case.id] = float(read_json(out / "records" / f"{case.id}.json", what="a fused label").get("ignored", 0.0))
-            except OutputError:
-                raise  # the folder is no case's fault, and no other case will fare better
-            except (NnStudentError, OSError, MemoryError) as error:
-                failures[case.id] = str(error) or type(error).__name__
-                decisions[number] = dropped(choice, failures[case.id])
-        progress("select", number + 1, len(cases))
+    choices = {choice.case: choice for choice in decisions}
+
+    def write(case: Case) -> tuple[bool, float] | None:
+        choice = choices[case.id]
+        if not choice.kept:
+            return None
+        item = found.get(case.id) if choice.filled else None
+        new = _write_fused(case, item, choice.filled, pseudo, out, learned=learned, cohort=cohort, below=settings.ignore_below)
+        return new, float(read_json(out / "records" / f"{case.id}.json", what="a fused label").get("ignored", 0.0))
+
+    results, failed = for_each_case(cases, write, files=partial(_files, pseudo), what="select", progress=progress)
+    failures |= {failure.case: failure.reason for failure in failed}
+    for failure in failed:
+        choices[failure.case] = dropped(choices[failure.case], failure.reason)
+    decisions = [choices[case.id] for case in cases]
+    kept = {case.id: made for case, made in results if made is not None}
+    written = sum(new for new, _ in kept.values())
+    ignored = {id: share for id, (_, share) in kept.items()}
 
     result = SelectResult(learned, tuple(decisions), tuple(Failure(*pair) for pair in failures.items()), written, ignored)
     ledger.write_ledger(out / ledger.NAME, (row for choice in decisions for row in choice.rows))
@@ -160,17 +165,19 @@ def _check_probabilities(pseudo: Path, decisions: Sequence[Decision]) -> None:
 
 
 def _pseudo_labels(cohort: Cohort, folder: Path) -> tuple[dict[str, PseudoLabel], dict[str, str]]:
-    found: dict[str, PseudoLabel] = {}
-    failures: dict[str, str] = {}
-    for case in cohort.train():
-        try:
-            item = pseudolabel.read_pseudo_label(folder, case.id)
-            if item is not None:
-                cohort.taxonomy.sorted((*(item.classes or ()), *item.found))
-                found[case.id] = item
-        except NnStudentError as error:
-            failures[case.id] = str(error)
-    return found, failures
+    def read(case: Case) -> PseudoLabel | None:
+        item = pseudolabel.read_pseudo_label(folder, case.id)
+        if item is not None:
+            cohort.taxonomy.sorted((*(item.classes or ()), *item.found))
+        return item
+
+    results, failures = for_each_case(cohort.train(), read, files=lambda case: pseudolabel.paths(folder, case.id)[::-1], what="read")
+    found = {case.id: item for case, item in results if item is not None}
+    return found, {failure.case: failure.reason for failure in failures}
+
+
+def _files(pseudo: Path, case: Case) -> tuple[Path | None, ...]:
+    return case.image, case.label, *pseudolabel.paths(pseudo, case.id)
 
 
 def _classes(cohort: Cohort, found: Mapping[str, PseudoLabel], known: Sequence[str]) -> tuple[str, ...]:

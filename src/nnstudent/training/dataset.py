@@ -8,9 +8,7 @@ import os
 import shutil
 import sys
 import warnings
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,8 +17,9 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from nnstudent.cases import for_each_case
 from nnstudent.cohort.cohort import Case
-from nnstudent.errors import Failure, GeometryError, InputError, NnStudentError
+from nnstudent.errors import Failure, GeometryError, InputError
 from nnstudent.io.atomic import write_json
 from nnstudent.io.nifti import read_grid, read_image, read_labels, write_image, write_labels
 from nnstudent.io.record import data_hash, file_hash
@@ -35,7 +34,6 @@ from nnstudent.volume import Volume
 log = logging.getLogger(__name__)
 
 _SAMPLED_VOXELS = 2_000_000  # of foreground, over all cases; percentiles of 0.5 % rest on ten thousand of them
-_TROUBLE = (NnStudentError, OSError, MemoryError, ValueError, RuntimeError, AssertionError, EOFError, zlib.error)
 T = TypeVar("T")
 
 # Settings that recipes have not always had, with the default at which they change nothing: a model that was made without one of
@@ -262,19 +260,13 @@ def _each(
     cases: Sequence[Case], work: Callable[[Case], T], failures: list[Failure], *, threads: int, progress: Progress, what: str
 ) -> list[tuple[Case, T]]:
     """Do ``work`` for each case, a failed one noted and left out; in the order of the cases."""
-    done: list[tuple[Case, T]] = []
     # Threads, not processes: most of the time goes to reading, unzipping and splines, which let other threads run, and
     # starting a process costs several seconds of imports.
-    with ThreadPoolExecutor(max(1, threads)) as pool:
-        for number, (case, future) in enumerate([(case, pool.submit(work, case)) for case in cases], 1):
-            try:
-                done.append((case, future.result()))
-            except _TROUBLE as error:
-                failure = Failure(case.id, " ".join(str(error).split()) or type(error).__name__)
-                log.warning("%s: left out of training: %s", failure.case, failure.reason)
-                failures.append(failure)
-            progress(what, number, len(cases))
-    return done
+    done, failed = for_each_case(cases, work, files=lambda case: (case.image, case.label), what=what, threads=threads, progress=progress)
+    for failure in failed:
+        log.warning("%s: left out of training: %s", failure.case, failure.reason)
+    failures += failed
+    return list(done)
 
 
 @dataclass(frozen=True)

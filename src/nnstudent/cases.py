@@ -1,0 +1,134 @@
+"""Each case by itself: one that fails is named, with its file and the reason, and the others are done."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from nnstudent.errors import Failure, NnStudentError, OutputError, OutputNameError, one_line
+from nnstudent.progress import Progress, silent
+from nnstudent.readable import readable
+
+log = logging.getLogger(__name__)
+
+# No case's fault, and no other case would fare better.
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)})
+
+
+class HasId(Protocol):
+    """Whatever has a case's id."""
+
+    @property
+    def id(self) -> str:
+        """Name of the case."""
+
+
+C = TypeVar("C", bound=HasId)
+R = TypeVar("R")
+Files = Callable[[C], Iterable[Path | None]]
+
+
+class Outcomes(NamedTuple, Generic[C, R]):
+    """What became of all cases.
+
+    Attributes:
+        results: Each case that was done, with its result, in the order of the cases.
+        failures: Each case that was not, in the order of the cases.
+    """
+
+    results: tuple[tuple[C, R], ...]
+    failures: tuple[Failure, ...]
+
+
+def for_each_case(
+    cases: Sequence[C],
+    work: Callable[[C], R],
+    *,
+    files: Files[C],
+    what: str,
+    threads: int = 1,
+    progress: Progress = silent,
+    done: Callable[[C, R], None] | None = None,
+) -> Outcomes[C, R]:
+    """Do ``work`` for each case; one that fails, whatever the exception, is noted, and the others are done.
+
+    Args:
+        cases: The cases.
+        work: Called with each case.
+        files: Gives the files that a case is read from, the image first; a failure's reason names one of them.
+        what: What is being done, for ``progress``.
+        threads: Cases worked on at a time.
+        progress: Told before the first and after each case.
+        done: Called in this thread, in the order in which they end, with each case that did not fail.
+
+    Raises:
+        OutputError: Results cannot be written at all, so that no other case would fare better. What was done is kept.
+    """
+    results: dict[int, R] = {}
+    failures: dict[int, Failure] = {}
+    progress(what, 0, len(cases))
+
+    def take(number: int, outcome: R | Failure) -> None:
+        if isinstance(outcome, Failure):
+            failures[number] = outcome
+        else:
+            results[number] = outcome
+            if done is not None:
+                done(cases[number], outcome)
+        progress(what, len(results) + len(failures), len(cases))
+
+    if threads <= 1 or len(cases) <= 1:
+        for number, case in enumerate(cases):
+            take(number, attempt(case, work, files=files))
+    else:
+        with ThreadPoolExecutor(min(threads, len(cases))) as pool:
+            waiting = {pool.submit(attempt, case, work, files=files): number for number, case in enumerate(cases)}
+            try:
+                for future in as_completed(waiting):
+                    take(waiting[future], future.result())
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    return Outcomes(
+        tuple((cases[number], results[number]) for number in sorted(results)),
+        tuple(failures[number] for number in sorted(failures)),
+    )
+
+
+def attempt(case: C, work: Callable[[C], R], *, files: Files[C]) -> R | Failure:
+    """Do ``work`` for one case, or say why that failed; for loops that have an order of their own.
+
+    Args:
+        case: The case.
+        work: Called with it.
+        files: See :func:`for_each_case`.
+
+    Raises:
+        OutputError: See :func:`for_each_case`.
+    """
+    try:
+        return work(case)
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # libraries written in Rust raise panics that are no Exception
+        if isinstance(error, OutputError) and not isinstance(error, OutputNameError):
+            raise
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            place = error.filename2 or error.filename or "the output"
+            raise OutputError(f"{readable(str(place))}: {error.strerror}; make room or choose another place") from error
+        log.debug("%s", case.id, exc_info=error)
+        return Failure(case.id, _reason(case, error, files))
+
+
+def _reason(case: C, error: BaseException, files: Files[C]) -> str:
+    text = one_line(error).removeprefix(f"{readable(case.id)}: ")
+    if not isinstance(error, NnStudentError | OSError | MemoryError):
+        text = f"{text}; run it again with --debug for the traceback"
+    paths = [path for path in files(case) if path is not None]
+    if not paths or any(readable(path.name) in text for path in paths):
+        return text
+    return f"{readable(str(paths[0]))}: {text}"
