@@ -67,7 +67,7 @@ paper-plan: $(VENV)/.dev
 SIZES   ?= 55,100,150,215,334,448,499,554
 REPEATS ?= 3
 bench-inference: paper-plan
-	@$(BIN)/python bench/inference.py --sizes $(SIZES) --repeats $(REPEATS) --json runs/bench-inference.json
+	@$(BIN)/python -m bench.inference --sizes $(SIZES) --repeats $(REPEATS) --json runs/bench-inference.json
 
 clean:
 	rm -rf $(DEMO) $(dir $(VIEWER)) $(PAGE) frontend/node_modules build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,6 +1,6 @@
 """How much faster DSC and NSD are than the surface-distance package, for 13 organs on 512×512×119.
 
-  python bench/evaluation.py [--seed 0] [--repeats 3] [--labels LABELS.nii.gz]
+  python -m bench.evaluation [--seed 0] [--repeats 3] [--labels LABELS.nii.gz]
 
 The truth is a phantom's label map (or the one given), put on a grid of 512×512×119 voxels of 0.8×0.8×2.5 mm; predictions are
 made from it by smooth displacement: of a few millimeters (fair), and of more (poor). Both sides get the same arrays; reading is

@@ -1,6 +1,6 @@
 """What a case of a folder takes in one process, beside cases one by one with the model already loaded, and how busy the cores are.
 
-  python bench/folder.py --cases 6 --slices 100 --repeats 3 --json folder.json
+  python -m bench.folder --cases 6 --slices 100 --repeats 3 --json folder.json
 
 Two processes take turns: `nnstudent segment FOLDER` from command to the last file, and one that loads the model, segments a case to warm
 up, and then each case of the folder by itself. Seconds a case; busy is processor time over wall time and cores, of the folder's process as
@@ -23,7 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from inference import full_scan
+from bench.common import in_own_process
+from bench.scans import full_scan
 from nnstudent.inference.cases import find_cases
 from nnstudent.inference.files import segment_file
 from nnstudent.inference.segmenter import Segmenter
@@ -72,12 +73,13 @@ def bench(scans: Path, out: Path, *, model: Path | None, windows: str, repeats: 
     shutil.rmtree(out, ignore_errors=True)
     given = ["--windows", windows, *(["--model", str(model)] if model else [])]
     folder = [sys.executable, "-m", "nnstudent", "segment", str(scans), "-o", str(out / "folder"), *given]
-    single = [sys.executable, __file__, "--one-by-one", str(scans), "--work", str(out / "single"), *given]
+    command, environment = in_own_process("bench.folder")
+    single = [*command, "--one-by-one", str(scans), "--work", str(out / "single"), *given]
     runs: dict[str, list[dict[str, float]]] = {"folder": [], "one by one": []}
     count = len(list(scans.iterdir()))
     for _ in range(repeats):
         runs["folder"].append(spent(lambda: subprocess.run(folder, check=True, stderr=subprocess.DEVNULL), count, children=True))
-        runs["one by one"].append(json.loads(subprocess.run(single, check=True, capture_output=True, text=True).stdout))
+        runs["one by one"].append(json.loads(subprocess.run(single, env=environment, check=True, capture_output=True, text=True).stdout))
         for path in (out / "single").iterdir():
             if not np.array_equal(read_labels(path).array, read_labels(out / "folder" / path.name).array):
                 sys.exit(f"{path.name}: the folder's labels are not those of the case by itself")

@@ -1,6 +1,6 @@
 """What the grids of bench/semisupervised.toml cost by themselves: the truth of test scans, carried onto a grid and back, against itself.
 
-  python bench/grids.py --cases 10
+  python -m bench.grids --cases 10
 
 No network that answers on such a grid can be expected to score higher. Interpolation is linear both ways, class by class."""
 
@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from semisupervised import COUNTS, ROOT, phantom_cohort
 
+from bench.common import ROOT, phantom_cohort
+from bench.semisupervised import COUNTS
 from nnstudent.bundle.spec import Resampling
 from nnstudent.cli.common import Display
 from nnstudent.evaluation.metrics import dsc

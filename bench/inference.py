@@ -1,8 +1,8 @@
 """How fast and lean a full CT is segmented, beside stock nnU-Net, on phantoms of full size.
 
   make bench-inference                                      trains the paper's student on phantoms first (an hour or two)
-  python bench/inference.py --sizes 55,100,150,215,334,448,499,554 --repeats 3 --json inference.json
-  python bench/inference.py --sizes 100 --no-stock --json inference.json
+  python -m bench.inference --sizes 55,100,150,215,334,448,499,554 --repeats 3 --json inference.json
+  python -m bench.inference --sizes 100 --no-stock --json inference.json
 
 Stock `nnUNetv2_predict_from_modelfolder -device cpu --disable_tta` and `nnstudent segment` run alternately, each as a whole process
 from command to file; seconds and peak memory of the process tree are those of `nnstudent profile`. Ratios of medians count, for
@@ -20,22 +20,17 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from floor import bandwidth, floor, flops, peak
-
 import nnstudent
-from nnstudent.bundle.bundle import Model, open_model
+from bench.floor import bandwidth, floor, flops, peak
+from bench.scans import Contender, Run, full_scan, run_ours
 from nnstudent.bundle.export import export
 from nnstudent.cohort.cohort import read_cohort
-from nnstudent.cohort.phantom import make_cohort, scan_patient
-from nnstudent.cohort.phantom.acquisition import Scan
-from nnstudent.cohort.phantom.patient import draw_patient
+from nnstudent.cohort.phantom import make_cohort
 from nnstudent.errors import InputError
 from nnstudent.evaluation.metrics import dsc
 from nnstudent.evaluation.profile.profile import profile
@@ -43,36 +38,13 @@ from nnstudent.inference.calibration import sample_cohort
 from nnstudent.inference.postprocess import DEFAULT, postprocess
 from nnstudent.inference.precision import choose, instructions
 from nnstudent.io.atomic import write_json
-from nnstudent.io.nifti import read_image, read_labels, write_image, write_labels
+from nnstudent.io.nifti import read_image, read_labels
 from nnstudent.taxonomy import flare23
 
-THICKNESS_MM = {55: 5.0, 100: 2.5, 150: 2.5, 215: 2.5, 334: 1.5, 448: 1.25, 499: 1.0, 500: 1.0, 554: 1.0}
 PATCH = (32, 128, 192)  # the paper's
 ORGANS, FOUND_DSC = 12, 0.5
 NNUNET = dict.fromkeys(("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"), os.devnull)  # predicting needs none
 EXACTLY = ("--windows", "dense", "--precision", "fp32", "--postprocess", "none")  # as stock nnU-Net does
-
-
-@dataclass(frozen=True)
-class Contender:
-    """A model in our form, and in nnU-Net's where it is there."""
-
-    name: str
-    bundle: Path | None
-    folder: Path | None
-
-    @property
-    def model(self) -> Model:
-        return open_model(self.bundle)
-
-
-@dataclass(frozen=True)
-class Run:
-    """One process: seconds, peak memory in MB of its tree, and what its report says."""
-
-    seconds: float
-    peak_rss_mb: float
-    report: dict[str, Any] | None = None
 
 
 def main() -> None:
@@ -151,21 +123,6 @@ def bench(
     return {"machine": machine, "rows": rows}
 
 
-def full_scan(folder: Path, slices: int, *, plane: int, seed: int = 5) -> Path:
-    """A phantom of a whole person, 410 mm wide in plane, abdomen in the middle; image, and truth of the organs."""
-    if (folder / "truth.nii.gz").is_file():
-        return folder
-    rng = np.random.default_rng(seed)
-    patient = next(one for one in iter(partial(draw_patient, rng, tumor=False), None) if one.gallbladder)
-    spacing = (THICKNESS_MM.get(slices, min(5.0, 400 / slices)), 0.8 * 512 / plane, 0.8 * 512 / plane)
-    how = {"tilt_deg": (0.0, 0.0, 0.0), "axcodes": "LPS", "noise_hu": 14.0, "grain_mm": 0.8, "blur_mm": 1.7}
-    middle = (0.0, 18 * patient.scale[1], -45 * patient.scale[2])
-    case = scan_patient(patient, Scan((slices, plane, plane), spacing, middle, round_field=False, whole=True, **how))
-    write_image(folder / "images" / "ct_0000.nii.gz", case.image)
-    write_labels(folder / "truth.nii.gz", case.organs)
-    return folder
-
-
 def paper_plan(trained: Path, work: Path) -> Contender:
     """The trained model with the paper's whole patch and fp16 weights, as nnU-Net's folder and as a bundle with int8 if NNCF is there."""
     import torch
@@ -201,22 +158,6 @@ def run_stock(folder: Path, scan: Path, out: Path) -> Run | None:
     if found.exit_code:
         print(f"stock nnU-Net: exit code {found.exit_code} at {found.peak_rss_mb:.0f} MB, so there is nothing to compare with")
         return None
-    return Run(found.wall_seconds, found.peak_rss_mb)
-
-
-def run_ours(one: Contender, scan: Path, out: Path, *more: str) -> Run:
-    report = out.with_name("report.json")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "nnstudent", "segment", str(scan / "images" / "ct_0000.nii.gz"), "-o", str(out)]
-    command += [*(["--model", str(one.bundle)] if one.bundle else []), "--report", str(report), *more]
-    run = measured(command)
-    return Run(run.seconds, run.peak_rss_mb, json.loads(report.read_text())["cases"][0])
-
-
-def measured(command: Sequence[str]) -> Run:
-    found = profile(command)
-    if found.exit_code != 0:
-        sys.exit(f"exit code {found.exit_code} of: {' '.join(command)}")
     return Run(found.wall_seconds, found.peak_rss_mb)
 
 

@@ -1,6 +1,6 @@
 """What each rule of post-processing does to DSC and NSD, on phantoms and on the public CT in NNSTUDENT_DATA.
 
-  python bench/postprocess.py --phantoms 18 --seed 9001 [--model MODEL] [--each]
+  python -m bench.postprocess --phantoms 18 --seed 9001 [--model MODEL] [--each]
 
 Each scan is segmented once without rules; then each rule alone, what `segment` does by default, and all rules are applied to the labels.
 Phantoms are scored whole, with what their field of view cuts, and absent classes that are found count 0. On CT, which other models

@@ -1,7 +1,7 @@
 """What unlabeled and partly labeled scans add: Table 6 of the paper and the ablations, on synthetic patients, on two cores.
 
-  python bench/semisupervised.py --only table6 --seed 0
-  python bench/semisupervised.py --max-minutes 60
+  python -m bench.semisupervised --only table6 --seed 0
+  python -m bench.semisupervised --max-minutes 60
 
 6 scans with all organs labeled, 16 with some classes, 42 without labels, and 30 test scans apart, which nothing learns from and
 nothing is chosen by. A large and a small network (bench/semisupervised.toml) learn for the same number of steps in every arm. An arm is
@@ -17,9 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
@@ -27,15 +25,26 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from semisupervised_table import add_row, read_rows, render, write_results
 
+from bench.common import (
+    ROOT,
+    OutOfTime,
+    add_row,
+    commit,
+    organ_means,
+    phantom_cohort,
+    read_rows,
+    rounded,
+    scores_by_case,
+    within,
+)
+from bench.semisupervised_table import render, write_results
 from nnstudent.bundle.export import export
 from nnstudent.cli.common import Display, cores
-from nnstudent.cohort.cohort import Cohort, read_cohort
-from nnstudent.cohort.phantom import Profile, make_cohort
+from nnstudent.cohort.cohort import Cohort
+from nnstudent.cohort.phantom import Profile
 from nnstudent.errors import InputError, NnStudentError
 from nnstudent.evaluation.evaluate import evaluate
-from nnstudent.evaluation.scores import Scores
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.record import data_hash, file_hash, is_made_from, write_record
 from nnstudent.pipeline.lock import alone_in
@@ -50,7 +59,6 @@ from nnstudent.training.recipe import Recipe
 from nnstudent.training.study import study
 from nnstudent.training.teach import Target, teach
 
-ROOT = Path(__file__).resolve().parent.parent
 ROWS = ROOT / "docs" / "results" / "semisupervised.json"
 # The order matters: which organs a partial case has annotated follows from its number.
 COUNTS: Mapping[Profile, int] = {"unlabeled": 42, "full": 6, "tumor": 10, "partial": 6, "test": 30}
@@ -144,10 +152,6 @@ SMALL = ("right_adrenal_gland", "left_adrenal_gland", "gallbladder", "esophagus"
 ALL = SelectSettings(min_agreement=0.0)  # every pseudo-label is kept, as in the paper
 SEEDS = {"table6": (0, 1, 2), "models": (0, 1, 2), "teacher": (0, 1, 2), "decision": (0, 1, 2)}
 ONE = (1,)  # of the others
-
-
-class OutOfTime(Exception):
-    """Time is up; what is done is kept."""
 
 
 @dataclass(frozen=True)
@@ -296,13 +300,13 @@ class Bench:
         curve = json.loads((models[0] / "fold_0" / "progress.json").read_text("utf-8"))["train_loss"]
         return {
             **self.row(arm, seed),
-            "commit": _commit(),
-            **_means(scores),
+            "commit": commit(),
+            **organ_means(scores),
             "seconds_per_case": round(float(np.mean(seconds)), 3),
             "machine": f"{cores()} cores, {platform.machine()}",
             "loss": _tail(curve),
-            "organs": {name: _number(mean.dsc) for name, mean in scores.means().items() if name in scores.taxonomy.organs},
-            "cases": _by_case(scores),
+            "organs": {name: rounded(mean.dsc) for name, mean in scores.means().items() if name in scores.taxonomy.organs},
+            "cases": scores_by_case(scores),
         }
 
 
@@ -328,29 +332,10 @@ def run(bench: Bench, rows: Path, *, only: str | None = None, seeds: list[int] |
         publish(rows)
 
 
-def phantom_cohort(folder: Path, counts: Mapping[Profile, int], *, preset: str, progress: Progress) -> Cohort:
-    """So many synthetic patients of each kind, made if they are not there."""
-    if not (folder / "cohort.json").is_file():
-        make_cohort(folder, cases=sum(counts.values()), seed=0, preset=preset, counts=counts, progress=progress)
-    return read_cohort(folder)
-
-
 def publish(rows: Path) -> None:
     """Write the page from the rows, where they are the project's own."""
     if rows.resolve() == ROWS:
         write_results(read_rows(rows), ROOT / "docs" / "results.md", ROOT / "docs" / "images" / "semisupervised.png")
-
-
-def within(minutes: float | None, tell: Progress) -> Progress:
-    """A listener that ends the work when its time is up."""
-    end = None if minutes is None else time.monotonic() + 60 * minutes
-
-    def listen(what: str, done: int, total: int) -> None:
-        tell(what, done, total)
-        if end is not None and time.monotonic() > end:
-            raise OutOfTime
-
-    return listen
 
 
 def _told(value: Any) -> Any:
@@ -368,54 +353,10 @@ def _steps(recipe: Recipe) -> int:
     return recipe.training.epochs * recipe.training.iterations
 
 
-def _means(scores: Scores) -> dict[str, float | None]:
-    """Over cases: of the organs; of the tumor where there is one; and in what share of the others one was found."""
-    mean, table = scores.means()["organs"], _by_case(scores).values()
-    told = {f"organ_{metric}": _number(getattr(mean, metric)) for metric in ("dsc", "nsd")}
-    for key in ("tumor_dsc", "tumor_nsd", "tumor_false"):
-        known = [row[key] for row in table if row[key] is not None]
-        told[key] = _number(float(np.mean(known))) if known else None
-    return told
-
-
-def _by_case(scores: Scores) -> dict[str, dict[str, float | None]]:
-    """Of each test case, the mean over its organs, and the tumor; where there is none, whether one was found."""
-    table = {}
-    for case in scores.cases:
-        row: dict[str, float | None] = {}
-        for singular, names in (("organ", scores.taxonomy.organs), ("tumor", scores.taxonomy.lesions)):
-            there = [case.scores[name] for name in names if name in case.scores]
-            for metric in ("dsc", "nsd"):
-                row[f"{singular}_{metric}"] = _number(float(np.mean([getattr(score, metric) for score in there]))) if there else None
-        table[case.id] = _tumor_or_none(row, any(found.lesions for found in case.lesions.values()))
-    return table
-
-
-def _tumor_or_none(row: Mapping[str, float | None], tumor: bool) -> dict[str, float | None]:
-    """A case's row: an empty answer to no tumor has a DSC of 1, which says nothing of tumors that are there."""
-    if tumor or row["tumor_dsc"] is None:
-        return {**row, "tumor_false": None}
-    return {**row, "tumor_dsc": None, "tumor_nsd": None, "tumor_false": float(row["tumor_dsc"] < 1)}
-
-
 def _tail(curve: list[float]) -> list[float]:
     """Mean training loss of the last tenth of the epochs, and of the tenth before: near each other where it is flat."""
     part = max(1, len(curve) // 10)
     return [round(float(np.mean(curve[-2 * part : -part] or curve)), 4), round(float(np.mean(curve[-part:])), 4)]
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else round(value, 5)
-
-
-def _commit() -> str:
-    """The commit, with a + where the code has changed since; empty outside of a repository."""
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=False).stdout.strip()
-
-    head = git("rev-parse", "--short", "HEAD")
-    return f"{head}+" if head and git("status", "--porcelain", "src", "bench") else head
 
 
 def main() -> int:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from bench.common import Row
 from nnstudent.evaluation.statistics import Comparison, compare
-from nnstudent.io.atomic import read_json, replacing, write_text
+from nnstudent.io.atomic import replacing, write_text
 
-Row = Mapping[str, Any]
 METRICS = {
     "organ_dsc": "organ DSC",
     "organ_nsd": "organ NSD",
@@ -55,17 +53,6 @@ PAIRS = {
 }
 LEAST, WITHIN = 0.031, 0.01  # what unlabeled scans should add to the small network, and how near it should then come to the large one
 BEGIN, END = "<!-- semisupervised: written by bench/semisupervised.py from its rows -->", "<!-- semisupervised: end -->"
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows in the order in which they were added; none where there is no file."""
-    return list(read_json(path, what="rows")) if path.is_file() else []
-
-
-def add_row(path: Path, row: Row) -> None:
-    """Add a row; a line each, so that each is a line of the repository's history."""
-    lines = [json.dumps(item, ensure_ascii=False) for item in (*read_rows(path), row)]
-    write_text(path, "[\n" + ",\n".join(lines) + "\n]\n")
 
 
 def newest(rows: Sequence[Row]) -> list[Row]:
@@ -140,7 +127,7 @@ case are of a machine that had other work too.
 
 {render(rows)}
 ```sh
-python bench/semisupervised.py --only table6 --seed 0
+python -m bench.semisupervised --only table6 --seed 0
 ```
 
 makes one seed of the first table again. Rows, with scores by organ and case: [semisupervised.json](results/semisupervised.json).

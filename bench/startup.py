@@ -1,7 +1,7 @@
 """How long nnstudent takes to start: `nnstudent --help`, and from a command's start to the network's first window.
 
-  python bench/startup.py
-  python bench/startup.py --scan ct.nii.gz --repeats 9 --model BUNDLE
+  python -m bench.startup
+  python -m bench.startup --scan ct.nii.gz --repeats 9 --model BUNDLE
 
 Each is a process of its own, medians count; run it on an idle machine, once before to warm the disk. The first window is seen from
 outside, by the progress that `segment` prints after it; so reading, preprocessing and that window are in its time. Without --scan a
@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from inference import full_scan
+from bench.scans import full_scan
 
 COMMAND = [sys.executable, "-m", "nnstudent"]
 

@@ -1,9 +1,9 @@
 """Which student: accuracy against seconds a case, of several networks and grids that learned for the same time, on synthetic patients.
 
-  python bench/students.py --cost                   parameters, operations and a window's seconds, of networks that learned nothing
-  python bench/students.py --minutes 30             trains, segments and scores; hours
-  python bench/students.py --minutes 30 --max-minutes 60
-  python bench/students.py --minutes 30 --only strided_stem
+  python -m bench.students --cost                   parameters, operations and a window's seconds, of networks that learned nothing
+  python -m bench.students --minutes 30             trains, segments and scores; hours
+  python -m bench.students --minutes 30 --max-minutes 60
+  python -m bench.students --minutes 30 --only strided_stem
 
 24 scans with all classes labeled to learn from, 16 test scans apart, as of a clinic: on the small phantoms of 5×4×4 mm a finer grid has
 nothing to gain. Every candidate learns as preset laptop's student does, for as many steps as it makes in the given time, which is
@@ -23,9 +23,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from semisupervised import OutOfTime, _commit, _means, phantom_cohort, within
-from semisupervised_table import add_row, read_rows
-
+from bench.common import ROOT, OutOfTime, add_row, commit, organ_means, phantom_cohort, read_rows, within
 from nnstudent.bundle.export import export
 from nnstudent.cli.common import Display, cores
 from nnstudent.cohort.cohort import Cohort
@@ -46,7 +44,6 @@ from nnstudent.training.recipe import Network, Recipe
 from nnstudent.training.speed import CLASSES, window_seconds
 from nnstudent.training.study import study
 
-ROOT = Path(__file__).resolve().parent.parent
 ROWS, PICTURE = ROOT / "docs" / "results" / "students.json", ROOT / "docs" / "images" / "students.png"
 COUNTS: Mapping[Profile, int] = {"full": 24, "test": 16}
 EPOCHS = 20
@@ -173,8 +170,8 @@ class Bench:
         parameters, gflop = count(candidate.network, candidate.patch, classes=len(CLASSES))
         return {
             **self.row(candidate),
-            "commit": _commit(),
-            **_means(scores),
+            "commit": commit(),
+            **organ_means(scores),
             "seconds_per_case": round(statistics.median(seconds["total"] for seconds in told), 3),
             "network_seconds": round(statistics.median(seconds["network"] for seconds in told), 3),
             "steps": EPOCHS * training.iterations,

@@ -1,7 +1,7 @@
 """Steps a second of this trainer and of nnU-Net's own, on the processor, in one run.
 
-  python bench/training.py                      # network, patch and batch of preset laptop; about twenty minutes
-  python bench/training.py --preset demo --blocks 3 --steps 5
+  python -m bench.training                      # network, patch and batch of preset laptop; about twenty minutes
+  python -m bench.training --preset demo --blocks 3 --steps 5
 
 Three processes learn from the same preprocessed phantoms with the same plans, nnU-Net's optimizer, schedule, loss and augmentation:
 ours; nnU-Net's trainer (its variant without mirroring) as it is, in fp32 and with its own processes for loading; the same with its forward
@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.common import in_own_process
 from nnstudent.cohort.phantom import make_cohort
 from nnstudent.io.atomic import write_json
 from nnstudent.training.dataset import Prepared, nnunet_folders, prepare, source_of
@@ -109,9 +110,16 @@ def measure(folder: Path, *, blocks: int, steps: int, warm: int) -> dict[str, li
 
 def start(name: str, folder: Path) -> subprocess.Popen[str]:
     """A trainer in a process of its own, and in a group with those that it starts."""
-    plain = {key: value for key, value in os.environ.items() if key not in ("OMP_WAIT_POLICY", "nnUNet_n_proc_DA")}
-    command = [sys.executable, __file__, "--worker", name, str(folder)]
-    return subprocess.Popen(command, env=plain, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    command, environment = in_own_process("bench.training")
+    plain = {key: value for key, value in environment.items() if key not in ("OMP_WAIT_POLICY", "nnUNet_n_proc_DA")}
+    return subprocess.Popen(
+        [*command, "--worker", name, str(folder)],
+        env=plain,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def turn(process: subprocess.Popen[str], steps: int) -> dict[str, Any]:

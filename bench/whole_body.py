@@ -1,7 +1,7 @@
 """A scan of 512×512×1500 under a memory limit: seconds, and peak memory beside what was predicted.
 
-  python bench/whole_body.py
-  python bench/whole_body.py --limit 2GB --model MODEL
+  python -m bench.whole_body
+  python -m bench.whole_body --limit 2GB --model MODEL
 
 The scan is three phantoms of 500 mm in a row; `nnstudent segment` runs as a whole process, measured as `nnstudent profile` does."""
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from inference import Contender, full_scan, run_ours
+from bench.scans import Contender, full_scan, run_ours
 from nnstudent.inference.budget import parse_size
 from nnstudent.io.nifti import read_image, write_image
 from nnstudent.volume import Grid, Volume

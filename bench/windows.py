@@ -1,9 +1,9 @@
 """What each way of laying windows runs, and what leaving windows out costs in DSC.
 
-  python bench/windows.py --phantoms 6 --patch 32,128,192 --spacing 4,1.2,1.2    the truth in place of a network: windows only
-  python bench/windows.py --phantoms 6 --model MODEL                             a model (bundled: the one in the package)
+  python -m bench.windows --phantoms 6 --patch 32,128,192 --spacing 4,1.2,1.2    the truth in place of a network: windows only
+  python -m bench.windows --phantoms 6 --model MODEL                             a model (bundled: the one in the package)
 
-  python bench/windows.py --phantoms 6 --model MODEL --defaults                  as segment does it unasked: fastest arithmetic, rules
+  python -m bench.windows --phantoms 6 --model MODEL --defaults                  as segment does it unasked: fastest arithmetic, rules
 
 With a model, the public CT in NNSTUDENT_DATA are segmented too. The cost is the DSC of dense less that of another way, in fp32, without
 post-processing, against the given labels (on CT another model's, of whole organs only); beside it stands the DSC against dense itself.

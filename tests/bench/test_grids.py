@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 
+from bench.grids import carried
 from nnstudent.volume import Grid, Volume
-from tests.conftest import ROOT
-
-sys.path.insert(0, str(ROOT / "bench"))
-from grids import carried
 
 
 def test_a_large_thing_comes_back_and_a_thin_one_does_not() -> None:

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import bench.inference as bench
+from bench import floor, scans
+from bench.whole_body import whole_body
 from nnstudent.bundle.bundle import open_model
 from nnstudent.bundle.export import export
 from nnstudent.io.nifti import read_image, read_labels, write_labels
 from nnstudent.taxonomy import flare23
 from nnstudent.volume import Volume
-from tests.conftest import ROOT
 from tests.inference.folders import ISOTROPIC, make_folder
-
-sys.path.insert(0, str(ROOT / "bench"))
-import floor
-from whole_body import whole_body
-
-import inference as bench
 
 KEYS = {
     "slices", "model", "windows", "precision", "seconds", "peak_rss_mb", "stages", "stock_seconds", "stock_peak_rss_mb",
@@ -29,10 +24,10 @@ KEYS = {
 
 
 @pytest.fixture(scope="module")
-def contender(tmp_path_factory) -> bench.Contender:
+def contender(tmp_path_factory) -> scans.Contender:
     work = tmp_path_factory.mktemp("contender")
     folder = make_folder(work / "model", ISOTROPIC, classes=flare23().organs)
-    return bench.Contender("paper-plan", export(folder, work / "bundle"), folder)
+    return scans.Contender("paper-plan", export(folder, work / "bundle"), folder)
 
 
 @pytest.fixture
@@ -42,7 +37,7 @@ def quick(monkeypatch):
 
 
 def test_a_scan_has_the_whole_abdomen_in_view(tmp_path):
-    scan = bench.full_scan(tmp_path, 60, plane=64)
+    scan = scans.full_scan(tmp_path, 60, plane=64)
     image, truth = read_image(scan / "images" / "ct_0000.nii.gz"), read_labels(scan / "truth.nii.gz")
     assert image.grid.shape == (60, 64, 64)
     assert image.spacing_mm == pytest.approx((5.0, 6.4, 6.4), abs=1e-4)
@@ -74,7 +69,7 @@ def test_beside_stock_nnunet(contender, quick, tmp_path):
 
 
 def test_what_the_fast_defaults_cost_is_of_the_truth(contender, tmp_path):
-    scan = bench.full_scan(tmp_path / "scan", 40, plane=48)
+    scan = scans.full_scan(tmp_path / "scan", 40, plane=48)
     truth = read_labels(scan / "truth.nii.gz")
     write_labels(tmp_path / "exact.nii.gz", truth)
     liver = flare23()["liver"].id
@@ -101,7 +96,7 @@ def test_operations_are_counted_as_torch_counts_them(tmp_path):
 
 
 def test_the_floor_follows_from_sizes(contender, tmp_path):
-    scan = bench.full_scan(tmp_path / "scan", 20, plane=32)
+    scan = scans.full_scan(tmp_path / "scan", 20, plane=32)
     image = read_image(Path(scan / "images" / "ct_0000.nii.gz"))
     least = floor.floor(image, contender.model.networks[0], windows=3, operations=2e9, peak=1e9, bandwidth=1e9)
     assert least["network"] == 6.0

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+import bench.semisupervised as bench
+import bench.semisupervised_table as table
+from bench.common import ROOT, OutOfTime, read_rows, tumor_or_none, within
 from nnstudent.cohort.cohort import Cohort, write_cohort
 from nnstudent.errors import InputError
 from nnstudent.training.preset import Preset, load_preset
-from tests.conftest import ROOT
 from tests.training.conftest import ALL, ORGANS, TABLE, tiny_recipe, write_case
-
-sys.path.insert(0, str(ROOT / "bench"))
-import semisupervised as bench
-import semisupervised_table as table
 
 # id, annotated, role: complete, tumor and one organ, no labels, and two to test on.
 CASES = (
@@ -56,7 +53,7 @@ def made(preset: Preset, tmp_path_factory: pytest.TempPathFactory) -> tuple[benc
             seen.append(what)
             left[0] -= 1
             if not left[0]:
-                raise bench.OutOfTime
+                raise OutOfTime
 
         return listen
 
@@ -64,7 +61,7 @@ def made(preset: Preset, tmp_path_factory: pytest.TempPathFactory) -> tuple[benc
     for after in (3, 12, 25, 25, 0):
         try:
             bench.run(replace(run, progress=cut(after)), rows, only="table6", seeds=[0])
-        except bench.OutOfTime:
+        except OutOfTime:
             calls += 1
     assert calls == 4
     return run, rows, seen
@@ -228,11 +225,11 @@ def test_an_arm_that_comes_to_mean_something_else_is_made_again(preset: Preset, 
 
 def test_time_is_up() -> None:
     told: list[str] = []
-    listen = bench.within(0, lambda what, *_: told.append(what))
-    with pytest.raises(bench.OutOfTime):
+    listen = within(0, lambda what, *_: told.append(what))
+    with pytest.raises(OutOfTime):
         listen("work", 1, 2)
     assert told == ["work"]
-    bench.within(None, lambda *_: None)("work", 1, 2)
+    within(None, lambda *_: None)("work", 1, 2)
 
 
 def row(arm: str, seed: int, scores: list[float], **more: object) -> dict[str, object]:
@@ -268,9 +265,9 @@ def test_differences_are_paired_over_cases_and_seeds() -> None:
 def test_an_empty_answer_to_no_tumor_is_no_tumor_found() -> None:
     known = {"organ_dsc": 0.5, "organ_nsd": 0.5}
     there, empty, wrong = ({**known, "tumor_dsc": value, "tumor_nsd": value} for value in (0.25, 1.0, 0.0))
-    assert bench._tumor_or_none(there, True) == {**there, "tumor_false": None}
-    assert bench._tumor_or_none(empty, False) == {**known, "tumor_dsc": None, "tumor_nsd": None, "tumor_false": 0.0}
-    assert bench._tumor_or_none(wrong, False) == {**known, "tumor_dsc": None, "tumor_nsd": None, "tumor_false": 1.0}
+    assert tumor_or_none(there, True) == {**there, "tumor_false": None}
+    assert tumor_or_none(empty, False) == {**known, "tumor_dsc": None, "tumor_nsd": None, "tumor_false": 0.0}
+    assert tumor_or_none(wrong, False) == {**known, "tumor_dsc": None, "tumor_nsd": None, "tumor_false": 1.0}
 
 
 def test_rows_of_an_arm_that_has_come_to_mean_something_else_are_left_out() -> None:
@@ -313,5 +310,5 @@ def test_the_page_is_written_at_its_marks(tmp_path: Path) -> None:
 
 def test_the_page_says_what_the_rows_say() -> None:
     if not bench.ROWS.is_file():
-        pytest.skip("no row yet: python bench/semisupervised.py --only table6")
-    assert table.render(table.read_rows(bench.ROWS)) in (ROOT / "docs" / "results.md").read_text("utf-8")
+        pytest.skip("no row yet: python -m bench.semisupervised --only table6")
+    assert table.render(read_rows(bench.ROWS)) in (ROOT / "docs" / "results.md").read_text("utf-8")

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+import bench.students as bench
 from nnstudent.cohort.cohort import Cohort, write_cohort
 from nnstudent.training.preset import Preset
 from nnstudent.training.recipe import Network
-from tests.conftest import ROOT
 from tests.training.conftest import ALL, TABLE, tiny_recipe, write_case
-
-sys.path.insert(0, str(ROOT / "bench"))
-import students as bench
 
 NETWORK = Network((8, 16), ((1, 1, 1), (2, 2, 2)))
 TINY = tuple(bench.Candidate(kind, replace(NETWORK, kind=kind), (6.0, 6.0, 6.0), (16, 24, 24)) for kind in ("plain", "strided_stem"))

@@ -9,12 +9,9 @@ from pathlib import Path
 
 import pytest
 
+import bench.training as bench
 from nnstudent.training.preset import Preset, load_preset
-from tests.conftest import ROOT
 from tests.training.conftest import tiny_recipe
-
-sys.path.insert(0, str(ROOT / "bench"))
-import training as bench
 
 
 def test_the_recipe_is_nnunets_own_training_on_the_presets_grid() -> None:
