@@ -1,5 +1,10 @@
-# `make demo` runs the whole path on synthetic CT, `make test` runs the tests. `make web` builds the report's viewer and the service's page
-# (needs Node 20.19 or newer), `make test-system` runs the tests that need more than Python, and installs what they need with apt and npm.
+# make demo         the whole path on synthetic CT
+# make test         the tests; make coverage measures what they run
+# make lint         style, spelling, types, import layers
+# make web          the report's viewer and the service's page (needs Node 20.19 or newer)
+# make test-system  the tests that need more than Python; installs what they need with apt and npm
+# make docs         the documentation as a site, in site/
+# make dist         the sdist, and a wheel that carries the page
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -7,7 +12,7 @@ DEMO   := runs/demo
 VIEWER := src/nnstudent/evaluation/report/viewer/viewer.js.gz
 PAGE   := src/nnstudent/web/page
 
-.PHONY: demo test test-system web lint clean
+.PHONY: demo test coverage test-system web lint docs dist clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/.train: pyproject.toml constraints.txt
@@ -28,8 +33,16 @@ demo: $(VENV)/.train
 	@$(BIN)/nnstudent segment $(DEMO)/patient/images -o $(DEMO)/segmented --model $(DEMO)/run/bundle --preview
 	@echo $(DEMO)/run/report.html
 
+# A worker a core, and a core a worker: torch would start as many threads as there are cores in each.
+WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
+PYTEST  := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
+
 test: $(VENV)/.dev
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
+
+# The floor is in pyproject.toml.
+coverage: $(VENV)/.dev
+	@$(PYTEST) --cov --cov-report=term:skip-covered --cov-report=html:runs/coverage
 
 web: $(VIEWER)
 
@@ -45,13 +58,32 @@ $(VENV)/.system: $(VENV)/.dev tests/system/install
 
 test-system: $(VENV)/.system
 	@$(MAKE) --no-print-directory web
+	@cd frontend && npm run --silent check
 	@$(BIN)/python -m pytest tests/system
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+$(VENV)/.docs: $(VENV)/.dev
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,dicom,web,dev,docs]'
+	@touch $@
+
+# A warning is an error, and so is a link that leads nowhere. Nothing is fetched.
+docs: $(VENV)/.docs
+	@$(BIN)/mkdocs build --strict --quiet
+	@echo site/index.html
+
+# The wheel is built from the sdist, so that the sdist is complete; then it is tried in a clean environment.
+dist: $(VENV)/.dev
+	@$(MAKE) --no-print-directory web
+	@rm -rf dist
+	@$(BIN)/python -m build --no-isolation --outdir dist .
+	@NNSTUDENT_WHEEL=$$(ls dist/*.whl) $(BIN)/python -m pytest -q tests/test_wheel.py
+	@ls -l dist
 
 # The paper's student, trained on phantoms, and how fast it segments beside stock nnU-Net. A second call goes on where the first ended.
 PAPER := runs/paper-plan
@@ -70,4 +102,4 @@ bench-inference: paper-plan
 	@$(BIN)/python -m bench.inference --sizes $(SIZES) --repeats $(REPEATS) --json runs/bench-inference.json
 
 clean:
-	rm -rf $(DEMO) $(dir $(VIEWER)) $(PAGE) frontend/node_modules build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(DEMO) $(dir $(VIEWER)) $(PAGE) frontend/node_modules build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

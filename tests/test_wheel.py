@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
+import shutil
+import socket
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 import venv
+import zipfile
 from pathlib import Path
 
 import nibabel as nib
@@ -19,17 +27,31 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bin folder of an environment that has the wheel and what it asks for, nothing else."""
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel that ``make dist`` built and names in NNSTUDENT_WHEEL, or else one of this tree."""
+    if given := os.environ.get("NNSTUDENT_WHEEL"):
+        return Path(given).resolve()
     folder = tmp_path_factory.mktemp("wheel")
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(ROOT)]
     subprocess.run(build, check=True, timeout=300)
-    (wheel,) = folder.glob("nnstudent-*.whl")
-    venv.create(folder / "env", with_pip=True, symlinks=True)
-    binaries = folder / "env" / "bin"
-    install = [binaries / "python", "-m", "pip", "install", "--quiet", "--constraint", ROOT / "constraints.txt", wheel]
+    (built,) = folder.glob("nnstudent-*.whl")
+    return built
+
+
+def installed(folder: Path, wheel: Path, *extras: str) -> Path:
+    """The bin folder of a new environment that has the wheel and what it asks for, nothing else."""
+    venv.create(folder, with_pip=True, symlinks=True)
+    binaries = folder / "bin"
+    what = f"{wheel}[{','.join(extras)}]" if extras else str(wheel)
+    install = [binaries / "python", "-m", "pip", "install", "--quiet", "--constraint", ROOT / "constraints.txt", what]
     subprocess.run(install, check=True, timeout=540)
     return binaries
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Path:
+    """The environment of somebody who only segments."""
+    return installed(tmp_path_factory.mktemp("light") / "env", wheel)
 
 
 def run(command: list[object], cwd: Path) -> str:
@@ -60,3 +82,47 @@ def test_it_segments_a_scan_with_the_bundled_student(clean: Path, tmp_path: Path
     (case,) = json.loads((tmp_path / "report.json").read_text())["cases"]
     assert case["organs"]["liver"]["volume_ml"] > 300
     assert list(tmp_path.glob("*.png"))
+
+
+PAGE = ("nnstudent/web/page/index.html", "nnstudent/evaluation/report/viewer/viewer.js.gz")
+
+
+def test_it_carries_the_page_and_nothing_of_how_it_is_built(wheel: Path) -> None:
+    carried = set(zipfile.ZipFile(wheel).namelist())
+    assert not [name for name in carried if "node_modules" in name or name.endswith((".ts", ".map")) or name.startswith("frontend")]
+    if "NNSTUDENT_WHEEL" not in os.environ and not (ROOT / "src" / PAGE[0]).is_file():
+        pytest.skip("the page is not built in this tree (make web)")
+    assert set(PAGE) <= carried
+
+
+def test_its_page_opens(wheel: Path, tmp_path: Path) -> None:
+    if PAGE[0] not in zipfile.ZipFile(wheel).namelist():
+        pytest.skip("a wheel without the page; make dist builds one with it")
+    binaries = installed(tmp_path / "env", wheel, "web")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [binaries / "nnstudent", "serve", "--port", str(port), "--work", tmp_path / "work"]
+    process = subprocess.Popen([str(part) for part in command], cwd=tmp_path)
+    try:
+        for address, part in (("", b"<title>nnStudent"), ("viewer.js", b"webgl2")):
+            assert part in fetched(f"http://127.0.0.1:{port}/{address}")
+        assert json.loads(fetched(f"http://127.0.0.1:{port}/api/about"))["model"]["bundled"]
+    finally:
+        process.terminate()
+        process.wait(30)
+        shutil.rmtree(tmp_path / "env")  # half a gigabyte, which pytest would keep
+
+
+def fetched(address: str, *, patience: float = 60) -> bytes:
+    """The answer at an address, as soon as somebody answers there."""
+    end = time.monotonic() + patience
+    while True:
+        try:
+            with urllib.request.urlopen(address, timeout=30) as answer:
+                body = answer.read()
+                return gzip.decompress(body) if answer.headers["Content-Encoding"] == "gzip" else body
+        except (ConnectionError, urllib.error.URLError):
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.2)

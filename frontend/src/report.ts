@@ -18,7 +18,7 @@ function blob(base64: string): Blob {
 
 async function start(place: HTMLElement): Promise<void> {
   const cases = [...document.querySelectorAll<HTMLScriptElement>('script[data-scan]')]
-  const classes = JSON.parse(document.getElementById('viewer-classes')!.textContent!) as LabelClass[]
+  const classes = JSON.parse(document.getElementById('viewer-classes')!.textContent) as LabelClass[]
   if (!canDraw()) {
     place.textContent = 'This browser has no WebGL 2, which scrolling through the scans needs; the pictures below need nothing.'
     return
@@ -30,7 +30,7 @@ async function start(place: HTMLElement): Promise<void> {
   const legend = new Legend(viewer, classes)
   place.replaceChildren(tabs, stage, legend.root, note)
   const show = async (index: number): Promise<void> => {
-    const found = JSON.parse(cases[index]!.textContent!) as Case
+    const found = JSON.parse(cases[index]!.textContent) as Case
     for (const [number, tab] of [...tabs.children].entries()) tab.ariaPressed = String(number === index)
     note.textContent = found.note
     const shown = await viewer.show({

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import io
-import subprocess
-import sys
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -134,15 +131,6 @@ def test_without_the_viewer_slices_are_scrolled(visit: Visit, run: Path, tmp_pat
     visit.page.mouse.wheel(0, 2000)
     expect(pictures.first).not_to_be_in_viewport(timeout=PATIENCE)
     visit.check(file)
-
-
-def test_the_wheel_carries_the_viewer(tmp_path: Path) -> None:
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path), str(ROOT)]
-    subprocess.run(build, check=True, timeout=300)
-    (wheel,) = tmp_path.glob("nnstudent-*.whl")
-    carried = zipfile.ZipFile(wheel).namelist()
-    assert "nnstudent/evaluation/report/viewer/viewer.js.gz" in carried
-    assert not [name for name in carried if "node_modules" in name or "frontend" in name]
 
 
 def test_the_lock_file_names_no_place() -> None:

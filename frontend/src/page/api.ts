@@ -1,39 +1,12 @@
-/** The service's API, as src/nnstudent/web/schema.py describes it. */
-import type { LabelClass } from '../viewer'
+/** The service's API. Its types are generated from openapi.json, the service's own description (`npm run types`). */
+import type { components } from './schema'
 
-export interface About {
-  version: string
-  model: { name: string; hash: string; bundled: boolean; classes: string[] }
-  limits: { upload_bytes: number; files: number }
-  formats: string[]
-}
+type Schemas = components['schemas']
 
-export interface Label extends LabelClass {
-  name: string
-  kind: string
-}
-
-export interface Organ {
-  id: number
-  name: string
-  volume_ml: number
-  confidence: number | null
-  touches_border: boolean
-}
-
-export interface Job {
-  id: string
-  name: string
-  state: 'queued' | 'running' | 'done' | 'failed'
-  place: number | null
-  progress: { what: string; done: number; total: number } | null
-  created: number // seconds since the epoch
-  seconds: number | null
-  error: string | null
-  warnings: string[]
-  organs: Organ[] | null
-  files: string[]
-}
+export type About = Schemas['About']
+export type Label = Schemas['Label']
+export type Organ = Schemas['Organ']
+export type Job = Schemas['JobOut']
 
 /** A file to send, under the name that it has in the folder it comes from. */
 export interface Part {

@@ -10,7 +10,7 @@ import { foundIn, stateOf } from './words'
 const SOON = 700 // ms between two looks while something is going on
 const LATER = 10_000 // while nothing is
 
-const element = <Kind extends HTMLElement>(selector: string): Kind => document.querySelector<Kind>(selector)!
+const element = (selector: string): HTMLElement => document.querySelector<HTMLElement>(selector)!
 const place = element('#detail')
 const scans = element('#scans')
 const said = element('#said')
@@ -32,7 +32,7 @@ async function start(): Promise<void> {
   element('#model').textContent =
     `${about.model.bundled ? 'Bundled student: a demonstration, not a medical device' : about.model.name} · ${about.version}`
 
-  const list = new List(element('#scans ul'))
+  const list = new List(document.querySelector<HTMLUListElement>('#scans ul')!)
   const result = new Result(await getLabels(), (job) => void remove(job))
   const uploads = new Uploads(about, arrived, say)
   const add = element('#add')

@@ -60,7 +60,7 @@ export class Organs {
     all.addEventListener('change', () => this.viewer?.switch([...this.boxes.keys()], all.checked))
     head.append(make('th'), make('th', '', 'Structure'), make('th', 'number', 'Volume, ml'), make('th', 'number', 'Confidence'))
     head.firstElementChild!.append(all)
-    for (const cell of head.cells) (cell as HTMLTableCellElement).scope = 'col'
+    for (const cell of head.cells) (cell).scope = 'col'
     table.createTBody().append(...found.map((organ) => this.line(organ)))
     return table
   }

@@ -6,7 +6,7 @@ import { loadViewer } from './engine'
 import { Organs } from './organs'
 import { seconds, stateOf, when } from './words'
 
-const FILES: [string, string, string][] = [
+const FILES: [Job['files'][number], string, string][] = [
   ['labels.nii.gz', 'NIfTI', 'Label map on the scan’s own grid'],
   ['labels.seg.dcm', 'DICOM-SEG', 'DICOM segmentation that refers to the series'],
   ['statistics.csv', 'CSV', 'Volume, density, flags and confidence of each structure'],

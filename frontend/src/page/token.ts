@@ -32,8 +32,8 @@ export function askForToken(place: HTMLElement): Promise<void> {
           form.remove()
           resolve()
         },
-        (error: Error) => {
-          why.textContent = error.message
+        (error: unknown) => {
+          why.textContent = error instanceof Error ? error.message : String(error)
           field.select()
         },
       )
