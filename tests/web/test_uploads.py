@@ -67,7 +67,7 @@ def test_names_never_become_paths(served, tmp_path):
     for name in evil:
         job = taken(served, (name, GZ))
         assert [path.name for path in job.input.iterdir()] == ["00000.nii.gz"]
-        assert "evil" in job.name or "live" in job.name
+        assert ("live" if "\u202e" in name else "evil") in job.name
         assert not set(job.name) & set("/\\:\u202e")
     assert list(tmp_path.rglob("*evil*")) == []
 
@@ -82,7 +82,7 @@ def test_a_folder_is_called_as_its_top(served):
 
 def test_too_large_is_cut_off(served):
     said = refused(served, ("ct.nii.gz", GZ + bytes(200_000)), code=413)
-    assert "0 MB" in said or "MB" in said
+    assert said == "an upload of more than 0 MB; send less of the scan"
 
 
 def test_too_large_is_cut_off_where_the_length_is_not_told(served):
@@ -186,8 +186,7 @@ def test_a_bomb_that_lies_is_stopped_where_it_says_more(served):
     honest = zipped(("1.dcm", DICOM + bytes(90_000)))
     size = (len(DICOM) + 90_000).to_bytes(4, "little")
     assert honest.count(size) == 2
-    said = refused(served, ("a.zip", honest.replace(size, (1000).to_bytes(4, "little"))))
-    assert "damaged" in said or "more than it says" in said
+    assert "a damaged ZIP archive" in refused(served, ("a.zip", honest.replace(size, (1000).to_bytes(4, "little"))))
 
 
 def test_files_that_lie_over_each_other_are_refused(served):
@@ -196,10 +195,9 @@ def test_files_that_lie_over_each_other_are_refused(served):
     at = archive.index(b"PK\x01\x02")
     end = archive.index(b"PK\x05\x06")
     entry, tail = bytes(archive[at:end]), bytearray(archive[end:])
-    tail[8:12] = (15).to_bytes(2, "little") * 2
-    tail[12:16] = (15 * len(entry)).to_bytes(4, "little")
-    said = refused(served, ("a.zip", bytes(archive[:at]) + entry * 15 + bytes(tail)))
-    assert "over each other" in said or "expected at most" in said
+    tail[8:12] = (4).to_bytes(2, "little") * 2
+    tail[12:16] = (4 * len(entry)).to_bytes(4, "little")
+    assert "over each other" in refused(served, ("a.zip", bytes(archive[:at]) + entry * 4 + bytes(tail)))
 
 
 def test_a_large_table_of_contents_is_not_read(served, monkeypatch):
