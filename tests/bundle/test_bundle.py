@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nnstudent.bundle.bundle import FORMAT, content_hash, open_model
+from nnstudent.bundle.bundle import FORMAT, content_hash, open_model, sealed
 from nnstudent.bundle.export import export
 from nnstudent.cli import main
 from nnstudent.errors import InputError
@@ -82,7 +82,7 @@ def test_a_missing_or_changed_file_is_one_line(copy, name):
 
 def edit(copy: Path, **entries: object) -> None:
     manifest = json.loads((copy / "bundle.json").read_text())
-    (copy / "bundle.json").write_text(json.dumps(manifest | entries))
+    (copy / "bundle.json").write_text(json.dumps(sealed(manifest | entries)))
 
 
 @pytest.mark.parametrize(
@@ -103,6 +103,23 @@ def test_a_manifest_that_cannot_be_used(copy, entries, says):
         open_model(copy)
 
 
+@pytest.mark.parametrize("lacking", [None, "sha256"])
+def test_a_manifest_that_was_edited_is_named(copy, lacking):
+    manifest = json.loads((copy / "bundle.json").read_text())
+    manifest["networks"][0]["spec"]["spacing_mm"][0] += 1e-9
+    if lacking is not None:
+        del manifest[lacking]
+    (copy / "bundle.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=r"bundle\.json: (is not what was exported|has no sha256)"):
+        open_model(copy)
+
+
+def test_the_layout_of_a_manifest_is_no_change(copy, bundle):
+    manifest = json.loads((copy / "bundle.json").read_text())
+    (copy / "bundle.json").write_text(json.dumps(dict(reversed(manifest.items())), indent=7, ensure_ascii=True))
+    assert open_model(copy).hash == open_model(bundle).hash
+
+
 def test_a_manifest_that_is_no_json(copy):
     (copy / "bundle.json").write_text("{")
     with pytest.raises(InputError, match="no valid JSON"):
@@ -116,7 +133,7 @@ def test_a_graph_whose_weights_are_not_finite_is_one_line_before_any_window(copy
     path.write_bytes(weights.tobytes())
     manifest = json.loads((copy / "bundle.json").read_text())
     manifest["networks"][0]["files"]["networks/model.bin"] = content_hash(path)
-    (copy / "bundle.json").write_text(json.dumps(manifest))
+    edit(copy, **manifest)
     with pytest.raises(InputError, match=r"model\.xml: weight .* holds NaN or infinity"):
         Segmenter(copy)
 

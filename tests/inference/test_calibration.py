@@ -128,13 +128,6 @@ def test_two_products_fit_in_16_bits(with_int8):
     assert max(int(np.abs(kernel.astype(int)).max()) for kernel in kernels) * 255 * 2 < 2**15
 
 
-def test_int8_of_before_it_fitted_is_not_used(with_int8, tmp_path):
-    old = shutil.copytree(with_int8, tmp_path / "old")
-    manifest = json.loads((old / "bundle.json").read_text())
-    (old / "bundle.json").write_text(json.dumps(manifest | {"format": 4}))
-    assert open_model(old).networks[0].members[0].int8 is None
-
-
 def test_a_loss_beyond_the_limit_is_refused_with_the_figures(isotropic, cohort, tmp_path, monkeypatch, capfd):
     pytest.importorskip("nncf", reason="quantising needs the extra [int8]")
     monkeypatch.setattr(quantise, "MEAN_LOSS", -1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,8 +22,7 @@ from nnstudent.io.atomic import read_json
 from nnstudent.io.record import data_hash
 from nnstudent.taxonomy import Taxonomy
 
-FORMAT = 5  # 1 had no int8, 2 no regions, 3 no cascades; until 4, int8 could overflow on AVX2
-_SAFE_INT8 = 5
+FORMAT = 1
 MANIFEST = "bundle.json"
 
 
@@ -71,7 +71,6 @@ class Model:
         taxonomy: The label table of all their classes.
         card: Facts about where it comes from.
         bundled: Whether it is the student that comes with the package.
-        trust: Whether its network classes may be imported from any package.
     """
 
     path: Path
@@ -80,7 +79,6 @@ class Model:
     taxonomy: Taxonomy
     card: Mapping[str, Any] = field(default_factory=dict)
     bundled: bool = False
-    trust: bool = False
 
     @property
     def hash(self) -> str:
@@ -99,7 +97,7 @@ def open_model(path: Path | None = None, *, fold: int | str | None = None, trust
     Args:
         path: A bundle, an nnU-Net model folder, or None for the student that comes with the package.
         fold: Of an nnU-Net folder only this fold; None for the ensemble of all that were trained to their end.
-        trust_pickle: Also read checkpoints that hold more than tensors and numbers, and import networks from any package.
+        trust_pickle: Also read checkpoints that hold more than tensors and numbers.
 
     Raises:
         InputError: There is no model, a file is missing or not as recorded, or its format is newer.
@@ -124,23 +122,26 @@ def open_model(path: Path | None = None, *, fold: int | str | None = None, trust
     opened = nnunet.open_folder(path, fold=fold, trust_pickle=trust_pickle)
     members = tuple(Member(name, opened.hash(name), partial(opened.weights, name)) for name in opened.checkpoints)
     network = Network(path.name or "network", opened.spec, members)
-    return Model(path, "nnunet", (network,), opened.taxonomy, trust=trust_pickle)
+    return Model(path, "nnunet", (network,), opened.taxonomy)
 
 
 def read_bundle(folder: Path, *, bundled: bool = False) -> Model:
-    """Open a bundle, every file checked against the hash that was recorded when it was made.
+    """Open a bundle; the manifest and every file are checked against the hashes recorded when it was made.
+
+    The hashes find damage and edits. They are no signature: whoever makes a bundle writes its hashes too.
 
     Raises:
-        InputError: The manifest is malformed or of a newer format, or a file is missing or changed.
+        InputError: The manifest is malformed, changed or of a newer format, or a file is missing or changed.
     """
     manifest = read_json(folder / MANIFEST, what="a bundle")
     version = manifest.get("format") if isinstance(manifest, dict) else None
-    if not isinstance(version, int):
+    if not isinstance(version, int) or isinstance(version, bool):
         raise InputError(f"{folder / MANIFEST}: says no format; expected the manifest of a bundle, export the model again")
     if version > FORMAT:
         raise InputError(f"{folder}: bundle format {version}, this version reads up to {FORMAT}; upgrade with: pip install -U nnstudent")
+    _check_seal(folder / MANIFEST, manifest)
     try:
-        networks = tuple(_network(folder, row, version) for row in manifest["networks"])
+        networks = tuple(_network(folder, row) for row in manifest["networks"])
         taxonomy = Taxonomy.from_dict(manifest["taxonomy"])
         card = dict(manifest.get("card", {}))
     except (KeyError, TypeError, AttributeError) as error:
@@ -152,13 +153,27 @@ def read_bundle(folder: Path, *, bundled: bool = False) -> Model:
     return Model(folder, "bundle", networks, taxonomy, card, bundled)
 
 
+def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest with ``sha256``, the hash of all its other entries, whatever their order and layout."""
+    content = {key: value for key, value in manifest.items() if key != "sha256"}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return content | {"sha256": hashlib.sha256(text.encode("ascii")).hexdigest()}
+
+
+def _check_seal(path: Path, manifest: Mapping[str, Any]) -> None:
+    if "sha256" not in manifest:
+        raise InputError(f"{path}: has no sha256 of its content; export the model again with this version of nnStudent")
+    if sealed(manifest)["sha256"] != manifest["sha256"]:
+        raise InputError(f"{path}: is not what was exported (SHA-256 differs); copy the whole folder again")
+
+
 def content_hash(path: Path) -> str:
     """SHA-256 of a file's content, 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _network(folder: Path, row: Mapping[str, Any], version: int) -> Network:
+def _network(folder: Path, row: Mapping[str, Any]) -> Network:
     recorded: Mapping[str, str] = row["files"]
     name = str(row["name"])
     suffixes = (".xml", ".bin", ".safetensors", ".int8.xml", ".int8.bin")
@@ -175,8 +190,11 @@ def _network(folder: Path, row: Mapping[str, Any], version: int) -> Network:
         if content_hash(folder / file) != digest:
             raise InputError(f"{folder / file}: is not what was exported (SHA-256 differs from {MANIFEST}); copy the whole folder again")
     identity = data_hash([recorded[file] for file in parts if file in recorded])
-    quantised = folder / int8 if int8 in recorded and version >= _SAFE_INT8 else None
-    spec = NetworkSpec.from_dict(row["spec"])
+    quantised = folder / int8 if int8 in recorded else None
+    try:
+        spec = NetworkSpec.from_dict(row["spec"])
+    except InputError as error:
+        raise InputError(f"{folder / MANIFEST}: network {name}: {error}") from error
     read = partial(_read_weights, folder / weights, folder / graph, spec)
     return Network(name, spec, (Member("fold", identity, read, folder / graph, quantised),))
 

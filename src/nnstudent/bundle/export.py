@@ -11,7 +11,7 @@ import numpy as np
 
 import nnstudent
 from nnstudent.bundle import graph, nnunet
-from nnstudent.bundle.bundle import FORMAT, MANIFEST, content_hash, read_bundle
+from nnstudent.bundle.bundle import FORMAT, MANIFEST, content_hash, read_bundle, sealed
 from nnstudent.bundle.card import write_card
 from nnstudent.bundle.network import build, load_weights, unique_weights
 from nnstudent.bundle.quantise import MEAN_LOSS, WORST_LOSS, Sampling, compare, quantise, quantiser
@@ -88,9 +88,7 @@ def export(
         (temporary / "networks").mkdir()
         rows = []
         for done, (name, folder) in enumerate(zip(names, folders, strict=True), start=1):
-            rows.append(
-                _write_network(temporary, name, folder, torch_weights=torch_weights, int8=int8, trust=trust_pickle, progress=progress)
-            )
+            rows.append(_write_network(temporary, name, folder, torch_weights=torch_weights, int8=int8, progress=progress))
             progress("export", done, len(folders))
         facts = dict(card or {})
         manifest = {
@@ -100,17 +98,17 @@ def export(
             "taxonomy": taxonomy.to_dict(),
             "card": facts,
         }
-        write_json(temporary / MANIFEST, manifest)
+        write_json(temporary / MANIFEST, sealed(manifest))
         write_card(temporary / "card.md", read_bundle(temporary), title=out.resolve().name)
     return out
 
 
 def _write_network(
-    folder: Path, name: str, source: nnunet.Folder, *, torch_weights: bool, int8: Sampling | None, trust: bool, progress: Progress
+    folder: Path, name: str, source: nnunet.Folder, *, torch_weights: bool, int8: Sampling | None, progress: Progress
 ) -> dict[str, Any]:
     (member,) = source.checkpoints
     weights = source.weights(member)
-    module = load_weights(build(source.spec, trust=trust), weights, path=source.checkpoints[member])
+    module = load_weights(build(source.spec), weights, path=source.checkpoints[member])
     with np.errstate(over="ignore"):  # looked at below
         small = {key: values.astype(np.float16) for key, values in unique_weights(module, weights).items()}
     for key, values in small.items():

@@ -2,45 +2,41 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nnstudent.bundle.architectures import check
 from nnstudent.bundle.spec import NetworkSpec
 from nnstudent.bundle.weights import Weights
 from nnstudent.errors import InputError, require
 
-# A plans file names classes by dotted path. Only these packages are imported for it, else data would choose what runs.
-_TRUSTED = ("torch", "dynamic_network_architectures", "nnstudent", "nnunetv2")
+MAX_WEIGHTS = 1_000_000_000  # 4 GB of memory; nnU-Net's largest preset has about a fifth
+# What the classes raise for arguments that contradict each other, such as two strides for three stages.
+_UNBUILDABLE = (TypeError, ValueError, LookupError, ArithmeticError, AssertionError, AttributeError, RuntimeError)
 
 
-def build(spec: NetworkSpec, *, trust: bool = False) -> Any:
+def build(spec: NetworkSpec) -> Any:
     """The ``torch.nn.Module`` of a network, in evaluation mode, weights not loaded, deep supervision off.
 
-    Args:
-        spec: The network.
-        trust: Import its class from any package, not only torch, dynamic_network_architectures, nnunetv2 and this one.
-
     Raises:
-        InputError: A class is not found, is not to be imported, or does not take these arguments.
+        InputError: The class does not take these arguments, or the network would be enormous.
         MissingExtraError: torch or dynamic_network_architectures is not installed.
     """
     torch = require("torch", extra="torch", why="building a network")
-    kwargs = dict(spec.architecture.kwargs)
-    for key in spec.architecture.imported:
-        if kwargs.get(key) is not None:
-            kwargs[key] = _locate(str(kwargs[key]), trust=trust)
-    network_class = _locate(spec.architecture.class_name, trust=trust)
-    if not (isinstance(network_class, type) and issubclass(network_class, torch.nn.Module)):
-        raise InputError(f"{spec.architecture.class_name} is no torch.nn.Module; expected a network's class in the plans")
-    kwargs["deep_supervision"] = False
+    name = spec.architecture.class_name
+    network_class, kwargs = check(name, spec.architecture.kwargs, spec.architecture.imported).load()
+    kwargs |= {"input_channels": 1, "num_classes": len(spec.classes) - spec.regions, "deep_supervision": False}
     try:
-        module = network_class(input_channels=1, num_classes=len(spec.classes) - spec.regions, **kwargs)
-    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
-        raise InputError(f"{spec.architecture.class_name} cannot be built ({error}); check the architecture in plans.json") from error
+        with torch.device("meta"):  # its size, before any memory is taken for it
+            weights = sum(values.numel() for values in network_class(**kwargs).parameters())
+        if weights > MAX_WEIGHTS:
+            raise InputError(f"{name} would have {weights:,} weights; at most {MAX_WEIGHTS:,} are supported")
+        module = network_class(**kwargs)
+    except _UNBUILDABLE as error:
+        raise InputError(f"{name} cannot be built ({_line(error)}); check the architecture in plans.json") from error
     if spec.regions:
         module.register_forward_hook(_with_background)
     return module.eval()
@@ -107,14 +103,5 @@ def load_weights(module: Any, weights: Mapping[str, Any], *, path: Path) -> Any:
     return module
 
 
-def _locate(path: str, *, trust: bool) -> Any:
-    package, _, _ = path.partition(".")
-    if package not in _TRUSTED and not trust:
-        raise InputError(f"the plans name {path}, which is of none of {', '.join(_TRUSTED)}; if you trust the model, add --trust-pickle")
-    module_name, _, attribute = path.rpartition(".")
-    extra = "train" if package == "nnunetv2" else "torch"
-    require(package, extra=extra, why=f"the network {path}")
-    try:
-        return getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"the plans name {path}, which is not found ({error}); install the version that it was trained with") from error
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:160] or type(error).__name__

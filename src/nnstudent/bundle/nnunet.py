@@ -154,7 +154,6 @@ def _from_nnunet(
         raise InputError(f"{name}: {configuration} is {len(settings['patch_size'])}D; only 3D configurations are supported")
     classes, taxonomy = classes_of(dataset, name=name)
     regions = has_regions(dataset)
-    architecture = settings["architecture"]
     spec = NetworkSpec(
         patch=tuple(int(n) for n in settings["patch_size"]),  # type: ignore[arg-type]  # three, checked above
         spacing_mm=tuple(float(mm) for mm in settings["spacing"]),  # type: ignore[arg-type]
@@ -164,13 +163,18 @@ def _from_nnunet(
         image_resampling=_resampling(settings, "resampling_fn_data", name),
         score_resampling=_resampling(settings, "resampling_fn_probabilities", name),
         classes=classes,
-        architecture=Architecture(
-            str(architecture["network_class_name"]), dict(architecture["arch_kwargs"]), tuple(architecture["_kw_requires_import"])
-        ),
+        architecture=_architecture(settings["architecture"], name),
         source=source,
         regions=regions,
     )
     return spec, taxonomy
+
+
+def _architecture(given: Mapping[str, Any], name: str) -> Architecture:
+    try:
+        return Architecture(given["network_class_name"], given["arch_kwargs"], tuple(given["_kw_requires_import"]))
+    except InputError as error:
+        raise InputError(f"{name}: plans.json: {error}") from error
 
 
 def _configuration(plans: Mapping[str, Any], name: str, model: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:

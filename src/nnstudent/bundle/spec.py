@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from nnstudent.bundle.architectures import check
 from nnstudent.errors import InputError
 from nnstudent.volume import Shape, Spacing
 
@@ -14,6 +15,8 @@ Orientation = Literal["RAS", "stored"]
 Scheme = Literal["ct", "zscore", "none", "rescale"]
 SCHEMES: tuple[Scheme, ...] = ("ct", "zscore", "none", "rescale")
 BACKGROUND = "background"
+MAX_PATCH_VOXELS = 512**3
+MAX_SPACING_MM = 1000.0
 
 
 @dataclass(frozen=True)
@@ -65,17 +68,23 @@ class Resampling:
 
 @dataclass(frozen=True)
 class Architecture:
-    """What builds the network in torch, as nnU-Net's plans say it.
+    """What builds the network in torch, as nnU-Net's plans say it; of the table in :mod:`nnstudent.bundle.architectures`.
 
     Attributes:
         class_name: Dotted path of the network's class.
         kwargs: Its keyword arguments, plain data.
-        imported: Which of them are themselves dotted paths to import.
+        imported: Which of them are themselves dotted paths of classes.
+
+    Raises:
+        InputError: The table has no such class, or the class takes no such argument.
     """
 
     class_name: str
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     imported: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check(self.class_name, self.kwargs, self.imported)
 
 
 @dataclass(frozen=True)
@@ -117,8 +126,10 @@ class NetworkSpec:
     def __post_init__(self) -> None:
         if len(self.patch) != 3 or min(self.patch) < 1:
             raise InputError(f"a patch of {self.patch}; expected three sizes of at least 1 (2D networks are not supported)")
-        if len(self.spacing_mm) != 3 or min(self.spacing_mm) <= 0:
-            raise InputError(f"a spacing of {self.spacing_mm} mm; expected three positive lengths")
+        if math.prod(self.patch) > MAX_PATCH_VOXELS:
+            raise InputError(f"a patch of {self.patch}; at most {MAX_PATCH_VOXELS:,} voxels are supported")
+        if len(self.spacing_mm) != 3 or not all(0 < mm <= MAX_SPACING_MM for mm in self.spacing_mm):
+            raise InputError(f"a spacing of {self.spacing_mm} mm; expected three positive lengths, at most {MAX_SPACING_MM:g}")
         if sorted(self.transpose) != [0, 1, 2]:
             raise InputError(f"transpose {self.transpose}; expected 0, 1 and 2 in some order")
         if not set(self.mirror_axes) <= {0, 1, 2}:
@@ -164,7 +175,7 @@ class NetworkSpec:
                 image_resampling=Resampling(**data["image_resampling"]),
                 score_resampling=Resampling(**data["score_resampling"]),
                 classes=tuple(str(name) for name in data["classes"]),
-                architecture=Architecture(architecture["class_name"], dict(architecture["kwargs"]), tuple(architecture["imported"])),
+                architecture=Architecture(architecture["class_name"], architecture["kwargs"], tuple(architecture["imported"])),
                 mirror_axes=tuple(int(axis) for axis in data.get("mirror_axes", ())),
                 source=dict(data.get("source", {})),
                 regions=bool(data.get("regions", False)),

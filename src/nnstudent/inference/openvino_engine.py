@@ -41,7 +41,7 @@ class OpenvinoEngine:
         if source is not None:
             compiled = graph.read(source)
         else:
-            compiled = graph.convert(load_weights(build(network.spec, trust=model.trust), member.weights(), path=model.path), network.spec)
+            compiled = graph.convert(load_weights(build(network.spec), member.weights(), path=model.path), network.spec)
         # Said even for fp32: left out, OpenVINO rounds to bfloat16 where it can. What int8 leaves (normalisation, activation, transposed
         # convolution) is done as a model without int8 would be: half of a window's time goes there.
         around = choose("auto", graph=False, has=has) if self.precision == "int8" else self.precision

@@ -34,7 +34,7 @@ class TorchEngine:
         self.restores_on = device if self._cuda else None
         self.precision = "fp16" if self._cuda else "fp32"
         torch.set_num_threads(threads)
-        module = load_weights(build(network.spec, trust=model.trust), member.weights(), path=model.path)
+        module = load_weights(build(network.spec), member.weights(), path=model.path)
         self._module = module.to(self._device)
 
     def __call__(self, window: Floats) -> Floats:

@@ -27,7 +27,7 @@ from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import IGNORE
 from nnstudent.training.doubt import doubt_files, save_with_doubt
 from nnstudent.training.partial import volumes_if_annotated
-from nnstudent.training.plans import CONFIGURATION, PLANS_NAME, Fingerprint, make_dataset_json, make_plans
+from nnstudent.training.plans import CONFIGURATION, PLANS_NAME, Fingerprint, check_plans, make_dataset_json, make_plans
 from nnstudent.training.task import Split, Task, make_splits
 from nnstudent.volume import Volume
 
@@ -179,6 +179,7 @@ def prepare(task: Task, work: Path, made_from: Any, *, threads: int = 1, progres
         done = folder / "prepared.json"
         if done.is_file():
             state = json.loads(done.read_text("utf-8"))
+            check_plans(state["plans"], state["dataset_json"], where=done)  # nnU-Net imports what they name
         else:
             state = _prepare(task, raw, folder, threads=threads, progress=aloud)
             write_json(done, state)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import blosc2
 import numpy as np
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
+
+from nnstudent.training.properties import read_properties
 
 _MEMORY_BYTES = 1_000_000_000
 
@@ -27,7 +31,13 @@ class CachedDataset(nnUNetDatasetBlosc2):
         """Image and labels (channel, z, y, x), nothing, and the properties of a case."""
         if identifier in self._kept:
             return self._kept[identifier]
-        image, labels, previous, properties = super().load_case(identifier)
+        folder = Path(self.source_folder)
+        # nnU-Net's own reading unpickles whatever lies there
+        image, labels = (
+            blosc2.open(str(folder / f"{identifier}{part}.b2nd"), mode="r", dparams={"nthreads": 1}, deserialize="safe", **self.mmap_kwargs)
+            for part in ("", "_seg")
+        )
+        properties, previous = read_properties(folder / f"{identifier}.pkl"), None
         size = int(image.nbytes + labels.nbytes)
         if size > self._free:
             return image, labels, previous, properties

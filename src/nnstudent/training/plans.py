@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import nnstudent
+from nnstudent.bundle.architectures import check
+from nnstudent.errors import InputError
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.training.recipe import Data, Network, Recipe
 
 CONFIGURATION = "3d_fullres"
+PREPROCESSOR, NORMALIZATION = "DefaultPreprocessor", "CTNormalization"
+RESAMPLING, LABEL_MANAGER = "resample_data_or_seg_to_shape", "LabelManager"
 PLANS_NAME = "nnStudentPlans"
 READER = "NibabelIOWithReorient"  # canonical RAS: a scan of any orientation trains and is segmented
 
@@ -76,6 +81,41 @@ def architecture(network: Network) -> dict[str, Any]:
     }
 
 
+def check_plans(plans: Mapping[str, Any], dataset_json: Mapping[str, Any], *, where: Path) -> None:
+    """Refuse plans that were read from a file and name anything that plans of ours do not name.
+
+    nnU-Net imports the network's class and layers by whatever path the plans give, and looks up preprocessor, resampling, reader
+    and label manager by name. So this is asked before nnU-Net sees them.
+
+    Args:
+        plans: nnU-Net's plans.
+        dataset_json: nnU-Net's dataset.json.
+        where: The file that they were read from, for the error.
+
+    Raises:
+        InputError: Something else is named, or an entry is missing or of the wrong type.
+    """
+    try:
+        named = [plans["image_reader_writer"], plans["label_manager"], dataset_json["overwrite_image_reader_writer"]]
+        wanted = [READER, LABEL_MANAGER, READER]
+        for configuration in plans["configurations"].values():
+            built = configuration["architecture"]
+            check(built["network_class_name"], built["arch_kwargs"], built["_kw_requires_import"])
+            named += [configuration["preprocessor_name"], *configuration["normalization_schemes"]]
+            wanted += [PREPROCESSOR, NORMALIZATION]
+            named += [configuration[f"resampling_fn_{what}"] for what in ("data", "seg", "probabilities")]
+            wanted += [RESAMPLING] * 3
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{where}: malformed ({type(error).__name__}: {error}); remove it and train again") from error
+    for name, expected in zip(named, wanted, strict=False):
+        if name != expected:
+            raise InputError(f"{where}: names {str(name)[:80]!r} where plans of nnStudent name {expected}; remove it and train again")
+    if len(named) != len(wanted):
+        raise InputError(f"{where}: has {len(named)} names of nnU-Net's parts; expected {len(wanted)}; remove it and train again")
+
+
 def make_plans(recipe: Recipe, fingerprint: Fingerprint, *, dataset_name: str, lesions: Collection[int] = ()) -> dict[str, Any]:
     """nnU-Net's plans for a recipe.
 
@@ -95,7 +135,7 @@ def make_plans(recipe: Recipe, fingerprint: Fingerprint, *, dataset_name: str, l
         "transpose_backward": [0, 1, 2],
         "configurations": {CONFIGURATION: _configuration(recipe, fingerprint)},
         "experiment_planner_used": "nnStudent",
-        "label_manager": "LabelManager",
+        "label_manager": LABEL_MANAGER,
         "foreground_intensity_properties_per_channel": {"0": dict(fingerprint.intensity)},
         "nnstudent": {
             "version": nnstudent.__version__,
@@ -110,12 +150,12 @@ def _configuration(recipe: Recipe, fingerprint: Fingerprint) -> dict[str, Any]:
     scale = [have / want for have, want in zip(fingerprint.spacing_mm, data.spacing_mm, strict=True)]
     return {
         "data_identifier": f"{PLANS_NAME}_{CONFIGURATION}",
-        "preprocessor_name": "DefaultPreprocessor",
+        "preprocessor_name": PREPROCESSOR,
         "batch_size": data.batch,
         "patch_size": list(data.patch),
         "median_image_size_in_voxels": [round(size * factor) for size, factor in zip(fingerprint.shape, scale, strict=True)],
         "spacing": list(data.spacing_mm),
-        "normalization_schemes": ["CTNormalization"],
+        "normalization_schemes": [NORMALIZATION],
         "use_mask_for_norm": [False],
         **_resampling("data", data, order=data.image_order, labels=False),
         **_resampling("seg", data, order=data.label_order, labels=True),
@@ -127,7 +167,7 @@ def _configuration(recipe: Recipe, fingerprint: Fingerprint) -> dict[str, Any]:
 
 def _resampling(what: str, data: Data, *, order: int, labels: bool) -> dict[str, Any]:
     return {
-        f"resampling_fn_{what}": "resample_data_or_seg_to_shape",
+        f"resampling_fn_{what}": RESAMPLING,
         f"resampling_fn_{what}_kwargs": {"is_seg": labels, "order": order, "order_z": 0, "force_separate_z": data.separate_z},
     }
 
