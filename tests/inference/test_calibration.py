@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import json
-import shutil
 from functools import partial
 from pathlib import Path
 
