@@ -17,12 +17,12 @@ import pytest
 pytest.importorskip("fastapi", reason="the extra [web] is not installed")
 
 import httpx2 as httpx
-import uvicorn
 from fastapi.testclient import TestClient
 
 from nnstudent.cohort.phantom import make_case
 from nnstudent.io.nifti import write_image
 from nnstudent.web.app import create_app
+from nnstudent.web.server import make_server
 from nnstudent.web.service import Service
 from nnstudent.web.settings import Limits, Settings
 from tests.io.series import Series
@@ -83,14 +83,32 @@ def limited(settings: Settings, **limits: Any) -> Settings:
 
 
 @contextmanager
-def taking_in(settings: Settings) -> Iterator[tuple[Service, Callable[[], TestClient]]]:
+def taking_in(settings: Settings) -> Iterator[tuple[Service, Callable[..., TestClient]]]:
     """A service without a worker, so that jobs stay in the queue; and what makes clients of it, each somebody else."""
     service = Service(settings)
     try:
         app = create_app(service)
-        yield service, lambda: TestClient(app, base_url=ADDRESS)
+        yield service, lambda **how: TestClient(app, **{"base_url": ADDRESS, **how})
     finally:
         service.stop()
+
+
+@contextmanager
+def answering(settings: Settings) -> Iterator[tuple[Service, str]]:
+    """A service without a worker over real HTTP, and its address."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        service = Service(replace(settings, port=port))
+        service.parts.remove(service.runner)
+        server = make_server(create_app(service), settings.limits)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            yield service, f"http://127.0.0.1:{port}"
+        finally:
+            server.should_exit = True
+            thread.join(timeout=30)
+            service.stop()
 
 
 @contextmanager
@@ -99,7 +117,7 @@ def running(settings: Settings) -> Iterator[Running]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         service = Service(replace(settings, port=port))
-        server = uvicorn.Server(uvicorn.Config(create_app(service), log_level="critical", timeout_graceful_shutdown=3))
+        server = make_server(create_app(service), settings.limits)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:

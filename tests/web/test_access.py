@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
 
-from nnstudent.web.access import Sessions, is_loopback, kept_secret
+from nnstudent.web.access import is_loopback
+from nnstudent.web.sessions import Sessions, kept_secret
 from tests.web.conftest import taking_in, upload
 
 NIFTI = ("ct.nii.gz", b"\x1f\x8b\x08\x00rest")
@@ -32,7 +34,23 @@ def test_a_host_of_this_machine_is_answered(client, host):
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:8765", "localhost.evil.example", "192.168.1.5", "", "[", "127.0.0.1.nip.io"]
+    "host",
+    [
+        "evil.example",
+        "localhost:x",
+        "::1",
+        "[::1",
+        "localhost\x00",
+        "local host",
+        "127.0.0.1:x",
+        "user@localhost",
+        "evil.example:8765",
+        "localhost.evil.example",
+        "192.168.1.5",
+        "",
+        "[",
+        "127.0.0.1.nip.io",
+    ],
 )
 def test_another_host_is_not(client, host):
     for path in ("/", "/api/about", "/api/jobs"):
@@ -51,6 +69,10 @@ def test_another_host_is_not(client, host):
         ({"Origin": "http://localhost:3000"}, 403),
         ({"Origin": "null"}, 403),
         ({"Origin": "http://localhost.evil.example"}, 403),
+        ({"Origin": "http://["}, 403),
+        ({"Origin": "http://[::1"}, 403),
+        ({"Origin": ""}, 403),
+        ({"Origin": "//localhost"}, 403),
         ({"Sec-Fetch-Site": "cross-site"}, 403),
         ({"Sec-Fetch-Site": "same-site"}, 403),
     ],
@@ -101,6 +123,8 @@ def test_a_cookie_that_is_not_ours_is_nobody(settings, value):
     assert sessions.owner(value) is None
     good = sessions.new()
     assert sessions.owner(good) is not None
+    assert sessions.owner_of(f"a=b; {sessions.cookie}={good}") == sessions.owner(good)
+    assert sessions.owner_of("a=b; \x00") is None
     assert sessions.owner(good[:-1] + ("0" if good[-1] != "0" else "1")) is None
     assert Sessions("other", settings).owner(good) is None
     assert Sessions("secret", replace(settings, token=TOKEN)).owner(good) is None
@@ -114,8 +138,9 @@ def test_the_token_is_asked_for_and_exchanged_once(guarded):
         answer = client.get(path)
         assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
     assert upload(client, NIFTI).status_code == 401
-    for wrong in ("", "x", TOKEN[:-1], TOKEN + "x", "é"):
+    for wrong in ("", TOKEN[:-1]):
         assert client.post("/api/session", json={"token": wrong}).status_code == 401
+    for wrong in ("é", TOKEN + "x"):
         assert client.get("/api/jobs", headers={"Authorization": f"Bearer {wrong}".encode()}).status_code == 401
     assert client.get("/api/jobs").status_code == 401
     assert client.post("/api/session", json={"token": TOKEN}).status_code == 204
@@ -161,3 +186,79 @@ def test_a_secret_is_kept_and_is_its_owner_s_alone(tmp_path):
 )
 def test_what_only_this_machine_reaches(host, is_it):
     assert is_loopback(host) is is_it
+
+
+def test_a_cookie_ends(settings, monkeypatch):
+    sessions = Sessions("secret", settings)
+    cookie, now = sessions.new(), time.time()
+    monkeypatch.setattr("time.time", lambda: now + 29 * 86400)
+    assert sessions.owner(cookie) is not None
+    monkeypatch.setattr("time.time", lambda: now + 31 * 86400)
+    assert sessions.owner(cookie) is None
+
+
+def test_a_cookie_is_secure_where_the_way_is(guarded):
+    for scheme, secure in (("http", False), ("https", True)):
+        answer = guarded().post("/api/session", json={"token": TOKEN}, headers={"Host": "localhost"}, extensions={})
+        assert answer.status_code == 204
+        cookie = guarded(base_url=f"{scheme}://localhost").post("/api/session", json={"token": TOKEN}).headers["set-cookie"]
+        assert ("Secure" in cookie.split("; ")) is secure
+
+
+def test_a_ticket_opens_one_session(settings, monkeypatch):
+    with taking_in(replace(settings, token=TOKEN)) as (service, client):
+        ticket, late = service.sessions.ticket(), service.sessions.ticket()
+        assert client().post("/api/session", json={"token": ticket}).status_code == 204
+        assert client().post("/api/session", json={"token": ticket}).status_code == 401
+        assert client().get("/api/jobs", headers={"Authorization": f"Bearer {late}"}).status_code == 401
+        now = time.monotonic()
+        monkeypatch.setattr("nnstudent.web.sessions.time.monotonic", lambda: now + 130)
+        assert client().post("/api/session", json={"token": late}).status_code == 401
+
+
+def test_who_guesses_has_to_wait_and_nobody_else(guarded):
+    evil, good = guarded(client=("10.0.0.1", 1)), guarded(client=("10.0.0.2", 1))
+    codes = [evil.post("/api/session", json={"token": f"{n}" * 16}).status_code for n in range(9)]
+    assert codes == [401] * 6 + [429] * 3
+    answer = evil.get("/api/jobs", headers={"Authorization": f"Bearer {TOKEN}"})
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "1"), "not even the right one, or guessing would go on"
+    assert "too many wrong tokens" in answer.json()["error"]
+    assert good.post("/api/session", json={"token": TOKEN}).status_code == 204
+    assert good.get("/api/jobs").status_code == 200
+    assert evil.get("/api/jobs").status_code == 401, "who shows none does not guess"
+    time.sleep(1.1)
+    assert evil.post("/api/session", json={"token": TOKEN}).status_code == 204
+
+
+def test_who_is_in_stays_in_whatever_others_of_the_same_address_guess(guarded):
+    mine = guarded()
+    mine.post("/api/session", json={"token": TOKEN})
+    for n in range(8):
+        guarded().get("/api/jobs", headers={"Authorization": f"Bearer {n}"})
+    assert mine.get("/api/jobs").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/api/about", "/api/jobs", "/api/openapi.json"])
+def test_head_is_answered_where_get_is(client, path):
+    get, head = client.get(path), client.head(path)
+    assert (head.status_code, head.headers["content-type"]) == (200, get.headers["content-type"])
+    assert "head" not in client.get("/api/openapi.json").json()["paths"].get(path, {})
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "TRACE", "OPTIONS", "PROPFIND", "X" * 100])
+def test_other_methods_are_refused_in_one_line(client, method):
+    for path in ("/", "/api/jobs", "/api/session", "/api/jobs/x/files/labels.nii.gz"):
+        answer = client.request(method, path)
+        assert (answer.status_code, list(answer.json())) == (405, ["error"])
+
+
+def test_two_answers_to_where_a_body_ends_are_none(client):
+    headers = {"Transfer-Encoding": "chunked", "Content-Length": "5"}
+    for path in ("/", "/api/jobs", "/api/session"):
+        assert client.post(path, content=b"0\r\n\r\n", headers=headers).status_code == 400
+
+
+@pytest.mark.parametrize("length", ["-1", "x", "9" * 5000, "1e3", "٣"])
+def test_a_length_that_is_none_is_refused(client, length):
+    for path in ("/api/jobs", "/api/session"):
+        assert client.post(path, content=b"", headers={"Content-Length": length.encode()}).status_code == 413

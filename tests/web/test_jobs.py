@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 import time
 from dataclasses import replace
 
@@ -79,8 +82,8 @@ def test_the_oldest_finished_make_room(tmp_path):
     assert not old.folder.exists()
     with pytest.raises(FullError, match="disk is full"):
         added(jobs, "too much", size=4000)
-    assert [job.name for job in jobs.of("me")] == ["another", "waits"], "what waits is not removed"
-    assert {path.name for path in tmp_path.iterdir()} == {another.id, waits.id}
+    assert [job.name for job in jobs.of("me")] == ["another", "waits", "new"], "a refusal removes nothing"
+    assert {path.name for path in tmp_path.iterdir()} == {another.id, waits.id, new.id}
 
 
 def test_drafts_count_before_they_are_written(tmp_path):
@@ -94,9 +97,7 @@ def test_drafts_count_before_they_are_written(tmp_path):
 
 
 def test_too_many_at_once_are_refused(tmp_path):
-    jobs = Jobs(tmp_path, Limits(jobs=2, uploads=1))
-    with jobs.draft(), pytest.raises(FullError, match="uploads"), jobs.draft():
-        pass
+    jobs = Jobs(tmp_path, Limits(jobs=2))
     added(jobs)
     added(jobs)
     with pytest.raises(FullError, match="2 jobs are waiting"):
@@ -159,3 +160,88 @@ def test_two_services_do_not_share_a_folder(settings):
     service = Service(replace(settings, port=9000))
     assert settings.work.stat().st_mode & 0o077 == 0
     service.stop()
+
+
+def test_a_refused_upload_deletes_nothing(tmp_path):
+    jobs = Jobs(tmp_path, Limits(disk_bytes=5000))
+    done = [finished(jobs, added(jobs, name)) for name in ("a", "b")]
+    added(jobs, "waits", size=2000)
+    with pytest.raises(FullError, match="disk is full"), jobs.draft(reserve=4000):
+        pass
+    with pytest.raises(ZeroDivisionError), jobs.draft(reserve=2500):  # admitted, then broken off or malformed
+        raise ZeroDivisionError
+    assert all((job.output / "labels.nii.gz").is_file() for job in done)
+    assert len(jobs.of("me")) == 3
+
+
+def test_a_disk_that_is_really_full_refuses_before_the_upload(tmp_path, monkeypatch):
+    jobs = Jobs(tmp_path, Limits())
+    monkeypatch.setattr("shutil.disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 500))
+    with pytest.raises(FullError, match="no room for this upload"), jobs.draft(reserve=1000):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def changed(record: dict, **fields: object) -> str:
+    return json.dumps({**record, **fields})
+
+
+DAMAGED = {
+    "empty": lambda record: "",
+    "a list": lambda record: "[]",
+    "cut off": lambda record: json.dumps(record)[:-20],
+    "nested": lambda record: "[" * 100_000,
+    "a long number": lambda record: changed(record, created=0).replace('"created": 0', '"created": ' + "9" * 5000),
+    "no owner": lambda record: json.dumps({key: value for key, value in record.items() if key != "owner"}),
+    "an unknown state": lambda record: changed(record, state="lost"),
+    "a wrong type": lambda record: changed(record, created="yesterday"),
+    "not a number": lambda record: changed(record, created=0).replace('"created": 0', '"created": NaN'),
+    "another id": lambda record: changed(record, id="0" * 32),
+    "an id that leads out": lambda record: changed(record, id="../../etc"),
+    "organs of another shape": lambda record: changed(record, organs=[{"name": "liver"}]),
+    "a delivery of another shape": lambda record: changed(record, origin={"delivery": "soon"}),
+    "a file that is none of ours": lambda record: changed(record, files=["../../secret"]),
+}
+
+
+@pytest.mark.parametrize("how", DAMAGED)
+def test_a_damaged_record_is_named_and_passed_over(tmp_path, how, caplog):
+    jobs = Jobs(tmp_path, Limits())
+    bad, good = added(jobs, "Secretname"), added(jobs, "good")
+    record = bad.folder / "job.json"
+    record.write_text(DAMAGED[how](json.loads(record.read_text())))
+    again = Jobs(tmp_path, Limits())
+    assert [job.id for job in again.all()] == [good.id]
+    assert str(record) in caplog.text
+    assert "Secretname" not in caplog.text
+    assert (bad.input / "00000.nii.gz").is_file(), "nothing of it is lost"
+    again.sweep()
+    assert bad.folder.exists()
+    old = time.time() - 25 * 3600
+    os.utime(bad.folder, (old, old))
+    again.sweep()
+    assert not bad.folder.exists(), "it is kept no longer than others"
+
+
+def test_a_record_that_is_a_folder_or_a_dangling_link_stops_nothing(tmp_path):
+    for number, make in enumerate((lambda path: path.mkdir(), lambda path: path.symlink_to("nowhere"))):
+        folder = tmp_path / f"{number:032x}"
+        folder.mkdir()
+        make(folder / "job.json")
+    assert Jobs(tmp_path, Limits()).all() == []
+
+
+def test_a_folder_that_is_removed_under_a_job_stops_nothing(tmp_path):
+    jobs = Jobs(tmp_path, Limits())
+    job = added(jobs)
+    shutil.rmtree(job.folder)
+    assert jobs.take(timeout=0) is job
+    jobs.finish(job, error="gone")
+    assert (job.state, job.error) == ("failed", "gone")
+
+
+def test_two_jobs_of_one_name_are_two(tmp_path):
+    jobs = Jobs(tmp_path, Limits())
+    first, second = added(jobs, "Straße 東京 \U0001f600"), added(jobs, "Straße 東京 \U0001f600")
+    assert first.folder != second.folder
+    assert [job.name for job in Jobs(tmp_path, Limits()).all()] == ["Straße 東京 \U0001f600"] * 2

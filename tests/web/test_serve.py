@@ -21,11 +21,11 @@ from tests.io.series import PATIENT, Series
 from tests.web.conftest import upload, wait_for
 
 
-def started(*args: object) -> tuple[subprocess.Popen[str], str]:
+def started(*args: object, token: str = "") -> tuple[subprocess.Popen[str], str]:
     """The command, and the address that it prints."""
     command = [sys.executable, "-m", "nnstudent", "serve", "--port", "0", *map(str, args)]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "NNSTUDENT_TOKEN": ""}
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "NNSTUDENT_TOKEN": token}
     )
     line = process.stdout.readline()
     assert line.startswith("nnStudent is at http://"), process.communicate(timeout=10)
@@ -107,6 +107,34 @@ def test_elsewhere_a_token_is_made_printed_and_kept(tmp_path):
             assert client.get("/api/jobs", headers={"Authorization": f"Bearer {token}"}).status_code == 200
     finally:
         stopped(again)
+
+
+def test_a_token_that_was_chosen_is_not_printed_and_not_inherited(tmp_path):
+    token = "hush-hush-hush-hush"
+    process, address = started("--work", tmp_path / "work", token=token)
+    try:
+        assert "#" not in address
+        with httpx.Client(base_url=address) as client:
+            assert client.get("/api/about").status_code == 401
+            assert client.get("/api/about", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+        worker = next(child for child in children(process.pid) if "nnstudent.web.worker" in child.cmdline())
+        assert token not in str(worker.environ())
+        assert token not in " ".join(worker.cmdline())
+    finally:
+        out, err = stopped(process)
+    assert "the token that was chosen" in out
+    assert token not in out + err
+
+
+def test_one_damaged_record_does_not_keep_it_from_starting(tmp_path):
+    folder = tmp_path / "work" / "jobs" / ("a" * 32)
+    folder.mkdir(parents=True)
+    (folder / "job.json").write_text('{"id": 5}')
+    process, address = started("--work", tmp_path / "work")
+    assert httpx.get(f"{address}api/jobs").json() == []
+    _, err = stopped(process)
+    assert f"a job is passed over: {folder}" in err
+    assert (folder / "job.json").exists()
 
 
 def test_what_is_wrong_is_one_line_and_2(tmp_path, capsys, monkeypatch):

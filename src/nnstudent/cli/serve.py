@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from socket import socket
 
     from nnstudent.web.service import Service
-    from nnstudent.web.settings import Hospital
+    from nnstudent.web.settings import Hospital, Limits, Settings
 
 HELP = "the page in the browser: drag a scan in, look at its organs"
 PORT = 8765
@@ -86,18 +86,41 @@ def run(args: argparse.Namespace) -> int:
     """Serve until stopped."""
     import logging
 
-    from nnstudent.errors import InputError, require
+    from nnstudent.errors import require
 
-    for module in ("fastapi", "uvicorn", "python_multipart"):
+    for module in ("fastapi", "uvicorn", "python_multipart", "itsdangerous"):
         require(module, extra="web", why="the service")
-    import uvicorn
 
-    from nnstudent.web.access import TOKEN_LENGTH, is_loopback, kept_secret
-    from nnstudent.web.app import create_app
+    from nnstudent.web.access import is_loopback
     from nnstudent.web.service import Service
-    from nnstudent.web.settings import GB, Limits, Settings
+    from nnstudent.web.sessions import kept_secret
+    from nnstudent.web.settings import Settings
 
-    hospital = _hospital(args)
+    hospital, limits, token = _hospital(args), _limits(args), _token(args)
+    made = False
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # a malformed form is the sender's matter
+    listening = _listen(args.host, args.port)
+    port = listening.getsockname()[1]
+    with listening:
+        work = (args.work or WORK).expanduser().absolute()
+        if not token and (args.pacs or not is_loopback(args.host)):
+            token, made = kept_secret(work / "token"), True
+        settings = Settings(work, args.model, args.threads, args.host, port, token, tuple(args.name), args.debug, limits, hospital)
+        service = Service(settings)
+        try:
+            _serve(service, listening, shown=token if made else "", opens=args.open)
+        except KeyboardInterrupt:
+            pass  # the server has stopped, and raises it again; not where SIGINT was ignored when it began, as in a shell's background
+        finally:
+            service.stop()
+    print("stopped; scans that wait go on when it is started again")
+    return 0
+
+
+def _limits(args: argparse.Namespace) -> Limits:
+    from nnstudent.errors import InputError
+    from nnstudent.web.settings import GB, Limits
+
     limits = Limits(
         upload_bytes=args.limit_upload * 10**6,
         files=args.limit_files,
@@ -108,41 +131,35 @@ def run(args: argparse.Namespace) -> int:
     )
     if limits.upload_bytes > limits.disk_bytes:
         raise InputError(f"uploads of {args.limit_upload} MB on a disk share of {args.limit_disk} GB; expected room for at least one")
-    token = args.token if args.token is not None else os.environ.get(TOKEN, "")
+    return limits
+
+
+def _token(args: argparse.Namespace) -> str:
+    """The token that somebody chose, or nothing. It leaves the environment, which other processes would inherit."""
+    from nnstudent.errors import InputError
+    from nnstudent.web.sessions import TOKEN_LENGTH
+
+    token: str = os.environ.pop(TOKEN, "") if args.token is None else args.token
     if (token or args.token is not None) and len(token) < TOKEN_LENGTH:
         raise InputError(f"a token of {len(token)} characters; expected at least {TOKEN_LENGTH}")
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # a malformed form is the sender's matter
-    listening = _listen(args.host, args.port)
-    port = listening.getsockname()[1]
-    with listening:
-        work = (args.work or WORK).expanduser().absolute()
-        if not token and (args.pacs or not is_loopback(args.host)):
-            token = kept_secret(work / "token")
-        settings = Settings(work, args.model, args.threads, args.host, port, token, tuple(args.name), args.debug, limits, hospital)
-        service = Service(settings)
-        try:
-            app = create_app(service)
-            config = uvicorn.Config(
-                app,
-                log_level="warning" if args.debug else "critical",  # a traceback could name a file
-                access_log=False,
-                server_header=False,
-                timeout_graceful_shutdown=3,
-                limit_concurrency=200,
-                ws="none",
-            )
-            address = _address(args.host, port, token)
-            print(f"nnStudent is at {address}\nCtrl-C stops it", flush=True)
-            _tell_hospital(service)
-            if args.open:
-                _open(address)
-            uvicorn.Server(config).run(sockets=[listening])
-        except KeyboardInterrupt:
-            pass  # the server has stopped, and raises it again; not where SIGINT was ignored when it began, as in a shell's background
-        finally:
-            service.stop()
-    print("stopped; scans that wait go on when it is started again")
-    return 0
+    return token
+
+
+def _serve(service: Service, listening: socket, *, shown: str, opens: bool) -> None:
+    """Say where it is, and answer until stopped. A token is shown only where it was made here; who chose one knows it."""
+    from nnstudent.web.app import create_app
+    from nnstudent.web.server import make_server
+
+    settings = service.settings
+    server = make_server(create_app(service), settings.limits, debug=settings.debug)
+    print(f"nnStudent is at {_address(settings, shown)}", flush=True)
+    if settings.token and not shown:
+        print("it asks for the token that was chosen")
+    print("Ctrl-C stops it", flush=True)
+    _tell_hospital(service)
+    if opens:  # others see a browser's command line, so the address has a key that is good for once
+        _open(_address(settings, service.sessions.ticket() if settings.token else ""))
+    server.run(sockets=[listening])
 
 
 def _hospital(args: argparse.Namespace) -> Hospital:
@@ -201,12 +218,13 @@ def _listen(host: str, port: int) -> socket:
         raise InputError(f"{host}, port {port}: cannot listen there ({why}); choose another --port or --host") from error
 
 
-def _address(host: str, port: int, token: str) -> str:
-    """Where the page is; the token stands behind the #, which browsers keep to themselves."""
+def _address(settings: Settings, token: str) -> str:
+    """Where the page is; the token stands behind the #, which browsers do not send."""
     import socket
 
+    host = settings.host
     name = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host  # noqa: S104  # compared, not bound
-    return f"http://{name}:{port}/" + (f"#token={token}" if token else "")
+    return f"http://{name}:{settings.port}/" + (f"#token={token}" if token else "")
 
 
 def _open(address: str) -> None:

@@ -1,38 +1,36 @@
-"""Who may: what host a browser must have meant, what page must have sent a request, who shows the token, whose job it is."""
+"""Who may: by what host name the service was called, what page sent a request, who shows the token, whose job it is."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
+import asyncio
 import ipaddress
-import secrets
 import socket
-from http.cookies import CookieError, SimpleCookie
-from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from fastapi import Depends
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from nnstudent.io.atomic import replacing
+from nnstudent.web.guesses import Guesses
+from nnstudent.web.sessions import Sessions
 from nnstudent.web.settings import Settings
 
-SESSION_DAYS = 30
-TOKEN_LENGTH = 16  # the least number of characters of a token that somebody chose
 _SAFE = ("GET", "HEAD", "OPTIONS")
 SESSION = "/api/session"
 UPLOAD = "/api/jobs"
+HEADER_BYTES = 16_384
 _BODY_BYTES = 10_000  # of anything but an upload
+_KNOWN = "nnstudent.known_host"
 _POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'"
 )
-_HEADERS = {
+HEADERS = {
     "Content-Security-Policy": _POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -51,77 +49,27 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
-def kept_secret(path: Path) -> str:
-    """A random secret that is the same after a restart, in a file that only its owner reads.
-
-    Raises:
-        OutputError: The file cannot be written.
-    """
-    try:
-        text = path.read_text("ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        text = ""
-    if len(text) < TOKEN_LENGTH:
-        text = secrets.token_urlsafe(32)
-        with replacing(path) as temporary:
-            temporary.touch(mode=0o600)
-            temporary.write_text(text + "\n", "ascii")
-    return text
-
-
-class Sessions:
-    """Cookies that say who somebody is. They are signed, so that nothing needs to be remembered of them, even over a restart."""
-
-    def __init__(self, secret: str, settings: Settings) -> None:
-        """Sessions under a secret; a service with another token has other sessions."""
-        self._key = hashlib.sha256(f"{secret}\n{settings.token}".encode()).digest()
-        self.cookie = f"nnstudent-{settings.port}"
-
-    def new(self) -> str:
-        """The value of a cookie for somebody new."""
-        id = secrets.token_urlsafe(32)
-        return f"{id}.{self._mac(id)}"
-
-    def owner(self, value: str) -> str | None:
-        """Who shows this cookie; None if it is none of ours."""
-        id, _, mac = value.partition(".")
-        return self.name(id) if same(mac, self._mac(id)) else None
-
-    def name(self, id: str) -> str:
-        """Under what name somebody's jobs are kept, from which nobody can make the cookie."""
-        return hmac.new(self._key, f"owner {id}".encode("utf-8", "replace"), hashlib.sha256).hexdigest()[:32]
-
-    def set_cookie(self, value: str, *, secure: bool) -> str:
-        """The header that gives somebody a session."""
-        end = "; Secure" if secure else ""
-        return f"{self.cookie}={value}; Path=/; Max-Age={SESSION_DAYS * 86400}; HttpOnly; SameSite=Strict{end}"
-
-    def _mac(self, id: str) -> str:
-        return hmac.new(self._key, f"cookie {id}".encode("utf-8", "replace"), hashlib.sha256).hexdigest()
-
-
-def same(given: str, wanted: str) -> bool:
-    """Whether two secrets are the same, in a time that does not tell where they differ."""
-    return hmac.compare_digest(given.encode("utf-8", "replace"), wanted.encode("utf-8", "replace"))
-
-
 class Access:
     """Middleware in front of everything: refuses who may not, and says in ``scope["state"]["owner"]`` who asks.
 
     - The ``Host`` must be a name of this service, or an address where it is reached by others too: against DNS rebinding,
       by which a foreign page gets this service as its own origin.
     - What changes something must come from this service's own page, if a browser sent it: by ``Origin``, else ``Sec-Fetch-Site``.
-    - With a token, whatever is under ``/api`` needs it as bearer, or the cookie that it was exchanged for.
+    - With a token, whatever is under ``/api`` needs it as bearer, or the cookie that it was exchanged for. Who guesses has to wait.
+    - All of this is decided before a body is read. What is no upload may only be short, and must come soon.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, sessions: Sessions) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, sessions: Sessions, guesses: Guesses | None = None) -> None:
         """Put it in front of an application."""
         self._app = app
-        self._token = settings.token
+        self._asks = bool(settings.token)
         self._sessions = sessions
+        self._guesses = guesses or Guesses()
+        self._seconds = settings.limits.request_seconds
         self._open = not is_loopback(settings.host)
         names = {"localhost", settings.host.lower(), *(name.lower() for name in settings.names)}
-        self._names = names | ({socket.gethostname().lower(), socket.getfqdn().lower()} if self._open else set())
+        names |= {socket.gethostname().lower(), socket.getfqdn().lower()} if self._open else set()
+        self._hosts = TrustedHostMiddleware(_note_known, allowed_hosts=sorted(names), www_redirect=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or pass it on."""
@@ -131,80 +79,106 @@ class Access:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
-        headers = Headers(scope=scope)
         api = scope["path"].startswith("/api/") or scope["path"] == "/api"
         cookies: list[str] = []
+        refused = await self._refusal(scope) or self._sign_in(scope, api=api, cookies=cookies)
+        secured = _secured(send, api=api, cookies=cookies)
+        if refused is None and _is_short(scope):
+            try:
+                receive = await self._whole_body(receive)
+            except _NoBodyError as error:
+                refused = _no(error.status, str(error))
+                refused.headers["Connection"] = "close"
+        await (refused or self._app)(scope, receive, secured)
 
-        async def secured(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                out = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    out[name] = value
-                if api:
-                    out["Cache-Control"] = "no-store"
-                for cookie in cookies:
-                    out.append("Set-Cookie", cookie)
-            await send(message)
-
-        refused: Response | None = self._refusal(scope, headers)
-        if refused is None:
-            owner, fresh = self._who(headers)
-            if owner is None and api and scope["path"] != SESSION:
-                refused = _no(401, "a token is needed; it was printed where the service was started")
-                refused.headers["WWW-Authenticate"] = "Bearer"
-            elif fresh:
-                cookies.append(self._sessions.set_cookie(fresh, secure=scope["scheme"] == "https"))
-            scope.setdefault("state", {})["owner"] = owner
-        if refused is not None:
-            await refused(scope, receive, secured)
-        else:
-            await self._app(scope, receive, secured)
-
-    def _refusal(self, scope: Scope, headers: Headers) -> JSONResponse | None:
+    async def _refusal(self, scope: Scope) -> Response | None:
         """The answer to what must not be, whoever asks."""
-        if not self._is_meant(headers.get("host", "")):
+        headers = Headers(scope=scope)
+        if refused := _malformed(scope, headers):
+            refused.headers["Connection"] = "close"
+            return refused
+        if not await self._is_meant(scope, headers.get("host", "")):
             return _no(421, "this service is not known by that name; give it with --name, or use the address that was printed")
         if scope["method"] in _SAFE:
             return None
         if not _is_from_here(headers):
             return _no(403, "sent by another site's page; only this service's own page may")
-        if scope["path"] != UPLOAD:
+        if _is_short(scope):
             length = headers.get("content-length", "0")
-            if "transfer-encoding" in headers or not length.isdecimal() or int(length) > _BODY_BYTES:
+            if "transfer-encoding" in headers or not is_below(length, _BODY_BYTES):
                 return _no(413, f"a request of more than {_BODY_BYTES} bytes")
         return None
 
-    def _is_meant(self, host: str) -> bool:
+    async def _is_meant(self, scope: Scope, host: str) -> bool:
         try:
-            name = (urlsplit(f"//{host}").hostname or "").lower()
+            address = ipaddress.ip_address(urlsplit(f"//{host}").hostname or "")
+            urlsplit(f"//{host}").port  # noqa: B018  # which raises where it is none
         except ValueError:
-            return False
-        try:
-            address = ipaddress.ip_address(name)
-        except ValueError:
-            return name in self._names
+            await self._hosts(scope, _nothing, _nowhere)  # says by a mark in the scope what it thinks
+            return bool(scope.pop(_KNOWN, False))
         return self._open or address.is_loopback  # no foreign page has an address as its host, short of running there
 
-    def _who(self, headers: Headers) -> tuple[str | None, str]:
-        """Who asks, and the cookie to give them if they are new."""
-        owner = self._of_cookie(headers)
-        if not self._token:
-            if owner is not None:
-                return owner, ""
-            fresh = self._sessions.new()
-            return self._sessions.owner(fresh), fresh
-        kind, _, given = headers.get("authorization", "").partition(" ")
-        if kind.lower() == "bearer" and same(given.strip(), self._token):
-            return owner or self._sessions.name("bearer"), ""
-        return owner, ""
+    def _sign_in(self, scope: Scope, *, api: bool, cookies: list[str]) -> Response | None:
+        """Find out who asks. Newcomers get a cookie where there is no token; who must show one and does not is refused."""
+        headers = Headers(scope=scope)
+        owner = self._sessions.owner_of(headers.get("cookie", ""))
+        if not self._asks:
+            if owner is None:
+                fresh = self._sessions.new()
+                owner = self._sessions.owner(fresh)
+                cookies.append(self._sessions.set_cookie(fresh, secure=scope["scheme"] == "https"))
+        elif api:
+            host = client_host(scope)
+            kind, _, given = headers.get("authorization", "").partition(" ")
+            shows = kind.lower() == "bearer"
+            if (shows or scope["path"] == SESSION) and (wait := self._guesses.wait(host)):
+                refused = _no(429, f"too many wrong tokens; try again in {wait:.0f} s")
+                refused.headers["Retry-After"] = f"{wait + 0.5:.0f}"
+                return refused
+            if shows and self._sessions.is_token(given.strip()):
+                self._guesses.right(host)
+                owner = owner or self._sessions.name("bearer")
+            elif shows:
+                self._guesses.wrong(host)
+            if owner is None and scope["path"] != SESSION:
+                refused = _no(401, "a token is needed; it was set or printed where the service was started")
+                refused.headers["WWW-Authenticate"] = "Bearer"
+                return refused
+        scope.setdefault("state", {}).update(owner=owner, guesses=self._guesses)
+        return None
 
-    def _of_cookie(self, headers: Headers) -> str | None:
+    async def _whole_body(self, receive: Receive) -> Receive:
+        """Read a short body to its end, so that nobody keeps the application waiting for it."""
+        body, more = bytearray(), True
         try:
-            jar = SimpleCookie(headers.get("cookie", ""))
-        except CookieError:
-            return None
-        found = jar.get(self._sessions.cookie)
-        return None if found is None else self._sessions.owner(found.value)
+            async with asyncio.timeout(self._seconds):
+                while more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise _NoBodyError(400, "the request was broken off")
+                    body += message.get("body", b"")
+                    more = message.get("more_body", False)
+                    if len(body) > _BODY_BYTES:
+                        raise _NoBodyError(413, f"a request of more than {_BODY_BYTES} bytes")
+        except TimeoutError:
+            raise _NoBodyError(408, f"the request did not come within {self._seconds:g} s") from None
+        messages = [{"type": "http.request", "body": bytes(body), "more_body": False}]
+
+        async def again() -> Message:
+            return messages.pop() if messages else await receive()
+
+        return again
+
+
+class _NoBodyError(Exception):
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(why)
+        self.status = status
+
+
+def client_host(scope: Scope) -> str:
+    """The address that a request came from; behind a proxy on this machine, the one that the proxy names."""
+    return str(scope["client"][0]) if scope.get("client") else ""
 
 
 def _owner(request: Request) -> str:
@@ -214,12 +188,64 @@ def _owner(request: Request) -> str:
 Owner = Annotated[str, Depends(_owner)]  # what a route asks for to know who asks
 
 
+def _secured(send: Send, *, api: bool, cookies: list[str]) -> Send:
+    async def secured(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            out = MutableHeaders(scope=message)
+            for name, value in HEADERS.items():
+                out[name] = value
+            if api:
+                out["Cache-Control"] = "no-store"
+            for cookie in cookies:
+                out.append("Set-Cookie", cookie)
+        await send(message)
+
+    return secured
+
+
+def _malformed(scope: Scope, headers: Headers) -> Response | None:
+    """The answer to what HTTP allows, but nobody sends who means well."""
+    if scope.get("http_version", "1.1") not in ("1.0", "1.1", "2"):
+        return _no(505, "a version of HTTP that is not known; expected 1.1")
+    if sum(len(name) + len(value) for name, value in headers.raw) > HEADER_BYTES:
+        return _no(431, f"headers of more than {HEADER_BYTES} bytes")
+    if "content-length" in headers and "transfer-encoding" in headers:  # two answers to where the body ends
+        return _no(400, "a request with both Content-Length and Transfer-Encoding; send one of them")
+    return None
+
+
+def _is_short(scope: Scope) -> bool:
+    """Whether a request changes something and is no upload."""
+    return scope["method"] not in _SAFE and not (scope["path"] == UPLOAD and scope["method"] == "POST")
+
+
+def is_below(length: str, most: int) -> bool:
+    """Whether the text of a ``Content-Length`` is a number of at most ``most`` bytes."""
+    return length.isascii() and length.isdecimal() and len(length) < 20 and int(length) <= most
+
+
 def _is_from_here(headers: Headers) -> bool:
     """Whether a request was sent by this service's own page, or by no page at all."""
     origin = headers.get("origin")
     if origin is not None:
-        return urlsplit(origin).netloc.lower() == headers.get("host", "").lower() if "://" in origin else False
+        try:
+            sent = urlsplit(origin)
+        except ValueError:
+            return False
+        return sent.scheme in ("http", "https") and sent.netloc.lower() == headers.get("host", "").lower()
     return headers.get("sec-fetch-site", "none") in ("same-origin", "none")
+
+
+async def _note_known(scope: Scope, receive: Receive, send: Send) -> None:
+    scope[_KNOWN] = True
+
+
+async def _nothing() -> Message:
+    return {"type": "http.disconnect"}
+
+
+async def _nowhere(message: Message) -> None:
+    return None
 
 
 def _no(status: int, why: str) -> JSONResponse:

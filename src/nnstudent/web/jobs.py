@@ -3,99 +3,28 @@
 from __future__ import annotations
 
 import logging
-import re
 import secrets
 import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from nnstudent.errors import InputError, NnStudentError, OutputError
-from nnstudent.io.atomic import make_folder, read_json, write_json
+from nnstudent.io.atomic import make_folder, write_json
+from nnstudent.web.job import FINISHED, RECORD, Job, Kind, is_job_id, read_job
 from nnstudent.web.settings import Limits
 
 log = logging.getLogger(__name__)
 
-State = Literal["queued", "running", "done", "failed"]
-Kind = Literal["image", "dicom"]
-FINISHED = ("done", "failed")
-_RECORD = "job.json"
-_ID = re.compile(r"[0-9a-f]{32}")
 _ATTEMPTS = 2  # a job under which the whole service died twice is what kills it
 
 
 class FullError(NnStudentError):
     """There is no room for another job now."""
-
-
-@dataclass(eq=False)
-class Job:
-    """One scan to segment. Everything but ``progress`` and ``began`` is in its record on disk.
-
-    Attributes:
-        id: 32 hexadecimal digits, which also name its folder.
-        folder: Its files: ``input``, ``output`` and the record.
-        owner: Who may see it.
-        name: What the owner calls it; only for display.
-        kind: What ``input`` holds: one image file, or DICOM files.
-        created: Seconds since the epoch.
-        state: Where it stands.
-        attempts: How often a worker began it.
-        seconds: How long the worker took.
-        error: Why it failed, one line.
-        warnings: What a reader should know, a line each.
-        organs: What was found.
-        files: Names of the files in ``output``.
-        bytes: On disk.
-        finished: Seconds since the epoch.
-        origin: What whoever made it wants to know when it is done; any JSON.
-        arrived: Whether its input is there; else it is still to be fetched, and no worker's turn.
-        progress: What the worker does, steps done, steps in all.
-        began: Monotonic seconds when the worker began.
-    """
-
-    id: str
-    folder: Path
-    owner: str
-    name: str
-    kind: Kind
-    created: float
-    state: State = "queued"
-    attempts: int = 0
-    seconds: float | None = None
-    error: str | None = None
-    warnings: list[str] = field(default_factory=list)
-    organs: list[dict[str, Any]] | None = None
-    files: list[str] = field(default_factory=list)
-    bytes: int = 0
-    finished: float | None = None
-    origin: dict[str, Any] = field(default_factory=dict)
-    arrived: bool = True
-    progress: tuple[str, int, int] | None = None
-    began: float | None = None
-
-    @property
-    def input(self) -> Path:
-        """What was given; gone when the job is finished."""
-        return self.folder / "input"
-
-    @property
-    def source(self) -> Path:
-        """The image file in ``input``; of DICOM the folder itself."""
-        return self.input if self.kind == "dicom" else next(self.input.iterdir())
-
-    @property
-    def output(self) -> Path:
-        """What was made of it."""
-        return self.folder / "output"
-
-    def record(self) -> dict[str, Any]:
-        """What is kept of it on disk."""
-        return {key: value for key, value in asdict(self).items() if key not in ("folder", "progress", "began")}
 
 
 @dataclass(eq=False)
@@ -122,7 +51,10 @@ class Jobs:
     """All jobs of a service. Every method may be called from any thread."""
 
     def __init__(self, folder: Path, limits: Limits) -> None:
-        """Take over the jobs in a folder: those that ran are queued again, uploads that did not end are removed.
+        """Take over the jobs in a folder.
+
+        Jobs that ran are queued again, and uploads that did not end are removed. A job whose record is
+        damaged is named in the log and left alone until it is older than ``keep_hours``.
 
         Raises:
             OutputError: The folder cannot be made or written.
@@ -135,8 +67,9 @@ class Jobs:
         self.listeners: list[Callable[[Job], None]] = []  # told of each job that is done or failed
         self.stop: Callable[[Job], None] = lambda job: None  # what ends the work on a job, if there is any
         make_folder(folder)
+        self._unread: set[Path] = set()  # folders of jobs whose record is damaged
         for path in sorted(folder.iterdir()):
-            if _ID.fullmatch(path.name):
+            if is_job_id(path.name) and path.is_dir():
                 self._take_over(path)
 
     def __len__(self) -> int:
@@ -155,10 +88,10 @@ class Jobs:
         """
         id = secrets.token_hex(16)
         with self._changed:
-            if len(self._drafts) >= self._limits.uploads:
-                raise FullError(f"{self._limits.uploads} uploads are under way; try again when one of them is through")
             if sum(job.state not in FINISHED for job in self._jobs.values()) >= self._limits.jobs:
                 raise FullError(f"{self._limits.jobs} jobs are waiting; try again when some of them are done")
+            if reserve is not None and reserve > shutil.disk_usage(self._folder).free:
+                raise FullError("the disk has no room for this upload; try again later")
             draft = Draft(id, self._folder / id, 0)
             self._drafts[id] = draft
         try:
@@ -173,18 +106,18 @@ class Jobs:
                 shutil.rmtree(draft.folder, ignore_errors=True)
 
     def reserve(self, draft: Draft | Job, bytes: int) -> None:
-        """Keep this many bytes free for a draft, or a job that is to be fetched, by removing the oldest finished jobs if need be.
+        """Admit this many bytes for a draft, or for a job that is to be fetched.
+
+        Nothing is deleted yet: an upload may still be refused. Finished jobs make room in :meth:`add` and :meth:`arrive`.
 
         Raises:
             FullError: Too much of the disk is taken by jobs that are not finished.
         """
         with self._changed:
             _set_reserved(draft, 0)
-            while self.bytes + bytes > self._limits.disk_bytes:
-                finished = [job for job in self._jobs.values() if job.state in FINISHED]
-                if not finished:
-                    raise FullError("the service's share of the disk is full of scans that wait; try again when some of them are done")
-                self.remove(min(finished, key=lambda job: job.finished or 0))
+            waiting = sum(job.bytes for job in self._jobs.values() if job.state not in FINISHED)
+            if waiting + sum(other.reserved for other in self._drafts.values()) + bytes > self._limits.disk_bytes:
+                raise FullError("the service's share of the disk is full of scans that wait; try again when some of them are done")
             _set_reserved(draft, bytes)
 
     @property
@@ -202,6 +135,7 @@ class Jobs:
             self._save(job)
             self._jobs[job.id] = job
             draft.reserved = 0
+            self._make_room()
             self._changed.notify_all()
         log.info("job %s: queued, %s, %.1f MB", job.id[:8], kind, job.bytes / 1e6)
         return job
@@ -213,6 +147,7 @@ class Jobs:
             if job.id in self._jobs:
                 job.arrived, job.bytes, job.warnings, job.progress = True, size, warnings, None
                 self._note(job)
+                self._make_room()
                 self._changed.notify_all()
 
     def change(self, job: Job, **origin: Any) -> None:
@@ -281,19 +216,31 @@ class Jobs:
 
     def sweep(self) -> None:
         """Remove finished jobs that were kept long enough, and as many more as the disk's share asks for."""
-        now = time.time()
+        before = time.time() - self._limits.keep_hours * 3600
         with self._changed:
-            finished = sorted((job for job in self._jobs.values() if job.state in FINISHED), key=lambda job: job.finished or 0)
-            for job in finished:
-                old = now - (job.finished or 0) > self._limits.keep_hours * 3600
-                if old or self.bytes > self._limits.disk_bytes:
-                    self.remove(job)
+            for job in [job for job in self._jobs.values() if job.state in FINISHED and (job.finished or 0) < before]:
+                self.remove(job)
+            self._make_room()
+            for folder in [folder for folder in self._unread if _modified(folder) < before]:
+                self._unread.discard(folder)
+                shutil.rmtree(folder, ignore_errors=True)
+                log.info("job %s: its damaged record was kept long enough; removed", folder.name[:8])
+
+    def _make_room(self) -> None:
+        """Remove the oldest finished jobs while all jobs together take more than their share. Called under the lock."""
+        finished = sorted((job for job in self._jobs.values() if job.state in FINISHED), key=lambda job: job.finished or 0)
+        excess = sum(job.bytes for job in self._jobs.values()) - self._limits.disk_bytes
+        for job in finished:
+            if excess <= 0:
+                return
+            excess -= job.bytes
+            self.remove(job)
 
     def _queued(self) -> Iterator[Job]:
         return (job for job in self._jobs.values() if job.state == "queued" and job.arrived)
 
     def _save(self, job: Job) -> None:
-        write_json(job.folder / _RECORD, job.record())
+        write_json(job.folder / RECORD, job.record())
 
     def _note(self, job: Job) -> None:
         """As :meth:`_save`, where a full disk must not stop the service: after a restart the job is done again."""
@@ -303,15 +250,19 @@ class Jobs:
             log.error("job %s: its record cannot be written: %s", job.id[:8], error)
 
     def _take_over(self, folder: Path) -> None:
-        try:
-            job = Job(folder=folder, **read_json(folder / _RECORD, what="a job"))
-        except (InputError, TypeError):
+        if not (folder / RECORD).exists():
             shutil.rmtree(folder, ignore_errors=True)  # an upload that did not end
+            return
+        try:
+            job = read_job(folder)
+        except InputError as error:
+            self._unread.add(folder)
+            log.warning("a job is passed over: %s; its folder is deleted after %g hours", error, self._limits.keep_hours)
             return
         self._jobs[job.id] = job
         if job.state == "running":
             job.state = "queued"
-            self._save(job)
+            self._note(job)
             if job.attempts >= _ATTEMPTS:
                 self.finish(job, error=f"the service stopped {job.attempts} times while this was segmented; it is not tried again")
 
@@ -324,4 +275,16 @@ def _set_reserved(draft: Draft | Job, bytes: int) -> None:
 
 
 def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    """Bytes in a folder; what disappears while it is counted counts nothing."""
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            total += path.stat().st_size if path.is_file() else 0
+    return total
+
+
+def _modified(folder: Path) -> float:
+    try:
+        return folder.stat().st_mtime
+    except OSError:
+        return 0.0

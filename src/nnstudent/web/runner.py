@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import subprocess
 import sys
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from nnstudent.errors import NnStudentError
-from nnstudent.web.jobs import Job, Jobs
-from nnstudent.web.settings import Settings
+from nnstudent.web.job import Job
+from nnstudent.web.jobs import Jobs
+from nnstudent.web.settings import SECRETS, Settings
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +62,8 @@ class Runner:
 
     def _run(self) -> None:
         swept = time.monotonic()
-        with self._guard:
-            self._ensure()  # so that the model is loaded when the first scan comes
+        with suppress(OSError, NnStudentError), self._guard:
+            self._ensure()  # so that the model is loaded when the first scan comes; else the next try is its
         while not self._stopping.is_set():
             try:
                 job = self._jobs.take(timeout=1.0)
@@ -74,6 +77,19 @@ class Runner:
                 self._stopping.wait(1.0)
 
     def _segment(self, job: Job) -> None:
+        try:
+            source = job.source
+        except (OSError, StopIteration):
+            self._jobs.finish(job, error="the scan is no longer on the disk of the service; send it again")
+            return
+        try:
+            self._hand_over(job, source)
+        except Exception as error:
+            log.error("job %s: met an unexpected %s", job.id[:8], type(error).__name__, exc_info=self._settings.debug)
+            if not self._stopping.is_set():  # else it starts anew with the service
+                self._jobs.finish(job, error=f"the service met an unexpected {type(error).__name__}; send the scan again")
+
+    def _hand_over(self, job: Job, source: Path) -> None:
         with self._guard:
             self._current = job
             process = self._ensure()
@@ -81,7 +97,7 @@ class Runner:
         limit.daemon = True
         limit.start()
         try:
-            answer = self._converse(process, job)
+            answer = self._converse(process, job, source)
         finally:
             limit.cancel()
             with self._guard:
@@ -96,9 +112,9 @@ class Runner:
             said = [tidy(warning, job) for warning in answer["warnings"]]
             self._jobs.finish(job, files=answer["files"], organs=answer["organs"], warnings=said)
 
-    def _converse(self, process: subprocess.Popen[str], job: Job) -> dict[str, Any] | None:
+    def _converse(self, process: subprocess.Popen[str], job: Job, source: Path) -> dict[str, Any] | None:
         """Have the worker do a job; None if it died."""
-        order = {"source": str(job.source), "output": str(job.output), "name": job.name}
+        order = {"source": str(source), "output": str(job.output), "name": job.name}
         try:
             if process.stdin is None or process.stdout is None:
                 return None
@@ -150,6 +166,7 @@ class Runner:
             stderr=None if settings.debug else subprocess.DEVNULL,  # libraries quote what they stumble over, a patient's name too
             text=True,
             encoding="utf-8",
+            env={name: value for name, value in os.environ.items() if name not in SECRETS},
             start_new_session=True,  # Ctrl-C is for the service, which ends its worker itself
         )
 

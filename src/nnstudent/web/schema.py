@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import BaseModel
 
-from nnstudent.web.jobs import Job, State
-
-FileName = Literal["image.nii.gz", "labels.nii.gz", "labels.seg.dcm", "statistics.csv", "preview.png"]
+from nnstudent.web.job import DeliveryOut, FileName, Job, Organ, State
 
 
 class Problem(BaseModel):
@@ -64,23 +60,6 @@ class ProgressOut(BaseModel):
     what: str
     done: int
     total: int
-
-
-class Organ(BaseModel):
-    """What was found of one class."""
-
-    id: int
-    name: str
-    volume_ml: float
-    confidence: float | None
-    touches_border: bool
-
-
-class DeliveryOut(BaseModel):
-    """Whether the DICOM-SEG of a study is in the hospital's archive."""
-
-    state: Literal["waiting", "stored", "failed", "nothing"]
-    error: str | None
 
 
 class JobOut(BaseModel):

@@ -11,6 +11,7 @@ from nnstudent.pipeline.lock import alone_in
 from nnstudent.web.jobs import Jobs
 from nnstudent.web.pacs.setup import Part, connect
 from nnstudent.web.runner import Runner
+from nnstudent.web.sessions import Sessions, kept_secret
 from nnstudent.web.settings import Settings
 
 
@@ -22,6 +23,7 @@ class Service:
         model: What it segments with.
         jobs: The queue.
         runner: What works on it.
+        sessions: Who is who.
         hospital: What joins it to a hospital's archive, if anything.
         parts: What starts and stops with it; the runner is first.
     """
@@ -43,6 +45,7 @@ class Service:
         try:
             self.jobs = Jobs(settings.work / "jobs", settings.limits)
             self.runner = Runner(self.jobs, settings)
+            self.sessions = Sessions(kept_secret(settings.work / "secret"), settings)
             self.hospital = connect(self.jobs, settings)
         except BaseException:
             self._holds.close()

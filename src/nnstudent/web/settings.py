@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 GB = 10**9
+TOKEN_VARIABLE = "NNSTUDENT_TOKEN"  # noqa: S105  # the name of a variable
+PACS_VARIABLES = ("NNSTUDENT_PACS_USER", "NNSTUDENT_PACS_PASSWORD", "NNSTUDENT_PACS_TOKEN")
+SECRETS = (TOKEN_VARIABLE, *PACS_VARIABLES, "NETRC")  # variables that no process of the service inherits
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,12 @@ class Limits:
         disk_bytes: Of all jobs; the oldest finished ones make room.
         keep_hours: How long a finished job is kept.
         job_minutes: After which a job that still runs is given up.
+        request_seconds: For the headers of a request, and for a short body.
+        stall_seconds: An upload or download that stays below the least rate this long is cut off.
+        yield_seconds: As ``stall_seconds``, for an upload that another one waits for.
+        least_rate: Bytes per second that an upload must keep up on average.
+        connections: Open at the same time.
+        client_connections: Of one address other than this machine.
     """
 
     upload_bytes: int = 2 * GB
@@ -31,6 +40,12 @@ class Limits:
     disk_bytes: int = 20 * GB
     keep_hours: float = 24.0
     job_minutes: float = 60.0
+    request_seconds: float = 10.0
+    stall_seconds: float = 30.0
+    yield_seconds: float = 3.0
+    least_rate: int = 20_000
+    connections: int = 200
+    client_connections: int = 32
 
 
 @dataclass(frozen=True)

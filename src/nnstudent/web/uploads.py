@@ -14,7 +14,8 @@ from starlette.concurrency import run_in_threadpool
 
 from nnstudent.errors import InputError
 from nnstudent.web.archive import entries, unpack
-from nnstudent.web.jobs import Draft, Jobs, Kind
+from nnstudent.web.job import Kind
+from nnstudent.web.jobs import Draft, Jobs
 from nnstudent.web.names import ARCHIVE, IMAGES, display_name, ending, is_clutter, top_folder
 from nnstudent.web.settings import Limits
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from nnstudent.errors import InputError
+from nnstudent.web.settings import PACS_VARIABLES
 
-USER, PASSWORD, TOKEN = "NNSTUDENT_PACS_USER", "NNSTUDENT_PACS_PASSWORD", "NNSTUDENT_PACS_TOKEN"  # names of variables
+USER, PASSWORD, TOKEN = PACS_VARIABLES
 
 
 def authorization(url: str, *, environment: Mapping[str, str] = os.environ) -> str | None:

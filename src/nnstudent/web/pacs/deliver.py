@@ -10,7 +10,8 @@ from pathlib import Path
 
 from nnstudent.errors import NnStudentError, require
 from nnstudent.io.dicom_files import quiet
-from nnstudent.web.jobs import Job, Jobs
+from nnstudent.web.job import Job
+from nnstudent.web.jobs import Jobs
 from nnstudent.web.pacs.errors import PacsError, UnreachableError
 
 log = logging.getLogger(__name__)

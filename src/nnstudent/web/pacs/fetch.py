@@ -7,7 +7,8 @@ import queue
 import threading
 
 from nnstudent.errors import NnStudentError
-from nnstudent.web.jobs import FINISHED, FullError, Job, Jobs
+from nnstudent.web.job import FINISHED, Job
+from nnstudent.web.jobs import FullError, Jobs
 from nnstudent.web.pacs.client import Pacs
 from nnstudent.web.settings import Limits
 

@@ -1,0 +1,86 @@
+"""Every error as one line of JSON that quotes nothing of what was sent."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+
+from nnstudent.errors import InputError, NnStudentError, OutputError
+from nnstudent.web.jobs import FullError
+from nnstudent.web.pace import TooSlowError
+from nnstudent.web.pacs.errors import PacsError
+from nnstudent.web.schema import Problem
+from nnstudent.web.uploads import TooLargeError
+
+log = logging.getLogger(__name__)
+
+_NO_ROOM = "no room on the disk; try again later"
+_CODES = (
+    (TooLargeError, 413),
+    (TooSlowError, 408),
+    (FullError, 503),
+    (InputError, 400),
+    (OutputError, 503),
+    (PacsError, 502),
+)
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    code: {"model": Problem} for code in (400, 401, 403, 404, 408, 411, 413, 421, 422, 429, 500, 502, 503)
+}
+
+
+def answer_errors(app: FastAPI) -> None:
+    """Have an application answer every error with ``{"error": "one line"}``."""
+    handlers: dict[Any, Callable[[Request, Any], Awaitable[Response]]] = {
+        HTTPException: _http,
+        RequestValidationError: _malformed,
+        NnStudentError: _ours,
+        ClientDisconnect: _gone,
+        OSError: _full,
+        Exception: _unexpected,
+    }
+    for kind, handler in handlers.items():
+        app.add_exception_handler(kind, handler)
+
+
+def _answer(status: int, why: str, headers: Any = None) -> JSONResponse:
+    return JSONResponse({"error": " ".join(why.split())}, status, headers)
+
+
+async def _http(request: Request, error: HTTPException) -> Response:
+    return _answer(error.status_code, str(error.detail), error.headers)
+
+
+async def _malformed(request: Request, error: RequestValidationError) -> Response:
+    places = {".".join(str(part) for part in item["loc"]): item["msg"] for item in error.errors()}
+    return _answer(422, "; ".join(f"{place}: {message}" for place, message in places.items()) or "malformed")
+
+
+async def _ours(request: Request, error: NnStudentError) -> Response:
+    status = next((code for kind, code in _CODES if isinstance(error, kind)), 500)
+    answer = _answer(status, _NO_ROOM if isinstance(error, OutputError) else str(error))
+    if status == 408:
+        answer.headers["Connection"] = "close"
+    return answer
+
+
+async def _gone(request: Request, error: ClientDisconnect) -> Response:
+    return _answer(400, "the upload was broken off")  # nobody is there to read it
+
+
+async def _full(request: Request, error: OSError) -> Response:
+    log.error("a request failed: %s", error.strerror or type(error).__name__)  # without the file's name
+    full = error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+    return _answer(503, _NO_ROOM if full else "the service cannot write; try again later")
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    log.error("a request met an unexpected %s", type(error).__name__)
+    return _answer(500, f"the service met an unexpected {type(error).__name__}; it goes on")
