@@ -178,7 +178,7 @@ def test_the_token_is_asked_for_before_a_body_is_read(tmp_path):
         ("GET / HTTP/1.1\r\nHost : localhost\r\n\r\n", 400),
         ("GET / HTTP/1.1\r\nHost: localhost\r\nX: a\x00b\r\n\r\n", 400),
         ("GET / HTTP/1.1\r\nHost: localhost\r\nX: " + "a" * 100_000 + "\r\n\r\n", 400),
-        ("GET /" + "a" * 100_000 + " HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+        ("GET /" + "a" * 100_000 + " HTTP/1.1\r\nHost: localhost\r\n\r\n", 414),
         ("GET / HTTP/1.1\r\nHost: localhost\r\n" + "".join(f"X{n}: y\r\n" for n in range(5000)) + "\r\n", 431),
         ("GET /\x00 HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
         ("GET /%00%ff%zz%2e%2e/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),

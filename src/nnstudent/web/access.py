@@ -207,6 +207,8 @@ def _malformed(scope: Scope, headers: Headers) -> Response | None:
     """The answer to what HTTP allows, but nobody sends who means well."""
     if scope.get("http_version", "1.1") not in ("1.0", "1.1", "2"):
         return _no(505, "a version of HTTP that is not known; expected 1.1")
+    if len(scope.get("raw_path") or b"") + len(scope.get("query_string", b"")) > HEADER_BYTES:
+        return _no(414, f"an address of more than {HEADER_BYTES} bytes")
     if sum(len(name) + len(value) for name, value in headers.raw) > HEADER_BYTES:
         return _no(431, f"headers of more than {HEADER_BYTES} bytes")
     if "content-length" in headers and "transfer-encoding" in headers:  # two answers to where the body ends
