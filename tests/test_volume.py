@@ -85,14 +85,43 @@ def test_resampled_grid_fills_the_same_box(grid, shape):
     assert grid.resampled(grid.shape).matches(grid)
 
 
-@given(grid=grids(), shift=st.floats(-0.1, 0.1))
+@given(grid=grids(), shift=st.floats(-1, 1))
 def test_matches_measures_in_mm(grid, shift):
     affine = grid.affine.copy()
     affine[0, 3] += shift
     other = Grid(grid.shape, affine)
     assert grid.matches(other, tolerance_mm=abs(shift) + 1e-6)
-    if abs(shift) > 0.011:
-        assert not grid.matches(other)
+    tenth = min(grid.spacing_mm) / 10
+    assume(abs(abs(shift) - tenth) > 1e-6)
+    assert grid.matches(other) == other.matches(grid) == (abs(shift) < tenth)
+
+
+def test_what_headers_round_is_the_same_grid():
+    """Sizes as scanners have them, a spacing of three decimals."""
+    grid = Grid((200, 512, 512), np.diag([0.7031, 0.7031, 2.5, 1]))
+    assert grid.matches(Grid(grid.shape, np.diag([0.703, 0.703, 2.5, 1])))
+    assert not grid.matches(Grid(grid.shape, np.diag([0.70, 0.70, 2.5, 1])))
+
+
+@pytest.mark.parametrize(
+    ("shape", "affine", "said"),
+    [
+        ((4, 5, 7), np.diag([0.8, 0.9, 2.5, 1]), "7×5×4 at 0.80×0.90×2.50 mm, RAS, not 6×5×4 at 0.80×0.90×2.50 mm, RAS"),
+        ((4, 5, 6), np.diag([0.8, 0.9, 3.0, 1]), "spacing 0.8×0.9×3 mm, not 0.8×0.9×2.5 mm; voxels are up to 1.5 mm or 1.9 voxels apart"),
+        ((4, 5, 6), np.array([[0.8, 0, 0, 4], [0, 0.9, 0, 0], [0, 0, 2.5, 0], [0, 0, 0, 1]]), "shifted by 4 mm or 5 voxels"),
+        ((4, 5, 6), np.diag([-0.8, 0.9, 2.5, 1]), "stored as LAS, not RAS; voxels of one index are up to 8 mm or 10 voxels apart"),
+        ((4, 5, 6), np.array([[0.8, 0, 0.2, 0], [0, 0.9, 0, 0], [0, 0, 2.492, 0], [0, 0, 0, 1]]), "turned; voxels are up to 0.6 mm"),
+    ],
+)
+def test_grids_that_differ_are_refused_with_the_distance(shape, affine, said):
+    grid = Grid((4, 5, 6), np.diag([0.8, 0.9, 2.5, 1]))
+    grid.require(grid, what="the label", advice="never said")
+    with pytest.raises(GeometryError) as caught:
+        grid.require(Grid(shape, affine), what="the label", of="the truth", advice="resample it")
+    text = str(caught.value)
+    assert text.startswith("the label is on another grid than the truth (")
+    assert text.endswith("); resample it")
+    assert said in text
 
 
 def test_a_flipped_grid_does_not_match_although_its_corners_are_the_same():

@@ -15,7 +15,7 @@ from nnstudent.evaluation.evaluate import evaluate
 from nnstudent.evaluation.metrics import dsc, nsd
 from nnstudent.io.nifti import read_labels
 from nnstudent.taxonomy import LabelClass, Taxonomy, flare23
-from nnstudent.volume import Grid
+from nnstudent.volume import Grid, Volume
 from tests.io.test_nifti import BROKEN
 
 from .scenes import GRID, SHAPE, make_cohort, organs, save
@@ -160,10 +160,89 @@ def test_flare23_ignores_where_the_grid_lies_and_strict_does_not(folders, tmp_pa
     save(folders[0] / "a.nii.gz", organs(tumor=True), grid=Grid(SHAPE, moved))
     flare = evaluate(*folders, protocol="flare23")
     assert not flare.failures
-    assert "lie elsewhere" in flare.cases[0].warnings[0]
+    assert "shifted by 40 mm or 20 voxels); flare23 compares voxels as they are stored" in flare.cases[0].warnings[0]
     strict = evaluate(*folders)
     assert [failure.case for failure in strict.failures] == ["a"]
     assert "another grid" in strict.failures[0].reason
+
+
+def scaled(folder, labels):
+    """Labels as floats under a CT's int16 header: nibabel finds a slope, and 3 is read as 2.9999."""
+    header = nib.Nifti1Image(np.zeros((2, 2, 2), np.int16), np.eye(4)).header
+    nib.save(nib.Nifti1Image(labels.T.astype(float), GRID.affine, header), folder / "b.nii.gz")
+    assert not np.array_equal(nib.load(folder / "b.nii.gz").get_fdata(), labels.T)
+
+
+def scaled_to_8_bits(folder, labels):
+    header = nib.Nifti1Image(np.zeros((2, 2, 2), np.uint8), np.eye(4)).header
+    nib.save(nib.Nifti1Image(labels.T.astype(float), GRID.affine, header), folder / "b.nii.gz")
+
+
+def rounded(folder, labels):
+    """Spacing of three decimals: up to 0.05 mm apart at the far corner."""
+    save(folder / "b.nii.gz", labels, grid=Grid(SHAPE, GRID.affine * [0.999, 0.999, 0.999, 1]))
+
+
+def turned(folder, labels):
+    volume = Volume(labels, GRID).reoriented("SPL")
+    save(folder / "b.nii.gz", np.ascontiguousarray(volume.array), grid=volume.grid)
+
+
+def with_more_axes(folder, labels):
+    nib.save(nib.Nifti1Image(labels.T[..., None, None].astype(np.float32), GRID.affine), folder / "b.nii.gz")
+
+
+@pytest.mark.parametrize("side", [0, 1])
+@pytest.mark.parametrize("store", [scaled, scaled_to_8_bits, rounded, turned, with_more_axes])
+def test_labels_stored_in_another_way_score_the_same(folders, store, side):
+    before = evaluate(*folders).to_dict()["cases"]
+    store(folders[side], organs(shift=0 if side else 1, tumor=True))
+    scores = evaluate(*folders)
+    assert not scores.failures
+    after = scores.to_dict()["cases"]
+    for one, other in zip(before, after, strict=True):
+        assert one["dsc"] == other["dsc"]
+        # a header rounded to 0.1 % moves no voxel, and turned axes are summed in another order
+        assert one["nsd"] == pytest.approx(other["nsd"], abs=1e-2 if store in (rounded, turned) else 0)
+        assert not other["warnings"]
+
+
+@pytest.mark.parametrize("value", [2.9, 0.5, -1.0, 256.0, np.nan, np.inf, -np.inf, 1e30])
+def test_what_is_no_label_is_named(folders, value):
+    labels = organs().astype(np.float32)
+    labels[3, 4, 5] = value
+    nib.save(nib.Nifti1Image(labels.T, GRID.affine), folders[0] / "a.nii.gz")
+    scores = evaluate(*folders)
+    (failure,) = scores.failures
+    assert f"holds the value {np.float32(value)}; a label map has whole numbers from 0 to 255 only" in failure.reason
+    assert [case.id for case in scores.cases] == ["b"]
+
+
+def test_truth_that_is_gone_is_named_and_the_others_are_scored(folders, tmp_path):
+    cohort = make_cohort(tmp_path / "cohort")
+    ids = [case.id for case in cohort.test()]
+    for case in cohort.test():
+        save(tmp_path / "p" / f"{case.id}.nii.gz", organs())
+    cohort.test()[0].label.unlink()
+    scores = evaluate(tmp_path / "p", cohort)
+    assert [failure.case for failure in scores.failures] == ids[:1]
+    assert "no such file" in scores.failures[0].reason
+    assert [case.id for case in scores.cases] == ids[1:]
+
+
+@pytest.mark.parametrize("option", ["--report", "--csv"])
+def test_what_cannot_be_written_does_not_cost_the_table(folders, tmp_path, capsys, option):
+    place = tmp_path / "folder"
+    place.mkdir()
+    other = {"--report": "--csv", "--csv": "--report"}[option]
+    written = tmp_path / "other"
+    assert main(["evaluate", str(folders[0]), str(folders[1]), option, str(place), other, str(written)]) == 2
+    streams = capsys.readouterr()
+    assert "liver" in streams.out
+    first, last = [line for line in streams.err.splitlines() if str(place) in line]
+    assert "is a folder" in first
+    assert "cannot be written" in last
+    assert written.stat().st_size > 0
 
 
 def test_nan_is_null_in_json_and_empty_in_csv(tmp_path):
@@ -209,7 +288,7 @@ def empty(path):
 @pytest.mark.parametrize(
     ("spoil", "word"),
     [
-        (write_float, "0.5"),
+        (write_float, "4.5"),
         (truncate, "voxels cannot be read"),
         (truncate_inside, "voxels cannot be read"),
         (another_spacing, "another grid"),

@@ -25,6 +25,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,6 +41,7 @@ HELP = "score segmentations against the truth: DSC and NSD"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
+    parser.set_defaults(prints_result=True)
     parser.add_argument("predictions", type=Path, metavar="PREDICTIONS", help="a label map, or a folder of them")
     parser.add_argument("truth", type=Path, metavar="TRUTH", help="a label map, a folder of them, or a cohort folder")
     parser.add_argument("--protocol", choices=("strict", "flare23"), default="strict", help="what is counted how (default: strict)")
@@ -92,9 +94,6 @@ def run(args: argparse.Namespace) -> int:
         display.close()
     compared = None if other is None else against(scores, other, seed=args.seed)
     more = {} if compared is None or other is None else {"against": {"predictions": str(args.against), **compared.to_dict()}}
-    write_report(args.report, {**scores.to_dict(), **more})
-    if args.csv is not None:
-        scores.write_csv(args.csv)
     if scores.cases:
         print(table(scores))
         for name, found in scores.detection().items():
@@ -106,7 +105,12 @@ def run(args: argparse.Namespace) -> int:
     if other is not None:
         _tell(other, of=f" in {args.against}")
         failures += [Failure(failure.case, f"{failure.reason} (--against)") for failure in other.failures]
-    return name_failures("evaluate", failures, done=len(scores.cases))
+    code = name_failures("evaluate", failures, done=len(scores.cases))
+    with ExitStack() as stack:  # what one of the two files meets does not keep the other from being written
+        if args.csv is not None:
+            stack.callback(scores.write_csv, args.csv)
+        stack.callback(write_report, args.report, {**scores.to_dict(), **more})
+    return code
 
 
 def table(scores: Scores) -> str:

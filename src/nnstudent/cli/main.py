@@ -8,10 +8,11 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 import nnstudent
-from nnstudent.errors import NnStudentError
+from nnstudent.errors import NnStudentError, OutputError
 from nnstudent.io.atomic import check_file
 
 # Each is a module of this room with HELP (one line), add_arguments(parser) and run(args) → exit code.
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         for path in (getattr(args, name, None) for name in ("report", "csv")):
             if path is not None:
-                check_file(path)  # hours of work must not end in a report that cannot be written
+                _check_output(path, args)
         code = int(args.run(args))
         sys.stdout.flush()
         return code
@@ -69,6 +70,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         said = " ".join(str(error).split()) or "no more is known"
         print(f"nnstudent {args.verb}: {type(error).__name__}: {said}; run it again with --debug to see where", file=sys.stderr)
         return 2
+
+
+def _check_output(path: Path, args: argparse.Namespace) -> None:
+    """Refuse before hours of work a file that cannot be written; only warn where the verb also prints its result."""
+    try:
+        check_file(path)
+    except OutputError as error:
+        if not getattr(args, "prints_result", False):
+            raise
+        print(f"nnstudent {args.verb}: warning: {error}", file=sys.stderr)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -12,15 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from nnstudent.cohort.sources.source import Entry
-from nnstudent.errors import GeometryError, InputError
+from nnstudent.errors import InputError
 from nnstudent.io.dicom import read_series
 from nnstudent.io.nifti import read_image, read_labels, write_image, write_labels
 from nnstudent.io.record import data_hash
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Grid, Volume
 
-_SAME_MM = 0.01  # what every stage takes for the same grid
-_NEARLY = 0.1  # of a voxel: what rounding in a header amounts to
+_SAME_MM = 0.01  # what is copied onto the image's own grid: else readers less lenient would refuse it
 
 
 @dataclass(frozen=True)
@@ -128,11 +127,7 @@ def _labels(entry: Entry, grid: Grid) -> tuple[Volume, bool]:
     path = entry.label or Path()
     labels = read_labels(path)
     turned = labels.reoriented(grid.axcodes)
-    if not turned.grid.matches(grid, tolerance_mm=_NEARLY * min(grid.spacing_mm)):
-        raise GeometryError(
-            f"{path}: is on another grid (label {labels.grid}; image {grid}{_apart(turned.grid, grid)}); "
-            f"resample the label onto the image or leave the case out with --skip {entry.id}"
-        )
+    grid.require(turned.grid, what=str(path), advice=f"resample the label onto the image or leave the case out with --skip {entry.id}")
     changed = not labels.grid.matches(grid, tolerance_mm=_SAME_MM)
     array = turned.array
     if entry.ids is not None:
@@ -144,13 +139,6 @@ def _labels(entry: Entry, grid: Grid) -> tuple[Volume, bool]:
             table[old] = new
         array, changed = table[array], True
     return Volume(np.ascontiguousarray(array), grid), changed
-
-
-def _apart(label: Grid, image: Grid) -> str:
-    if label.shape != image.shape:
-        return ""
-    far = float(np.linalg.norm(label.affine[:3, 3] - image.affine[:3, 3]))
-    return f", their first voxels {far:.1f} mm apart" if far > _SAME_MM else ", turned against each other"
 
 
 def _ids(array: npt.NDArray[np.uint8]) -> list[int]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from nnstudent.cases import for_each_case
 from nnstudent.cohort.cohort import Cohort, read_cohort
-from nnstudent.errors import GeometryError, InputError
+from nnstudent.errors import InputError
 from nnstudent.evaluation.lesions import Detection, detect
 from nnstudent.evaluation.metrics import around_both, boxes
 from nnstudent.evaluation.pairs import Pair, Which, pair_cohort, pair_files
@@ -100,8 +100,8 @@ def _score_case(pair: Pair, table: Taxonomy, protocol: Protocol, whole_organs: b
         zero = {item.name: ClassScore(0.0, 0.0) for item in scored}
         missed = _lesions(None, truth, scored, predicted={}, true=true)
         return CaseScores(pair.id, None, pair.truth, zero, left_out, ("no prediction",), missed), present
-    prediction, predicted = _read(pair.prediction, table, what="prediction")
-    warnings = _compare_grids(pair, prediction, truth, protocol)
+    prediction, predicted = _read(pair.prediction, table, what="prediction", axcodes=None if protocol.as_stored else truth.grid.axcodes)
+    warnings = _compare_grids(pair.prediction, prediction, truth, protocol)
     spacing = _header_spacing(pair.truth, truth) if protocol.as_stored else truth.spacing_mm
     scores = {}
     for item in scored:
@@ -128,8 +128,12 @@ def _lesions(
     return found
 
 
-def _read(path: Path, table: Taxonomy, *, what: str) -> tuple[Volume, Mapping[int, Box]]:
+def _read(path: Path, table: Taxonomy, *, what: str, axcodes: str | None = None) -> tuple[Volume, Mapping[int, Box]]:
+    """A label map and the box around each class; with ``axcodes``, stored in that orientation."""
     labels = read_labels(path)
+    if axcodes is not None and labels.grid.axcodes != axcodes:
+        turned = labels.reoriented(axcodes)
+        labels = Volume(np.ascontiguousarray(turned.array), turned.grid)
     found = boxes(labels.array)
     unknown = sorted(set(found) - set(table.ids))
     if unknown:
@@ -140,15 +144,14 @@ def _read(path: Path, table: Taxonomy, *, what: str) -> tuple[Volume, Mapping[in
     return labels, found
 
 
-def _compare_grids(pair: Pair, prediction: Volume, truth: Volume, protocol: Protocol) -> tuple[str, ...]:
+def _compare_grids(path: Path, prediction: Volume, truth: Volume, protocol: Protocol) -> tuple[str, ...]:
+    if not protocol.as_stored or prediction.grid.shape != truth.grid.shape:
+        advice = "predict on the grid of the image, or resample the prediction onto it"
+        truth.grid.require(prediction.grid, what=str(path), of="the truth", advice=advice)
     if prediction.grid.matches(truth.grid):
         return ()
-    if not protocol.as_stored or prediction.grid.shape != truth.grid.shape:
-        raise GeometryError(
-            f"{pair.prediction}: is on another grid (prediction {prediction.grid}, truth {truth.grid}); "
-            "predict on the grid of the image, or resample the prediction onto it"
-        )
-    return (f"prediction ({prediction.grid}) and truth ({truth.grid}) lie elsewhere; {protocol.name} compares voxels only",)
+    difference = truth.grid.difference(prediction.grid)
+    return (f"the prediction is on another grid than the truth ({difference}); {protocol.name} compares voxels as they are stored",)
 
 
 def _header_spacing(path: Path, labels: Volume) -> Spacing:

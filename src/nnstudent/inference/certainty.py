@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from nnstudent.errors import GeometryError
 from nnstudent.inference.resample import Floats, apply_along, axis_orders, neighbours, operator
 from nnstudent.inference.scores import Scores
 from nnstudent.volume import Volume
@@ -28,8 +27,7 @@ def probability_of(labels: Volume, scores: Scores, *, slab_mm: float = 32.0) -> 
         GeometryError: The scores are not of an image on that grid.
     """
     frame = scores.frame
-    if not frame.grid.matches(labels.grid):
-        raise GeometryError(f"scores of an image on {frame.grid}, labels on {labels.grid}; both must be of the same image")
+    frame.grid.require(labels.grid, what="the label map", of="the image of the scores", advice="give both of the same image")
     values = scores.probabilities().values
     certain = np.full(labels.array.shape, 255, np.uint8)
     target, said = frame.view(certain), frame.view(labels.array)

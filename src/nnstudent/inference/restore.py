@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import numpy.typing as npt
 
-from nnstudent.errors import GeometryError, InputError
+from nnstudent.errors import InputError
 from nnstudent.inference.preprocess import Frame
 from nnstudent.inference.resample import Floats, apply_along, axis_orders, neighbours, operator
 from nnstudent.inference.scores import Scores, best_channel
@@ -60,8 +60,7 @@ class Restoration:
 
     def __init__(self, frame: Frame, onto: Grid, *, slab_mm: float = 64.0, threads: int | None = None, device: str | None = None) -> None:
         """For arguments and errors see :func:`restore`."""
-        if not frame.grid.matches(onto):
-            raise GeometryError(f"scores of an image on {frame.grid} cannot be restored onto {onto}; give the image's own grid")
+        frame.grid.require(onto, what="the grid to restore", of="the image of the scores", advice="give the image's own grid")
         self.labels = Volume(np.zeros(onto.shape, np.uint8), onto)
         self._frame = frame
         self._target = frame.view(self.labels.array)

@@ -134,8 +134,11 @@ def mean_scores(scores: Iterable[Scores]) -> Scores:
             continue
         if item.kind != total.kind or item.classes != total.classes:
             raise InputError(f"scores of {item.classes} ({item.kind}) cannot be averaged with {total.classes} ({total.kind})")
-        if item.frame.shape != total.frame.shape or not item.frame.grid.matches(total.frame.grid):
+        if item.frame.shape != total.frame.shape:
             raise GeometryError(f"scores on {item.frame.shape} voxels cannot be averaged with {total.frame.shape}")
+        total.frame.grid.require(
+            item.frame.grid, what="the image of some scores", of="that of the others", advice="average scores of one image"
+        )
         total.values[...] += item.values
         total = replace(total, windows=total.windows + item.windows)
     if total is None:

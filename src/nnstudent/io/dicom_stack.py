@@ -123,8 +123,7 @@ class Stack:
         Raises:
             GeometryError: ``labels`` is not on ``grid``.
         """
-        if not labels.grid.matches(self.grid):
-            raise GeometryError(f"labels on {labels.grid}, the series is {self.grid}; expected the labels of this series")
+        self.grid.require(labels.grid, what="the label map", of="the series", advice="give the labels of this series")
         if self.even:
             return labels.array
         rows, columns = self.slices[0].size

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh", ".hdr", ".img", ".mnc")
 _SPACING_MM = (0.05, 20.0)
 _REST = 1 << 20  # bytes after the voxels that are still taken for padding; unpacked, a bomb has no end
+_ROUNDED = 0.03  # how far from a whole number a label may be: half a step of ids up to 15 in 8 bits
 _SKEW = 0.1  # cosine between two axes; what is beyond, a tilted gantry, would be measured wrongly
 
 
@@ -70,6 +71,9 @@ def read_image(path: Path) -> Volume:
 def read_labels(path: Path) -> Volume:
     """Read a label map as uint8.
 
+    Whole numbers are meant where a scaled header has made 2.99991 of a 3: a value within 0.03 of a
+    whole number is that number. Ids up to 15 stored in 8 bits are off by as much.
+
     Raises:
         InputError: As :func:`read_image`, or a value is not a whole number from 0 to 255.
         GeometryError: As :func:`read_image`.
@@ -77,12 +81,7 @@ def read_labels(path: Path) -> Volume:
     image = _open(path)
     grid = _grid(path, image)
     array = _values(path, image)
-    with np.errstate(invalid="ignore"):  # what does not fit is found and named below
-        labels = array.astype(np.uint8)
-    if array.dtype != np.uint8 and not np.array_equal(labels, array):
-        wrong = array[labels != array].flat[0]
-        raise InputError(f"{path}: holds the value {wrong}; a label map has whole numbers from 0 to 255 only")
-    return Volume(np.ascontiguousarray(labels.T), grid)
+    return Volume(np.ascontiguousarray(_whole(path, array).T), grid)
 
 
 def write_labels(path: Path, labels: Volume, *, like: Path | None = None) -> None:
@@ -117,8 +116,8 @@ def _write(path: Path, volume: Volume, dtype: Any, *, like: Path | None) -> None
     template = _open(like) if like is not None else None
     header = None
     if template is not None:
-        if like is not None and not volume.grid.matches(_grid(like, template)):
-            raise GeometryError(f"{path}: labels on {volume.grid}, but {like} is {_grid(like, template)}")
+        if like is not None:
+            _grid(like, template).require(volume.grid, what=f"{path}: the label map", of=str(like), advice="give labels of this image")
         if isinstance(template, nib.Nifti1Image):
             header = template.header.copy()
             header.set_slope_inter(1, 0)
@@ -147,8 +146,8 @@ def _open(path: Path) -> Any:
 
 def _grid(path: Path, image: Any) -> Grid:
     shape = image.shape
-    if len(shape) == 4 and shape[3] == 1:
-        shape = shape[:3]
+    while len(shape) > 3 and shape[-1] == 1:  # one moment, one channel
+        shape = shape[:-1]
     if len(shape) != 3 or min(shape) < 2:
         sizes = "×".join(map(str, image.shape))
         raise InputError(f"{path}: is {len(image.shape)}D ({sizes}); expected one 3D volume of at least 2 voxels along each axis")
@@ -191,8 +190,28 @@ def _values(path: Path, image: Any) -> npt.NDArray[Any]:
         raise InputError(f"{path}: the voxels cannot be read ({_line(error)}); the file is truncated or damaged, copy it again") from error
     if array.dtype.kind not in "iubf":
         raise InputError(f"{path}: voxels are of type {array.dtype}; expected one number a voxel")
-    values: npt.NDArray[Any] = array[..., 0] if array.ndim == 4 else array
+    values: npt.NDArray[Any] = array
+    while values.ndim > 3:
+        values = values[..., 0]
     return values
+
+
+def _whole(path: Path, array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Label ids as uint8, plane by plane: rounding a whole scan at once would take its memory again."""
+    if array.dtype == np.uint8:
+        return array
+    labels = np.empty(array.shape, np.uint8, order="F")
+    for k in range(array.shape[2]):
+        plane = array[..., k]
+        with np.errstate(invalid="ignore", over="ignore"):  # what does not fit is found and named
+            rounded = np.rint(plane) if plane.dtype.kind == "f" else plane
+            labels[..., k] = rounded.astype(np.uint8)
+            # written so that NaN is wrong, too
+            wrong = ~(np.abs(plane - labels[..., k].astype(np.float64)) <= _ROUNDED)
+        if wrong.any():
+            value = plane[wrong].flat[0]
+            raise InputError(f"{path}: holds the value {value}; a label map has whole numbers from 0 to 255 only")
+    return labels
 
 
 def _stored(image: Any) -> npt.NDArray[Any]:

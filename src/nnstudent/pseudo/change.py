@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 
 from nnstudent.cohort.cohort import Case
-from nnstudent.errors import GeometryError
 from nnstudent.io.atomic import read_json, write_json
 from nnstudent.io.nifti import read_labels
 from nnstudent.io.record import data_hash, file_hash
@@ -68,8 +67,7 @@ def compare(case: Case, folder: Path, *, before: Path, taxonomy: Taxonomy) -> No
     if now.against == against:
         return
     maps = read_labels(old), read_labels(new)
-    if not maps[0].grid.matches(maps[1].grid):
-        raise GeometryError(f"{old}: is {maps[0].grid}, this round's is {maps[1].grid}; label that round again")
+    maps[1].grid.require(maps[0].grid, what=str(old), of="this round's pseudo-label", advice="label that round again")
     known = set(taxonomy.names).intersection(*(item.classes for item in (then, now) if item.classes is not None)) - case.annotated
     share, by_class = changed(maps[0].array, maps[1].array, {name: taxonomy[name].id for name in taxonomy.sorted(known)})
     rounds = len(then.changes)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nnstudent.cohort.cohort import Case
-from nnstudent.errors import GeometryError, InputError
+from nnstudent.errors import InputError
 from nnstudent.io.atomic import read_json
 from nnstudent.io.nifti import is_image, read_grid, read_labels, stem
 from nnstudent.pseudo.fuse import check_ids, ids_in
@@ -97,8 +97,7 @@ def read(source: Elsewhere, case: Case, taxonomy: Taxonomy) -> Volume:
     """
     labels = read_labels(source.files[case.id])
     grid = read_grid(case.image)
-    if not labels.grid.matches(grid):
-        raise GeometryError(f"{source.files[case.id]}: is {labels.grid}, the image {grid}; resample the label map onto the image")
+    grid.require(labels.grid, what=str(source.files[case.id]), advice="resample the label map onto the image")
     array = labels.array if source.table is None else source.table[labels.array]
     check_ids(ids_in(array), taxonomy, what=str(source.files[case.id]))
     return Volume(array, grid)

@@ -14,7 +14,7 @@ import numpy as np
 
 from nnstudent.cases import for_each_case
 from nnstudent.cohort.cohort import Case, Cohort, write_cohort
-from nnstudent.errors import Failure, GeometryError, InputError
+from nnstudent.errors import Failure, InputError
 from nnstudent.io.atomic import check_folder, read_json, write_json
 from nnstudent.io.nifti import read_grid, read_labels, write_labels
 from nnstudent.io.record import file_hash, is_made_from, write_record
@@ -236,8 +236,8 @@ def _write_fused(
     guess = None if item is None else read_labels(pseudolabel.paths(pseudo, case.id)[0])
     grid = read_grid(case.image)
     for what, volume in (("label", truth), ("pseudo-label", guess)):
-        if volume is not None and not volume.grid.matches(grid):
-            raise GeometryError(f"{what} on {volume.grid}, its image is {grid}; index and label the case again")
+        if volume is not None:
+            grid.require(volume.grid, what=f"the {what}", advice="index and label the case again")
     table, keep, fill = (np.zeros(256, np.uint8) for _ in range(3))
     for name, value in values.items():
         table[taxonomy[name].id] = value
@@ -276,10 +276,7 @@ def _doubt(
 ) -> Doubt:
     said = read_doubt(pseudo, case.id)
     for volume in said:
-        if not volume.grid.matches(guess.grid):
-            raise GeometryError(
-                f"probabilities on {volume.grid}, its pseudo-label is {guess.grid}; label the case again with --probability"
-            )
+        guess.grid.require(volume.grid, what="the probability map", of="its pseudo-label", advice="label the case again with --probability")
     return doubt_of_fused(
         fused,
         None if truth is None else truth.array,

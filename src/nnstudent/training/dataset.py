@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from nnstudent.cases import for_each_case
 from nnstudent.cohort.cohort import Case
-from nnstudent.errors import Failure, GeometryError, InputError
+from nnstudent.errors import Failure, InputError
 from nnstudent.io.atomic import write_json
 from nnstudent.io.nifti import read_grid, read_image, read_labels, write_image, write_labels
 from nnstudent.io.record import data_hash, file_hash
@@ -289,8 +289,7 @@ def _look(task: Task, case: Case, raw: Path) -> _Looked:
         raise InputError("has no label map; training needs one")
     labels = read_labels(case.label)
     grid = read_grid(case.image)
-    if not labels.grid.matches(grid):
-        raise GeometryError(f"label is on another grid (label {labels.grid}, image {grid}); resample the label onto the image")
+    grid.require(labels.grid, what="the label", advice="resample the label onto the image")
     channels = to_channels(labels, task, case)
     path = raw / "labels" / f"{case.id}.nii.gz"
     counts = np.bincount(channels.array.ravel(), minlength=len(task.classes) + 2)

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from nnstudent.cohort.cohort import Case
-from nnstudent.errors import GeometryError
 from nnstudent.inference.resample import neighbours
 from nnstudent.io.nifti import read_grid, read_labels, write_labels
 from nnstudent.training.task import Task
@@ -35,8 +34,7 @@ def doubt_files(task: Task, case: Case, raw: Path) -> tuple[Path, Path] | None:
     probability, runner_up = (read_labels(path) for path in task.doubt[case.id])
     grid = read_grid(case.image)
     for volume in (probability, runner_up):
-        if not volume.grid.matches(grid):
-            raise GeometryError(f"doubts on {volume.grid}, its image is {grid}; label and select the case again")
+        grid.require(volume.grid, what="the pseudo-label's uncertainty", advice="label and select the case again")
     table = np.full(256, -1, np.int16)
     table[0] = 0
     for channel, name in enumerate(task.classes, 1):

@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from nnstudent.errors import GeometryError, InputError, NnStudentError
+from nnstudent.errors import InputError, NnStudentError
 from nnstudent.evaluation.report.content import css, percent, ranked, words
 from nnstudent.evaluation.report.gather import Method, Run
 from nnstudent.evaluation.report.reduced import ReducedScan, reduce_scan
@@ -90,8 +90,7 @@ def _overlay(run: Run, method: Method, case: Mapping[str, Any], rank: str, scrol
     own = run.path / "predictions" / method.key / f"{case['id']}.nii.gz"
     prediction = read_labels(_find(run, case.get("prediction"), own)).reoriented()
     for name, labels in (("truth", truth), ("prediction", prediction)):
-        if not labels.grid.matches(image.grid):
-            raise GeometryError(f"its {name} ({labels.grid}) is on another grid than its image ({image.grid})")
+        image.grid.require(labels.grid, what=f"the {name}", advice="evaluate the run again")
     box = around_organs(truth if truth.array.any() else prediction)
     image, truth, prediction = (cut(volume, box) for volume in (image, truth, prediction))
     panels, shown = [], set()
