@@ -96,5 +96,5 @@ def test_a_wide_gap_is_refused_whatever_the_spacing():
 
 def test_labels_of_another_grid_are_refused():
     stack = stack_at([(0, 0, 2.5 * k) for k in range(4)])
-    with pytest.raises(GeometryError, match="the label map is on another grid than the series .*give the labels of this series"):
+    with pytest.raises(GeometryError, match=r"the label map is on another grid than the series .*give the labels of this series"):
         stack.on_slices(Volume(np.zeros(stack.grid.shape, np.uint8), Grid(stack.grid.shape, np.eye(4))))
