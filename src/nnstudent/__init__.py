@@ -1,3 +1,121 @@
-"""nnStudent: semi-supervised segmentation of abdominal CT that runs on a laptop's CPU."""
+"""nnStudent: semi-supervised segmentation of abdominal CT that runs on a laptop's CPU.
+
+Everything public is a name of this package; the modules behind it may move. A name is imported when it is
+first used, so that ``import nnstudent`` is quick and needs neither torch nor nnU-Net.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# The same names for type checkers and for the API reference; a test holds both lists equal.
+if TYPE_CHECKING:
+    from nnstudent.bundle.bundle import Model, open_model
+    from nnstudent.bundle.export import export
+    from nnstudent.cohort.cohort import Case, Cohort, read_cohort, write_cohort
+    from nnstudent.cohort.index import index
+    from nnstudent.cohort.phantom import make_case as make_phantom
+    from nnstudent.cohort.phantom import make_cohort as make_phantoms
+    from nnstudent.errors import (
+        Failure,
+        GeometryError,
+        InputError,
+        MissingExtraError,
+        NnStudentError,
+        OutputError,
+    )
+    from nnstudent.evaluation.against import against as compare
+    from nnstudent.evaluation.evaluate import evaluate
+    from nnstudent.evaluation.lesions import detect as detect_lesions
+    from nnstudent.evaluation.metrics import dsc, nsd
+    from nnstudent.evaluation.profile import profile
+    from nnstudent.evaluation.report import write_report, write_tables
+    from nnstudent.evaluation.scores import Scores
+    from nnstudent.inference.files import Options as SegmentOptions
+    from nnstudent.inference.files import segment_files
+    from nnstudent.inference.preview import write_preview
+    from nnstudent.inference.segmenter import Segmentation, Segmenter
+    from nnstudent.io.dicom import read_series
+    from nnstudent.io.nifti import read_image, read_labels, write_image, write_labels
+    from nnstudent.pipeline.run import run
+    from nnstudent.pseudo.label import label
+    from nnstudent.pseudo.select import select
+    from nnstudent.taxonomy import Taxonomy, flare23, read_taxonomy
+    from nnstudent.training.preset import Preset, load_preset
+    from nnstudent.training.study import study
+    from nnstudent.training.teach import teach
+    from nnstudent.volume import Grid, Volume
+    from nnstudent.web.app import create_app
+    from nnstudent.web.service import Service
+    from nnstudent.web.settings import Settings as ServiceSettings
+
+# Where each public name is: its module, and its name there if that is another.
+_PUBLIC = {
+    "Case": "cohort.cohort",
+    "Cohort": "cohort.cohort",
+    "Failure": "errors",
+    "GeometryError": "errors",
+    "Grid": "volume",
+    "InputError": "errors",
+    "MissingExtraError": "errors",
+    "Model": "bundle.bundle",
+    "NnStudentError": "errors",
+    "OutputError": "errors",
+    "Preset": "training.preset",
+    "Scores": "evaluation.scores",
+    "SegmentOptions": "inference.files:Options",
+    "Segmentation": "inference.segmenter",
+    "Segmenter": "inference.segmenter",
+    "Service": "web.service",
+    "ServiceSettings": "web.settings:Settings",
+    "Taxonomy": "taxonomy",
+    "Volume": "volume",
+    "compare": "evaluation.against:against",
+    "create_app": "web.app",
+    "detect_lesions": "evaluation.lesions:detect",
+    "dsc": "evaluation.metrics",
+    "evaluate": "evaluation.evaluate",
+    "export": "bundle.export",
+    "flare23": "taxonomy",
+    "index": "cohort.index",
+    "label": "pseudo.label",
+    "load_preset": "training.preset",
+    "make_phantom": "cohort.phantom:make_case",
+    "make_phantoms": "cohort.phantom:make_cohort",
+    "nsd": "evaluation.metrics",
+    "open_model": "bundle.bundle",
+    "profile": "evaluation.profile",
+    "read_cohort": "cohort.cohort",
+    "read_image": "io.nifti",
+    "read_labels": "io.nifti",
+    "read_series": "io.dicom",
+    "read_taxonomy": "taxonomy",
+    "run": "pipeline.run",
+    "segment_files": "inference.files",
+    "select": "pseudo.select",
+    "study": "training.study",
+    "teach": "training.teach",
+    "write_cohort": "cohort.cohort",
+    "write_image": "io.nifti",
+    "write_labels": "io.nifti",
+    "write_preview": "inference.preview",
+    "write_report": "evaluation.report",
+    "write_tables": "evaluation.report",
+}
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, _, attribute = _PUBLIC[name].partition(":")
+    value = getattr(import_module(f"{__name__}.{module}"), attribute or name)
+    globals()[name] = value  # this function is not called for it again
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
