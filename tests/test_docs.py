@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,3 +53,39 @@ def test_commands_that_are_shown_are_understood(page):
             assert verb in verbs, f"{line}: no verb {verb}"
             known = set(verbs[verb]._option_string_actions)
             assert set(re.findall(r"(?<=\s)(--?[a-z][a-z0-9-]*)", rest)) <= known, f"{line}: an option that {verb} does not have"
+
+
+# A student that learns next to nothing, quickly: the snippets are run for what they call, not for what it finds.
+PRESET = """
+folds = 2
+[select]
+min_agreement = 0.0
+[student.network]
+features = [4, 8, 8]
+strides  = [[1, 1, 1], [2, 2, 2], [2, 2, 2]]
+[student.data]
+spacing_mm  = [8.0, 8.0, 8.0]
+patch       = [16, 16, 16]
+image_order = 1
+separate_z  = false
+[student.training]
+epochs             = 1
+iterations         = 2
+validation_batches = 1
+augment            = ["brightness"]
+[teachers]
+like = "student"
+"""
+
+
+@pytest.mark.slow
+def test_the_python_page_runs_as_it_stands(tmp_path, monkeypatch):
+    pytest.importorskip("nnunetv2", reason="training needs the extra [train]")
+    pytest.importorskip("fastapi", reason="the service needs the extra [web]")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    Path("preset.toml").write_text(PRESET, "utf-8")
+    names: dict[str, object] = {}
+    exec(compile(blocks(DOCS / "reference" / "api.md", "python"), "api.md", "exec"), names)  # our own page
+    assert names["path"].report.is_file()
+    assert names["cost"].exit_code == 0
