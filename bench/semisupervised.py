@@ -55,9 +55,9 @@ from nnstudent.pseudo.ensemble import Decision
 from nnstudent.pseudo.label import label
 from nnstudent.pseudo.select import select
 from nnstudent.training.preset import Preset, load_preset
-from nnstudent.training.recipe import Recipe
+from nnstudent.training.recipe import Recipe, Teaching
 from nnstudent.training.study import study
-from nnstudent.training.teach import Target, teach
+from nnstudent.training.teach import Target, Teaching, teach
 
 ROWS = ROOT / "docs" / "results" / "semisupervised.json"
 # The order matters: which organs a partial case has annotated follows from its number.
@@ -224,8 +224,7 @@ class Bench:
         recipe = self.recipe(network, seed)
         recipe = replace(recipe, training=replace(recipe.training, partial=partial))
         out = self.work / f"seed{seed}" / "teachers" / f"{network}-{partial}-{folds}"
-        preset = replace(self.preset, teachers=recipe, tumor=None, folds=folds)
-        return teach(self.cohort, out, preset, target=target, threads=self.threads, progress=self.progress).models[0]
+        return teach(self.cohort, out, Teaching(recipe, folds=folds), target=target, threads=self.threads, progress=self.progress).models[0]
 
     def fused(self, arm: Arm, seed: int) -> Path:
         """Truth and pseudo-labels together, as an arm learns from them."""
@@ -264,16 +263,16 @@ class Bench:
         out = self.work / f"seed{seed}" / "students" / f"{arm.network}-{fused.name}{_suffix(arm.extras)}"
         recipe = self.recipe(arm.network, seed)
         recipe = replace(recipe, training=replace(recipe.training, **arm.extras))
-        preset = replace(self.preset, student=recipe, one_student=arm.one)
-        return study(fused, out, preset, threads=self.threads, progress=self.progress)
+        return study(fused, out, recipe, organs_only=not arm.one, threads=self.threads, progress=self.progress)
 
     def second(self, arm: Arm, seed: int) -> Path:
         """A cascade's second stage: the small network on a grid twice as fine, for the small organs."""
         recipe = self.recipe("small", seed)
         z, y, x = (mm / 2 for mm in recipe.data.spacing_mm)
-        preset = replace(self.preset, student=replace(recipe, data=replace(recipe.data, spacing_mm=(z, y, x))))
+        finer = replace(recipe, data=replace(recipe.data, spacing_mm=(z, y, x)))
+        organs_only = not self.preset.one_student
         out = self.work / f"seed{seed}" / "students" / "small-second"
-        return study(self.fused(arm, seed), out, preset, only=SMALL, threads=self.threads, progress=self.progress)
+        return study(self.fused(arm, seed), out, finer, organs_only=organs_only, only=SMALL, threads=self.threads, progress=self.progress)
 
     def models(self, arm: Arm, seed: int) -> list[Path]:
         """An arm's network, and the tumor model that is laid over it."""

@@ -182,8 +182,7 @@ class Bench:
         }
 
     def _trained(self, recipe: Recipe, out: Path) -> Path:
-        preset = replace(self.preset, student=recipe, one_student=True)
-        return study(self.work / "cohort", out, preset, device="cpu", threads=self.threads, progress=self.progress)
+        return study(self.work / "cohort", out, recipe, device="cpu", threads=self.threads, progress=self.progress)
 
 
 def run(bench: Bench, rows: Path, picture: Path | None, *, only: Sequence[str] = ()) -> None:

@@ -10,7 +10,6 @@ import pytest
 
 from nnstudent.cohort.cohort import read_cohort, write_cohort
 from nnstudent.errors import InputError
-from nnstudent.pipeline.path import RunFolder
 from nnstudent.pipeline.run import RunResult, run
 from nnstudent.pipeline.stages import Outcome
 from nnstudent.pseudo.label import label_cases
@@ -42,8 +41,9 @@ class World:
         self.preset: str | Path = "demo"
         self.stop_at = ""
         for name in ("segment", "profile", "ensemble", "evaluate", "report"):
-            monkeypatch.setattr(RunFolder, name, lambda _: Outcome("done"))
-        monkeypatch.setattr(RunFolder, "teach", lambda _: self._wrote(self.out / "teachers" / "organs" / "plans.json", "teachers"))
+            monkeypatch.setattr(f"nnstudent.pipeline.steps.{name}.work", lambda _: Outcome("done"))
+        teachers = self.out / "teachers" / "organs" / "plans.json"
+        monkeypatch.setattr("nnstudent.pipeline.steps.teach.work", lambda _: self._wrote(teachers, "teachers"))
         monkeypatch.setattr("nnstudent.pseudo.label.label", self.label)
         monkeypatch.setattr("nnstudent.training.study.study_result", self.study)
         monkeypatch.setattr("nnstudent.bundle.export.export", self.export)
@@ -63,7 +63,7 @@ class World:
         models = [Threshold(TABLE, "liver", limit, limit, hash=f"m{limit}"), *(Threshold(TABLE, name, 190) for name in ("kidney", "tumor"))]
         return label_cases(cohort.lacking(TABLE.names), out, models, taxonomy=TABLE, round=round, before=before)
 
-    def study(self, fused, out, preset, **_):
+    def study(self, fused, out, recipe, **_):
         if self._short(out) == self.stop_at:
             raise KeyboardInterrupt
         assert len(read_cohort(fused).cases) == 3

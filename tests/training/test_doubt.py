@@ -16,7 +16,6 @@ from nnstudent.errors import GeometryError, InputError
 from nnstudent.io.nifti import read_grid, read_labels, write_labels
 from nnstudent.training.dataset import prepare, source_of
 from nnstudent.training.doubt import doubt_files, nearest
-from nnstudent.training.preset import Preset
 from nnstudent.training.recipe import Recipe
 from nnstudent.training.study import study, study_task
 from nnstudent.volume import Grid, Volume
@@ -47,14 +46,10 @@ def recipe(**training: object) -> Recipe:
     return tiny_recipe(**settings)
 
 
-def preset(made: Recipe) -> Preset:
-    return Preset("distilling", teachers=made, student=made)
-
-
 def test_runner_up_and_doubt_are_channels_that_lie_on_the_labels(balls: Cohort, tmp_path: Path) -> None:
     made = recipe()
     assert made.data.spacing_mm == (5.0, 4.0, 4.0)  # the images' own: nothing is resampled, channels can be compared voxel by voxel
-    task = study_task(fused(balls, tmp_path / "fused"), preset(made))
+    task = study_task(fused(balls, tmp_path / "fused"), made)
     assert set(task.doubt) == {"c", "d"}
     prepared = prepare(task, tmp_path / "work", source_of(task, tmp_path / "hashes.json"))
     folder = prepared.work / "preprocessed" / task.dataset_name / "nnStudentPlans_3d_fullres"
@@ -80,7 +75,7 @@ def test_runner_up_and_doubt_are_channels_that_lie_on_the_labels(balls: Cohort, 
 
 def test_a_class_that_is_not_learned_is_no_doubt(balls: Cohort, tmp_path: Path) -> None:
     made = recipe()
-    task = study_task(fused(balls, tmp_path / "fused"), replace(preset(made), one_student=False))
+    task = study_task(fused(balls, tmp_path / "fused"), made, organs_only=True)
     case = balls["c"]
     folder = tmp_path / "fused" / "runner_up"
     whole = read_labels(folder / "c.nii.gz")
@@ -95,7 +90,7 @@ def test_a_class_that_is_not_learned_is_no_doubt(balls: Cohort, tmp_path: Path) 
 
 def test_a_student_that_distils_learns_something_else(balls: Cohort, tmp_path: Path) -> None:
     def weights(made: Recipe, name: str) -> dict[str, torch.Tensor]:
-        model = study(fused(balls, tmp_path / name), tmp_path / f"{name}_student", preset(made), threads=1)
+        model = study(fused(balls, tmp_path / name), tmp_path / f"{name}_student", made, threads=1)
         curves = json.loads((model / "fold_0" / "progress.json").read_text())
         assert all(math.isfinite(value) for value in curves["train_loss"])
         learned: dict[str, torch.Tensor] = torch.load(model / "fold_0" / "checkpoint_final.pth", weights_only=True)["network_weights"]
@@ -119,17 +114,17 @@ def test_the_nearest_voxel(shape: tuple[int, int, int], factor: int) -> None:
 def test_off_nothing_is_read_and_nothing_differs(balls: Cohort, tmp_path: Path) -> None:
     off = recipe(distill=0.0)
     with_maps, without = (
-        source_of(study_task(fused(balls, tmp_path / name, doubted=doubted), preset(off)), tmp_path / f"{name}.json")
+        source_of(study_task(fused(balls, tmp_path / name, doubted=doubted), off), tmp_path / f"{name}.json")
         for name, doubted in (("with", ("c", "d")), ("without", ()))
     )
     assert with_maps == without
     assert "distill" not in with_maps["recipe"]["training"]
-    assert source_of(study_task(tmp_path / "with", preset(recipe())), tmp_path / "on.json")["doubt"].keys() == {"c", "d"}
+    assert source_of(study_task(tmp_path / "with", recipe()), tmp_path / "on.json")["doubt"].keys() == {"c", "d"}
 
 
 def test_what_cannot_be_is_refused(balls: Cohort, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="run label --probability and select again"):
-        study_task(fused(balls, tmp_path / "fused", doubted=()), preset(recipe()))
+        study_task(fused(balls, tmp_path / "fused", doubted=()), recipe())
     with pytest.raises(InputError, match="distill = 2"):
         recipe(distill=2.0)
     with pytest.raises(InputError, match='set "nearest"'):

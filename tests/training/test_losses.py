@@ -330,7 +330,7 @@ def test_a_student_trains_with_ignored_voxels_and_segments(balls: Cohort, tmp_pa
     write_cohort(tmp_path / "fused", replace(balls, cases=tuple(cases)))
     (tmp_path / "fused" / "ledger.jsonl").write_text("")
     recipe = tiny_recipe(partial=partial, epochs=1, class_weights="rarity")
-    model = study(tmp_path / "fused", tmp_path / "student", Preset("ignore", teachers=recipe, student=recipe))
+    model = study(tmp_path / "fused", tmp_path / "student", recipe)
 
     written = json.loads((model / "dataset.json").read_text())
     assert written["labels"] == {"background": 0, "left_ball": 1, "right_ball": 2, "spot": 3, "ignore": 4}
@@ -356,12 +356,12 @@ def test_teachers_and_students_train_with_it(balls: Cohort, tmp_path: Path) -> N
         recipe, network=replace(recipe.network, features=(4, 8, 8), strides=((1, 1, 1), (2, 2, 2), (2, 2, 2)))
     )  # of three resolutions, so that there is deep supervision
     preset = Preset("open", teachers=deep, student=recipe, folds=2)
-    trained = teach(balls, tmp_path / "teachers", preset, target="organs", folds=[0]).organs
+    trained = teach(balls, tmp_path / "teachers", preset.teaching, target="organs", folds=[0]).organs
     assert trained is not None
     assert trained.folds == (0,)
     write_cohort(tmp_path / "fused", balls)
     (tmp_path / "fused" / "ledger.jsonl").write_text("")
-    student = study(tmp_path / "fused", tmp_path / "student", preset)
+    student = study(tmp_path / "fused", tmp_path / "student", preset.student)
     for model, annotated in ((trained.model, {"partial": [1]}), (student, {"a": [1, 2], "b": [1, 2], "partial": [1]})):
         assert json.loads((model / "dataset.json").read_text())["nnstudent"]["annotated"] == annotated
         curves = json.loads((model / "fold_0" / "progress.json").read_text())

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from nnstudent.cohort.cohort import Cohort, write_cohort
 from nnstudent.errors import InputError
 from nnstudent.training.mixing import CutMix, random_box
-from nnstudent.training.preset import Preset
 from nnstudent.training.study import study
 from tests.training.conftest import tiny_recipe
 
@@ -68,6 +67,6 @@ def test_a_student_of_mixed_profiles_trains_with_it(balls: Cohort, tmp_path: Pat
     recipe = tiny_recipe(partial="marginal", cutmix=1.0, epochs=1)
     write_cohort(tmp_path / "fused", balls)
     (tmp_path / "fused" / "ledger.jsonl").write_text("")
-    model = study(tmp_path / "fused", tmp_path / "student", Preset("mixed", teachers=recipe, student=recipe))
+    model = study(tmp_path / "fused", tmp_path / "student", recipe)
     curves = json.loads((model / "fold_0" / "progress.json").read_text())
     assert all(math.isfinite(value) for value in curves["train_loss"])

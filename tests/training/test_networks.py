@@ -87,7 +87,7 @@ def taught(request: pytest.FixtureRequest, balls: Cohort, preset: Preset, tmp_pa
     out = tmp_path_factory.mktemp(request.param)
     recipe = tiny_recipe()
     recipe = replace(recipe, network=replace(recipe.network, kind=request.param))
-    return teach(balls, out, replace(preset, teachers=recipe), target="organs", folds=[0]).models[0]
+    return teach(balls, out, replace(preset.teaching, organs=recipe), target="organs", folds=[0]).models[0]
 
 
 def test_a_bundle_computes_what_the_model_folder_does(taught: Path, tmp_path: Path) -> None:

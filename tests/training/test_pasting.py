@@ -16,7 +16,6 @@ from nnstudent.errors import InputError
 from nnstudent.io.atomic import read_json
 from nnstudent.training.dataset import source_of
 from nnstudent.training.pasting import CopyPaste, cut_lesion, find_place, paste
-from nnstudent.training.preset import Preset
 from nnstudent.training.study import study
 from nnstudent.training.task import student_task
 from tests.training.conftest import tiny_recipe
@@ -155,7 +154,7 @@ def test_a_student_takes_lesions_from_truth_only(balls: Cohort, tmp_path: Path) 
     recipe = tiny_recipe(partial="marginal", copy_paste=1.0, cutmix=0.5, epochs=1, iterations=6)
     write_cohort(tmp_path / "fused", balls)
     (tmp_path / "fused" / "ledger.jsonl").write_text(json.dumps({"case": "c", "class": "spot", "origin": "pseudo"}) + "\n")
-    model = study(tmp_path / "fused", tmp_path / "student", Preset("mixed", teachers=recipe, student=recipe))
+    model = study(tmp_path / "fused", tmp_path / "student", recipe)
     assert read_json(model / "dataset.json", what="a model")["nnstudent"]["lesion_truth"] == {"d": [3]}
     curves = json.loads((model / "fold_0" / "progress.json").read_text())
     assert all(math.isfinite(value) for value in curves["train_loss"])

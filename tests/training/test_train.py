@@ -28,7 +28,7 @@ from tests.training.conftest import ALL, ORGANS, TABLE, ball_scan, tiny_recipe, 
 def taught(balls: Cohort, preset: Preset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TeachResult, Counter[str]]:
     steps: Counter[str] = Counter()
     out = tmp_path_factory.mktemp("teachers")
-    result = teach(balls, out, preset, progress=lambda what, done, total: steps.update({what: 1}))
+    result = teach(balls, out, preset.teaching, progress=lambda what, done, total: steps.update({what: 1}))
     return out, result, steps
 
 
@@ -80,7 +80,7 @@ def test_a_second_call_trains_nothing(taught: tuple[Path, TeachResult, Counter[s
     out, _, _ = taught
     before = (out / "organs" / "fold_0" / "checkpoint_final.pth").stat().st_mtime_ns
     steps: Counter[str] = Counter()
-    again = teach(balls, out, preset, progress=lambda what, done, total: steps.update({what: 1}))
+    again = teach(balls, out, preset.teaching, progress=lambda what, done, total: steps.update({what: 1}))
     assert not steps
     assert again.organs is not None
     assert (again.organs.folds, again.organs.fresh) == ((0, 1), ())
@@ -95,7 +95,7 @@ def student(balls: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_cohort(folder / "fused", replace(balls, cases=tuple(balls[id] for id in "abcd")))
     rows = [{"case": id, "class": name, "origin": "pseudo" if id == "d" else "truth"} for id in "abcd" for name in sorted(ALL)]
     (folder / "fused" / "ledger.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    model = study(folder / "fused", folder / "student", Preset("learns", teachers=recipe, student=recipe))
+    model = study(folder / "fused", folder / "student", recipe)
     assert model == folder / "student"
     return model
 
@@ -134,18 +134,18 @@ def test_stock_nnunet_segments_with_it_and_needs_nothing_of_ours(student: Path, 
 
 
 def test_folds_of_another_recipe_do_not_stay_to_vote(balls: Cohort, preset: Preset, tmp_path: Path) -> None:
-    teach(balls, tmp_path, preset, target="organs")
+    teach(balls, tmp_path, preset.teaching, target="organs")
     kept = (tmp_path / "organs" / "fold_0" / "checkpoint_final.pth").stat().st_mtime_ns
-    teach(balls, tmp_path, preset, target="organs")
+    teach(balls, tmp_path, preset.teaching, target="organs")
     assert (tmp_path / "organs" / "fold_0" / "checkpoint_final.pth").stat().st_mtime_ns == kept
-    teach(balls, tmp_path, replace(preset, teachers=tiny_recipe(lr=0.02)), target="organs", folds=[0])
+    teach(balls, tmp_path, replace(preset.teaching, organs=tiny_recipe(lr=0.02)), target="organs", folds=[0])
     assert [path.name for path in (tmp_path / "organs").glob("fold_*")] == ["fold_0"]
 
 
 def test_another_recipe_trains_anew(balls: Cohort, preset: Preset, tmp_path: Path) -> None:
-    one = teach(balls, tmp_path, preset, target="tumor").tumor
+    one = teach(balls, tmp_path, preset.teaching, target="tumor").tumor
     changed = replace(preset, teachers=tiny_recipe(lr=0.02))
-    two = teach(balls, tmp_path, changed, target="tumor").tumor
+    two = teach(balls, tmp_path, changed.teaching, target="tumor").tumor
     assert one is not None
     assert two is not None
     assert (one.fresh, two.fresh) == ((0,), (0,))
@@ -157,7 +157,7 @@ def test_a_training_whose_loss_is_lost_says_so_and_leaves_no_model(balls: Cohort
     with pytest.raises(
         InputError, match=r"tumor: no finite loss and gradient since step [2-9]; lower lr \(1e\+30\) or set precision = \"fp32\""
     ):
-        teach(balls, tmp_path, wild, target="tumor")
+        teach(balls, tmp_path, wild.teaching, target="tumor")
     assert list(tmp_path.rglob("*.pth")) == []
 
 
@@ -169,7 +169,7 @@ def test_a_broken_case_is_named_and_does_not_stop_the_others(preset: Preset, tmp
     moved = label.grid.affine.copy()
     moved[0, 3] += 8
     write_labels(cases[3].label or Path(), Volume(label.array, Grid(label.grid.shape, moved)))
-    trained = teach(Cohort(TABLE, tuple(cases)), tmp_path / "out", preset, target="organs").organs
+    trained = teach(Cohort(TABLE, tuple(cases)), tmp_path / "out", preset.teaching, target="organs").organs
     assert trained is not None
     assert {failure.case for failure in trained.failures} == {"cut", "off"}
     assert "label is on another grid" in next(failure.reason for failure in trained.failures if failure.case == "off")
@@ -180,7 +180,7 @@ def test_when_no_case_can_be_read_it_says_why(preset: Preset, tmp_path: Path) ->
     case = write_case(tmp_path, "a", 0, ORGANS)
     case.image.write_bytes(b"no image")
     with pytest.raises(InputError, match="none of 1 cases could be read; the first: a: "):
-        teach(Cohort(TABLE, (case,)), tmp_path / "out", preset)
+        teach(Cohort(TABLE, (case,)), tmp_path / "out", preset.teaching)
 
 
 def test_an_image_of_four_axes_or_another_format_is_read_too(preset: Preset, tmp_path: Path) -> None:
@@ -190,7 +190,8 @@ def test_an_image_of_four_axes_or_another_format_is_read_too(preset: Preset, tmp
     mgz = tmp_path / "images" / "b.mgz"
     other = nib.load(cases[1].image)
     nib.save(nib.MGHImage(np.asanyarray(other.dataobj), other.affine), mgz)
-    trained = teach(Cohort(TABLE, (cases[0], replace(cases[1], image=mgz))), tmp_path / "out", preset, target="organs", folds=[0]).organs
+    cohort = Cohort(TABLE, (cases[0], replace(cases[1], image=mgz)))
+    trained = teach(cohort, tmp_path / "out", preset.teaching, target="organs", folds=[0]).organs
     assert trained is not None
     assert trained.failures == ()
     assert trained.folds == (0,)
@@ -199,7 +200,7 @@ def test_an_image_of_four_axes_or_another_format_is_read_too(preset: Preset, tmp
 
 def test_nnunet_says_nothing_on_the_terminal(balls: Cohort, preset: Preset, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before = {name: value for name, value in os.environ.items() if name.startswith("nnUNet_")}
-    teach(balls, tmp_path, preset, target="tumor")
+    teach(balls, tmp_path, preset.teaching, target="tumor")
     told = capfd.readouterr()
     assert told.out == ""
     assert "nnU-Net" not in told.err
@@ -209,9 +210,9 @@ def test_nnunet_says_nothing_on_the_terminal(balls: Cohort, preset: Preset, tmp_
 
 def test_folds_and_devices_that_do_not_exist(balls: Cohort, preset: Preset, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no fold 7; with 4 cases there are 2"):
-        teach(balls, tmp_path, preset, folds=[7])
+        teach(balls, tmp_path, preset.teaching, folds=[7])
     with pytest.raises(InputError, match="device 'tpu'; expected auto, cpu or cuda"):
-        teach(balls, tmp_path, preset, device="tpu")
+        teach(balls, tmp_path, preset.teaching, device="tpu")
 
 
 def test_a_plain_cohort_teaches_a_student_by_truth_alone(
@@ -219,7 +220,7 @@ def test_a_plain_cohort_teaches_a_student_by_truth_alone(
 ) -> None:
     write_cohort(tmp_path / "cohort", balls)
     with caplog.at_level(logging.INFO):
-        trained = study_result(tmp_path / "cohort", tmp_path / "student", preset)
+        trained = study_result(tmp_path / "cohort", tmp_path / "student", preset.student)
     assert "learns from the 4 cases with all organs annotated" in caplog.text
     assert trained.classes == ("left_ball", "right_ball", "spot")
 
@@ -227,7 +228,7 @@ def test_a_plain_cohort_teaches_a_student_by_truth_alone(
 def test_windows_can_be_drawn_by_processes(balls: Cohort, preset: Preset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a GPU, which one thread would keep waiting."""
     monkeypatch.setattr("nnstudent.training.trainer.get_allowed_n_proc_DA", lambda: 1)
-    trained = teach(balls, tmp_path, preset, target="tumor").tumor
+    trained = teach(balls, tmp_path, preset.teaching, target="tumor").tumor
     assert trained is not None
     assert trained.folds == (0,)
 
@@ -243,7 +244,7 @@ def test_killed_training_goes_on_from_its_last_checkpoint(balls: Cohort, tmp_pat
         "from tests.training.test_train import five_epochs\n"
         "def kill(what, done, total):\n"
         "    if what == 'tumor' and done == 5: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "teach(read_cohort(Path(sys.argv[2])), Path(sys.argv[3]), five_epochs(), target='tumor', progress=kill)\n"
+        "teach(read_cohort(Path(sys.argv[2])), Path(sys.argv[3]), five_epochs().teaching, target='tumor', progress=kill)\n"
     )
     root, out = Path(__file__).resolve().parents[2], tmp_path / "teachers"
     killed = subprocess.run([sys.executable, "-c", code, str(root), str(tmp_path / "cohort"), str(out)], capture_output=True, check=False)
@@ -256,7 +257,7 @@ def test_killed_training_goes_on_from_its_last_checkpoint(balls: Cohort, tmp_pat
     def note(what: str, at: int, total: int) -> None:
         seen.append((what, at))
 
-    done = teach(read_cohort(tmp_path / "cohort"), out, five_epochs(), target="tumor", progress=note)
+    done = teach(read_cohort(tmp_path / "cohort"), out, five_epochs().teaching, target="tumor", progress=note)
     assert [at for what, at in seen if what == "tumor"] == [5, 6, 7, 8, 9, 10]  # two epochs of two steps are not done again
     assert not any("preprocessing" in what for what, _ in seen)
     assert done.tumor is not None

@@ -26,7 +26,7 @@ from .conftest import tiny_recipe
 @pytest.fixture(scope="module")
 def taught(balls: Cohort, preset: Preset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("teachers")
-    return teach(balls, out, preset, target="organs", folds=[0]).models[0]
+    return teach(balls, out, preset.teaching, target="organs", folds=[0]).models[0]
 
 
 @pytest.fixture(scope="module")

@@ -65,19 +65,28 @@ def run(args: argparse.Namespace) -> int:
         preset, budget = within_budget(args, preset)
     elif args.budget_memory or args.calibration or args.save_calibration:
         raise InputError("--budget-memory and calibrations are for a budget; give --budget-seconds too")
+    organs_only = not preset.one_student
     only = None if args.only is None else [name.strip() for name in args.only.split(",")]
     start = None
     if args.start is not None:
         start = open_model(None if args.start == "bundled" else Path(args.start), trust_pickle=args.trust_pickle)
     if args.plan_only:
-        described = describe(study_task(args.fused, preset, only=only))
+        described = describe(study_task(args.fused, preset.student, organs_only=organs_only, only=only))
         print("\n".join(described.lines()))
         write_report(args.report, {"preset": preset.to_dict(), "plan": [described.to_dict()], **budget})
         return 0
     display = Display()
     try:
         trained = study_result(
-            args.fused, args.out, preset, start=start, only=only, device=args.device, threads=args.threads, progress=display
+            args.fused,
+            args.out,
+            preset.student,
+            organs_only=organs_only,
+            start=start,
+            only=only,
+            device=args.device,
+            threads=args.threads,
+            progress=display,
         )
     finally:
         display.close()

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
     cohort, preset = read_cohort(args.cohort), load_preset(args.preset)
     if args.plan_only:
-        described = [describe(task) for task in teach_tasks(cohort, preset, target=args.target)]
+        described = [describe(task) for task in teach_tasks(cohort, preset.teaching, target=args.target)]
         print("\n".join(line for item in described for line in item.lines()))
         write_report(args.report, {"preset": preset.to_dict(), "plan": [item.to_dict() for item in described]})
         return 0
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     display = Display()
     try:
         result = teach(
-            cohort, args.out, preset, target=args.target, folds=folds, device=args.device, threads=args.threads, progress=display
+            cohort, args.out, preset.teaching, target=args.target, folds=folds, device=args.device, threads=args.threads, progress=display
         )
     finally:
         display.close()

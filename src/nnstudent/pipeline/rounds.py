@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from nnstudent.pipeline.stages import Outcome
 from nnstudent.pseudo.pseudolabel import read_pseudo_label
 
 SETTLED = 0.02  # mean share of the foreground: two trainings of the same network on the same labels differ by as much
@@ -62,3 +63,8 @@ def settled_in(rounds: Iterable[Round], cases: Iterable[str]) -> Round | None:
         if change is not None and change < SETTLED:
             return one
     return None
+
+
+def unchanged(settled: Round) -> Outcome:
+    """What a stage of a round says that has nothing to do, because labels had settled before."""
+    return Outcome(f"nothing has changed in round {settled.number}", skipped=True)

@@ -10,9 +10,10 @@ from pathlib import Path
 from nnstudent.cohort.sources.dispatch import read_source
 from nnstudent.errors import Failure, InputError
 from nnstudent.io.atomic import make_folder
+from nnstudent.pipeline.folder import RunFolder
 from nnstudent.pipeline.lock import alone_in
-from nnstudent.pipeline.path import RunFolder
 from nnstudent.pipeline.stages import Stage, StageRecord, left, run_stages
+from nnstudent.pipeline.steps import stages
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.training.preset import load_preset
@@ -100,13 +101,13 @@ def run(
         taxonomy=taxonomy,
         device=device,
         threads=threads,
-        rounds=rounds,
+        round_count=rounds,
         baseline=baseline,
         progress=progress,
     )
     record = out / "run.json"
     if dry_run:
-        return RunResult(left(folder.stages(), record), _there(out / "report.html"))
+        return RunResult(left(stages(folder), record), _there(out / "report.html"))
     make_folder(out)
     about = {
         "source": os.path.abspath(source),
@@ -116,7 +117,7 @@ def run(
         "recipes": folder.preset.to_dict(),
     }
     with alone_in(out):
-        rows = run_stages(folder.stages(), record, about=about, tell=tell or (lambda *_: None))
+        rows = run_stages(stages(folder), record, about=about, tell=tell or (lambda *_: None))
     return RunResult(rows, _there(out / "report.html"), tuple(folder.notices), _there(folder.student))
 
 

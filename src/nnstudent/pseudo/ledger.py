@@ -68,3 +68,12 @@ def read_ledger(path: Path) -> tuple[Row, ...]:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path}: line {number} is no ledger row ({error}); run select again") from error
     return tuple(rows)
+
+
+def pseudo_classes(rows: Iterable[Row]) -> dict[str, tuple[str, ...]]:
+    """By case, the classes whose labels are pseudo-labels."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if row.origin == "pseudo":
+            found.setdefault(row.case, []).append(row.cls)
+    return {case: tuple(names) for case, names in found.items()}

@@ -14,7 +14,7 @@ from nnstudent.pseudo.decide import SelectSettings
 from nnstudent.pseudo.ensemble import Decision
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.training.plain import from_plain, to_plain
-from nnstudent.training.recipe import Recipe
+from nnstudent.training.recipe import Recipe, Teaching
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,11 @@ class Preset:
                     f'preset {self.name}: select.leave_open = true, but the recipe [{role}] has partial = "{recipe.training.partial}", '
                     f'which takes an open class for absent; set {role}.training.partial = "marginal"'
                 )
+
+    @property
+    def teaching(self) -> Teaching:
+        """Which teachers ``teach`` trains, and how."""
+        return Teaching(self.teachers, self.tumor, self.folds, self.tumor_folds)
 
     def student_classes(self, taxonomy: Taxonomy) -> tuple[str, ...] | None:
         """The classes that ``select`` has the student learn: the organs, where tumors are left to another model; None for all there are."""

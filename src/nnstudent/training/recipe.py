@@ -252,6 +252,23 @@ class Recipe:
         return recipe
 
 
+@dataclass(frozen=True)
+class Teaching:
+    """Which teachers there are, and how each is trained.
+
+    Attributes:
+        organs: The recipe of the organ teachers.
+        tumor: The recipe of the tumor model; None for that of the organ teachers.
+        folds: How many organ teachers.
+        tumor_folds: How many tumor models.
+    """
+
+    organs: Recipe
+    tumor: Recipe | None = None
+    folds: int = 5
+    tumor_folds: int = 1
+
+
 def _augmentations(value: Any, where: str) -> list[dict[str, Any]]:
     rows: list[tuple[str, Mapping[str, Any]]]
     if isinstance(value, Mapping):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,22 +12,23 @@ from nnstudent.cohort.cohort import read_cohort
 from nnstudent.errors import InputError
 from nnstudent.io.atomic import check_folder
 from nnstudent.progress import Progress, silent
-from nnstudent.pseudo.ledger import NAME
+from nnstudent.pseudo.ledger import NAME, pseudo_classes, read_ledger
 from nnstudent.pseudo.probability import doubt_is_there, probability_path, runner_up_path
-from nnstudent.training.preset import Preset
+from nnstudent.training.recipe import Recipe
 from nnstudent.training.task import Task, student_task
 from nnstudent.training.train import Trained, train
 
 log = logging.getLogger(__name__)
 
 
-def study_task(fused: Path, preset: Preset, *, only: Sequence[str] | None = None) -> Task:
+def study_task(fused: Path, recipe: Recipe, *, organs_only: bool = False, only: Sequence[str] | None = None) -> Task:
     """What `study` would train.
 
     Args:
         fused: Folder of the fused cohort: ``cohort.json`` and ``ledger.jsonl``. Without a ledger it is a cohort as indexed,
             and the student learns from the cases with all organs annotated: the comparison without pseudo-labels.
-        preset: Which recipe, and whether the student learns tumors.
+        recipe: Network and training.
+        organs_only: Whether the student learns no tumors, because a model of their own is laid over it.
         only: The classes it learns; None for all.
 
     Raises:
@@ -37,13 +37,13 @@ def study_task(fused: Path, preset: Preset, *, only: Sequence[str] | None = None
     """
     cohort, ledger = read_cohort(fused), fused / NAME
     if ledger.is_file():
-        task = student_task(cohort, preset.student, organs_only=not preset.one_student, pseudo=pseudo_classes(ledger), only=only)
-        return replace(task, doubt=_doubt(fused, task)) if preset.student.training.distill else task
+        task = student_task(cohort, recipe, organs_only=organs_only, pseudo=pseudo_classes(read_ledger(ledger)), only=only)
+        return replace(task, doubt=_doubt(fused, task)) if recipe.training.distill else task
     full = cohort.annotated_with(cohort.taxonomy.organs)
     if not full:
         raise InputError(f"{fused}: no ledger.jsonl, and no case has all organs annotated; make a fused cohort with: nnstudent select")
     log.info("%s: no ledger.jsonl; the student learns from the %d cases with all organs annotated, true labels only", fused, len(full))
-    return student_task(replace(cohort, cases=full), preset.student, organs_only=not preset.one_student, pseudo={}, only=only)
+    return student_task(replace(cohort, cases=full), recipe, organs_only=organs_only, pseudo={}, only=only)
 
 
 def _doubt(fused: Path, task: Task) -> dict[str, tuple[Path, Path]]:
@@ -56,33 +56,12 @@ def _doubt(fused: Path, task: Task) -> dict[str, tuple[Path, Path]]:
     return there
 
 
-def pseudo_classes(ledger: Path) -> dict[str, tuple[str, ...]]:
-    """By case, the classes whose labels are pseudo-labels.
-
-    Args:
-        ledger: JSON lines, each with ``case``, ``class`` and ``origin``; what else is in them is not looked at.
-
-    Raises:
-        InputError: It is unreadable or malformed.
-    """
-    found: dict[str, list[str]] = {}
-    try:
-        for line in ledger.read_text("utf-8").splitlines():
-            row = json.loads(line)
-            if row["origin"] == "pseudo":
-                found.setdefault(row["case"], []).append(row["class"])
-    except OSError as error:
-        raise InputError(f"{ledger}: cannot be read ({error.strerror}); make the fused cohort with: nnstudent select") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{ledger}: no ledger ({type(error).__name__}: {error}); make the fused cohort again") from error
-    return {case: tuple(names) for case, names in found.items()}
-
-
 def study(
     fused: Path,
     out: Path,
-    preset: Preset,
+    recipe: Recipe,
     *,
+    organs_only: bool = False,
     start: Model | None = None,
     only: Sequence[str] | None = None,
     device: str = "auto",
@@ -94,7 +73,8 @@ def study(
     Args:
         fused: The fused cohort's folder.
         out: Where to.
-        preset: Which recipe.
+        recipe: Network and training.
+        organs_only: Whether the student learns no tumors.
         start: A trained model of the same network to begin from (:func:`~nnstudent.training.warm.load_start`); None to begin from chance.
         only: The classes it learns, the others are background; None for all.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -109,14 +89,25 @@ def study(
         OutputError: ``out`` cannot be written.
         MissingExtraError: nnunetv2 is not installed.
     """
-    return study_result(fused, out, preset, start=start, only=only, device=device, threads=threads, progress=progress).model
+    return study_result(
+        fused,
+        out,
+        recipe,
+        organs_only=organs_only,
+        start=start,
+        only=only,
+        device=device,
+        threads=threads,
+        progress=progress,
+    ).model
 
 
 def study_result(
     fused: Path,
     out: Path,
-    preset: Preset,
+    recipe: Recipe,
     *,
+    organs_only: bool = False,
     start: Model | None = None,
     only: Sequence[str] | None = None,
     device: str = "auto",
@@ -124,6 +115,6 @@ def study_result(
     progress: Progress = silent,
 ) -> Trained:
     """As :func:`study`, with what was trained and which cases were left out."""
-    task = study_task(fused, preset, only=only)
+    task = study_task(fused, recipe, organs_only=organs_only, only=only)
     check_folder(out)
     return train(task, out, out / ".work", start=start, device=device, threads=threads, progress=progress)

@@ -11,7 +11,7 @@ from nnstudent.cohort.cohort import Cohort
 from nnstudent.errors import Failure
 from nnstudent.io.atomic import check_folder
 from nnstudent.progress import Progress, silent
-from nnstudent.training.preset import Preset
+from nnstudent.training.recipe import Teaching
 from nnstudent.training.task import Task, organ_task, tumor_task
 from nnstudent.training.train import Trained, train
 
@@ -42,7 +42,7 @@ class TeachResult:
         return tuple(found.values())
 
 
-def teach_tasks(cohort: Cohort, preset: Preset, *, target: Target = "all") -> tuple[Task, ...]:
+def teach_tasks(cohort: Cohort, teaching: Teaching, *, target: Target = "all") -> tuple[Task, ...]:
     """What `teach` would train: the organ teachers, the tumor model.
 
     Raises:
@@ -50,9 +50,9 @@ def teach_tasks(cohort: Cohort, preset: Preset, *, target: Target = "all") -> tu
     """
     tasks: list[Task] = []
     if target in ("organs", "all"):
-        tasks.append(organ_task(cohort, preset.teachers, folds=preset.folds))
+        tasks.append(organ_task(cohort, teaching.organs, folds=teaching.folds))
     if target in ("tumor", "all"):
-        tumor = tumor_task(cohort, preset.tumor or preset.teachers, folds=preset.tumor_folds)
+        tumor = tumor_task(cohort, teaching.tumor or teaching.organs, folds=teaching.tumor_folds)
         tasks.extend([tumor] if tumor is not None else [])
     return tuple(tasks)
 
@@ -60,7 +60,7 @@ def teach_tasks(cohort: Cohort, preset: Preset, *, target: Target = "all") -> tu
 def teach(
     cohort: Cohort,
     out: Path,
-    preset: Preset,
+    teaching: Teaching,
     *,
     target: Target = "all",
     folds: Sequence[int] | None = None,
@@ -74,7 +74,7 @@ def teach(
         cohort: Its training cases with all organs annotated train the organ teachers, those with all lesion classes
             annotated the tumor model. Test cases are never read.
         out: Where to.
-        preset: Which recipes, how many folds.
+        teaching: Which recipes, how many folds.
         target: Which of the two.
         folds: Which folds of each; None for all.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -86,7 +86,7 @@ def teach(
         OutputError: ``out`` cannot be written.
         MissingExtraError: nnunetv2 is not installed.
     """
-    tasks = teach_tasks(cohort, preset, target=target)
+    tasks = teach_tasks(cohort, teaching, target=target)
     check_folder(out)
     trained: dict[str, Trained] = {}
     for task in tasks:

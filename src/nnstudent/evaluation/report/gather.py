@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from nnstudent.cohort.cohort import Cohort, read_cohort
 from nnstudent.errors import InputError, NnStudentError
 from nnstudent.evaluation.report.costs import Cost, profiled_cost, size_of
 from nnstudent.io.atomic import read_json
+from nnstudent.pseudo.ledger import read_ledger
 from nnstudent.taxonomy import Taxonomy, flare23
 
 T = TypeVar("T")
@@ -196,13 +196,11 @@ def _ledger(path: Path) -> LedgerFacts:
     reasons: dict[str, Counter[str]] = {}
     cases: dict[str, set[str]] = {}
     rounds = {1}
-    for line in path.read_text("utf-8").splitlines():
-        row = json.loads(line)
-        origin = str(row["origin"])
-        by_class.setdefault(str(row["class"]), Counter())[origin] += 1
-        reasons.setdefault(origin, Counter())[str(row.get("why") or "")] += 1
-        cases.setdefault(origin, set()).add(str(row["case"]))
-        rounds.add(int(row.get("round") or 1))
+    for row in read_ledger(path):
+        by_class.setdefault(row.cls, Counter())[row.origin] += 1
+        reasons.setdefault(row.origin, Counter())[row.why] += 1
+        cases.setdefault(row.origin, set()).add(row.case)
+        rounds.add(row.round or 1)
     return LedgerFacts(by_class, reasons, {origin: len(ids) for origin, ids in cases.items()}, max(rounds))
 
 

@@ -1,0 +1,42 @@
+"""``ensemble``: ``teachers`` and the test cases → ``predictions/teacher``: how good the pseudo-labels' author is."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from nnstudent.pipeline.folder import RunFolder
+from nnstudent.pipeline.stages import Outcome, Stage
+
+
+def stage(run: RunFolder) -> Stage:
+    """Declare the stage."""
+    return Stage(
+        "ensemble",
+        partial(work, run),
+        needs=("teach",),
+        reads=lambda: [*run.files("test"), run.teachers],
+        writes=[run.predictions("teacher")],
+    )
+
+
+def work(run: RunFolder) -> Outcome:
+    """Label the test cases with the teachers."""
+    from nnstudent.pseudo.label import label_cases
+    from nnstudent.pseudo.teacher import open_teacher
+
+    cohort = run.cohort()
+    if not cohort.test():
+        return Outcome("no test case", skipped=True)
+    decision = run.preset.decision
+    teachers = [
+        open_teacher(path, cohort.taxonomy, decision=decision, device=run.device, threads=run.threads) for path in run.teacher_models()
+    ]
+    done = label_cases(
+        cohort.test(),
+        run.predictions("teacher"),
+        teachers,
+        taxonomy=cohort.taxonomy,
+        everything=True,
+        progress=run.progress,
+    )
+    return Outcome(f"{len(done.labels)} test cases by the teachers", done.failures)

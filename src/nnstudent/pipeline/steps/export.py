@@ -1,0 +1,58 @@
+"""``export``: ``student`` of the last round, with ``second`` and the tumor model where a preset has them → ``bundle``."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from nnstudent.errors import InputError, MissingExtraError
+from nnstudent.pipeline.folder import RunFolder
+from nnstudent.pipeline.stages import Outcome, Stage
+from nnstudent.pseudo.ledger import NAME, read_ledger
+
+
+def stage(run: RunFolder) -> Stage:
+    """Declare the stage."""
+    preset = run.preset.to_dict()
+    trained = "second" if run.preset.second is not None else run.rounds[-1].called("study")
+    return Stage(
+        "export",
+        partial(work, run),
+        needs=(trained,),
+        reads=lambda: [run.student, run.teachers / "tumor", *run.second_models()],
+        writes=[run.bundle],
+        settings={key: preset[key] for key in ("student", "one_student", "int8")},
+    )
+
+
+def work(run: RunFolder) -> Outcome:
+    """Write the bundle, in int8 too where the preset asks for it and nothing speaks against it."""
+    from nnstudent.bundle.export import export
+    from nnstudent.inference.calibration import sample_cohort
+
+    overlay, second = run.tumor_models(), next(iter(run.second_models()), None)
+    write = partial(export, run.student, run.bundle, overlay=overlay, second=second, card=_card(run), progress=run.progress)
+    try:
+        write(int8=partial(sample_cohort, run.cohort()) if run.preset.int8 else None)
+    except (InputError, MissingExtraError) as error:
+        if not run.preset.int8:
+            raise
+        write()  # which raises again what has nothing to do with int8
+        run.notice(f"the bundle holds no int8: {error}")
+    size = sum(path.stat().st_size for path in run.bundle.rglob("*") if path.suffix in (".xml", ".bin"))
+    parts = ["student"]
+    parts += ["with second stage"] if second else []
+    parts += ["with tumor model laid over"] if overlay else []
+    return Outcome(f"{' '.join(parts)}, {size / 1e6:.1f} MB to run")
+
+
+def _card(run: RunFolder) -> dict[str, Any]:
+    last = run.last_round()
+    rows = read_ledger(last.fused / NAME)
+    truth, pseudo = ({row.case for row in rows if row.origin == origin} for origin in ("truth", "pseudo"))
+    in_round = f", in round {last.number} of labelling" if last.number > 1 else ""
+    return {
+        "training_data": f"{len(truth | pseudo)} cases of {run.source.name}: {len(truth)} with labels of their own, "
+        f"{len(pseudo)} with pseudo-labels (some have both){in_round}",
+        "preset": run.preset.name,
+    }

@@ -1,0 +1,39 @@
+"""``second``: ``fused`` of the last round → ``second``, the second stage of a cascade."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from nnstudent.pipeline.folder import RunFolder
+from nnstudent.pipeline.stages import Outcome, Stage
+from nnstudent.training.recipe import Recipe
+
+
+def stage(run: RunFolder, recipe: Recipe) -> Stage:
+    """Declare the stage."""
+    preset = run.preset.to_dict()
+    return Stage(
+        "second",
+        partial(work, run, recipe),
+        needs=(run.rounds[-1].called("study"),),
+        reads=lambda: [run.last_round().fused],
+        writes=[run.out / "second"],
+        settings={key: preset[key] for key in ("second", "second_classes")},
+    )
+
+
+def work(run: RunFolder, recipe: Recipe) -> Outcome:
+    """Train the network that looks again at some classes, more finely."""
+    from nnstudent.training.study import study_result
+
+    done = study_result(
+        run.last_round().fused,
+        run.out / "second",
+        recipe,
+        organs_only=not run.preset.one_student,
+        only=run.preset.second_classes,
+        device=run.device,
+        threads=run.threads,
+        progress=run.progress,
+    )
+    return Outcome(f"{len(done.classes)} classes again", done.failures)
