@@ -57,7 +57,7 @@ from nnstudent.pseudo.select import select
 from nnstudent.training.preset import Preset, load_preset
 from nnstudent.training.recipe import Recipe, Teaching
 from nnstudent.training.study import study
-from nnstudent.training.teach import Target, Teaching, teach
+from nnstudent.training.teach import Target, teach
 
 ROWS = ROOT / "docs" / "results" / "semisupervised.json"
 # The order matters: which organs a partial case has annotated follows from its number.
