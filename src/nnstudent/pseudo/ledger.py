@@ -33,10 +33,10 @@ class Row:
     case: str
     cls: str
     origin: Origin
-    model: str | None
-    round: int
-    score: float | None
-    why: str
+    model: str | None = None
+    round: int = 0
+    score: float | None = None
+    why: str = ""
     change: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
