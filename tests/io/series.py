@@ -112,7 +112,9 @@ def places(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return np.stack([i, j, k, np.ones_like(i)], axis=-1) @ np.asarray(affine)[:3].T
 
 
-def save(header: Any, path: Path) -> None:
+def save(header: Any, path: Path, *, kind: str = "") -> None:
     header.file_meta = pydicom.dataset.FileMetaDataset()
+    if kind:
+        header.file_meta.MediaStorageSOPClassUID, header.file_meta.MediaStorageSOPInstanceUID = kind, generate_uid()
     header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     header.save_as(path, enforce_file_format=True)

@@ -11,6 +11,8 @@ from nnstudent.io.dicom import read_series
 from nnstudent.io.nifti import read_labels
 
 pydicom = pytest.importorskip("pydicom", reason="the extra [dicom] is not installed")
+from pydicom.uid import MediaStorageDirectoryStorage  # noqa: E402
+
 from tests.io.series import COLUMNS, PATIENT, ROWS, SLICES, SPACING, Series, save  # noqa: E402
 
 
@@ -192,7 +194,9 @@ def _mixed(folder: Path) -> Series:
         delattr(report, tag)
     report.Modality = "SR"
     save(report, folder / "report.dcm")
-    (folder / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM")
+    disc = pydicom.Dataset()
+    disc.FileSetID = "DISC"
+    save(disc, folder / "DICOMDIR", kind=MediaStorageDirectoryStorage)
     (folder / "README.txt").write_text("from the PACS")
     (folder / ".hidden").write_bytes(b"")
     return wanted
@@ -202,10 +206,12 @@ def test_the_ct_is_found_among_everything(tmp_path, capfd):
     wanted = _mixed(tmp_path)
     read = read_series(tmp_path)
     assert np.array_equal(read.volume.array + 1024, wanted.stored)
-    (warning,) = read.warnings
+    warning, passed, others = read.warnings
+    assert passed == "passed over what is no DICOM image: DICOMDIR, README.txt"
+    assert others == "passed over other DICOM: 5 MR, 1 SR, 2 localizer, 1 screenshot"
     assert warning == "took CT series 2: 5 images of 8×6, axial; passed over 4: 5 images of 8×6, not axial; --series takes another"
     assert read_series(tmp_path, series="4").volume.grid.axcodes == "LIP"
-    assert read_series(tmp_path, series="4").warnings == ()
+    assert read_series(tmp_path, series="4").warnings == (passed, others)
     assert capfd.readouterr() == ("", "")
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from nnstudent.io.dicom import read_series
 from nnstudent.io.dicom_groups import Group, best
+from nnstudent.io.dicom_headers import Header
 from tests.io.series import COLUMNS, ROWS, SPACING, Series
 
 
@@ -17,7 +18,7 @@ def group(number: int, *, slices=20, mm=2.5, kernel="", image_type="ORIGINAL", *
         header.ImageType = [image_type, "PRIMARY", "AXIAL"]
         if kernel:
             header.ConvolutionKernel = kernel
-    return Group(series.uid, series.slices)
+    return Group.of(series.uid, [Header.of(header) for header in series.slices])
 
 
 @pytest.mark.parametrize(

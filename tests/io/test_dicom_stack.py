@@ -91,7 +91,11 @@ def test_a_wide_gap_is_refused_whatever_the_spacing():
     assert stack_at([(0, 0, z) for z in (0, 5, 15, 20)]).warnings
     with pytest.raises(GeometryError, match=r"missing between 1\.dcm and 2\.dcm \(a gap of 12\.00 mm, usually 6\.00\)"):
         stack_at([(0, 0, z) for z in (0, 6, 18, 24)])
-    assert not stack_at([(0, 0, 12 * z) for z in range(4)]).warnings  # coarse, but nothing is missing
+    with pytest.raises(GeometryError, match=r"missing between .* \(a gap of 36\.00 mm, usually 24\.00\)"):
+        stack_at([(0, 0, z) for z in (0, 24, 48, 84, 108)])
+    assert not stack_at([(0, 0, 10 * z) for z in range(4)]).warnings
+    (coarse,) = stack_at([(0, 0, 12 * z) for z in range(4)]).warnings  # nothing is missing
+    assert coarse.startswith("the slices are 12.0 mm apart")
 
 
 def test_labels_of_another_grid_are_refused():

@@ -10,9 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from nnstudent.errors import GeometryError, InputError, MissingExtraError, require
-from nnstudent.io.dicom_files import find_series, quiet
-from nnstudent.io.dicom_stack import Slice, Stack, make_stack
+from nnstudent.io.dicom_files import Found, find_series, quiet
+from nnstudent.io.dicom_read import read
+from nnstudent.io.dicom_stack import SAME_MM, Slice, Stack, make_stack
 from nnstudent.volume import Volume
+
+_MOST_VOXELS = 1 << 28  # of a file: 1 GB as it is decoded
+_MOST_PACKED = 1000  # pixels a byte: air alone is packed a thousandfold
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,10 +51,35 @@ def read_series(folder: Path, *, series: str | None = None, ask: bool = True) ->
         MissingExtraError: pydicom, or what decodes the pixels, is not installed.
     """
     found = find_series(folder, series=series, ask=ask)
-    stack = make_stack(folder, found.slices)
+    stack, warnings = _stacked(folder, found)
     with quiet():
         planes = _planes(stack)
-    return Series(stack.volume(planes), stack, (*found.warnings, *stack.warnings))
+    return Series(stack.volume(planes), stack, (*found.warnings, *warnings))
+
+
+def _stacked(folder: Path, found: Found) -> tuple[Stack, tuple[str, ...]]:
+    """The slices as one stack, and what is to be told of it."""
+    by_uid: dict[tuple[str, int], Slice] = {}
+    for item in found.slices:
+        same = by_uid.setdefault((item.instance or str(item.path), item.frame), item)
+        if np.linalg.norm(same.position - item.position) > SAME_MM:
+            raise InputError(
+                f"{folder}: {same} and {item} lie at different places and have one SOPInstanceUID; expected one for each slice, "
+                "copy the series again"
+            )
+    try:
+        stack = make_stack(folder, found.slices)
+    except GeometryError as error:
+        if not found.differ:
+            raise
+        raise GeometryError(f"{error}; the slices differ in {found.differ}") from error
+    if found.conflict:
+        raise GeometryError(
+            f"{folder}: slices of several volumes are mixed, which differ in {found.differ} and are not each a regular stack; separate them"
+        )
+    if found.differ:
+        return stack, (f"the slices differ in {found.differ} and make one stack: taken for one volume", *stack.warnings)
+    return stack, stack.warnings
 
 
 def _planes(stack: Stack) -> npt.NDArray[Any]:
@@ -96,11 +125,14 @@ class _Decoder:
         return pixels
 
     def _decode(self, path: Path) -> npt.NDArray[Any]:
+        dataset = read(path)
         try:
-            dataset = self._pydicom.dcmread(path)
             syntax = dataset.file_meta.TransferSyntaxUID
             decodable = not syntax.is_encapsulated or self._pydicom.pixels.get_decoder(syntax).is_available
+            _check_size(dataset, path)
             pixels: npt.NDArray[Any] | None = dataset.pixel_array if decodable else None
+        except InputError:
+            raise
         except Exception as error:  # each decoder raises its own; whatever it is, this slice cannot be had
             raise InputError(f"{path}: the pixels cannot be decoded ({_line(error)}); copy the series again") from error
         if pixels is None:
@@ -108,6 +140,13 @@ class _Decoder:
                 f"{path}: no decoder for {syntax.name} is installed here; pip install 'nnstudent[dicom]' brings those there are"
             )
         return pixels[None] if pixels.ndim == 2 else pixels
+
+
+def _check_size(dataset: Any, path: Path) -> None:
+    """Refuse pixels that would take far more memory than any image packed into a file of this size."""
+    voxels = int(dataset.get("NumberOfFrames") or 1) * dataset.Rows * dataset.Columns
+    if voxels > max(_MOST_VOXELS, _MOST_PACKED * path.stat().st_size):
+        raise InputError(f"{path}: {voxels} pixels in {path.stat().st_size} bytes; expected a CT, copy the series again")
 
 
 def _line(error: BaseException) -> str:

@@ -22,7 +22,8 @@ from urllib3.exceptions import HTTPError, SSLError
 
 from nnstudent.errors import InputError, require
 from nnstudent.io.dicom_files import quiet
-from nnstudent.io.dicom_groups import TAGS, Group, best, is_ct, listed
+from nnstudent.io.dicom_groups import Group, best, listed
+from nnstudent.io.dicom_headers import TAGS, Header
 from nnstudent.web.pacs.errors import PacsError, UnreachableError
 from nnstudent.web.pacs.multipart import Parts
 from nnstudent.web.settings import Limits
@@ -201,10 +202,11 @@ class Pacs:
         with quiet():
             try:
                 headers = [pydicom.Dataset.from_json({tag: item for tag, item in row.items() if tag in wanted}) for row in rows]
-                headers = [header for header in headers if header.get("Rows") and header.get("Columns") and is_ct(header)]
+                images = [Header.of(header) for header in headers if header.get("Rows") and header.get("Columns")]
+                found = [image for image in images if image.sort == "ct"]
             except Exception as error:  # whatever a malformed value does to the library; it would quote it
                 raise PacsError(f"{self._name} tells headers that cannot be read ({type(error).__name__})") from None
-        return Group(series, headers) if headers else None
+        return Group.of(series, found) if found else None
 
     def _fetch(self, path: str, folder: Path, images: int | None, limits: Limits, until: float, going: Going) -> None:
         for old in folder.iterdir():
