@@ -34,7 +34,12 @@ _GEOMETRY = ("rotation", "scaling", "elastic")
 
 
 def training_transforms(
-    recipe: Recipe, scales: Sequence[Sequence[float]] | None, *, ignore: int | None = None, lesions: Collection[int] = ()
+    recipe: Recipe,
+    scales: Sequence[Sequence[float]] | None,
+    *,
+    ignore: int | None = None,
+    lesions: Collection[int] = (),
+    painter: BasicTransform | None = None,
 ) -> ComposeTransforms:
     """What a training window goes through, from the dataloader's crop to image and targets.
 
@@ -43,6 +48,7 @@ def training_transforms(
         scales: Resolutions of the loss, relative to the finest (z, y, x); None without deep supervision.
         ignore: The label that is no class but says that nothing is to be learned there, if there is one.
         lesions: Channels of the lesion classes.
+        painter: Paints lesions into the window once it lies as it will.
     """
     chosen = {item.name: item for item in recipe.training.augment}
     planar = recipe.training.in_plane
@@ -50,6 +56,8 @@ def training_transforms(
     if planar:
         steps = [Convert3DTo2DTransform(), *steps, Convert2DTo3DTransform()]
     steps.append(OwnImageTransform())
+    if painter is not None:
+        steps.append(painter)
     for item in recipe.training.augment:
         if item.name not in _GEOMETRY:
             steps.append(RandomTransform(_intensity(item, planar=planar, ignore=ignore, lesions=lesions), apply_probability=item.p))

@@ -40,8 +40,8 @@ T = TypeVar("T")
 # them is not made again for it.
 _LATER: dict[str, dict[str, Any]] = {
     "network": {"kind": "plain"},
-    "data": {"lesion_oversampling": 1.0},
-    "training": {"cutmix": 0.0, "copy_paste": 0.0, "lesion_weight": 1.0, "distill": 0.0},
+    "data": {"lesion_oversampling": 1.0, "window_hu": None, "focus": []},
+    "training": {"cutmix": 0.0, "copy_paste": 0.0, "paint_lesions": 0.0, "ema": 0.0, "lesion_weight": 1.0, "distill": 0.0},
 }
 
 
@@ -196,7 +196,7 @@ def _prepare(task: Task, raw: Path, folder: Path, *, threads: int, progress: Pro
     )
     if not looked:
         raise InputError(f"{task.name}: none of {len(task.cases)} cases could be read; the first: {failures[0].case}: {failures[0].reason}")
-    fingerprint = _fingerprint([facts for _, facts in looked])
+    fingerprint = _fingerprint([facts for _, facts in looked], task.recipe.data.window_hu)
     ids = {case.id for case, _ in looked}
     partial = {id: known for id, known in task.partial.items() if id in ids}
     if partial:  # else a class that few looked for would count as one that few have
@@ -357,11 +357,14 @@ def _readable(image: Path, copy: Path) -> Path:
     return copy
 
 
-def _fingerprint(looked: Sequence[_Looked]) -> Fingerprint:
+def _fingerprint(looked: Sequence[_Looked], window_hu: tuple[float, float] | None = None) -> Fingerprint:
     values = np.concatenate([facts.intensities for facts in looked])
     if values.size == 0:
         raise InputError("no case has a single voxel of the classes that are to be learned; check the label maps and what is annotated")
     low, median, high = (float(v) for v in np.percentile(values, (0.5, 50.0, 99.5)))
+    if window_hu is not None:
+        low, high = window_hu
+        values = values.clip(low, high)
     intensity: Mapping[str, float] = {
         "mean": float(values.mean(dtype=np.float64)),
         "median": median,

@@ -49,33 +49,40 @@ class CachedDataset(nnUNetDatasetBlosc2):
 class WindowLoader(nnUNetDataLoader):
     """nnU-Net's loader that can draw lesions more often than organs for the windows that are centred on a class."""
 
-    def __init__(self, *args: Any, lesions: Collection[int] = (), lesion_oversampling: float = 1.0, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, lesions: Collection[int] = (), lesion_oversampling: float = 1.0, focus: Sequence[int] = (), **kwargs: Any) -> None:
         """As nnU-Net's loader; :func:`draw_class` tells the rest."""
         super().__init__(*args, **kwargs)
-        self._lesions, self._often = lesions, lesion_oversampling
+        self._lesions, self._often, self._focus = lesions, lesion_oversampling, focus
         # Of sparse labels nnU-Net centres every window on one. What is ignored here is little of a scan: windows lie anywhere, as ever.
         self.has_ignore = False
 
     def get_bbox(self, data_shape: Any, force_fg: bool, class_locations: Any, overwrite_class: Any = None, verbose: bool = False) -> Any:
         """Where a window lies; with a class to be in its middle where ``force_fg``."""
-        if force_fg and overwrite_class is None and self._lesions and self._often != 1:
-            overwrite_class = draw_class(class_locations, lesions=self._lesions, lesion_oversampling=self._often)
+        if force_fg and overwrite_class is None and (self._focus or (self._lesions and self._often != 1)):
+            how: Any = {"lesions": self._lesions, "lesion_oversampling": self._often, "focus": self._focus}
+            overwrite_class = draw_class(class_locations, **how)
         return super().get_bbox(data_shape, force_fg, class_locations, overwrite_class, verbose)
 
 
-def draw_class(locations: Mapping[Any, Sequence[Any]], *, lesions: Collection[int], lesion_oversampling: float) -> int | None:
+def draw_class(
+    locations: Mapping[Any, Sequence[Any]], *, lesions: Collection[int], lesion_oversampling: float, focus: Sequence[int] = ()
+) -> int | None:
     """Draw one of the classes that a case has.
 
     Args:
         locations: By class, some of its voxels; keys of several classes are not drawn.
         lesions: Classes that are drawn more often.
         lesion_oversampling: How many times as often as another.
+        focus: The classes that are drawn, each as often as it is listed; all that there are where it is empty, or none of them is there.
 
     Returns:
         None where there is none to draw.
     """
     there = [key for key, voxels in locations.items() if not isinstance(key, tuple) and len(voxels)]
-    weights = np.array([lesion_oversampling if key in lesions else 1.0 for key in there])
+    chosen = [key for key in there if key in focus] or there
+    often = [focus.count(key) if focus and key in focus else 1 for key in chosen]
+    there = chosen
+    weights = np.array([times * (lesion_oversampling if key in lesions else 1.0) for key, times in zip(chosen, often, strict=True)])
     if not weights.sum():
         return None
     return int(there[np.random.choice(len(there), p=weights / weights.sum())])  # noqa: NPY002  # the state that nnU-Net draws from

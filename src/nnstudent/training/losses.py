@@ -51,11 +51,13 @@ class MarginalLoss(nn.Module):
         ignore = self.ordinary.ignore_label
         counted = torch.ones_like(labels, dtype=torch.bool) if ignore is None else labels != ignore
         labels = labels.masked_fill(~counted, 0)
-        labels = labels.masked_fill(torch.stack([row[which] for row, which in zip(unknown, labels, strict=True)]), 0)
+        # of a class that nobody annotated only painted voxels are known: there it is certain
+        painted = torch.stack([row[which] for row, which in zip(unknown, labels, strict=True)])
         log_p = logits.log_softmax(1)
         own = log_p.gather(1, labels[:, None])[:, 0]
         samples = [open_of(*sample) for sample in zip(log_p, own, labels, counted, possible, unknown, strict=True)]
         log_hit, ruled_out, mass, wrong, excluded = (torch.stack(values) for values in zip(*samples, strict=True))
+        log_hit = torch.where(painted, own, log_hit)
 
         weight = self.ordinary.ce.weight
         voxel = counted.to(log_hit) if weight is None else weight.to(log_hit)[labels] * counted

@@ -112,6 +112,9 @@ class Data:
         separate_z: Resample z apart, by nearest neighbour. None: where the spacing is anisotropic by more than 3, as nnU-Net does.
         foreground: Share of windows that are centred on a class drawn from those there are, organs evenly.
         lesion_oversampling: How many times as often as an organ a lesion is drawn for these windows.
+        window_hu: Range of intensities that the network sees, in HU; values beyond it are clipped. None: what 99 % of the labeled
+            voxels have, as in nnU-Net.
+        focus: Classes that these windows are centered on; a name that is given twice is drawn twice as often. Empty: all there are.
     """
 
     spacing_mm: tuple[float, float, float]
@@ -122,8 +125,12 @@ class Data:
     separate_z: bool | None = None
     foreground: float = 0.33
     lesion_oversampling: float = 1.0
+    window_hu: tuple[float, float] | None = None
+    focus: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.window_hu is not None and self.window_hu[0] >= self.window_hu[1]:
+            raise InputError(f"window_hu = {list(self.window_hu)}; expected the lower end first, in HU")
         if self.lesion_oversampling < 0:
             raise InputError(f"lesion_oversampling = {self.lesion_oversampling}; expected how many times as often as an organ, 0 or more")
 
@@ -158,6 +165,10 @@ class Training:
         augment: Augmentations, in the order applied; geometry always first.
         cutmix: How often a box of a window is replaced by that of the last window with the same classes annotated, 0 to 1.
         copy_paste: How often a window is given a lesion of an earlier one (:mod:`nnstudent.training.pasting`), 0 to 1.
+        paint_lesions: How often a window is given painted lesions (:mod:`nnstudent.training.augment.lesions`), 0 to 1; as often it is
+            given look-alikes that are no lesions. Windows need an organ that can bear one.
+        ema: The model is the moving average of the weights over the steps, which keeps so much of itself each step, such as 0.999;
+            0: the model is the weights of the last step.
         distill: Share of the loss that goes by what the teachers think of each voxel instead of by its label, 0 to 1
             (:mod:`nnstudent.training.distilling`); needs ``label --probability``.
         in_plane: Geometric augmentation turns and scales slices only, as nnU-Net does for patches flatter than 1 : 3.
@@ -189,6 +200,8 @@ class Training:
     augment: tuple[Augmentation, ...] = ()
     cutmix: float = 0.0
     copy_paste: float = 0.0
+    paint_lesions: float = 0.0
+    ema: float = 0.0
     distill: float = 0.0
     in_plane: bool = False
     label_interpolation: Literal["linear", "nearest"] = "linear"
@@ -201,9 +214,11 @@ class Training:
             raise InputError(f"training of {self.epochs} epochs of {self.iterations} steps; expected at least 1 of each")
         if self.lesion_weight <= 0:
             raise InputError(f"lesion_weight = {self.lesion_weight}; expected a factor above 0")
-        for name in ("cutmix", "copy_paste", "distill"):
+        for name in ("cutmix", "copy_paste", "paint_lesions", "distill"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} = {getattr(self, name)}; expected 0 to 1")
+        if not 0 <= self.ema < 1:
+            raise InputError(f"ema = {self.ema}; expected 0 to under 1")
         if self.distill and self.label_interpolation != "nearest":
             raise InputError('distill with label_interpolation = "linear"; set "nearest", for doubts are turned along and have no classes')
 

@@ -23,7 +23,9 @@ from nnstudent.errors import InputError
 from nnstudent.io.atomic import replacing, write_json
 from nnstudent.progress import Progress, silent
 from nnstudent.training import half, quicken
+from nnstudent.training.augment.paint import PaintLesions
 from nnstudent.training.augmentation import initial_patch, training_transforms, validation_transforms
+from nnstudent.training.averaging import WeightAverage
 from nnstudent.training.distilling import DistillingLoss
 from nnstudent.training.loading import CachedDataset, Prefetch, WindowLoader
 from nnstudent.training.losses import MarginalLoss
@@ -73,6 +75,7 @@ class RecipeTrainer(nnUNetTrainer):
         self.start: Callable[[torch.nn.Module], None] | None = None
         self._mix = CutMix(training.cutmix, self.recipe.network.downsampling) if training.cutmix else None
         self._paste = CopyPaste(training.copy_paste, ignore=self.label_manager.ignore_label) if training.copy_paste else None
+        self._average = WeightAverage(training.ema) if training.ema else None
         self._step = self._lost = 0  # steps made; those in succession without a finite loss and gradient
         self._saved_at = time.monotonic()
 
@@ -151,7 +154,7 @@ class RecipeTrainer(nnUNetTrainer):
         train_keys, val_keys = self.do_split()
         processes = get_allowed_n_proc_DA()
         ignore, lesions = self.label_manager.ignore_label, self.partial.lesions
-        transforms = training_transforms(self.recipe, scales, ignore=ignore, lesions=lesions)
+        transforms = training_transforms(self.recipe, scales, ignore=ignore, lesions=lesions, painter=self._painter())
         loader = self._loader(train_keys, initial_patch(self.recipe), transforms, cached=not processes)
         loader.sampling_probabilities = self.partial.draw(loader.indices)
         windows: list[Any] = []
@@ -177,6 +180,30 @@ class RecipeTrainer(nnUNetTrainer):
             transforms=transforms,
             lesions=self.partial.lesions,
             lesion_oversampling=self.recipe.data.lesion_oversampling,
+            focus=[self._channels[name] for name in self.recipe.data.focus if name in self._channels],
+        )
+
+    @property
+    def _channels(self) -> dict[str, int]:
+        """Channel of each class by name."""
+        return {name: int(channel) for channel, name in self.dataset_json["nnstudent"]["classes"].items()}
+
+    def _painter(self) -> PaintLesions | None:
+        training = self.recipe.training
+        if not training.paint_lesions:
+            return None
+        lesions = sorted(self.partial.lesions)
+        if len(lesions) != 1:
+            raise InputError(f"paint_lesions = {training.paint_lesions}; needs one lesion class to learn, but there are {len(lesions)}")
+        facts = self.plans_manager.foreground_intensity_properties_per_channel["0"]
+        organs = {name: channel for name, channel in self._channels.items() if channel not in lesions}
+        return PaintLesions(
+            training.paint_lesions,
+            organs=organs,
+            tumor=lesions[0],
+            spacing_mm=self.recipe.data.spacing_mm,
+            mean=facts["mean"],
+            std=facts["std"],
         )
 
     def on_train_start(self) -> None:
@@ -234,6 +261,8 @@ class RecipeTrainer(nnUNetTrainer):
             scaler.update()
         elif sound:
             self.optimizer.step()
+        if self._average is not None and sound:
+            self._average.update(self._bare_network())
         self._step += 1
         if self.tuner is not None:
             self.tuner.step(time.perf_counter() - began)
@@ -271,7 +300,7 @@ class RecipeTrainer(nnUNetTrainer):
 
     def validation_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         """As nnU-Net's, in the precision of the training."""
-        with self._autocast():
+        with self._averaged(), self._autocast():
             image, target = self._moved(batch)
             output = self.network(image)
         output = _float(output)
@@ -339,6 +368,9 @@ class RecipeTrainer(nnUNetTrainer):
         elif self.dataloader_train is not None:
             self.dataloader_train._finish()
 
+    def _averaged(self) -> AbstractContextManager[Any]:
+        return nullcontext() if self._average is None else self._average.applied(self._bare_network())
+
     def _bare_network(self) -> Any:
         return getattr(self.network, "_orig_mod", self.network)  # torch.compile wraps it
 
@@ -350,8 +382,9 @@ class RecipeTrainer(nnUNetTrainer):
             whole: With what is needed to go on; else only what is needed to predict.
         """
         network = self._bare_network()
+        weights = network.state_dict()
         checkpoint: dict[str, Any] = {
-            "network_weights": network.state_dict(),
+            "network_weights": weights if self._average is None else self._average.of(weights),
             "current_epoch": self.current_epoch,
             "logging": _plain(self.logger.get_checkpoint()),
             "_best_ema": None,
@@ -365,6 +398,8 @@ class RecipeTrainer(nnUNetTrainer):
             checkpoint["optimizer_state"] = self.optimizer.state_dict()
             scaler: Any = self.grad_scaler
             checkpoint["grad_scaler_state"] = scaler.state_dict() if scaler is not None else None
+            if self._average is not None:
+                checkpoint["last_weights"] = weights  # the optimizer goes on from these, not from the average
         with replacing(Path(filename)) as temporary:
             torch.save(checkpoint, temporary)
         write_json(Path(self.output_folder, "progress.json"), self.curves())
@@ -375,7 +410,9 @@ class RecipeTrainer(nnUNetTrainer):
             self.initialize()
         checkpoint = torch.load(filename_or_checkpoint, map_location=self.device, weights_only=True)
         network = self._bare_network()
-        network.load_state_dict(checkpoint["network_weights"])
+        if self._average is not None:
+            self._average.load(network, checkpoint["network_weights"])
+        network.load_state_dict(checkpoint.get("last_weights", checkpoint["network_weights"]))
         if self.optimizer is not None:
             self.optimizer.load_state_dict(checkpoint["optimizer_state"])
         scaler: Any = self.grad_scaler

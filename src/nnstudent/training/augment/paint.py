@@ -1,0 +1,53 @@
+"""The lesion painter as a step of a recipe's augmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
+from torch import Tensor
+
+from nnstudent.training.augment.lesions import paint
+from nnstudent.volume import Spacing
+
+_MOST = 4  # lesions, and as many look-alikes, in one window
+
+
+class PaintLesions(BasicTransform):
+    """Paints lesions into a share of the windows, look-alikes into as many, and leaves the others as they are.
+
+    Args:
+        p: Share of windows that are given lesions; look-alikes are drawn apart with the same chance.
+        organs: Channel of each organ.
+        tumor: Channel of the class that painted lesions are.
+        spacing_mm: Of the windows, (z, y, x).
+        mean: HU that normalisation took to 0.
+        std: HU that normalisation took to 1.
+    """
+
+    def __init__(self, p: float, *, organs: Mapping[str, int], tumor: int, spacing_mm: Spacing, mean: float, std: float) -> None:
+        super().__init__()
+        self.p, self.organs, self.tumor = p, dict(organs), tumor
+        self.spacing_mm, self.mean, self.std = spacing_mm, mean, std
+
+    def apply(self, data_dict: dict[str, Any], **params: Any) -> dict[str, Any]:
+        """Paint into ``image`` and ``segmentation`` of one window, both (channel, z, y, x)."""
+        rng = np.random.default_rng(np.random.randint(2**31))  # noqa: NPY002  # the state that nnU-Net's transforms draw from too
+        lesions = int(rng.integers(1, _MOST + 1)) if rng.random() < self.p else 0
+        look_alikes = int(rng.integers(1, _MOST + 1)) if rng.random() < self.p else 0
+        if not lesions and not look_alikes:
+            return data_dict
+        image: Tensor = data_dict["image"]
+        known: Tensor = data_dict["segmentation"]
+        hu = image[0].numpy() * self.std + self.mean
+        labels = known[0].numpy().astype(np.int16)
+        for one in paint(hu, labels, self.organs, rng, spacing_mm=self.spacing_mm, lesions=lesions, look_alikes=look_alikes):
+            if one.kind.tumor:
+                inside = torch.from_numpy(one.mask)
+                known[:, inside] = 0  # what comes after the class is 0 where the class is certain
+                known[0, inside] = self.tumor
+        image[0] = torch.from_numpy((hu - self.mean) / self.std)
+        return data_dict

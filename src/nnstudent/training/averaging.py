@@ -1,0 +1,64 @@
+"""The moving average of a network's weights over the steps, which is less noisy than the weights of any one step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class WeightAverage:
+    """An exponential moving average that forgets its beginning soon.
+
+    The share of itself that it keeps rises with the steps, (1 + n) / (10 + n), up to ``decay``, so that a short training is averaged
+    over its own length.
+    """
+
+    def __init__(self, decay: float) -> None:
+        """Begin with nothing.
+
+        Args:
+            decay: The share that it keeps each step, in the long run.
+        """
+        self._decay, self._steps = decay, 0
+        self._values: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        """Take the weights of one step into account."""
+        self._steps += 1
+        keep = min(self._decay, (1 + self._steps) / (10 + self._steps))
+        for name, value in network.named_parameters():
+            if name in self._values:
+                self._values[name].lerp_(value, 1 - keep)
+            else:
+                self._values[name] = value.detach().clone()
+
+    def of(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A network's state with the average in the place of its weights."""
+        shared = {weights[name].data_ptr(): value for name, value in self._values.items()}  # one weight may have several names
+        return {name: shared.get(value.data_ptr(), value) for name, value in weights.items()}
+
+    def load(self, network: nn.Module, weights: Mapping[str, Tensor]) -> None:
+        """Go on from an average of before, the state of such a network; it counts as one of many steps."""
+        self._steps = 100_000
+        self._values = {name: weights[name].detach().clone() for name, _ in network.named_parameters()}
+
+    @contextmanager
+    def applied(self, network: nn.Module) -> Iterator[None]:
+        """Let the network have the average for its weights inside the block."""
+        last = {name: value.detach().clone() for name, value in network.named_parameters() if name in self._values}
+        _copy(self._values, network)
+        try:
+            yield
+        finally:
+            _copy(last, network)
+
+
+@torch.no_grad()
+def _copy(values: Mapping[str, Tensor], network: nn.Module) -> None:
+    for name, value in network.named_parameters():
+        if name in values:
+            value.copy_(values[name])
