@@ -80,9 +80,10 @@ def by_hand(
             label = int(target[(b, 0, *v)])
             if label == CHANNELS:  # ignored
                 continue
-            label = label if label in annotated[b] else 0
+            painted = label in EVERYTHING - annotated[b]  # known to be there, though nobody annotated the class
             open_here = [u for u in EVERYTHING - annotated[b] if label == 0 or (u == LESION and label != LESION)]
-            right = p[label] + sum(p[u] for u in open_here)
+            open_here = [label] if painted else open_here
+            right = p[label] + sum(p[u] for u in open_here if u != label)
             forbidden = [u for u in EVERYTHING - annotated[b] if u not in open_here]
             ce += weights[label] * (math.log(1 + sum(p[u] for u in forbidden)) - math.log(right))
             weight += weights[label]
@@ -211,16 +212,18 @@ def test_what_is_open_costs_nothing_and_what_is_excluded_does() -> None:
         assert float(loss(_sure(*worse), _labels(0, 0, 1, 2), possible)) > best + 1
 
 
-def test_an_open_class_drawn_anyway_counts_as_background() -> None:
+def test_an_open_class_drawn_anyway_is_certain_there_and_open_elsewhere() -> None:
     loss, possible = MarginalLoss(ordinary()), tables([frozenset({1})])
-    logits = batch(3, (1, CHANNELS, 4, 1, 1))[0]
-    assert torch.equal(loss(logits, _labels(0, 1, 3, LESION), possible), loss(logits, _labels(0, 1, 0, 0), possible))
+    best = float(loss(_sure(0, 1, 3, LESION), _labels(0, 1, 3, LESION), possible))
+    assert float(loss(_sure(LESION, 1, 3, LESION), _labels(0, 1, 3, LESION), possible)) == pytest.approx(best, abs=1e-4)
+    for worse in ((0, 1, 3, 0), (0, 1, 0, LESION), (0, 1, 3, 2)):
+        assert float(loss(_sure(*worse), _labels(0, 1, 3, LESION), possible)) > best + 1
 
 
 def test_a_batch_without_an_annotated_class_is_finite() -> None:
     logits, target = batch(4)
     logits.requires_grad_()
-    loss = MarginalLoss(ordinary())(logits, target, tables([frozenset()] * 3))
+    loss = MarginalLoss(ordinary())(logits, torch.zeros_like(target), tables([frozenset()] * 3))
     loss.backward()
     assert loss.item() == pytest.approx(0, abs=1e-12)
     assert logits.grad is not None

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch", reason="training needs the extra [train]")
 from torch import nn  # noqa: E402
 
-from nnstudent.training import quicken  # noqa: E402
+from nnstudent.training import half, quicken  # noqa: E402
 
 LAST = torch.channels_last_3d
 
@@ -84,3 +84,45 @@ def test_the_input_of_a_network_needs_no_gradient() -> None:
     layer(torch.randn(1, 1, 4, 4, 4)).sum().backward()
     assert layer.weight.grad is not None
     assert layer.weight.grad.abs().sum() > 0
+
+
+def test_normalisation_in_bfloat16_keeps_precision_and_layout() -> None:
+    layer = nn.InstanceNorm3d(6, affine=True)
+    quicken.keep_layout(layer)
+    x = torch.randn(1, 6, 5, 7, 8).contiguous(memory_format=LAST).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        y = layer(x)
+    assert y.dtype == torch.bfloat16
+    assert y.is_contiguous(memory_format=LAST)
+    expected = nn.functional.instance_norm(x.float(), weight=layer.weight, bias=layer.bias)
+    assert torch.allclose(y.float(), expected, atol=0.03)
+
+
+def test_gradients_in_bfloat16_point_where_those_of_fp32_do() -> None:
+    from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+
+    from nnstudent.training.plans import architecture
+    from nnstudent.training.recipe import Network
+
+    how = architecture(Network((8, 16, 24), ((1, 1, 1), (2, 2, 2), (2, 2, 2))))
+    names = how["network_class_name"], how["arch_kwargs"], how["_kw_requires_import"]
+    torch.manual_seed(1)
+    network = get_network_from_plans(*names, 1, 4, deep_supervision=False)
+    quick = copy.deepcopy(network).to(memory_format=LAST)
+    half.spare_small(quick)
+    quicken.keep_layout(quick)
+    x, target = torch.randn(1, 1, 12, 16, 16), torch.randint(0, 4, (1, 12, 16, 16))
+
+    def gradient(of: nn.Module, *, bfloat16: bool) -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            y = of(x.contiguous(memory_format=LAST) if bfloat16 else x)
+        loss = nn.functional.cross_entropy(y.float(), target)
+        # heads of deep supervision are there and do not speak
+        grads = torch.autograd.grad(loss, list(of.parameters()), allow_unused=True)
+        return torch.cat([part.flatten().double() for part in grads if part is not None])
+
+    ours, exact = gradient(quick, bfloat16=True), gradient(network, bfloat16=False)
+    theirs = gradient(network, bfloat16=True)
+    cosine = torch.nn.functional.cosine_similarity
+    assert cosine(ours, exact, dim=0) > 0.97
+    assert cosine(ours, exact, dim=0) > cosine(theirs, exact, dim=0) - 0.02

@@ -37,8 +37,8 @@ class MarginalLoss(nn.Module):
 
         Args:
             logits: Output of the network, (sample, class, z, y, x), channel 0 is background.
-            target: Labels, (sample, 1, z, y, x). A class that is not annotated counts as background; the ignore label is that of the
-                ordinary loss.
+            target: Labels, (sample, 1, z, y, x). A class that is not annotated in a case is certain where it is drawn all the same, as
+                painted lesions are, and open everywhere else; the ignore label is that of the ordinary loss.
             possible: Whether class c may be where the label says y, (sample, y, c), bool, as :func:`possible_classes` gives
                 it. None: every sample is annotated throughout, which is nnU-Net's ordinary loss, to the last bit.
         """

@@ -1,6 +1,6 @@
-"""Layers of a network that is trained in fp32 on a processor: the same numbers, in less time.
+"""Layers of a network that is trained on a processor: the same numbers, in less time.
 
-Three things are slow in PyTorch there, with one window a step and no AVX-512: oneDNN has no kernel of its own for the gradient of a
+Three things are slow in PyTorch there in fp32, with one window a step and no AVX-512: oneDNN has no kernel of its own for the gradient of a
 convolution's weights; small convolutions do not reach oneDNN at all; and instance normalisation copies each tensor to another
 layout and back. `bench/training.py` measures what comes of it.
 """
@@ -24,7 +24,19 @@ def quicken(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, nn.Conv3d) and _is_plain(module):
             module.forward = MethodType(_convolved, module)
-        elif isinstance(module, nn.InstanceNorm3d) and not module.track_running_stats:
+    keep_layout(network)
+
+
+def keep_layout(network: nn.Module) -> None:
+    """Let instance normalisations compute in the layout and precision of what they are given; weights and names stay as they are.
+
+    PyTorch's own copies to another layout and back, and under autocast it leaves bfloat16: a third of a step's time.
+
+    Args:
+        network: Changed in place.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.InstanceNorm3d) and not module.track_running_stats:
             module.forward = MethodType(_normalised, module)
 
 

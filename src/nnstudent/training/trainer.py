@@ -98,12 +98,13 @@ class RecipeTrainer(nnUNetTrainer):
         super().initialize()
         if self.start is not None:
             self.start(self._bare_network())
-        if self._bfloat16:
-            half.spare_small(self._bare_network())
         if self._channels_last:
             self.network.to(memory_format=torch.channels_last_3d)
-            if quicken.pays():
-                quicken.quicken(self._bare_network())
+        if self._bfloat16:
+            half.spare_small(self._bare_network())
+            quicken.keep_layout(self._bare_network())
+        elif self._channels_last and quicken.pays():
+            quicken.quicken(self._bare_network())
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
         """The recipe's optimizer; its learning rate is set at each step."""
@@ -227,11 +228,11 @@ class RecipeTrainer(nnUNetTrainer):
 
     @property
     def _channels_last(self) -> bool:
-        # In fp32 on a processor the convolutions of a step are a quarter quicker so; in bfloat16 (AMX) a step is 4 % quicker, within noise.
-        return self.device.type == "cpu" and not self._bfloat16
+        # On a processor a step is a quarter quicker so in fp32, and 1.44 times as quick in bfloat16 with normalisations that keep the layout.
+        return self.device.type == "cpu"
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        if self.recipe.training.precision == "fp32" or self._channels_last:
+        if self.recipe.training.precision == "fp32" or (self.device.type == "cpu" and not self._bfloat16):
             return nullcontext()
         mixed: AbstractContextManager[Any] = torch.autocast(self.device.type, torch.bfloat16 if self._bfloat16 else None)
         return mixed
