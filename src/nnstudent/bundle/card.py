@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nnstudent.bundle.bundle import Model, Network
+from nnstudent.bundle.spec import NetworkSpec
 from nnstudent.io.atomic import write_text
 
 
@@ -43,7 +44,7 @@ def _facts(network: Network) -> list[str]:
         f"- intensities: {intensity if norm.scheme == 'ct' else norm.scheme}",
         f"- axes: {'turned to RAS' if spec.orientation == 'RAS' else 'as stored'}",
         f"- architecture: {spec.architecture.class_name.rpartition('.')[2]}",
-        *([] if spec.near_mm is None else [f"- sees: what the networks before it found of its classes, and {spec.near_mm:g} mm around"]),
+        *([] if spec.near_mm is None else [f"- sees: {_seen(spec)}, and {spec.near_mm:g} mm around"]),
         *(f"- {key}: {value}" for key, value in spec.source.items() if value != ""),
     ]
 
@@ -52,3 +53,10 @@ def _text(value: Any) -> str:
     if isinstance(value, dict):
         return "; ".join(f"{key}: {_text(item)}" for key, item in value.items())
     return ", ".join(map(_text, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _seen(spec: NetworkSpec) -> str:
+    if not spec.hosts:
+        return "what the networks before it found of its classes"
+    rules = (f"{name} (from {rule.threshold:g}, at least {rule.least_ml:g} ml)" for name, rule in spec.hosts.items())
+    return f"lesions only, in and around {', '.join(rules)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +12,13 @@ import numpy as np
 
 import nnstudent
 from nnstudent.bundle import graph, nnunet
-from nnstudent.bundle.bundle import FORMAT, MANIFEST, content_hash, read_bundle, sealed
+from nnstudent.bundle.bundle import FORMAT, MANIFEST, content_hash, open_model, read_bundle, sealed
 from nnstudent.bundle.card import write_card
 from nnstudent.bundle.network import build, load_weights, unique_weights
 from nnstudent.bundle.quantise import MEAN_LOSS, WORST_LOSS, Sampling, compare, quantise, quantiser
-from nnstudent.bundle.spec import NetworkSpec
+from nnstudent.bundle.spec import HostRule, NetworkSpec
 from nnstudent.errors import InputError, require
-from nnstudent.io.atomic import replacing_folder, write_json
+from nnstudent.io.atomic import read_json, replacing_folder, write_json
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Shape
@@ -98,6 +99,68 @@ def export(
             "taxonomy": taxonomy.to_dict(),
             "card": facts,
         }
+        write_json(temporary / MANIFEST, sealed(manifest))
+        write_card(temporary / "card.md", read_bundle(temporary), title=out.resolve().name)
+    return out
+
+
+def add_lesion_stage(
+    bundle: Path | None,
+    stage: Path,
+    out: Path,
+    *,
+    hosts: Mapping[str, HostRule],
+    near_mm: float = NEAR_MM,
+    fold: int | str = "0",
+    card: Mapping[str, Any] | None = None,
+    torch_weights: bool = True,
+    int8: Sampling | None = None,
+    trust_pickle: bool = False,
+    progress: Progress = silent,
+) -> Path:
+    """Put a lesion stage behind the networks of a bundle.
+
+    Args:
+        bundle: The bundle that finds the organs; None for the student that comes with the package.
+        stage: nnU-Net model folder of the lesion stage: it finds a lesion class, and perhaps organs, on which nobody asks it.
+        out: The new bundle's folder, replaced as a whole.
+        hosts: The organs that it looks for lesions in and around, each with its rule.
+        near_mm: How far around them it sees.
+        fold: Which fold of the stage.
+        card: Facts for the model card, beside those that the bundle has.
+        torch_weights: See :func:`export`, as for all that is not here.
+        int8: See there.
+        trust_pickle: See there.
+        progress: See there.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        InputError: The bundle lacks a host, the stage finds no lesion, or see :func:`export`.
+        OutputError: See there.
+        MissingExtraError: See there.
+    """
+    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
+        raise InputError(f"{out}: is a folder of something else than a bundle; name a new folder, for it would be replaced")
+    model = open_model(bundle)
+    if model.kind != "bundle":
+        raise InputError(f"{bundle}: is no bundle; export it first, and put the lesion stage behind what comes of it")
+    source = nnunet.open_folder(stage, fold=fold, trust_pickle=trust_pickle)
+    lacking = [name for name in hosts if name not in model.classes]
+    if lacking or not hosts:
+        raise InputError(f"hosts {', '.join(lacking) or 'none'}: not found by {model.path}; it finds {', '.join(model.classes)}")
+    if not set(source.spec.foreground) & set(model.taxonomy.lesions):
+        raise InputError(f"{stage}: finds {', '.join(source.spec.foreground)}, none of which is a lesion class")
+    source = replace(source, spec=replace(source.spec, near_mm=near_mm, hosts=dict(hosts)))
+    manifest = read_json(model.path / MANIFEST, what="a bundle")
+    with replacing_folder(out) as temporary:
+        shutil.copytree(model.path / "networks", temporary / "networks")
+        (name,) = _names([f"{stage.resolve().name}"])
+        name = f"{name}_lesions" if any(row["name"] == name for row in manifest["networks"]) else name
+        row = _write_network(temporary, name, source, torch_weights=torch_weights, int8=int8, progress=progress)
+        progress("export", 1, 1)
+        manifest |= {"format": FORMAT, "networks": [*manifest["networks"], row], "card": {**manifest.get("card", {}), **(card or {})}}
         write_json(temporary / MANIFEST, sealed(manifest))
         write_card(temporary / "card.md", read_bundle(temporary), title=out.resolve().name)
     return out

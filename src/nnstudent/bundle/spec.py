@@ -88,6 +88,23 @@ class Architecture:
 
 
 @dataclass(frozen=True)
+class HostRule:
+    """When a lesion stage is believed, in one organ.
+
+    Attributes:
+        threshold: The probability from which a voxel counts as lesion, 0 to 1.
+        least_ml: Pieces that are smaller are left out.
+    """
+
+    threshold: float = 0.5
+    least_ml: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.threshold < 1 or not 0 <= self.least_ml < math.inf:
+            raise InputError(f"a lesion threshold of {self.threshold} and at least {self.least_ml} ml; expected 0 to 1, and 0 ml or more")
+
+
+@dataclass(frozen=True)
 class NetworkSpec:
     """One network, valid once constructed.
 
@@ -102,6 +119,8 @@ class NetworkSpec:
         classes: Class name by channel; channel 0 is ``background``.
         near_mm: Of a cascade's second stage: it sees only the box around what the networks before it found of its classes, and so
             much beyond; None if it sees the whole image.
+        hosts: Of a lesion stage: the organs that it looks for lesions in and around, each with its rule. It sees the box around them, like
+            a cascade's second stage, and decides on nothing but lesions, which it lays over the organs. Empty for any other network.
         regions: Whether classes may lie over each other: a voxel is of the last one whose logit is above the background's,
             which is 0, instead of the one with the highest.
         architecture: How torch builds it.
@@ -122,6 +141,7 @@ class NetworkSpec:
     source: Mapping[str, Any] = field(default_factory=dict)
     regions: bool = False
     near_mm: float | None = None
+    hosts: Mapping[str, HostRule] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.patch) != 3 or min(self.patch) < 1:
@@ -140,6 +160,8 @@ class NetworkSpec:
             raise InputError(f"classes {self.classes}; expected {BACKGROUND} and 1 to 254 more")
         if self.near_mm is not None and not 0 <= self.near_mm < math.inf:
             raise InputError(f"near_mm = {self.near_mm}; expected a length in mm, 0 or more")
+        if self.hosts and self.near_mm is None:
+            raise InputError("a lesion stage without near_mm; expected how far around its hosts it sees, in mm")
         if len(set(self.classes)) != len(self.classes):
             raise InputError(f"classes {self.classes}; a name occurs twice")
 
@@ -155,6 +177,8 @@ class NetworkSpec:
             del data["regions"]  # so that the identity of all other models stays what it was before there were regions
         if self.near_mm is None:
             del data["near_mm"]  # nor cascades
+        if not self.hosts:
+            del data["hosts"]  # nor lesion stages
         return data
 
     @classmethod
@@ -180,6 +204,7 @@ class NetworkSpec:
                 source=dict(data.get("source", {})),
                 regions=bool(data.get("regions", False)),
                 near_mm=None if data.get("near_mm") is None else float(data["near_mm"]),
+                hosts={str(name): HostRule(**rule) for name, rule in data.get("hosts", {}).items()},
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"a network's description is malformed ({type(error).__name__}: {error}); export the bundle again") from error

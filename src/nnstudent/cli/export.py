@@ -4,6 +4,7 @@
   nnstudent export RUN/student -o bundle --int8 --calibration RUN/cohort    also in int8, several times faster where the processor has it
   nnstudent export organs -o bundle --overlay tumor     what the second model finds is laid over the first one's organs
   nnstudent export organs -o bundle --second fine       a cascade: the finer model looks again where the first found its classes
+  nnstudent export lesions -o bundle --behind bundled --hosts hosts.json    a lesion stage: looks in and around the organs named
 
 Export reads weights only as tensors; a checkpoint that holds more is refused unless you say that you trust who made it.
 """
@@ -12,6 +13,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nnstudent.bundle.spec import HostRule
 
 HELP = "turn an nnU-Net model folder into a bundle"
 
@@ -29,6 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--near", type=float, default=20.0, metavar="MM", help="how far around what the first stage found the second one sees (default: 20)"
     )
+    parser.add_argument(
+        "--behind", metavar="BUNDLE", help="MODEL is a lesion stage: put it behind the networks of a bundle, or of the bundled student"
+    )
+    parser.add_argument(
+        "--hosts", type=Path, metavar="FILE.json", help='organs it looks in, such as {"liver": {"threshold": 0.5, "least_ml": 0.3}}'
+    )
     parser.add_argument("--fold", default="0", help="which fold (default: 0)")
     parser.add_argument("--card", type=Path, metavar="FILE.json", help="facts for the model card, a JSON object")
     parser.add_argument("--no-torch", action="store_true", help="leave out the weights for --engine torch: half the size")
@@ -43,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     from functools import partial
 
     from nnstudent.bundle.bundle import open_model
-    from nnstudent.bundle.export import export
+    from nnstudent.bundle.export import add_lesion_stage, export
     from nnstudent.cli.common import Display, write_report
     from nnstudent.cohort.cohort import read_cohort
     from nnstudent.errors import InputError
@@ -56,20 +67,24 @@ def run(args: argparse.Namespace) -> int:
     if args.int8 != (args.calibration is not None):
         raise InputError("--int8 and --calibration go together: --int8 --calibration COHORT, a folder that nnstudent index made")
     int8 = partial(sample_cohort, read_cohort(args.calibration)) if args.int8 else None
+    if (args.behind is None) != (args.hosts is None):
+        raise InputError("--behind and --hosts go together: --behind bundled --hosts hosts.json")
     display = Display()
-    out = export(
-        args.model,
-        args.output,
-        overlay=args.overlay,
-        second=args.second,
-        near_mm=args.near,
-        fold=args.fold,
-        card=card,
-        torch_weights=not args.no_torch,
-        int8=int8,
-        trust_pickle=args.trust_pickle,
-        progress=display,
-    )
+    how: dict[str, Any] = {
+        "near_mm": args.near,
+        "fold": args.fold,
+        "card": card,
+        "torch_weights": not args.no_torch,
+        "int8": int8,
+        "trust_pickle": args.trust_pickle,
+        "progress": display,
+    }
+    if args.behind is not None:
+        hosts = _hosts(args.hosts)
+        behind = None if args.behind == "bundled" else Path(args.behind)
+        out = add_lesion_stage(behind, args.model, args.output, hosts=hosts, **how)
+    else:
+        out = export(args.model, args.output, overlay=args.overlay, second=args.second, **how)
     display.close()
     model = open_model(out)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
@@ -79,3 +94,16 @@ def run(args: argparse.Namespace) -> int:
     )
     print(f"segment with: nnstudent segment CT.nii.gz -o labels.nii.gz --model {out}")
     return 0
+
+
+def _hosts(path: Path) -> dict[str, HostRule]:
+    """The rules of a lesion stage's hosts, read from JSON."""
+    from nnstudent.bundle.spec import HostRule
+    from nnstudent.errors import InputError
+    from nnstudent.io.atomic import read_json
+    from nnstudent.training.plain import from_plain
+
+    table = read_json(path, what="the hosts of a lesion stage")
+    if not isinstance(table, dict) or not table:
+        raise InputError(f'{path}: expected a table of organs, such as {{"liver": {{"threshold": 0.5, "least_ml": 0.3}}}}')
+    return {str(name): from_plain(HostRule, rule, f"{path}: {name}") for name, rule in table.items()}

@@ -19,6 +19,7 @@ from nnstudent.inference import budget
 from nnstudent.inference.cascade import decide, look_again
 from nnstudent.inference.checks import found_nothing, look_over
 from nnstudent.inference.engine import Engine, averaged, make_engine
+from nnstudent.inference.lesion_stage import lesion_scores, on_network_grid
 from nnstudent.inference.mirror import mirrored
 from nnstudent.inference.organs import OrganFacts, organ_facts
 from nnstudent.inference.overlap import Room, Stages, through
@@ -217,20 +218,21 @@ class Segmenter:
         peak_mb, last = plan.peak_mb, len(self.model.networks) - 1
         for index, network in enumerate(self.model.networks):
             seen, planes, there = image, plan.planes, labels
-            ids = [self.taxonomy[name].id for name in network.spec.foreground]
+            ids = [self.taxonomy[name].id for name in network.spec.hosts or network.spec.foreground]
             with _timed(seconds, "preprocess"):
                 if network.spec.near_mm is not None:
                     if (again := look_again(image, labels, ids, network.spec)) is None:
                         continue
                     seen, there = again
                     part = self.plan(seen.grid, networks=[network])
-                    planes, peak_mb = part.planes, max(peak_mb, part.peak_mb)
+                    planes, peak_mb = None if network.spec.hosts else part.planes, max(peak_mb, part.peak_mb)
                 values, frame = preprocess(seen, network.spec)
             if index == 0:
                 with _timed(seconds, "waiting"):
                     yield
             restoration = Restoration(frame, seen.grid, threads=self._threads, device=self.engine_of(0, 0).restores_on)
-            tally = np.zeros((2, len(network.spec.classes)))
+            shown = self._shown(network)
+            tally = np.zeros((2, len(shown)))
 
             def finish(scores: Scores, restoration: Restoration = restoration, tally: npt.NDArray[np.float64] = tally) -> None:
                 with _timed(seconds, "restore"):
@@ -247,13 +249,13 @@ class Segmenter:
                 with _timed(seconds, "waiting"):
                     yield
             while held:
-                finish(held.pop())
+                finish(self._as_shown(held.pop(), network, there))
             found = restoration.labels.array
             if index == 0:
                 labels = found
             else:
-                decide(there, found, ids if network.spec.near_mm is not None else ())
-            confidence |= mean_confidence(network.spec.classes, tally)
+                decide(there, found, ids if network.spec.near_mm is not None and not network.spec.hosts else ())
+            confidence |= mean_confidence(shown, tally)
             planned += len(network.members) * len(dense_starts(padded_shape(frame.shape, network.spec.patch), network.spec.patch))
         with _timed(seconds, "restore"):
             result = corrected(Volume(labels, image.grid), self.taxonomy, rules=self._rules)
@@ -273,6 +275,20 @@ class Segmenter:
             model=self.model.hash,
             predicted_peak_mb=peak_mb,
         )
+
+    def _shown(self, network: Network) -> tuple[str, ...]:
+        """The classes that a network decides on: of a lesion stage only its lesions."""
+        if not network.spec.hosts:
+            return network.spec.classes
+        return network.spec.classes[0], next(name for name in network.spec.foreground if name in self.taxonomy.lesions)
+
+    def _as_shown(self, scores: Scores, network: Network, organs: npt.NDArray[np.uint8]) -> Scores:
+        """Scores of the classes that a network decides on, given the labels so far on the part of the image that it saw."""
+        if not network.spec.hosts:
+            return scores
+        ids = {name: self.taxonomy[name].id for name in network.spec.hosts}
+        on_grid = on_network_grid(organs, scores.frame)
+        return lesion_scores(scores, network.spec, on_grid, lesions=self.taxonomy.lesions, ids=ids)
 
     @property
     def threads(self) -> int:

@@ -1,0 +1,124 @@
+"""What a lesion stage says: lesions in and around the organs that can bear one, each organ with its own threshold and least size."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from nnstudent.bundle.spec import BACKGROUND, HostRule, NetworkSpec
+from nnstudent.inference.preprocess import Frame
+from nnstudent.inference.resample import Floats
+from nnstudent.inference.scores import Scores
+from nnstudent.volume import Spacing
+
+REACH_MM = 12.0  # beyond an organ's border: lesions grow out, and where one is the first stage may have drawn the organ too small
+_NEVER = -20.0  # log odds of a lesion where there can be none
+_NEIGHBORS = np.ones((3, 3, 3), bool)
+Labels = npt.NDArray[np.uint8]
+
+
+def lesion_scores(scores: Scores, spec: NetworkSpec, organs: Labels, *, lesions: Collection[str], ids: Mapping[str, int]) -> Scores:
+    """Scores of a lesion against everything else, so shifted that what is kept is above 0.
+
+    Args:
+        scores: Logits of the stage, all of its classes.
+        spec: Of the stage; its ``hosts`` are the rules.
+        organs: What the networks before it found, ids of the label table, on the grid of the scores.
+        lesions: Which of its classes are lesions; the most probable of them stands for all.
+        ids: Id of each organ.
+
+    Returns:
+        Scores of background and the lesion class.
+    """
+    channels = [channel for channel, name in enumerate(spec.classes) if name in lesions]
+    odds = log_odds(scores.values, channels)
+    hosts = {ids[name]: rule for name, rule in spec.hosts.items()}
+    kept = keep(odds, organs, hosts, spacing_mm=scores.spacing_mm)
+    values = np.stack([np.zeros_like(kept), kept])
+    return replace(
+        scores,
+        values=values,
+        classes=(BACKGROUND, spec.classes[channels[0]]),
+        ids=(0, scores.ids[channels[0]]),
+    )
+
+
+def log_odds(logits: Floats, channels: Collection[int]) -> Floats:
+    """Logarithm of the odds of some channels together against all others.
+
+    Args:
+        logits: (class, z, y, x).
+        channels: Which.
+    """
+    odds = np.empty(logits.shape[1:], np.float32)
+    own = sorted(channels)
+    others = [channel for channel in range(len(logits)) if channel not in own]
+    for z in range(logits.shape[1]):  # plane by plane: no temporary of the whole size
+        odds[z] = _log_sum(logits[own, z]) - _log_sum(logits[others, z])
+    return odds
+
+
+def _log_sum(logits: Floats) -> Floats:
+    top = logits.max(axis=0)
+    total: Floats = top + np.log(np.exp(logits - top).sum(axis=0))
+    return total
+
+
+def keep(odds: Floats, organs: Labels, hosts: Mapping[int, HostRule], *, spacing_mm: Spacing) -> Floats:
+    """Log odds less each voxel's threshold, and far below 0 where nothing is kept.
+
+    A voxel belongs to the nearest host within :data:`REACH_MM`; a piece to the one that most of its voxels belong to.
+
+    Args:
+        odds: Log odds of a lesion, (z, y, x).
+        organs: Ids of the organs, (z, y, x).
+        hosts: By id, the rule; other organs bear none.
+        spacing_mm: (z, y, x).
+    """
+    host = nearest(organs, list(hosts), spacing_mm=spacing_mm)
+    thresholds = np.full(256, np.inf, np.float32)
+    for id, rule in hosts.items():
+        thresholds[id] = np.log(rule.threshold / (1 - rule.threshold))
+    above: Floats = np.maximum(odds - thresholds[host], _NEVER)
+    parts, _ = ndimage.label(above > 0, structure=_NEIGHBORS)
+    voxel_ml = float(np.prod(spacing_mm)) / 1000
+    for number, box in enumerate(ndimage.find_objects(parts), start=1):
+        own = parts[box] == number
+        rule = hosts[int(np.bincount(host[box][own]).argmax())]
+        if own.sum() * voxel_ml < rule.least_ml:
+            above[box][own] = _NEVER
+    return above
+
+
+def nearest(organs: Labels, hosts: Collection[int], *, spacing_mm: Spacing, reach_mm: float = REACH_MM) -> Labels:
+    """The nearest host of each voxel, 0 where none is within reach.
+
+    Args:
+        organs: Ids, (z, y, x).
+        hosts: Which of them bear lesions.
+        spacing_mm: (z, y, x).
+        reach_mm: How far a host reaches beyond its border.
+    """
+    inside = np.isin(organs, list(hosts))
+    if not inside.any():
+        return np.zeros_like(organs)
+    away, (z, y, x) = ndimage.distance_transform_edt(~inside, sampling=spacing_mm, return_indices=True)
+    found: Labels = np.where(away <= reach_mm, organs[z, y, x], 0).astype(np.uint8)
+    return found
+
+
+def on_network_grid(labels: Labels, frame: Frame) -> Labels:
+    """Labels on the image's grid, taken to the network's by the nearest voxel.
+
+    Args:
+        labels: On the grid of the image that was preprocessed, as stored.
+        frame: Of the network.
+    """
+    own = frame.view(labels)
+    at = [np.minimum(((np.arange(n) + 0.5) * have / n).astype(int), have - 1) for n, have in zip(frame.shape, own.shape, strict=True)]
+    taken: Labels = own[np.ix_(*at)]
+    return taken
