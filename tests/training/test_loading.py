@@ -30,6 +30,15 @@ def test_lesions_are_drawn_as_often_as_the_recipe_says() -> None:
         replace(tiny_recipe().data, lesion_oversampling=-1.0)
 
 
+def test_windows_are_centered_on_the_classes_that_the_recipe_names() -> None:
+    locations = {1: [0], 2: [0], 3: [], 5: [0]}
+    np.random.seed(0)  # noqa: NPY002
+    drawn = [draw_class(locations, lesions=[5], lesion_oversampling=2.0, focus=[1, 1, 3, 5]) for _ in range(4000)]
+    assert {key: drawn.count(key) / len(drawn) for key in set(drawn)} == pytest.approx({1: 1 / 2, 5: 1 / 2}, abs=0.03)
+    elsewhere = {draw_class(locations, lesions=[5], lesion_oversampling=1.0, focus=[3]) for _ in range(50)}
+    assert elsewhere == {1, 2, 5}, "none of them is in this case, so any class is"
+
+
 def test_a_window_lies_around_the_class_that_was_drawn() -> None:
     cases = SimpleNamespace(identifiers=["a"])
     labels = SimpleNamespace(all_labels=[0, 1, 2], has_ignore_label=False)

@@ -73,7 +73,7 @@ def paint(
         What was painted, in order; fewer where there is no room or what was drawn could not be seen.
     """
     least = _LEAST_HOST_ML * 1000 / float(np.prod(spacing_mm))
-    counts = np.bincount(labels.ravel(), minlength=256)
+    counts = np.bincount(labels[labels > 0], minlength=256)  # -1 is padding
     there = {name: value for name, value in organs.items() if counts[value] >= least}
     if not there:
         return []
@@ -148,7 +148,7 @@ def _paint_one(
 
 def _free(labels: npt.NDArray[np.integer], image: Array) -> Mask:
     """Where what grows out of an organ may go: fat and soft tissue without a label, neither lung nor bone nor gas."""
-    free: Mask = (labels <= 0) & (image > -140) & (image < 90)
+    free: Mask = (labels == 0) & (image > -140) & (image < 90)
     return free
 
 

@@ -1,0 +1,221 @@
+"""How many lesions a model finds, and how many it invents.
+
+  python -m bench.lesions --model BUNDLE [--rounds 2] [--phantoms 6 --seed 3102] [--pictures FOLDER]
+
+Lesions of 10 to 60 mm that differ by 20 HU or more from their host are painted into livers and kidneys of public CT that the model has
+not learned from (NNSTUDENT_DATA); the share found, the DSC of those found, and, on the same scans as they are, the pieces of 0.5 ml and
+more that are found where nothing was painted. Some of these patients have lesions of their own, which nobody annotated: look at the
+pictures. On phantoms the truth is exact; a lesion that an eye would not see counts neither as missed nor as found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from nnstudent.cohort.phantom import make_case
+from nnstudent.evaluation.lesions import detect
+from nnstudent.inference.segmenter import Segmenter
+from nnstudent.io.nifti import read_image, read_labels
+from nnstudent.training.augment.lesions import LEAST_HU, ROSE, paint
+from nnstudent.training.augment.physiology import LESIONS
+from nnstudent.volume import Volume
+
+UNSEEN = ("crlm_1004", "crlm_1006", "nsclc_r01_001", "acrin_flt_013", "tcga_bc_a10x")
+HOSTS = ("liver", "right_kidney", "left_kidney")
+SIZE_MM = (10.0, 60.0)
+LEAST_CONTRAST_HU = 20.0
+FALSE_ML = 0.5
+VISIBLE_ML = 5.0
+Array = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One lesion that was painted."""
+
+    scan: str
+    host: str
+    diameter_mm: float
+    contrast_hu: float
+    found: bool
+    dsc: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, help="default: the bundled student")
+    parser.add_argument("--rounds", type=int, default=2, help="how often each scan is painted anew")
+    parser.add_argument("--scans", nargs="*", default=list(UNSEEN))
+    parser.add_argument("--phantoms", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=3102)
+    parser.add_argument("--pictures", type=Path, help="folder for a picture of each scan")
+    parser.add_argument("--report", type=Path, help="write all figures as JSON")
+    args = parser.parse_args()
+    segmenter = Segmenter(args.model)
+    tumor = segmenter.taxonomy["tumor"].id
+    rows: list[Row] = []
+    false: dict[str, list[float]] = {}
+    for name in args.scans:
+        image, organs, false[name] = as_it_is(segmenter, Path(os.environ["NNSTUDENT_DATA"]) / name, tumor, args.pictures)
+        for seed in range(args.rounds):
+            rows += painted(segmenter, name, image, organs, tumor, seed=seed, before=None, pictures=args.pictures)
+        print(summary(rows, false), flush=True)
+    phantoms = [phantom(segmenter, seed, tumor) for seed in range(args.seed, args.seed + args.phantoms)]
+    for case in phantoms:
+        print(case, flush=True)
+    if args.report is not None:
+        table = {"painted": [vars(row) for row in rows], "false_ml": false, "phantoms": phantoms}
+        args.report.write_text(json.dumps(table, indent=1))
+
+
+def as_it_is(segmenter: Segmenter, folder: Path, tumor: int, pictures: Path | None) -> tuple[Volume, Volume, list[float]]:
+    """The scan, its organs (by another model where there are labels, else by this one), and volumes of what is found in it, in ml."""
+    image = read_image(folder / "ct.nii.gz").reoriented()
+    labels = segmenter(image).labels
+    known = folder / "label.nii.gz"
+    organs = read_labels(known).reoriented() if known.is_file() else Volume(np.where(labels.array == tumor, 0, labels.array), labels.grid)
+    pieces = volumes(labels.array == tumor, labels.grid.voxel_ml)
+    picture(pictures, f"{folder.name}_as_it_is", image, labels.array == tumor, None)
+    return image, organs, [ml for ml in pieces if ml >= FALSE_ML]
+
+
+def volumes(mask: Mask, voxel_ml: float) -> list[float]:
+    """Volumes of the connected parts of a mask, in ml, the largest first."""
+    parts, _ = ndimage.label(mask, structure=np.ones((3, 3, 3)))
+    return sorted((float(count) * voxel_ml for count in np.bincount(parts.ravel())[1:]), reverse=True)
+
+
+def painted(
+    segmenter: Segmenter, name: str, image: Volume, organs: Volume, tumor: int, *, seed: int, before: object, pictures: Path | None
+) -> list[Row]:
+    """Paint up to four lesions into a scan and look which of them are found."""
+    rng = np.random.default_rng([seed, sum(map(ord, name))])
+    hu = image.array.astype(np.float32)
+    ids = {host: segmenter.taxonomy[host].id for host in (*HOSTS, "aorta")}
+    labels = organs.array.copy()
+    kinds = [
+        type(kind)(**{**vars(kind), "hosts": {h: w for h, w in kind.hosts.items() if h in HOSTS}, "size_mm": SIZE_MM, "exophytic": 0.0})
+        for kind in LESIONS
+        if any(host in HOSTS for host in kind.hosts)
+    ]
+    done = []
+    for _ in range(24):
+        changed = hu.copy()
+        (*_, one) = paint(changed, labels, ids, rng, spacing_mm=image.spacing_mm, lesions=1, look_alikes=0, kinds=kinds) or [None]
+        if one is None or abs(one.contrast_hu) < LEAST_CONTRAST_HU or equivalent_mm(one.mask, image) < SIZE_MM[0]:
+            continue
+        hu, done = changed, [*done, one]
+        labels[ndimage.binary_dilation(one.mask, iterations=3)] = 0  # the next one lies elsewhere
+        if len(done) == 4:
+            break
+    found = segmenter(Volume(hu.astype(np.int16), image.grid)).labels.array == tumor
+    parts, _ = ndimage.label(found, structure=np.ones((3, 3, 3)))
+    truth = np.zeros(found.shape, np.bool_)
+    rows = []
+    for one in done:
+        truth |= one.mask
+        touched = np.unique(parts[one.mask])
+        own = np.isin(parts, touched[touched > 0])
+        overlap = float((own & one.mask).sum())
+        dsc = 2 * overlap / float(own.sum() + one.mask.sum())
+        hit = detect(own, one.mask, voxel_ml=image.grid.voxel_ml).lesions[0].found
+        rows.append(Row(name, one.host, one.diameter_mm, one.contrast_hu, hit, dsc))
+    picture(pictures, f"{name}_painted_{seed}", Volume(hu, image.grid), found, truth)
+    return rows
+
+
+def equivalent_mm(mask: Mask, image: Volume) -> float:
+    """Diameter of a ball of a mask's volume, in mm."""
+    return float((6 * mask.sum() * image.grid.voxel_ml * 1000 / np.pi) ** (1 / 3))
+
+
+def phantom(segmenter: Segmenter, seed: int, tumor: int) -> dict[str, object]:
+    """DSC of tumor in a phantom with lesions, and which of its visible lesions of 5 ml and more are found."""
+    case = make_case(seed, tumor=True)
+    image, truth = case.image.reoriented(), case.truth.reoriented().array
+    found = segmenter(image).labels.array == tumor
+    parts, count = ndimage.label(truth == tumor)
+    seen = np.zeros(truth.shape, np.bool_)
+    large, hit = 0, 0
+    for number in range(1, count + 1):
+        own = parts == number
+        if not visible(image, own, truth, tumor):
+            continue
+        seen |= own
+        if own.sum() * image.grid.voxel_ml >= VISIBLE_ML:
+            large += 1
+            hit += detect(found, own, voxel_ml=image.grid.voxel_ml).lesions[0].found
+    unseen = (truth == tumor) & ~seen
+    found &= ~unseen
+    total = float(found.sum() + seen.sum())
+    dsc = 2 * float((found & seen).sum()) / total if total else None
+    extra = [ml for ml in volumes(found & ~ndimage.binary_dilation(seen, iterations=2), image.grid.voxel_ml) if ml >= FALSE_ML]
+    return {"phantom": seed, "dsc": dsc, "visible_of_5_ml": large, "found": hit, "false_ml": extra}
+
+
+def visible(image: Volume, mask: Mask, labels: npt.NDArray[np.uint8], tumor: int) -> bool:
+    """Whether an eye sees a lesion in an organ: contrast over noise, by the Rose criterion."""
+    around = ndimage.binary_dilation(mask, iterations=4) & ~ndimage.binary_dilation(mask) & (labels != tumor)
+    if not around.any():
+        return False
+    host = np.bincount(labels[around]).argmax()
+    around &= labels == host
+    if host == 0:
+        return False
+    contrast = abs(float(np.median(image.array[mask])) - float(np.median(image.array[around])))
+    pixels = np.pi / 4 * equivalent_mm(mask, image) ** 2 / (image.spacing_mm[1] * image.spacing_mm[2])
+    return contrast >= max(LEAST_HU, ROSE * float(image.array[around].std()) / np.sqrt(pixels))
+
+
+def summary(rows: Sequence[Row], false: Mapping[str, Sequence[float]]) -> str:
+    """The figures so far, in a line for each question."""
+    found = [row for row in rows if row.found]
+    dsc = float(np.mean([row.dsc for row in found])) if found else float("nan")
+    lines = [f"painted: {len(found)} of {len(rows)} found, mean DSC of those found {dsc:.2f}"]
+    for host in HOSTS:
+        own = [row.found for row in rows if row.host == host]
+        lines.append(f"  {host}: {sum(own)} of {len(own)}")
+    pieces = [len(volumes_) for volumes_ in false.values()]
+    lines.append(f"false pieces of {FALSE_ML} ml and more: {sum(pieces)} in {len(pieces)} scans")
+    lines += [f"  {name}: {', '.join(f'{ml:.1f}' for ml in volumes_) or 'none'} ml" for name, volumes_ in false.items()]
+    return "\n".join(lines)
+
+
+def picture(folder: Path | None, name: str, image: Volume, found: Mask, truth: Mask | None) -> None:
+    """Slices through the largest of what is found (red) and painted (green), at the window 75 ± 150 HU."""
+    if folder is None:
+        return
+    from PIL import Image
+
+    folder.mkdir(parents=True, exist_ok=True)
+    parts, _ = ndimage.label(found | truth if truth is not None else found)
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    tiles = []
+    for number in np.argsort(sizes)[::-1][:6]:
+        if not sizes[number]:
+            break
+        z = int(np.bincount(np.nonzero(parts == number)[0]).argmax())
+        grey = np.clip((image.array[z] + 75.0) / 300 * 255, 0, 255).astype(np.uint8)
+        plain = np.stack([grey] * 3, -1)
+        drawn = plain.copy()
+        for mask, colour in ((found, (255, 40, 40)), (truth, (40, 255, 40))):
+            if mask is not None:
+                drawn[mask[z] & ~ndimage.binary_erosion(mask[z])] = colour
+        tiles.append(np.concatenate([plain, drawn], 1)[::-1])
+    if tiles:
+        Image.fromarray(np.concatenate(tiles)).save(folder / f"{name}.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""What a lesion stage keeps, and what it lays over the organs."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from nnstudent.bundle.bundle import open_model
+from nnstudent.bundle.export import add_lesion_stage, export
+from nnstudent.bundle.spec import HostRule, NetworkSpec
+from nnstudent.errors import InputError
+from nnstudent.inference.lesion_stage import REACH_MM, keep, log_odds, nearest
+from nnstudent.inference.segmenter import Segmenter
+from nnstudent.taxonomy import flare23
+from tests.inference.conftest import blobs
+from tests.inference.folders import ISOTROPIC, make_folder
+
+LIVER, SPLEEN, AORTA = 1, 3, 5
+SPACING = (4.0, 2.5, 2.5)  # 0.025 ml
+
+
+def scene() -> tuple[np.ndarray, np.ndarray]:
+    """Log odds far below 0 and organs: a liver and a spleen, far apart, with an aorta between."""
+    organs = np.zeros((12, 30, 60), np.uint8)
+    organs[2:10, 5:25, 3:20] = LIVER
+    organs[2:10, 5:25, 45:58] = SPLEEN
+    organs[:, 12:16, 30:34] = AORTA
+    return np.full(organs.shape, -9.0, np.float32), organs
+
+
+def test_log_odds_are_those_of_the_softmax() -> None:
+    logits = np.random.default_rng(0).normal(0, 4, (5, 3, 4, 6)).astype(np.float32)
+    p = np.exp(logits.astype(np.float64))
+    p /= p.sum(0)
+    own = p[2] + p[4]
+    np.testing.assert_allclose(log_odds(logits, [2, 4]), np.log(own / (1 - own)), atol=1e-4)
+
+
+def test_each_host_has_its_threshold() -> None:
+    odds, organs = scene()
+    odds[4:6, 10:14, 8:12] = odds[4:6, 10:14, 50:54] = np.log(0.7 / 0.3)
+    kept = keep(odds, organs, {LIVER: HostRule(0.6), SPLEEN: HostRule(0.8)}, spacing_mm=SPACING) > 0
+    assert kept[4:6, 10:14, 8:12].all()
+    assert not kept[:, :, 40:].any()
+
+
+def test_pieces_under_the_least_size_of_their_host_are_left_out() -> None:
+    odds, organs = scene()
+    odds[4:6, 10:14, 8:12] = 5.0  # 32 voxels, 0.8 ml
+    odds[4:6, 10:14, 50:54] = 5.0
+    kept = keep(odds, organs, {LIVER: HostRule(0.5, 1.0), SPLEEN: HostRule(0.5, 0.5)}, spacing_mm=SPACING) > 0
+    assert not kept[:, :, :25].any()
+    assert kept[4:6, 10:14, 50:54].all()
+
+
+def test_nothing_is_kept_out_of_reach_of_a_host() -> None:
+    odds, organs = scene()
+    odds[:] = 5.0
+    kept = keep(odds, organs, {LIVER: HostRule()}, spacing_mm=SPACING) > 0
+    host = nearest(organs, [LIVER], spacing_mm=SPACING)
+    np.testing.assert_array_equal(kept, host == LIVER)
+    reach = int(REACH_MM / 2.5)
+    assert kept[5, 15, 19 + reach]
+    assert not kept[5, 15, 19 + reach + 1]
+    assert not keep(odds, np.zeros_like(organs), {LIVER: HostRule()}, spacing_mm=SPACING).max() > 0
+
+
+@pytest.mark.parametrize(("threshold", "least_ml"), [(0.0, 0.0), (1.0, 0.0), (0.5, -1.0)])
+def test_a_rule_that_means_nothing_is_refused(threshold: float, least_ml: float) -> None:
+    with pytest.raises(InputError, match="a lesion threshold of"):
+        HostRule(threshold, least_ml)
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory):
+    """A bundle of organs, a lesion stage's folder, and both in one bundle."""
+    at = tmp_path_factory.mktemp("lesions")
+    organs = export(make_folder(at / "organs", ISOTROPIC), at / "first", torch_weights=False)
+    stage = make_folder(at / "stage", ISOTROPIC, classes=("liver", "tumor"), seed=5)
+    hosts = {"spleen": HostRule(0.3, 0.0)}
+    return organs, stage, add_lesion_stage(organs, stage, at / "both", hosts=hosts, near_mm=8.0, torch_weights=False)
+
+
+def test_a_stage_changes_nothing_but_lesions(bundles):
+    organs, _, both = bundles
+    image = blobs((30, 26, 34), (5.0, 4.0, 4.0))
+    before = Segmenter(organs, postprocess=())(image).labels.array
+    after = Segmenter(both, postprocess=())(image)
+    tumor = flare23()["tumor"].id
+    changed = after.labels.array != before
+    assert changed.any(), "the stage finds nothing, which shows nothing"
+    assert (after.labels.array[changed] == tumor).all()
+    spleen = (before == flare23()["spleen"].id).reshape(before.shape)
+    spacing = image.spacing_mm
+    away = np.argwhere(changed)[:, None] * spacing - np.argwhere(spleen)[None, ::7] * np.array(spacing)
+    assert float(np.linalg.norm(away, axis=-1).min(1).max()) < REACH_MM + 12
+    assert 0 < after.organs["tumor"].confidence <= 1
+
+
+def test_the_rules_are_kept_in_the_bundle(bundles):
+    spec = open_model(bundles[2]).networks[-1].spec
+    assert spec.hosts == {"spleen": HostRule(0.3, 0.0)}
+    assert spec.near_mm == 8.0
+    assert NetworkSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+    assert "lesions only, in and around spleen" in (bundles[2] / "card.md").read_text("utf-8")
+
+
+def test_what_cannot_be_a_stage_is_refused(bundles, tmp_path):
+    organs, stage, _ = bundles
+    with pytest.raises(InputError, match="hosts pancreas: not found by"):
+        add_lesion_stage(organs, stage, tmp_path / "a", hosts={"pancreas": HostRule()})
+    with pytest.raises(InputError, match="none of which is a lesion class"):
+        add_lesion_stage(organs, make_folder(tmp_path / "o", ISOTROPIC), tmp_path / "b", hosts={"spleen": HostRule()})
+    assert not (tmp_path / "a").exists()
+    assert not (tmp_path / "b").exists()
