@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-import torch
 from torch import Tensor, nn
 
 
@@ -25,14 +24,13 @@ class WeightAverage:
         self._decay, self._steps = decay, 0
         self._values: dict[str, Tensor] = {}
 
-    @torch.no_grad()
     def update(self, network: nn.Module) -> None:
         """Take the weights of one step into account."""
         self._steps += 1
         keep = min(self._decay, (1 + self._steps) / (10 + self._steps))
         for name, value in network.named_parameters():
             if name in self._values:
-                self._values[name].lerp_(value, 1 - keep)
+                self._values[name].lerp_(value.detach(), 1 - keep)
             else:
                 self._values[name] = value.detach().clone()
 
@@ -57,8 +55,7 @@ class WeightAverage:
             _copy(last, network)
 
 
-@torch.no_grad()
 def _copy(values: Mapping[str, Tensor], network: nn.Module) -> None:
     for name, value in network.named_parameters():
         if name in values:
-            value.copy_(values[name])
+            value.detach().copy_(values[name])

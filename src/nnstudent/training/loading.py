@@ -49,7 +49,9 @@ class CachedDataset(nnUNetDatasetBlosc2):
 class WindowLoader(nnUNetDataLoader):
     """nnU-Net's loader that can draw lesions more often than organs for the windows that are centred on a class."""
 
-    def __init__(self, *args: Any, lesions: Collection[int] = (), lesion_oversampling: float = 1.0, focus: Sequence[int] = (), **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, lesions: Collection[int] = (), lesion_oversampling: float = 1.0, focus: Sequence[int] = (), **kwargs: Any
+    ) -> None:
         """As nnU-Net's loader; :func:`draw_class` tells the rest."""
         super().__init__(*args, **kwargs)
         self._lesions, self._often, self._focus = lesions, lesion_oversampling, focus

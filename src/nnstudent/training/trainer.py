@@ -228,8 +228,8 @@ class RecipeTrainer(nnUNetTrainer):
 
     @property
     def _channels_last(self) -> bool:
-        # On a processor a step is a quarter quicker so in fp32, and 1.44 times as quick in bfloat16 with normalisations that keep the layout.
-        return self.device.type == "cpu"
+        # A step is a quarter quicker so in fp32 on a processor, and in bfloat16, where normalisations keep the layout, 1.44 times as quick.
+        return bool(self.device.type == "cpu")
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.recipe.training.precision == "fp32" or (self.device.type == "cpu" and not self._bfloat16):

@@ -153,7 +153,12 @@ def _free(labels: npt.NDArray[np.integer], image: Array) -> Mask:
 
 
 def _shape(
-    kind: Kind, diameter: float, centre: npt.NDArray[np.float64], size: Sequence[int], space: npt.NDArray[np.float64], rng: np.random.Generator
+    kind: Kind,
+    diameter: float,
+    centre: npt.NDArray[np.float64],
+    size: Sequence[int],
+    space: npt.NDArray[np.float64],
+    rng: np.random.Generator,
 ) -> Array:
     """About the distance in mm to the border of a shape, positive within, on a box of so many voxels."""
     z, y, x = (np.arange(n, dtype=np.float32) * mm - c for n, mm, c in zip(size, space, centre, strict=True))
@@ -170,7 +175,7 @@ def _shape(
         third = np.tensordot(turn[2], grid, 1)
         depth = radius - np.maximum(np.maximum(np.abs(sides[0]), np.abs(sides[1])), np.abs(third)) - 0.3 * third
         return np.asarray(depth + 0.2 * radius * rough, np.float32)
-    found: Array | None = None
+    found = np.full(tuple(size), -np.inf, np.float32)
     for number in range(int(rng.integers(2, 5)) if rng.random() < kind.lobed else 1):
         stretch = rng.uniform(0.75, 1.25, 3)
         stretch /= np.prod(stretch) ** (1 / 3)
@@ -178,7 +183,7 @@ def _shape(
         own = radius * (rng.uniform(0.45, 0.75) if number else rng.uniform(0.85, 1.0))
         turned = np.tensordot(turn, grid - shift[:, None, None, None].astype(np.float32), 1) / stretch[:, None, None, None]
         ball = np.asarray(own - np.sqrt((turned**2).sum(0)), np.float32)
-        found = ball if found is None else np.maximum(found, ball)
+        found = np.maximum(found, ball)
     return np.asarray(found + rng.uniform(0.05, 0.22) * radius * rough, np.float32)
 
 
@@ -220,9 +225,10 @@ def _blend(
     sd = 1.4826 * float(np.median(np.abs(grain[own[box]]))) / 0.9 if own[box].any() else 8.0
     hu = _inner_hu(kind, phase, around, rng)
     if kind.tumor:
-        hu = _visible(hu, around, sd, diameter, space)
-        if hu is None:
+        seen = _visible(hu, around, sd, diameter, space)
+        if seen is None:
             return None
+        hu = seen
     edge = float(rng.uniform(*kind.edge_mm)) + 0.3 * float(space.min())
     alpha = np.clip(sdf / edge + 0.5, 0, 1) * ndimage.gaussian_filter(room.astype(np.float32), 0.5) * room
     inner = hu + float(rng.uniform(*kind.texture_hu)) * _smooth(sdf.shape, space, max(6.0, 0.25 * diameter), rng)

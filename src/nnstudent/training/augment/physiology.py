@@ -61,7 +61,7 @@ _ADRENALS = {"right_adrenal_gland": 1.0, "left_adrenal_gland": 1.0}
 
 LESIONS: tuple[Kind, ...] = (
     Kind(
-        "metastasis", {"liver": 4.0, "spleen": 0.6, "pancreas": 0.3} | {name: 0.15 for name in _KIDNEYS},
+        "metastasis", {"liver": 4.0, "spleen": 0.6, "pancreas": 0.3} | dict.fromkeys(_KIDNEYS, 0.15),
         _phases((-35, -10), (-55, -12), (-75, -15)), most=4, rim=(0.3, (8, 30)), necrosis=0.35, calcification=0.06,
     ),
     Kind(
@@ -74,7 +74,7 @@ LESIONS: tuple[Kind, ...] = (
         _phases((-30, -10), (-45, -12), (-50, -12)), size_mm=(12, 110), edge_mm=(3, 9), lobed=0.6, rim=(0.4, (8, 25)),
     ),
     Kind(
-        "renal cell carcinoma", {name: 1.0 for name in _KIDNEYS},
+        "renal cell carcinoma", dict.fromkeys(_KIDNEYS, 1.0),
         _phases((-14, 16), (-80, 40), (-80, -20)), size_mm=(8, 100), exophytic=0.55, texture_hu=(3, 16), necrosis=0.35,
         rim=(0.2, (10, 30)), calcification=0.1,
     ),
@@ -87,7 +87,7 @@ LESIONS: tuple[Kind, ...] = (
         _phases((-12, 12), (20, 60), (12, 40)), size_mm=(5, 40), exophytic=0.2,
     ),
     Kind(
-        "adrenal tumor", {name: 0.5 for name in _ADRENALS},
+        "adrenal tumor", dict.fromkeys(_ADRENALS, 0.5),
         _phases((-25, 25), (-40, 30), (-45, 25)), size_mm=(10, 110), exophytic=1.0, necrosis=0.4, texture_hu=(3, 14),
         calcification=0.12,
     ),
@@ -103,7 +103,7 @@ LESIONS: tuple[Kind, ...] = (
 
 LOOK_ALIKES: tuple[Kind, ...] = (
     Kind(
-        "cyst", {"liver": 1.0, "spleen": 0.2} | {name: 0.8 for name in _KIDNEYS}, absolute_hu=(-5, 18), size_mm=(5, 70), most=3,
+        "cyst", {"liver": 1.0, "spleen": 0.2} | dict.fromkeys(_KIDNEYS, 0.8), absolute_hu=(-5, 18), size_mm=(5, 70), most=3,
         edge_mm=(1.0, 3.0), texture_hu=(0.0, 1.0), lobed=0.05, exophytic=0.2, tumor=False,
     ),
     Kind(
@@ -111,16 +111,16 @@ LOOK_ALIKES: tuple[Kind, ...] = (
         texture_hu=(0.0, 2.0), shape="wedge", tumor=False,
     ),
     Kind(
-        "perfusion difference", {"liver": 0.5, "spleen": 0.3} | {name: 0.2 for name in _KIDNEYS},
+        "perfusion difference", {"liver": 0.5, "spleen": 0.3} | dict.fromkeys(_KIDNEYS, 0.2),
         _phases((-4, 4), (10, 50), (-20, 20)), size_mm=(15, 60), edge_mm=(4, 12), texture_hu=(0.0, 3.0), shape="wedge", tumor=False,
     ),
     Kind(
-        "vessel", {"liver": 1.4, "spleen": 0.2, "pancreas": 0.2} | {name: 0.2 for name in _KIDNEYS},
+        "vessel", {"liver": 1.4, "spleen": 0.2, "pancreas": 0.2} | dict.fromkeys(_KIDNEYS, 0.2),
         _phases((-22, -6), (-25, 40), (20, 65)), size_mm=(3, 14), most=4, edge_mm=(1.5, 4.0), texture_hu=(0.0, 2.0), shape="tube",
         tumor=False,
     ),
     Kind(
-        "fissure or partial volume of fat", {"liver": 0.5, "spleen": 0.2, "pancreas": 0.3} | {name: 0.4 for name in _KIDNEYS},
+        "fissure or partial volume of fat", {"liver": 0.5, "spleen": 0.2, "pancreas": 0.3} | dict.fromkeys(_KIDNEYS, 0.4),
         _phases((-80, -15), (-90, -15), (-110, -20)), size_mm=(3, 8), most=2, edge_mm=(2.0, 5.0), texture_hu=(0.0, 4.0), shape="tube",
         tumor=False,
     ),
