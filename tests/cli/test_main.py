@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import nnstudent.cli
 from nnstudent.cli.main import VERBS, build_parser, main
+from nnstudent.cohort.cohort import read_cohort
 from nnstudent.errors import InputError
+from tests.cohort.conftest import Files
 
 
 def verbs() -> dict[str, object]:
@@ -112,7 +117,10 @@ def test_debug_shows_where(tmp_path):
     ("error", "code", "said"),
     [
         (ZeroDivisionError("division by zero"), 2, "ZeroDivisionError: division by zero; run it again with --debug"),
-        (MemoryError(), 2, "MemoryError: no more is known"),
+        (MemoryError(), 2, "nnstudent index: not enough memory"),
+        (OSError(24, "Too many open files", "x.nii"), 2, "nnstudent index: x.nii: Too many open files"),
+        (OSError(30, "Read-only file system"), 2, "nnstudent index: Read-only file system"),
+        (BaseException("a panic"), 2, "BaseException: a panic; run it again with --debug"),
         (KeyboardInterrupt(), 130, "stopped; what was finished is kept"),
     ],
 )
@@ -134,3 +142,65 @@ def test_the_reference_page_is_what_help_says():
     if not written.parent.is_dir():
         pytest.skip("no docs here: they are not part of the source package")
     assert written.read_text("utf-8") == page(), "write it anew: python -m nnstudent.cli.reference > docs/reference/command.md"
+
+
+def command(*words: str, encoding: str = "utf-8", **more: Any) -> subprocess.CompletedProcess[bytes]:
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    return subprocess.run([sys.executable, "-m", "nnstudent", *words], env=environment, check=False, stdin=subprocess.DEVNULL, **more)
+
+
+def test_a_terminal_that_knows_only_ascii(tmp_path):
+    Files(tmp_path / "größe").ct("bare.nii.gz")
+    (tmp_path / "größe" / "cases.csv").write_text("image\nbare.nii.gz\n")
+    done = command("index", str(tmp_path / "größe" / "cases.csv"), "-o", str(tmp_path / "C×"), encoding="ascii", capture_output=True)
+    assert done.returncode == 0, done.stderr
+    text = done.stdout.decode("ascii")
+    assert "x" in text
+    assert "C" in text.splitlines()[-1]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="names that are no text are Linux's")
+def test_a_name_that_is_no_text_loses_no_output(tmp_path):
+    odd = tmp_path / os.fsdecode(b"caf\xe9\x1b")
+    files = Files(odd)
+    files.ct("full.nii.gz"), files.label("pred/full.nii.gz", [1, 2]), files.label("truth/full.nii.gz", [1, 2])
+    (odd / "cases.csv").write_text("image,label,annotated\nfull.nii.gz,truth/full.nii.gz,liver\n")
+    report = odd / "r.json"
+    done = command("index", str(odd / "cases.csv"), "-o", str(odd / "C"), "--report", str(report), capture_output=True)
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(report.read_text("utf-8"))["cases"]
+    assert r"caf\xe9\x1b" in row["image"]
+    report.read_bytes().decode("utf-8")
+    assert read_cohort(odd / "C")["full"].image.is_file()  # comes back as it was
+    done = command("evaluate", str(odd / "pred"), str(odd / "C"), "--report", str(report), "--csv", str(odd / "r.csv"), capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(report.read_text("utf-8"))["cases"][0]["id"] == "full"
+    assert (odd / "r.csv").read_text("utf-8")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full is Linux's")
+def test_a_full_disk_under_standard_output_is_one_line():
+    with open("/dev/full", "wb") as full:
+        done = command("doctor", stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 2
+    (line,) = done.stderr.decode().splitlines()
+    assert line == "nnstudent doctor: No space left on device"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX's")
+@pytest.mark.parametrize("name", ["pipe", "pipe.csv", "pipe.nii.gz", "folder/cohort.json", "/dev/null"])
+@pytest.mark.timeout(60)
+def test_what_is_no_file_is_refused_at_once(tmp_path, name, capsys):
+    """Opening a pipe that nobody writes to never ends."""
+    (tmp_path / "folder").mkdir()
+    if not name.startswith("/dev"):
+        os.mkfifo(tmp_path / name)
+    out = str(tmp_path / "out")
+    given = str(tmp_path / name)
+    folder = str(Path(given).parent) if name.endswith("cohort.json") else given
+    verbs = [["index", folder, "-o", out], ["segment", given, "-o", out], ["evaluate", given, given], ["select", folder, given, "-o", out]]
+    for words in verbs:
+        assert main(words) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "--debug" not in line
+    assert not Path(out).exists()

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from nnstudent.errors import InputError, OutputError
-from nnstudent.io.atomic import read_json, replacing, replacing_folder, write_json, write_text
+from nnstudent.errors import InputError, OutputError, OutputNameError
+from nnstudent.io.atomic import _host, read_json, replacing, replacing_folder, sweep, write_json, write_text
 
 
 def names(folder):
@@ -100,3 +104,93 @@ def test_json(tmp_path):
     (tmp_path / "c.json").write_bytes(b"\xff{")
     with pytest.raises(InputError, match="no valid JSON"):
         read_json(tmp_path / "c.json", what="a test")
+
+
+def left_by(pid: int, folder: Path, name: str, *, old: bool = False, host: str | None = None) -> Path:
+    return folder / f".nnstudent-{'old-' if old else ''}{host or _host()}-{pid}-0123abcd.{name}"
+
+
+@pytest.fixture
+def dead() -> int:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    return child.pid
+
+
+def test_what_a_killed_process_left_is_swept_and_nothing_else(tmp_path, dead):
+    gone = left_by(dead, tmp_path, "a.nii.gz"), left_by(dead, tmp_path, "bundle") / "networks" / "x.bin"
+    kept = left_by(os.getpid(), tmp_path, "b.nii.gz"), left_by(dead, tmp_path, "c.nii.gz", host="0" * 8), tmp_path / ".hidden"
+    for path in (*gone, *kept):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    write_text(tmp_path / "d", "x")
+    assert names(tmp_path) == sorted([*(path.name for path in kept), "d"])
+    os.utime(kept[1], (0, 0))  # of another machine, and nobody has touched it for long
+    sweep(tmp_path)
+    assert kept[1].exists()
+    sweep(tmp_path, whole=True)
+    assert not kept[1].exists()
+
+
+def test_a_folder_that_was_about_to_be_replaced_is_given_back(tmp_path, dead):
+    for place in ("there", "gone"):
+        old = left_by(dead, tmp_path, place, old=True)
+        old.mkdir()
+        (old / "content").write_text("old")
+    (tmp_path / "there").mkdir()
+    sweep(tmp_path)
+    assert names(tmp_path) == ["gone", "there"]
+    assert (tmp_path / "gone" / "content").read_text() == "old"
+    assert names(tmp_path / "there") == []
+
+
+def test_a_name_as_long_as_a_file_system_takes(tmp_path):
+    name = "ä" * 124 + ".nii.gz"
+    write_text(tmp_path / name, "x")
+    assert names(tmp_path) == [name]
+
+
+def test_a_name_that_is_too_long_is_that_names_fault_alone(tmp_path):
+    with pytest.raises(OutputNameError, match="File name too long"):
+        write_text(tmp_path / ("a" * 256), "x")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OutputNameError, match="Is a directory"):
+        write_text(tmp_path / "folder", "x")
+    assert names(tmp_path) == ["folder"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="names that are no text are Linux's")
+def test_a_name_that_is_no_text(tmp_path):
+    odd = os.fsdecode(b"caf\xe9")
+    write_json(tmp_path / f"{odd}.json", {"path": odd})
+    assert read_json(tmp_path / f"{odd}.json", what="a test") == {"path": odd}
+    write_text(tmp_path / "a.csv", f"{odd},1\n")
+    assert (tmp_path / "a.csv").read_bytes() == b"caf\\xe9,1\n"
+
+
+def test_json_that_is_nested_without_end(tmp_path):
+    (tmp_path / "a.json").write_text("[" * 200_000)
+    with pytest.raises(InputError, match="no valid JSON"):
+        read_json(tmp_path / "a.json", what="a test")
+
+
+@pytest.mark.parametrize("delay", range(8))
+def test_killed_at_any_moment_the_folder_is_the_old_or_the_new(tmp_path, delay):
+    """A process that replaces a folder again and again is killed; the next call finds one of the versions, whole."""
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom nnstudent.io.atomic import replacing_folder\n"
+        "for turn in range(10**9):\n"
+        "    with replacing_folder(Path(sys.argv[1])) as new:\n"
+        "        for part in 'ab':\n            (new / part).write_text(str(turn))\n"
+        "    if not turn:\n        print('begun', flush=True)\n"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "f")], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "begun\n"
+    time.sleep(delay * 0.0037)
+    child.kill()
+    child.wait()
+    sweep(tmp_path)
+    assert names(tmp_path) == ["f"]
+    assert names(tmp_path / "f") == ["a", "b"]
+    assert (tmp_path / "f" / "a").read_text() == (tmp_path / "f" / "b").read_text()

@@ -19,6 +19,7 @@ from nnstudent.bundle.quantise import MEAN_LOSS, WORST_LOSS, Sampling, compare, 
 from nnstudent.bundle.spec import HostRule, NetworkSpec
 from nnstudent.errors import InputError, require
 from nnstudent.io.atomic import read_json, replacing_folder, write_json
+from nnstudent.io.lock import writing
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Shape
@@ -85,7 +86,7 @@ def export(
     if int8 is not None:
         quantiser()  # that it is missing is told before anything is converted and a cohort is read
     names = _names([folder.path.resolve().name for folder in folders])
-    with replacing_folder(out) as temporary:
+    with writing(out, beside=True), replacing_folder(out) as temporary:
         (temporary / "networks").mkdir()
         rows = []
         for done, (name, folder) in enumerate(zip(names, folders, strict=True), start=1):

@@ -13,6 +13,7 @@ from typing import Any
 import nnstudent
 from nnstudent.errors import Failure
 from nnstudent.io.atomic import write_json
+from nnstudent.readable import readable
 
 REPORT_SCHEMA = 1
 DEVICES = ("auto", "cpu", "cuda")
@@ -24,7 +25,7 @@ class Display:
 
     def __init__(self, *, every_seconds: float = 10.0) -> None:
         """A display on standard error; ``every_seconds`` is how often plain lines come."""
-        self._terminal = sys.stderr.isatty()
+        self._terminal = sys.stderr is not None and sys.stderr.isatty()
         self._every = every_seconds
         self._bar: Any = None
         self._what = ""
@@ -64,7 +65,16 @@ def write_report(path: Path | None, body: Mapping[str, Any], *, command: Sequenc
     if path is None:
         return
     told = list(command) if command is not None else ["nnstudent", *sys.argv[1:]]
-    write_json(path, {"schema": REPORT_SCHEMA, "version": nnstudent.__version__, "command": told, **body})
+    write_json(path, _readable({"schema": REPORT_SCHEMA, "version": nnstudent.__version__, "command": told, **body}))
+
+
+def _readable(data: Any) -> Any:
+    """The same plain data with every text as :func:`nnstudent.readable.readable` has it: other programs refuse lone surrogates."""
+    if isinstance(data, str):
+        return readable(data)
+    if isinstance(data, Mapping):
+        return {_readable(key): _readable(value) for key, value in data.items()}
+    return [_readable(item) for item in data] if isinstance(data, list | tuple) else data
 
 
 def name_failures(verb: str, failures: Sequence[Failure], *, done: int) -> int:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
 import nnstudent
-from nnstudent.errors import NnStudentError, OutputError
+from nnstudent.errors import NnStudentError, OutputError, one_line
 from nnstudent.io.atomic import check_file
+from nnstudent.readable import HANDLER
 
 # Each is a module of this room with HELP (one line), add_arguments(parser) and run(args) → exit code.
 # A verb's module imports nothing heavy at its top, so that --help is quick.
@@ -40,6 +43,7 @@ class OneLineParser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these arguments; returns the exit code."""
+    make_streams_safe()
     args, more = build_parser().parse_known_args(argv)
     if more:
         args.parser.error(f"unrecognized arguments: {' '.join(more)}")
@@ -53,23 +57,46 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = int(args.run(args))
         sys.stdout.flush()
         return code
-    except NnStudentError as error:
-        if args.debug:
+    except SystemExit:
+        raise
+    except BaseException as error:
+        if args.debug and not isinstance(error, KeyboardInterrupt | BrokenPipeError):
             raise
-        print(f"nnstudent {args.verb}: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print(f"nnstudent {args.verb}: stopped; what was finished is kept, the same command goes on", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # such as `| head`; what is left to say goes nowhere
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _tell(args.verb, error)
+
+
+def make_streams_safe() -> None:
+    """Let no character that a terminal or a file cannot show end the command; it is spelled out instead."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=HANDLER)
+
+
+def _tell(verb: str, error: BaseException) -> int:
+    """Say in one line what ended the command; returns the exit code."""
+    if isinstance(error, BrokenPipeError):  # such as `| head`; what is left to say goes nowhere
+        _drop_output()
         return 0
-    except Exception as error:
-        if args.debug:
-            raise
-        said = " ".join(str(error).split()) or "no more is known"
-        print(f"nnstudent {args.verb}: {type(error).__name__}: {said}; run it again with --debug to see where", file=sys.stderr)
-        return 2
+    if isinstance(error, KeyboardInterrupt):
+        line, code = "stopped; what was finished is kept, the same command goes on", 130
+    elif isinstance(error, NnStudentError):
+        line, code = one_line(error), error.exit_code
+    elif isinstance(error, OSError | MemoryError):
+        line, code = one_line(error), 2
+    else:
+        line, code = f"{one_line(error)}; run it again with --debug for the traceback", 2
+    with suppress(OSError):  # nobody listens
+        print(f"nnstudent {verb}: {line}", file=sys.stderr, flush=True)
+    try:
+        sys.stdout.flush()
+    except OSError:  # such as a full disk: what is left cannot be said, and must not be tried again at the end
+        _drop_output()
+    return code
+
+
+def _drop_output() -> None:
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _check_output(path: Path, args: argparse.Namespace) -> None:

@@ -17,9 +17,10 @@ from nnstudent.cohort.annotate import INFER, check_overrides, classes_from_words
 from nnstudent.cohort.check import Facts, check, stamp
 from nnstudent.cohort.cohort import Case, Cohort, write_cohort
 from nnstudent.cohort.sources.dispatch import read_source
-from nnstudent.cohort.sources.source import Entry, without_skipped
+from nnstudent.cohort.sources.source import Entry, Source, without_skipped
 from nnstudent.errors import Failure, InputError, OutputError
-from nnstudent.io.atomic import check_folder, write_json
+from nnstudent.io.atomic import write_json
+from nnstudent.io.lock import writing
 from nnstudent.io.record import data_hash
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import Taxonomy
@@ -83,6 +84,21 @@ def index(
     for pattern, words in overrides.items():
         if tuple(words) != (INFER,):
             classes_from_words(words, taxonomy=found.taxonomy, where=f"--annotated {pattern}")
+    with writing(out):
+        return _index(found, entries, broken, out, overrides=overrides, threads=threads, progress=progress)
+
+
+def _index(
+    found: Source,
+    entries: Sequence[Entry],
+    broken: tuple[Failure, ...],
+    out: Path,
+    *,
+    overrides: Mapping[str, Sequence[str]],
+    threads: int | None,
+    progress: Progress,
+) -> Indexed:
+    """The cohort of these entries, written into ``out``."""
     notices = list(found.notices)
     cases: list[Case] = []
     facts: dict[str, Facts] = {}
@@ -139,7 +155,6 @@ def _checked(
     entries: Sequence[Entry], *, out: Path, taxonomy: Taxonomy, threads: int | None, progress: Progress
 ) -> Iterator[tuple[Entry, Facts | Failure]]:
     """What was found of each entry, in the source's order; read anew only where something changed."""
-    check_folder(out)  # better known before thousands of scans are read
     book = _Book(out / "checks.json")
 
     def look(entry: Entry) -> tuple[str, bool, Facts]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from nnstudent.inference.overlap import Room, Stages, in_turn, overlapped, throu
 from nnstudent.inference.segmenter import Segmentation, Segmenter
 from nnstudent.inference.statistics import write_statistics
 from nnstudent.io.dicom import Series, read_series
+from nnstudent.io.lock import writing
 from nnstudent.io.nifti import read_grid, read_image, write_labels
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import Taxonomy
@@ -148,11 +149,13 @@ def segment_files(
             progress("cases", number + 1, len(cases))
 
     work = (_row(case, segmenter, options, room, silent if several else progress) for case in cases)
-    # Who allows one thread keeps the other cores for something else.
-    if several and segmenter.threads > 1 and segmenter.foreseen:
-        overlapped(work, take, room=room)
-    else:
-        in_turn(work, take)
+    # Calls that each segment one image may share a folder.
+    with writing(output) if several else nullcontext():
+        # Who allows one thread keeps the other cores for something else.
+        if several and segmenter.threads > 1 and segmenter.foreseen:
+            overlapped(work, take, room=room)
+        else:
+            in_turn(work, take)
     return FilesResult(tuple(rows), tuple(skipped), tuple(failures))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from nnstudent.errors import InputError
 from nnstudent.io.record import data_hash, file_hash
 
 # Up to here a file's content counts, so that one rewritten with the same content has not changed; beyond, its size and time do.
@@ -36,6 +37,6 @@ def _entry(path: Path, name: str) -> tuple[str, str | int, int]:
         stat = path.stat()
         if stat.st_size <= _SMALL_BYTES:
             return name, file_hash(path), 0
-    except OSError:
+    except (OSError, InputError):
         return name, "missing", 0
     return name, stat.st_size, stat.st_mtime_ns

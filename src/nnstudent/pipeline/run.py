@@ -9,9 +9,8 @@ from pathlib import Path
 
 from nnstudent.cohort.sources.dispatch import read_source
 from nnstudent.errors import Failure, InputError
-from nnstudent.io.atomic import make_folder
+from nnstudent.io.lock import writing
 from nnstudent.pipeline.folder import RunFolder
-from nnstudent.pipeline.lock import alone_in
 from nnstudent.pipeline.stages import Stage, StageRecord, left, run_stages
 from nnstudent.pipeline.steps import stages
 from nnstudent.progress import Progress, silent
@@ -108,7 +107,6 @@ def run(
     record = out / "run.json"
     if dry_run:
         return RunResult(left(stages(folder), record), _there(out / "report.html"))
-    make_folder(out)
     about = {
         "source": os.path.abspath(source),
         "preset": folder.preset.name,
@@ -116,7 +114,7 @@ def run(
         "device": device,
         "recipes": folder.preset.to_dict(),
     }
-    with alone_in(out):
+    with writing(out):
         rows = run_stages(stages(folder), record, about=about, tell=tell or (lambda *_: None))
     return RunResult(rows, _there(out / "report.html"), tuple(folder.notices), _there(folder.student))
 

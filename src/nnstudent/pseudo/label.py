@@ -13,7 +13,7 @@ import numpy as np
 from nnstudent.cases import for_each_case
 from nnstudent.cohort.cohort import Case, Cohort
 from nnstudent.errors import Failure, InputError
-from nnstudent.io.atomic import check_folder
+from nnstudent.io.lock import writing
 from nnstudent.io.nifti import read_grid, read_image, write_labels
 from nnstudent.io.record import file_hash, is_made_from, write_record
 from nnstudent.progress import Progress, silent
@@ -174,7 +174,22 @@ def label(
             raise InputError(f"--map {name}=…: no model has a class {name!r}; they have {', '.join(sorted(foreign))}")
     known = {name for teacher in opened for name in teacher.classes}
     cases = cohort.lacking(cohort.taxonomy.sorted(known))[number - 1 :: parts]
-    return label_cases(cases, out, opened, taxonomy=cohort.taxonomy, round=round, before=before, probability=probability, progress=progress)
+    return label_cases(
+        cases,
+        out,
+        opened,
+        taxonomy=cohort.taxonomy,
+        part=_share(part),
+        round=round,
+        before=before,
+        probability=probability,
+        progress=progress,
+    )
+
+
+def _share(part: tuple[int, int]) -> str:
+    """Name of a part that other machines do the rest of; empty for the whole."""
+    return "" if part == (1, 1) else f"{part[0]} of {part[1]}"
 
 
 def check_map(mapping: Mapping[str, str], taxonomy: Taxonomy) -> None:
@@ -196,6 +211,7 @@ def label_cases(
     teachers: Sequence[Teacher],
     *,
     taxonomy: Taxonomy,
+    part: str = "",
     round: int = 1,
     before: Path | None = None,
     everything: bool = False,
@@ -209,6 +225,7 @@ def label_cases(
         out: Folder to write into.
         teachers: In the order in which they are laid over each other.
         taxonomy: The label table.
+        part: Name of this share of the cases, where other calls write the rest into ``out`` at the same time.
         round: The round of labelling.
         before: See :func:`label`.
         everything: Ask every teacher about every case, also where all that it knows is annotated.
@@ -227,7 +244,7 @@ def label_cases(
         }
         return made_from, lambda: _ask(case, asked, taxonomy, round, probability)
 
-    return _each(cases, out, work, taxonomy=taxonomy, before=before, probability=probability, progress=progress)
+    return _each(cases, out, work, taxonomy=taxonomy, part=part, before=before, probability=probability, progress=progress)
 
 
 def _ask(case: Case, teachers: Sequence[Teacher], taxonomy: Taxonomy, round: int, probability: bool) -> Made:
@@ -297,15 +314,23 @@ def _take(
 
         return made_from, make
 
-    result = _each(cases, out, work, taxonomy=taxonomy, before=before, probability=False, progress=progress)
+    share = _share(part)
+    result = _each(cases, out, work, taxonomy=taxonomy, part=share, before=before, probability=False, progress=progress)
     notices = (f"{source.folder}: has no label map for {len(absent)} of {len(lacking)} cases, {absent[0]} the first",) if absent else ()
     return replace(result, absent=absent, notices=notices)
 
 
 def _each(
-    cases: Sequence[Case], out: Path, work: Work, *, taxonomy: Taxonomy, before: Path | None, probability: bool, progress: Progress
+    cases: Sequence[Case],
+    out: Path,
+    work: Work,
+    *,
+    taxonomy: Taxonomy,
+    part: str,
+    before: Path | None,
+    probability: bool,
+    progress: Progress,
 ) -> LabelResult:
-    check_folder(out)
 
     def one(case: Case) -> tuple[bool, PseudoLabel | None]:
         made = _one(case, out, work, taxonomy=taxonomy, probability=probability)
@@ -313,7 +338,8 @@ def _each(
             compare(case, out, before=before, taxonomy=taxonomy)
         return made, pseudolabel.read_pseudo_label(out, case.id)
 
-    results, failures = for_each_case(cases, one, files=lambda case: (case.image, case.label), what="label", progress=progress)
+    with writing(out, part=part):
+        results, failures = for_each_case(cases, one, files=lambda case: (case.image, case.label), what="label", progress=progress)
     return LabelResult(
         labels=tuple(item for _, (_, item) in results if item is not None),
         made=tuple(case.id for case, (made, _) in results if made),

@@ -15,7 +15,8 @@ import numpy as np
 from nnstudent.cases import for_each_case
 from nnstudent.cohort.cohort import Case, Cohort, write_cohort
 from nnstudent.errors import Failure, InputError
-from nnstudent.io.atomic import check_folder, read_json, write_json
+from nnstudent.io.atomic import read_json, write_json
+from nnstudent.io.lock import writing
 from nnstudent.io.nifti import read_grid, read_labels, write_labels
 from nnstudent.io.record import file_hash, is_made_from, write_record
 from nnstudent.progress import Progress, silent
@@ -102,7 +103,6 @@ def select(
     known = tuple(sorted({name for item in found.values() if item.classes is None for name in item.found}))
     learned = _classes(cohort, found, known) if classes is None else taxonomy.sorted(classes)
 
-    check_folder(out)
     cases = cohort.train()
     decisions: list[Decision] = []
     for case in cases:
@@ -114,6 +114,24 @@ def select(
 
     _warn_of_holes(found, decisions, set(taxonomy.lesions) - set(learned))
 
+    with writing(out):
+        return _fuse(cohort, pseudo, out, found, decisions, failures, learned=learned, settings=settings, progress=progress)
+
+
+def _fuse(
+    cohort: Cohort,
+    pseudo: Path,
+    out: Path,
+    found: Mapping[str, PseudoLabel],
+    decisions: Sequence[Decision],
+    failures: Mapping[str, str],
+    *,
+    learned: tuple[str, ...],
+    settings: SelectSettings,
+    progress: Progress,
+) -> SelectResult:
+    """Write the fused labels of the cases that were chosen, and the set that they make up."""
+    cases = cohort.train()
     choices = {choice.case: choice for choice in decisions}
 
     def write(case: Case) -> tuple[bool, float] | None:
@@ -125,7 +143,7 @@ def select(
         return new, float(read_json(out / "records" / f"{case.id}.json", what="a fused label").get("ignored", 0.0))
 
     results, failed = for_each_case(cases, write, files=partial(_files, pseudo), what="select", progress=progress)
-    failures |= {failure.case: failure.reason for failure in failed}
+    failures = {**failures, **{failure.case: failure.reason for failure in failed}}
     for failure in failed:
         choices[failure.case] = dropped(choices[failure.case], failure.reason)
     decisions = [choices[case.id] for case in cases]

@@ -126,8 +126,8 @@ def source_of(task: Task, cache: Path) -> dict[str, Any]:
             stat = path.stat()
             key = data_hash([str(path), stat.st_size, stat.st_mtime_ns])  # no path of this machine in a model folder
             fresh[key] = known.get(key) or file_hash(path)
-        except OSError as error:  # the case fails later, by name; here it only has to differ
-            return f"unreadable: {error.strerror}"
+        except (OSError, InputError) as error:  # the case fails later, by name; here it only has to differ
+            return f"unreadable: {type(error).__name__}"
         return fresh[key]
 
     cases = {case.id: [content(case.image), content(case.label)] for case in task.cases if case.label is not None}

@@ -16,6 +16,7 @@ from nnstudent.bundle.bundle import Model
 from nnstudent.bundle.spec import BACKGROUND
 from nnstudent.errors import Failure, InputError, require
 from nnstudent.io.atomic import write_json
+from nnstudent.io.lock import writing
 from nnstudent.io.record import is_made_from, write_record
 from nnstudent.progress import Progress, silent
 from nnstudent.training.dataset import Prepared, nnunet_folders, prepare, source_of
@@ -74,6 +75,7 @@ def train(
 
     Raises:
         InputError: No case could be read, a fold or device does not exist, or ``start`` is another network.
+        OutputError: ``model`` cannot be written, or another call trains one of the folds.
         MissingExtraError: nnunetv2 is not installed.
     """
     # Threads that wait for each other by spinning take the processor from whatever else runs on it, and a step lasts several
@@ -90,13 +92,15 @@ def train(
     missing = [fold for fold in wanted if fold not in finished]
     failures: tuple[Failure, ...] = ()
     if missing:
-        prepared = prepare(task, work, made_from, threads=threads or 2, progress=progress)
-        failures = prepared.failures
-        _remove_stale(model, made_from)
-        _write_model(model, prepared)
+        with writing(model, wait=True):  # calls that train other folds share what is prepared
+            _remove_stale(model, made_from)
+            prepared = prepare(task, work, made_from, threads=threads or 2, progress=progress)
+            failures = prepared.failures
+            _write_model(model, prepared)
         for fold in missing:
             if fold < len(prepared.splits):
-                _train_fold(task, model, prepared, fold, made_from, start=start, device=place, threads=threads, progress=progress)
+                with writing(model / f"fold_{fold}"):
+                    _train_fold(task, model, prepared, fold, made_from, start=start, device=place, threads=threads, progress=progress)
                 finished.append(fold)
         if len(finished) >= len(prepared.splits):
             shutil.rmtree(work, ignore_errors=True)
@@ -113,7 +117,8 @@ def _remove_stale(model: Path, made_from: Any) -> None:
     """Remove folds of an earlier recipe or cohort: this training must not go on with them, nor may they vote beside its own."""
     for folder in model.glob("fold_*"):
         if not (_is_finished(folder, made_from) or is_made_from(folder / "begun.json", made_from)):
-            shutil.rmtree(folder, ignore_errors=True)
+            with writing(folder):  # nor is it taken from a call that trains it
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write_model(model: Path, prepared: Prepared) -> None:
@@ -141,8 +146,6 @@ def _train_fold(
 
     folder = model / f"fold_{fold}"
     write_record(folder / "begun.json", stage=task.name, made_from=made_from)
-    for half_written in folder.glob(".*.pth"):  # left by a kill in the middle of saving
-        half_written.unlink()
     cores = torch.get_num_threads()
     if threads is not None:
         torch.set_num_threads(threads)

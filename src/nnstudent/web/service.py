@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 from nnstudent.bundle.bundle import Model, open_model
 from nnstudent.io.atomic import make_folder
-from nnstudent.pipeline.lock import alone_in
+from nnstudent.io.lock import writing
 from nnstudent.web.jobs import Jobs
 from nnstudent.web.pacs.setup import Part, connect
 from nnstudent.web.runner import Runner
@@ -41,7 +41,7 @@ class Service:
         self._holds = ExitStack()
         make_folder(settings.work)
         settings.work.chmod(0o700)
-        self._holds.enter_context(alone_in(settings.work))
+        self._holds.enter_context(writing(settings.work))
         try:
             self.jobs = Jobs(settings.work / "jobs", settings.limits)
             self.runner = Runner(self.jobs, settings)

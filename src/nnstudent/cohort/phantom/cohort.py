@@ -13,7 +13,7 @@ from nnstudent.cohort.cohort import Case, Cohort, Role, write_cohort
 from nnstudent.cohort.phantom.acquisition import find_preset
 from nnstudent.cohort.phantom.case import PhantomCase, make_case
 from nnstudent.errors import InputError
-from nnstudent.io.atomic import check_folder
+from nnstudent.io.lock import writing
 from nnstudent.io.nifti import write_image, write_labels
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import flare23
@@ -93,16 +93,16 @@ def make_cohort(
     find_preset(preset)
     if seed < 0:
         raise InputError(f"seed {seed}; expected a whole number of at least 0")
-    check_folder(out)
     made = []
-    for number, kind in enumerate(kinds):
-        # a tumor profile without a tumor teaches nothing; elsewhere there may be one that nobody annotated
-        content = np.random.SeedSequence([seed, number])
-        case = make_case(content, preset=preset, tumor=True if kind == "tumor" else None, slices=slices)
-        made.append(_write_case(out, f"phantom_{number + 1:03d}", case, kind, annotated=_annotated(kind, number)))
-        progress("phantoms", number + 1, cases)
-    cohort = Cohort(flare23(), tuple(made))
-    write_cohort(out, cohort)
+    with writing(out):
+        for number, kind in enumerate(kinds):
+            # a tumor profile without a tumor teaches nothing; elsewhere there may be one that nobody annotated
+            content = np.random.SeedSequence([seed, number])
+            case = make_case(content, preset=preset, tumor=True if kind == "tumor" else None, slices=slices)
+            made.append(_write_case(out, f"phantom_{number + 1:03d}", case, kind, annotated=_annotated(kind, number)))
+            progress("phantoms", number + 1, cases)
+        cohort = Cohort(flare23(), tuple(made))
+        write_cohort(out, cohort)
     return cohort
 
 

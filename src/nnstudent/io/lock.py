@@ -1,0 +1,95 @@
+"""One call at a time writes into a folder: two that train the same fold would spoil each other's checkpoints."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from nnstudent.errors import OutputError
+from nnstudent.io.atomic import make_folder, sweep, unwritable
+from nnstudent.readable import readable
+
+log = logging.getLogger(__name__)
+
+_PATIENCE = 0.3  # seconds: a lock that is just being given back looks held for a moment
+_TRIES = 5
+
+
+@contextmanager
+def writing(folder: Path, *, part: str = "", wait: bool = False, beside: bool = False) -> Iterator[None]:
+    """Hold a folder for this process while the block runs, by a lock of the operating system, which ends with the process.
+
+    What a killed call left half-written in it is removed first. A folder that was made for this and is empty in the end is
+    removed again.
+
+    Args:
+        folder: The folder; made where it is missing.
+        part: Name of a share of the work that other calls may do the rest of at the same time; such a call removes nothing.
+        wait: Wait for another call to end instead of refusing.
+        beside: Keep the lock beside the folder, for one that is replaced as a whole.
+
+    Raises:
+        OutputError: Another process holds it, or it cannot be written.
+    """
+    place = folder.parent if beside else folder
+    missing = [path for path in (place, *place.parents) if not path.exists()]
+    share = "".join(f"-{word}" for word in part.split())
+    path = place / (f".{folder.name[:100]}.nnstudent.lock" if beside else f".nnstudent{share}.lock")
+    lock = _acquired(path, folder, wait=wait)
+    try:
+        _say_who(path)
+        if not part:
+            sweep(folder, whole=True)
+            sweep(folder.parent, of=folder.name)
+        yield
+    finally:
+        # While it is held, so that nobody can have made a new one of this name; where open files cannot be removed, it stays.
+        with suppress(OSError):
+            path.unlink()
+        lock.release()
+        for made in missing:
+            with suppress(OSError):  # not empty, as it should be
+                made.rmdir()
+
+
+def _acquired(path: Path, folder: Path, *, wait: bool) -> FileLock:
+    lock = FileLock(path, thread_local=False)
+    for _ in range(_TRIES):
+        make_folder(path.parent)
+        try:
+            lock.acquire(timeout=_PATIENCE, poll_interval=0.02)
+            return lock
+        except Timeout:
+            if not wait:
+                raise OutputError(
+                    f"{readable(str(folder))}: another call writes into it{_who(path)}; wait for it, or stop it and call again to go on"
+                ) from None
+            log.info("%s: waiting for another call that writes into it%s", readable(str(folder)), _who(path))
+            lock.acquire(poll_interval=0.5)
+            return lock
+        except FileNotFoundError:  # another call has just removed the folder, which it had made and left empty
+            continue
+        except OSError as error:
+            raise unwritable(folder, error) from error
+    raise unwritable(folder, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
+
+
+def _say_who(path: Path) -> None:
+    with suppress(OSError):  # for information only
+        path.write_text(json.dumps({"process": os.getpid(), "host": socket.gethostname()}), "utf-8")
+
+
+def _who(path: Path) -> str:
+    try:
+        data = json.loads(path.read_text("utf-8"))
+        return f" (process {int(data['process'])} on {readable(str(data['host']))})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
