@@ -154,7 +154,7 @@ def test_a_full_disk_does_not_stop_the_queue(tmp_path, monkeypatch, caplog):
 
 def test_two_services_do_not_share_a_folder(settings):
     service = Service(settings)
-    with pytest.raises(OutputError, match="another call works in it"):
+    with pytest.raises(OutputError, match="another call writes into it"):
         Service(settings)
     service.stop()
     service = Service(replace(settings, port=9000))

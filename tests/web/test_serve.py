@@ -62,7 +62,7 @@ def test_it_serves_until_ctrl_c_and_logs_nobody_s_name(tmp_path):
     assert "stopped" in out
     assert re.search(r"job \w{8}: failed", err)
     assert "Secret" not in out + err
-    assert not (tmp_path / "work" / ".running").exists(), "another may take the folder"
+    assert not (tmp_path / "work" / ".nnstudent.lock").exists(), "another may take the folder"
     assert children(process.pid) == []
 
 

@@ -86,7 +86,7 @@ def run(
 
     Raises:
         InputError: The source or preset does not exist or is of no known kind.
-        OutputError: ``out`` cannot be written, or another call works in it.
+        OutputError: ``out`` cannot be written, or another call writes into it.
     """
     read_source(source, taxonomy=taxonomy)  # what is wrong with it is known before a folder is made
     if threads is not None and threads < 1:
