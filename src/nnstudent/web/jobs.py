@@ -114,11 +114,14 @@ class Jobs:
             FullError: Too much of the disk is taken by jobs that are not finished.
         """
         with self._changed:
-            _set_reserved(draft, 0)
-            waiting = sum(job.bytes for job in self._jobs.values() if job.state not in FINISHED)
-            if waiting + sum(other.reserved for other in self._drafts.values()) + bytes > self._limits.disk_bytes:
+            waiting = sum(job.bytes for job in self._jobs.values() if job.state not in FINISHED and job is not draft)
+            coming = sum(other.reserved for other in self._drafts.values() if other is not draft)
+            if waiting + coming + bytes > self._limits.disk_bytes:
                 raise FullError("the service's share of the disk is full of scans that wait; try again when some of them are done")
-            _set_reserved(draft, bytes)
+            if isinstance(draft, Job):
+                draft.bytes = bytes
+            else:
+                draft.reserved = bytes
 
     @property
     def bytes(self) -> int:
@@ -265,13 +268,6 @@ class Jobs:
             self._note(job)
             if job.attempts >= _ATTEMPTS:
                 self.finish(job, error=f"the service stopped {job.attempts} times while this was segmented; it is not tried again")
-
-
-def _set_reserved(draft: Draft | Job, bytes: int) -> None:
-    if isinstance(draft, Job):
-        draft.bytes = bytes
-    else:
-        draft.reserved = bytes
 
 
 def _size(folder: Path) -> int:

@@ -49,6 +49,27 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class ListenLimits:
+    """Bounds of the listener for C-STORE.
+
+    Attributes:
+        connections: Open at the same time.
+        client_connections: Of one address other than this machine.
+        pdu_bytes: Longest PDU.
+        pdu_seconds: That one PDU may take from its first byte to its last, and a connection until its first association.
+        idle_seconds: After which an association that does nothing gives way where another connection needs its place.
+        network_seconds: After which an association that does nothing is ended.
+    """
+
+    connections: int = 32
+    client_connections: int = 16
+    pdu_bytes: int = 1 << 20
+    pdu_seconds: float = 10.0
+    idle_seconds: float = 10.0
+    network_seconds: float = 60.0
+
+
+@dataclass(frozen=True)
 class Hospital:
     """How a service is joined to a hospital's archive.
 

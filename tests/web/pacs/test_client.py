@@ -271,3 +271,31 @@ def test_parts_are_whole_wherever_the_body_is_cut(files, cuts, tmp_path_factory:
             parts.write(body[start:end])
     assert (parts.count, parts.ended) == (len(files), True)
     assert [path.read_bytes() for path in sorted(folder.iterdir())] == files
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 100_000,
+        b'[{"0020000D": {"Value": ["1.2"]}, "00080061": 5}]',
+        b'[{"0020000D": {"Value": ["1.2"]}, "00080061": {"Value": "CT"}, "00201208": {"Value": [Infinity]}}]',
+        b'[{"0020000D": {"Value": [["1.2"]]}, "00080061": {"Value": ["CT"]}, "00201208": {"Value": [1e400]}}]',
+        b'[{"0020000D": "1.2", "00080020": {"Value": [{}]}}]',
+        b'[{"00201208": {"Value": [' + b"9" * 5000 + b"]}}]",
+    ],
+)
+def test_whatever_a_pacs_answers_is_no_study_or_one_line(pacs, fake, body):
+    fake.answers["/dicom-web/studies"] = [(200, "application/dicom+json", body)]
+    try:
+        found = pacs.studies()
+    except PacsError as error:
+        assert "does not answer in DICOM JSON" in str(error)
+    else:
+        assert all(is_uid(study.uid) for study in found)
+
+
+def test_an_answer_that_drips_is_given_up(fake, monkeypatch):
+    monkeypatch.setattr("nnstudent.web.pacs.client._ANSWER_SECONDS", -1.0)
+    fake.answers["/dicom-web/studies"] = [(200, "application/dicom+json", b"[ ]")]
+    with pytest.raises(UnreachableError, match="took longer than"):
+        Pacs(fake.url, waits=()).studies()

@@ -33,6 +33,7 @@ Going = Callable[[int, int], None]  # told images fetched, images in all (0: unk
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _JSON_BYTES = 200_000_000  # of the headers of a series; those of an Enhanced CT are the longest
+_ANSWER_SECONDS = 300.0  # for a whole answer without images
 _SERIES = 50  # CT series of a study that are looked at
 _CHUNK = 1 << 16
 _TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
@@ -123,7 +124,7 @@ class Pacs:
                 date=str(_value(row, "00080020") or ""),
                 time=str(_value(row, "00080030") or "").partition(".")[0],
                 accession=str(_value(row, "00080050") or ""),
-                modalities=tuple(str(value) for value in row.get("00080061", {}).get("Value", [])),
+                modalities=tuple(str(value) for value in _values(row, "00080061")),
                 images=_count(_value(row, "00201208")),
             )
             for row in self._patiently(lambda: self._query("/studies", {**asked, **fields}))
@@ -256,7 +257,7 @@ class Pacs:
             outcome = json.loads(told) if told else {}
             failed = outcome.get(_FAILED, {}).get("Value", [])
             reason = "".join(f", reason {int(_value(item, _REASON) or 0):#06x}" for item in failed[:1])
-        except (ValueError, AttributeError, TypeError):
+        except (ValueError, AttributeError, TypeError, RecursionError):
             failed, reason = [], ""  # some answer in XML whatever is asked for; the status says enough
         if failed or answer.status == 409:
             raise PacsError(f"{self._name} does not store the segmentation (HTTP {answer.status}{reason})")
@@ -267,18 +268,20 @@ class Pacs:
             told = self._limited(answer)
         try:
             rows = json.loads(told) if told else []
-        except ValueError:
+        except (ValueError, RecursionError):
             rows = None
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise PacsError(f"{self._name} does not answer in DICOM JSON; expected the root of its DICOMweb service")
         return rows
 
     def _limited(self, answer: urllib3.BaseHTTPResponse) -> bytes:
-        told = bytearray()
+        told, until = bytearray(), time.monotonic() + _ANSWER_SECONDS
         for chunk in answer.stream(_CHUNK):
             told += chunk
             if len(told) > _JSON_BYTES:
                 raise PacsError(f"{self._name} answers with more than {_JSON_BYTES / 1e6:.0f} MB of headers")
+            if time.monotonic() > until:
+                raise UnreachableError(f"{self._name} took longer than {_ANSWER_SECONDS / 60:g} minutes to answer")
         return bytes(told)
 
     @contextmanager
@@ -347,15 +350,20 @@ def _bare(url: str) -> str:
 
 def _value(row: Mapping[str, Any], tag: str) -> Any:
     """The first value of an element in DICOM JSON, or None."""
-    values = row.get(tag)
-    values = values.get("Value") if isinstance(values, dict) else None
-    return values[0] if isinstance(values, list) and values else None
+    return next(iter(_values(row, tag)), None)
+
+
+def _values(row: Mapping[str, Any], tag: str) -> list[Any]:
+    """The values of an element in DICOM JSON."""
+    element = row.get(tag)
+    values = element.get("Value") if isinstance(element, dict) else None
+    return values if isinstance(values, list) else []
 
 
 def _count(value: Any) -> int | None:
     try:
         return int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 

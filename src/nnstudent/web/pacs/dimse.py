@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,13 +36,14 @@ class Peer:
 
 
 def library() -> Any:
-    """Pynetdicom, made to say nothing: its log quotes data sets.
+    """Pynetdicom, made to say nothing: its log and pydicom's warnings quote data sets.
 
     Raises:
         MissingExtraError: It is not installed.
     """
     pynetdicom = require("pynetdicom", extra="web", why="C-STORE")
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
+    warnings.filterwarnings("ignore", module=r"pydicom\.")
     return pynetdicom
 
 
