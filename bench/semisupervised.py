@@ -10,7 +10,7 @@ scans the first learns from the complete scans, with them from truth and the pse
 labeled scans by the marginal loss. One student for both is an arm of its own.
 
 A killed call loses a minute of training or one case; the next goes on there. Each finished arm and seed is a row of the JSON file
-at once, and what is written from the rows (docs/results.md) is written anew."""
+at once, and what is written from the rows (docs/results/semisupervised.md) is written anew."""
 
 from __future__ import annotations
 
@@ -334,7 +334,7 @@ def run(bench: Bench, rows: Path, *, only: str | None = None, seeds: list[int] |
 def publish(rows: Path) -> None:
     """Write the page from the rows, where they are the project's own."""
     if rows.resolve() == ROWS:
-        write_results(read_rows(rows), ROOT / "docs" / "results.md", ROOT / "docs" / "images" / "semisupervised.png")
+        write_results(read_rows(rows), ROOT / "docs" / "results" / "semisupervised.md", ROOT / "docs" / "images" / "semisupervised.png")
 
 
 def _told(value: Any) -> Any:

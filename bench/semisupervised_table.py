@@ -123,14 +123,14 @@ share of the others in which one was found.{_of_tumors(current)} Differences are
 interval over cases and Wilcoxon's two-sided p. They show how ways of learning compare, not how well a model does on patients; seconds a
 case are of a machine that had other work too.
 
-![Organ DSC of each arm, a dot a seed](images/{picture.name})
+![Organ DSC of each arm, a dot a seed](../images/{picture.name})
 
 {render(rows)}
 ```sh
 python -m bench.semisupervised --only table6 --seed 0
 ```
 
-makes one seed of the first table again. Rows, with scores by organ and case: [semisupervised.json](results/semisupervised.json).
+makes one seed of the first table again. Rows, with scores by organ and case: [semisupervised.json](semisupervised.json).
 Cohort {last["cohort_hash"]}, recipes {last["recipe_hash"]} (`bench/semisupervised.toml`), {last["machine"]}.
 {END}
 """

@@ -89,3 +89,18 @@ def test_the_python_page_runs_as_it_stands(tmp_path, monkeypatch):
     exec(compile(blocks(DOCS / "reference" / "api.md", "python"), "api.md", "exec"), names)  # our own page
     assert names["path"].report.is_file()
     assert names["cost"].exit_code == 0
+
+
+def test_the_readme_is_short() -> None:
+    text = (DOCS.parent / "README.md").read_text("utf-8")
+    assert len(text.splitlines()) <= 90
+    prose = re.sub(r"```.*?```|^[|#!>].*?$|\]\([^)]*\)|\*\*", "", text, flags=re.S | re.M)
+    for sentence in re.split(r"(?<=[.:?;])\s", prose):
+        assert len(sentence.split()) <= 25, f"a long sentence: {sentence}"
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    """So that the site leads to it; `make docs` shows the rest of what is wrong with links."""
+    listed = (DOCS.parent / "mkdocs.yml").read_text("utf-8")
+    missing = [page for page in DOCS.rglob("*.md") if f" {page.relative_to(DOCS).as_posix()}\n" not in listed]
+    assert not missing, "list it under nav in mkdocs.yml"
