@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from nnstudent.pipeline.lock import alone_in
 
 from bench.common import (
     ROOT,
@@ -47,7 +48,6 @@ from nnstudent.errors import InputError, NnStudentError
 from nnstudent.evaluation.evaluate import evaluate
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.record import data_hash, file_hash, is_made_from, write_record
-from nnstudent.pipeline.lock import alone_in
 from nnstudent.pipeline.predict import predict
 from nnstudent.progress import Progress, silent
 from nnstudent.pseudo.decide import SelectSettings
