@@ -148,6 +148,7 @@ class Volume:
     Attributes:
         array: Values, (z, y, x).
         grid: Where they lie.
+        warnings: What had to be guessed when the file was read, a line each. Whatever is made of the volume says so too.
 
     Raises:
         GeometryError: The array's shape is not the grid's.
@@ -155,6 +156,7 @@ class Volume:
 
     array: npt.NDArray[Any]
     grid: Grid
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.array.shape != self.grid.shape:

@@ -1,0 +1,79 @@
+"""What a file holds, told by its first bytes and never by its name."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+from typing import Literal
+
+Content = Literal["nifti", "pair", "analyze", "mgh", "minc", "dicom", "foreign", "other"]
+
+_HEAD = 544  # bytes: a NIfTI-2 header and what follows it
+_GZIP = b"\x1f\x8b"
+_FOREIGN = (b"NRRD", b"ObjectType", b"NDims", b"Comment")  # NRRD; the keys that a MetaImage header begins with
+
+
+def content_of(path: Path) -> Content:
+    """What a file holds.
+
+    Args:
+        path: A regular file, compressed by gzip or not.
+
+    Returns:
+        ``nifti``: NIfTI-1 or NIfTI-2 in one file; ``pair``: the header of NIfTI in two files; ``analyze``: the header of an
+        ANALYZE pair; ``mgh``, ``minc``, ``dicom``; ``foreign``: an image in a format that this package does not read;
+        ``other``: anything else.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    head = head_of(path)
+    if head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0":
+        return "nifti"
+    if head[344:348] == b"ni1\0" or head[4:8] == b"ni2\0":
+        return "pair"
+    if head[128:132] == b"DICM":
+        return "dicom"
+    if head.startswith(_FOREIGN):
+        return "foreign"
+    suffix = path.suffix.lower()
+    # The rest have no mark that nothing else could have: first bytes and name have to agree.
+    if suffix == ".hdr" and head[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c"):
+        return "analyze"
+    if suffix == ".mnc" and head.startswith((b"CDF", b"\x89HDF")):
+        return "minc"
+    if head[:4] == b"\0\0\0\x01" and head[20:23] == b"\0\0\0" and (suffix in (".mgh", ".mgz") or _is_mgh(head)):
+        return "mgh"
+    return "other"
+
+
+def head_of(path: Path) -> bytes:
+    """The first bytes of a file, unpacked if it is compressed by gzip; what cannot be unpacked is left out.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    with path.open("rb") as file:
+        head = file.read(8 * _HEAD)
+    if not head.startswith(_GZIP):
+        return head[:_HEAD]
+    try:
+        return zlib.decompressobj(wbits=31).decompress(head, _HEAD)
+    except zlib.error:
+        return b""
+
+
+def is_compressed(path: Path) -> bool:
+    """Whether a file is compressed by gzip.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    with path.open("rb") as file:
+        return file.read(2) == _GZIP
+
+
+def _is_mgh(head: bytes) -> bool:
+    """Whether sizes and type of voxels are such as an MGH header has."""
+    sizes = [int.from_bytes(head[at : at + 4], "big") for at in (4, 8, 12, 16)]
+    return all(1 <= size <= 1 << 16 for size in sizes) and head[23:24] in (b"\0", b"\1", b"\3", b"\4", b"\x0a")
