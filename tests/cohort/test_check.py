@@ -2,11 +2,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from nnstudent.cohort.annotate import classes_from_words, in_words, inferred, overriding
-from nnstudent.cohort.check import Facts, ct_warnings, stamp
+from nnstudent.cohort.check import Facts, stamp
 from nnstudent.errors import InputError
 from nnstudent.taxonomy import LabelClass, Taxonomy, flare23
 
@@ -64,15 +63,6 @@ def test_the_closest_override_wins():
     overrides = {"*": ["none"], "a*": ["liver"], "ab": ["spleen"]}
     assert [overriding(id, overrides) for id in ("ab", "ac", "b")] == [["spleen"], ["liver"], ["none"]]
     assert overriding("a", {"b": ["liver"]}) is None
-
-
-def test_air_tells_a_ct():
-    chance = np.random.default_rng(2)
-    body = chance.normal(40, 60, (40, 64, 64))
-    body[:, :8] = -1000
-    assert ct_warnings(body.astype(np.int16)) == ()
-    assert ct_warnings((body + 1024).astype(np.int16)) != ()
-    assert ct_warnings(np.clip(body / 400, 0, 1)) != ()
 
 
 def test_facts_as_plain_data():

@@ -210,9 +210,9 @@ def test_what_is_no_ct_is_warned_of(files: Files, tmp_path: Path):
     write_image(files.folder / "blank.nii.gz", Volume(np.zeros(SHAPE, np.int16), GRID))
     found = index(listed(files, *(f"{name},{name}.nii.gz,,," for name in ("mr", "shifted", "windowed", "ct", "blank"))), tmp_path / "C")
     warned = {id: " ".join(facts.warnings) for id, facts in found.facts.items()}
-    assert "looks like MR" in warned["mr"]
-    assert "shifted by 1024" in warned["shifted"]
-    assert "windowed image" in warned["windowed"]
+    assert "MR, scaled values" in warned["mr"]
+    assert "without its rescale intercept" in warned["shifted"]
+    assert "windowed for display" in warned["windowed"]
     assert warned["ct"] == ""
     assert "every voxel is 0" in found.cohort.broken[0].reason
     assert any(line.startswith("mr: ") for line in found.notices)

@@ -69,7 +69,7 @@ def test_flare_labels_come_from_the_folder_named_alike(files: Files):
 
 
 def test_flare_says_what_does_not_belong(files: Files):
-    files.ct("images/a b_0000.nii.gz")
+    files.ct("images/a b.nii.gz")
     files.ct("images/A_b.nii.gz")
     files.label("labels/lonely.nii.gz", [1])
     source = read_source(files.folder)

@@ -87,14 +87,16 @@ def run(args: argparse.Namespace) -> int:
     from nnstudent.bundle.bundle import open_model
     from nnstudent.errors import InputError
     from nnstudent.inference.budget import parse_size
-    from nnstudent.inference.cases import find_cases
+    from nnstudent.inference.cases import find_inputs
     from nnstudent.inference.files import Options, segment_files
     from nnstudent.inference.postprocess import DEFAULT
     from nnstudent.inference.segmenter import Segmenter
 
     limit = None if args.memory_limit is None else parse_size(args.memory_limit)
     # What is wrong with either is said before the model is loaded.
-    find_cases(args.input, args.output, split=args.split, formats=args.format)
+    notices = find_inputs(args.input, args.output, split=args.split, formats=args.format).notices
+    for notice in notices:
+        print(f"nnstudent segment: {notice}", file=sys.stderr)
     model = open_model(args.model, trust_pickle=args.trust_pickle)
     segmenter = Segmenter(
         model,
@@ -126,6 +128,7 @@ def run(args: argparse.Namespace) -> int:
         {
             "model": {"path": str(model.path), "hash": model.hash},
             "cases": result.rows,
+            "notices": notices,
             "skipped": result.skipped,
             "failures": [{"id": failure.case, "reason": failure.reason} for failure in result.failures],
         },

@@ -15,6 +15,7 @@ from nnstudent.cohort.sources.source import Entry
 from nnstudent.errors import InputError
 from nnstudent.io.dicom import read_series
 from nnstudent.io.nifti import read_image, read_labels, write_image, write_labels
+from nnstudent.io.plausible import image_warnings, is_label_map
 from nnstudent.io.record import data_hash
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Grid, Volume
@@ -99,7 +100,9 @@ def check(entry: Entry, *, taxonomy: Taxonomy, out: Path) -> Facts:
     low, high = float(image.array.min()), float(image.array.max())
     if low == high:
         raise InputError(f"{image_path}: every voxel is {low:g}; expected a CT")
-    warnings = (*read, *ct_warnings(image.array))
+    if is_label_map(image.array):
+        raise InputError(f"{entry.image}: holds whole numbers from 0 to {high:g} only: a label map; expected a CT in HU")
+    warnings = (*read, *image_warnings(image))
     present: tuple[str, ...] = ()
     label_path = entry.label
     if entry.label is not None:
@@ -161,19 +164,3 @@ def _present(path: Path, labels: Volume, taxonomy: Taxonomy) -> tuple[str, ...]:
             f"({min(taxonomy.ids)} to {max(taxonomy.ids)}); mend the label or give its table with --taxonomy FILE"
         )
     return tuple(taxonomy.by_id(id).name for id in ids)
-
-
-def ct_warnings(array: npt.NDArray[Any]) -> tuple[str, ...]:
-    """What speaks against these values being HU of a CT, one line each.
-
-    Air at -1000 is in every CT, around the patient or in the bowel; MR and shifted values have nothing far below zero.
-    """
-    sample = array[:: max(1, array.shape[0] // 32), ::4, ::4] if min(array.shape[1:]) >= 32 else array
-    low, high = (float(v) for v in np.percentile(sample, (0.5, 99.5)))
-    if low >= -20 and high > 900:
-        return (f"values from {low:.0f} to {high:.0f}: looks like MR, or like CT whose values were shifted by 1024; expected HU",)
-    if low >= -20:
-        return (f"values from {low:.0f} to {high:.0f}: looks like MR or like scaled values; expected HU",)
-    if low > -150 or high < 50:
-        return (f"values from {low:.0f} to {high:.0f}: no air or no tissue in it; expected the full range of HU, not a windowed image",)
-    return ()

@@ -25,7 +25,7 @@ from nnstudent.io.record import data_hash
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import Taxonomy
 
-CHECKS = 1  # changes when a check changes: what was found before is then looked at again
+CHECKS = 2  # changes when a check changes: what was found before is then looked at again
 _SAVE_SECONDS = 30.0
 
 

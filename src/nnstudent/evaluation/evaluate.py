@@ -83,11 +83,11 @@ def evaluate(
     present = {name for _, (_, seen) in results for name in seen}
     missing = tuple(pair.id for pair in paired.pairs if pair.prediction is None)
     scores = Scores(rules, table, cases, failures, missing, paired.without_truth, common_only, seed=seed)
+    notes = paired.notices
     never = [name for name in scores.classes if name not in present]
     if never:
-        note = f"{', '.join(never)}: in no truth of these cases; if nobody looked for it, say what is annotated"
-        return replace(scores, notes=(note,))
-    return scores
+        notes += (f"{', '.join(never)}: in no truth of these cases; if nobody looked for it, say what is annotated",)
+    return replace(scores, notes=notes)
 
 
 def _score_case(pair: Pair, table: Taxonomy, protocol: Protocol, whole_organs: bool) -> tuple[CaseScores, set[str]]:

@@ -9,7 +9,8 @@ from typing import Literal
 
 from nnstudent.cohort.cohort import Case, Cohort
 from nnstudent.errors import InputError
-from nnstudent.io.nifti import is_image, stem
+from nnstudent.io import finder
+from nnstudent.io.nifti import stem
 from nnstudent.taxonomy import Taxonomy
 
 Which = Literal["auto", "test", "train", "all"]
@@ -34,10 +35,11 @@ class Pair:
 
 @dataclass(frozen=True)
 class Pairs:
-    """The cases to score, and the names of the predictions that no truth belongs to."""
+    """The cases to score, the names of the predictions that no truth belongs to, and what was passed over, a line each."""
 
     pairs: tuple[Pair, ...]
     without_truth: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
 
 
 def pair_files(
@@ -70,7 +72,7 @@ def pair_files(
         for id, path in true.items()
         if known is None or id in known
     )
-    return _checked(pairs, found, predictions, truth)
+    return _checked(pairs, found, predictions, truth, notices=(*passed_over(predictions), *passed_over(truth)))
 
 
 def pair_cohort(predictions: Path, cohort: Cohort, *, classes: Iterable[str] | None = None, which: Which = "auto") -> Pairs:
@@ -95,7 +97,7 @@ def pair_cohort(predictions: Path, cohort: Cohort, *, classes: Iterable[str] | N
         for case in cases
         if case.label is not None
     )
-    return _checked(pairs, found, predictions, "the cohort")
+    return _checked(pairs, found, predictions, "the cohort", notices=passed_over(predictions))
 
 
 def _chosen(cohort: Cohort, which: Which, found: dict[str, Path]) -> Sequence[Case]:
@@ -116,21 +118,22 @@ def label_maps(place: Path, *, what: str) -> dict[str, Path]:
         return {stem(place): place}
     if not place.is_dir():
         raise InputError(f"{place}: no such file or folder; expected the {what}, a label map or a folder of them")
-    maps: dict[str, Path] = {}
-    for path in sorted(path for path in place.iterdir() if path.is_file() and is_image(path)):
-        if stem(path) in maps:
-            raise InputError(f"{place}: holds both {maps[stem(path)].name} and {path.name}; leave one, a case has one label map")
-        maps[stem(path)] = path
+    maps, _ = finder.label_maps(place)
     if not maps:
         raise InputError(f"{place}: no label map in it; expected the {what}, files that end in .nii.gz")
     return maps
 
 
-def _checked(pairs: tuple[Pair, ...], found: dict[str, Path], predictions: Path, truth: object) -> Pairs:
+def passed_over(place: Path) -> tuple[str, ...]:
+    """What of a folder of label maps is none, a line a kind; nothing where one file was given."""
+    return tuple(f"{place}: {line}" for line in finder.label_maps(place)[1]) if place.is_dir() else ()
+
+
+def _checked(pairs: tuple[Pair, ...], found: dict[str, Path], predictions: Path, truth: object, *, notices: tuple[str, ...]) -> Pairs:
     if not any(pair.prediction for pair in pairs):
         raise InputError(
             f"{predictions}: none of {', '.join(path.name for path in list(found.values())[:3])}{' …' if len(found) > 3 else ''} is named "
             f"as a case with truth in {truth}; a prediction has the name of its case, CASE.nii.gz"
         )
     without = set(found) - {pair.id for pair in pairs}
-    return Pairs(pairs, tuple(sorted(found[id].name for id in without)))
+    return Pairs(pairs, tuple(sorted(found[id].name for id in without)), tuple(dict.fromkeys(notices)))

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nnstudent.errors import InputError
 from nnstudent.inference.runs import Labels
+from nnstudent.io.plausible import image_warnings, is_label_map
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Volume
 
@@ -28,6 +30,19 @@ def found_nothing(volumes_ml: Mapping[str, float], taxonomy: Taxonomy) -> tuple[
     return (f"none of {len(least)} organs was found as a whole; expected a scan of the abdomen",)
 
 
+def check_image(image: Volume) -> None:
+    """Refuse a label map in an image's place: it would be segmented without a sign of it.
+
+    Args:
+        image: The image that is to be segmented.
+
+    Raises:
+        InputError: It is one.
+    """
+    if is_label_map(image.array):
+        raise InputError(f"holds whole numbers from 0 to {image.array.max():g} only: a label map; expected a CT in HU, give the image")
+
+
 def look_over(image: Volume) -> tuple[str, ...]:
     """Warnings about an image, a line each.
 
@@ -35,19 +50,16 @@ def look_over(image: Volume) -> tuple[str, ...]:
         image: The image that was segmented.
 
     Returns:
-        Whether its values do not look like CT in HU, or like a head, and whether its field of view is too small for organs.
+        What was guessed when it was read, whether it does not look like CT in HU, or like a head, and whether its field of view
+        is too small for organs.
     """
-    warnings: list[str] = []
+    warnings = [*image_warnings(image)]
     sample = image.array.ravel()[:: max(1, image.array.size // 1_000_000)]
-    low, high = (float(v) for v in np.percentile(sample, (0.1, 99.9)))
     body = sample[sample > -300]
-    bone, densest, fat = (float(np.mean(part)) if len(body) else 0.0 for part in (body > 300, body > 700, (body > -150) & (body < -30)))
-    # A CT of a body holds fat or air (below -50 HU) and enhanced vessels or bone (above 100 HU). Of real ones at most 2 % is denser
-    # than 700 HU, of heads a fifth; of those without their intercept, with padding that lies below as air should, over a third.
-    if low > -50 or not 100 < high < 20000 or densest > 0.3:
-        whole = float(image.array.min()), float(image.array.max())
-        warnings.append(f"does not look like CT in HU (range {whole[0]:g} to {whole[1]:g}); the result is not to be relied on")
-    elif bone > 0.13 and fat < 0.2:  # abdomens have 2 to 10 % and a quarter to a half, heads a fifth and a tenth
+    bone, fat = (float(np.mean(part)) if len(body) else 0.0 for part in (body > 300, (body > -150) & (body < -30)))
+    if (
+        len(warnings) == len(image.warnings) and bone > 0.13 and fat < 0.2
+    ):  # abdomens: 2 to 10 % and a quarter to a half; heads: a fifth, a tenth
         warnings.append(f"does not look like a scan of the abdomen ({bone:.0%} of it is as dense as bone, with little fat, as in a head)")
     sizes = [n * mm for n, mm in zip(image.grid.shape, image.spacing_mm, strict=True)]
     if min(sizes) < SMALL_MM:

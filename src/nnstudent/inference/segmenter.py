@@ -17,7 +17,7 @@ from nnstudent.bundle.bundle import Model, Network, open_model
 from nnstudent.errors import InputError
 from nnstudent.inference import budget
 from nnstudent.inference.cascade import decide, look_again
-from nnstudent.inference.checks import found_nothing, look_over
+from nnstudent.inference.checks import check_image, found_nothing, look_over
 from nnstudent.inference.engine import Engine, averaged, make_engine
 from nnstudent.inference.lesion_stage import lesion_scores, on_network_grid
 from nnstudent.inference.mirror import mirrored
@@ -193,7 +193,7 @@ class Segmenter:
 
         Raises:
             GeometryError: The image is too large for the network's grid.
-            InputError: The network gives what is not finite, or the case does not fit in memory.
+            InputError: The network gives what is not finite, the case does not fit in memory, or a label map was given.
         """
         return through(self.stages(image, progress=progress))
 
@@ -210,6 +210,7 @@ class Segmenter:
             InputError: See there.
         """
         began = time.perf_counter()
+        check_image(image)
         plan = plan or self.plan(image.grid, image=image)
         seconds = dict.fromkeys(("preprocess", "network", "restore", "waiting"), 0.0)
         labels = np.zeros(image.grid.shape, np.uint8)

@@ -212,7 +212,8 @@ def _check_size(path: Path, image: Any) -> None:
     most = size * _PACKED if is_compressed(path) else size
     if need > most:
         raise InputError(
-            f"{path}: its header tells of {need:,} bytes of voxels, and the file has {size:,}; the file is truncated or damaged, copy it again"
+            f"{path}: its header tells of {need:,} bytes of voxels, and the file has {size:,}; "
+            "the file is truncated or damaged, copy it again"
         )
     free = psutil.virtual_memory().available
     if need > free:

@@ -65,7 +65,7 @@ def _skew(grid: Grid) -> float:
     return float(np.abs(axes.T @ axes - np.eye(3)).max())
 
 
-def _plausible(spacing: tuple[float, ...] | npt.NDArray[np.float64]) -> bool:
+def _plausible(spacing: tuple[float, ...]) -> bool:
     return all(SPACING_MM[0] <= mm <= SPACING_MM[1] for mm in spacing)
 
 
@@ -81,7 +81,7 @@ def _in_mm(path: Path, image: Any, grid: Grid, warnings: list[str]) -> Grid:
         return grid
     affine = grid.affine.copy()
     affine[:3] *= factor
-    if _plausible([mm * factor for mm in grid.spacing_mm]):
+    if _plausible(tuple(mm * factor for mm in grid.spacing_mm)):
         warnings.append(f"its header states lengths in {name}; they were converted to mm")
         return Grid(grid.shape, affine)
     x, y, z = reversed(grid.spacing_mm)

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from nnstudent.cohort.cohort import Case
 from nnstudent.errors import InputError
 from nnstudent.io.atomic import read_json
-from nnstudent.io.nifti import is_image, read_grid, read_labels, stem
+from nnstudent.io.finder import label_maps
+from nnstudent.io.nifti import read_grid, read_labels
 from nnstudent.pseudo.fuse import check_ids, ids_in
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Volume
@@ -30,12 +31,14 @@ class Elsewhere:
         files: Case id → label map.
         classes: The classes that their maker knows, or None where nothing says so.
         table: Value in a file → id in the label table, or None to take the values as they are.
+        notices: What in the folder is no label map, a line a kind.
     """
 
     folder: Path
     files: Mapping[str, Path]
     classes: tuple[str, ...] | None
     table: Table | None
+    notices: tuple[str, ...] = ()
 
 
 def find(folder: Path, taxonomy: Taxonomy, *, mapping: Mapping[str, str] | None = None) -> Elsewhere:
@@ -50,11 +53,11 @@ def find(folder: Path, taxonomy: Taxonomy, *, mapping: Mapping[str, str] | None 
         mapping: Value, or name in ``dataset.json`` → class; what is not named becomes background.
 
     Raises:
-        InputError: The folder is missing or has no label map, or ``mapping`` names a value or class that there is not.
+        InputError: The folder is missing, has no label map or two of one name, or ``mapping`` names a value or class that there is not.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected label maps named after the cases")
-    files = {stem(path): path for path in sorted(folder.iterdir()) if is_image(path)}
+    files, notices = label_maps(folder)
     if not files:
         raise InputError(f"{folder}: no label map in it; expected <case>.nii.gz, named after the cases")
     named: dict[str, int] = {}
@@ -63,14 +66,14 @@ def find(folder: Path, taxonomy: Taxonomy, *, mapping: Mapping[str, str] | None 
     if mapping is None:
         mapping = {name: name for name in named if name in taxonomy.names}
         if not mapping:
-            return Elsewhere(folder, files, None, None)
+            return Elsewhere(folder, files, None, None, notices)
     table = np.zeros(256, np.uint8)
     for foreign, name in mapping.items():
         value = named.get(foreign, int(foreign) if foreign.isdecimal() else -1)
         if not 1 <= value <= 255:
             raise InputError(f"--map {foreign}={name}: {folder} has no {foreign!r}; give a value from 1 to 255{_or_one_of(named)}")
         table[value] = taxonomy[name].id
-    return Elsewhere(folder, files, taxonomy.sorted(mapping.values()), table)
+    return Elsewhere(folder, files, taxonomy.sorted(mapping.values()), table, notices)
 
 
 def label_names(dataset: Mapping[str, Any], *, where: Path) -> dict[str, int]:

@@ -316,7 +316,13 @@ def _take(
 
     share = _share(part)
     result = _each(cases, out, work, taxonomy=taxonomy, part=share, before=before, probability=False, progress=progress)
-    notices = (f"{source.folder}: has no label map for {len(absent)} of {len(lacking)} cases, {absent[0]} the first",) if absent else ()
+    notices = tuple(f"{source.folder}: {notice}" for notice in source.notices)
+    if absent:
+        notices += (f"{source.folder}: has no label map for {len(absent)} of {len(lacking)} cases, {absent[0]} the first",)
+    strangers = sorted(set(source.files) - {case.id for case in cohort.cases})
+    if strangers:
+        shown = ", ".join(source.files[id].name for id in strangers[:3]) + (", …" if len(strangers) > 3 else "")
+        notices += (f"{source.folder}: {len(strangers)} label maps are named like no case of the cohort and were passed over: {shown}",)
     return replace(result, absent=absent, notices=notices)
 
 

@@ -10,14 +10,15 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from nnstudent.cohort.cohort import Role
 from nnstudent.cohort.sources.source import EXPECTED, LIST_THEM, Entry, Source, safe_id, without_twins
 from nnstudent.errors import Failure, InputError
-from nnstudent.io.nifti import is_image, stem
+from nnstudent.io.finder import DICOM, LABELS, Listing, case_names, channels_of, describe, list_folder
+from nnstudent.io.nifti import stem
 from nnstudent.taxonomy import Taxonomy, flare23
 
 _DEPTH = 5
@@ -50,36 +51,35 @@ def read(folder: Path, *, taxonomy: Taxonomy | None = None) -> Source:
         InputError: No folder in it is named like images.
     """
     folder = Path(os.path.abspath(folder))  # its own name counts, also where it was given as "."
-    folders = list(_folders(folder))
+    walked = list(_walk(folder))
+    folders = list(_folders(folder, walked))
     images = [found for found in folders if not found.is_labels]
     if not images:
-        several = sum(len(files) for _, files in _walk(folder))
+        several = sum(len(listing.volumes) for _, listing in walked)
         what = f"{several} image{'' if several == 1 else 's'} in it, but in" if several else "no image in it, and"
         raise InputError(f"{folder}: {what} no layout that is known; expected {EXPECTED}; {LIST_THEM}")
     labels: dict[str, list[tuple[_Folder, Path]]] = defaultdict(list)
     for found in folders:
         if found.is_labels:
-            for file in found.files:
-                labels[case_name(file)].append((found, file))
+            for file, name in case_names(found.files).items():
+                labels[name].append((found, file))
     table = taxonomy or flare23()
     entries, used = [], set()
     for found in images:
-        for file in found.files:
-            label = _belonging(found, labels.get(case_name(file), ()))
+        if channels := channels_of(found.files):
+            raise InputError(f"{found.path}: holds {len(channels)} channels of each case; expected one, the CT, ending in _0000")
+        for file, name in case_names(found.files).items():
+            label = _belonging(found, labels.get(name) or labels.get(stem(file)) or ())
             used.add(label)
             whole = label is not None and taxonomy is None and _ALL_ORGANS.search(str(label.relative_to(folder.parent)))
-            entries.append(Entry(safe_id(case_name(file)), file, label, table.organs if whole else None, found.role))
+            entries.append(Entry(safe_id(name), file, label, table.organs if whole else None, found.role))
     kept, twins = without_twins(entries)
-    lost = [file for rows in labels.values() for _, file in rows if file not in used]
-    orphans = [Failure(safe_id(case_name(file)), f"{file}: a label without an image of that name") for file in lost]
-    ignored = [path.relative_to(folder) for path in _ignored(folder)]
-    notices = [f"{path}: not read, for made labels are not truth; give them to: nnstudent label --from" for path in ignored]
+    lost = [(name, file) for name, rows in labels.items() for _, file in rows if file not in used]
+    orphans = [Failure(safe_id(name), f"{file}: a label without an image of that name") for name, file in lost]
+    ignored = [path.relative_to(folder) for path in _ignored(folder, walked)]
+    notices = [f"{path}: not read, because made labels are not truth; give them to: nnstudent label --from" for path in ignored]
+    notices += describe(_passed_over(folder, walked, folders), root=folder)
     return Source("a FLARE folder", table, kept, (*twins, *orphans), tuple(notices))
-
-
-def case_name(file: Path) -> str:
-    """The case's name: the file's without suffix and without the channel ``_0000``."""
-    return stem(file).removesuffix("_0000")
 
 
 def _belonging(images: _Folder, labels: Sequence[tuple[_Folder, Path]]) -> Path | None:
@@ -94,25 +94,46 @@ def _belonging(images: _Folder, labels: Sequence[tuple[_Folder, Path]]) -> Path 
     return min(fitting, key=distance)[1]
 
 
-def _walk(root: Path) -> Iterator[tuple[Path, list[Path]]]:
-    for name, folders, files in os.walk(root, followlinks=True):
+def _walk(root: Path) -> Iterator[tuple[Path, Listing]]:
+    for name, folders, _ in os.walk(root, followlinks=True):
         here = Path(name)
         # An output folder kept inside the source is no part of it.
         inside = len(here.relative_to(root).parts) < _DEPTH and not (here / "cohort.json").exists()
         folders[:] = sorted(f for f in folders if inside and not f.startswith("."))
         if inside:
-            yield here, sorted(here / file for file in files if is_image(Path(file)))
+            yield here, list_folder(here)
 
 
-def _folders(root: Path) -> Iterator[_Folder]:
-    for path, files in _walk(root):
+def _folders(root: Path, walked: Iterable[tuple[Path, Listing]]) -> Iterator[_Folder]:
+    for path, listing in walked:
         relative = path.relative_to(root).parts
-        if not files or any(_PSEUDO.search(part) for part in relative):
+        if not listing.volumes or _is_pseudo(relative):
             continue
         name = _telling(relative)
         if name is not None:
             role: Role = "test" if any(_TEST.search(part) for part in relative) else "train"
-            yield _Folder(path, name, tuple(files), bool(_LABELS.search(name)), role)
+            is_labels = bool(_LABELS.search(name))
+            files = listing.volumes if is_labels else listing.images
+            if files:
+                yield _Folder(path, name, files, is_labels, role)
+
+
+def _passed_over(root: Path, walked: Iterable[tuple[Path, Listing]], folders: Iterable[_Folder]) -> dict[str, list[Path]]:
+    """By kind, every file that is neither image nor label of a case."""
+    labels = {folder.path for folder in folders if folder.is_labels}
+    known = {folder.path for folder in folders}
+    passed: dict[str, list[Path]] = defaultdict(list)
+    for path, listing in walked:
+        if _is_pseudo(path.relative_to(root).parts):
+            continue
+        for kind, paths in listing.passed_over.items():
+            passed[kind].extend(paths)
+        passed[DICOM].extend(listing.dicom)
+        if path not in known:
+            passed["image in a folder that is named like neither images nor labels"].extend(listing.volumes)
+        elif path not in labels:
+            passed[LABELS].extend(listing.labels)
+    return passed
 
 
 def _telling(parts: Sequence[str]) -> str | None:
@@ -123,5 +144,9 @@ def _telling(parts: Sequence[str]) -> str | None:
     return None
 
 
-def _ignored(root: Path) -> list[Path]:
-    return [path for path, files in _walk(root) if files and any(_PSEUDO.search(part) for part in path.relative_to(root).parts)]
+def _is_pseudo(parts: Iterable[str]) -> bool:
+    return any(_PSEUDO.search(part) for part in parts)
+
+
+def _ignored(root: Path, walked: Iterable[tuple[Path, Listing]]) -> list[Path]:
+    return [path for path, listing in walked if listing.volumes and _is_pseudo(path.relative_to(root).parts)]

@@ -6,7 +6,8 @@ Format: nnU-Net's ``documentation/dataset_format.md``. Classes are matched to th
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from nnstudent.cohort.cohort import Role
 from nnstudent.cohort.sources.source import Entry, Source, expand, safe_id, without_twins
 from nnstudent.errors import Failure, InputError
 from nnstudent.io.atomic import read_json
+from nnstudent.io.finder import DICOM, case_names, channels_of, describe, list_folder
 from nnstudent.io.nifti import SUFFIXES
 from nnstudent.taxonomy import LabelClass, Taxonomy, flare23
 
@@ -49,7 +51,7 @@ def read(folder: Path, *, taxonomy: Taxonomy | None = None) -> Source:
     a label and those of folders named ``unlabeled…`` are to be learned from; ``imagesTs`` is for testing.
 
     Raises:
-        InputError: ``dataset.json`` is malformed, has several channels, or none of its classes is in the table.
+        InputError: ``dataset.json`` is malformed, the images have several channels, or none of its classes is in the table.
     """
     path = folder / "dataset.json"
     data = read_json(path, what="an nnU-Net dataset")
@@ -80,7 +82,8 @@ def read(folder: Path, *, taxonomy: Taxonomy | None = None) -> Source:
     if "dataset" in data:
         entries, failures = _listed(folder, data["dataset"], annotated, mapping)
     else:
-        entries, failures = _found(folder, ending, annotated, mapping)
+        entries, failures, passed = _found(folder, ending, annotated, mapping)
+        notices += passed
     kept, twins = without_twins(entries)
     return Source("an nnU-Net raw dataset", table, kept, (*twins, *failures), tuple(notices))
 
@@ -137,28 +140,54 @@ def _own_table(data: Mapping[str, Any], labels: Mapping[str, int]) -> Taxonomy:
     return Taxonomy(safe_id(str(data.get("name", "nnunet"))), tuple(rows))
 
 
-def _found(folder: Path, ending: str, annotated: tuple[str, ...], ids: Mapping[int, int] | None) -> tuple[list[Entry], list[Failure]]:
+def _found(
+    folder: Path, ending: str, annotated: tuple[str, ...], ids: Mapping[int, int] | None
+) -> tuple[list[Entry], list[Failure], tuple[str, ...]]:
     entries: list[Entry] = []
     failures: list[Failure] = []
+    passed: dict[str, list[Path]] = defaultdict(list)
     for images in sorted(path for path in folder.iterdir() if path.is_dir()):
         name = images.name.lower()
         if not name.startswith(("images", "unlabel")):
             continue
         role: Role = "test" if name.startswith(("imagests", "imagesval")) else "train"
         labels = folder / ("labels" + images.name[len("images") :]) if name.startswith("images") else None
-        cases: set[str] = set()
-        for file in sorted(images.iterdir()):
-            if not file.name.endswith(ending) or file.name.startswith("."):
-                continue
-            case = file.name[: -len(ending)].removesuffix("_0000")
-            cases.add(case)
-            label = labels / f"{case}{ending}" if labels is not None else None
-            here = label if label is not None and label.is_file() else None
-            entries.append(Entry(safe_id(case), file, here, annotated if here else None, role, ids if here else None))
-        files = sorted(labels.iterdir()) if labels is not None and labels.is_dir() else []
-        names = {file: file.name[: -len(ending)] for file in files if file.name.endswith(ending) and not file.name.startswith(".")}
-        failures += [Failure(safe_id(n), f"{file}: a label without an image of that name") for file, n in names.items() if n not in cases]
-    return entries, failures
+        truth = {file.name[: -len(ending)]: file for file in _ending(labels, ending, passed)} if labels and labels.is_dir() else {}
+        used: set[str] = set()
+        for file, case in _cases(_ending(images, ending, passed), ending, truth).items():
+            label = truth.get(case)
+            used.add(case)
+            entries.append(Entry(safe_id(case), file, label, annotated if label else None, role, ids if label else None))
+        failures += [Failure(safe_id(n), f"{file}: a label without an image of that name") for n, file in truth.items() if n not in used]
+    return entries, failures, describe(passed, root=folder)
+
+
+def _ending(folder: Path, ending: str, passed: dict[str, list[Path]]) -> list[Path]:
+    """The images of a folder that end as dataset.json says; notes whatever else is there."""
+    listing = list_folder(folder)
+    for kind, paths in listing.passed_over.items():
+        passed[kind].extend(paths)
+    passed[DICOM].extend(listing.dicom)
+    passed[f"image that does not end in {ending}, the file_ending of dataset.json"].extend(
+        path for path in listing.volumes if not path.name.endswith(ending)
+    )
+    return [path for path in listing.volumes if path.name.endswith(ending)]
+
+
+def _cases(files: Sequence[Path], ending: str, truth: Collection[str]) -> dict[Path, str]:
+    """The case of each image: without the channel, where a label or all other images say that it is one.
+
+    Raises:
+        InputError: The images have several channels.
+    """
+    if channels := channels_of(files):
+        raise InputError(f"{files[0].parent}: holds {len(channels)} channels of each case; expected one, the CT, ending in _0000{ending}")
+    names = {}
+    for file, name in case_names(files).items():
+        whole = file.name[: -len(ending)]
+        bare = whole.removesuffix("_0000")
+        names[file] = bare if bare in truth and whole not in truth else name
+    return names
 
 
 def _listed(folder: Path, listed: Any, annotated: tuple[str, ...], ids: Mapping[int, int] | None) -> tuple[list[Entry], list[Failure]]:

@@ -7,13 +7,14 @@ import io
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from nnstudent.cohort.cohort import Role
-from nnstudent.cohort.sources.flare import case_name
 from nnstudent.cohort.sources.source import Entry, Source, expand, safe_id, without_twins
 from nnstudent.errors import Failure, InputError
+from nnstudent.io.finder import case_names
 from nnstudent.taxonomy import Taxonomy, flare23, read_taxonomy
 
 KEYS = ("id", "image", "label", "annotated", "role")
@@ -91,8 +92,9 @@ def _source(path: Path, kind: str, table: Taxonomy, rows: Iterable[tuple[int, Ma
         role = _ROLES.get(row.get("role", "train").lower())
         if role is None:
             raise InputError(f"{where}: role {row['role']!r}; expected train or test")
-        entries.append(Entry(row.get("id") or safe_id(case_name(image)), image, label, annotated, role))
-    kept, twins = without_twins(entries)
+        entries.append(Entry(row.get("id", ""), image, label, annotated, role))
+    names = case_names(entry.image for entry in entries if not entry.id)
+    kept, twins = without_twins(replace(entry, id=entry.id or safe_id(names[entry.image])) for entry in entries)
     return Source(kind, table, kept, (*twins, *failures))
 
 

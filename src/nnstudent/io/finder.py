@@ -1,0 +1,207 @@
+"""What lies in a folder: the images, told by content, and everything that is passed over, by kind, so that it can be named."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from nibabel.nifti1 import Nifti1Header
+from nibabel.nifti2 import Nifti2Header
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
+
+from nnstudent.errors import InputError
+from nnstudent.io.content import content_of, head_of
+from nnstudent.io.nifti import is_image, stem
+
+HIDDEN = "hidden file"
+LINKED = "second name of the same file"
+LABELS = "label map or picture of 8 bits"
+FOREIGN = "image in a format that is not read here (convert to NIfTI)"
+VOXELS = "voxel file without its .hdr file"
+NO_IMAGE = "file that is no image"
+NO_FILE = "pipe, device or broken link"
+FOLDER = "folder"
+DICOM = "DICOM file"
+
+_IN_ONE_BYTE = (2, 256)  # NIfTI's codes of uint8 and int8
+_LABEL_INTENT = 1002
+_CHANNEL = re.compile(r"_(\d{4})$")
+_NAMED = 3  # of a kind, the rest is counted
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What lies in a folder, each in the order of names.
+
+    Attributes:
+        images: Image files, one of each pair of files.
+        labels: Those that hold 8-bit values without scale: label maps or pictures, never HU.
+        dicom: DICOM files.
+        folders: Folders.
+        passed_over: By kind, whatever else there is.
+    """
+
+    images: tuple[Path, ...] = ()
+    labels: tuple[Path, ...] = ()
+    dicom: tuple[Path, ...] = ()
+    folders: tuple[Path, ...] = ()
+    passed_over: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+
+    @property
+    def volumes(self) -> tuple[Path, ...]:
+        """Images and label maps together, for whoever looks for label maps of any type."""
+        return tuple(sorted((*self.images, *self.labels)))
+
+
+def list_folder(folder: Path) -> Listing:
+    """Look at each file of a folder; nothing below it is looked at.
+
+    A file that is called like an image and holds something else is an image too: it is damaged, and to be named as a failure.
+
+    Raises:
+        OSError: The folder cannot be read.
+    """
+    found: dict[str, list[Path]] = {"images": [], "labels": [], "dicom": [], "folders": []}
+    passed: dict[str, list[Path]] = {}
+    seen: set[Path] = set()
+    for path in sorted(folder.iterdir(), key=lambda path: (path.is_symlink(), path.name)):
+        kind = _kind(path)
+        if kind in ("images", "labels", "dicom"):
+            if path.resolve() in seen:
+                kind = LINKED
+            seen.add(path.resolve())
+        if kind is not None:
+            (found[kind] if kind in found else passed.setdefault(kind, [])).append(path)
+    return Listing(
+        **{name: tuple(sorted(paths)) for name, paths in found.items()},
+        passed_over={kind: tuple(sorted(paths)) for kind, paths in sorted(passed.items())},
+    )
+
+
+def _kind(path: Path) -> str | None:
+    """What a path is; None for what belongs to another."""
+    if path.name.startswith("."):
+        return HIDDEN
+    if path.is_dir():
+        return "folders"
+    if not path.is_file():
+        return NO_FILE
+    try:
+        content = content_of(path)
+    except OSError:
+        return "images" if is_image(path) else NO_IMAGE
+    if content == "dicom":
+        return "dicom"
+    if content == "foreign":
+        return FOREIGN
+    if content == "other" and path.suffix.lower() == ".img":
+        return None if _header_of(path) else VOXELS
+    if content == "other":
+        if path.suffix.lower() in (".dcm", ".ima"):
+            return "dicom"
+        return "images" if is_image(path) else NO_IMAGE
+    return "labels" if content in ("nifti", "pair") and _is_8_bit(path) else "images"
+
+
+def _header_of(path: Path) -> bool:
+    return any(path.with_suffix(suffix).is_file() for suffix in (".hdr", ".HDR"))
+
+
+def _is_8_bit(path: Path) -> bool:
+    """Whether a NIfTI file says that it holds labels, or one byte a voxel without a scale."""
+    head = head_of(path)
+    kind = Nifti2Header if head[4:8] in (b"n+2\0", b"ni2\0") else Nifti1Header
+    try:
+        header = kind(head[: kind.template_dtype.itemsize], check=False)
+    except (WrapStructError, HeaderDataError, ValueError):
+        return False
+    if int(header["intent_code"]) == _LABEL_INTENT:
+        return True
+    slope, offset = float(header["scl_slope"]), float(header["scl_inter"])
+    scaled = bool(np.isfinite(slope)) and slope != 0 and (slope, offset) != (1.0, 0.0)
+    return int(header["datatype"]) in _IN_ONE_BYTE and not scaled
+
+
+def case_names(files: Iterable[Path]) -> dict[Path, str]:
+    """The name of the case of each file: the file's own, without suffix.
+
+    nnU-Net's suffix of the only channel, ``_0000``, is left out where every one of the files has it. Where one has not, it is a
+    number like others, and part of the name.
+
+    Args:
+        files: All images of a folder.
+    """
+    stems = {path: stem(path) for path in files}
+    follows = bool(stems) and all(name.endswith("_0000") and name != "_0000" for name in stems.values())
+    return {path: name.removesuffix("_0000") if follows else name for path, name in stems.items()}
+
+
+def channels_of(files: Iterable[Path]) -> tuple[str, ...]:
+    """The channels of several cases that nnU-Net would see in these names, such as ``("0000", "0001")``; empty where there are none.
+
+    That is where each file ends in four digits, there are several cases, and each has the same channels from 0000 on, more
+    than one. Of a single case ``a_0000, a_0001`` nothing tells channels from two scans that are numbered.
+    """
+    channels: dict[str, list[str]] = {}
+    for path in files:
+        match = _CHANNEL.search(stem(path))
+        if match is None:
+            return ()
+        channels.setdefault(stem(path)[: match.start()], []).append(match.group(1))
+    sets = {tuple(sorted(numbers)) for numbers in channels.values()}
+    if len(channels) < 2 or len(sets) != 1:
+        return ()
+    (numbers,) = sets
+    return numbers if len(numbers) > 1 and numbers == tuple(f"{place:04d}" for place in range(len(numbers))) else ()
+
+
+def label_maps(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
+    """The label maps of a folder by their names without suffix, in the order of these, and what was passed over, a line a kind.
+
+    What is called like a label map, such as its preview or its record, belongs to it and is not mentioned.
+
+    Raises:
+        InputError: The folder cannot be read, or two label maps have one name.
+    """
+    try:
+        listing = list_folder(folder)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read ({error.strerror}); choose a folder that you may read") from error
+    maps: dict[str, Path] = {}
+    for path in listing.volumes:
+        other = maps.setdefault(stem(path), path)
+        if other is not path:
+            raise InputError(f"{folder}: holds both {other.name} and {path.name}; leave one, a case has one label map")
+    passed = dict(listing.passed_over)
+    passed[NO_IMAGE] = tuple(path for path in passed.get(NO_IMAGE, ()) if not _belongs(path.name, maps))
+    passed[DICOM] = listing.dicom
+    return dict(sorted(maps.items())), describe(passed, root=folder)
+
+
+def _belongs(name: str, stems: Mapping[str, Path]) -> bool:
+    return any(name[:end] in stems for end, letter in enumerate(name) if letter == ".")
+
+
+def same_name(name: str) -> str:
+    """A form of a name that is equal for names that some file system takes for one: of other case, or composed otherwise."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def describe(passed_over: Mapping[str, Sequence[Path]], *, root: Path) -> tuple[str, ...]:
+    """What was passed over, a line a kind, with its number and the first names relative to ``root``."""
+    lines = []
+    for kind, paths in passed_over.items():
+        if paths:
+            names = ", ".join(_shown(path, root) for path in paths[:_NAMED]) + (", …" if len(paths) > _NAMED else "")
+            lines.append(f"passed over: {len(paths)} × {kind}: {names}")
+    return tuple(lines)
+
+
+def _shown(path: Path, root: Path) -> str:
+    name = str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")  # a name need not be text
