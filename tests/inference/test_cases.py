@@ -102,8 +102,8 @@ def test_a_folder_of_case_folders_is_taken_whole(tmp_path):
         "three": source / "three" / "CT.NII",
     }
     assert found.notices == (
-        "passed over: 1 × folder without an image: notes",
         "passed over: 1 × label map or picture of 8 bits: two/label.nii.gz",
+        "passed over: 1 × folder without an image: notes",
     )
     save(source / "two" / "second.nii.gz")
     with pytest.raises(InputError, match="two: holds several images"):

@@ -21,6 +21,7 @@ from nnstudent.volume import Grid, Volume
 
 Floats = npt.NDArray[np.float64]
 SECOND = 0.5  # share of an organ's largest piece from which on another piece is no scrap: another body's in the image, or a doubt to show
+SPECK = 0.1  # share of a whole organ's least volume under which it is a speck: docs/explanation/postprocess.md has the measurement
 BEYOND_MM = 15.0  # a piece whose middle is so far beyond the body's is of the organ of that side
 _CELL_MM = 4.0  # coarse enough that distances to organs cost next to nothing
 
@@ -111,9 +112,11 @@ def largest(runs: Runs, grid: Grid, taxonomy: Taxonomy) -> Labels:
 
 
 def small(runs: Runs, grid: Grid, taxonomy: Taxonomy) -> Labels:
-    """Remove organs that are in all, and pieces of lesions that are each, under the least volume of the table.
+    """Remove specks: organs that are in all under a tenth of the least volume of the table, and pieces of lesions under that volume.
 
-    An organ that the image's border cuts may go on beyond it and stays. Args and result as in :func:`sides`; decides by ``minimum_ml``.
+    The table's least volume is that of a whole organ. What a network finds of a small one is often less than half of it and still
+    right, so that only what is far smaller is taken for none. An organ that the image's border cuts may go on beyond it and stays.
+    Args and result as in :func:`sides`; decides by ``minimum_ml``.
     """
     piece = connected(runs)
     size, of = _pieces(runs, piece)
@@ -122,7 +125,7 @@ def small(runs: Runs, grid: Grid, taxonomy: Taxonomy) -> Labels:
     lesion = np.isin(of, _ids(taxonomy, lambda item: item.kind == "lesion"))
     whole = np.bincount(of, size, minlength=256)
     cut = np.isin(of, runs.label[runs.at_border])
-    gone = np.where(lesion, size, whole[of]) * grid.voxel_ml < least[of]
+    gone = np.where(lesion, size, whole[of]) * grid.voxel_ml < np.where(lesion, 1.0, SPECK) * least[of]
     return np.where((gone & ~cut)[piece], np.uint8(0), runs.label)
 
 
