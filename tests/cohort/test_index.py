@@ -101,7 +101,7 @@ def test_broken_cases_are_named_and_the_others_stay(files: Files, tmp_path: Path
     assert "no such file" in reasons["missing"]
     assert "cannot be opened" in reasons["text"]
     assert "is empty" in reasons["empty"]
-    assert "40.0 mm apart" in reasons["shifted"]
+    assert "shifted by 40 mm" in reasons["shifted"]
     assert "--skip shifted" in reasons["shifted"]
     assert "label 11×10×8" in reasons["smaller"]
     assert "image 12×10×8" in reasons["smaller"]

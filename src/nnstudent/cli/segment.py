@@ -2,7 +2,7 @@
 
   nnstudent segment ct.nii.gz -o labels.nii.gz                    with the model that comes with the package
   nnstudent segment ct.nii.gz -o labels.nii.gz --preview          also a picture, labels.png
-  nnstudent segment imagesTs -o predictions --model BUNDLE        every image of a folder; NAME_0000.nii.gz gives NAME.nii.gz
+  nnstudent segment imagesTs -o predictions --model BUNDLE        every image of a folder; if all end in _0000, that is left out
   nnstudent segment ct.nii.gz -o organs --split --organs liver,spleen   organs/liver.nii.gz and organs/spleen.nii.gz
   nnstudent segment ct.nii.gz -o labels.nii.gz --model NNUNET --engine torch --device cuda
   nnstudent segment STUDY -o labels.nii.gz --series 3             a DICOM folder; of several CT series, number 3

@@ -29,6 +29,7 @@ class Case:
         annotated: Names of the classes that somebody looked for, whether or not they are there.
         declared: Whether the source said so; else it was inferred from the label map.
         role: ``train``, or ``test`` for what no stage may learn from.
+        warnings: What was guessed about the scan or is odd about it, a line each; the index says it, and so does the report.
     """
 
     id: str
@@ -37,6 +38,7 @@ class Case:
     annotated: frozenset[str] = frozenset()
     declared: bool = False
     role: Role = "train"
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not _ID.fullmatch(self.id):
@@ -123,6 +125,7 @@ def write_cohort(folder: Path, cohort: Cohort) -> Path:
             "annotated": list(cohort.taxonomy.sorted(case.annotated)),
             "declared": case.declared,
             "role": case.role,
+            **({"warnings": list(case.warnings)} if case.warnings else {}),
         }
         for case in cohort.cases
     ]
@@ -153,6 +156,7 @@ def read_cohort(folder: Path) -> Cohort:
                 annotated=frozenset(row["annotated"]),
                 declared=bool(row["declared"]),
                 role=row["role"],
+                warnings=tuple(map(str, row.get("warnings", ()))),
             )
             for row in data["cases"]
         )

@@ -136,7 +136,7 @@ def _case(entry: Entry, *, facts: Facts, taxonomy: Taxonomy, overrides: Mapping[
     extra = [name for name in facts.present if name not in classes]
     odd = [f"its label map holds {', '.join(extra)}, not declared as annotated: not learned from"] if extra else []
     image, label = Path(os.path.abspath(facts.image)), facts.label and Path(os.path.abspath(facts.label))
-    return Case(entry.id, image, label, classes, declared and label is not None, entry.role), odd
+    return Case(entry.id, image, label, classes, declared and label is not None, entry.role, facts.warnings), odd
 
 
 def _doubts(kind: str, cases: Sequence[Case], facts: Mapping[str, Facts]) -> list[str]:

@@ -19,7 +19,7 @@ import psutil
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
-from nnstudent.errors import GeometryError, InputError
+from nnstudent.errors import InputError
 from nnstudent.io.atomic import replacing
 from nnstudent.io.content import content_of, head_of, is_compressed
 from nnstudent.io.nifti_grid import grid_of
@@ -244,7 +244,9 @@ def _values(path: Path, image: Any) -> npt.NDArray[Any]:
             array = _stored(image)
     except (OSError, EOFError, ValueError, OverflowError, zlib.error) as error:
         raise InputError(f"{path}: the voxels cannot be read ({_line(error)}); the file is truncated or damaged, copy it again") from error
-    values: npt.NDArray[Any] = array.reshape(array.shape[:3])
+    values: npt.NDArray[Any] = array
+    while values.ndim > 3:
+        values = values[..., 0]
     return values
 
 
@@ -260,6 +262,24 @@ def _check_rest(stream: IO[bytes], *, footer: bool) -> None:
     rest = stream.read(most)
     if len(rest) == most or (not footer and rest.strip(b"\0")):
         raise ValueError("more follows than its header tells of")
+
+
+def _whole(path: Path, array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Label ids as uint8, plane by plane: rounding a whole scan at once would take its memory again."""
+    if array.dtype == np.uint8:
+        return array
+    labels = np.empty(array.shape, np.uint8, order="F")
+    for k in range(array.shape[2]):
+        plane = array[..., k]
+        with np.errstate(invalid="ignore", over="ignore"):  # what does not fit is found and named
+            rounded = np.rint(plane) if plane.dtype.kind == "f" else plane
+            labels[..., k] = rounded.astype(np.uint8)
+            # written so that NaN is wrong, too
+            wrong = ~(np.abs(plane - labels[..., k].astype(np.float64)) <= _ROUNDED)
+        if wrong.any():
+            value = plane[wrong].flat[0]
+            raise InputError(f"{path}: holds the value {value}; a label map has whole numbers from 0 to 255 only")
+    return labels
 
 
 def _stored(image: Any) -> npt.NDArray[Any]:

@@ -322,7 +322,7 @@ def _take(
     strangers = sorted(set(source.files) - {case.id for case in cohort.cases})
     if strangers:
         shown = ", ".join(source.files[id].name for id in strangers[:3]) + (", …" if len(strangers) > 3 else "")
-        notices += (f"{source.folder}: {len(strangers)} label maps are named like no case of the cohort and were passed over: {shown}",)
+        notices += (f"{source.folder}: passed over: {len(strangers)} × label map named like no case of the cohort: {shown}",)
     return replace(result, absent=absent, notices=notices)
 
 

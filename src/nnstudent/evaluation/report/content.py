@@ -169,6 +169,7 @@ def cohort_facts(run: Run) -> dict[str, Any] | None:
         ],
         "listed": cases[:_MANY],
         "unlisted": max(len(cases) - _MANY, 0),
+        "warned": [{"id": case.id, "warnings": case.warnings} for case in cohort if case.warnings],
         "broken": [{"id": failure.case, "reason": failure.reason} for failure in cohort.broken],
     }
 
