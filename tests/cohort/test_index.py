@@ -103,7 +103,7 @@ def test_broken_cases_are_named_and_the_others_stay(files: Files, tmp_path: Path
     assert "is empty" in reasons["empty"]
     assert "shifted by 40 mm" in reasons["shifted"]
     assert "--skip shifted" in reasons["shifted"]
-    assert "label 11×10×8" in reasons["smaller"]
+    assert "11×10×8 at" in reasons["smaller"]
     assert "image 12×10×8" in reasons["smaller"]
     assert "holds the ids 15, 77, which label table flare23 does not have" in reasons["alien"]
     assert "no such file" in reasons["no_label"]
@@ -277,3 +277,36 @@ def test_real_ct_and_a_dicom_series(real_data: Path, tmp_path: Path, monkeypatch
     assert cases["series"].label == tmp_path / "C" / "labels" / "series.nii.gz"
     assert found.facts["series"].size == (512, 512, 20)
     assert not any(facts.warnings for facts in found.facts.values())
+
+
+def test_what_was_guessed_is_on_the_cases_record(files: Files, tmp_path: Path):
+    """An orientation that nothing states: in the notices, in the facts, in cohort.json, and in what a report shows of it."""
+    from types import SimpleNamespace
+
+    import nibabel as nib
+
+    from nnstudent.evaluation.report.content import cohort_facts
+
+    files.ct("good.nii.gz")
+    image = nib.load(files.ct("guess.nii.gz"))
+    image.header["sform_code"] = image.header["qform_code"] = 0
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), None, image.header), files.folder / "guess.nii.gz")
+    found = index(listed(files, "good,good.nii.gz,,,", "guess,guess.nii.gz,,,"), tmp_path / "C")
+    said = "does not state the orientation"
+    assert [said in line for line in found.notices if line.startswith("guess: ")] == [True]
+    assert [said in line for line in found.facts["guess"].warnings] == [True]
+    cohort = read_cohort(tmp_path / "C")
+    assert {case.id: len(case.warnings) for case in cohort} == {"good": 0, "guess": 1}
+    (row,) = cohort_facts(SimpleNamespace(cohort=cohort, taxonomy=cohort.taxonomy))["warned"]
+    assert row["id"] == "guess"
+    assert said in row["warnings"][0]
+
+
+def test_what_a_source_passes_over_is_named(files: Files, tmp_path: Path):
+    files.ct("imagesTr/a_0000.nii.gz"), files.label("labelsTr/a.nii.gz", [1]), files.label("imagesTr/a_labels.nii.gz", [1])
+    files.ct("other/b.nii.gz"), files.text("imagesTr/notes.txt", ""), files.text("imagesTr/._a_0000.nii.gz", "")
+    found = index(files.folder, tmp_path / "C")
+    assert [case.id for case in found.cohort] == ["a"]
+    told = "\n".join(found.notices)
+    for name in ("imagesTr/a_labels.nii.gz", "other/b.nii.gz", "imagesTr/notes.txt", "imagesTr/._a_0000.nii.gz"):
+        assert name in told
