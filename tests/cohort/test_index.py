@@ -104,7 +104,7 @@ def test_broken_cases_are_named_and_the_others_stay(files: Files, tmp_path: Path
     assert "shifted by 40 mm" in reasons["shifted"]
     assert "--skip shifted" in reasons["shifted"]
     assert "11×10×8 at" in reasons["smaller"]
-    assert "image 12×10×8" in reasons["smaller"]
+    assert "not 12×10×8 at" in reasons["smaller"]
     assert "holds the ids 15, 77, which label table flare23 does not have" in reasons["alien"]
     assert "no such file" in reasons["no_label"]
     assert "expected letters" in reasons["../evil"]

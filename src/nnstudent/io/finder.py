@@ -17,6 +17,7 @@ from nibabel.wrapstruct import WrapStructError
 from nnstudent.errors import InputError
 from nnstudent.io.content import content_of, head_of
 from nnstudent.io.nifti import is_image, stem
+from nnstudent.readable import readable
 
 HIDDEN = "hidden file"
 LINKED = "second name of the same file"
@@ -203,5 +204,4 @@ def describe(passed_over: Mapping[str, Sequence[Path]], *, root: Path) -> tuple[
 
 
 def _shown(path: Path, root: Path) -> str:
-    name = str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")  # a name need not be text
+    return readable(str(path.relative_to(root)) if path.is_relative_to(root) else str(path))
