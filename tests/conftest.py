@@ -21,3 +21,9 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real CT at {folder}; set NNSTUDENT_DATA to the folder that has it")
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Modules with slow tests come first, so that with several workers none of them is left alone at the end."""
+    slow = {item.nodeid.partition("::")[0] for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.nodeid.partition("::")[0] not in slow)
