@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from nnstudent.cohort.phantom import PhantomCase, make_case
 from nnstudent.cohort.phantom.acquisition import AXCODES, draw_scan, finish, presets
-from nnstudent.cohort.phantom.patient import draw_patient
+from nnstudent.cohort.phantom.appearance import LEAST_CONTRAST_HU, looks
+from nnstudent.cohort.phantom.patient import HOSTS, draw_patient
 from nnstudent.errors import InputError
 from nnstudent.taxonomy import flare23
 
@@ -159,3 +160,17 @@ def test_an_unknown_preset_is_one_line():
         make_case(0, preset="huge")
     with pytest.raises(InputError, match="1 slices"):
         make_case(0, preset="tiny", slices=1)
+
+
+def test_lesions_are_seen_against_their_host_and_lie_in_several() -> None:
+    several = 0
+    for seed in range(200):
+        patient = draw_patient(np.random.default_rng(seed), tumor=True)
+        several += len(set(patient.lesions)) > 1
+        look = looks(patient)
+        for host in HOSTS:
+            tissue = {"right_kidney": "kidney", "left_kidney": "kidney", "colon": "bowel"}.get(host, host)
+            lesion = look[f"lesion_{host}"].hu
+            assert abs(lesion - look[tissue].hu) >= LEAST_CONTRAST_HU - 1e-6
+            assert lesion >= 15
+    assert 20 < several < 100

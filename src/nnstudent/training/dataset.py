@@ -41,7 +41,7 @@ T = TypeVar("T")
 _LATER: dict[str, dict[str, Any]] = {
     "network": {"kind": "plain"},
     "data": {"lesion_oversampling": 1.0, "window_hu": None, "focus": []},
-    "training": {"cutmix": 0.0, "copy_paste": 0.0, "paint_lesions": 0.0, "ema": 0.0, "lesion_weight": 1.0, "distill": 0.0},
+    "training": {"cutmix": 0.0, "copy_paste": 0.0, "paint_lesions": 0.0, "replay": 0.0, "ema": 0.0, "lesion_weight": 1.0, "distill": 0.0},
 }
 
 

@@ -167,6 +167,8 @@ class Training:
         copy_paste: How often a window is given a lesion of an earlier one (:mod:`nnstudent.training.pasting`), 0 to 1.
         paint_lesions: How often a window is given painted lesions (:mod:`nnstudent.training.augment.lesions`), 0 to 1; as often it is
             given look-alikes that are no lesions. Windows need an organ that can bear one.
+        replay: How often a step is made on an earlier window in which a lesion was invented (:mod:`nnstudent.training.augment.replay`),
+            instead of on a new one, 0 to 1.
         ema: The model is the moving average of the weights over the steps, which keeps so much of itself each step, such as 0.999;
             0: the model is the weights of the last step.
         distill: Share of the loss that goes by what the teachers think of each voxel instead of by its label, 0 to 1
@@ -201,6 +203,7 @@ class Training:
     cutmix: float = 0.0
     copy_paste: float = 0.0
     paint_lesions: float = 0.0
+    replay: float = 0.0
     ema: float = 0.0
     distill: float = 0.0
     in_plane: bool = False
@@ -214,7 +217,7 @@ class Training:
             raise InputError(f"training of {self.epochs} epochs of {self.iterations} steps; expected at least 1 of each")
         if self.lesion_weight <= 0:
             raise InputError(f"lesion_weight = {self.lesion_weight}; expected a factor above 0")
-        for name in ("cutmix", "copy_paste", "paint_lesions", "distill"):
+        for name in ("cutmix", "copy_paste", "paint_lesions", "replay", "distill"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} = {getattr(self, name)}; expected 0 to 1")
         if not 0 <= self.ema < 1:

@@ -24,6 +24,8 @@ from nnstudent.io.atomic import replacing, write_json
 from nnstudent.progress import Progress, silent
 from nnstudent.training import half, quicken
 from nnstudent.training.augment.paint import PaintLesions
+from nnstudent.training.augment.physiology import LESIONS
+from nnstudent.training.augment.replay import Replay
 from nnstudent.training.augmentation import initial_patch, training_transforms, validation_transforms
 from nnstudent.training.averaging import WeightAverage
 from nnstudent.training.distilling import DistillingLoss
@@ -75,6 +77,7 @@ class RecipeTrainer(nnUNetTrainer):
         self.start: Callable[[torch.nn.Module], None] | None = None
         self._mix = CutMix(training.cutmix, self.recipe.network.downsampling) if training.cutmix else None
         self._paste = CopyPaste(training.copy_paste, ignore=self.label_manager.ignore_label) if training.copy_paste else None
+        self._replay = Replay(training.replay, lesions=self.partial.lesions) if training.replay and self.partial.lesions else None
         self._average = WeightAverage(training.ema) if training.ema else None
         self._step = self._lost = 0  # steps made; those in succession without a finite loss and gradient
         self._saved_at = time.monotonic()
@@ -137,9 +140,8 @@ class RecipeTrainer(nnUNetTrainer):
             weights = torch.tensor(self.class_weights, dtype=torch.float32, device=self.device)
             self._ordinary_loss.ce.weight = weights ** fading(self.recipe.training, self.current_epoch)
 
-    def _possible(self, batch: dict[str, Any]) -> torch.Tensor | None:
+    def _possible(self, cases: list[str]) -> torch.Tensor | None:
         """What the labels of a batch leave open, (sample, label, class); None where they leave nothing open."""
-        cases = [str(case) for case in batch["keys"]]
         if not any(case in self.partial.tables for case in cases) and not (self.partial and self.is_ddp):
             return None  # of several processes each must take the same way, for they wait for each other in it
         return torch.from_numpy(self.partial.of(cases)).to(self.device, non_blocking=True)
@@ -196,6 +198,9 @@ class RecipeTrainer(nnUNetTrainer):
         lesions = sorted(self.partial.lesions)
         if len(lesions) != 1:
             raise InputError(f"paint_lesions = {training.paint_lesions}; needs one lesion class to learn, but there are {len(lesions)}")
+        if not any(name in kind.hosts for kind in LESIONS for name in self._channels):
+            known = sorted({name for kind in LESIONS for name in kind.hosts})
+            raise InputError(f"paint_lesions = {training.paint_lesions}; none of the classes can bear a lesion, only {', '.join(known)}")
         facts = self.plans_manager.foreground_intensity_properties_per_channel["0"]
         organs = {name: channel for name, channel in self._channels.items() if channel not in lesions}
         return PaintLesions(
@@ -243,12 +248,15 @@ class RecipeTrainer(nnUNetTrainer):
         rate = learning_rate(self.recipe.training, self._step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        image, target = self._moved(batch)
-        self._augment(image, target if isinstance(target, list) else [target], [str(case) for case in batch["keys"]])
+        image, target, cases = self._next(batch)
         self.optimizer.zero_grad(set_to_none=True)
         with self._autocast():
             output = self.network(image)
-        loss = self._loss_of(_float(output), target, self._possible(batch))
+        output, possible = _float(output), self._possible(cases)
+        if self._replay is not None:
+            finest = output[0] if isinstance(output, list | tuple) else output
+            self._replay.note(image, target if isinstance(target, list) else [target], cases, finest.detach(), possible)
+        loss = self._loss_of(output, target, possible)
         scaler = self.grad_scaler if self.recipe.training.precision == "mixed" else None
         if scaler is None:
             loss.backward()
@@ -273,6 +281,16 @@ class RecipeTrainer(nnUNetTrainer):
         if self._lost >= min(MOST_LOST, self.num_iterations_per_epoch):
             self._give_up()
         return {"loss": value}
+
+    def _next(self, batch: dict[str, Any]) -> tuple[torch.Tensor, Any, list[str]]:
+        """Image, targets and cases of a step: of the batch, or of an earlier one that was hard; the batch is then lost."""
+        hard = None if self._replay is None else self._replay.draw()
+        if hard is not None:
+            return hard.image, hard.targets if self.enable_deep_supervision else hard.targets[0], hard.cases
+        image, target = self._moved(batch)
+        cases = [str(case) for case in batch["keys"]]
+        self._augment(image, target if isinstance(target, list) else [target], cases)
+        return image, target, cases
 
     def _give_up(self) -> None:
         training = self.recipe.training
@@ -305,7 +323,7 @@ class RecipeTrainer(nnUNetTrainer):
             image, target = self._moved(batch)
             output = self.network(image)
         output = _float(output)
-        possible = self._possible(batch)
+        possible = self._possible([str(case) for case in batch["keys"]])
         loss = self._loss_of(output, target, possible)
         best, truth = (output[0], target[0]) if self.enable_deep_supervision else (output, target)
         classes = best.shape[1]

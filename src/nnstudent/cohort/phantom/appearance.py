@@ -64,6 +64,7 @@ LESIONS: dict[str, tuple[float, float, float, float, float, float]] = {
     "stomach": (2, -5, -5, 10, 5, 8),
     "colon": (4, 0, 2, 10, 5, 8),
 }
+LEAST_CONTRAST_HU = 20.0  # of a lesion against its host
 _HOST_TISSUE = {"right_kidney": "kidney", "left_kidney": "kidney", "colon": "bowel"}
 
 
@@ -90,5 +91,15 @@ def looks(patient: Patient) -> dict[str, Look]:
     out["liver"] = Look(liver.hu - min(patient.steatosis, 45.0) * float(patient.steatosis > 0), liver.fine, liver.coarse)
     for host, row in LESIONS.items():
         base = out[_HOST_TISSUE.get(host, host)].hu
-        out[f"lesion_{host}"] = Look(max(base + row[phase] + row[3] * float(rng.normal()), 15.0), row[4], row[5])
+        out[f"lesion_{host}"] = Look(_seen(base, base + row[phase] + row[3] * float(rng.normal())), row[4], row[5])
     return out
+
+
+def _seen(base: float, hu: float) -> float:
+    """HU of a lesion, farther from its host's where an eye would not see it: what nobody could draw teaches nothing."""
+    contrast = hu - base
+    if abs(contrast) < LEAST_CONTRAST_HU:
+        contrast = LEAST_CONTRAST_HU if contrast > 0 else -LEAST_CONTRAST_HU
+    hu = base + contrast
+    # under 15 HU it would be a cyst; there it is lighter than its host instead
+    return hu if hu >= 15.0 else max(15.0, base + LEAST_CONTRAST_HU) if abs(15.0 - base) < LEAST_CONTRAST_HU else 15.0

@@ -10,6 +10,8 @@ import numpy as np
 Phase = Literal["none", "arterial", "portal"]
 PHASES: tuple[Phase, ...] = ("none", "arterial", "portal")
 HOSTS = ("liver", "right_kidney", "left_kidney", "pancreas", "stomach", "colon")
+_HOW_OFTEN = (0.3, 0.15, 0.15, 0.2, 0.08, 0.12)
+_ELSEWHERE = 0.4  # chance that a lesion after the first is in another organ, as in cohorts of all cancers
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,10 @@ def draw_patient(rng: np.random.Generator, *, tumor: bool | None = None) -> Pati
     )
     has_tumor = bool(rng.random() < 0.5) if tumor is None else tumor
     count = int(rng.choice([1, 1, 2, 3])) if has_tumor else 0
-    first = str(rng.choice(HOSTS, p=[0.3, 0.15, 0.15, 0.2, 0.08, 0.12]))
+    first = str(rng.choice(HOSTS, p=_HOW_OFTEN))
+    seed = int(rng.integers(2**31))
     return Patient(
-        seed=int(rng.integers(2**31)),
+        seed=seed,
         sex=sex,
         scale=scale,
         pose_deg=(float(rng.normal(0, 1.5)), float(rng.normal(0, 1.5)), float(rng.normal(0, 2.5))),
@@ -68,7 +71,14 @@ def draw_patient(rng: np.random.Generator, *, tumor: bool | None = None) -> Pati
         muscle=float(np.clip(rng.normal(1.0 if sex == "m" else 0.85, 0.12), 0.55, 1.3)),
         phase=PHASES[int(rng.choice(3, p=[0.27, 0.18, 0.55]))],
         gallbladder=bool(rng.random() < 0.88),
-        lesions=tuple([first] * count),
+        lesions=_hosts(seed, first, count),
         steatosis=float(max(0.0, rng.normal(-6, 16))),
         oral=bool(rng.random() < 0.2),
     )
+
+
+def _hosts(seed: int, first: str, count: int) -> tuple[str, ...]:
+    """The host of each lesion, drawn apart, so that all else of a patient does not depend on it."""
+    rng = np.random.default_rng([seed, 2])
+    others = [str(rng.choice(HOSTS, p=_HOW_OFTEN)) if rng.random() < _ELSEWHERE else first for _ in range(count - 1)]
+    return (first, *others) if count else ()
