@@ -42,7 +42,7 @@ test: $(VENV)/.dev
 
 # The floor is in pyproject.toml.
 coverage: $(VENV)/.dev
-	@$(PYTEST) --cov --cov-report=term:skip-covered --cov-report=html:runs/coverage
+	@HYPOTHESIS_PROFILE=few $(PYTEST) --cov --cov-report=term:skip-covered --cov-report=html:runs/coverage
 
 web: $(VIEWER)
 

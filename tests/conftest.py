@@ -9,7 +9,9 @@ from hypothesis import settings
 # The same examples each time where others wait for the result; new ones on a developer's machine.
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("dev", deadline=None)
-settings.load_profile("ci" if os.environ.get("CI") else "dev")
+# A few examples each: which lines run shows after the first ones, and measuring coverage makes each several times as slow.
+settings.register_profile("few", derandomize=True, deadline=None, max_examples=5)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
 
 ROOT = Path(__file__).resolve().parents[1]
 
