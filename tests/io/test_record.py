@@ -1,6 +1,10 @@
 from __future__ import annotations
 
-from nnstudent.io.record import data_hash, file_hash, is_made_from, write_record
+import os
+
+import pytest
+
+from nnstudent.io.record import data_hash, file_hash, is_made_from, read_state, write_record
 
 
 def test_a_record_tells_what_a_result_was_made_from(tmp_path):
@@ -25,3 +29,30 @@ def test_hashes_tell_content_apart(tmp_path):
     assert file_hash(tmp_path / "a") == file_hash(tmp_path / "b") != file_hash(tmp_path / "c")
     assert data_hash([1, 2]) != data_hash([2, 1])
     assert len(data_hash({})) == 16
+
+
+def test_a_result_that_has_changed_is_no_longer_what_was_made(tmp_path, caplog):
+    result, record = tmp_path / "maps" / "a.nii.gz", tmp_path / "records" / "a.json"
+    result.parent.mkdir()
+    result.write_bytes(b"whole")
+    write_record(record, stage="test", made_from={"x": 1}, files=[result])
+    assert is_made_from(record, {"x": 1})
+    assert not is_made_from(record, {"x": 2})
+    result.write_bytes(b"who")
+    assert not is_made_from(record, {"x": 1})
+    assert "a.nii.gz: is no longer what was written; it is made again" in caplog.text
+    result.unlink()
+    assert not is_made_from(record, {"x": 1})
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "[" * 200_000, "1" * 5000, '{"made_from": 1, "files": 7}', '"\\ud800"', "\0", None])
+def test_damaged_notes_hold_nobody_up(tmp_path, content, caplog):
+    path = tmp_path / "a.json"
+    if content is None:
+        os.mkfifo(path)
+    else:
+        path.write_text(content)
+    assert not is_made_from(path, {"x": 1})
+    if not (content or "").startswith('{"'):
+        assert read_state(path, what="a test") is None
+        assert str(path) in caplog.text

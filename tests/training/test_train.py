@@ -3,9 +3,11 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +17,8 @@ import pytest
 import torch
 
 from nnstudent.cohort.cohort import Cohort, read_cohort, write_cohort
-from nnstudent.errors import InputError
+from nnstudent.errors import InputError, OutputError
+from nnstudent.io.lock import writing
 from nnstudent.io.nifti import read_image, read_labels, write_image, write_labels
 from nnstudent.training.preset import Preset
 from nnstudent.training.study import study, study_result
@@ -233,9 +236,13 @@ def test_windows_can_be_drawn_by_processes(balls: Cohort, preset: Preset, tmp_pa
     assert trained.folds == (0,)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
-def test_killed_training_goes_on_from_its_last_checkpoint(balls: Cohort, tmp_path: Path) -> None:
-    write_cohort(tmp_path / "cohort", balls)
+@pytest.fixture(scope="module")
+def killed(balls: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a cohort, and teachers whose training was killed in its fourth epoch of two steps."""
+    if sys.platform == "win32":
+        pytest.skip("Windows has no SIGKILL")
+    folder = tmp_path_factory.mktemp("killed")
+    write_cohort(folder / "cohort", balls)
     code = (
         "import os, signal, sys; sys.path.insert(0, sys.argv[1])\n"
         "from pathlib import Path\n"
@@ -243,29 +250,99 @@ def test_killed_training_goes_on_from_its_last_checkpoint(balls: Cohort, tmp_pat
         "from nnstudent.training.teach import teach\n"
         "from tests.training.test_train import five_epochs\n"
         "def kill(what, done, total):\n"
-        "    if what == 'tumor' and done == 5: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    if what == 'tumor' and done == 7: os.kill(os.getpid(), signal.SIGKILL)\n"
         "teach(read_cohort(Path(sys.argv[2])), Path(sys.argv[3]), five_epochs().teaching, target='tumor', progress=kill)\n"
     )
-    root, out = Path(__file__).resolve().parents[2], tmp_path / "teachers"
-    killed = subprocess.run([sys.executable, "-c", code, str(root), str(tmp_path / "cohort"), str(out)], capture_output=True, check=False)
-    assert killed.returncode == -9, killed.stderr
-    latest = out / "tumor" / "fold_0" / "checkpoint_latest.pth"
-    assert torch.load(latest, weights_only=True)["current_epoch"] == 2
-    weights = torch.load(latest, weights_only=True)["network_weights"]
-    seen: list[tuple[str, int]] = []
+    words = [str(Path(__file__).resolve().parents[2]), str(folder / "cohort"), str(folder / "teachers")]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, check=False)
+    assert done.returncode == -9, done.stderr
+    return folder
+
+
+def go_on(killed: Path, out: Path) -> tuple[TeachResult, list[int]]:
+    """Call again; the result, and the steps that it took."""
+    seen: list[int] = []
 
     def note(what: str, at: int, total: int) -> None:
-        seen.append((what, at))
+        assert "preprocessing" not in what
+        if what == "tumor":
+            seen.append(at)
 
-    done = teach(read_cohort(tmp_path / "cohort"), out, five_epochs().teaching, target="tumor", progress=note)
-    assert [at for what, at in seen if what == "tumor"] == [5, 6, 7, 8, 9, 10]  # two epochs of two steps are not done again
-    assert not any("preprocessing" in what for what, _ in seen)
+    return teach(read_cohort(killed / "cohort"), out, five_epochs().teaching, target="tumor", progress=note), seen
+
+
+def test_killed_training_goes_on_from_its_last_checkpoint(killed: Path, tmp_path: Path) -> None:
+    fold = shutil.copytree(killed / "teachers", tmp_path / "teachers") / "tumor" / "fold_0"
+    latest = torch.load(fold / "checkpoint_latest.pth", weights_only=True)
+    assert latest["current_epoch"] == 3
+    weights = latest["network_weights"]
+    done, seen = go_on(killed, tmp_path / "teachers")
+    assert seen == [7, 8, 9, 10]  # three epochs of two steps are not done again
     assert done.tumor is not None
-    curves = json.loads((out / "tumor" / "fold_0" / "progress.json").read_text())
+    curves = json.loads((fold / "progress.json").read_text())
     assert (curves["done"], len(curves["train_loss"])) == (5, 5)
-    final = torch.load(out / "tumor" / "fold_0" / "checkpoint_final.pth", weights_only=True)["network_weights"]
+    final = torch.load(fold / "checkpoint_final.pth", weights_only=True)["network_weights"]
     moved = {name: float((final[name] - weights[name]).abs().max()) for name in weights}
     assert 0 < max(moved.values()) < 0.5  # goes on from those weights, does not begin anew
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def flip(path: Path) -> None:
+    """One bit of a weight, which torch does not notice."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 16
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("damage", [cut, flip])
+@pytest.mark.parametrize(("names", "first"), [(["latest"], 5), (["latest", "previous"], 1)])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(
+    damage: Callable[[Path], None], names: list[str], first: int, killed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fold = shutil.copytree(killed / "teachers", tmp_path / "teachers") / "tumor" / "fold_0"
+    for name in names:
+        damage(fold / f"checkpoint_{name}.pth")
+    _, seen = go_on(killed, tmp_path / "teachers")
+    assert seen == list(range(first, 11))
+    for name in names:
+        assert f"checkpoint_{name}.pth: cannot be gone on from" in caplog.text
+    assert sorted(path.name for path in fold.iterdir() if "checkpoint" in path.name) == ["checkpoint_final.pth"]
+
+
+def test_a_damaged_result_is_trained_again(killed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fold = shutil.copytree(killed / "teachers", tmp_path / "teachers") / "tumor" / "fold_0"
+    go_on(killed, tmp_path / "teachers")
+    assert go_on(killed, tmp_path / "teachers")[1] == []
+    cut(fold / "checkpoint_final.pth")
+    assert teach(read_cohort(killed / "cohort"), tmp_path / "teachers", five_epochs().teaching, target="tumor").tumor is not None
+    assert "checkpoint_final.pth: is no longer what was written" in caplog.text
+    torch.load(fold / "checkpoint_final.pth", weights_only=True)
+
+
+@pytest.mark.parametrize("what", ["task.json", "prepared.json", "case", "hashes"])
+def test_damaged_notes_of_an_earlier_call_are_made_again(what: str, killed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    out = shutil.copytree(killed / "teachers", tmp_path / "teachers")
+    work = out / ".work" / "tumor"
+    if what == "case":  # as a kill while nnU-Net writes it would leave it
+        (prepared,) = work.glob("preprocessed/*/prepared.json")
+        prepared.unlink()
+        cut(next(work.glob("preprocessed/*/*/*_seg.b2nd")))
+    else:
+        (path,) = [out / "tumor" / ".hashes.json"] if what == "hashes" else list(work.rglob(what))
+        path.write_text('{"half": [')
+    done = teach(read_cohort(killed / "cohort"), out, five_epochs().teaching, target="tumor")
+    assert done.tumor is not None
+    assert (done.tumor.folds, done.failures) == ((0,), ())
+    assert what == "case" or "no valid JSON" in caplog.text
+
+
+def test_two_calls_do_not_train_one_fold(killed: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(killed / "teachers", tmp_path / "teachers")
+    with writing(out / "tumor" / "fold_0"), pytest.raises(OutputError, match="fold_0: another call writes into it"):
+        go_on(killed, out)
 
 
 def five_epochs() -> Preset:

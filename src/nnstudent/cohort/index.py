@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -21,7 +20,7 @@ from nnstudent.cohort.sources.source import Entry, Source, without_skipped
 from nnstudent.errors import Failure, InputError, OutputError
 from nnstudent.io.atomic import write_json
 from nnstudent.io.lock import writing
-from nnstudent.io.record import data_hash
+from nnstudent.io.record import data_hash, read_state
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import Taxonomy
 
@@ -196,8 +195,8 @@ class _Book:
         self._path = path
         self._saved = time.monotonic()
         self._rows: dict[str, Any] = {}
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            self._rows = dict(json.loads(path.read_text("utf-8"))["cases"])
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            self._rows = dict((read_state(path, what="what index found before") or {})["cases"])
 
     def find(self, id: str, key: str) -> Facts | None:
         """What is known of a case, if it was found under the same circumstances and its copies are still the same."""

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import nnstudent
 from nnstudent.errors import InputError, require_regular_file
-from nnstudent.io.atomic import write_json
+from nnstudent.io.atomic import read_json, write_json
+
+log = logging.getLogger(__name__)
 
 
 def file_hash(path: Path) -> str:
@@ -29,16 +34,51 @@ def data_hash(data: Any) -> str:
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
-def write_record(path: Path, *, stage: str, made_from: Any, **more: Any) -> None:
-    """Write beside a result what it was made from; ``made_from`` is plain data, such as hashes and settings."""
-    write_json(path, {"stage": stage, "version": nnstudent.__version__, "made_from": data_hash(made_from), **more})
+def write_record(path: Path, *, stage: str, made_from: Any, files: Sequence[Path] = (), **more: Any) -> None:
+    """Write beside a result what it was made from.
+
+    Args:
+        path: The record.
+        stage: What made the result.
+        made_from: Plain data, such as hashes and settings.
+        files: The result; once one of them is changed or damaged it is no longer what was made.
+        more: What else the record says.
+    """
+    hashes = {Path(os.path.relpath(file, path.parent)).as_posix(): file_hash(file) for file in files}
+    kept = {"files": hashes} if hashes else {}
+    write_json(path, {"stage": stage, "version": nnstudent.__version__, "made_from": data_hash(made_from), **kept, **more})
 
 
 def is_made_from(path: Path, made_from: Any) -> bool:
-    """Whether the record at ``path`` says that its result was made from exactly this."""
-    try:
-        require_regular_file(path, what="a record")
-        record = json.loads(path.read_text("utf-8"))
-    except (InputError, OSError, ValueError, RecursionError):  # damaged: what it speaks of is made again
+    """Whether the record at ``path`` says that its result was made from exactly this, and the result is as it was made."""
+    record = read_state(path, what="a record")
+    if record is None or record.get("made_from") != data_hash(made_from):
         return False
-    return isinstance(record, dict) and record.get("made_from") == data_hash(made_from)
+    try:
+        files = dict(record.get("files", {}))
+        damaged = [name for name, known in files.items() if file_hash(path.parent / name) != known]
+    except (InputError, OSError, TypeError, ValueError):  # missing, or no table of files
+        return False
+    for name in damaged:
+        log.warning("%s: is no longer what was written; it is made again", path.parent / name)
+    return not damaged
+
+
+def read_state(path: Path, *, what: str) -> dict[str, Any] | None:
+    """Read what an earlier call noted for the next; None where there is nothing, or it is damaged, which is said.
+
+    Args:
+        path: A JSON file.
+        what: What it is, for the notice.
+    """
+    if not path.exists():
+        return None
+    try:
+        data = read_json(path, what=what)
+    except InputError as error:
+        log.warning("%s; it is made again", error)
+        return None
+    if not isinstance(data, dict):
+        log.warning("%s: is damaged; expected the file of %s; it is made again", path, what)
+        return None
+    return data

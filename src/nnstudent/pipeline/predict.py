@@ -49,6 +49,6 @@ def predict(cases: Sequence[Case], out: Path, segmenter: Segmenter, *, progress:
             "warnings": list(found.warnings),
             "organs": {name: asdict(organ) for name, organ in found.organs.items()},
         }
-        write_record(record, stage="segment", made_from=made_from, **facts)
+        write_record(record, stage="segment", made_from=made_from, files=[path], **facts)
 
     return for_each_case(cases, work, files=lambda case: (case.image,), what="segment", progress=progress).failures

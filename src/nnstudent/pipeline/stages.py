@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import nnstudent
 from nnstudent.errors import Failure, NnStudentError
-from nnstudent.io.atomic import read_json, write_json
-from nnstudent.io.record import data_hash
+from nnstudent.io.atomic import write_json
+from nnstudent.io.record import data_hash, read_state
 from nnstudent.pipeline.fingerprint import fingerprint
 from nnstudent.pipeline.meter import Meter
 
@@ -92,16 +92,14 @@ class StageRecord:
 
 def read_records(path: Path) -> dict[str, StageRecord]:
     """Read ``run.json``; empty where there is none, or it is of another schema: then every stage looks for itself."""
-    if not path.is_file():
-        return {}
-    data = read_json(path, what="a run")
+    data = read_state(path, what="a run")
     try:
-        if data["schema"] != SCHEMA:
+        if data is None or data["schema"] != SCHEMA:
             return {}
         rows = [dict(row, failures=tuple(Failure(**item) for item in row["failures"]), fresh=False) for row in data["stages"]]
         return {row["name"]: StageRecord(**row) for row in rows}
-    except (KeyError, TypeError):
-        log.info("%s: not readable as a run; every stage looks for itself what is done", path)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        log.warning("%s: not readable as a run; every stage looks for itself what is done", path)
         return {}
 
 

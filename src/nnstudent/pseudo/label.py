@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,8 @@ from nnstudent.pseudo.probability import Doubt, doubt_is_there, joined, remove_d
 from nnstudent.pseudo.pseudolabel import Guess, PseudoLabel
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Volume
+
+log = logging.getLogger(__name__)
 
 
 class Teacher(Protocol):
@@ -358,7 +361,7 @@ def _one(case: Case, out: Path, work: Work, *, taxonomy: Taxonomy, probability: 
     begin = time.perf_counter()
     path, record = pseudolabel.paths(out, case.id)
     made_from, make = work(case)
-    fresh = path.is_file() and is_made_from(record, made_from)
+    fresh = is_made_from(record, made_from) and _is_readable(out, case)
     if fresh and (doubt_is_there(out, case.id) or not probability):
         return False
     made, grid = make(), read_grid(case.image)
@@ -374,5 +377,13 @@ def _one(case: Case, out: Path, work: Work, *, taxonomy: Taxonomy, probability: 
     write_labels(path, Volume(made.labels, grid), like=case.image)
     sure = {name: made.told.confidence[name] for name in volume if name in made.told.confidence}
     told = replace(made.told, found=tuple(volume), volume_ml=volume, confidence=sure, seconds=time.perf_counter() - begin)
-    write_record(record, stage="label", made_from=made_from, **told.to_dict())
+    write_record(record, stage="label", made_from=made_from, files=[path], **told.to_dict())
     return True
+
+
+def _is_readable(out: Path, case: Case) -> bool:
+    try:
+        return pseudolabel.read_pseudo_label(out, case.id) is not None
+    except InputError as error:
+        log.warning("%s; it is made again", error)
+        return False

@@ -285,7 +285,10 @@ def _write_fused(
     write_labels(path, Volume(table[labels], grid), like=case.image)
     if not same_ids:  # nnU-Net's values are then not the table's ids, which cohort.json speaks of
         write_labels(plain, Volume(keep[labels], grid), like=case.image)
-    write_record(record, stage="select", made_from=made_from, case=case.id, **({"ignored": round(ignored, 6)} if doubted else {}))
+    doubts = [place(out, case.id) for place in (probability_path, runner_up_path)] if doubt_is_there(out, case.id) else []
+    files = [path, *([] if same_ids else [plain]), *doubts]
+    told = {"ignored": round(ignored, 6)} if doubted else {}
+    write_record(record, stage="select", made_from=made_from, files=files, case=case.id, **told)
     return True
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -22,7 +21,7 @@ from nnstudent.cohort.cohort import Case
 from nnstudent.errors import Failure, InputError
 from nnstudent.io.atomic import write_json
 from nnstudent.io.nifti import read_grid, read_image, read_labels, write_image, write_labels
-from nnstudent.io.record import data_hash, file_hash
+from nnstudent.io.record import data_hash, file_hash, read_state
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import IGNORE
 from nnstudent.training.doubt import doubt_files, save_with_doubt
@@ -34,6 +33,7 @@ from nnstudent.volume import Volume
 log = logging.getLogger(__name__)
 
 _SAMPLED_VOXELS = 2_000_000  # of foreground, over all cases; percentiles of 0.5 % rest on ten thousand of them
+_ENDINGS = (".b2nd", "_seg.b2nd", ".npz", ".pkl")  # of what nnU-Net writes of a case
 T = TypeVar("T")
 
 # Settings that recipes have not always had, with the default at which they change nothing: a model that was made without one of
@@ -113,12 +113,7 @@ def source_of(task: Task, cache: Path) -> dict[str, Any]:
         task: The task.
         cache: File that keeps the hashes of files whose size and time have not changed.
     """
-    known: dict[str, str] = {}
-    if cache.is_file():
-        try:
-            known = dict(json.loads(cache.read_text("utf-8")))
-        except ValueError:
-            log.debug("%s: unreadable, hashing again", cache)
+    known: dict[str, str] = read_state(cache, what="hashes") or {}
     fresh: dict[str, str] = {}
 
     def content(path: Path) -> str:
@@ -171,14 +166,14 @@ def prepare(task: Task, work: Path, made_from: Any, *, threads: int = 1, progres
         InputError: No case could be read.
     """
     mark = work / "task.json"
-    if not mark.is_file() or json.loads(mark.read_text("utf-8")).get("made_from") != data_hash(made_from):
+    if (read_state(mark, what="a training") or {}).get("made_from") != data_hash(made_from):
         shutil.rmtree(work, ignore_errors=True)
         write_json(mark, {"made_from": data_hash(made_from)})
     raw, folder = work / "raw" / task.dataset_name, work / "preprocessed" / task.dataset_name
     with nnunet_folders(work, log_file=work / "prepare.log", progress=progress) as aloud:
         done = folder / "prepared.json"
-        if done.is_file():
-            state = json.loads(done.read_text("utf-8"))
+        state = read_state(done, what="a training")
+        if state is not None:
             check_plans(state["plans"], state["dataset_json"], where=done)  # nnU-Net imports what they name
         else:
             state = _prepare(task, raw, folder, threads=threads, progress=aloud)
@@ -225,13 +220,18 @@ def _prepare(task: Task, raw: Path, folder: Path, *, threads: int, progress: Pro
 
     def preprocess(case: Case) -> None:
         entry = listed[case.id]
-        if (target / f"{case.id}.pkl").is_file():  # written last
+        written = folder / "written" / f"{case.id}.json"
+        files = [target / f"{case.id}{ending}" for ending in _ENDINGS]
+        if read_state(written, what="a preprocessed case") == _sizes(files):
             return
+        for file in files:  # half-written by a call that was killed
+            file.unlink(missing_ok=True)
         how: Any = (str(target / case.id), entry["images"], entry["label"], manager, configuration, dataset_json)
         if task.recipe.training.distill:
             save_with_doubt(preprocessor, *how, files=None if _held_out(case, splits) else doubt_files(task, case, raw))
         else:
             preprocessor.run_case_save(*how)
+        write_json(written, _sizes(files))
 
     cases = [case for case, _ in looked]
     ready = _each(cases, preprocess, failures, threads=threads, progress=progress, what=f"{task.name}: preprocessing")
@@ -245,6 +245,10 @@ def _prepare(task: Task, raw: Path, folder: Path, *, threads: int, progress: Pro
         "splits": [asdict(split) for split in _usable(task, splits, [case.id for case, _ in ready])],
         "failures": [{"case": failure.case, "reason": failure.reason} for failure in failures],
     }
+
+
+def _sizes(files: Sequence[Path]) -> dict[str, int]:
+    return {file.name: file.stat().st_size for file in files if file.is_file()}
 
 
 def _usable(task: Task, splits: Sequence[Split], ready: Sequence[str]) -> list[Split]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +15,7 @@ from typing import Any
 
 from nnstudent.bundle.bundle import Model
 from nnstudent.bundle.spec import BACKGROUND
-from nnstudent.errors import Failure, InputError, require
+from nnstudent.errors import Failure, InputError, one_line, require
 from nnstudent.io.atomic import write_json
 from nnstudent.io.lock import writing
 from nnstudent.io.record import is_made_from, write_record
@@ -24,6 +25,8 @@ from nnstudent.training.memory import freed_memory_kept
 from nnstudent.training.plans import CONFIGURATION
 from nnstudent.training.task import Task
 from nnstudent.training.warm import load_start
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,7 @@ def _train_fold(
     import torch
 
     from nnstudent.training.threads import Tuner, choices
-    from nnstudent.training.trainer import LATEST, RecipeTrainer
+    from nnstudent.training.trainer import FINAL, LATEST, PREVIOUS, RecipeTrainer
 
     folder = model / f"fold_{fold}"
     write_record(folder / "begun.json", stage=task.name, made_from=made_from)
@@ -152,23 +155,49 @@ def _train_fold(
     workers = 0 if device.type == "cpu" else (threads or 12)
     began = time.monotonic()
     with nnunet_folders(prepared.work, log_file=folder / "nnunet.log", workers=workers, progress=progress) as aloud:
-        trainer = RecipeTrainer(dict(prepared.plans), CONFIGURATION, fold, prepared.dataset_json, device)
-        trainer.place(model)
-        trainer.start = None if start is None else partial(load_start, model=start, classes=[BACKGROUND, *task.classes])
+
+        def begin() -> RecipeTrainer:
+            trainer = RecipeTrainer(dict(prepared.plans), CONFIGURATION, fold, prepared.dataset_json, device)
+            trainer.place(model)
+            trainer.start = None if start is None else partial(load_start, model=start, classes=[BACKGROUND, *task.classes])
+            return trainer
+
+        trainer = _resumed(begin, [folder / LATEST, folder / PREVIOUS])
         trainer.progress = aloud
         if threads is None and device.type == "cpu":
             trainer.tuner = Tuner(choices(cores), torch.set_num_threads)
         trainer.title = task.name if task.folds == 1 else f"{task.name}, fold {fold + 1} of {task.folds}"
         try:
-            if (folder / LATEST).is_file():
-                trainer.load_checkpoint(str(folder / LATEST))
             with freed_memory_kept() if device.type == "cpu" else nullcontext():
                 trainer.run_training()
         finally:
             trainer.close()
             torch.set_num_threads(cores)
-    write_record(folder / "record.json", stage=task.name, made_from=made_from, seconds=round(time.monotonic() - began, 1))
+    seconds = round(time.monotonic() - began, 1)
+    write_record(folder / "record.json", stage=task.name, made_from=made_from, files=[folder / FINAL], seconds=seconds)
     (folder / "begun.json").unlink()
+
+
+def _resumed(begin: Callable[[], Any], checkpoints: Sequence[Path]) -> Any:
+    """A trainer that goes on from the first of these checkpoints that can be read, or begins anew; what is damaged is set aside.
+
+    Args:
+        begin: Makes a trainer at its beginning.
+        checkpoints: The newest first; those that are missing are passed over.
+    """
+    for path in checkpoints:
+        if not path.is_file():
+            continue
+        trainer = begin()
+        try:
+            trainer.load_checkpoint(str(path))
+            return trainer
+        except Exception as error:  # a damaged file can fail in any way, and half of it may have been taken
+            trainer.close()
+            aside = path.with_suffix(".damaged")
+            os.replace(path, aside)
+            log.warning("%s: cannot be gone on from (%s); set aside as %s, an earlier state is taken", path, one_line(error), aside.name)
+    return begin()
 
 
 def _device(device: str) -> Any:

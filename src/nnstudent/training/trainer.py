@@ -6,6 +6,7 @@ import itertools
 import math
 import os
 import time
+import zipfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -38,7 +39,7 @@ from nnstudent.training.recipe import Recipe
 from nnstudent.training.schedule import fading, learning_rate
 from nnstudent.training.threads import Tuner
 
-LATEST, FINAL = "checkpoint_latest.pth", "checkpoint_final.pth"
+LATEST, PREVIOUS, FINAL = "checkpoint_latest.pth", "checkpoint_previous.pth", "checkpoint_final.pth"
 MOST_LOST = 20  # steps in succession without a loss: nothing to wait for; half precision skips one now and then
 
 
@@ -377,7 +378,9 @@ class RecipeTrainer(nnUNetTrainer):
     def on_train_end(self) -> None:
         """Write the final checkpoint, which holds the weights but no optimizer, and stop drawing."""
         self.save_checkpoint(os.path.join(self.output_folder, FINAL), whole=False)
-        Path(self.output_folder, LATEST).unlink(missing_ok=True)
+        for name in (LATEST, PREVIOUS):
+            Path(self.output_folder, name).unlink(missing_ok=True)
+            Path(self.output_folder, name).with_suffix(".damaged").unlink(missing_ok=True)
         self.close()
 
     def close(self) -> None:
@@ -421,10 +424,20 @@ class RecipeTrainer(nnUNetTrainer):
                 checkpoint["last_weights"] = weights  # the optimizer goes on from these, not from the average
         with replacing(Path(filename)) as temporary:
             torch.save(checkpoint, temporary)
+            if whole and Path(filename).is_file():  # should the new one be damaged, there is one to go on from
+                os.replace(filename, Path(filename).with_name(PREVIOUS))
         write_json(Path(self.output_folder, "progress.json"), self.curves())
 
     def load_checkpoint(self, filename_or_checkpoint: Any) -> None:
-        """Go on from a checkpoint of :meth:`save_checkpoint`."""
+        """Go on from a checkpoint of :meth:`save_checkpoint`.
+
+        Raises:
+            BadZipFile: What it holds has changed since, which torch does not look for.
+        """
+        with zipfile.ZipFile(filename_or_checkpoint) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"{damaged} in it has changed")
         if not self.was_initialized:
             self.initialize()
         checkpoint = torch.load(filename_or_checkpoint, map_location=self.device, weights_only=True)
