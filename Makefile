@@ -75,7 +75,7 @@ $(VENV)/.docs: $(VENV)/.dev
 # A warning is an error, and so is a link that leads nowhere. Nothing is fetched.
 docs: $(VENV)/.docs
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
-	@echo site/index.html
+	@echo 'site/index.html; with search: $(BIN)/python -m http.server -d site'
 
 # The wheel is built from the sdist, so that the sdist is complete; then it is tried in a clean environment.
 dist: $(VENV)/.dev
