@@ -196,6 +196,17 @@ def read_taxonomy(path: Path) -> Taxonomy:
     return Taxonomy.from_dict({"name": path.stem} | table)
 
 
+def find_taxonomy(name: str | Path) -> Taxonomy:
+    """The label table that a user asks for: ``flare23``, or a TOML file.
+
+    Raises:
+        InputError: It is neither.
+    """
+    if str(name) == "flare23":
+        return flare23()
+    return read_taxonomy(Path(name))
+
+
 @cache
 def flare23() -> Taxonomy:
     """The label table of FLARE23: 13 organs and tumor."""

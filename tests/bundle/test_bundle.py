@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nnstudent.bundle.bundle import FORMAT, content_hash, open_model, sealed
+from nnstudent.bundle.bundle import FORMAT, content_hash, open_model, relabeled, sealed
 from nnstudent.bundle.export import export
 from nnstudent.cli import main
 from nnstudent.errors import InputError
 from nnstudent.inference.segmenter import Segmenter
-from nnstudent.taxonomy import flare23
+from nnstudent.io.nifti import read_labels, write_image
+from nnstudent.taxonomy import LabelClass, Taxonomy, flare23
 from tests.conftest import ROOT
 from tests.inference.conftest import blobs
 from tests.inference.folders import ISOTROPIC, make_folder
@@ -57,7 +58,7 @@ def test_the_bundle_says_the_same_as_the_folder(bundle, folder):
     scale = float(np.abs(expected.values).max())
     for engine in ("openvino", "torch"):
         scores = Segmenter(bundle, engine=engine).predict(image)
-        assert scores.ids == expected.ids == (0, 1, 3, 5)
+        assert scores.ids == expected.ids == (0, 1, 2, 3)
         np.testing.assert_allclose(scores.values / scale, expected.values / scale, atol=0.02)
         assert np.abs(scores.values - expected.values).mean() / scale < 2e-3
 
@@ -180,6 +181,41 @@ def test_models_of_other_label_tables_are_not_laid_over(folder, tmp_path):
     with pytest.raises(InputError, match="share a label table"):
         export(folder, tmp_path / "bundle", overlay=[other])
     assert not (tmp_path / "bundle").exists()
+
+
+def test_another_label_table_only_when_it_is_asked_for(folder, tmp_path):
+    own = open_model(folder, fold=0)
+    assert [own.taxonomy[name].id for name in ("liver", "spleen", "aorta")] == [1, 2, 3]
+    asked = relabeled(own, flare23())
+    assert [asked.taxonomy[name].id for name in ("liver", "spleen", "aorta")] == [1, 3, 5]
+    assert open_model(export(folder, tmp_path / "b", taxonomy=flare23())).taxonomy == flare23()
+    small = Taxonomy("small", (LabelClass(1, "liver"),))
+    for use in (lambda: relabeled(own, small), lambda: export(folder, tmp_path / "c", taxonomy=small)):
+        with pytest.raises(InputError, match="which label table small lacks"):
+            use()
+
+
+@pytest.mark.parametrize(("more", "values"), [([], [0, 1, 2, 3]), (["--taxonomy", "flare23"], [0, 1, 3, 5])])
+def test_the_values_that_are_written_are_the_models_own(folder, tmp_path, capfd, more, values):
+    write_image(tmp_path / "ct.nii.gz", blobs((20, 26, 30), (5.0, 4.0, 4.0)))
+    out, report = tmp_path / "labels.nii.gz", tmp_path / "report.json"
+    command = [
+        "segment",
+        str(tmp_path / "ct.nii.gz"),
+        "-o",
+        str(out),
+        "--model",
+        str(folder),
+        "--postprocess",
+        "none",
+        "--windows",
+        "dense",
+    ]
+    assert main([*command, "--engine", "torch", "--report", str(report), *more]) == 0
+    assert np.unique(read_labels(out).array).tolist() == values
+    labels = json.loads(report.read_text())["model"]["labels"]
+    assert sorted(labels.values()) == values[1:]
+    assert ("labels have the model's own values (liver 1, spleen 2, aorta 3)" in capfd.readouterr().err) == (not more)
 
 
 def test_networks_of_one_name_are_told_apart(folder, tmp_path):

@@ -109,7 +109,7 @@ def test_an_ignore_label_is_no_class():
 @pytest.mark.parametrize(
     ("names", "found"),
     [
-        (("liver", "right kidney", "Spleen"), ("liver", "right_kidney", "spleen")),
+        (("liver", "Spleen", "right kidney"), ("liver", "spleen", "right_kidney")),
         (("kidney_right", "adrenal_gland_left", "IVC"), ("right_kidney", "left_adrenal_gland", "inferior_vena_cava")),
         (("liver", "RAG", "postcava", "lesion"), ("liver", "right_adrenal_gland", "inferior_vena_cava", "tumor")),
     ],
@@ -117,7 +117,16 @@ def test_an_ignore_label_is_no_class():
 def test_foreign_names_are_found_in_the_label_table(names, found):
     classes, taxonomy = classes_of(dataset(names), name="m")
     assert classes == ("background", *found)
-    assert taxonomy == flare23()
+    assert taxonomy.names == found
+    assert taxonomy.ids == tuple(range(1, len(found) + 1)), "the model's own values"
+
+
+def test_flares_table_stands_where_names_and_values_are_its_own():
+    assert classes_of(dataset(flare23().names), name="m") == (("background", *flare23().names), flare23())
+    assert classes_of(dataset(("liver", "Right Kidney")), name="m")[1] == flare23()
+    other = classes_of(dataset(("spleen", "liver")), name="m")[1]
+    assert {item.name: item.id for item in other} == {"spleen": 1, "liver": 2}
+    assert other["spleen"].snomed == flare23()["spleen"].snomed
 
 
 def test_regions_are_named_after_the_label_that_is_written_for_them():
@@ -129,7 +138,9 @@ def test_regions_are_named_after_the_label_that_is_written_for_them():
     assert spec.regions
     assert NetworkSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
     flare = {"labels": {"background": 0, "liver": [1, 2], "tumor": 2, "ignore": 3}, "regions_class_order": [1, 2]}
-    assert classes_of(flare, name="m") == (("background", "liver", "tumor"), flare23())
+    classes, taxonomy = classes_of(flare, name="m")
+    assert classes == ("background", "liver", "tumor")
+    assert {item.name: item.id for item in taxonomy} == {"liver": 1, "tumor": 2}
     # A region of one value only is a label, as in nnU-Net.
     assert not described(data=dataset(("liver",)) | {"labels": {"background": 0, "liver": [1]}}).regions
     for order in ([1, 1, 2], [1, 2], [0, 1, 2], "x"):

@@ -89,7 +89,7 @@ def test_a_cascade_is_the_first_stage_with_the_seconds_word_around_what_it_found
     expected = Segmenter(open_model(first), postprocess=())(image).labels.reoriented()
     seen = image.reoriented().cropped((slice(2, 20), slice(3, 20), slice(0, 26)))
     alone = Segmenter(open_model(second), postprocess=())(seen)
-    spleen = flare23()["spleen"].id
+    spleen = Segmenter(open_model(first)).taxonomy["spleen"].id
     inside = expected.array[2:20, 3:20, 0:26]
     assert (inside == spleen).any()
     assert alone.labels.array.any()

@@ -131,9 +131,13 @@ def test_the_members_of_an_ensemble(tmp_path, image):
 def test_later_networks_are_laid_over_earlier_ones(tmp_path, image):
     organs = make_folder(tmp_path / "organs", ISOTROPIC)
     tumor = make_folder(tmp_path / "tumor", ISOTROPIC, classes=("tumor",), seed=9)
-    both = Segmenter(export(organs, tmp_path / "bundle", overlay=[tumor]), postprocess=())(image)
+    with pytest.raises(InputError, match="--taxonomy"):  # each has its own values, and both have a class 1
+        export(organs, tmp_path / "bundle", overlay=[tumor])
+    table = flare23()
+    both = Segmenter(export(organs, tmp_path / "bundle", overlay=[tumor], taxonomy=table), postprocess=())(image)
     first, second = (
-        Segmenter(export(folder, tmp_path / folder.name / "b"), postprocess=())(image).labels.array for folder in (organs, tumor)
+        Segmenter(export(folder, tmp_path / folder.name / "b", taxonomy=table), postprocess=())(image).labels.array
+        for folder in (organs, tumor)
     )
     assert 0 < (second == 14).mean() < 1
     np.testing.assert_array_equal(both.labels.array, np.where(second == 14, 14, first))
@@ -143,7 +147,7 @@ def test_later_networks_are_laid_over_earlier_ones(tmp_path, image):
 def test_labels_are_corrected_by_the_rules(isotropic, segmenter, image):
     plain = Segmenter(isotropic, postprocess=())(image)
     both = segmenter(image)
-    np.testing.assert_array_equal(both.labels.array, postprocess(plain.labels, flare23(), rules=DEFAULT).array)
+    np.testing.assert_array_equal(both.labels.array, postprocess(plain.labels, segmenter.taxonomy, rules=DEFAULT).array)
     assert both.organs["spleen"].volume_ml < plain.organs["spleen"].volume_ml, "stray voxels of a random network are gone"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -123,6 +123,21 @@ def open_model(path: Path | None = None, *, fold: int | str | None = None, trust
     members = tuple(Member(name, opened.hash(name), partial(opened.weights, name)) for name in opened.checkpoints)
     network = Network(path.name or "network", opened.spec, members)
     return Model(path, "nnunet", (network,), opened.taxonomy)
+
+
+def relabeled(model: Model, taxonomy: Taxonomy) -> Model:
+    """The same model, its results in another label table; a class is known by its name, and gets the value that the table gives it.
+
+    Raises:
+        InputError: The table lacks one of the model's classes.
+    """
+    lacking = [name for name in model.classes if name not in taxonomy.names]
+    if lacking:
+        raise InputError(
+            f"{model.path}: finds {', '.join(lacking[:5])}{' …' if len(lacking) > 5 else ''}, which label table {taxonomy.name} lacks; "
+            "give --taxonomy a table with all of the model's classes, or leave it out for the model's own values"
+        )
+    return replace(model, taxonomy=taxonomy)
 
 
 def read_bundle(folder: Path, *, bundled: bool = False) -> Model:

@@ -37,6 +37,7 @@ def export(
     second: Path | None = None,
     near_mm: float = NEAR_MM,
     fold: int | str = "0",
+    taxonomy: Taxonomy | None = None,
     card: Mapping[str, Any] | None = None,
     torch_weights: bool = True,
     int8: Sampling | None = None,
@@ -53,6 +54,7 @@ def export(
             them, and decides on them there.
         near_mm: How far beyond it the second stage sees.
         fold: Which fold of each.
+        taxonomy: Label table of the bundle's results, which has all classes of the models; None for the models' own.
         card: Facts for the model card, such as ``training_data``; plain data.
         torch_weights: Whether the torch engine can run the bundle too; without it has half the size.
         int8: Windows to quantise each network on and to compare it on, such as
@@ -82,7 +84,7 @@ def export(
                 f"{second}: finds {', '.join(folders[1].spec.foreground)}, of which {model} does not find all; "
                 "the second stage of a cascade looks where the first found its classes"
             )
-    taxonomy = _common_taxonomy(folders)
+    taxonomy = _common_taxonomy(folders if taxonomy is None else [replace(folder, taxonomy=taxonomy) for folder in folders])
     if int8 is not None:
         quantiser()  # that it is missing is told before anything is converted and a cohort is read
     names = _names([folder.path.resolve().name for folder in folders])
@@ -222,11 +224,15 @@ def _check_agrees(module: Any, path: Path, patch: Shape, model: Path) -> None:
 
 def _common_taxonomy(folders: Sequence[nnunet.Folder]) -> Taxonomy:
     first = folders[0].taxonomy
+    for folder in folders:
+        if missing := [name for name in folder.spec.foreground if folder.taxonomy == first and name not in first.names]:
+            raise InputError(f"{folder.path}: finds {', '.join(missing[:5])}, which label table {first.name} lacks; give a table with all")
     for other in folders[1:]:
         if other.taxonomy != first and not set(other.spec.foreground) <= set(first.names):
             raise InputError(
                 f"{other.path}: finds {', '.join(other.spec.foreground)}, but the label table of {folders[0].path} is "
-                f"{first.name} without them; models that are laid over each other share a label table"
+                f"{first.name} without them; models that are laid over each other share a label table; "
+                "name one that has all their classes with --taxonomy, such as flare23"
             )
     return first
 

@@ -28,9 +28,9 @@ _ALIASES = {
 def classes_of(dataset: Mapping[str, Any], *, name: str) -> tuple[tuple[str, ...], Taxonomy]:
     """Class name by channel, and the label table they are of.
 
-    Our own models carry both under ``nnstudent``. For others the names come from ``labels``: if every one is in the
-    FLARE23 table, under its own or a common other name, that is the table; else one is made of them. Of regions, a class is what
-    is labeled with the region's number in ``regions_class_order``: the region without those that come after it.
+    Our own models carry both under ``nnstudent``. For others the table is made of ``labels``, with the values that are there, as
+    stock nnU-Net writes them; a class that the FLARE23 table knows, under its own or a common other name, is called as there. Of
+    regions, a class is what is labeled with the region's number in ``regions_class_order``: the region without those that come after it.
 
     Args:
         dataset: nnU-Net's dataset.json.
@@ -47,13 +47,13 @@ def classes_of(dataset: Mapping[str, Any], *, name: str) -> tuple[tuple[str, ...
     channels: dict[int, str] = {}
     for label, value in labels.items():
         if label != "ignore":
-            channels[int(value[0] if isinstance(value, list | tuple) else value)] = str(label)
+            channels[_whole(value[0] if isinstance(value, list | tuple) and value else value, name)] = str(label)
     if sorted(channels) != list(range(len(channels))):
         raise InputError(f"{name}: label values are {sorted(channels)}; nnU-Net needs 0, 1, 2, … without a gap")
     own = dataset.get("nnstudent")
-    if isinstance(own, Mapping) and "taxonomy" in own and "classes" in own:
+    if isinstance(own, Mapping) and isinstance(own.get("taxonomy"), Mapping) and isinstance(own.get("classes"), Mapping):
         taxonomy = Taxonomy.from_dict(own["taxonomy"])
-        names = {int(channel): str(label) for channel, label in own["classes"].items() if str(label) != BACKGROUND}
+        names = {_whole(channel, name): str(label) for channel, label in own["classes"].items() if str(label) != BACKGROUND}
         if sorted(names) != sorted(channels)[1:]:
             raise InputError(f"{name}: dataset.json names classes {sorted(names)} under nnstudent, but labels are {sorted(channels)[1:]}")
         taxonomy.sorted(names.values())
@@ -66,10 +66,18 @@ def has_regions(dataset: Mapping[str, Any]) -> bool:
     return any(isinstance(value, list | tuple) and len(value) > 1 for value in dataset.get("labels", {}).values())
 
 
+def _whole(value: Any, name: str) -> int:
+    """A label value, which JSON may also hold as text."""
+    text = str(value)
+    if isinstance(value, bool) or not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise InputError(f"{name}: dataset.json has the label value {text[:40]!r}; expected a whole number from 0")
+    return int(text)
+
+
 def _regions(labels: Mapping[str, Any], order: Any, name: str) -> dict[int, str]:
     """Label value → region, by channel; nnU-Net's channels are the regions as they are listed, without background."""
     regions = [str(label) for label, value in labels.items() if label != "ignore" and value not in (0, [0])]
-    values = [int(value) for value in order] if isinstance(order, list | tuple) else []
+    values = [_whole(value, name) for value in order] if isinstance(order, list | tuple) else []
     if len(values) != len(regions) or len(set(values)) != len(values) or not all(1 <= value <= 254 for value in values):
         raise InputError(
             f"{name}: has {len(regions)} regions ({', '.join(regions)}) and regions_class_order {order}; expected another number "
@@ -79,13 +87,16 @@ def _regions(labels: Mapping[str, Any], order: Any, name: str) -> dict[int, str]
 
 
 def _foreign(channels: Mapping[int, str], name: str) -> tuple[tuple[str, ...], Taxonomy]:
-    """Names and table from the maker's names by label value, in the order of channels, background first."""
+    """Names and table from the maker's names by label value, in the order of channels, background first.
+
+    The FLARE23 table stands for itself only where every class also has its value there: a model's own values are never changed.
+    """
     table = flare23()
     values = list(channels)[1:]
     cleaned = [_clean(channels[value]) for value in values]
     known = [_known(label, table) for label in cleaned]
     found = [label for label in known if label is not None]
-    if len(found) == len(cleaned) and len(set(found)) == len(found):
+    if len(set(found)) == len(cleaned) and all(table[label].id == value for label, value in zip(found, values, strict=True)):
         return (BACKGROUND, *found), table
     names: list[str] = []
     for channel, (label, match) in enumerate(zip(cleaned, known, strict=True), start=1):

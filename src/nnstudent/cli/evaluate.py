@@ -46,7 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("truth", type=Path, metavar="TRUTH", help="a label map, a folder of them, or a cohort folder")
     parser.add_argument("--protocol", choices=("strict", "flare23"), default="strict", help="what is counted how (default: strict)")
     parser.add_argument("--cohort", type=Path, help="where TRUTH is label maps: the cohort that says what is annotated in them")
-    parser.add_argument("--taxonomy", type=Path, metavar="FILE", help="label table (TOML); default: the cohort's, else FLARE23's")
+    parser.add_argument(
+        "--taxonomy",
+        type=Path,
+        metavar="FILE",
+        help="label table: flare23 or a TOML file (default: the cohort's, or that of a dataset.json, else FLARE23's)",
+    )
     parser.add_argument("--classes", type=_names, metavar="A,B", help="score only these classes (default: all that are annotated)")
     parser.add_argument(
         "--cases", choices=("auto", "test", "train", "all"), default="auto", help="which cases of a cohort (default: test, if predicted)"
@@ -69,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     from nnstudent.evaluation.against import against
     from nnstudent.evaluation.evaluate import evaluate
     from nnstudent.evaluation.pairs import label_maps
-    from nnstudent.taxonomy import read_taxonomy
+    from nnstudent.taxonomy import find_taxonomy
 
     if args.against is not None:
         label_maps(args.against, what="predictions to compare with")  # before the others are scored
@@ -77,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     score = partial(
         evaluate,
         truth=args.truth,
-        taxonomy=None if args.taxonomy is None else read_taxonomy(args.taxonomy),
+        taxonomy=None if args.taxonomy is None else find_taxonomy(args.taxonomy),
         protocol=args.protocol,
         classes=args.classes,
         annotation=None if args.cohort is None else read_cohort(args.cohort),

@@ -41,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--hosts", type=Path, metavar="FILE.json", help='organs it looks in, such as {"liver": {"threshold": 0.5, "least_ml": 0.3}}'
     )
     parser.add_argument("--fold", default="0", help="which fold (default: 0)")
+    parser.add_argument(
+        "--taxonomy", metavar="TABLE", help="label table of the results: flare23 or a TOML file (default: the model's own values)"
+    )
     parser.add_argument("--card", type=Path, metavar="FILE.json", help="facts for the model card, a JSON object")
     parser.add_argument("--no-torch", action="store_true", help="leave out the weights for --engine torch: half the size")
     parser.add_argument("--int8", action="store_true", help="also in int8; refused if that costs DSC (needs --calibration)")
@@ -60,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
     from nnstudent.errors import InputError
     from nnstudent.inference.calibration import sample_cohort
     from nnstudent.io.atomic import read_json
+    from nnstudent.taxonomy import find_taxonomy
 
     card = read_json(args.card, what="a model card") if args.card is not None else {}
     if not isinstance(card, dict):
@@ -69,6 +73,8 @@ def run(args: argparse.Namespace) -> int:
     int8 = partial(sample_cohort, read_cohort(args.calibration)) if args.int8 else None
     if (args.behind is None) != (args.hosts is None):
         raise InputError("--behind and --hosts go together: --behind bundled --hosts hosts.json")
+    if args.behind is not None and args.taxonomy is not None:
+        raise InputError("--taxonomy does not go with --behind: the bundle in front has its label table already")
     display = Display()
     how: dict[str, Any] = {
         "near_mm": args.near,
@@ -84,7 +90,8 @@ def run(args: argparse.Namespace) -> int:
         behind = None if args.behind == "bundled" else Path(args.behind)
         out = add_lesion_stage(behind, args.model, args.output, hosts=hosts, **how)
     else:
-        out = export(args.model, args.output, overlay=args.overlay, second=args.second, **how)
+        table = None if args.taxonomy is None else find_taxonomy(args.taxonomy)
+        out = export(args.model, args.output, overlay=args.overlay, second=args.second, taxonomy=table, **how)
     display.close()
     model = open_model(out)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "source", metavar="SOURCE", type=Path, help=".csv or .toml list, FLARE folder, nnU-Net raw dataset, or an indexed cohort"
     )
     parser.add_argument("-o", "--output", metavar="COHORT", type=Path, required=True, help="the cohort folder to make")
-    parser.add_argument("--taxonomy", metavar="FILE", type=Path, help="another label table (TOML) than the source's own or FLARE23's")
+    parser.add_argument("--taxonomy", metavar="FILE", type=Path, help="another label table than the source's own: flare23 or a TOML file")
     parser.add_argument(
         "--annotated", metavar="CASE=CLASSES", action="append", default=[],
         help="what a case has annotated: class names, all, organs, none, or infer; CASE may be a pattern; repeatable",
@@ -50,10 +50,10 @@ def run(args: argparse.Namespace) -> int:
     """Index."""
     from nnstudent.cli.common import Display, name_failures, write_report
     from nnstudent.cohort.index import index
-    from nnstudent.taxonomy import read_taxonomy
+    from nnstudent.taxonomy import find_taxonomy
 
     overrides = dict(_override(text) for text in args.annotated)
-    taxonomy = read_taxonomy(args.taxonomy) if args.taxonomy else None
+    taxonomy = find_taxonomy(args.taxonomy) if args.taxonomy else None
     display = Display()
     try:
         found = index(

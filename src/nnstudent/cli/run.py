@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--output", dest="out", type=Path, required=True, metavar="RUN", help="the run's folder")
     parser.add_argument("--preset", default="laptop", metavar="P", help="paper, laptop, demo, or a TOML file (default: laptop)")
-    parser.add_argument("--taxonomy", type=Path, metavar="FILE", help="another label table (TOML)")
+    parser.add_argument("--taxonomy", type=Path, metavar="FILE", help="another label table: flare23 or a TOML file")
     add_device(parser, default="auto", why="for to train is slow without a GPU")
     add_threads(parser, alias=["--jobs"])
     parser.add_argument(
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from nnstudent.cli.common import Display, name_failures, write_report
     from nnstudent.pipeline.run import run as run_path
     from nnstudent.pipeline.run import summary, to_dict
-    from nnstudent.taxonomy import read_taxonomy
+    from nnstudent.taxonomy import find_taxonomy
 
     display = Display()
 
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         args.source,
         args.out,
         preset=args.preset,
-        taxonomy=read_taxonomy(args.taxonomy) if args.taxonomy else None,
+        taxonomy=find_taxonomy(args.taxonomy) if args.taxonomy else None,
         device=args.device,
         threads=args.threads,
         rounds=args.rounds,

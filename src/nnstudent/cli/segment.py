@@ -17,8 +17,12 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nnstudent.cli.common import add_device, add_engine, add_threads
+
+if TYPE_CHECKING:
+    from nnstudent.bundle.bundle import Model
 
 HELP = "segment CT: an image, a folder of images, or a DICOM series"
 
@@ -58,6 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SIZE",
         help="resident memory to stay under, such as 2GB; a case that cannot is refused (default: what is free)",
     )
+    parser.add_argument(
+        "--taxonomy", metavar="TABLE", help="label table of the results: flare23 or a TOML file (default: the model's own values)"
+    )
     parser.add_argument("--organs", type=_list, default=(), metavar="A,B", help="keep only these classes")
     parser.add_argument("--split", action="store_true", help="one file an organ, in the folder OUTPUT")
     parser.add_argument(
@@ -84,13 +91,14 @@ def run(args: argparse.Namespace) -> int:
     if args.threads and "numpy" not in sys.modules:  # numpy's own, which it reads once, when it is imported
         os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(args.threads)))
     import_nibabel()
-    from nnstudent.bundle.bundle import open_model
+    from nnstudent.bundle.bundle import open_model, relabeled
     from nnstudent.errors import InputError
     from nnstudent.inference.budget import parse_size
     from nnstudent.inference.cases import find_inputs
     from nnstudent.inference.files import Options, segment_files
     from nnstudent.inference.postprocess import DEFAULT
     from nnstudent.inference.segmenter import Segmenter
+    from nnstudent.taxonomy import find_taxonomy
 
     limit = None if args.memory_limit is None else parse_size(args.memory_limit)
     # What is wrong with either is said before the model is loaded.
@@ -98,6 +106,8 @@ def run(args: argparse.Namespace) -> int:
     for notice in notices:
         print(f"nnstudent segment: {notice}", file=sys.stderr)
     model = open_model(args.model, trust_pickle=args.trust_pickle)
+    if args.taxonomy is not None:
+        model = relabeled(model, find_taxonomy(args.taxonomy))
     segmenter = Segmenter(
         model,
         engine=args.engine,
@@ -126,7 +136,7 @@ def run(args: argparse.Namespace) -> int:
     write_report(
         args.report,
         {
-            "model": {"path": str(model.path), "hash": model.hash},
+            "model": {"path": str(model.path), "hash": model.hash, "labels": {name: model.taxonomy[name].id for name in model.classes}},
             "cases": result.rows,
             "notices": notices,
             "skipped": result.skipped,
@@ -139,6 +149,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(failures[0].reason)  # one image was given, and it is what is wrong
     if done and model.bundled:
         print("using the bundled student: a demonstration, not a medical device; see its card.md", file=sys.stderr)
+    _notice_of_values(model)
     if done == 1 and not failures:
         _print_case(result.rows[0])
     else:
@@ -148,6 +159,17 @@ def run(args: argparse.Namespace) -> int:
         where = f"; in {args.output}" if there else ""
         print(f"{done} segmented, {len(result.skipped)} skipped, {len(failures)} failed{where}")
     return name_failures("segment", failures, done=there)
+
+
+def _notice_of_values(model: Model) -> None:
+    """Say which values the labels have where a reader may take them for FLARE's."""
+    from nnstudent.taxonomy import flare23
+
+    known = {item.name: item.id for item in flare23()}
+    own = {name: model.taxonomy[name].id for name in model.classes}
+    if any(name in known and known[name] != id for name, id in own.items()):
+        values = ", ".join(f"{name} {id}" for name, id in list(own.items())[:4]) + (" …" if len(own) > 4 else "")
+        print(f"labels have the model's own values ({values}); --taxonomy flare23 writes FLARE's", file=sys.stderr)
 
 
 def _print_case(row: dict) -> None:  # type: ignore[type-arg]  # a row of the report

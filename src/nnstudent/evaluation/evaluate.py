@@ -12,6 +12,7 @@ import numpy as np
 from nnstudent.cases import for_each_case
 from nnstudent.cohort.cohort import Cohort, read_cohort
 from nnstudent.errors import InputError
+from nnstudent.evaluation.declared import common_table
 from nnstudent.evaluation.lesions import Detection, detect
 from nnstudent.evaluation.metrics import around_both, boxes
 from nnstudent.evaluation.pairs import Pair, Which, pair_cohort, pair_files
@@ -19,7 +20,7 @@ from nnstudent.evaluation.protocols import ClassScore, Protocol, find_protocol, 
 from nnstudent.evaluation.scores import CaseScores, Scores
 from nnstudent.io.nifti import read_labels
 from nnstudent.progress import Progress, silent
-from nnstudent.taxonomy import LabelClass, Taxonomy, flare23
+from nnstudent.taxonomy import LabelClass, Taxonomy
 from nnstudent.volume import Box, Spacing, Volume
 
 
@@ -69,7 +70,7 @@ def evaluate(
         table = taxonomy or truth.taxonomy
         paired = pair_cohort(predictions, truth, classes=classes, which=which)
     else:
-        table = taxonomy or (annotation.taxonomy if annotation is not None else flare23())
+        table = taxonomy or (annotation.taxonomy if annotation is not None else common_table(predictions, truth))
         paired = pair_files(predictions, truth, taxonomy=table, classes=classes, annotation=annotation)
 
     results, failures = for_each_case(

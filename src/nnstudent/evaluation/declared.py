@@ -1,0 +1,46 @@
+"""Which label table a folder of label maps declares: nnU-Net writes dataset.json beside what it predicts and trains on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nnstudent.bundle.labels import classes_of
+from nnstudent.errors import InputError
+from nnstudent.io.atomic import read_json
+from nnstudent.taxonomy import Taxonomy, flare23
+
+
+def declared_table(folder: Path) -> Taxonomy | None:
+    """The label table of the dataset.json in a folder, or above nnU-Net's ``labelsTr`` and ``labelsTs``; None if there is none.
+
+    Raises:
+        InputError: There is one, and it is malformed.
+    """
+    places = [folder, *([folder.absolute().parent] if folder.name.startswith("labelsT") else [])]
+    path = next((place / "dataset.json" for place in places if (place / "dataset.json").is_file()), None)
+    if path is None:
+        return None
+    data = read_json(path, what="an nnU-Net dataset")
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: holds a {type(data).__name__}; expected nnU-Net's dataset.json")
+    return classes_of(data, name=str(path))[1]
+
+
+def common_table(predictions: Path, truth: Path) -> Taxonomy:
+    """The label table of two folders: the one that either declares, or else FLARE23's.
+
+    Raises:
+        InputError: They declare tables in which a class has different values.
+    """
+    tables = [table for table in (declared_table(truth), declared_table(predictions)) if table is not None]
+    if not tables:
+        return flare23()
+    first, *others = tables
+    for other in others:
+        for item in other:
+            if item.name in first.names and first[item.name].id != item.id:
+                raise InputError(
+                    f"{item.name} is {item.id} in {predictions} and {first[item.name].id} in {truth}, by the dataset.json of each; "
+                    "segment again with --taxonomy, or say with --taxonomy which label table both have"
+                )
+    return first
