@@ -7,18 +7,12 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 
 # The report has the one NiiVue that both use; to import it for its place alone would take half a second.
 FOLDERS = (Path(__file__).with_name("page"), Path(str(files("nnstudent"))) / "evaluation" / "report" / "viewer")
 _TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm", ".svg": "image/svg+xml", ".css": "text/css"}
-_NOT_BUILT = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>nnStudent</title>
-<body style="font: 16px/1.5 sans-serif; max-width: 40em; margin: 4em auto; padding: 0 1em">
-<h1>nnStudent</h1>
-<p>The service runs, but its page was not built. In a checkout: <code>make web</code> (needs Node), then start it again.</p>
-<p>What it does without a page is listed at <a href="/api/openapi.json">/api/openapi.json</a>.</p>
-"""
+_PLAIN = Path(__file__).with_name("plain")  # what a checkout has where nobody has built the page
 
 
 @dataclass(frozen=True)
@@ -46,19 +40,29 @@ class Asset:
 
 
 class Page:
-    """The page as it was built, or one that says how to build it."""
+    """The page as it was built, or else the plain one, which needs no build."""
 
     def __init__(self, *folders: Path) -> None:
         """Read every file of these folders, by default the page's and the viewer's; ``X.gz`` is sent as ``X``, compressed."""
-        found = [(folder, path) for folder in folders or FOLDERS if folder.is_dir() for path in sorted(folder.rglob("*")) if path.is_file()]
-        self._assets = dict(self._asset(folder, path) for folder, path in found)
+        self._folders = folders or FOLDERS
+        self._assets = self._read(self._folders)
+        self._plain = {} if self._is_built else self._read((_PLAIN,))
 
     def get(self, name: str) -> Response | None:
         """The file of this name, without the slash before it; the page itself for the empty one; None if there is none."""
-        asset = self._assets.get(name or "index.html")
-        if asset is not None:
-            return asset.response()
-        return None if name else HTMLResponse(_NOT_BUILT)
+        if not name and not self._is_built:
+            self._assets = self._read(self._folders)  # it may have been built by now
+        assets = self._assets if self._is_built else self._plain
+        asset = assets.get(name or "index.html")
+        return None if asset is None else asset.response()
+
+    @property
+    def _is_built(self) -> bool:
+        return "index.html" in self._assets
+
+    def _read(self, folders: tuple[Path, ...]) -> dict[str, Asset]:
+        found = [(folder, path) for folder in folders if folder.is_dir() for path in sorted(folder.rglob("*")) if path.is_file()]
+        return dict(self._asset(folder, path) for folder, path in found)
 
     @staticmethod
     def _asset(folder: Path, path: Path) -> tuple[str, Asset]:
