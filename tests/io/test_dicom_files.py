@@ -166,8 +166,9 @@ def test_what_is_no_slice_is_named(tmp_path):
     (folder / "thumb.jpg").write_bytes(b"\xff\xd8\xff\xe0" + b"\0" * 300)
     (folder / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
     save(Series().slice(2), folder / ".copy.dcm")
+    Series().write(folder / ".snapshot")
     (warning,) = read_series(folder).warnings
-    assert warning == "passed over what is no DICOM image: .copy.dcm, readme.txt, thumb.jpg"
+    assert warning == "passed over what is no DICOM image: .copy.dcm, .snapshot (a hidden folder), readme.txt, thumb.jpg"
 
 
 def test_names_in_any_encoding(tmp_path):

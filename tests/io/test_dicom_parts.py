@@ -154,6 +154,13 @@ def test_each_slice_with_its_own_time_or_number_is_one_scan(tmp_path):
     assert read_series(mixed(tmp_path / "s", np.arange(9) * MM, values=(0,), order=own)).warnings == ()
 
 
+def test_a_number_written_in_two_ways_is_one(tmp_path):
+    def voltage(header, place, height):
+        header.KVP = ("120", "120.0")[int(height / MM) % 2]
+
+    assert read_series(mixed(tmp_path / "s", np.arange(9) * MM, values=(1,), order=voltage)).warnings == ()
+
+
 def test_localizers_in_a_series_of_several_volumes_are_left_out(tmp_path):
     folder = mixed(tmp_path / "s", *WHERE["interleaved evenly"])
     scout = Series(slices=1).slice(0)

@@ -22,6 +22,7 @@ from nnstudent.io.dicom_parts import divide
 from nnstudent.io.dicom_read import DamagedError, kind_of, read_header, series_of
 from nnstudent.io.dicom_stack import Slice
 
+_SPECIAL, _HIDDEN = "no regular file", "a hidden folder"
 _NAMED = 6  # files named in a message
 _DICOMDIR = "1.2.840.10008.1.3.10"
 _SORTS = {"localizer": "localizer", "capture": "screenshot"}
@@ -142,11 +143,13 @@ def _files(folder: Path, *, deep: bool = True) -> Iterator[tuple[Path, str]]:
             except OSError as error:
                 yield path, f"cannot be read ({error.strerror}{', a link' if entry.is_symlink() else ''})"
                 continue
-            if stat.S_ISDIR(mode):
+            if stat.S_ISDIR(mode) and path.name.startswith("."):
+                yield path, _HIDDEN
+            elif stat.S_ISDIR(mode):
                 below.append(path)
             else:
-                yield path, "" if stat.S_ISREG(mode) else "no regular file"
-        waiting += reversed([path for path in below if deep and not path.name.startswith(".")])
+                yield path, "" if stat.S_ISREG(mode) else _SPECIAL
+        waiting += reversed(below if deep else [])
 
 
 def _may_be_dicom(path: Path) -> bool:
@@ -163,7 +166,7 @@ def _look(folder: Path) -> _Contents:
     for path, problem in _files(folder):
         name = str(path.relative_to(folder))
         hidden = path.name.startswith(".")
-        if problem == "no regular file":
+        if problem in (_SPECIAL, _HIDDEN):
             contents.passed.append(f"{name} ({problem})")
         elif problem:
             contents.faults.append(DamagedError(path, problem))

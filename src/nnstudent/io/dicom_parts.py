@@ -145,11 +145,12 @@ def _all_splits(planes: Planes) -> Iterator[_Split]:
 
 
 def _by(planes: Planes, name: str, *, strong: bool = True, always: bool = False) -> _Split:
-    parts: dict[str, list[Slice]] = {}
+    parts: dict[tuple[int, float, str], list[Slice]] = {}
     for item in planes:
-        parts.setdefault(item.traits.get(name, ""), []).append(item)
-    ordered = sorted(parts.items(), key=lambda entry: _natural(entry[0])[:2])  # words in the order of their files
-    shown = [f"no. {place}" if name in _UIDS else value[:_SHOWN] or "missing" for place, (value, _) in enumerate(ordered, start=1)]
+        parts.setdefault(_natural(item.traits.get(name, "")), []).append(item)
+    ordered = sorted(parts.items(), key=lambda entry: entry[0][:2])  # words in the order of their files
+    values = [part[0].traits.get(name, "") for _, part in ordered]
+    shown = [f"no. {place}" if name in _UIDS else value[:_SHOWN] or "missing" for place, value in enumerate(values, start=1)]
     found = tuple(Part(f"{name} {value}", tuple(part)) for value, (_, part) in zip(shown, ordered, strict=True))
     return _Split(name, found, strong=strong, always=always)
 
@@ -197,7 +198,7 @@ def _passes(planes: Planes, name: str) -> Iterator[Part]:
 
 
 def _natural(text: str) -> tuple[int, float, str]:
-    """Numbers by their value, before words."""
+    """Numbers by their value, so that 120 and 120.0 are the same, before words."""
     try:
         return 0, float(text), ""
     except ValueError:

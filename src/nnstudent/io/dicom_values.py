@@ -11,6 +11,7 @@ from nnstudent.errors import InputError
 
 Floats = npt.NDArray[np.float64]
 
+_WRITTEN = ("CS", "DA", "DS", "DT", "IS", "LO", "SH", "TM", "UI")  # types whose values are text in the file
 _LONGEST = 1024  # characters of a word that is looked at
 
 
@@ -44,8 +45,11 @@ class Values:
     def trait(self, tag: str) -> str:
         """The words of an element that nothing depends on; a question mark where it is malformed."""
         try:
+            raw = self._dataset.get_item(tag)
+            if isinstance(raw.value, bytes) and raw.VR in _WRITTEN:  # as it is in the file: conversion takes most of the time
+                return "\\".join(_word(word) for word in raw.value.split(b"\\"))
             return self.text(tag)
-        except InputError:
+        except Exception:  # whatever a malformed value does to the library
             return "?"
 
     def numbers(self, tag: str, count: int | None = None) -> Floats | None:
