@@ -177,7 +177,10 @@ def test_names_in_any_encoding(tmp_path):
     series.write(folder)
     for number, path in enumerate(sorted(folder.iterdir())):
         os.rename(os.fsencode(path), os.fsencode(folder) + b"/\xe4\xf6\n" + bytes([0xF0 + number]))
-    assert np.array_equal(read_series(folder).volume.array + 1024, series.stored)
+    (folder / os.fsdecode(b"\xe4\n.txt")).write_text("from the PACS")
+    read = read_series(folder)
+    assert np.array_equal(read.volume.array + 1024, series.stored)
+    assert read.warnings == (r"passed over what is no DICOM image: \xe4 .txt",)
 
 
 def test_damage_refuses_only_what_it_may_belong_to(tmp_path):

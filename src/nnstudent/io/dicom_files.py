@@ -21,6 +21,7 @@ from nnstudent.io.dicom_headers import TAGS, VALUES, Header, Plane
 from nnstudent.io.dicom_parts import divide
 from nnstudent.io.dicom_read import DamagedError, kind_of, read_header, series_of
 from nnstudent.io.dicom_stack import Slice
+from nnstudent.readable import readable
 
 _SPECIAL, _HIDDEN = "no regular file", "a hidden folder"
 _NAMED = 6  # files named in a message
@@ -307,7 +308,7 @@ def _passed_over(contents: _Contents, spared: Sequence[DamagedError]) -> list[st
 
 def _names(names: Sequence[str]) -> str:
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
+    return ", ".join(" ".join(readable(name).split()) for name in names[:_NAMED]) + more
 
 
 def _slice(plane: Plane) -> Slice:

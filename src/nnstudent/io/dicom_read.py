@@ -58,12 +58,11 @@ def kind_of(path: Path) -> Kind:
     return "dicom" if _MARK in (head[_PREAMBLE : _PREAMBLE + 4], head[:4]) or _begins_with_element(head) else "other"
 
 
-def read(path: Path, *, pixels: bool = True) -> Any:
-    """Read a data set, with or without preamble, file meta information and transfer syntax.
+def read(path: Path) -> Any:
+    """Read a data set whole, with or without preamble, file meta information and transfer syntax.
 
     Args:
         path: A regular file.
-        pixels: Read it whole, not up to the pixels.
 
     Returns:
         The pydicom data set; its ``file_meta.TransferSyntaxUID`` is always set.
@@ -74,7 +73,7 @@ def read(path: Path, *, pixels: bool = True) -> Any:
     """
     pydicom = require("pydicom", extra="dicom", why="reading DICOM")
     with _damage(path), _opened(path) as file:
-        return _complete(pydicom.dcmread(file, force=True, stop_before_pixels=not pixels), pydicom)
+        return _complete(pydicom.dcmread(file, force=True), pydicom)
 
 
 def read_header(path: Path, tags: Sequence[str]) -> tuple[Any, bool]:

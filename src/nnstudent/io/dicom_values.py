@@ -45,6 +45,8 @@ class Values:
     def trait(self, tag: str) -> str:
         """The words of an element that nothing depends on; a question mark where it is malformed."""
         try:
+            if tag not in self._dataset:
+                return ""
             raw = self._dataset.get_item(tag)
             if isinstance(raw.value, bytes) and raw.VR in _WRITTEN:  # as it is in the file: conversion takes most of the time
                 return "\\".join(_word(word) for word in raw.value.split(b"\\"))
