@@ -21,6 +21,7 @@ from nnstudent.io.dicom_headers import TAGS, VALUES, Header, Plane
 from nnstudent.io.dicom_parts import divide
 from nnstudent.io.dicom_read import DamagedError, kind_of, read_header, series_of
 from nnstudent.io.dicom_stack import Slice
+from nnstudent.io.dicom_values import Values
 from nnstudent.readable import readable
 
 _SPECIAL, _HIDDEN = "no regular file", "a hidden folder"
@@ -191,7 +192,7 @@ def _look(folder: Path) -> _Contents:
 
 def _look_at(path: Path, contents: _Contents) -> None:
     dataset, pixels = read_header(path, TAGS)
-    if dataset.file_meta.get("MediaStorageSOPClassUID") == _DICOMDIR:
+    if Values(dataset.file_meta, str(path)).trait("MediaStorageSOPClassUID") == _DICOMDIR:
         contents.passed.append(path.name)
         return
     try:
