@@ -52,15 +52,14 @@ def test_a_harmed_slice_is_read_or_refused(tmp_path, kind):
     assert np.array_equal(read_series(folder).volume.array + 1024, series.stored)
     path = next(folder.glob("*_1.dcm"))
     content, rng = path.read_bytes(), np.random.default_rng(0)
-    refused = 0
-    for _ in range(150):
+    refused = []
+    for _ in range(100):
         path.write_bytes(_harmed(content, rng))
         try:
             read = read_series(folder)
         except InputError as error:
-            refused += 1
-            assert "\n" not in str(error)
-            assert str(folder) in str(error)
+            refused.append(str(error))
         else:
             assert len(read.stack.slices) == SLICES or read.warnings  # no slice is lost without a word
-    assert refused > 40
+    assert len(refused) > 30
+    assert all(str(folder) in text and "\n" not in text for text in refused)
