@@ -11,6 +11,7 @@ from types import ModuleType
 from nnstudent.readable import readable
 
 _LONGEST = 600  # characters of a message that is not ours, which may quote a file's whole content
+_QUOTED = 200  # characters of it within a line of ours
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a pipe"),
@@ -79,6 +80,12 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{readable(str(error.filename))}: {error.strerror}" if error.filename is not None else error.strerror
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def quoted(error: BaseException) -> str:
+    """What a library says of an error, as words for brackets in a line of our own; the error's type where it says nothing."""
+    text = readable(" ".join(str(error).split()))
+    return f"{text[:_QUOTED]} …" if len(text) > _QUOTED else text or type(error).__name__
 
 
 def require_regular_file(path: Path, *, what: str) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from nnstudent.bundle.spec import NetworkSpec
 from nnstudent.bundle.weights import Weights, check_finite
-from nnstudent.errors import InputError, require
+from nnstudent.errors import InputError, quoted, require
 from nnstudent.volume import Shape
 
 _FLAT = {  # what a constant's name ends in → the parameter
@@ -54,7 +54,7 @@ def convert(module: Any, spec: NetworkSpec) -> Any:
             graph.reshape([1, 1, *spec.patch])
         except (RuntimeError, TypeError, ValueError) as error:
             if size == spec.patch:
-                raise InputError(f"{name} cannot be converted to OpenVINO ({_line(error)}); use --engine torch") from error
+                raise InputError(f"{name} cannot be converted to OpenVINO ({quoted(error)}); use --engine torch") from error
             continue
         if len(graph.outputs) == 1 and tuple(graph.output(0).shape) == (1, len(spec.classes), *spec.patch):
             return graph
@@ -75,7 +75,7 @@ def read(path: Path) -> Any:
     try:
         graph = openvino().Core().read_model(path)
     except RuntimeError as error:
-        raise InputError(f"{path}: is no graph that OpenVINO reads ({_line(error)}); export the bundle again") from error
+        raise InputError(f"{path}: is no graph that OpenVINO reads ({quoted(error)}); export the bundle again") from error
     constants = {one.get_friendly_name(): one.data for one in graph.get_ops() if one.get_type_name() == "Constant"}
     check_finite({name: values for name, values in constants.items() if values.dtype.kind == "f"}, path=path)
     return graph
@@ -111,7 +111,3 @@ def _small(spec: NetworkSpec) -> Shape:
         return spec.patch
     z, y, x = (min(2 * math.prod(int(s[axis]) for s in strides), spec.patch[axis]) for axis in range(3))
     return z, y, x
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:160]

@@ -11,7 +11,7 @@ import numpy as np
 from nnstudent.bundle.architectures import check
 from nnstudent.bundle.spec import NetworkSpec
 from nnstudent.bundle.weights import Weights
-from nnstudent.errors import InputError, require
+from nnstudent.errors import InputError, quoted, require
 
 MAX_WEIGHTS = 1_000_000_000  # 4 GB of memory; nnU-Net's largest preset has about a fifth
 # What the classes raise for arguments that contradict each other, such as two strides for three stages.
@@ -36,7 +36,7 @@ def build(spec: NetworkSpec) -> Any:
             raise InputError(f"{name} would have {weights:,} weights; at most {MAX_WEIGHTS:,} are supported")
         module = network_class(**kwargs)
     except _UNBUILDABLE as error:
-        raise InputError(f"{name} cannot be built ({_line(error)}); check the architecture in plans.json") from error
+        raise InputError(f"{name} cannot be built ({quoted(error)}); check the architecture in plans.json") from error
     if spec.regions:
         module.register_forward_hook(_with_background)
     return module.eval()
@@ -101,7 +101,3 @@ def load_weights(module: Any, weights: Mapping[str, Any], *, path: Path) -> Any:
                 raise InputError(f"{path}: weight {name} is {tuple(values.shape)}, the network in plans.json needs {tuple(tensor.shape)}")
             tensor.copy_(values)
     return module
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:160] or type(error).__name__

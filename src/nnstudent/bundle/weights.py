@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nnstudent.errors import InputError, require
+from nnstudent.errors import InputError, quoted, require
 
 Weights = dict[str, npt.NDArray[Any]]
 
@@ -40,9 +40,9 @@ def load_checkpoint(path: Path, *, trust_pickle: bool = False) -> dict[str, Any]
                 f"{path}: holds more than tensors and numbers ({_named(error)}), and loading it could run code; "
                 "if you trust who made it, add --trust-pickle"
             ) from error
-        raise InputError(f"{path}: is damaged or no checkpoint ({_line(error)}); copy it again") from error
+        raise InputError(f"{path}: is damaged or no checkpoint ({quoted(error)}); copy it again") from error
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, AttributeError, ImportError) as error:
-        raise InputError(f"{path}: is damaged or no checkpoint ({_line(error)}); copy it again") from error
+        raise InputError(f"{path}: is damaged or no checkpoint ({quoted(error)}); copy it again") from error
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("network_weights"), Mapping):
         raise InputError(f"{path}: has no network_weights; expected a checkpoint of nnU-Net v2")
     return checkpoint
@@ -91,7 +91,3 @@ def _named(error: BaseException) -> str:
         if before == "GLOBAL":
             return word
     return "a pickled object"
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:160] or type(error).__name__

@@ -9,7 +9,7 @@ import numpy as np
 from nnstudent.bundle import graph
 from nnstudent.bundle.bundle import Member, Model, Network
 from nnstudent.bundle.network import build, load_weights
-from nnstudent.errors import InputError
+from nnstudent.errors import InputError, quoted
 from nnstudent.inference.precision import choose, doubt, instructions
 from nnstudent.inference.resample import Floats
 
@@ -51,9 +51,7 @@ class OpenvinoEngine:
         try:
             self._request = core.compile_model(compiled, name, settings).create_infer_request()
         except RuntimeError as error:
-            raise InputError(
-                f"{model.path}: OpenVINO cannot run this network on {device} ({' '.join(str(error).split())[:150]})"
-            ) from error
+            raise InputError(f"{model.path}: OpenVINO cannot run this network on {device} ({quoted(error)})") from error
 
     def __call__(self, window: Floats) -> Floats:
         """Logits (class, z, y, x) of a window (z, y, x); valid until the next call."""

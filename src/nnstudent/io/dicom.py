@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nnstudent.errors import GeometryError, InputError, MissingExtraError, require
+from nnstudent.errors import GeometryError, InputError, MissingExtraError, quoted, require
 from nnstudent.io.dicom_files import Found, find_series, quiet
 from nnstudent.io.dicom_read import read
 from nnstudent.io.dicom_stack import SAME_MM, Slice, Stack, make_stack
@@ -134,7 +134,7 @@ class _Decoder:
         except InputError:
             raise
         except Exception as error:  # each decoder raises its own; whatever it is, this slice cannot be had
-            raise InputError(f"{path}: the pixels cannot be decoded ({_line(error)}); copy the series again") from error
+            raise InputError(f"{path}: the pixels cannot be decoded ({quoted(error)}); copy the series again") from error
         if pixels is None:
             raise MissingExtraError(
                 f"{path}: no decoder for {syntax.name} is installed here; pip install 'nnstudent[dicom]' brings those there are"
@@ -147,7 +147,3 @@ def _check_size(dataset: Any, path: Path) -> None:
     voxels = int(dataset.get("NumberOfFrames") or 1) * dataset.Rows * dataset.Columns
     if voxels > max(_MOST_VOXELS, _MOST_PACKED * path.stat().st_size):
         raise InputError(f"{path}: {voxels} pixels in {path.stat().st_size} bytes; expected a CT, copy the series again")
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

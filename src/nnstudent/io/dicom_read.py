@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
-from nnstudent.errors import InputError, require
+from nnstudent.errors import InputError, quoted, require
 
 Kind = Literal["dicom", "blank", "other"]
 
@@ -124,7 +124,7 @@ def _damage(path: Path) -> Iterator[None]:
     except InputError:
         raise
     except OSError as error:
-        raise DamagedError(path, f"cannot be read ({error.strerror or _line(error)})") from error
+        raise DamagedError(path, f"cannot be read ({error.strerror or quoted(error)})") from error
     except RecursionError as error:
         raise DamagedError(path, "damaged DICOM (sequences nested too deeply)") from error
     except Exception as error:  # a malformed file makes the library raise anything
@@ -189,7 +189,3 @@ def _closed(file: BinaryIO, start: int, size: int) -> bool:
             return False
         place += 8 + length
     return False
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

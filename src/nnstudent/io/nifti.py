@@ -19,7 +19,7 @@ import psutil
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
-from nnstudent.errors import InputError
+from nnstudent.errors import InputError, quoted
 from nnstudent.io.atomic import replacing
 from nnstudent.io.content import content_of, head_of, is_compressed
 from nnstudent.io.nifti_grid import grid_of
@@ -160,7 +160,7 @@ def _open(path: Path) -> Any:
         with _stream(path) as stream:
             return kind.from_stream(stream)
     except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, OverflowError, zlib.error) as error:
-        raise InputError(f"{path}: cannot be opened as an image ({_line(error)}); expected NIfTI") from error
+        raise InputError(f"{path}: cannot be opened as an image ({quoted(error)}); expected NIfTI") from error
 
 
 def _check_file(path: Path) -> None:
@@ -243,7 +243,7 @@ def _values(path: Path, image: Any) -> npt.NDArray[Any]:
         else:
             array = _stored(image)
     except (OSError, EOFError, ValueError, OverflowError, zlib.error) as error:
-        raise InputError(f"{path}: the voxels cannot be read ({_line(error)}); the file is truncated or damaged, copy it again") from error
+        raise InputError(f"{path}: the voxels cannot be read ({quoted(error)}); the file is truncated or damaged, copy it again") from error
     values: npt.NDArray[Any] = array
     while values.ndim > 3:
         values = values[..., 0]
@@ -287,7 +287,3 @@ def _stored(image: Any) -> npt.NDArray[Any]:
     scaled = getattr(proxy, "slope", 1.0) not in (1.0, None) or getattr(proxy, "inter", 0.0) not in (0.0, None)
     array: npt.NDArray[Any] = image.get_fdata(dtype=np.float32, caching="unchanged") if scaled else np.asanyarray(proxy)
     return array
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from nibabel.spatialimages import HeaderDataError
 
-from nnstudent.errors import GeometryError, InputError
+from nnstudent.errors import GeometryError, InputError, quoted
 from nnstudent.volume import Grid
 
 SPACING_MM = (0.05, 20.0)
@@ -147,5 +147,5 @@ def _qform(path: Path, image: Any) -> tuple[Any, int]:
     try:
         return image.get_qform(coded=True)  # type: ignore[no-any-return]  # nibabel is untyped
     except (ValueError, HeaderDataError) as error:
-        line = " ".join(str(error).split())[:200]
+        line = quoted(error)
         raise GeometryError(f"{path}: the qform is broken ({line}); mend the header") from error

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import nnstudent
-from nnstudent.errors import Failure, NnStudentError
+from nnstudent.errors import Failure, NnStudentError, one_line
 from nnstudent.io.atomic import write_json
 from nnstudent.io.record import data_hash, read_state
 from nnstudent.pipeline.fingerprint import fingerprint
@@ -180,10 +180,10 @@ def _run(stage: Stage, before: StageRecord | None) -> StageRecord:
             outcome: Outcome | None = stage.work()
             reason = ""
         except (NnStudentError, OSError, MemoryError) as error:
-            outcome, reason = None, str(error) or type(error).__name__
+            outcome, reason = None, one_line(error)
         except Exception as error:  # whatever breaks in one stage must not take down the report of the others
             log.debug("stage %s", stage.name, exc_info=True)
-            outcome, reason = None, f"{type(error).__name__}: {' '.join(str(error).split())} (a fault of the program; --debug shows where)"
+            outcome, reason = None, f"{one_line(error)}; run it again with --debug for the traceback"
     row = StageRecord(
         stage.name,
         "failed" if outcome is None else "skipped" if outcome.skipped else "done",
