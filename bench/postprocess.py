@@ -1,10 +1,10 @@
 """What each rule of post-processing does to DSC and NSD, on phantoms and on the public CT in NNSTUDENT_DATA.
 
-  python -m bench.postprocess --phantoms 18 --seed 9001 [--model MODEL] [--each]
+  python -m bench.postprocess --phantoms 18 --seed 9001 [--model MODEL] [--each] [--noise 60]
 
 Each scan is segmented once without rules; then each rule alone, what `segment` does by default, and all rules are applied to the labels.
 Phantoms are scored whole, with what their field of view cuts, and absent classes that are found count 0. On CT, which other models
-labeled, only whole organs are."""
+labeled, only whole organs are. Last come the smallest organs that were found and are right, by which the limit of `small` is chosen."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import argparse
 import os
 import tempfile
 from pathlib import Path
+
+import numpy as np
 
 from nnstudent.cohort.phantom import make_case
 from nnstudent.evaluation.evaluate import evaluate
@@ -21,7 +23,7 @@ from nnstudent.io.nifti import read_image, read_labels, write_labels
 from nnstudent.volume import Volume
 
 SETS = {"none": (), **{rule: (rule,) for rule in RULES}, f"{'+'.join(DEFAULT)} (default)": DEFAULT, "all": tuple(RULES)}
-REAL = ("acrin_flt_001", "cptac_C3L-00189", "ts_example")
+REAL = ("acrin_flt_001", "cptac_C3L-00189", "ts_example", "crlm_1004", "crlm_1006")
 
 
 def main() -> None:
@@ -31,18 +33,43 @@ def main() -> None:
     parser.add_argument("--preset", default="standard")
     parser.add_argument("--model", type=Path)
     parser.add_argument("--each", action="store_true", help="also print every class of every case that a set of rules changes")
+    parser.add_argument("--noise", type=float, default=0.0, help="SD in HU of noise added to each image, for findings that are weaker")
     args = parser.parse_args()
     segmenter = Segmenter(args.model, postprocess=())
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         for seed in range(args.seed, args.seed + args.phantoms):
             case = make_case(seed, preset=args.preset)
-            write(segmenter, case.image, case.truth, work / "phantoms", str(seed))
+            write(segmenter, noisy(case.image, args.noise), case.truth, work / "phantoms", str(seed))
         data = Path(os.environ.get("NNSTUDENT_DATA", ""))
         for name in REAL if (data / REAL[0]).is_dir() else ():
-            write(segmenter, read_image(data / name / "ct.nii.gz"), read_labels(data / name / "label.nii.gz"), work / "ct", name)
+            image = noisy(read_image(data / name / "ct.nii.gz"), args.noise)
+            write(segmenter, image, read_labels(data / name / "label.nii.gz"), work / "ct", name)
         for kind in sorted(work.iterdir()):
             table(kind, segmenter, each=args.each)
+            smallest(kind, segmenter)
+
+
+def noisy(image: Volume, sd: float) -> Volume:
+    added = np.random.default_rng(0).normal(0.0, sd, image.array.shape)
+    return Volume((image.array + added).astype(np.int16), image.grid)
+
+
+def smallest(kind: Path, segmenter: Segmenter) -> None:
+    """Of organs that the border does not cut: the smallest findings that overlap the truth, against the table's least volume."""
+    rows = []
+    for path in sorted((kind / "none").iterdir()):
+        found, truth = read_labels(path), read_labels(kind / "truth" / path.name)
+        faces = {int(id) for axis in range(3) for end in (0, -1) for id in np.unique(found.array.take(end, axis=axis))}
+        for item in segmenter.taxonomy:
+            mine, theirs = found.array == item.id, truth.array == item.id
+            if item.kind == "organ" and item.id not in faces and mine.any():
+                dice = 2 * (mine & theirs).sum() / (mine.sum() + theirs.sum())
+                ml, true_ml = mine.sum() * found.grid.voxel_ml, theirs.sum() * found.grid.voxel_ml
+                rows.append((ml / item.minimum_ml, f"{path.name} {item.name}: {ml:.2f} ml of {true_ml:.2f}, DSC {dice:.2f}", dice > 0))
+    print(f"\n{kind.name}: {len(rows)} whole organs found, {sum(not right for *_, right in rows)} of them where there is none")
+    for share, told, _ in sorted(row for row in rows if row[2])[:5]:
+        print(f"{share:.2f} of the least volume: {told}")
 
 
 def write(segmenter: Segmenter, image: Volume, truth: Volume, out: Path, name: str) -> None:
