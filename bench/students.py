@@ -23,6 +23,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from nnstudent.pipeline.lock import alone_in
+
 from bench.common import ROOT, OutOfTime, add_row, commit, organ_means, phantom_cohort, read_rows, within
 from nnstudent.bundle.export import export
 from nnstudent.cli.common import Display, cores
@@ -34,7 +36,6 @@ from nnstudent.inference.calibration import sample_cohort
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.atomic import read_json, replacing, write_json
 from nnstudent.io.record import data_hash, file_hash, is_made_from, write_record
-from nnstudent.pipeline.lock import alone_in
 from nnstudent.pipeline.predict import predict
 from nnstudent.progress import Progress, silent
 from nnstudent.training.budget import networks
