@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from nnstudent.training.augment.physiology import LESIONS, LOOK_ALIKES, Kind, Phase
+from nnstudent.training.augment.physiology import HOST_WEIGHTS, LESIONS, LOOK_ALIKES, Kind, Phase
 from nnstudent.volume import Spacing
 
 Array = npt.NDArray[np.float32]
@@ -81,17 +81,23 @@ def paint(
     taken = np.zeros(labels.shape, np.bool_)
     done: list[Painted] = []
     for tumor, wanted in ((False, look_alikes), (True, lesions)):
-        choices = [(kind, name, often) for kind in kinds if kind.tumor is tumor for name, often in kind.hosts.items() if name in there]
-        weights = np.array([often for _, _, often in choices])
-        left = wanted if choices else 0
+        own = [kind for kind in kinds if kind.tumor is tumor]
+        hosts = [name for name in there if any(name in kind.hosts for kind in own)]
+        left = wanted if hosts else 0
         while left > 0:
-            kind, name, _ = choices[int(rng.choice(len(choices), p=weights / weights.sum()))]
+            name = hosts[_draw([HOST_WEIGHTS.get(host, 1.0) for host in hosts], rng)]
+            kind = own[_draw([one.hosts.get(name, 0.0) for one in own], rng)]
             for _ in range(min(left, int(rng.integers(1, kind.most + 1)))):
                 left -= 1
                 one = _paint_one(image, labels, there[name], kind, name, phase, rng, spacing_mm=spacing_mm, taken=taken)
                 if one is not None:
                     done.append(one)
     return done
+
+
+def _draw(weights: Sequence[float], rng: np.random.Generator) -> int:
+    """The number of one of several, each as likely as its weight says."""
+    return int(rng.choice(len(weights), p=np.array(weights) / sum(weights)))
 
 
 def phase_of(image: Array, labels: npt.NDArray[np.integer], organs: Mapping[str, int]) -> Phase:
@@ -138,7 +144,9 @@ def _paint_one(
             for c, mm, size in zip(centre, space, labels.shape, strict=True)
         )
         sdf = _shape(kind, diameter, (centre - [part.start for part in box]) * space, [s.stop - s.start for s in box], space, rng)
-        room = own[box] | (_free(labels[box], image[box]) if outward else False)
+        # a lesion displaces what its host encloses, such as the fat of a kidney's sinus
+        room = own[box] | (ndimage.binary_closing(own[box], iterations=3) & (labels[box] == 0))
+        room |= _free(labels[box], image[box]) if outward else False
         inside = (sdf > 0) & room & ~taken[box]
         if inside.sum() < 2 or (not outward and inside.sum() < 0.4 * (sdf > 0).sum() and kind.tumor):
             continue

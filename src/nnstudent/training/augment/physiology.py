@@ -19,7 +19,7 @@ class Kind:
 
     Attributes:
         name: Its name.
-        hosts: The organs that bear it, each with how common it is there.
+        hosts: The organs that bear it, each with how common it is there against other kinds.
         contrast_hu: HU relative to the host, by contrast phase; None where ``absolute_hu`` decides.
         absolute_hu: HU whatever the host's, for fluid and fat.
         size_mm: Diameter, drawn evenly on a logarithmic scale.
@@ -55,6 +55,9 @@ class Kind:
 def _phases(none: Range, arterial: Range, portal: Range) -> dict[Phase, Range]:
     return {"none": none, "arterial": arterial, "portal": portal}
 
+
+# How often an organ is drawn to bear something, against others in the same window; whatever is not listed, once.
+HOST_WEIGHTS: dict[str, float] = {"liver": 3.0, "right_kidney": 2.0, "left_kidney": 2.0, "pancreas": 1.5}
 
 _KIDNEYS = {"right_kidney": 1.0, "left_kidney": 1.0}
 _ADRENALS = {"right_adrenal_gland": 1.0, "left_adrenal_gland": 1.0}
