@@ -10,6 +10,7 @@ import pytest
 from nnstudent.bundle.bundle import open_model
 from nnstudent.bundle.export import add_lesion_stage, export
 from nnstudent.bundle.spec import HostRule, NetworkSpec
+from nnstudent.cli.main import main
 from nnstudent.errors import InputError
 from nnstudent.inference.lesion_stage import REACH_MM, keep, log_odds, nearest
 from nnstudent.inference.segmenter import Segmenter
@@ -77,7 +78,7 @@ def test_a_rule_that_means_nothing_is_refused(threshold: float, least_ml: float)
 def bundles(tmp_path_factory):
     """A bundle of organs, a lesion stage's folder, and both in one bundle."""
     at = tmp_path_factory.mktemp("lesions")
-    organs = export(make_folder(at / "organs", ISOTROPIC), at / "first", torch_weights=False)
+    organs = export(make_folder(at / "organs", ISOTROPIC), at / "first", taxonomy=flare23(), torch_weights=False)
     stage = make_folder(at / "stage", ISOTROPIC, classes=("liver", "tumor"), seed=5)
     hosts = {"spleen": HostRule(0.3, 0.0)}
     return organs, stage, add_lesion_stage(organs, stage, at / "both", hosts=hosts, near_mm=8.0, torch_weights=False)
@@ -111,5 +112,35 @@ def test_what_cannot_be_a_stage_is_refused(bundles, tmp_path):
         add_lesion_stage(organs, stage, tmp_path / "a", hosts={"pancreas": HostRule()})
     with pytest.raises(InputError, match="none of which is a lesion class"):
         add_lesion_stage(organs, make_folder(tmp_path / "o", ISOTROPIC), tmp_path / "b", hosts={"spleen": HostRule()})
+    without = export(tmp_path / "o", tmp_path / "plain", torch_weights=False)
+    with pytest.raises(InputError, match="has no lesion class tumor, which .* finds; export it again with a table that has"):
+        add_lesion_stage(without, stage, tmp_path / "c", hosts={"spleen": HostRule()})
     assert not (tmp_path / "a").exists()
     assert not (tmp_path / "b").exists()
+
+
+def test_a_stage_may_see_larger_windows_than_it_learned_on(bundles, tmp_path):
+    organs, stage, _ = bundles
+    patch = open_model(stage).networks[0].spec.patch
+    window = tuple(2 * size for size in patch)
+    wide = add_lesion_stage(organs, stage, tmp_path / "wide", hosts={"spleen": HostRule()}, window=window, torch_weights=False)
+    assert open_model(wide).networks[-1].spec.patch == window
+    assert Segmenter(wide, postprocess=())(blobs((30, 26, 34), (5.0, 4.0, 4.0))).labels.array.any()
+
+
+def test_the_command_puts_a_stage_behind_a_bundle(bundles, tmp_path, capsys):
+    organs, stage, _ = bundles
+    hosts = tmp_path / "hosts.json"
+    hosts.write_text('{"spleen": {"threshold": 0.4, "least_ml": 0.2}}')
+    words = ["export", str(stage), "-o", str(tmp_path / "out"), "--behind", str(organs), "--no-torch"]
+    assert main([*words, "--hosts", str(hosts)]) == 0
+    assert open_model(tmp_path / "out").networks[-1].spec.hosts == {"spleen": HostRule(0.4, 0.2)}
+    for more, said in (
+        ([], "--behind and --hosts go together"),
+        (["--hosts", str(hosts), "--window", "8,8"], "--window 8,8; expected three numbers"),
+    ):
+        assert main([*words, *more]) == 2
+        assert said in capsys.readouterr().err
+    hosts.write_text('{"spleen": {"treshold": 0.4}}')
+    assert main([*words, "--hosts", str(hosts)]) == 2
+    assert "unknown key 'treshold'" in capsys.readouterr().err

@@ -114,6 +114,7 @@ def add_lesion_stage(
     *,
     hosts: Mapping[str, HostRule],
     near_mm: float = NEAR_MM,
+    window: Shape | None = None,
     fold: int | str = "0",
     card: Mapping[str, Any] | None = None,
     torch_weights: bool = True,
@@ -129,6 +130,7 @@ def add_lesion_stage(
         out: The new bundle's folder, replaced as a whole.
         hosts: The organs that it looks for lesions in and around, each with its rule.
         near_mm: How far around them it sees.
+        window: Voxels of a window, (z, y, x), where another size than that of the training serves better; it must suit the network.
         fold: Which fold of the stage.
         card: Facts for the model card, beside those that the bundle has.
         torch_weights: See :func:`export`, as for all that is not here.
@@ -153,9 +155,16 @@ def add_lesion_stage(
     lacking = [name for name in hosts if name not in model.classes]
     if lacking or not hosts:
         raise InputError(f"hosts {', '.join(lacking) or 'none'}: not found by {model.path}; it finds {', '.join(model.classes)}")
-    if not set(source.spec.foreground) & set(model.taxonomy.lesions):
+    lesions = [name for name in source.spec.foreground if name in source.taxonomy.lesions]
+    if not lesions:
         raise InputError(f"{stage}: finds {', '.join(source.spec.foreground)}, none of which is a lesion class")
-    source = replace(source, spec=replace(source.spec, near_mm=near_mm, hosts=dict(hosts)))
+    if lesions[0] not in model.taxonomy.lesions:
+        raise InputError(
+            f"{model.path}: its label table {model.taxonomy.name} has no lesion class {lesions[0]}, which {stage} finds; "
+            "export it again with a table that has, such as --taxonomy flare23"
+        )
+    spec = replace(source.spec, near_mm=near_mm, hosts=dict(hosts), patch=window or source.spec.patch)
+    source = replace(source, spec=spec)
     manifest = read_json(model.path / MANIFEST, what="a bundle")
     with replacing_folder(out) as temporary:
         shutil.copytree(model.path / "networks", temporary / "networks")

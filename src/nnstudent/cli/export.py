@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--hosts", type=Path, metavar="FILE.json", help='organs it looks in, such as {"liver": {"threshold": 0.5, "least_ml": 0.3}}'
     )
+    parser.add_argument("--window", metavar="Z,Y,X", help="voxels of a lesion stage's window (default: as in its training)")
     parser.add_argument("--fold", default="0", help="which fold (default: 0)")
     parser.add_argument(
         "--taxonomy", metavar="TABLE", help="label table of the results: flare23 or a TOML file (default: the model's own values)"
@@ -88,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     if args.behind is not None:
         hosts = _hosts(args.hosts)
         behind = None if args.behind == "bundled" else Path(args.behind)
-        out = add_lesion_stage(behind, args.model, args.output, hosts=hosts, **how)
+        out = add_lesion_stage(behind, args.model, args.output, hosts=hosts, window=_window(args.window), **how)
     else:
         table = None if args.taxonomy is None else find_taxonomy(args.taxonomy)
         out = export(args.model, args.output, overlay=args.overlay, second=args.second, taxonomy=table, **how)
@@ -101,6 +102,17 @@ def run(args: argparse.Namespace) -> int:
     )
     print(f"segment with: nnstudent segment CT.nii.gz -o labels.nii.gz --model {out}")
     return 0
+
+
+def _window(text: str | None) -> tuple[int, int, int] | None:
+    from nnstudent.errors import InputError
+
+    if text is None:
+        return None
+    sizes = text.split(",")
+    if len(sizes) != 3 or not all(size.strip().isdigit() and int(size) for size in sizes):
+        raise InputError(f"--window {text}; expected three numbers of voxels, such as 48,96,96")
+    return int(sizes[0]), int(sizes[1]), int(sizes[2])
 
 
 def _hosts(path: Path) -> dict[str, HostRule]:
