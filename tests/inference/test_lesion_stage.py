@@ -113,7 +113,7 @@ def test_what_cannot_be_a_stage_is_refused(bundles, tmp_path):
     with pytest.raises(InputError, match="none of which is a lesion class"):
         add_lesion_stage(organs, make_folder(tmp_path / "o", ISOTROPIC), tmp_path / "b", hosts={"spleen": HostRule()})
     without = export(tmp_path / "o", tmp_path / "plain", torch_weights=False)
-    with pytest.raises(InputError, match="has no lesion class tumor, which .* finds; export it again with a table that has"):
+    with pytest.raises(InputError, match=r"has no lesion class tumor, which .* finds; export it again with a table that has"):
         add_lesion_stage(without, stage, tmp_path / "c", hosts={"spleen": HostRule()})
     assert not (tmp_path / "a").exists()
     assert not (tmp_path / "b").exists()
