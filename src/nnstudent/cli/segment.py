@@ -74,6 +74,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="A,B",
         help="nifti, dicom-seg, rtstruct or seg.nrrd (3D Slicer), or several (default: nifti); the DICOM ones need a DICOM series",
     )
+    parser.add_argument(
+        "--new-uids",
+        action="store_true",
+        help="for the DICOM formats: where the series lacks UIDs, derive them from its content, the same for the same series",
+    )
     parser.add_argument("--series", metavar="NUMBER", help="take the DICOM series of this number or UID")
     parser.add_argument("--skip-existing", action="store_true", help="leave cases alone whose output is there")
     parser.add_argument("--preview", action="store_true", help="also write a picture beside each output")
@@ -127,6 +132,7 @@ def run(args: argparse.Namespace) -> int:
         statistics=args.statistics,
         series=args.series,
         formats=args.format,
+        new_uids=args.new_uids,
     )
     display = Display()
     try:

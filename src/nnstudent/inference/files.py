@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import psutil
 from nnstudent.cases import attempt
 from nnstudent.errors import Failure, InputError
 from nnstudent.inference.cases import CaseFile, find_cases
-from nnstudent.inference.formats import bare, check_source, paths, write
+from nnstudent.inference.formats import Sources, bare, paths, prepare, write_all
 from nnstudent.inference.overlap import Room, Stages, in_turn, overlapped, through
 from nnstudent.inference.segmenter import Segmentation, Segmenter
 from nnstudent.inference.statistics import write_statistics
@@ -40,6 +41,7 @@ class Options:
         statistics: Also write volume and density of each class as CSV beside each output.
         series: Number or UID of the DICOM series to take; None for the one that there is.
         formats: Some of :data:`~nnstudent.inference.formats.FORMATS`; the first is the one that the report names.
+        new_uids: Derive UIDs that a DICOM series lacks, and that DICOM outputs need, from its content.
     """
 
     organs: tuple[str, ...] = ()
@@ -49,6 +51,7 @@ class Options:
     statistics: bool = False
     series: str | None = None
     formats: tuple[str, ...] = ("nifti",)
+    new_uids: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,20 +63,27 @@ class CaseResult:
         segmentation: Labels and facts, as written.
         seconds: ``read``, ``preprocess``, ``network``, ``restore``, ``write`` and ``total``.
         peak_rss_mb: Highest resident memory of the process so far, in MB.
+        outputs: The file of each format; empty where each organ is a file.
+        failed: Why a format was not written while others were, by format.
     """
 
     case: CaseFile
     segmentation: Segmentation
     seconds: dict[str, float]
     peak_rss_mb: float
+    outputs: Mapping[str, Path] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
 
     def row(self) -> dict[str, Any]:
         """As the case's entry in the report."""
         facts = self.segmentation
+        outputs = {name: str(path) for name, path in self.outputs.items() if name not in self.failed}
         return {
             "id": self.case.id,
             "input": str(self.case.source),
-            "output": str(self.case.output),
+            "output": next(iter(outputs.values()), str(self.case.output)),
+            **({"outputs": outputs} if len(self.outputs) > 1 else {}),
+            **({"failed": dict(self.failed)} if self.failed else {}),
             "engine": facts.engine,
             "precision": facts.precision,
             "seconds": {key: round(value, 3) for key, value in self.seconds.items()},
@@ -99,7 +109,7 @@ class FilesResult:
     Attributes:
         rows: An entry for the report for each case that was done.
         skipped: Ids of the cases whose output was there.
-        failures: Cases that failed while the others were done.
+        failures: Cases that failed while the others were done, and formats of a case that failed while its others were written.
     """
 
     rows: tuple[dict[str, Any], ...]
@@ -134,9 +144,10 @@ def segment_files(
     failures: list[Failure] = []
     room = segmenter.room()
     several = len(cases) > 1
+    numbers = count()
 
     def take(outcome: Future[dict[str, Any] | None]) -> None:
-        number = len(rows) + len(skipped) + len(failures)
+        number = next(numbers)
         case = cases[number]
         row = attempt(case, lambda _: outcome.result(), files=lambda case: (case.source,))
         if isinstance(row, Failure):
@@ -145,6 +156,8 @@ def segment_files(
             skipped.append(case.id)
         else:
             rows.append(row)
+            told = f"; written: {', '.join(row['outputs'].values())}" if "failed" in row else ""
+            failures.extend(Failure(case.id, f"{reason}{told}") for reason in row.get("failed", {}).values())
         if several:
             progress("cases", number + 1, len(cases))
 
@@ -185,40 +198,51 @@ def _stages(case: CaseFile, segmenter: Segmenter, options: Options, room: Room, 
         room.take(case.id, plan.peak_mb if plan else None)
         began = time.perf_counter()
         image, series = read_source(case.source, series=options.series)
-        check_source(case.source, options.formats, series)
+        sources = prepare(case.source, options.formats, series, new_uids=options.new_uids)
         read = time.perf_counter() - began
         plan = segmenter.plan(image.grid, image=image, base_mb=room.base_mb)
         room.take(case.id, plan.peak_mb)
         result = yield from segmenter.stages(image, plan=plan, progress=progress)
         began = time.perf_counter()
-        warnings = (*(series.warnings if series else ()), *result.warnings)
+        warnings = (*(series.warnings if series else ()), *sources.warnings, *result.warnings)
         result = replace(result, warnings=warnings, predicted_peak_mb=max(result.predicted_peak_mb, room.highest_mb))
         if options.organs:
             result = only(result, options.organs, segmenter.taxonomy)
-        _write(case, image, series, result, segmenter, options)
+        outputs = {} if options.split else paths(case.output, options.formats)
+        failed = _write(case, image, sources, outputs, result, segmenter, options)
         write = time.perf_counter() - began
         seconds = {"read": read, **result.seconds, "write": write, "total": read + result.seconds["total"] + write}
         stages = ("read", "preprocess", "network", "restore", "write", "total")
-        return CaseResult(case, result, {key: seconds[key] for key in stages}, peak_rss_mb())
+        return CaseResult(case, result, {key: seconds[key] for key in stages}, peak_rss_mb(), outputs, failed)
     finally:
         room.leave(case.id)
 
 
-def _write(case: CaseFile, image: Volume, series: Series | None, result: Segmentation, segmenter: Segmenter, options: Options) -> None:
+def _write(
+    case: CaseFile,
+    image: Volume,
+    sources: Sources,
+    outputs: Mapping[str, Path],
+    result: Segmentation,
+    segmenter: Segmenter,
+    options: Options,
+) -> dict[str, str]:
+    """Write all that was asked for; returns why a format was not written while others were."""
+    failed: dict[str, str] = {}
     if options.split:
         like = case.source if case.source.is_file() else None
         for name, path in zip(_names(segmenter, options), _outputs(case, segmenter, options), strict=True):
             mask = (result.labels.array == segmenter.taxonomy[name].id).astype(np.uint8)
             write_labels(path, Volume(mask, image.grid), like=like)
     else:
-        for name, path in paths(case.output, options.formats).items():
-            write(name, path, result.labels, model=segmenter.model, source=case.source, series=series)
+        failed = write_all(outputs, result.labels, model=segmenter.model, sources=sources)
     if options.preview:
         from nnstudent.inference.preview import write_preview  # imports what draws, which is slow
 
         write_preview(_beside(case, options, "preview", ".png"), image, result.labels, segmenter.taxonomy, title=case.id)
     if options.statistics:
         write_statistics(_beside(case, options, "statistics", ".csv"), case.id, image, result, segmenter.taxonomy)
+    return failed
 
 
 def only(result: Segmentation, organs: Sequence[str], taxonomy: Taxonomy) -> Segmentation:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import nnstudent
 from nnstudent.bundle.bundle import Model
-from nnstudent.errors import InputError, require
+from nnstudent.errors import InputError, one_line, require
 from nnstudent.io.dicom import Series
-from nnstudent.io.dicom_seg import write_seg
-from nnstudent.io.dicom_source import Algorithm, read_headers
+from nnstudent.io.dicom_seg import check_seg, write_seg
+from nnstudent.io.dicom_source import Algorithm, Origin, read_origin
 from nnstudent.io.nifti import write_labels
 from nnstudent.io.nrrd import write_seg_nrrd
 from nnstudent.io.rtstruct import write_rtstruct
@@ -44,20 +45,65 @@ def check_formats(formats: Sequence[str], *, split: bool = False) -> None:
             require(_LIBRARY[name], extra="dicom", why=f"writing {name}")
 
 
-def check_source(source: Path, formats: Sequence[str], series: Series | None = None) -> None:
-    """See that an image can be written in these formats.
+@dataclass(frozen=True, eq=False)
+class Sources:
+    """What the formats have to refer to, found out before the work.
+
+    Attributes:
+        source: The image's file, or the folder of its series.
+        series: The series that was read, or None where the image is a file.
+        origin: What DICOM objects take over of the series, if any are to be written.
+        refused: Why a format cannot be written, by format.
+        warnings: What a reader should know, a line each.
+    """
+
+    source: Path
+    series: Series | None = None
+    origin: Origin | None = None
+    refused: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+def prepare(source: Path, formats: Sequence[str], series: Series | None, *, new_uids: bool = False) -> Sources:
+    """Find out before the work what of these formats can be written of an image.
 
     Args:
         source: The image's file, or the folder of its series.
         formats: The formats.
-        series: The series, once it was read.
+        series: The series that was read, or None where the image is a file.
+        new_uids: Derive UIDs that the series lacks from its content.
 
     Raises:
-        InputError: It is no DICOM series, or one without UIDs, and a format refers to one.
+        InputError: None of them can be written.
+    """
+    check_source(source, formats)
+    wanted = [name for name in formats if name in _OF_A_SERIES]
+    if series is None or not wanted:
+        return Sources(source, series)
+    origin, refused = None, {}
+    try:
+        origin = read_origin(series, new_uids=new_uids)
+        if "dicom-seg" in wanted:
+            wanted = ["dicom-seg"]
+            check_seg(series, origin)
+    except InputError as error:
+        if set(wanted) == set(formats):
+            raise
+        refused = dict.fromkeys(wanted, str(error))
+    return Sources(source, series, origin, refused, origin.warnings if origin else ())
+
+
+def check_source(source: Path, formats: Sequence[str]) -> None:
+    """See that an image can be written in these formats, by what it is alone.
+
+    Args:
+        source: The image's file, or the folder of its series.
+        formats: The formats.
+
+    Raises:
+        InputError: It is no DICOM series, and a format refers to one.
     """
     for name in formats:
-        if name in _OF_A_SERIES and series is not None:
-            read_headers(series.stack)
         if name in _OF_A_SERIES and source.is_file():
             raise InputError(
                 f"{source}: {name} refers to the DICOM series that was segmented; give the folder of the series, or use seg.nrrd"
@@ -81,7 +127,38 @@ def paths(output: Path, formats: Sequence[str]) -> dict[str, Path]:
     return {format: output if format == taken else output.with_name(bare(output.name) + ENDINGS[format][0]) for format in formats}
 
 
-def write(format: str, path: Path, labels: Volume, *, model: Model, source: Path, series: Series | None) -> None:
+def write_all(files: Mapping[str, Path], labels: Volume, *, model: Model, sources: Sources) -> dict[str, str]:
+    """Write a label map in several formats; one that fails keeps none of the others from being written.
+
+    Args:
+        files: The file of each format.
+        labels: On the image's grid, ids of the model's label table.
+        model: What made them.
+        sources: What they refer to.
+
+    Returns:
+        Why a format was not written, by format; it is empty if all were.
+
+    Raises:
+        NnStudentError: As :func:`write`, where none was written.
+    """
+    failed: dict[str, str] = {}
+    errors: list[Exception] = []
+    for name, path in files.items():
+        if name in sources.refused:
+            failed[name] = f"{path}: not written: {sources.refused[name]}"
+            continue
+        try:
+            write(name, path, labels, model=model, sources=sources)
+        except Exception as error:  # whatever a library makes of it, the other formats need not know
+            errors.append(error)
+            failed[name] = one_line(error)
+    if errors and len(failed) == len(files):
+        raise errors[0]
+    return failed
+
+
+def write(format: str, path: Path, labels: Volume, *, model: Model, sources: Sources) -> None:
     """Write a label map in one format.
 
     Args:
@@ -89,20 +166,25 @@ def write(format: str, path: Path, labels: Volume, *, model: Model, source: Path
         path: Where to.
         labels: On the image's grid, ids of the model's label table.
         model: What made them.
-        source: The image's file, or the folder of its series.
-        series: The series that was read, or None where the image is a file.
+        sources: What they refer to.
 
     Raises:
         InputError: The format refers to a DICOM series, and there is none or it cannot be referred to; or nothing was found.
         OutputError: ``path`` cannot be written.
     """
     if format == "nifti":
-        write_labels(path, labels, like=source if series is None else None)
+        write_labels(path, labels, like=sources.source if sources.series is None else None)
     elif format == "seg.nrrd":
         write_seg_nrrd(path, labels, model.taxonomy)
-    elif series is None:
-        check_source(source, [format])
+    elif sources.series is None:
+        check_source(sources.source, [format])
     else:
-        name = "nnStudent bundled student" if model.bundled else f"nnStudent {model.path.resolve().name}"
+        name = "nnStudent bundled student" if model.bundled else f"nnStudent {_plain(model.path.resolve().name)}"
         algorithm = Algorithm(name[:64], nnstudent.__version__, model.hash)
-        (write_seg if format == "dicom-seg" else write_rtstruct)(path, labels, series, model.taxonomy, algorithm=algorithm)
+        writer = write_seg if format == "dicom-seg" else write_rtstruct
+        writer(path, labels, sources.series, model.taxonomy, algorithm=algorithm, origin=sources.origin)
+
+
+def _plain(name: str) -> str:
+    """A name as a DICOM value may be: a backslash would make two of it, and control characters switch alphabets."""
+    return "".join(letter if letter.isprintable() and letter != "\\" else "_" for letter in name)

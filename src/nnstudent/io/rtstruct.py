@@ -15,7 +15,7 @@ from nnstudent.errors import require
 from nnstudent.io.atomic import replacing
 from nnstudent.io.dicom import Series
 from nnstudent.io.dicom_files import quiet
-from nnstudent.io.dicom_source import SERIES_NUMBER, SHARED, Algorithm, found_on_slices, read_headers
+from nnstudent.io.dicom_source import SERIES_NUMBER, Algorithm, File, Origin, found_on_slices, read_origin
 from nnstudent.io.dicom_stack import Slice
 from nnstudent.io.terms import meaning, type_code
 from nnstudent.taxonomy import LabelClass, Taxonomy
@@ -24,7 +24,9 @@ from nnstudent.volume import Volume
 Points = npt.NDArray[np.float64]
 
 
-def write_rtstruct(path: Path, labels: Volume, series: Series, taxonomy: Taxonomy, *, algorithm: Algorithm) -> None:
+def write_rtstruct(
+    path: Path, labels: Volume, series: Series, taxonomy: Taxonomy, *, algorithm: Algorithm, origin: Origin | None = None
+) -> None:
     """Write an RT structure set in the study of a series, with a region for each class that was found.
 
     Contours run between the voxels' centres, so that a centre is inside if and only if its voxel is labeled. A hole is joined
@@ -33,9 +35,10 @@ def write_rtstruct(path: Path, labels: Volume, series: Series, taxonomy: Taxonom
     Args:
         path: Where to.
         labels: On the grid of ``series.volume``.
-        series: What was segmented; its files are read again.
+        series: What was segmented.
         taxonomy: The label table: names, codes, colors.
         algorithm: What made the labels.
+        origin: What the object takes over of the series; None to read it.
 
     Raises:
         InputError: Nothing was found, or the series lacks a UID.
@@ -43,16 +46,16 @@ def write_rtstruct(path: Path, labels: Volume, series: Series, taxonomy: Taxonom
         OutputError: ``path`` cannot be written.
     """
     pydicom = require("pydicom", extra="dicom", why="writing RTSTRUCT")
+    origin = origin or read_origin(series)
     planes, found = found_on_slices(path, labels, series, taxonomy)
     with quiet():
-        headers = read_headers(series.stack)
-        first = headers[series.stack.slices[0].path]
-        referenced = [_dataset(pydicom, **_reference(item, headers[item.path])) for item in series.stack.slices]
-        structures = _head(first, algorithm, pydicom)
-        structures.ReferencedFrameOfReferenceSequence = [_referenced(first, referenced, pydicom)]
+        referenced = [_dataset(pydicom, **_reference(item, origin.files[item.path])) for item in series.stack.slices]
+        structures = _head(origin, algorithm, pydicom)
+        origin.describe(structures, more=[algorithm.name, *(meaning(item) for item in found)])
+        structures.ReferencedFrameOfReferenceSequence = [_referenced(origin, referenced, pydicom)]
         structures.StructureSetROISequence, structures.ROIContourSequence, structures.RTROIObservationsSequence = [], [], []
         for number, item in enumerate(found, start=1):
-            _add(structures, number, item, first.FrameOfReferenceUID, algorithm, pydicom)
+            _add(structures, number, item, origin.frame_of_reference, algorithm, pydicom)
             structures.ROIContourSequence[-1].ContourSequence = [
                 _contour(ring, plane, image, pydicom)
                 for mask, plane, image in zip(planes == item.id, series.stack.slices, referenced, strict=True)
@@ -100,18 +103,15 @@ def _dataset(pydicom: Any, **values: Any) -> Any:
     return dataset
 
 
-def _reference(item: Slice, header: Any) -> dict[str, Any]:
-    frame = {"ReferencedFrameNumber": item.frame + 1} if header.get("NumberOfFrames") else {}
-    return {"ReferencedSOPClassUID": header.SOPClassUID, "ReferencedSOPInstanceUID": header.SOPInstanceUID, **frame}
+def _reference(item: Slice, file: File) -> dict[str, Any]:
+    frame = {"ReferencedFrameNumber": item.frame + 1} if file.frames else {}
+    return {"ReferencedSOPClassUID": file.sop_class, "ReferencedSOPInstanceUID": file.uid, **frame}
 
 
-def _head(header: Any, algorithm: Algorithm, pydicom: Any) -> Any:
-    """Patient and study of the source; series, equipment and structure set of this object."""
+def _head(origin: Origin, algorithm: Algorithm, pydicom: Any) -> Any:
+    """Series, equipment and structure set of this object."""
     uid, now = pydicom.uid.generate_uid, datetime.now()
     structures = pydicom.Dataset()
-    for keyword in ("SpecificCharacterSet", "StudyInstanceUID", *SHARED):
-        if keyword in header:
-            structures[keyword] = header[keyword]
     values = {
         "SOPClassUID": pydicom.uid.RTStructureSetStorage,
         "SOPInstanceUID": uid(),
@@ -119,7 +119,7 @@ def _head(header: Any, algorithm: Algorithm, pydicom: Any) -> Any:
         "InstanceCreationTime": now.strftime("%H%M%S"),
         "Modality": "RTSTRUCT",
         "SeriesInstanceUID": uid(),
-        "SeriesNumber": SERIES_NUMBER + int(header.get("SeriesNumber") or 0) + 1,
+        "SeriesNumber": SERIES_NUMBER + origin.number + 1,
         "SeriesDescription": "nnStudent segmentation",
         "OperatorsName": "",
         "Manufacturer": "nnStudent",
@@ -130,7 +130,7 @@ def _head(header: Any, algorithm: Algorithm, pydicom: Any) -> Any:
         "StructureSetDescription": "Made by a machine, not reviewed",
         "StructureSetDate": now.strftime("%Y%m%d"),
         "StructureSetTime": now.strftime("%H%M%S"),
-        "FrameOfReferenceUID": header.FrameOfReferenceUID,
+        "FrameOfReferenceUID": origin.frame_of_reference,
         "PositionReferenceIndicator": "",
         "ApprovalStatus": "UNAPPROVED",
     }
@@ -141,15 +141,15 @@ def _head(header: Any, algorithm: Algorithm, pydicom: Any) -> Any:
     return structures
 
 
-def _referenced(header: Any, images: Sequence[Any], pydicom: Any) -> Any:
-    series = _dataset(pydicom, SeriesInstanceUID=header.SeriesInstanceUID, ContourImageSequence=list(images))
+def _referenced(origin: Origin, images: Sequence[Any], pydicom: Any) -> Any:
+    series = _dataset(pydicom, SeriesInstanceUID=origin.series, ContourImageSequence=list(images))
     study = _dataset(
         pydicom,
         ReferencedSOPClassUID="1.2.840.10008.3.1.2.3.1",  # detached study management, as the standard still asks
-        ReferencedSOPInstanceUID=header.StudyInstanceUID,
+        ReferencedSOPInstanceUID=origin.study,
         RTReferencedSeriesSequence=[series],
     )
-    return _dataset(pydicom, FrameOfReferenceUID=header.FrameOfReferenceUID, RTReferencedStudySequence=[study])
+    return _dataset(pydicom, FrameOfReferenceUID=origin.frame_of_reference, RTReferencedStudySequence=[study])
 
 
 def _add(structures: Any, number: int, item: LabelClass, frame_of_reference: str, algorithm: Algorithm, pydicom: Any) -> None:
@@ -160,7 +160,7 @@ def _add(structures: Any, number: int, item: LabelClass, frame_of_reference: str
             pydicom,
             ROINumber=number,
             ReferencedFrameOfReferenceUID=frame_of_reference,
-            ROIName=meaning(item),
+            ROIName=meaning(item)[:64],
             ROIGenerationAlgorithm="AUTOMATIC",
             ROIGenerationDescription=f"{algorithm.name} {algorithm.version}"[:64],
         )

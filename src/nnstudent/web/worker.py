@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from nnstudent.bundle.bundle import open_model
-from nnstudent.errors import InputError, NnStudentError
+from nnstudent.errors import InputError, NnStudentError, OutputError
 from nnstudent.inference.files import read_source
-from nnstudent.inference.formats import write
+from nnstudent.inference.formats import prepare, write_all
 from nnstudent.inference.preview import write_preview
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.inference.statistics import write_statistics
@@ -55,19 +55,20 @@ def segment_job(source: Path, output: Path, name: str, segmenter: Segmenter, *, 
         _check_size(read_grid(source).shape, voxels)  # before it is in memory
     image, series = read_source(source, ask=False)
     _check_size(image.grid.shape, voxels)
+    # Nobody can be asked for --new-uids here; what is derived is a warning, what cannot be referred to gets no DICOM-SEG.
+    sources = prepare(source, ["nifti", *(["dicom-seg"] if series else [])], series, new_uids=True)
     result = segmenter(image, progress=progress)
     progress("writing", 0, 0)
-    warnings = [*(series.warnings if series else ()), *result.warnings]
+    warnings = [*(series.warnings if series else ()), *sources.warnings, *result.warnings]
     path = {file: output / file for file in FILES}
-    write("nifti", path["labels.nii.gz"], result.labels, model=segmenter.model, source=source, series=series)
+    files = {"nifti": path["labels.nii.gz"], **({"dicom-seg": path["labels.seg.dcm"]} if series else {})}
+    failed = write_all(files, result.labels, model=segmenter.model, sources=sources)
+    if "nifti" in failed:
+        raise OutputError(failed["nifti"])
+    warnings += [f"no DICOM-SEG: {reason}" for reason in failed.values()]
     write_image(path["image.nii.gz"], image)
     write_statistics(path["statistics.csv"], name, image, result, segmenter.taxonomy)
     write_preview(path["preview.png"], image, result.labels, segmenter.taxonomy, title=name)
-    if series is not None:
-        try:
-            write("dicom-seg", path["labels.seg.dcm"], result.labels, model=segmenter.model, source=source, series=series)
-        except InputError as error:  # the labels are there all the same
-            warnings.append(f"no DICOM-SEG: {error}")
     organs = [
         {
             "id": segmenter.taxonomy[organ].id,
