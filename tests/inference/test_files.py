@@ -372,14 +372,70 @@ def test_a_format_whose_library_is_missing_names_the_extra(study, tmp_path, isot
     assert "nnstudent[dicom]" in line
 
 
-def test_a_series_without_uids_is_refused_before_the_work(tmp_path, study, isotropic, capfd):
+def without(study, keyword, value=""):
     import pydicom
 
     for path in study.iterdir():
         header = pydicom.dcmread(path)
-        header.StudyInstanceUID = ""
+        header[keyword].value = value
         header.save_as(path)
-    given = ["segment", str(study), "-o", str(tmp_path / "out"), "--model", str(isotropic), "--format", "nifti,dicom-seg"]
+
+
+def test_a_series_without_uids_is_refused_before_the_work(tmp_path, study, isotropic, capfd, monkeypatch):
+    without(study, "StudyInstanceUID")
+    without(study, "FrameOfReferenceUID", "not one")
+    monkeypatch.setattr(Segmenter, "stages", lambda *args, **kwargs: pytest.fail("the network ran"))
+    given = ["segment", str(study), "-o", str(tmp_path / "out"), "--model", str(isotropic), "--format", "rtstruct,dicom-seg"]
     assert main(given) == 2
-    assert "StudyInstanceUID is missing" in capfd.readouterr().err
+    assert "StudyInstanceUID is missing, FrameOfReferenceUID is malformed, so that no DICOM object" in capfd.readouterr().err
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def test_new_uids_make_a_series_without_them_usable(tmp_path, study, isotropic, capfd):
+    import pydicom
+
+    without(study, "StudyInstanceUID")
+    given = ["segment", str(study), "--model", str(isotropic), "--format", "rtstruct,dicom-seg", "--new-uids", "-o"]
+    for out in ("out", "again"):
+        assert main([*given, str(tmp_path / out)]) == 0
+    assert "StudyInstanceUID is missing: derived from the content" in capfd.readouterr().err
+    made = [pydicom.dcmread(path) for out in ("out", "again") for path in (tmp_path / out).iterdir()]
+    assert len(made) == 4
+    assert len({dataset.StudyInstanceUID for dataset in made}) == 1
+    assert len({dataset.SOPInstanceUID for dataset in made}) == 4
+
+
+@pytest.mark.parametrize("formats", ["nifti,dicom-seg", "dicom-seg,nifti", "rtstruct,dicom-seg,seg.nrrd"])
+def test_a_format_that_cannot_be_written_keeps_no_other_from_it(tmp_path, study, isotropic, capfd, formats):
+    without(study, "StudyInstanceUID")
+    out, report = tmp_path / "out", tmp_path / "r.json"
+    given = ["segment", str(study), "-o", str(out), "--model", str(isotropic), "--format", formats, "--report", str(report)]
+    assert main(given) == 1
+    (written,) = out.iterdir()
+    assert written.name.endswith((".nii.gz", ".seg.nrrd"))
+    failed = [line for line in capfd.readouterr().err.splitlines() if "failed: study:" in line]
+    assert len(failed) == formats.count("rtstruct") + 1
+    assert all("StudyInstanceUID is missing" in line and line.endswith(f"written: {written}") for line in failed)
+    (row,) = json.loads(report.read_text())["cases"]
+    assert row["output"] == str(written)
+    assert set(row["outputs"]) | set(row["failed"]) == set(formats.split(","))
+
+
+def test_a_format_whose_place_is_taken_keeps_no_other_from_it(tmp_path, study, isotropic, capfd):
+    out = tmp_path / "out"
+    (out / "study.seg.dcm" / "x").mkdir(parents=True)
+    assert main(["segment", str(study), "-o", str(out), "--model", str(isotropic), "--format", "dicom-seg,nifti"]) == 1
+    assert (out / "study.nii.gz").is_file()
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if "failed: study:" in line]
+    assert f"{out / 'study.seg.dcm'}" in line
+    assert line.endswith(f"written: {out / 'study.nii.gz'}")
+
+
+def test_nothing_found_is_no_dicom_seg_but_a_label_map(tmp_path, isotropic, capfd):
+    from tests.io.series import Series
+
+    study = Series(stored=np.full((14, 20, 22), 24), spacing=(4.0, 4.0, 5.0)).write(tmp_path / "air")
+    study.joinpath(next(study.iterdir()).name)
+    assert main(["segment", str(study), "-o", str(tmp_path / "out"), "--model", str(isotropic), "--format", "dicom-seg,nifti"]) == 1
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["air.nii.gz"]
+    assert "nothing was found" in capfd.readouterr().err

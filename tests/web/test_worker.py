@@ -45,13 +45,24 @@ def test_what_would_not_fit_is_refused_before_it_is_read(segmenter, phantom, tmp
 def test_a_series_that_nothing_can_refer_to_gets_all_but_the_dicom_seg(segmenter, tmp_path):
     series = Series(stored=np.full((6, 40, 40), 1024), spacing=(4.0, 4.0, 5.0))
     for number, header in enumerate(series.slices):
-        header.FrameOfReferenceUID = ""
+        header.FrameOfReferenceUID = f"1.2.3.{number}"
         (tmp_path / "input").mkdir(exist_ok=True)
         save(header, tmp_path / "input" / f"{number}.dcm")
     made = segment_job(tmp_path / "input", tmp_path, "CT", segmenter, voxels=10**9, progress=lambda *step: None)
     assert "labels.nii.gz" in made["files"]
     assert "labels.seg.dcm" not in made["files"]
     assert any(line.startswith("no DICOM-SEG: ") for line in made["warnings"])
+
+
+def test_uids_that_a_series_lacks_are_derived_with_a_warning(segmenter, phantom_series, tmp_path):
+    (tmp_path / "input").mkdir()
+    for path in phantom_series.iterdir():
+        header = pydicom.dcmread(path)
+        del header.FrameOfReferenceUID
+        header.save_as(tmp_path / "input" / path.name)
+    made = segment_job(tmp_path / "input", tmp_path, "CT", segmenter, voxels=10**9, progress=lambda *step: None)
+    assert any("FrameOfReferenceUID is missing: derived from the content" in line for line in made["warnings"])
+    assert pydicom.dcmread(tmp_path / "labels.seg.dcm").FrameOfReferenceUID.startswith("2.25.")
 
 
 def test_of_two_series_one_is_taken_and_the_other_told(segmenter, phantom_series, tmp_path):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import uuid
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nnstudent.errors import InputError, require
+from nnstudent.errors import InputError
 from nnstudent.io.dicom import Series
 from nnstudent.io.dicom_files import quiet
-from nnstudent.io.dicom_groups import places_of
+from nnstudent.io.dicom_headers import TAGS, Header
+from nnstudent.io.dicom_read import read_header
 from nnstudent.io.dicom_text import Texts, fitting, raw_text, read_texts
 from nnstudent.taxonomy import LabelClass, Taxonomy
 from nnstudent.volume import Volume
@@ -48,11 +48,7 @@ _SERIES_UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
 _FILE_UIDS = ("SOPClassUID", "SOPInstanceUID")
 _UID = re.compile(r"\d+(\.\d+)+")  # leading zeros are against the standard, but common, and a reference must repeat them
 _CT, _ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1"
-_TAGS = (
-    *_TEXTS, *_CODED, *_SERIES_UIDS, *_FILE_UIDS, "SpecificCharacterSet", "SeriesNumber", "SliceThickness", "LossyImageCompression",
-    "NumberOfFrames", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
-    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
-)  # fmt: skip
+_TAGS = (*TAGS, *_TEXTS, *_CODED, *_SERIES_UIDS, "SpecificCharacterSet", "LossyImageCompression")
 _DAY = re.compile(r"(\d{4})[-./]?(0[1-9]|1[0-2])[-./]?(0[1-9]|[12]\d|3[01])")
 _TIME = re.compile(r"([01]\d|2[0-3])(?::?([0-5]\d)(?::?([0-5]\d|60)(\.\d{1,6})?)?)?")
 
@@ -121,11 +117,9 @@ def read_origin(series: Series, *, new_uids: bool = False) -> Origin:
     Raises:
         InputError: UIDs are missing, malformed or contradict each other; all of them are named.
     """
-    pydicom = require("pydicom", extra="dicom", why="reading DICOM")
     paths = list(dict.fromkeys(item.path for item in series.stack.slices))
     with quiet():
-        # the reader has accepted these files, also where their preamble is missing
-        headers = {path: pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(_TAGS)) for path in paths}
+        headers = {path: read_header(path, tuple(dict.fromkeys(_TAGS)))[0] for path in paths}
         uids = _Uids(headers)
         uids.refuse(paths[0].parent, derive=new_uids)
         derived = uids.derived(series) if new_uids else {}
@@ -162,11 +156,6 @@ class _Uids:
             }
             for path, header in headers.items()
         }
-        counts = Counter(uids["SOPInstanceUID"] for uids in self._read.values())
-        self._shared = {uid for uid, number in counts.items() if uid and number > 1}
-        for uids in self._read.values():
-            if uids["SOPInstanceUID"] in self._shared:
-                uids["SOPInstanceUID"] = None
 
     def of_series(self, keyword: str) -> str | None:
         """The one UID that all files have, None where it is missing or malformed in any."""
@@ -184,8 +173,6 @@ class _Uids:
             bad = sum(not uid for uid in found)
             if bad:
                 how = "malformed" if "" in found else "missing"
-                if keyword == "SOPInstanceUID" and self._shared:
-                    how = "the same in several files"
                 gaps.append(f"{keyword} is {how}" + (f" in {bad} of {len(found)} files" if bad < len(found) else ""))
         return gaps
 
@@ -242,7 +229,8 @@ def _uid(header: Any, keyword: str) -> str | None:
 def _file(header: Any, path: Path, uids: _Uids, derived: Mapping[str | Path, str]) -> File:
     frames: tuple[tuple[float, ...], ...] = ()
     if "PerFrameFunctionalGroupsSequence" in header:
-        frames = tuple(tuple(map(float, place[0])) for place in places_of(header))
+        places = [plane.position for plane in Header.of(header, path).planes]
+        frames = tuple(tuple(map(float, place)) for place in places if place is not None)
     sop_class = uids.of_file(path, "SOPClassUID") or (_ENHANCED_CT if frames else _CT)
     return File(sop_class, uids.of_file(path, "SOPInstanceUID") or derived[path], frames)
 

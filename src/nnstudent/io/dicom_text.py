@@ -54,7 +54,7 @@ def raw_text(header: Any, keyword: str) -> bytes | None:
     if not isinstance(value, bytes):  # pydicom has converted it already
         if item.VR not in _TEXT_VRS:
             raise ValueError(keyword)
-        parts = [value] if isinstance(value, str) else list(value)
+        parts = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
         value = "\\".join(map(str, parts)).encode("latin-1", "replace")
     elif item.VR is not None and item.VR not in _TEXT_VRS:
         raise ValueError(keyword)
