@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import stat
 import zipfile
@@ -78,6 +79,16 @@ def test_a_folder_is_called_as_its_top(served):
     )
     assert (job.name, job.kind) == ("CT abdomen", "dicom")
     assert sorted(path.name for path in job.input.iterdir()) == ["00000.dcm", "00001.dcm", "00002.dcm"]
+    names = json.loads((job.folder / "names.json").read_text())
+    assert names == {"00000.dcm": "CT abdomen/a/1", "00001.dcm": "CT abdomen/a/2", "00002.dcm": "CT abdomen/readme.txt"}
+    served[0].jobs.finish(job, error="no")
+    assert sorted(path.name for path in job.folder.iterdir()) == ["job.json", "output"], "they go with the files"
+
+
+def test_dicom_without_preamble_is_dicom(served):
+    element = b"\x08\x00\x05\x00CS\x0a\x00ISO_IR 100\x08\x00\x16\x00UI\x1a\x001.2.840.10008.5.1.4.1.1.2\x00"
+    content = element + b"x" * 200
+    assert taken(served, ("CT/1", content), ("CT/2", content)).kind == "dicom"
 
 
 def test_too_large_is_cut_off(served):
@@ -149,7 +160,7 @@ def test_an_archive_is_unpacked(served):
     job = taken(served, ("Study.zip", zipped(("s/1.dcm", DICOM), ("s/2", DICOM), ("s/", b""), ("__MACOSX/s/._1.dcm", b"x"))))
     assert (job.name, job.kind) == ("Study", "dicom")
     assert sorted(path.name for path in job.input.iterdir()) == ["00000.dcm", "00001.dcm"]
-    assert sorted(path.name for path in job.folder.iterdir()) == ["input", "job.json", "output"], "the archive is gone"
+    assert sorted(path.name for path in job.folder.iterdir()) == ["input", "job.json", "names.json", "output"], "the archive is gone"
     job = taken(served, ("Study.zip", zipped(("ct.nii.gz", GZ))))
     assert (job.name, job.kind) == ("ct", "image")
 

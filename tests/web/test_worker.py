@@ -6,6 +6,7 @@ import shutil
 import time
 from dataclasses import replace
 
+import nibabel as nib
 import numpy as np
 import psutil
 import pydicom
@@ -13,6 +14,7 @@ import pytest
 
 from nnstudent.errors import InputError
 from nnstudent.inference.segmenter import Segmenter
+from nnstudent.io.atomic import write_json
 from nnstudent.web.job import Job
 from nnstudent.web.jobs import Jobs
 from nnstudent.web.runner import Runner, tidy
@@ -157,3 +159,21 @@ def test_a_message_names_no_folder_of_the_service(tmp_path):
     assert (
         tidy(f"{job.input / '00007.dcm'}: damaged DICOM; {job.input}: no series", job) == "00007.dcm: damaged DICOM; CT abdomen: no series"
     )
+
+
+def test_a_message_about_a_dicom_file_has_the_name_that_its_sender_knows(tmp_path, caplog):
+    job = Job("0" * 32, tmp_path / "x", "me", "CT abdomen", "dicom", 0.0)
+    job.input.mkdir(parents=True)
+    write_json(job.folder / "names.json", {"00007.dcm": "CT/IM 8"})
+    assert tidy(f"{job.input / '00007.dcm'}: damaged; 00007.dcm, 00008.dcm (other)", job) == "CT/IM 8: damaged; CT/IM 8, 00008.dcm (other)"
+    (job.folder / "names.json").write_text("[" * 100_000)
+    assert tidy("00007.dcm", job) == "00007.dcm"
+
+
+def test_a_guess_about_geometry_is_told(segmenter, phantom, tmp_path):
+    image = nib.load(phantom)
+    image.header["sform_code"] = image.header["qform_code"] = 0
+    nib.Nifti1Image(np.asarray(image.dataobj), None, image.header).to_filename(tmp_path / "guess.nii.gz")
+    (tmp_path / "out").mkdir()
+    made = segment_job(tmp_path / "guess.nii.gz", tmp_path / "out", "CT", segmenter, voxels=10**9, progress=lambda *step: None)
+    assert any("orientation" in line or "sform" in line for line in made["warnings"]), made["warnings"]

@@ -17,6 +17,7 @@ Kind = Literal["image", "dicom"]
 FileName = Literal["image.nii.gz", "labels.nii.gz", "labels.seg.dcm", "statistics.csv", "preview.png"]
 FINISHED = ("done", "failed")
 RECORD = "job.json"
+NAMES = "names.json"  # what the sender called the files of a DICOM folder; deleted with them
 _ID = re.compile(r"[0-9a-f]{32}")
 _RECORD_BYTES = 10_000_000
 

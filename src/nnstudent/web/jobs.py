@@ -15,7 +15,7 @@ from typing import Any
 
 from nnstudent.errors import InputError, NnStudentError, OutputError
 from nnstudent.io.atomic import make_folder, write_json
-from nnstudent.web.job import FINISHED, RECORD, Job, Kind, is_job_id, read_job
+from nnstudent.web.job import FINISHED, NAMES, RECORD, Job, Kind, is_job_id, read_job
 from nnstudent.web.settings import Limits
 
 log = logging.getLogger(__name__)
@@ -196,6 +196,8 @@ class Jobs:
     ) -> None:
         """Record how a job ended; its input is removed. Nothing happens if the job was removed meanwhile."""
         shutil.rmtree(job.input, ignore_errors=True)
+        with suppress(OSError):
+            (job.folder / NAMES).unlink(missing_ok=True)
         size = _size(job.folder)
         with self._changed:
             if job.id not in self._jobs:

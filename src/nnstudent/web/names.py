@@ -23,6 +23,12 @@ def display_name(name: str) -> str:
     return text[:_LONGEST].strip() or "scan"
 
 
+def shown_path(name: str) -> str:
+    """A relative name as it was given, without control and direction characters, and not too long; only ever text to show."""
+    text = "".join(character for character in unicodedata.normalize("NFC", name) if _shows(character))
+    return text if len(text) <= 2 * _LONGEST else f"…{text[-2 * _LONGEST :]}"
+
+
 def _shows(character: str) -> bool:
     return unicodedata.category(character)[0] != "C"  # control, direction, and what stands for nothing
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,13 +15,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from nnstudent.errors import NnStudentError
-from nnstudent.web.job import Job
+from nnstudent.errors import InputError, NnStudentError
+from nnstudent.io.atomic import read_json
+from nnstudent.web.job import NAMES, Job
 from nnstudent.web.jobs import Jobs
 from nnstudent.web.settings import SECRETS, Settings
 
 log = logging.getLogger(__name__)
 
+_NUMBERED = re.compile(r"\b\d{5}\.dcm\b")  # as uploads are called on disk
 _SWEEP = 60.0  # seconds between two looks at what is old
 
 
@@ -182,9 +185,21 @@ class Runner:
 
 
 def tidy(message: str, job: Job) -> str:
-    """A message of the pipeline without the folders of the service, in one line; an image file has the name that it was given."""
+    """A message of the pipeline in one line, without the folders of the service, and with the names that the sender gave to files."""
     for path in job.input.glob("*") if job.kind == "image" else ():
         message = message.replace(str(path), job.name).replace(path.name, job.name)
     for path in (job.input, job.output, job.folder):
         message = message.replace(f"{path}/", "").replace(str(path), job.name)
+    if job.kind == "dicom":
+        names = _names(job)
+        message = _NUMBERED.sub(lambda found: names.get(found[0], found[0]), message)
     return " ".join(message.split())
+
+
+def _names(job: Job) -> dict[str, str]:
+    """What the sender called the files of a DICOM folder; nothing where it came from an archive."""
+    try:
+        names = read_json(job.folder / NAMES, what="names of files")
+    except InputError:
+        return {}
+    return {str(number): str(name) for number, name in names.items()} if isinstance(names, dict) else {}

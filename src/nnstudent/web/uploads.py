@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +12,12 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
 
 from nnstudent.errors import InputError
+from nnstudent.io.atomic import write_json
+from nnstudent.io.dicom_read import kind_of
 from nnstudent.web.archive import entries, unpack
-from nnstudent.web.job import Kind
+from nnstudent.web.job import NAMES, Kind
 from nnstudent.web.jobs import Draft, Jobs
-from nnstudent.web.names import ARCHIVE, IMAGES, display_name, ending, is_clutter, top_folder
+from nnstudent.web.names import ARCHIVE, IMAGES, display_name, ending, is_clutter, shown_path, top_folder
 from nnstudent.web.settings import Limits
 
 _OVERHEAD = 1000  # bytes of a multipart body for each file, beside the file
@@ -180,9 +181,10 @@ def sort(files: list[tuple[str, Path]], draft: Draft, jobs: Jobs, limits: Limits
         ((name, path),) = images
         _check_image(path)
         return display_name(name), "image"
-    if not any(_is_dicom(path) for _, path in files):
+    if not any(kind_of(path) == "dicom" for _, path in files):
         sent = "one file, which is no DICOM" if len(files) == 1 else f"{len(files)} files, none of them DICOM"
         raise InputError(f"{sent}; expected {', '.join(IMAGES)}, the files of a DICOM folder, or a ZIP archive of either")
+    write_json(draft.folder / NAMES, {path.name: shown_path(name) for name, path in files})
     first = files[0][0]
     return display_name(called or top_folder(first) or (first if len(files) == 1 else "")), "dicom"
 
@@ -194,9 +196,3 @@ def _check_image(path: Path) -> None:
     packed = path.name.endswith((".gz", ".mgz"))
     if len(head) < 4 or packed != (head[:2] == b"\x1f\x8b"):
         raise InputError("an image file that does not begin as its ending says; give it the ending that it was written with")
-
-
-def _is_dicom(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(128, os.SEEK_SET)
-        return file.read(4) == b"DICM"
