@@ -16,8 +16,9 @@ import numpy as np
 from nnstudent.cohort.cohort import Cohort, read_cohort
 from nnstudent.cohort.phantom import Profile, make_cohort
 from nnstudent.evaluation.scores import Scores
-from nnstudent.io.atomic import read_json, write_text
+from nnstudent.io.atomic import write_text
 from nnstudent.progress import Progress
+from nnstudent.serialization import read_json
 
 ROOT = Path(__file__).resolve().parent.parent
 Row = Mapping[str, Any]

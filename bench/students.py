@@ -34,10 +34,11 @@ from nnstudent.errors import InputError, NnStudentError
 from nnstudent.evaluation.evaluate import evaluate
 from nnstudent.inference.calibration import sample_cohort
 from nnstudent.inference.segmenter import Segmenter
-from nnstudent.io.atomic import read_json, replacing, write_json
+from nnstudent.io.atomic import replacing, write_json
 from nnstudent.io.record import data_hash, file_hash, is_made_from, write_record
 from nnstudent.pipeline.predict import predict
 from nnstudent.progress import Progress, silent
+from nnstudent.serialization import read_json
 from nnstudent.training.budget import networks
 from nnstudent.training.describe import count
 from nnstudent.training.preset import Preset, load_preset

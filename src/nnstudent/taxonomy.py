@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nnstudent.errors import InputError
+from nnstudent.serialization import parse_toml, read_toml
 
 Kind = Literal["organ", "lesion"]
 Side = Literal["left", "right", "middle"]
@@ -186,14 +186,11 @@ def read_taxonomy(path: Path) -> Taxonomy:
     Raises:
         InputError: The file is missing, is no TOML, or is no valid table.
     """
+    table = read_toml(path, what="a label table")
     try:
-        with path.open("rb") as file:
-            table = tomllib.load(file)
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the label table ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: the label table is no valid TOML ({error})") from error
-    return Taxonomy.from_dict({"name": path.stem} | table)
+        return Taxonomy.from_dict({"name": path.stem} | table)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def find_taxonomy(name: str | Path) -> Taxonomy:
@@ -210,4 +207,5 @@ def find_taxonomy(name: str | Path) -> Taxonomy:
 @cache
 def flare23() -> Taxonomy:
     """The label table of FLARE23: 13 organs and tumor."""
-    return Taxonomy.from_dict(tomllib.loads(files("nnstudent").joinpath("taxonomies/flare23.toml").read_text("utf-8")))
+    text = files("nnstudent").joinpath("taxonomies/flare23.toml").read_text("utf-8")
+    return Taxonomy.from_dict(parse_toml(text, where="flare23.toml", what="a label table"))

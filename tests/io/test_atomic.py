@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from nnstudent.errors import InputError, OutputError, OutputNameError
-from nnstudent.io.atomic import _host, read_json, replacing, replacing_folder, sweep, write_json, write_text
+from nnstudent.io.atomic import _host, replacing, replacing_folder, sweep, write_json, write_text
+from nnstudent.serialization import read_json
 
 
 def names(folder):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from nnstudent.cohort.cohort import Cohort, write_cohort
 from nnstudent.errors import InputError
-from nnstudent.io.atomic import read_json
+from nnstudent.serialization import read_json
 from nnstudent.training.dataset import source_of
 from nnstudent.training.pasting import CopyPaste, cut_lesion, find_place, paste
 from nnstudent.training.study import study

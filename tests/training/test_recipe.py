@@ -82,7 +82,7 @@ def test_a_list_of_augmentations_replaces_the_table(tmp_path: Path) -> None:
     [
         ('like = "laptop"\nfodls = 3\n', "unknown key 'fodls'"),
         ('like = "laptop"\n[student.training]\nepoch = 3\n', "student.training: unknown key 'epoch'"),
-        ('like = "laptop"\n[student.training]\nepochs = "many"\n', "epochs = 'many'; expected int"),
+        ('like = "laptop"\n[student.training]\nepochs = "many"\n', "epochs = 'many'; expected a whole number"),
         ('like = "laptop"\n[student.training]\nepochs = 0\n', "at least 1"),
         ('like = "laptop"\n[student.training]\noptimizer = "lion"\n', "expected one of sgd, adamw"),
         ('like = "laptop"\n[student.training]\naugment = ["mirror"]\n', "no augmentation 'mirror'"),

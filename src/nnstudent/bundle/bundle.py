@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from nnstudent.bundle import nnunet
 from nnstudent.bundle.graph import read as read_graph
@@ -18,10 +18,11 @@ from nnstudent.bundle.network import build, with_neutral
 from nnstudent.bundle.spec import NetworkSpec
 from nnstudent.bundle.weights import Weights, check_finite
 from nnstudent.errors import InputError, require
-from nnstudent.io.atomic import read_json
 from nnstudent.io.record import data_hash
+from nnstudent.serialization import read_json_table
 from nnstudent.taxonomy import Taxonomy
 
+T = TypeVar("T")
 FORMAT = 1
 MANIFEST = "bundle.json"
 
@@ -148,8 +149,8 @@ def read_bundle(folder: Path, *, bundled: bool = False) -> Model:
     Raises:
         InputError: The manifest is malformed, changed or of a newer format, or a file is missing or changed.
     """
-    manifest = read_json(folder / MANIFEST, what="a bundle")
-    version = manifest.get("format") if isinstance(manifest, dict) else None
+    manifest = read_json_table(folder / MANIFEST, what="a bundle")
+    version = manifest.get("format")
     if not isinstance(version, int) or isinstance(version, bool):
         raise InputError(f"{folder / MANIFEST}: says no format; expected the manifest of a bundle, export the model again")
     if version > FORMAT:
@@ -157,14 +158,14 @@ def read_bundle(folder: Path, *, bundled: bool = False) -> Model:
     _check_seal(folder / MANIFEST, manifest)
     try:
         networks = tuple(_network(folder, row) for row in manifest["networks"])
-        taxonomy = Taxonomy.from_dict(manifest["taxonomy"])
+        taxonomy = _named(folder / MANIFEST, lambda: Taxonomy.from_dict(manifest["taxonomy"]))
         card = dict(manifest.get("card", {}))
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{folder / MANIFEST}: malformed ({type(error).__name__}: {error}); export the model again") from error
     if not networks:
         raise InputError(f"{folder / MANIFEST}: has no network; export the model again")
     for network in networks:
-        taxonomy.sorted(network.spec.foreground)
+        _named(folder / MANIFEST, partial(taxonomy.sorted, network.spec.foreground))
     return Model(folder, "bundle", networks, taxonomy, card, bundled)
 
 
@@ -188,6 +189,14 @@ def content_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _named(path: Path, read: Callable[[], T]) -> T:
+    """What ``read`` gives; its errors name the file."""
+    try:
+        return read()
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
 def _network(folder: Path, row: Mapping[str, Any]) -> Network:
     recorded: Mapping[str, str] = row["files"]
     name = str(row["name"])
@@ -206,10 +215,7 @@ def _network(folder: Path, row: Mapping[str, Any]) -> Network:
             raise InputError(f"{folder / file}: is not what was exported (SHA-256 differs from {MANIFEST}); copy the whole folder again")
     identity = data_hash([recorded[file] for file in parts if file in recorded])
     quantised = folder / int8 if int8 in recorded else None
-    try:
-        spec = NetworkSpec.from_dict(row["spec"])
-    except InputError as error:
-        raise InputError(f"{folder / MANIFEST}: network {name}: {error}") from error
+    spec = _named(folder / MANIFEST, lambda: NetworkSpec.from_dict(row["spec"]))
     read = partial(_read_weights, folder / weights, folder / graph, spec)
     return Network(name, spec, (Member("fold", identity, read, folder / graph, quantised),))
 

@@ -18,9 +18,10 @@ from nnstudent.bundle.network import build, load_weights, unique_weights
 from nnstudent.bundle.quantise import MEAN_LOSS, WORST_LOSS, Sampling, compare, quantise, quantiser
 from nnstudent.bundle.spec import HostRule, NetworkSpec
 from nnstudent.errors import InputError, require
-from nnstudent.io.atomic import read_json, replacing_folder, write_json
+from nnstudent.io.atomic import replacing_folder, write_json
 from nnstudent.io.lock import writing
 from nnstudent.progress import Progress, silent
+from nnstudent.serialization import read_json_table
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Shape
 
@@ -165,7 +166,7 @@ def add_lesion_stage(
         )
     spec = replace(source.spec, near_mm=near_mm, hosts=dict(hosts), patch=window or source.spec.patch)
     source = replace(source, spec=spec)
-    manifest = read_json(model.path / MANIFEST, what="a bundle")
+    manifest = read_json_table(model.path / MANIFEST, what="a bundle")
     with replacing_folder(out) as temporary:
         shutil.copytree(model.path / "networks", temporary / "networks")
         (name,) = _names([f"{stage.resolve().name}"])

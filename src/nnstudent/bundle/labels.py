@@ -47,13 +47,16 @@ def classes_of(dataset: Mapping[str, Any], *, name: str) -> tuple[tuple[str, ...
     channels: dict[int, str] = {}
     for label, value in labels.items():
         if label != "ignore":
-            channels[_whole(value[0] if isinstance(value, list | tuple) and value else value, name)] = str(label)
+            channels[label_value(value[0] if isinstance(value, list | tuple) and value else value, name=name)] = str(label)
     if sorted(channels) != list(range(len(channels))):
         raise InputError(f"{name}: label values are {sorted(channels)}; nnU-Net needs 0, 1, 2, … without a gap")
     own = dataset.get("nnstudent")
     if isinstance(own, Mapping) and isinstance(own.get("taxonomy"), Mapping) and isinstance(own.get("classes"), Mapping):
-        taxonomy = Taxonomy.from_dict(own["taxonomy"])
-        names = {_whole(channel, name): str(label) for channel, label in own["classes"].items() if str(label) != BACKGROUND}
+        try:
+            taxonomy = Taxonomy.from_dict(own["taxonomy"])
+        except InputError as error:
+            raise InputError(f"{name}: dataset.json: {error}") from error
+        names = {label_value(channel, name=name): str(label) for channel, label in own["classes"].items() if str(label) != BACKGROUND}
         if sorted(names) != sorted(channels)[1:]:
             raise InputError(f"{name}: dataset.json names classes {sorted(names)} under nnstudent, but labels are {sorted(channels)[1:]}")
         taxonomy.sorted(names.values())
@@ -66,8 +69,16 @@ def has_regions(dataset: Mapping[str, Any]) -> bool:
     return any(isinstance(value, list | tuple) and len(value) > 1 for value in dataset.get("labels", {}).values())
 
 
-def _whole(value: Any, name: str) -> int:
-    """A label value, which JSON may also hold as text."""
+def label_value(value: Any, *, name: str) -> int:
+    """A label value, which JSON may also hold as text.
+
+    Args:
+        value: As dataset.json has it.
+        name: The dataset, for the error.
+
+    Raises:
+        InputError: It is no whole number.
+    """
     text = str(value)
     if isinstance(value, bool) or not text.isascii() or not text.isdigit() or len(text) > 9:
         raise InputError(f"{name}: dataset.json has the label value {text[:40]!r}; expected a whole number from 0")
@@ -77,7 +88,7 @@ def _whole(value: Any, name: str) -> int:
 def _regions(labels: Mapping[str, Any], order: Any, name: str) -> dict[int, str]:
     """Label value → region, by channel; nnU-Net's channels are the regions as they are listed, without background."""
     regions = [str(label) for label, value in labels.items() if label != "ignore" and value not in (0, [0])]
-    values = [_whole(value, name) for value in order] if isinstance(order, list | tuple) else []
+    values = [label_value(value, name=name) for value in order] if isinstance(order, list | tuple) else []
     if len(values) != len(regions) or len(set(values)) != len(values) or not all(1 <= value <= 254 for value in values):
         raise InputError(
             f"{name}: has {len(regions)} regions ({', '.join(regions)}) and regions_class_order {order}; expected another number "

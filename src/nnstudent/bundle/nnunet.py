@@ -13,7 +13,7 @@ from nnstudent.bundle.labels import classes_of, has_regions
 from nnstudent.bundle.spec import Architecture, NetworkSpec, Normalization, Orientation, Resampling, Scheme
 from nnstudent.bundle.weights import Weights, load_checkpoint, weights_of
 from nnstudent.errors import InputError
-from nnstudent.io.atomic import read_json
+from nnstudent.serialization import read_json_table
 from nnstudent.taxonomy import Taxonomy
 
 log = logging.getLogger(__name__)
@@ -103,11 +103,8 @@ def open_folder(path: Path, *, fold: int | str | None = None, trust_pickle: bool
         configuration = str(checkpoint["init_args"]["configuration"])
     except (KeyError, TypeError) as error:
         raise InputError(f"{first}: does not say which configuration it is of; expected a checkpoint of nnU-Net v2") from error
-    plans = read_json(path / "plans.json", what="nnU-Net's plans")
-    dataset = read_json(path / "dataset.json", what="nnU-Net's dataset")
-    for name, content in (("plans.json", plans), ("dataset.json", dataset)):
-        if not isinstance(content, Mapping):
-            raise InputError(f"{path / name}: holds a {type(content).__name__}; expected the table that nnU-Net v2 writes")
+    plans = read_json_table(path / "plans.json", what="nnU-Net's plans")
+    dataset = read_json_table(path / "dataset.json", what="nnU-Net's dataset")
     source = {
         "trainer": str(checkpoint.get("trainer_name", "")),
         "configuration": configuration,
@@ -135,7 +132,7 @@ def from_nnunet(
     """
     try:
         return _from_nnunet(plans, dataset, configuration, name, source or {})
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, StopIteration) as error:
         raise InputError(f"{name}: plans.json or dataset.json is malformed ({type(error).__name__}: {error})") from error
 
 
@@ -153,8 +150,17 @@ def _from_nnunet(
     if len(settings["patch_size"]) != 3:
         raise InputError(f"{name}: {configuration} is {len(settings['patch_size'])}D; only 3D configurations are supported")
     classes, taxonomy = classes_of(dataset, name=name)
-    regions = has_regions(dataset)
-    spec = NetworkSpec(
+    try:
+        return _spec(plans, settings, classes, name, source, regions=has_regions(dataset)), taxonomy
+    except InputError as error:
+        text = str(error)
+        raise InputError(text if text.startswith(f"{name}:") else f"{name}: plans.json: {text}") from error
+
+
+def _spec(
+    plans: Mapping[str, Any], settings: Mapping[str, Any], classes: tuple[str, ...], name: str, source: Mapping[str, Any], *, regions: bool
+) -> NetworkSpec:
+    return NetworkSpec(
         patch=tuple(int(n) for n in settings["patch_size"]),  # type: ignore[arg-type]  # three, checked above
         spacing_mm=tuple(float(mm) for mm in settings["spacing"]),  # type: ignore[arg-type]
         orientation=_orientation(str(plans.get("image_reader_writer", "SimpleITKIO")), name),
@@ -163,18 +169,14 @@ def _from_nnunet(
         image_resampling=_resampling(settings, "resampling_fn_data", name),
         score_resampling=_resampling(settings, "resampling_fn_probabilities", name),
         classes=classes,
-        architecture=_architecture(settings["architecture"], name),
+        architecture=_architecture(settings["architecture"]),
         source=source,
         regions=regions,
     )
-    return spec, taxonomy
 
 
-def _architecture(given: Mapping[str, Any], name: str) -> Architecture:
-    try:
-        return Architecture(given["network_class_name"], given["arch_kwargs"], tuple(given["_kw_requires_import"]))
-    except InputError as error:
-        raise InputError(f"{name}: plans.json: {error}") from error
+def _architecture(given: Mapping[str, Any]) -> Architecture:
+    return Architecture(given["network_class_name"], given["arch_kwargs"], tuple(given["_kw_requires_import"]))
 
 
 def _configuration(plans: Mapping[str, Any], name: str, model: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from nnstudent.bundle.architectures import check
 from nnstudent.errors import InputError
+from nnstudent.serialization import Record
 from nnstudent.volume import Shape, Spacing
 
 Orientation = Literal["RAS", "stored"]
@@ -188,31 +189,26 @@ class NetworkSpec:
         Raises:
             InputError: A key is missing, unknown or of the wrong type.
         """
-        try:
-            architecture = data["architecture"]
-            return cls(
-                patch=_triple(data["patch"], int),
-                spacing_mm=_triple(data["spacing_mm"], float),
-                orientation=data["orientation"],
-                transpose=_triple(data["transpose"], int),
-                normalization=Normalization(**data["normalization"]),
-                image_resampling=Resampling(**data["image_resampling"]),
-                score_resampling=Resampling(**data["score_resampling"]),
-                classes=tuple(str(name) for name in data["classes"]),
-                architecture=Architecture(architecture["class_name"], architecture["kwargs"], tuple(architecture["imported"])),
-                mirror_axes=tuple(int(axis) for axis in data.get("mirror_axes", ())),
-                source=dict(data.get("source", {})),
-                regions=bool(data.get("regions", False)),
-                near_mm=None if data.get("near_mm") is None else float(data["near_mm"]),
-                hosts={str(name): HostRule(**rule) for name, rule in data.get("hosts", {}).items()},
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"a network's description is malformed ({type(error).__name__}: {error}); export the bundle again") from error
-
-
-def _triple(values: Sequence[Any], kind: type) -> tuple[Any, Any, Any]:
-    z, y, x = (kind(value) for value in values)
-    return z, y, x
+        record = Record(data, "a network's description")
+        architecture = Record(record.get("architecture", dict), f"{record.where}: architecture")
+        return cls(
+            patch=record.get("patch", Shape),
+            spacing_mm=record.get("spacing_mm", Spacing),
+            orientation=record.get("orientation", Orientation),
+            transpose=record.get("transpose", tuple[int, int, int]),
+            normalization=record.get("normalization", Normalization),
+            image_resampling=record.get("image_resampling", Resampling),
+            score_resampling=record.get("score_resampling", Resampling),
+            classes=record.get("classes", tuple[str, ...]),
+            architecture=Architecture(
+                architecture.get("class_name", str), architecture.get("kwargs", dict), architecture.get("imported", tuple[str, ...])
+            ),
+            mirror_axes=record.get("mirror_axes", tuple[int, ...], ()),
+            source=record.get("source", dict, {}),
+            regions=record.get("regions", bool, False),
+            near_mm=record.get("near_mm", float | None, None),
+            hosts=record.get("hosts", dict[str, HostRule], {}),
+        )
 
 
 def _plain(data: Any) -> Any:

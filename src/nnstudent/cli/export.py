@@ -63,12 +63,10 @@ def run(args: argparse.Namespace) -> int:
     from nnstudent.cohort.cohort import read_cohort
     from nnstudent.errors import InputError
     from nnstudent.inference.calibration import sample_cohort
-    from nnstudent.io.atomic import read_json
+    from nnstudent.serialization import read_json_table
     from nnstudent.taxonomy import find_taxonomy
 
-    card = read_json(args.card, what="a model card") if args.card is not None else {}
-    if not isinstance(card, dict):
-        raise InputError(f'{args.card}: expected a JSON object of facts for the model card, such as {{"training_data": "…"}}')
+    card = read_json_table(args.card, what="a model card") if args.card is not None else {}
     if args.int8 != (args.calibration is not None):
         raise InputError("--int8 and --calibration go together: --int8 --calibration COHORT, a folder that nnstudent index made")
     int8 = partial(sample_cohort, read_cohort(args.calibration)) if args.int8 else None
@@ -119,10 +117,9 @@ def _hosts(path: Path) -> dict[str, HostRule]:
     """The rules of a lesion stage's hosts, read from JSON."""
     from nnstudent.bundle.spec import HostRule
     from nnstudent.errors import InputError
-    from nnstudent.io.atomic import read_json
-    from nnstudent.training.plain import from_plain
+    from nnstudent.serialization import from_plain, read_json_table
 
-    table = read_json(path, what="the hosts of a lesion stage")
-    if not isinstance(table, dict) or not table:
+    table = read_json_table(path, what="the hosts of a lesion stage")
+    if not table:
         raise InputError(f'{path}: expected a table of organs, such as {{"liver": {{"threshold": 0.5, "least_ml": 0.3}}}}')
     return {str(name): from_plain(HostRule, rule, f"{path}: {name}") for name, rule in table.items()}

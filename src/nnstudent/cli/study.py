@@ -103,8 +103,8 @@ def within_budget(args: argparse.Namespace, preset: Preset) -> tuple[Preset, dic
     from nnstudent.cli.common import Display, cores, import_nibabel, write_report
     from nnstudent.cohort.cohort import read_cohort
     from nnstudent.inference.budget import gigabytes, parse_size
-    from nnstudent.io.atomic import read_json
     from nnstudent.io.nifti import read_grid
+    from nnstudent.serialization import read_json_table
     from nnstudent.training.budget import Machine, choose, options, shown, typical
 
     import_nibabel()
@@ -112,7 +112,7 @@ def within_budget(args: argparse.Namespace, preset: Preset) -> tuple[Preset, dic
     cohort = read_cohort(args.fused)
     scan = typical([read_grid(case.image) for case in cohort])
     if args.calibration is not None:
-        machine = Machine.from_dict(read_json(args.calibration, what="a calibration"), where=str(args.calibration))
+        machine = Machine.from_dict(read_json_table(args.calibration, what="a calibration"), where=str(args.calibration))
     else:
         from nnstudent.training.speed import measure
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nnstudent.errors import Failure, InputError
-from nnstudent.io.atomic import read_json, write_json
+from nnstudent.io.atomic import write_json
+from nnstudent.serialization import Record, read_json_table
 from nnstudent.taxonomy import Taxonomy
 
 Role = Literal["train", "test"]
@@ -144,23 +145,24 @@ def read_cohort(folder: Path) -> Cohort:
     path = folder / "cohort.json"
     if not path.is_file():
         raise InputError(f"{folder}: no cohort (it has no cohort.json); make one with: nnstudent index SOURCE -o {folder}")
-    data = read_json(path, what="a cohort")
+    data = read_json_table(path, what="a cohort")
+    record = Record(data, str(path))
+    if (schema := record.get("schema", int)) != SCHEMA:
+        raise InputError(f"{path}: schema {schema}, this version reads {SCHEMA}; index the source again")
+    cases = [_case(row, folder) for row in record.rows("cases")]
+    broken = tuple(Failure(row.get("id", str), row.get("reason", str)) for row in record.rows("broken"))
     try:
-        if data["schema"] != SCHEMA:
-            raise InputError(f"{path}: schema {data['schema']}, this version reads {SCHEMA}; index the source again")
-        cases = tuple(
-            Case(
-                id=row["id"],
-                image=folder / row["image"],
-                label=None if row["label"] is None else folder / row["label"],
-                annotated=frozenset(row["annotated"]),
-                declared=bool(row["declared"]),
-                role=row["role"],
-                warnings=tuple(map(str, row.get("warnings", ()))),
-            )
-            for row in data["cases"]
-        )
-        broken = tuple(Failure(row["id"], row["reason"]) for row in data["broken"])
-        return Cohort(Taxonomy.from_dict(data["taxonomy"]), cases, broken)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: not a cohort ({type(error).__name__}: {error}); index the source again") from error
+        return Cohort(Taxonomy.from_dict(record.get("taxonomy", dict)), tuple(cases), broken)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _case(row: Record, folder: Path) -> Case:
+    label = row.get("label", str | None)
+    image, annotated = row.get("image", str), row.get("annotated", tuple[str, ...])
+    declared, role, warnings = row.get("declared", bool), row.get("role", Role), row.get("warnings", tuple[str, ...], ())
+    id = row.get("id", str)
+    try:
+        return Case(id, folder / image, None if label is None else folder / label, frozenset(annotated), declared, role, warnings)
+    except InputError as error:
+        raise InputError(f"{row.where}: {error}") from error

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nnstudent.bundle.labels import classes_of
 from nnstudent.errors import InputError
-from nnstudent.io.atomic import read_json
+from nnstudent.serialization import read_json_table
 from nnstudent.taxonomy import Taxonomy, flare23
 
 
@@ -20,9 +20,7 @@ def declared_table(folder: Path) -> Taxonomy | None:
     path = next((place / "dataset.json" for place in places if (place / "dataset.json").is_file()), None)
     if path is None:
         return None
-    data = read_json(path, what="an nnU-Net dataset")
-    if not isinstance(data, dict):
-        raise InputError(f"{path}: holds a {type(data).__name__}; expected nnU-Net's dataset.json")
+    data = read_json_table(path, what="an nnU-Net dataset")
     return classes_of(data, name=str(path))[1]
 
 

@@ -24,7 +24,7 @@ from typing import Any
 
 import psutil
 
-from nnstudent.errors import InputError, OutputError, OutputNameError, require_regular_file
+from nnstudent.errors import OutputError, OutputNameError
 from nnstudent.readable import HANDLER, readable
 
 _TEMPORARY = re.compile(r"\.nnstudent-(?P<old>old-)?(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a-f]{8}\.(?P<name>.*)", re.DOTALL)
@@ -205,27 +205,8 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, data: Any) -> None:
     """Write JSON with sorted layout as given, whole or not at all.
 
-    A path with bytes that are not UTF-8 comes back from :func:`read_json` as it was.
+    A path with bytes that are not UTF-8 comes back from :func:`~nnstudent.serialization.read_json` as it was.
     """
     text = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
     with replacing(path) as temporary:
         temporary.write_bytes(text.encode("utf-8", "backslashreplace"))  # lone surrogates become JSON's own escapes
-
-
-def read_json(path: Path, *, what: str) -> Any:
-    """Read JSON.
-
-    Args:
-        path: The file.
-        what: What it should be, for the error ("a cohort", "a bundle").
-
-    Raises:
-        InputError: It is missing, no regular file or no JSON.
-    """
-    require_regular_file(path, what=what)
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected the file of {what}") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: no valid JSON ({error}); expected the file of {what}") from error

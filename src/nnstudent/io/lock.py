@@ -13,9 +13,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from nnstudent.errors import OutputError
+from nnstudent.errors import InputError, OutputError
 from nnstudent.io.atomic import make_folder, sweep, unwritable
 from nnstudent.readable import readable
+from nnstudent.serialization import Record, read_json
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ def _say_who(path: Path) -> None:
 
 def _who(path: Path) -> str:
     try:
-        data = json.loads(path.read_text("utf-8"))
-        return f" (process {int(data['process'])} on {readable(str(data['host']))})"
-    except (OSError, ValueError, KeyError, TypeError):
+        data = Record(read_json(path, what="a lock", most=10_000), str(path))
+        return f" (process {data.get('process', int)} on {readable(data.get('host', str))})"
+    except InputError:
         return ""

@@ -12,7 +12,8 @@ from typing import Any
 
 import nnstudent
 from nnstudent.errors import InputError, require_regular_file
-from nnstudent.io.atomic import read_json, write_json
+from nnstudent.io.atomic import write_json
+from nnstudent.serialization import read_json
 
 log = logging.getLogger(__name__)
 

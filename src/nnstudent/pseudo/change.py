@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from nnstudent.cohort.cohort import Case
-from nnstudent.io.atomic import read_json, write_json
+from nnstudent.io.atomic import write_json
 from nnstudent.io.nifti import read_labels
 from nnstudent.io.record import data_hash, file_hash
 from nnstudent.pseudo import pseudolabel
 from nnstudent.pseudo.fuse import Labels
+from nnstudent.serialization import read_json_table
 from nnstudent.taxonomy import Taxonomy
 
 
@@ -75,4 +76,4 @@ def compare(case: Case, folder: Path, *, before: Path, taxonomy: Taxonomy) -> No
         if name in then.class_change:
             by_class[name] = (rounds * then.class_change[name] + value) / (rounds + 1)
     told = {"changes": [*then.changes, round(share, 6)], "class_change": {name: round(value, 6) for name, value in by_class.items()}}
-    write_json(record, read_json(record, what="a pseudo-label") | told | {"against": against})
+    write_json(record, read_json_table(record, what="a pseudo-label") | told | {"against": against})

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nnstudent.bundle.labels import label_value
 from nnstudent.cohort.cohort import Case
 from nnstudent.errors import InputError
-from nnstudent.io.atomic import read_json
 from nnstudent.io.finder import label_maps
 from nnstudent.io.nifti import read_grid, read_labels
 from nnstudent.pseudo.fuse import check_ids, ids_in
+from nnstudent.serialization import read_json_table
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Volume
 
@@ -62,7 +63,7 @@ def find(folder: Path, taxonomy: Taxonomy, *, mapping: Mapping[str, str] | None 
         raise InputError(f"{folder}: no label map in it; expected <case>.nii.gz, named after the cases")
     named: dict[str, int] = {}
     if (folder / "dataset.json").is_file():
-        named = label_names(read_json(folder / "dataset.json", what="an nnU-Net dataset"), where=folder)
+        named = label_names(read_json_table(folder / "dataset.json", what="an nnU-Net dataset"), where=folder)
     if mapping is None:
         mapping = {name: name for name in named if name in taxonomy.names}
         if not mapping:
@@ -88,7 +89,8 @@ def label_names(dataset: Mapping[str, Any], *, where: Path) -> dict[str, int]:
     regions = [name for name, value in labels.items() if not isinstance(value, int | str)]
     if regions:
         raise InputError(f"{where}: {regions[0]!r} is a region of several labels; only models whose labels exclude each other can be used")
-    return {name: int(value) for name, value in labels.items() if int(value) > 0 and name != "ignore"}
+    values = {name: label_value(value, name=str(where)) for name, value in labels.items()}
+    return {name: value for name, value in values.items() if value > 0 and name != "ignore"}
 
 
 def read(source: Elsewhere, case: Case, taxonomy: Taxonomy) -> Volume:

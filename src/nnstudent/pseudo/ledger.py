@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from nnstudent.errors import InputError
 from nnstudent.io.atomic import write_text
+from nnstudent.serialization import from_plain, read_json_lines
 
 Origin = Literal["truth", "pseudo", "dropped"]
 NAME = "ledger.jsonl"
@@ -55,18 +55,10 @@ def read_ledger(path: Path) -> tuple[Row, ...]:
     Raises:
         InputError: The file is missing or a line is no row; names the line.
     """
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a ledger, which select writes") from error
     rows = []
-    for number, line in enumerate(lines, 1):
-        try:
-            values = json.loads(line)
-            values["cls"] = values.pop("class")
-            rows.append(Row(**values))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{path}: line {number} is no ledger row ({error}); run select again") from error
+    for where, values in read_json_lines(path, what="a ledger, which select writes"):
+        row: Row = from_plain(Row, {("cls" if key == "class" else key): value for key, value in values.items()}, where)
+        rows.append(row)
     return tuple(rows)
 
 

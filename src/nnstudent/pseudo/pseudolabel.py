@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nnstudent.errors import InputError
-from nnstudent.io.atomic import read_json
 from nnstudent.pseudo.fuse import Labels
 from nnstudent.pseudo.probability import Doubt
+from nnstudent.serialization import Record, read_json_table
 
 FORMAT = 1  # of the record; another makes every pseudo-label be made again
 
@@ -110,23 +109,20 @@ def read_pseudo_label(folder: Path, case: str) -> PseudoLabel | None:
     image, record = paths(folder, case)
     if not image.is_file() or not record.is_file():
         return None
-    data = read_json(record, what="a pseudo-label")
-    try:
-        return PseudoLabel(
-            case=data["case"],
-            made_from=data["made_from"],
-            classes=None if data["classes"] is None else tuple(data["classes"]),
-            models=dict(data["models"]),
-            round=int(data["round"]),
-            confidence=dict(data["confidence"]),
-            agreement=dict(data["agreement"]),
-            found=tuple(data["found"]),
-            folds=dict(data["folds"]),
-            seconds=float(data["seconds"]),
-            volume_ml=dict(data["volume_ml"]),
-            changes=tuple(data.get("changes", ())),
-            class_change=dict(data.get("class_change", {})),
-            against=str(data.get("against", "")),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{record}: not the record of a pseudo-label ({type(error).__name__}: {error}); run label again") from error
+    data = Record(read_json_table(record, what="a pseudo-label"), str(record))
+    return PseudoLabel(
+        case=data.get("case", str),
+        made_from=data.get("made_from", str),
+        classes=data.get("classes", tuple[str, ...] | None),
+        models=data.get("models", dict[str, str]),
+        round=data.get("round", int),
+        confidence=data.get("confidence", dict[str, float]),
+        agreement=data.get("agreement", dict[str, float]),
+        found=data.get("found", tuple[str, ...]),
+        folds=data.get("folds", dict[str, int]),
+        seconds=data.get("seconds", float),
+        volume_ml=data.get("volume_ml", dict[str, float]),
+        changes=data.get("changes", tuple[float, ...], ()),
+        class_change=data.get("class_change", dict[str, float], {}),
+        against=data.get("against", str, ""),
+    )

@@ -15,7 +15,7 @@ import numpy as np
 from nnstudent.cases import for_each_case
 from nnstudent.cohort.cohort import Case, Cohort, write_cohort
 from nnstudent.errors import Failure, InputError
-from nnstudent.io.atomic import read_json, write_json
+from nnstudent.io.atomic import write_json
 from nnstudent.io.lock import writing
 from nnstudent.io.nifti import read_grid, read_labels, write_labels
 from nnstudent.io.record import file_hash, is_made_from, write_record
@@ -34,6 +34,7 @@ from nnstudent.pseudo.probability import (
     write_doubt,
 )
 from nnstudent.pseudo.pseudolabel import PseudoLabel
+from nnstudent.serialization import Record, read_json_table
 from nnstudent.taxonomy import IGNORE, Taxonomy
 from nnstudent.volume import Volume
 
@@ -118,6 +119,12 @@ def select(
         return _fuse(cohort, pseudo, out, found, decisions, failures, learned=learned, settings=settings, progress=progress)
 
 
+def _ignored(record: Path) -> float:
+    """The share of a fused label map that is ignored."""
+    share: float = Record(read_json_table(record, what="a fused label"), str(record)).get("ignored", float, 0.0)
+    return share
+
+
 def _fuse(
     cohort: Cohort,
     pseudo: Path,
@@ -140,7 +147,7 @@ def _fuse(
             return None
         item = found.get(case.id) if choice.filled else None
         new = _write_fused(case, item, choice.filled, pseudo, out, learned=learned, cohort=cohort, below=settings.ignore_below)
-        return new, float(read_json(out / "records" / f"{case.id}.json", what="a fused label").get("ignored", 0.0))
+        return new, _ignored(out / "records" / f"{case.id}.json")
 
     results, failed = for_each_case(cases, write, files=partial(_files, pseudo), what="select", progress=progress)
     failures = {**failures, **{failure.case: failure.reason for failure in failed}}

@@ -14,13 +14,13 @@ from nnstudent.errors import InputError
 from nnstudent.inference.certainty import probability_of, runner_up_of
 from nnstudent.inference.scores import Scores
 from nnstudent.inference.segmenter import Segmenter
-from nnstudent.io.atomic import read_json
 from nnstudent.progress import Progress, silent
 from nnstudent.pseudo.elsewhere import label_names
 from nnstudent.pseudo.ensemble import LEAST, Decision, Verdict, combine, confidence, weighted
 from nnstudent.pseudo.fuse import Labels, fuse
 from nnstudent.pseudo.probability import Doubt, joined
 from nnstudent.pseudo.pseudolabel import Guess
+from nnstudent.serialization import read_json_table
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Volume
 
@@ -158,7 +158,9 @@ def _own_names(model: Model) -> dict[int, str]:
     """Channel → the name that an nnU-Net folder's maker gave it; the bundle's own names are tidied or translated ones."""
     if model.kind != "nnunet":
         return {}
-    return {value: name for name, value in label_names(read_json(model.path / "dataset.json", what="a model"), where=model.path).items()}
+    return {
+        value: name for name, value in label_names(read_json_table(model.path / "dataset.json", what="a model"), where=model.path).items()
+    }
 
 
 def _ids(network: Network, own: Mapping[int, str], taxonomy: Taxonomy, mapping: Mapping[str, str]) -> tuple[int, ...]:

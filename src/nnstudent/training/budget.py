@@ -14,7 +14,7 @@ from nnstudent.errors import InputError
 from nnstudent.inference.budget import MB, gigabytes
 from nnstudent.inference.resample import new_shape
 from nnstudent.inference.windows import dense_starts, padded_shape
-from nnstudent.training.plain import to_plain
+from nnstudent.serialization import Record, to_plain
 from nnstudent.training.recipe import Network, Recipe
 from nnstudent.volume import Grid, Shape, Spacing
 
@@ -78,11 +78,12 @@ class Machine:
             InputError: A figure is missing or no number.
         """
         try:
-            table = {str(name): float(seconds) for name, seconds in data["network_seconds"].items()}
-            rest = (float(data[key]) for key in ("scan_seconds", "grid_seconds", "base_mb"))
-            return cls(str(data["name"]), table, *rest)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(f"{where}: no calibration ({type(error).__name__}: {error}); make one by study --save-calibration") from error
+            record = Record(data, where)
+            rest = (record.get(key, float) for key in ("scan_seconds", "grid_seconds", "base_mb"))
+            return cls(record.get("name", str), record.get("network_seconds", dict[str, float]), *rest)
+        except InputError as error:
+            text = str(error) if str(error).startswith(where) else f"{where}: {error}"
+            raise InputError(f"{text}; make a calibration by study --save-calibration") from error
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from nnstudent.io.atomic import write_json
 from nnstudent.io.nifti import read_grid, read_image, read_labels, write_image, write_labels
 from nnstudent.io.record import data_hash, file_hash, read_state
 from nnstudent.progress import Progress, silent
+from nnstudent.serialization import Record
 from nnstudent.taxonomy import IGNORE
 from nnstudent.training.doubt import doubt_files, save_with_doubt
 from nnstudent.training.partial import volumes_if_annotated
@@ -174,12 +175,13 @@ def prepare(task: Task, work: Path, made_from: Any, *, threads: int = 1, progres
         done = folder / "prepared.json"
         state = read_state(done, what="a training")
         if state is not None:
-            check_plans(state["plans"], state["dataset_json"], where=done)  # nnU-Net imports what they name
+            check_plans(state.get("plans"), state.get("dataset_json"), where=done)  # nnU-Net imports what they name
         else:
             state = _prepare(task, raw, folder, threads=threads, progress=aloud)
             write_json(done, state)
-    failures = tuple(Failure(row["case"], row["reason"]) for row in state["failures"])
-    splits = [Split(tuple(row["train"]), tuple(row["val"])) for row in state["splits"]]
+    kept = Record(state, str(done))
+    failures = tuple(Failure(row.get("case", str), row.get("reason", str)) for row in kept.rows("failures"))
+    splits: list[Split] = list(kept.get("splits", tuple[Split, ...]))
     write_json(folder / "splits_final.json", [{"train": list(split.train), "val": list(split.val)} for split in splits])
     return Prepared(state["plans"], state["dataset_json"], splits, failures, work)
 

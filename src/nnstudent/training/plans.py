@@ -81,7 +81,7 @@ def architecture(network: Network) -> dict[str, Any]:
     }
 
 
-def check_plans(plans: Mapping[str, Any], dataset_json: Mapping[str, Any], *, where: Path) -> None:
+def check_plans(plans: Any, dataset_json: Any, *, where: Path) -> None:
     """Refuse plans that were read from a file and name anything that plans of ours do not name.
 
     nnU-Net imports the network's class and layers by whatever path the plans give, and looks up preprocessor, resampling, reader

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -12,8 +11,8 @@ from typing import Any
 from nnstudent.errors import InputError
 from nnstudent.pseudo.decide import SelectSettings
 from nnstudent.pseudo.ensemble import Decision
+from nnstudent.serialization import MAX_TOML_BYTES, from_plain, parse_toml, read_text, to_plain
 from nnstudent.taxonomy import Taxonomy
-from nnstudent.training.plain import from_plain, to_plain
 from nnstudent.training.recipe import Recipe, Teaching
 
 
@@ -117,14 +116,8 @@ def _read(name: str) -> tuple[dict[str, Any], str]:
         path = Path(name)
         if not path.is_file():
             raise InputError(f"no preset {name!r}; there are {', '.join(preset_names())}, or give the path of a TOML file")
-        try:
-            text, where = path.read_text("utf-8"), path.name
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: the preset cannot be read ({error})") from error
-    try:
-        return tomllib.loads(text), where
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"preset {where}: no valid TOML ({error})") from error
+        text, where = read_text(path, what="a preset", most=MAX_TOML_BYTES), path.name
+    return parse_toml(text, where=f"preset {where}", what="a preset"), where
 
 
 def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from nnstudent.errors import InputError
-from nnstudent.training.plain import from_plain, to_plain
+from nnstudent.serialization import from_plain, to_plain
 
 Triple = tuple[int, int, int]
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from nnstudent.errors import InputError
+from nnstudent.serialization import read_json_table
 
 State = Literal["queued", "running", "done", "failed"]
 Kind = Literal["image", "dicom"]
@@ -136,15 +137,10 @@ def read_job(folder: Path) -> Job:
     """
     path = folder / RECORD
     try:
-        if path.stat().st_size > _RECORD_BYTES:
-            raise InputError(f"{path}: larger than {_RECORD_BYTES / 1e6:.0f} MB; expected a job's record")
-        text = path.read_bytes()
-        fields = TypeAdapter(dict[str, Any]).validate_json(text)
+        fields = read_json_table(path, what="a job's record", most=_RECORD_BYTES)
         _Record.model_validate(fields)
         job = _JOB.validate_python({**fields, "folder": folder})
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a job's record") from error
-    except (ValidationError, RecursionError) as error:
+    except ValidationError as error:
         raise InputError(f"{path}: no valid record of a job ({_first(error)})") from error
     times = (job.created, job.finished or 0.0, job.seconds or 0.0)
     if job.id != folder.name or not job.owner or job.bytes < 0 or not all(math.isfinite(time) for time in times):
@@ -152,9 +148,7 @@ def read_job(folder: Path) -> Job:
     return job
 
 
-def _first(error: Exception) -> str:
+def _first(error: ValidationError) -> str:
     """Where a record is wrong, without quoting it: it may hold a patient's name."""
-    if isinstance(error, ValidationError):
-        first = error.errors(include_input=False, include_url=False)[0]
-        return " ".join(f"{'.'.join(map(str, first['loc']))} {first['msg']}".split())[:200]
-    return type(error).__name__
+    first = error.errors(include_input=False, include_url=False)[0]
+    return " ".join(f"{'.'.join(map(str, first['loc']))} {first['msg']}".split())[:200]

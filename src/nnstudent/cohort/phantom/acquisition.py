@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -15,6 +14,7 @@ import numpy.typing as npt
 from nnstudent.cohort.phantom.patient import Patient
 from nnstudent.cohort.phantom.shapes import turned
 from nnstudent.errors import InputError
+from nnstudent.serialization import parse_toml
 from nnstudent.volume import Grid, Volume
 
 AXCODES = tuple("".join(p) for axes in itertools.permutations(("RL", "AP", "SI")) for p in itertools.product(*axes))
@@ -46,7 +46,7 @@ class Preset:
 @cache
 def presets() -> dict[str, Preset]:
     """The named presets."""
-    table = tomllib.loads(files("nnstudent.cohort.phantom").joinpath("presets.toml").read_text("utf-8"))
+    table = parse_toml(files("nnstudent.cohort.phantom").joinpath("presets.toml").read_text("utf-8"), where="presets.toml", what="presets")
     return {
         name: Preset(
             size=row["size"],

@@ -14,9 +14,9 @@ from typing import Any
 from nnstudent.cohort.cohort import Role
 from nnstudent.cohort.sources.source import Entry, Source, expand, safe_id, without_twins
 from nnstudent.errors import Failure, InputError
-from nnstudent.io.atomic import read_json
 from nnstudent.io.finder import DICOM, case_names, channels_of, describe, list_folder
 from nnstudent.io.nifti import SUFFIXES
+from nnstudent.serialization import read_json_table
 from nnstudent.taxonomy import LabelClass, Taxonomy, flare23
 
 # Words for one class that datasets in use have.
@@ -54,7 +54,7 @@ def read(folder: Path, *, taxonomy: Taxonomy | None = None) -> Source:
         InputError: ``dataset.json`` is malformed, the images have several channels, or none of its classes is in the table.
     """
     path = folder / "dataset.json"
-    data = read_json(path, what="an nnU-Net dataset")
+    data = read_json_table(path, what="an nnU-Net dataset")
     if not isinstance(data, Mapping) or not isinstance(data.get("labels"), Mapping):
         raise InputError(f"{path}: has no labels; expected nnU-Net's dataset.json with channel_names, labels and file_ending")
     ending = data.get("file_ending", ".nii.gz")

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +12,7 @@ from nnstudent.cohort.cohort import Role
 from nnstudent.cohort.sources.source import Entry, Source, expand, safe_id, without_twins
 from nnstudent.errors import Failure, InputError
 from nnstudent.io.finder import case_names
+from nnstudent.serialization import MAX_TOML_BYTES, parse_csv, parse_toml, read_text
 from nnstudent.taxonomy import Taxonomy, flare23, read_taxonomy
 
 KEYS = ("id", "image", "label", "annotated", "role")
@@ -27,18 +25,13 @@ def read_csv(path: Path, *, taxonomy: Taxonomy | None = None) -> Source:
     Raises:
         InputError: It cannot be read, lacks ``image``, has an unknown column, or names an unset variable.
     """
-    try:
-        text = path.read_text("utf-8-sig")  # spreadsheets write a byte order mark
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: the list cannot be read ({error}); expected UTF-8 text") from error
+    text = read_text(path, what="a list of cases")
     first = text.split("\n", 1)[0]
     delimiter = max(",;\t", key=first.count)
-    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restkey="")
-    names = [str(name).strip().lower() for name in rows.fieldnames or ()]
+    names, rows = parse_csv(text, where=str(path), delimiter=delimiter)
     if "image" not in names:
         raise InputError(f"{path}: the columns are {', '.join(names) or 'none'}; expected a header with image and any of {', '.join(KEYS)}")
-    rows.fieldnames = names
-    return _source(path, "a CSV list", taxonomy or flare23(), enumerate(rows, start=2), "line")
+    return _source(path, "a CSV list", taxonomy or flare23(), rows)
 
 
 def read_toml(path: Path, *, taxonomy: Taxonomy | None = None) -> Source:
@@ -47,12 +40,7 @@ def read_toml(path: Path, *, taxonomy: Taxonomy | None = None) -> Source:
     Raises:
         InputError: It cannot be read, a key is unknown, or it names an unset variable.
     """
-    try:
-        data = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: the list cannot be read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: no valid TOML ({error})") from error
+    data = parse_toml(read_text(path, what="a list of cases", most=MAX_TOML_BYTES), where=str(path), what="a list of cases")
     unknown = sorted(set(data) - {"taxonomy", "defaults", "case"})
     if unknown:
         raise InputError(f"{path}: unknown key {unknown[0]!r}; known are taxonomy, [defaults] and [[case]]")
@@ -64,27 +52,26 @@ def read_toml(path: Path, *, taxonomy: Taxonomy | None = None) -> Source:
         if not isinstance(data["taxonomy"], str):
             raise InputError(f"{path}: taxonomy = {data['taxonomy']!r}; expected the name of a TOML file")
         table = read_taxonomy(expand(data["taxonomy"], root=path.parent, where=str(path)))
-    rows = ((number, defaults | row) for number, row in enumerate(cases, start=1))
-    return _source(path, "a TOML list", table or flare23(), rows, "[[case]]")
+    rows = ((f"{path}, [[case]] {number}", defaults | row) for number, row in enumerate(cases, start=1))
+    return _source(path, "a TOML list", table or flare23(), rows)
 
 
-def _source(path: Path, kind: str, table: Taxonomy, rows: Iterable[tuple[int, Mapping[str, Any]]], unit: str) -> Source:
+def _source(path: Path, kind: str, table: Taxonomy, rows: Iterable[tuple[str, Mapping[str, Any]]]) -> Source:
     entries: list[Entry] = []
     failures: list[Failure] = []
-    for number, raw in rows:
+    for where, raw in rows:
         row = {key: value.strip() if isinstance(value, str) else value for key, value in raw.items()}
         row = {key: value for key, value in row.items() if value is not None and value != ""}
-        where = f"{path}, {unit} {number}"
         if not row:
             continue
-        unknown = sorted(str(key) or "(too many fields)" for key in row if key not in KEYS)
+        unknown = sorted(str(key) for key in row if key not in KEYS)
         if unknown:
             raise InputError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(KEYS)}")
         wrong = [key for key in KEYS if key != "annotated" and not isinstance(row.get(key, ""), str)]
         if wrong:
             raise InputError(f"{where}: {wrong[0]} = {row[wrong[0]]!r}; expected text")
         if "image" not in row:
-            failures.append(Failure(str(row.get("id", f"{unit} {number}")), f"{where}: has no image; every case needs one"))
+            failures.append(Failure(str(row.get("id", where.removeprefix(f"{path}, "))), f"{where}: has no image; every case needs one"))
             continue
         image = expand(row["image"], root=path.parent, where=where)
         label = expand(row["label"], root=path.parent, where=where) if "label" in row else None

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import nibabel as nib
 
 from nnstudent.errors import InputError
-from nnstudent.io.atomic import read_json
+from nnstudent.serialization import read_json_table
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ def profiled_cost(path: Path, size: tuple[int, ...] | None) -> Cost:
     Raises:
         InputError: It is of something else, or the command failed.
     """
-    found: Mapping[str, Any] = read_json(path, what="a profile").get("profile") or {}
+    found: Mapping[str, Any] = read_json_table(path, what="a profile").get("profile") or {}
     if not isinstance(found.get("wall_seconds"), int | float):
         raise InputError(f"{path}: not a profile; write it with: nnstudent profile --json {path.name} -- COMMAND")
     if found.get("exit_code") != 0:

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 from nnstudent.cohort.cohort import Cohort, read_cohort
 from nnstudent.errors import InputError, NnStudentError
 from nnstudent.evaluation.report.costs import Cost, profiled_cost, size_of
-from nnstudent.io.atomic import read_json
 from nnstudent.pseudo.ledger import read_ledger
+from nnstudent.serialization import read_json_table
 from nnstudent.taxonomy import Taxonomy, flare23
 
 T = TypeVar("T")
@@ -167,7 +167,7 @@ def _part(run: Run, name: str, read: Callable[[Path], T], otherwise: T) -> T:
 
 
 def _stages(path: Path) -> tuple[dict[str, str], list[StageRow]]:
-    data = read_json(path, what="a run")
+    data = read_json_table(path, what="a run")
     about = {key: str(value) for key, value in data.items() if key not in ("schema", "stages") and isinstance(value, str | int | float)}
     if "source" in about:
         about["source"] = Path(about["source"]).name  # where it lay is nobody's business whom the report is sent to
@@ -205,14 +205,14 @@ def _ledger(path: Path) -> LedgerFacts:
 
 
 def _scores(path: Path) -> Mapping[str, Any]:
-    data = read_json(path, what="an evaluation")
-    if not isinstance(data, dict) or not isinstance(data.get("cases"), list) or not isinstance(data.get("mean"), dict):
+    data = read_json_table(path, what="an evaluation")
+    if not isinstance(data.get("cases"), list) or not isinstance(data.get("mean"), dict):
         raise InputError(f"{path}: not the report of an evaluation (no cases or mean in it); write it with: nnstudent evaluate … --report")
     return data
 
 
 def _seconds(path: Path) -> Mapping[str, Any] | None:
-    seconds = read_json(path, what="a segmentation").get("seconds")
+    seconds = read_json_table(path, what="a segmentation").get("seconds")
     return seconds if isinstance(seconds, dict) else None
 
 
@@ -222,7 +222,7 @@ def _size(run: Run, id: str) -> tuple[int, ...] | None:
 
 
 def _curve(path: Path) -> Curve:
-    data = read_json(path, what="a training")
+    data = read_json_table(path, what="a training")
     model = path.parent.parent
     group = {"organs": "organ teachers", "tumor": "tumor teachers"}.get(model.name, model.name)
     if model.parent.name.startswith("round"):
