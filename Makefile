@@ -9,7 +9,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 DEMO   := runs/demo
-VIEWER := src/nnstudent/evaluation/report/viewer/viewer.js.gz
+VIEWER := src/nnstudent/report/viewer/viewer.js.gz
 PAGE   := src/nnstudent/web/page
 
 .PHONY: demo test coverage test-system web lint docs dist clean

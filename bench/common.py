@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from nnstudent.cohort.cohort import Cohort, read_cohort
-from nnstudent.cohort.phantom import Profile, make_cohort
 from nnstudent.evaluation.scores import Scores
 from nnstudent.io.atomic import write_text
+from nnstudent.phantom import Profile, make_cohort
 from nnstudent.progress import Progress
 from nnstudent.serialization import read_json
 
@@ -40,10 +40,19 @@ def within(minutes: float | None, tell: Progress) -> Progress:
     return listen
 
 
-def phantom_cohort(folder: Path, counts: Mapping[Profile, int], *, preset: str, progress: Progress) -> Cohort:
+def phantom_cohort(
+    folder: Path, counts: Mapping[Profile, int], *, preset: str, progress: Progress
+) -> Cohort:
     """So many synthetic patients of each kind, made if they are not there."""
     if not (folder / "cohort.json").is_file():
-        make_cohort(folder, cases=sum(counts.values()), seed=0, preset=preset, counts=counts, progress=progress)
+        make_cohort(
+            folder,
+            cases=sum(counts.values()),
+            seed=0,
+            preset=preset,
+            counts=counts,
+            progress=progress,
+        )
     return read_cohort(folder)
 
 
@@ -73,10 +82,17 @@ def scores_by_case(scores: Scores) -> dict[str, dict[str, float | None]]:
     table = {}
     for case in scores.cases:
         row: dict[str, float | None] = {}
-        for singular, names in (("organ", scores.taxonomy.organs), ("tumor", scores.taxonomy.lesions)):
+        for singular, names in (
+            ("organ", scores.taxonomy.organs),
+            ("tumor", scores.taxonomy.lesions),
+        ):
             there = [case.scores[name] for name in names if name in case.scores]
             for metric in ("dsc", "nsd"):
-                row[f"{singular}_{metric}"] = rounded(float(np.mean([getattr(score, metric) for score in there]))) if there else None
+                row[f"{singular}_{metric}"] = (
+                    rounded(float(np.mean([getattr(score, metric) for score in there])))
+                    if there
+                    else None
+                )
         table[case.id] = tumor_or_none(row, any(found.lesions for found in case.lesions.values()))
     return table
 
@@ -96,7 +112,9 @@ def commit() -> str:
     """The commit, with a + where the code has changed since; empty outside of a repository."""
 
     def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=False).stdout.strip()
+        return subprocess.run(
+            ["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=False
+        ).stdout.strip()
 
     head = git("rev-parse", "--short", "HEAD")
     return f"{head}+" if head and git("status", "--porcelain", "src", "bench") else head

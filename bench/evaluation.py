@@ -31,22 +31,34 @@ Scores = dict[str, tuple[float, float]]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--repeats", type=int, default=3, help="the quickest of so many counts, for both")
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="the quickest of so many counts, for both"
+    )
     parser.add_argument("--labels", type=Path, help="a label map to take instead of a phantom's")
     args = parser.parse_args()
 
     truth = on_grid(args.labels, args.seed)
-    volumes = {item.name: int((truth == item.id).sum() * np.prod(SPACING) / 1000) for item in ORGANS}
-    print(f"{platform.machine()}, {platform.python_version()}, numpy {np.__version__}; seed {args.seed}; one thread")
+    volumes = {
+        item.name: int((truth == item.id).sum() * np.prod(SPACING) / 1000) for item in ORGANS
+    }
+    print(
+        f"{platform.machine()}, {platform.python_version()}, numpy {np.__version__}; seed {args.seed}; one thread"
+    )
     print("organs, ml: " + ", ".join(f"{name} {ml}" for name, ml in volumes.items()))
     package = load_package()
     for kind, displacement_mm in (("fair", 4.0), ("poor", 15.0)):
         prediction = displaced(truth, displacement_mm, args.seed)
         ours, own_seconds = quickest(lambda p=prediction: our_scores(p, truth), args.repeats)
-        theirs, their_seconds = quickest(lambda p=prediction: package_scores(package, p, truth), args.repeats)
-        apart = max(abs(a - b) for name in ours for a, b in zip(ours[name], theirs[name], strict=True))
+        theirs, their_seconds = quickest(
+            lambda p=prediction: package_scores(package, p, truth), args.repeats
+        )
+        apart = max(
+            abs(a - b) for name in ours for a, b in zip(ours[name], theirs[name], strict=True)
+        )
         means = np.mean(list(ours.values()), axis=0)
         print(
             f"{kind} prediction (mean DSC {means[0]:.3f}, NSD {means[1]:.3f}): nnstudent {own_seconds:.3f} s, surface-distance "
@@ -59,7 +71,9 @@ def our_scores(prediction: np.ndarray, truth: np.ndarray) -> Scores:
     found = {}
     for item in ORGANS:
         both = predicted.get(item.id), true.get(item.id)
-        result = score(prediction, truth, item=item, boxes=both, spacing_mm=SPACING, protocol=STRICT)
+        result = score(
+            prediction, truth, item=item, boxes=both, spacing_mm=SPACING, protocol=STRICT
+        )
         found[item.name] = result.dsc, result.nsd
     return found
 
@@ -101,19 +115,28 @@ def quickest(work: Callable[[], Scores], repeats: int) -> tuple[Scores, float]:
 def on_grid(path: Path | None, seed: int) -> np.ndarray:
     """A label map on the benchmark's grid, its organs in the middle, (z, y, x)."""
     if path is None:
-        from nnstudent.cohort.phantom import make_case
+        from nnstudent.phantom import make_case
 
         labels = make_case(seed).truth.reoriented()
     else:
         labels = read_labels(path).reoriented()
-    used = [np.flatnonzero(labels.array.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
+    used = [
+        np.flatnonzero(labels.array.any(axis=tuple(a for a in range(3) if a != axis)))
+        for axis in range(3)
+    ]
     grid = []
     for places, size, mm, source_mm in zip(used, SHAPE, SPACING, labels.spacing_mm, strict=True):
         middle = (places[0] + places[-1]) / 2
-        grid.append(np.round((np.arange(size) - (size - 1) / 2) * mm / source_mm + middle).astype(int))
-    inside = [(index >= 0) & (index < size) for index, size in zip(grid, labels.array.shape, strict=True)]
+        grid.append(
+            np.round((np.arange(size) - (size - 1) / 2) * mm / source_mm + middle).astype(int)
+        )
+    inside = [
+        (index >= 0) & (index < size) for index, size in zip(grid, labels.array.shape, strict=True)
+    ]
     out = np.zeros(SHAPE, np.uint8)
-    out[np.ix_(*inside)] = labels.array[np.ix_(*(index[ok] for index, ok in zip(grid, inside, strict=True)))]
+    out[np.ix_(*inside)] = labels.array[
+        np.ix_(*(index[ok] for index, ok in zip(grid, inside, strict=True)))
+    ]
     out[~np.isin(out, [item.id for item in ORGANS])] = 0
     return out
 
@@ -124,7 +147,11 @@ def displaced(labels: np.ndarray, mm: float, seed: int) -> np.ndarray:
     knots = (8, 10, 10)
     index = []
     for axis, (size, spacing) in enumerate(zip(SHAPE, SPACING, strict=True)):
-        field = ndimage.zoom(random.normal(0, mm / spacing, knots), [n / k for n, k in zip(SHAPE, knots, strict=True)], order=1)
+        field = ndimage.zoom(
+            random.normal(0, mm / spacing, knots),
+            [n / k for n, k in zip(SHAPE, knots, strict=True)],
+            order=1,
+        )
         here = np.arange(size, dtype=np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
         index.append(np.clip(np.round(field + here), 0, size - 1).astype(np.int32))
     return labels[tuple(index)]

@@ -9,11 +9,14 @@ import numpy as np
 
 from nnstudent.bundle import graph
 from nnstudent.bundle.bundle import Network
-from nnstudent.inference.resample import new_shape
-from nnstudent.training.speed import quickest
+from nnstudent.inference.grid.resample import new_shape
+from nnstudent.training.design.speed import quickest
 from nnstudent.volume import Volume
 
-CHANNELS, SIZE = 128, (16, 48, 48)  # of the convolution that shows the peak: deep enough to be bound by arithmetic only
+CHANNELS, SIZE = (
+    128,
+    (16, 48, 48),
+)  # of the convolution that shows the peak: deep enough to be bound by arithmetic only
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 
 
@@ -45,8 +48,14 @@ def peak(precision: str, *, threads: int, repeats: int = 5) -> float:
         inside = ops.fake_quantize(data, low, high, low, high, 256)
         weights = ops.fake_quantize(weights, low, high, low, high, 255)
     network = ops.convolution(inside, weights, [1, 1, 1], [1, 1, 1], [1, 1, 1], [1, 1, 1])
-    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": str(threads), "INFERENCE_PRECISION_HINT": HINTS[precision]}
-    request = ov.Core().compile_model(ov.Model([network], [data]), "CPU", settings).create_infer_request()
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": str(threads),
+        "INFERENCE_PRECISION_HINT": HINTS[precision],
+    }
+    request = (
+        ov.Core().compile_model(ov.Model([network], [data]), "CPU", settings).create_infer_request()
+    )
     window = random.standard_normal((1, CHANNELS, *SIZE)).astype(np.float32)
     seconds = quickest(lambda: request.infer([window], share_inputs=True), repeats=repeats)
     return 2 * math.prod(SIZE) * CHANNELS**2 * 27 / seconds
@@ -64,10 +73,23 @@ def stage_bytes(image: Volume, network: Network) -> dict[str, float]:
     scan, labels = image.array.nbytes, image.array.size
     grid = 4 * math.prod(new_shape(image.array.shape, image.spacing_mm, network.spec.spacing_mm))
     scores = grid * len(network.spec.classes)
-    return {"read": scan, "preprocess": scan + grid, "restore": scores + labels, "write": 2 * labels}
+    return {
+        "read": scan,
+        "preprocess": scan + grid,
+        "restore": scores + labels,
+        "write": 2 * labels,
+    }
 
 
-def floor(image: Volume, network: Network, *, windows: int, operations: float, peak: float, bandwidth: float) -> dict[str, float]:
+def floor(
+    image: Volume,
+    network: Network,
+    *,
+    windows: int,
+    operations: float,
+    peak: float,
+    bandwidth: float,
+) -> dict[str, float]:
     """Least seconds of each stage."""
     seconds = {stage: count / bandwidth for stage, count in stage_bytes(image, network).items()}
     return seconds | {"network": windows * operations / peak}

@@ -17,16 +17,23 @@ from bench.semisupervised import COUNTS
 from nnstudent.bundle.spec import Resampling
 from nnstudent.cli.common import Display
 from nnstudent.evaluation.metrics import dsc
-from nnstudent.inference.resample import new_shape, resample
+from nnstudent.inference.grid.resample import new_shape, resample
 from nnstudent.io.nifti import read_labels
-from nnstudent.training.preset import load_preset
+from nnstudent.pipeline.preset import load_preset
 from nnstudent.volume import Spacing, Volume
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--cases", type=int, default=10)
-    parser.add_argument("--work", type=Path, default=ROOT / "runs" / "semisupervised", help="where the cohort is, or is made")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=ROOT / "runs" / "semisupervised",
+        help="where the cohort is, or is made",
+    )
     args = parser.parse_args()
     cohort = phantom_cohort(args.work / "cohort", COUNTS, preset="tiny", progress=Display())
     coarse = load_preset(ROOT / "bench" / "semisupervised.toml").student.data.spacing_mm
@@ -40,19 +47,33 @@ def main() -> None:
             found = carried(truth, grid, [table[organ].id for organ in table.organs])
             for organ in table.organs:
                 if (truth.array == table[organ].id).any():
-                    kept[organ].append(dsc(found == table[organ].id, truth.array == table[organ].id))
+                    kept[organ].append(
+                        dsc(found == table[organ].id, truth.array == table[organ].id)
+                    )
         means = {organ: float(np.mean(values)) for organ, values in kept.items() if values}
         listed = ", ".join(f"{organ} {value:.2f}" for organ, value in means.items())
-        print(f"{name}, {'×'.join(f'{mm:g}' for mm in grid)} mm: mean DSC {np.mean(list(means.values())):.3f}; {listed}", flush=True)
+        print(
+            f"{name}, {'×'.join(f'{mm:g}' for mm in grid)} mm: mean DSC {np.mean(list(means.values())):.3f}; {listed}",
+            flush=True,
+        )
 
 
 def carried(labels: Volume, grid: Spacing, ids: Sequence[int]) -> np.typing.NDArray[np.uint8]:
     """Labels on a grid of this spacing, and from there back where they came from."""
     how = Resampling(1, 1, force_separate_z=False)
     shape = new_shape(labels.array.shape, labels.spacing_mm, grid)
-    best, found = np.full(labels.array.shape, -np.inf, np.float32), np.zeros(labels.array.shape, np.uint8)
+    best, found = (
+        np.full(labels.array.shape, -np.inf, np.float32),
+        np.zeros(labels.array.shape, np.uint8),
+    )
     for id in (0, *ids):
-        share = resample((labels.array == id).astype(np.float32), shape, how, spacing=labels.spacing_mm, target=grid)
+        share = resample(
+            (labels.array == id).astype(np.float32),
+            shape,
+            how,
+            spacing=labels.spacing_mm,
+            target=grid,
+        )
         share = resample(share, labels.array.shape, how, spacing=grid, target=labels.spacing_mm)
         better = share > best
         best[better], found[better] = share[better], id

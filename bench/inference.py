@@ -30,34 +30,63 @@ from bench.floor import bandwidth, floor, flops, peak
 from bench.scans import Contender, Run, full_scan, run_ours
 from nnstudent.bundle.export import export
 from nnstudent.cohort.cohort import read_cohort
-from nnstudent.cohort.phantom import make_cohort
 from nnstudent.errors import InputError
 from nnstudent.evaluation.metrics import dsc
-from nnstudent.evaluation.profile.profile import profile
 from nnstudent.inference.calibration import sample_cohort
-from nnstudent.inference.postprocess import DEFAULT, postprocess
-from nnstudent.inference.precision import choose, instructions
+from nnstudent.inference.engines.precision import choose, instructions
+from nnstudent.inference.labels.postprocess import DEFAULT, postprocess
 from nnstudent.io.atomic import write_json
 from nnstudent.io.nifti import read_image, read_labels
+from nnstudent.phantom import make_cohort
+from nnstudent.profiling.profile import profile
 from nnstudent.taxonomy import flare23
 
 PATCH = (32, 128, 192)  # the paper's
 ORGANS, FOUND_DSC = 12, 0.5
-NNUNET = dict.fromkeys(("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"), os.devnull)  # predicting needs none
-EXACTLY = ("--windows", "dense", "--precision", "fp32", "--postprocess", "none")  # as stock nnU-Net does
+NNUNET = dict.fromkeys(
+    ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"), os.devnull
+)  # predicting needs none
+EXACTLY = (
+    "--windows",
+    "dense",
+    "--precision",
+    "fp32",
+    "--postprocess",
+    "none",
+)  # as stock nnU-Net does
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=lambda text: [int(n) for n in text.split(",")], default=[100], help="slices, as 55,100,554")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--sizes",
+        type=lambda text: [int(n) for n in text.split(",")],
+        default=[100],
+        help="slices, as 55,100,554",
+    )
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--no-stock", action="store_true", help="leave stock nnU-Net out, which takes minutes a scan")
+    parser.add_argument(
+        "--no-stock",
+        action="store_true",
+        help="leave stock nnU-Net out, which takes minutes a scan",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the rows go")
-    parser.add_argument("--trained", type=Path, default=Path("runs/paper-plan/last"), help="of bench/paper-plan-last.toml")
-    parser.add_argument("--work", type=Path, default=Path("runs/bench"), help="folder for scans and results")
+    parser.add_argument(
+        "--trained",
+        type=Path,
+        default=Path("runs/paper-plan/last"),
+        help="of bench/paper-plan-last.toml",
+    )
+    parser.add_argument(
+        "--work", type=Path, default=Path("runs/bench"), help="folder for scans and results"
+    )
     args = parser.parse_args()
     if not (args.trained / "plans.json").is_file():
-        sys.exit(f"{args.trained}: the paper's plan is not trained; train it first with: make paper-plan")
+        sys.exit(
+            f"{args.trained}: the paper's plan is not trained; train it first with: make paper-plan"
+        )
     bench(
         [paper_plan(args.trained, args.work), Contender("bundled", None, None)],
         args.sizes,
@@ -91,13 +120,18 @@ def bench(
         least: Organs that the first contender must find.
         out: Where the report is written after each size, so that what is measured is kept; None for nowhere.
     """
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     machine = describe(threads)
     print(", ".join(f"{key} {value}" for key, value in machine.items()))
     rows = []
     for slices in sizes:
         scan = full_scan(work / "scans" / f"{slices}x{plane}", slices, plane=plane)
-        outs = {name: work / "out" / str(slices) / name for name in ("stock", *(one.name for one in contenders))}
+        outs = {
+            name: work / "out" / str(slices) / name
+            for name in ("stock", *(one.name for one in contenders))
+        }
         stock_runs: list[Run] = []
         runs: dict[str, list[Run]] = {one.name: [] for one in contenders}
         for _ in range(repeats):  # alternately, so that a noisy hour is everybody's
@@ -131,11 +165,22 @@ def paper_plan(trained: Path, work: Path) -> Contender:
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "fold_0").mkdir(parents=True)
     plans = json.loads((trained / "plans.json").read_text())
-    checkpoint = torch.load(trained / "fold_0" / "checkpoint_final.pth", map_location="cpu", weights_only=False)
+    checkpoint = torch.load(
+        trained / "fold_0" / "checkpoint_final.pth", map_location="cpu", weights_only=False
+    )
     plans["configurations"][checkpoint["init_args"]["configuration"]]["patch_size"] = list(PATCH)
-    weights = {name: values.half().float() for name, values in checkpoint["network_weights"].items()}
-    kept = {"network_weights": weights, "trainer_name": "nnUNetTrainer", "init_args": checkpoint["init_args"]}
-    torch.save(kept | {"inference_allowed_mirroring_axes": None}, folder / "fold_0" / "checkpoint_final.pth")
+    weights = {
+        name: values.half().float() for name, values in checkpoint["network_weights"].items()
+    }
+    kept = {
+        "network_weights": weights,
+        "trainer_name": "nnUNetTrainer",
+        "init_args": checkpoint["init_args"],
+    }
+    torch.save(
+        kept | {"inference_allowed_mirroring_axes": None},
+        folder / "fold_0" / "checkpoint_final.pth",
+    )
     (folder / "plans.json").write_text(json.dumps(plans))
     shutil.copy(trained / "dataset.json", folder)
     calibration = work / "calibration"
@@ -153,10 +198,24 @@ def run_stock(folder: Path, scan: Path, out: Path) -> Run | None:
     """None, and a line, where it fails: a long scan takes it more memory than a machine may have."""
     os.environ.update(NNUNET)
     command = [str(Path(sys.executable).with_name("nnUNetv2_predict_from_modelfolder"))]
-    command += ["-i", str(scan / "images"), "-o", str(out), "-m", str(folder), "-f", "0", "-device", "cpu", "--disable_tta"]
+    command += [
+        "-i",
+        str(scan / "images"),
+        "-o",
+        str(out),
+        "-m",
+        str(folder),
+        "-f",
+        "0",
+        "-device",
+        "cpu",
+        "--disable_tta",
+    ]
     found = profile(command)
     if found.exit_code:
-        print(f"stock nnU-Net: exit code {found.exit_code} at {found.peak_rss_mb:.0f} MB, so there is nothing to compare with")
+        print(
+            f"stock nnU-Net: exit code {found.exit_code} at {found.peak_rss_mb:.0f} MB, so there is nothing to compare with"
+        )
         return None
     return Run(found.wall_seconds, found.peak_rss_mb)
 
@@ -165,8 +224,14 @@ def timing(runs: Sequence[Run], stock: Sequence[Run]) -> dict[str, Any]:
     """Medians over the repeats; ``start`` is what the process took beside the case."""
     seconds = statistics.median(run.seconds for run in runs)
     cases = [run.report for run in runs if run.report is not None]
-    stages = {name: statistics.median(case["seconds"][name] for case in cases) for name in cases[0]["seconds"] if name != "total"}
-    stages["start"] = statistics.median(run.seconds - case["seconds"]["total"] for run, case in zip(runs, cases, strict=True))
+    stages = {
+        name: statistics.median(case["seconds"][name] for case in cases)
+        for name in cases[0]["seconds"]
+        if name != "total"
+    }
+    stages["start"] = statistics.median(
+        run.seconds - case["seconds"]["total"] for run, case in zip(runs, cases, strict=True)
+    )
     stock_seconds = statistics.median(run.seconds for run in stock) if stock else None
     return {
         "windows": cases[0]["windows"],
@@ -187,10 +252,15 @@ def quality(one: Contender, scan: Path, out: Path, stock: Path | None) -> dict[s
     """
     table = flare23()
     labels = read_labels(out / "exact.nii.gz")
-    truth, fast = (read_labels(path).array for path in (scan / "truth.nii.gz", out / "labels.nii.gz"))
+    truth, fast = (
+        read_labels(path).array for path in (scan / "truth.nii.gz", out / "labels.nii.gz")
+    )
     exact, corrected = labels.array, postprocess(labels, table, rules=DEFAULT).array
     organs = [name for name in table.organs if (truth == table[name].id).any()]
-    before, after = ({name: dsc(labels == table[name].id, truth == table[name].id) for name in organs} for labels in (corrected, fast))
+    before, after = (
+        {name: dsc(labels == table[name].id, truth == table[name].id) for name in organs}
+        for labels in (corrected, fast)
+    )
     cost = {name: before[name] - after[name] for name in organs}
     agreement: dict[str, float] = {}
     if stock is not None and one.folder is not None:
@@ -209,7 +279,9 @@ def quality(one: Contender, scan: Path, out: Path, stock: Path | None) -> dict[s
     }
 
 
-def shares(one: Contender, scan: Path, row: dict[str, Any], machine: dict[str, Any]) -> dict[str, Any]:
+def shares(
+    one: Contender, scan: Path, row: dict[str, Any], machine: dict[str, Any]
+) -> dict[str, Any]:
     """The floor of each stage in seconds, and which share of its time that is."""
     (network,) = one.model.networks
     graph = network.members[0].graph
@@ -223,14 +295,30 @@ def shares(one: Contender, scan: Path, row: dict[str, Any], machine: dict[str, A
         peak=machine[f"gflops_{row['precision']}"] * 1e9,
         bandwidth=machine["gb_per_second"] * 1e9,
     )
-    return {"floor": least, "share_of_floor": {stage: least[stage] / max(row["stages"][stage], 1e-9) for stage in least}}
+    return {
+        "floor": least,
+        "share_of_floor": {
+            stage: least[stage] / max(row["stages"][stage], 1e-9) for stage in least
+        },
+    }
 
 
 def describe(threads: int) -> dict[str, Any]:
     has = instructions()
-    precisions = ["fp32", *dict.fromkeys(choose("auto", graph=graph, has=has) for graph in (False, True))]
-    peaks = {f"gflops_{name}": round(peak(name, threads=threads) / 1e9, 1) for name in dict.fromkeys(precisions)}
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
+    precisions = [
+        "fp32",
+        *dict.fromkeys(choose("auto", graph=graph, has=has) for graph in (False, True)),
+    ]
+    peaks = {
+        f"gflops_{name}": round(peak(name, threads=threads) / 1e9, 1)
+        for name in dict.fromkeys(precisions)
+    }
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent,
+    )
     return {
         "processor": platform.machine(),
         "cores": threads,
@@ -243,8 +331,15 @@ def describe(threads: int) -> dict[str, Any]:
 
 
 def line(row: dict[str, Any]) -> str:
-    stages = ", ".join(f"{name} {value:.2f} ({row['share_of_floor'].get(name, 0):.0%})" for name, value in row["stages"].items())
-    beside = f", stock {row['stock_seconds']:.1f} s {row['stock_peak_rss_mb']:.0f} MB, {row['ratio']:.1f} times" if row["ratio"] else ""
+    stages = ", ".join(
+        f"{name} {value:.2f} ({row['share_of_floor'].get(name, 0):.0%})"
+        for name, value in row["stages"].items()
+    )
+    beside = (
+        f", stock {row['stock_seconds']:.1f} s {row['stock_peak_rss_mb']:.0f} MB, {row['ratio']:.1f} times"
+        if row["ratio"]
+        else ""
+    )
     agree = f", agreement {row['agreement_dense_fp32']:.4f}" if row["agreement_dense_fp32"] else ""
     return (
         f"{row['slices']} slices, {row['model']}, {row['precision']}: {row['seconds']:.2f} s, {row['peak_rss_mb']:.0f} MB{beside}{agree}, "

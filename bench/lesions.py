@@ -21,10 +21,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from nnstudent.cohort.phantom import make_case
 from nnstudent.evaluation.lesions import detect
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.nifti import read_image, read_labels
+from nnstudent.phantom import make_case
 from nnstudent.training.augment.lesions import LEAST_HU, ROSE, paint
 from nnstudent.training.augment.physiology import LESIONS
 from nnstudent.volume import Volume
@@ -52,7 +52,9 @@ class Row:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", type=Path, help="default: the bundled student")
     parser.add_argument("--rounds", type=int, default=2, help="how often each scan is painted anew")
     parser.add_argument("--scans", nargs="*", default=list(UNSEEN))
@@ -66,11 +68,24 @@ def main() -> None:
     rows: list[Row] = []
     false: dict[str, list[float]] = {}
     for name in args.scans:
-        image, organs, false[name] = as_it_is(segmenter, Path(os.environ["NNSTUDENT_DATA"]) / name, tumor, args.pictures)
+        image, organs, false[name] = as_it_is(
+            segmenter, Path(os.environ["NNSTUDENT_DATA"]) / name, tumor, args.pictures
+        )
         for seed in range(args.rounds):
-            rows += painted(segmenter, name, image, organs, tumor, seed=seed, before=None, pictures=args.pictures)
+            rows += painted(
+                segmenter,
+                name,
+                image,
+                organs,
+                tumor,
+                seed=seed,
+                before=None,
+                pictures=args.pictures,
+            )
         print(summary(rows, false), flush=True)
-    phantoms = [phantom(segmenter, seed, tumor) for seed in range(args.seed, args.seed + args.phantoms)]
+    phantoms = [
+        phantom(segmenter, seed, tumor) for seed in range(args.seed, args.seed + args.phantoms)
+    ]
     for case in phantoms:
         print(case, flush=True)
     if args.report is not None:
@@ -78,12 +93,18 @@ def main() -> None:
         args.report.write_text(json.dumps(table, indent=1))
 
 
-def as_it_is(segmenter: Segmenter, folder: Path, tumor: int, pictures: Path | None) -> tuple[Volume, Volume, list[float]]:
+def as_it_is(
+    segmenter: Segmenter, folder: Path, tumor: int, pictures: Path | None
+) -> tuple[Volume, Volume, list[float]]:
     """The scan, its organs (by another model where there are labels, else by this one), and volumes of what is found in it, in ml."""
     image = read_image(folder / "ct.nii.gz").reoriented()
     labels = segmenter(image).labels
     known = folder / "label.nii.gz"
-    organs = read_labels(known).reoriented() if known.is_file() else Volume(np.where(labels.array == tumor, 0, labels.array), labels.grid)
+    organs = (
+        read_labels(known).reoriented()
+        if known.is_file()
+        else Volume(np.where(labels.array == tumor, 0, labels.array), labels.grid)
+    )
     pieces = volumes(labels.array == tumor, labels.grid.voxel_ml)
     picture(pictures, f"{folder.name}_as_it_is", image, labels.array == tumor, None)
     return image, organs, [ml for ml in pieces if ml >= FALSE_ML]
@@ -92,11 +113,21 @@ def as_it_is(segmenter: Segmenter, folder: Path, tumor: int, pictures: Path | No
 def volumes(mask: Mask, voxel_ml: float) -> list[float]:
     """Volumes of the connected parts of a mask, in ml, the largest first."""
     parts, _ = ndimage.label(mask, structure=np.ones((3, 3, 3)))
-    return sorted((float(count) * voxel_ml for count in np.bincount(parts.ravel())[1:]), reverse=True)
+    return sorted(
+        (float(count) * voxel_ml for count in np.bincount(parts.ravel())[1:]), reverse=True
+    )
 
 
 def painted(
-    segmenter: Segmenter, name: str, image: Volume, organs: Volume, tumor: int, *, seed: int, before: object, pictures: Path | None
+    segmenter: Segmenter,
+    name: str,
+    image: Volume,
+    organs: Volume,
+    tumor: int,
+    *,
+    seed: int,
+    before: object,
+    pictures: Path | None,
 ) -> list[Row]:
     """Paint up to four lesions into a scan and look which of them are found."""
     rng = np.random.default_rng([seed, sum(map(ord, name))])
@@ -104,15 +135,35 @@ def painted(
     ids = {host: segmenter.taxonomy[host].id for host in (*HOSTS, "aorta")}
     labels = organs.array.copy()
     kinds = [
-        type(kind)(**{**vars(kind), "hosts": {h: w for h, w in kind.hosts.items() if h in HOSTS}, "size_mm": SIZE_MM, "exophytic": 0.0})
+        type(kind)(
+            **{
+                **vars(kind),
+                "hosts": {h: w for h, w in kind.hosts.items() if h in HOSTS},
+                "size_mm": SIZE_MM,
+                "exophytic": 0.0,
+            }
+        )
         for kind in LESIONS
         if any(host in HOSTS for host in kind.hosts)
     ]
     done = []
     for _ in range(24):
         changed = hu.copy()
-        (*_, one) = paint(changed, labels, ids, rng, spacing_mm=image.spacing_mm, lesions=1, look_alikes=0, kinds=kinds) or [None]
-        if one is None or abs(one.contrast_hu) < LEAST_CONTRAST_HU or equivalent_mm(one.mask, image) < SIZE_MM[0]:
+        (*_, one) = paint(
+            changed,
+            labels,
+            ids,
+            rng,
+            spacing_mm=image.spacing_mm,
+            lesions=1,
+            look_alikes=0,
+            kinds=kinds,
+        ) or [None]
+        if (
+            one is None
+            or abs(one.contrast_hu) < LEAST_CONTRAST_HU
+            or equivalent_mm(one.mask, image) < SIZE_MM[0]
+        ):
             continue
         hu, done = changed, [*done, one]
         labels[ndimage.binary_dilation(one.mask, iterations=3)] = 0  # the next one lies elsewhere
@@ -159,13 +210,21 @@ def phantom(segmenter: Segmenter, seed: int, tumor: int) -> dict[str, object]:
     found &= ~unseen
     total = float(found.sum() + seen.sum())
     dsc = 2 * float((found & seen).sum()) / total if total else None
-    extra = [ml for ml in volumes(found & ~ndimage.binary_dilation(seen, iterations=2), image.grid.voxel_ml) if ml >= FALSE_ML]
+    extra = [
+        ml
+        for ml in volumes(found & ~ndimage.binary_dilation(seen, iterations=2), image.grid.voxel_ml)
+        if ml >= FALSE_ML
+    ]
     return {"phantom": seed, "dsc": dsc, "visible_of_5_ml": large, "found": hit, "false_ml": extra}
 
 
 def visible(image: Volume, mask: Mask, labels: npt.NDArray[np.uint8], tumor: int) -> bool:
     """Whether an eye sees a lesion in an organ: contrast over noise, by the Rose criterion."""
-    around = ndimage.binary_dilation(mask, iterations=4) & ~ndimage.binary_dilation(mask) & (labels != tumor)
+    around = (
+        ndimage.binary_dilation(mask, iterations=4)
+        & ~ndimage.binary_dilation(mask)
+        & (labels != tumor)
+    )
     if not around.any():
         return False
     host = np.bincount(labels[around]).argmax()
@@ -173,7 +232,9 @@ def visible(image: Volume, mask: Mask, labels: npt.NDArray[np.uint8], tumor: int
     if host == 0:
         return False
     contrast = abs(float(np.median(image.array[mask])) - float(np.median(image.array[around])))
-    pixels = np.pi / 4 * equivalent_mm(mask, image) ** 2 / (image.spacing_mm[1] * image.spacing_mm[2])
+    pixels = (
+        np.pi / 4 * equivalent_mm(mask, image) ** 2 / (image.spacing_mm[1] * image.spacing_mm[2])
+    )
     return contrast >= max(LEAST_HU, ROSE * float(image.array[around].std()) / np.sqrt(pixels))
 
 
@@ -187,7 +248,10 @@ def summary(rows: Sequence[Row], false: Mapping[str, Sequence[float]]) -> str:
         lines.append(f"  {host}: {sum(own)} of {len(own)}")
     pieces = [len(volumes_) for volumes_ in false.values()]
     lines.append(f"false pieces of {FALSE_ML} ml and more: {sum(pieces)} in {len(pieces)} scans")
-    lines += [f"  {name}: {', '.join(f'{ml:.1f}' for ml in volumes_) or 'none'} ml" for name, volumes_ in false.items()]
+    lines += [
+        f"  {name}: {', '.join(f'{ml:.1f}' for ml in volumes_) or 'none'} ml"
+        for name, volumes_ in false.items()
+    ]
     return "\n".join(lines)
 
 

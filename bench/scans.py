@@ -13,13 +13,23 @@ from typing import Any
 import numpy as np
 
 from nnstudent.bundle.bundle import Model, open_model
-from nnstudent.cohort.phantom import scan_patient
-from nnstudent.cohort.phantom.acquisition import Scan
-from nnstudent.cohort.phantom.patient import draw_patient
-from nnstudent.evaluation.profile.profile import profile
 from nnstudent.io.nifti import write_image, write_labels
+from nnstudent.phantom import scan_patient
+from nnstudent.phantom.acquisition import Scan
+from nnstudent.phantom.patient import draw_patient
+from nnstudent.profiling.profile import profile
 
-THICKNESS_MM = {55: 5.0, 100: 2.5, 150: 2.5, 215: 2.5, 334: 1.5, 448: 1.25, 499: 1.0, 500: 1.0, 554: 1.0}
+THICKNESS_MM = {
+    55: 5.0,
+    100: 2.5,
+    150: 2.5,
+    215: 2.5,
+    334: 1.5,
+    448: 1.25,
+    499: 1.0,
+    500: 1.0,
+    554: 1.0,
+}
 
 
 @dataclass(frozen=True)
@@ -49,11 +59,25 @@ def full_scan(folder: Path, slices: int, *, plane: int, seed: int = 5) -> Path:
     if (folder / "truth.nii.gz").is_file():
         return folder
     rng = np.random.default_rng(seed)
-    patient = next(one for one in iter(partial(draw_patient, rng, tumor=False), None) if one.gallbladder)
-    spacing = (THICKNESS_MM.get(slices, min(5.0, 400 / slices)), 0.8 * 512 / plane, 0.8 * 512 / plane)
-    how = {"tilt_deg": (0.0, 0.0, 0.0), "axcodes": "LPS", "noise_hu": 14.0, "grain_mm": 0.8, "blur_mm": 1.7}
+    patient = next(
+        one for one in iter(partial(draw_patient, rng, tumor=False), None) if one.gallbladder
+    )
+    spacing = (
+        THICKNESS_MM.get(slices, min(5.0, 400 / slices)),
+        0.8 * 512 / plane,
+        0.8 * 512 / plane,
+    )
+    how = {
+        "tilt_deg": (0.0, 0.0, 0.0),
+        "axcodes": "LPS",
+        "noise_hu": 14.0,
+        "grain_mm": 0.8,
+        "blur_mm": 1.7,
+    }
     middle = (0.0, 18 * patient.scale[1], -45 * patient.scale[2])
-    case = scan_patient(patient, Scan((slices, plane, plane), spacing, middle, round_field=False, whole=True, **how))
+    case = scan_patient(
+        patient, Scan((slices, plane, plane), spacing, middle, round_field=False, whole=True, **how)
+    )
     write_image(folder / "images" / "ct_0000.nii.gz", case.image)
     write_labels(folder / "truth.nii.gz", case.organs)
     return folder
@@ -62,8 +86,21 @@ def full_scan(folder: Path, slices: int, *, plane: int, seed: int = 5) -> Path:
 def run_ours(one: Contender, scan: Path, out: Path, *more: str) -> Run:
     report = out.with_name("report.json")
     out.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "nnstudent", "segment", str(scan / "images" / "ct_0000.nii.gz"), "-o", str(out)]
-    command += [*(["--model", str(one.bundle)] if one.bundle else []), "--report", str(report), *more]
+    command = [
+        sys.executable,
+        "-m",
+        "nnstudent",
+        "segment",
+        str(scan / "images" / "ct_0000.nii.gz"),
+        "-o",
+        str(out),
+    ]
+    command += [
+        *(["--model", str(one.bundle)] if one.bundle else []),
+        "--report",
+        str(report),
+        *more,
+    ]
     run = measured(command)
     return Run(run.seconds, run.peak_rss_mb, json.loads(report.read_text())["cases"][0])
 

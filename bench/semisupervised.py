@@ -43,18 +43,18 @@ from bench.semisupervised_table import render, write_results
 from nnstudent.bundle.export import export
 from nnstudent.cli.common import Display, cores
 from nnstudent.cohort.cohort import Cohort
-from nnstudent.cohort.phantom import Profile
 from nnstudent.errors import InputError, NnStudentError
 from nnstudent.evaluation.evaluate import evaluate
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.record import data_hash, file_hash, is_made_from, write_record
+from nnstudent.phantom import Profile
 from nnstudent.pipeline.predict import predict
+from nnstudent.pipeline.preset import Preset, load_preset
 from nnstudent.progress import Progress, silent
-from nnstudent.pseudo.decide import SelectSettings
 from nnstudent.pseudo.ensemble import Decision
 from nnstudent.pseudo.label import label
 from nnstudent.pseudo.select import select
-from nnstudent.training.preset import Preset, load_preset
+from nnstudent.pseudo.selection import SelectSettings
 from nnstudent.training.recipe import Recipe, Teaching
 from nnstudent.training.study import study
 from nnstudent.training.teach import Target, teach
@@ -104,7 +104,11 @@ class Arm:
     @property
     def extras(self) -> dict[str, float]:
         """Settings of the student's training that differ from the other arms'."""
-        return {name: getattr(self, name) for name in ("cutmix", "copy_paste", "distill") if getattr(self, name)}
+        return {
+            name: getattr(self, name)
+            for name in ("cutmix", "copy_paste", "distill")
+            if getattr(self, name)
+        }
 
     @property
     def labels(self) -> str:
@@ -148,7 +152,13 @@ ARMS = (
     Arm("uncertain", "ignored", ignore_below=0.6),
 )
 EXPERIMENTS = tuple(dict.fromkeys(arm.experiment for arm in ARMS))
-SMALL = ("right_adrenal_gland", "left_adrenal_gland", "gallbladder", "esophagus", "duodenum")  # of the cascade's second stage
+SMALL = (
+    "right_adrenal_gland",
+    "left_adrenal_gland",
+    "gallbladder",
+    "esophagus",
+    "duodenum",
+)  # of the cascade's second stage
 ALL = SelectSettings(min_agreement=0.0)  # every pseudo-label is kept, as in the paper
 SEEDS = {"table6": (0, 1, 2), "models": (0, 1, 2), "teacher": (0, 1, 2), "decision": (0, 1, 2)}
 ONE = (1,)  # of the others
@@ -176,20 +186,33 @@ class Bench:
     progress: Progress = silent
 
     def __post_init__(self) -> None:
-        steps = {role: _steps(recipe) for role, recipe in (("large", self.preset.teachers), ("small", self.preset.student))}
+        steps = {
+            role: _steps(recipe)
+            for role, recipe in (("large", self.preset.teachers), ("small", self.preset.student))
+        }
         if len(set(steps.values())) > 1:
-            raise InputError(f"preset {self.preset.name}: steps {steps}; every arm is to have as many, change epochs or iterations")
+            raise InputError(
+                f"preset {self.preset.name}: steps {steps}; every arm is to have as many, change epochs or iterations"
+            )
 
     @cached_property
     def cohort(self) -> Cohort:
         """The scans; made once, the same for every seed."""
-        return phantom_cohort(self.work / "cohort", self.counts, preset=self.phantoms, progress=self.progress)
+        return phantom_cohort(
+            self.work / "cohort", self.counts, preset=self.phantoms, progress=self.progress
+        )
 
     @cached_property
     def cohort_hash(self) -> str:
         """Of all scans and labels."""
         rows = [
-            (case.id, case.role, sorted(case.annotated), file_hash(case.image), case.label and file_hash(case.label))
+            (
+                case.id,
+                case.role,
+                sorted(case.annotated),
+                file_hash(case.image),
+                case.label and file_hash(case.label),
+            )
             for case in self.cohort
         ]
         return data_hash(rows)
@@ -208,7 +231,9 @@ class Bench:
             "steps": _steps(self.preset.student),
             "counts": dict(self.counts),
             "cohort_hash": self.cohort_hash,
-            "recipe_hash": data_hash([_told(self.preset.teachers), _told(self.preset.student), self.preset.folds]),
+            "recipe_hash": data_hash(
+                [_told(self.preset.teachers), _told(self.preset.student), self.preset.folds]
+            ),
             "arm_hash": data_hash(
                 [
                     _told(replace(arm, experiment="", name="")),
@@ -219,12 +244,27 @@ class Bench:
             ),
         }
 
-    def taught(self, network: str, seed: int, *, target: Target = "organs", folds: int = 1, partial: str = "background") -> Path:
+    def taught(
+        self,
+        network: str,
+        seed: int,
+        *,
+        target: Target = "organs",
+        folds: int = 1,
+        partial: str = "background",
+    ) -> Path:
         """Models from true labels: ``organs`` and, where that is the target, ``tumor``."""
         recipe = self.recipe(network, seed)
         recipe = replace(recipe, training=replace(recipe.training, partial=partial))
         out = self.work / f"seed{seed}" / "teachers" / f"{network}-{partial}-{folds}"
-        return teach(self.cohort, out, Teaching(recipe, folds=folds), target=target, threads=self.threads, progress=self.progress).models[0]
+        return teach(
+            self.cohort,
+            out,
+            Teaching(recipe, folds=folds),
+            target=target,
+            threads=self.threads,
+            progress=self.progress,
+        ).models[0]
 
     def fused(self, arm: Arm, seed: int) -> Path:
         """Truth and pseudo-labels together, as an arm learns from them."""
@@ -233,7 +273,9 @@ class Bench:
             organs = self.taught("large", seed, folds=self.preset.folds, partial=partial)
             teachers = [organs, self.taught("large", seed, target="tumor")]
         else:
-            teachers = [self.student(Arm("", "", "large", decision=arm.decision, round=arm.round - 1), seed)]
+            teachers = [
+                self.student(Arm("", "", "large", decision=arm.decision, round=arm.round - 1), seed)
+            ]
         at = self.work / f"seed{seed}"
         pseudo = at / "pseudo" / f"round{arm.round}-{arm.decision}"
         labeled = label(
@@ -249,21 +291,39 @@ class Bench:
         out = at / "fused" / arm.labels
         classes = None if arm.one else self.cohort.taxonomy.organs
         settings = replace(ALL, keep=arm.keep, ignore_below=arm.ignore_below)
-        chosen = select(self.cohort, pseudo, out, settings=settings, classes=classes, progress=self.progress)
+        chosen = select(
+            self.cohort, pseudo, out, settings=settings, classes=classes, progress=self.progress
+        )
         # a row that rests on fewer scans than it says is worse than none
         if labeled.failures or chosen.failures:
-            raise InputError(f"{[*labeled.failures, *chosen.failures][0]}; every case of the cohort must be labeled, call again")
+            raise InputError(
+                f"{[*labeled.failures, *chosen.failures][0]}; every case of the cohort must be labeled, call again"
+            )
         if arm.keep == 1 and len(chosen.kept) < len(chosen.decisions):
-            raise InputError(f"{out}: {len(chosen.kept)} of {len(chosen.decisions)} cases were kept; this arm is to learn from all")
+            raise InputError(
+                f"{out}: {len(chosen.kept)} of {len(chosen.decisions)} cases were kept; this arm is to learn from all"
+            )
         return out
 
     def student(self, arm: Arm, seed: int) -> Path:
         """A network that learned from truth and pseudo-labels, with the arm's settings of its training."""
         fused = self.fused(arm, seed)
-        out = self.work / f"seed{seed}" / "students" / f"{arm.network}-{fused.name}{_suffix(arm.extras)}"
+        out = (
+            self.work
+            / f"seed{seed}"
+            / "students"
+            / f"{arm.network}-{fused.name}{_suffix(arm.extras)}"
+        )
         recipe = self.recipe(arm.network, seed)
         recipe = replace(recipe, training=replace(recipe.training, **arm.extras))
-        return study(fused, out, recipe, organs_only=not arm.one, threads=self.threads, progress=self.progress)
+        return study(
+            fused,
+            out,
+            recipe,
+            organs_only=not arm.one,
+            threads=self.threads,
+            progress=self.progress,
+        )
 
     def second(self, arm: Arm, seed: int) -> Path:
         """A cascade's second stage: the small network on a grid twice as fine, for the small organs."""
@@ -272,7 +332,15 @@ class Bench:
         finer = replace(recipe, data=replace(recipe.data, spacing_mm=(z, y, x)))
         organs_only = not self.preset.one_student
         out = self.work / f"seed{seed}" / "students" / "small-second"
-        return study(self.fused(arm, seed), out, finer, organs_only=organs_only, only=SMALL, threads=self.threads, progress=self.progress)
+        return study(
+            self.fused(arm, seed),
+            out,
+            finer,
+            organs_only=organs_only,
+            only=SMALL,
+            threads=self.threads,
+            progress=self.progress,
+        )
 
     def models(self, arm: Arm, seed: int) -> list[Path]:
         """An arm's network, and the tumor model that is laid over it."""
@@ -280,23 +348,49 @@ class Bench:
             model = self.student(arm, seed)
             return [model] if arm.one else [model, self.taught(arm.network, seed, target="tumor")]
         partial = "marginal" if arm.learns == "labeled" else "background"
-        return [self.taught(arm.network, seed, partial=partial), self.taught(arm.network, seed, target="tumor")]
+        return [
+            self.taught(arm.network, seed, partial=partial),
+            self.taught(arm.network, seed, target="tumor"),
+        ]
 
     def scored(self, arm: Arm, seed: int) -> dict[str, Any]:
         """The row of an arm: trained, exported, the test cases segmented and scored."""
         models, second = self.models(arm, seed), self.second(arm, seed) if arm.cascade else None
         at, test = self.work / f"seed{seed}", self.cohort.test()
-        bundle, record, out = at / "bundles" / arm.key, at / "bundles" / f"{arm.key}.json", at / "predictions" / arm.key
-        made_from = [file_hash(model / "fold_0" / "checkpoint_final.pth") for model in [*models, *([second] if second else [])]]
+        bundle, record, out = (
+            at / "bundles" / arm.key,
+            at / "bundles" / f"{arm.key}.json",
+            at / "predictions" / arm.key,
+        )
+        made_from = [
+            file_hash(model / "fold_0" / "checkpoint_final.pth")
+            for model in [*models, *([second] if second else [])]
+        ]
         if not is_made_from(record, made_from):
-            export(models[0], bundle, overlay=models[1:], second=second, torch_weights=False, progress=self.progress)
+            export(
+                models[0],
+                bundle,
+                overlay=models[1:],
+                second=second,
+                torch_weights=False,
+                progress=self.progress,
+            )
             write_record(record, stage="export", made_from=made_from)
-        failures = predict(test, out, Segmenter(bundle, threads=self.threads), progress=self.progress)
+        failures = predict(
+            test, out, Segmenter(bundle, threads=self.threads), progress=self.progress
+        )
         scores = evaluate(out, self.cohort, which="test", progress=self.progress)
         if failures or scores.failures:
-            raise InputError(f"{arm.key}: {[*failures, *scores.failures][0]}; every test case must be scored, call again")
-        seconds = [json.loads((out / f"{case.id}.json").read_text("utf-8"))["seconds"]["total"] for case in test]
-        curve = json.loads((models[0] / "fold_0" / "progress.json").read_text("utf-8"))["train_loss"]
+            raise InputError(
+                f"{arm.key}: {[*failures, *scores.failures][0]}; every test case must be scored, call again"
+            )
+        seconds = [
+            json.loads((out / f"{case.id}.json").read_text("utf-8"))["seconds"]["total"]
+            for case in test
+        ]
+        curve = json.loads((models[0] / "fold_0" / "progress.json").read_text("utf-8"))[
+            "train_loss"
+        ]
         return {
             **self.row(arm, seed),
             "commit": commit(),
@@ -304,12 +398,18 @@ class Bench:
             "seconds_per_case": round(float(np.mean(seconds)), 3),
             "machine": f"{cores()} cores, {platform.machine()}",
             "loss": _tail(curve),
-            "organs": {name: rounded(mean.dsc) for name, mean in scores.means().items() if name in scores.taxonomy.organs},
+            "organs": {
+                name: rounded(mean.dsc)
+                for name, mean in scores.means().items()
+                if name in scores.taxonomy.organs
+            },
             "cases": scores_by_case(scores),
         }
 
 
-def run(bench: Bench, rows: Path, *, only: str | None = None, seeds: list[int] | None = None) -> None:
+def run(
+    bench: Bench, rows: Path, *, only: str | None = None, seeds: list[int] | None = None
+) -> None:
     """Make every row that is not there, one experiment after the other, seed by seed."""
     wanted = [
         (seed, arm)
@@ -321,7 +421,9 @@ def run(bench: Bench, rows: Path, *, only: str | None = None, seeds: list[int] |
     ]
     for seed, arm in wanted:
         mark, known = bench.row(arm, seed), read_rows(rows)
-        if any(all(row.get(key, value) == value for key, value in mark.items()) for row in known):  # the first had no arm_hash
+        if any(
+            all(row.get(key, value) == value for key, value in mark.items()) for row in known
+        ):  # the first had no arm_hash
             continue
         print(f"{arm.experiment}: {arm.name}, seed {seed}", flush=True)
         what = mark.keys() - {"experiment", "arm"}
@@ -334,13 +436,21 @@ def run(bench: Bench, rows: Path, *, only: str | None = None, seeds: list[int] |
 def publish(rows: Path) -> None:
     """Write the page from the rows, where they are the project's own."""
     if rows.resolve() == ROWS:
-        write_results(read_rows(rows), ROOT / "docs" / "results" / "semisupervised.md", ROOT / "docs" / "images" / "semisupervised.png")
+        write_results(
+            read_rows(rows),
+            ROOT / "docs" / "results" / "semisupervised.md",
+            ROOT / "docs" / "images" / "semisupervised.png",
+        )
 
 
 def _told(value: Any) -> Any:
     """A recipe as plain data without what is as by default, so that a setting that comes to be does not make rows of before others."""
     if is_dataclass(value):
-        return {one.name: _told(getattr(value, one.name)) for one in fields(value) if getattr(value, one.name) != one.default}
+        return {
+            one.name: _told(getattr(value, one.name))
+            for one in fields(value)
+            if getattr(value, one.name) != one.default
+        }
     return [_told(item) for item in value] if isinstance(value, tuple | list) else value
 
 
@@ -355,27 +465,60 @@ def _steps(recipe: Recipe) -> int:
 def _tail(curve: list[float]) -> list[float]:
     """Mean training loss of the last tenth of the epochs, and of the tenth before: near each other where it is flat."""
     part = max(1, len(curve) // 10)
-    return [round(float(np.mean(curve[-2 * part : -part] or curve)), 4), round(float(np.mean(curve[-part:])), 4)]
+    return [
+        round(float(np.mean(curve[-2 * part : -part] or curve)), 4),
+        round(float(np.mean(curve[-part:])), 4),
+    ]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", choices=EXPERIMENTS, help="one experiment (default: all)")
     parser.add_argument(
-        "--seed", type=int, action="append", help="may be given several times (default: 0, 1 and 2, of the smaller ablations 1)"
+        "--seed",
+        type=int,
+        action="append",
+        help="may be given several times (default: 0, 1 and 2, of the smaller ablations 1)",
     )
-    parser.add_argument("--json", type=Path, default=ROWS, metavar="FILE", help="the rows (default: docs/results/semisupervised.json)")
-    parser.add_argument("--work", type=Path, default=ROOT / "runs" / "semisupervised", help="folder of all that is made on the way")
-    parser.add_argument("--preset", type=Path, default=Path(__file__).with_suffix(".toml"), help="the two networks")
-    parser.add_argument("--max-minutes", type=float, metavar="M", help="stop after so long, to go on with the next call")
-    parser.add_argument("--threads", type=int, help="processor threads (default: whatever is quickest)")
+    parser.add_argument(
+        "--json",
+        type=Path,
+        default=ROWS,
+        metavar="FILE",
+        help="the rows (default: docs/results/semisupervised.json)",
+    )
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=ROOT / "runs" / "semisupervised",
+        help="folder of all that is made on the way",
+    )
+    parser.add_argument(
+        "--preset", type=Path, default=Path(__file__).with_suffix(".toml"), help="the two networks"
+    )
+    parser.add_argument(
+        "--max-minutes",
+        type=float,
+        metavar="M",
+        help="stop after so long, to go on with the next call",
+    )
+    parser.add_argument(
+        "--threads", type=int, help="processor threads (default: whatever is quickest)"
+    )
     args = parser.parse_args()
 
     display = Display(every_seconds=60)
     code = 0
     try:
         args.work.mkdir(parents=True, exist_ok=True)
-        bench = Bench(args.work, load_preset(args.preset), threads=args.threads, progress=within(args.max_minutes, display))
+        bench = Bench(
+            args.work,
+            load_preset(args.preset),
+            threads=args.threads,
+            progress=within(args.max_minutes, display),
+        )
         with alone_in(args.work):
             run(bench, args.json, only=args.only, seeds=args.seed)
     except OutOfTime:

@@ -51,8 +51,14 @@ PAIRS = {
     "distilling": (("half of the loss", "off"),),
     "uncertain": (("ignored", "off"),),
 }
-LEAST, WITHIN = 0.031, 0.01  # what unlabeled scans should add to the small network, and how near it should then come to the large one
-BEGIN, END = "<!-- semisupervised: written by bench/semisupervised.py from its rows -->", "<!-- semisupervised: end -->"
+LEAST, WITHIN = (
+    0.031,
+    0.01,
+)  # what unlabeled scans should add to the small network, and how near it should then come to the large one
+BEGIN, END = (
+    "<!-- semisupervised: written by bench/semisupervised.py from its rows -->",
+    "<!-- semisupervised: end -->",
+)
 
 
 def newest(rows: Sequence[Row]) -> list[Row]:
@@ -75,7 +81,10 @@ def difference(first: Sequence[Row], second: Sequence[Row], metric: str) -> tupl
     ours, theirs = ({row["seed"]: row["cases"] for row in rows} for rows in (first, second))
     seeds = sorted(set(ours) & set(theirs))
     cases = sorted({case for seed in seeds for case in ours[seed]})
-    means = [[_mean([side[seed].get(case, {}).get(metric) for seed in seeds]) for case in cases] for side in (ours, theirs)]
+    means = [
+        [_mean([side[seed].get(case, {}).get(metric) for seed in seeds]) for case in cases]
+        for side in (ours, theirs)
+    ]
     return compare(*means), len(seeds)
 
 
@@ -87,16 +96,28 @@ def render(rows: Sequence[Row]) -> str:
         arms = _arms(current, experiment)
         if not arms:
             continue
-        lines = [f"### {title}", "", f"| arm | {' | '.join(METRICS.values())} | s a case | seeds |", "|---|" + "---|" * (len(METRICS) + 2)]
+        lines = [
+            f"### {title}",
+            "",
+            f"| arm | {' | '.join(METRICS.values())} | s a case | seeds |",
+            "|---|" + "---|" * (len(METRICS) + 2),
+        ]
         for name, of_arm in arms.items():
             cells = [_cell([row.get(metric) for row in of_arm]) for metric in METRICS]
             seconds = np.mean([row["seconds_per_case"] for row in of_arm])
-            lines.append(f"| {name} | {' | '.join(cells)} | {seconds:.2f} | {', '.join(str(row['seed']) for row in of_arm)} |")
+            lines.append(
+                f"| {name} | {' | '.join(cells)} | {seconds:.2f} | {', '.join(str(row['seed']) for row in of_arm)} |"
+            )
         told = [
             _told(first, second, metric, arms)
             for first, second in PAIRS[experiment]
-            if first in arms and second in arms and {row["seed"] for row in arms[first]} & {row["seed"] for row in arms[second]}
-            for metric in ("organ_dsc", "tumor_dsc" if experiment in ("models", "copy-paste") else "organ_nsd")
+            if first in arms
+            and second in arms
+            and {row["seed"] for row in arms[first]} & {row["seed"] for row in arms[second]}
+            for metric in (
+                "organ_dsc",
+                "tumor_dsc" if experiment in ("models", "copy-paste") else "organ_nsd",
+            )
         ]
         told += _goals(arms) if experiment == "table6" else []
         parts.append("\n".join([*lines, "", *told, ""]) if told else "\n".join([*lines, ""]))
@@ -136,12 +157,21 @@ Cohort {last["cohort_hash"]}, recipes {last["recipe_hash"]} (`bench/semisupervis
 """
     text = page.read_text("utf-8")
     marked = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END) + "\n", flags=re.S)
-    write_text(page, marked.sub(lambda _: section, text) if marked.search(text) else f"{text.rstrip()}\n\n{section}")
+    write_text(
+        page,
+        marked.sub(lambda _: section, text)
+        if marked.search(text)
+        else f"{text.rstrip()}\n\n{section}",
+    )
 
 
 def _kinds(counts: Mapping[str, int]) -> str:
     some = counts.get("tumor", 0) + counts.get("partial", 0)
-    told = {"with all organs labeled": counts.get("full", 0), "with some classes": some, "without labels": counts.get("unlabeled", 0)}
+    told = {
+        "with all organs labeled": counts.get("full", 0),
+        "with some classes": some,
+        "without labels": counts.get("unlabeled", 0),
+    }
     return ", ".join([*(f"{n} {what}" for what, n in told.items()), f"{counts['test']} to test on"])
 
 
@@ -156,7 +186,11 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     """Organ DSC of each arm: a dot a seed, a line at the mean."""
     from matplotlib.figure import Figure
 
-    arms = [(experiment, name, of_arm) for experiment in TITLES for name, of_arm in _arms(rows, experiment).items()]
+    arms = [
+        (experiment, name, of_arm)
+        for experiment in TITLES
+        for name, of_arm in _arms(rows, experiment).items()
+    ]
     figure = Figure(figsize=(7.2, 0.8 + 0.32 * len(arms)), layout="constrained")
     axes = figure.add_subplot()
     for place, (_, _, of_arm) in enumerate(arms):
@@ -174,7 +208,9 @@ def draw(rows: Sequence[Row], path: Path) -> None:
 
 def _arms(rows: Sequence[Row], experiment: str) -> dict[str, list[Row]]:
     found: dict[str, list[Row]] = {}
-    for row in sorted((row for row in rows if row["experiment"] == experiment), key=lambda row: row["seed"]):
+    for row in sorted(
+        (row for row in rows if row["experiment"] == experiment), key=lambda row: row["seed"]
+    ):
         found.setdefault(row["arm"], []).append(row)
     return found
 
@@ -196,7 +232,9 @@ def _goals(arms: Mapping[str, Sequence[Row]]) -> list[str]:
         if "small+unlabeled" in arms and other in arms:
             found, _ = difference(arms["small+unlabeled"], arms[other], "organ_dsc")
             verdict = "reached" if found.difference >= least else "missed"
-            lines.append(f"- goal, small+unlabeled minus {other}: {wanted} {100 * least:+.1f}: **{verdict}**")
+            lines.append(
+                f"- goal, small+unlabeled minus {other}: {wanted} {100 * least:+.1f}: **{verdict}**"
+            )
     return lines
 
 

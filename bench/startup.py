@@ -25,15 +25,26 @@ COMMAND = [sys.executable, "-m", "nnstudent"]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scan", type=Path, help="image to segment (default: a phantom of 512×512×100)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--scan", type=Path, help="image to segment (default: a phantom of 512×512×100)"
+    )
     parser.add_argument("--model", type=Path, help="default: the bundled student")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--work", type=Path, default=Path("runs/bench"), help="folder for the phantom")
+    parser.add_argument(
+        "--work", type=Path, default=Path("runs/bench"), help="folder for the phantom"
+    )
     args = parser.parse_args()
-    scan = args.scan or full_scan(args.work / "scans" / "100x512", 100, plane=512) / "images" / "ct_0000.nii.gz"
+    scan = (
+        args.scan
+        or full_scan(args.work / "scans" / "100x512", 100, plane=512) / "images" / "ct_0000.nii.gz"
+    )
     print(f"nnstudent --help  {median(help_seconds, args.repeats):.2f} s")
-    print(f"to first window   {median(lambda: first_window_seconds(scan, args.model), args.repeats):.2f} s")
+    print(
+        f"to first window   {median(lambda: first_window_seconds(scan, args.model), args.repeats):.2f} s"
+    )
 
 
 def median(measure: Callable[[], float], repeats: int) -> float:
@@ -49,10 +60,19 @@ def help_seconds() -> float:
 
 def first_window_seconds(scan: Path, model: Path | None = None) -> float:
     with tempfile.TemporaryDirectory() as folder:
-        command = [*COMMAND, "segment", str(scan), "-o", f"{folder}/labels.nii.gz", *(["--model", str(model)] if model else [])]
+        command = [
+            *COMMAND,
+            "segment",
+            str(scan),
+            "-o",
+            f"{folder}/labels.nii.gz",
+            *(["--model", str(model)] if model else []),
+        ]
         began = time.perf_counter()
         # No terminal, so that progress comes as lines.
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=os.environ) as process:
+        with subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=os.environ
+        ) as process:
             try:
                 said = []
                 for line in process.stderr or ():

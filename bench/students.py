@@ -25,28 +25,40 @@ from typing import Any
 
 from nnstudent.pipeline.lock import alone_in
 
-from bench.common import ROOT, OutOfTime, add_row, commit, organ_means, phantom_cohort, read_rows, within
+from bench.common import (
+    ROOT,
+    OutOfTime,
+    add_row,
+    commit,
+    organ_means,
+    phantom_cohort,
+    read_rows,
+    within,
+)
 from nnstudent.bundle.export import export
 from nnstudent.cli.common import Display, cores
 from nnstudent.cohort.cohort import Cohort
-from nnstudent.cohort.phantom import Profile
 from nnstudent.errors import InputError, NnStudentError
 from nnstudent.evaluation.evaluate import evaluate
 from nnstudent.inference.calibration import sample_cohort
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.atomic import replacing, write_json
 from nnstudent.io.record import data_hash, file_hash, is_made_from, write_record
+from nnstudent.phantom import Profile
 from nnstudent.pipeline.predict import predict
+from nnstudent.pipeline.preset import Preset, load_preset
 from nnstudent.progress import Progress, silent
 from nnstudent.serialization import read_json
-from nnstudent.training.budget import networks
-from nnstudent.training.describe import count
-from nnstudent.training.preset import Preset, load_preset
+from nnstudent.training.design.describe import count
+from nnstudent.training.design.search import networks
+from nnstudent.training.design.speed import CLASSES, window_seconds
 from nnstudent.training.recipe import Network, Recipe
-from nnstudent.training.speed import CLASSES, window_seconds
 from nnstudent.training.study import study
 
-ROWS, PICTURE = ROOT / "docs" / "results" / "students.json", ROOT / "docs" / "images" / "students.png"
+ROWS, PICTURE = (
+    ROOT / "docs" / "results" / "students.json",
+    ROOT / "docs" / "images" / "students.png",
+)
 COUNTS: Mapping[Profile, int] = {"full": 24, "test": 16}
 EPOCHS = 20
 MIDDLE, PATCH = (4.0, 2.5, 2.5), (48, 96, 160)  # 192 × 240 × 400 mm
@@ -122,12 +134,19 @@ class Bench:
     @cached_property
     def cohort(self) -> Cohort:
         """The scans, made once."""
-        return phantom_cohort(self.work / "cohort", self.counts, preset=self.phantoms, progress=self.progress)
+        return phantom_cohort(
+            self.work / "cohort", self.counts, preset=self.phantoms, progress=self.progress
+        )
 
     @cached_property
     def cohort_hash(self) -> str:
         """Of all scans and labels."""
-        return data_hash([[case.id, case.role, file_hash(case.image), case.label and file_hash(case.label)] for case in self.cohort])
+        return data_hash(
+            [
+                [case.id, case.role, file_hash(case.image), case.label and file_hash(case.label)]
+                for case in self.cohort
+            ]
+        )
 
     def steps(self, candidate: Candidate) -> int:
         """How many steps it makes in the time: measured on a few, the first ones left out, and kept."""
@@ -135,9 +154,15 @@ class Bench:
         recipe = candidate.recipe(self.preset)
         made_from = data_hash([recipe.to_dict(), self.cohort_hash])
         if not is_made_from(kept, made_from):
-            few = replace(recipe, training=replace(recipe.training, epochs=2, iterations=8, validation_batches=1))
+            few = replace(
+                recipe,
+                training=replace(recipe.training, epochs=2, iterations=8, validation_batches=1),
+            )
             model = self._trained(few, self.work / "steps" / _stem(candidate))
-            seconds = json.loads((model / "fold_0" / "progress.json").read_text("utf-8"))["seconds"][-1] / 8
+            seconds = (
+                json.loads((model / "fold_0" / "progress.json").read_text("utf-8"))["seconds"][-1]
+                / 8
+            )
             write_record(kept, stage="steps", made_from=made_from, seconds=seconds)
         seconds = float(read_json(kept, what="seconds of a step")["seconds"])
         return max(EPOCHS, round(60 * self.minutes / seconds))
@@ -148,7 +173,9 @@ class Bench:
             "candidate": candidate.name,
             "minutes": self.minutes,
             "cohort_hash": self.cohort_hash,
-            "recipe_hash": data_hash([candidate.recipe(self.preset).to_dict(), candidate.precision]),
+            "recipe_hash": data_hash(
+                [candidate.recipe(self.preset).to_dict(), candidate.precision]
+            ),
         }
 
     def scored(self, candidate: Candidate) -> dict[str, Any]:
@@ -156,19 +183,37 @@ class Bench:
         learner = next((other for other in CANDIDATES if other.name == candidate.of), candidate)
         recipe, steps = learner.recipe(self.preset), self.steps(learner)
         training = replace(recipe.training, epochs=EPOCHS, iterations=max(1, round(steps / EPOCHS)))
-        model = self._trained(replace(recipe, training=training), self.work / "students" / f"{_stem(learner)}-{self.minutes:g}")
-        bundle, out = (self.work / what / f"{_stem(candidate)}-{self.minutes:g}" for what in ("bundles", "predictions"))
-        record, made_from = bundle.with_suffix(".json"), file_hash(model / "fold_0" / "checkpoint_final.pth")
+        model = self._trained(
+            replace(recipe, training=training),
+            self.work / "students" / f"{_stem(learner)}-{self.minutes:g}",
+        )
+        bundle, out = (
+            self.work / what / f"{_stem(candidate)}-{self.minutes:g}"
+            for what in ("bundles", "predictions")
+        )
+        record, made_from = (
+            bundle.with_suffix(".json"),
+            file_hash(model / "fold_0" / "checkpoint_final.pth"),
+        )
         if not is_made_from(record, made_from):
             int8 = partial(sample_cohort, self.cohort) if candidate.precision == "int8" else None
             export(model, bundle, torch_weights=False, int8=int8, progress=self.progress)
             write_record(record, stage="export", made_from=made_from)
         test = self.cohort.test()
-        failures = predict(test, out, Segmenter(bundle, threads=self.threads, precision=candidate.precision), progress=self.progress)
+        failures = predict(
+            test,
+            out,
+            Segmenter(bundle, threads=self.threads, precision=candidate.precision),
+            progress=self.progress,
+        )
         scores = evaluate(out, self.cohort, which="test", progress=self.progress)
         if failures or scores.failures:
-            raise InputError(f"{candidate.name}: {[*failures, *scores.failures][0]}; every test case must be scored, call again")
-        told = [json.loads((out / f"{case.id}.json").read_text("utf-8"))["seconds"] for case in test]
+            raise InputError(
+                f"{candidate.name}: {[*failures, *scores.failures][0]}; every test case must be scored, call again"
+            )
+        told = [
+            json.loads((out / f"{case.id}.json").read_text("utf-8"))["seconds"] for case in test
+        ]
         parameters, gflop = count(candidate.network, candidate.patch, classes=len(CLASSES))
         return {
             **self.row(candidate),
@@ -184,14 +229,23 @@ class Bench:
         }
 
     def _trained(self, recipe: Recipe, out: Path) -> Path:
-        return study(self.work / "cohort", out, recipe, device="cpu", threads=self.threads, progress=self.progress)
+        return study(
+            self.work / "cohort",
+            out,
+            recipe,
+            device="cpu",
+            threads=self.threads,
+            progress=self.progress,
+        )
 
 
 def run(bench: Bench, rows: Path, picture: Path | None, *, only: Sequence[str] = ()) -> None:
     """Make every row that is not there; a student that cannot be had in int8 is told and passed over."""
     for candidate in CANDIDATES:
         mark = bench.row(candidate)
-        if (only and candidate.name not in only) or any(mark.items() <= row.items() for row in read_rows(rows)):
+        if (only and candidate.name not in only) or any(
+            mark.items() <= row.items() for row in read_rows(rows)
+        ):
             continue
         print(f"{candidate.name}: {bench.minutes:g} minutes", flush=True)
         try:
@@ -207,12 +261,21 @@ def run(bench: Bench, rows: Path, picture: Path | None, *, only: Sequence[str] =
 
 def newest(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The rows of the last one's cohort; of a candidate and its time to learn the last."""
-    return list({(row["candidate"], row["minutes"]): row for row in rows if row["cohort_hash"] == rows[-1]["cohort_hash"]}.values())
+    return list(
+        {
+            (row["candidate"], row["minutes"]): row
+            for row in rows
+            if row["cohort_hash"] == rows[-1]["cohort_hash"]
+        }.values()
+    )
 
 
 def render(rows: Sequence[Mapping[str, Any]]) -> str:
     """The rows as a table, Markdown; of each time to learn the quickest first."""
-    head = ["| minutes | student | organ DSC | organ NSD | s a case | of it network | steps | parameters | GFLOP |", "|---|" + "---|" * 8]
+    head = [
+        "| minutes | student | organ DSC | organ NSD | s a case | of it network | steps | parameters | GFLOP |",
+        "|---|" + "---|" * 8,
+    ]
     body = [
         f"| {row['minutes']:g} | {row['candidate']} | {100 * row['organ_dsc']:.1f} | {100 * row['organ_nsd']:.1f} | "
         f"{row['seconds_per_case']:.2f} | {row['network_seconds']:.2f} | {row['steps']:,} | {row['parameters']:,} | {row['gflop']:.0f} |"
@@ -240,11 +303,22 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         group = [row for row in rows if row["minutes"] == minutes]
         line = frontier(group)
         at = {row["candidate"]: (row["seconds_per_case"], 100 * row["organ_dsc"]) for row in group}
-        (drawn,) = axes.plot(*zip(*(at[row["candidate"]] for row in line), strict=True), "o-", linewidth=1, label=f"{minutes:g} min")
+        (drawn,) = axes.plot(
+            *zip(*(at[row["candidate"]] for row in line), strict=True),
+            "o-",
+            linewidth=1,
+            label=f"{minutes:g} min",
+        )
         for row in group:
             if row not in line:
                 axes.plot(*at[row["candidate"]], "o", color=drawn.get_color(), alpha=0.35)
-            axes.annotate(row["candidate"], at[row["candidate"]], xytext=(5, 4), textcoords="offset points", fontsize=8)
+            axes.annotate(
+                row["candidate"],
+                at[row["candidate"]],
+                xytext=(5, 4),
+                textcoords="offset points",
+                fontsize=8,
+            )
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter("{x:g}")
@@ -258,10 +332,13 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         figure.savefig(temporary, dpi=120, metadata={"Software": None})
 
 
-def cost(candidates: Sequence[Candidate], *, threads: int, repeats: int = 3) -> list[dict[str, Any]]:
+def cost(
+    candidates: Sequence[Candidate], *, threads: int, repeats: int = 3
+) -> list[dict[str, Any]]:
     """What a window of each candidate costs, untrained, in fp32; printed as it is found."""
     print(
-        "| student | mm (z, y, x) | window | parameters | GFLOP | s a window | s a million voxels | GFLOP/s |\n|---|" + "---|" * 7,
+        "| student | mm (z, y, x) | window | parameters | GFLOP | s a window | s a million voxels | GFLOP/s |\n|---|"
+        + "---|" * 7,
         flush=True,
     )
     found = []
@@ -269,11 +346,22 @@ def cost(candidates: Sequence[Candidate], *, threads: int, repeats: int = 3) -> 
         if candidate.of is not None:
             continue
         parameters, gflop = count(candidate.network, candidate.patch, classes=len(CLASSES))
-        seconds = window_seconds(candidate.network, candidate.patch, threads=threads, repeats=repeats)
+        seconds = window_seconds(
+            candidate.network, candidate.patch, threads=threads, repeats=repeats
+        )
         z, y, x = candidate.patch
-        row = {"candidate": candidate.name, "parameters": parameters, "gflop": gflop, "window_seconds": seconds, "patch": [z, y, x]}
+        row = {
+            "candidate": candidate.name,
+            "parameters": parameters,
+            "gflop": gflop,
+            "window_seconds": seconds,
+            "patch": [z, y, x],
+        }
         found.append(row)
-        size, mm = ("×".join(f"{value:g}" for value in values) for values in (candidate.patch, candidate.spacing_mm))
+        size, mm = (
+            "×".join(f"{value:g}" for value in values)
+            for values in (candidate.patch, candidate.spacing_mm)
+        )
         print(
             f"| {candidate.name} | {mm} | {size} | {parameters:,} | {gflop:.1f} | {seconds:.2f} | {seconds / (z * y * x) * 1e6:.2f} | "
             f"{gflop / seconds:.0f} |",
@@ -287,18 +375,50 @@ def _stem(candidate: Candidate) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cost", action="store_true", help="only what a window costs; trains nothing")
-    parser.add_argument("--minutes", type=float, default=30, help="training of each candidate (default: 30)")
-    parser.add_argument("--only", action="append", default=[], choices=[candidate.name for candidate in CANDIDATES], help="may be repeated")
-    parser.add_argument("--json", type=Path, default=None, metavar="FILE", help="the rows (default: docs/results/students.json)")
-    parser.add_argument("--work", type=Path, default=ROOT / "runs" / "students", help="folder of all that is made on the way")
-    parser.add_argument("--preset", default="laptop", help="how its student learns (default: laptop)")
-    parser.add_argument("--max-minutes", type=float, metavar="M", help="stop after so long, to go on with the next call")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--cost", action="store_true", help="only what a window costs; trains nothing"
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=30, help="training of each candidate (default: 30)"
+    )
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        choices=[candidate.name for candidate in CANDIDATES],
+        help="may be repeated",
+    )
+    parser.add_argument(
+        "--json",
+        type=Path,
+        default=None,
+        metavar="FILE",
+        help="the rows (default: docs/results/students.json)",
+    )
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=ROOT / "runs" / "students",
+        help="folder of all that is made on the way",
+    )
+    parser.add_argument(
+        "--preset", default="laptop", help="how its student learns (default: laptop)"
+    )
+    parser.add_argument(
+        "--max-minutes",
+        type=float,
+        metavar="M",
+        help="stop after so long, to go on with the next call",
+    )
     parser.add_argument("--threads", type=int, help="processor threads (default: all)")
     args = parser.parse_args()
     if args.cost:
-        chosen = [candidate for candidate in CANDIDATES if not args.only or candidate.name in args.only]
+        chosen = [
+            candidate for candidate in CANDIDATES if not args.only or candidate.name in args.only
+        ]
         found = cost(chosen, threads=args.threads or cores())
         if args.json is not None:
             write_json(args.json, found)
@@ -309,7 +429,13 @@ def main() -> int:
     try:
         args.work.mkdir(parents=True, exist_ok=True)
         progress = within(args.max_minutes, display)
-        bench = Bench(args.work, load_preset(args.preset), args.minutes, threads=args.threads, progress=progress)
+        bench = Bench(
+            args.work,
+            load_preset(args.preset),
+            args.minutes,
+            threads=args.threads,
+            progress=progress,
+        )
         with alone_in(args.work):
             run(bench, rows, PICTURE if rows == ROWS else rows.with_suffix(".png"), only=args.only)
     except OutOfTime:

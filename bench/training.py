@@ -28,11 +28,11 @@ from typing import Any
 import numpy as np
 
 from bench.common import in_own_process
-from nnstudent.cohort.phantom import make_cohort
 from nnstudent.io.atomic import write_json
-from nnstudent.training.dataset import Prepared, nnunet_folders, prepare, source_of
+from nnstudent.phantom import make_cohort
+from nnstudent.pipeline.preset import Preset, load_preset
+from nnstudent.training.data.dataset import Prepared, nnunet_folders, prepare, source_of
 from nnstudent.training.plans import CONFIGURATION
-from nnstudent.training.preset import Preset, load_preset
 from nnstudent.training.recipe import AUGMENTATIONS, Augmentation, Recipe, Training
 from nnstudent.training.task import organ_task
 
@@ -43,8 +43,14 @@ FLAT = 3.0  # of a patch nnU-Net turns slices only, by any angle, where it is fl
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", default="laptop", help="whose student's network, patch and batch (default: laptop)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--preset",
+        default="laptop",
+        help="whose student's network, patch and batch (default: laptop)",
+    )
     parser.add_argument("--cases", type=int, default=4, help="phantoms to learn from")
     parser.add_argument("--blocks", type=int, default=10, help="turns of each trainer")
     parser.add_argument("--steps", type=int, default=20, help="steps in a block")
@@ -55,9 +61,16 @@ def main() -> None:
     if args.worker:
         work(args.worker[0], Path(args.worker[1]))
         return
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # through the clean-up, or the trainers stay
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
+    )  # through the clean-up, or the trainers stay
     with tempfile.TemporaryDirectory() as folder:
-        setup(Path(folder), load_preset(args.preset), cases=args.cases, steps=args.warm + args.blocks * args.steps)
+        setup(
+            Path(folder),
+            load_preset(args.preset),
+            cases=args.cases,
+            steps=args.warm + args.blocks * args.steps,
+        )
         turns = measure(Path(folder), blocks=args.blocks, steps=args.steps, warm=args.warm)
     found = summary(turns, steps=args.steps)
     for line in told(found):
@@ -72,18 +85,29 @@ def as_stock(preset: Preset, *, steps: int) -> Recipe:
     flat = max(recipe.data.patch) / recipe.data.patch[0] > FLAT
     turn = 180.0 if flat else 30.0
     rows = {**AUGMENTATIONS, "rotation": (AUGMENTATIONS["rotation"][0], -turn, turn)}
-    augment = tuple(Augmentation(name, *row) for name, row in rows.items() if name != "elastic")  # which nnU-Net has off
+    augment = tuple(
+        Augmentation(name, *row) for name, row in rows.items() if name != "elastic"
+    )  # which nnU-Net has off
     training = Training(
-        epochs=1, iterations=steps, augment=augment, in_plane=flat, label_interpolation=recipe.training.label_interpolation, held_out=0.0
+        epochs=1,
+        iterations=steps,
+        augment=augment,
+        in_plane=flat,
+        label_interpolation=recipe.training.label_interpolation,
+        held_out=0.0,
     )
     return replace(recipe, training=training)
 
 
 def setup(folder: Path, preset: Preset, *, cases: int, steps: int) -> None:
     """Phantoms with all organs labeled, preprocessed once for all."""
-    cohort = make_cohort(folder / "cohort", cases=cases, seed=0, preset="tiny", counts={"full": cases})
+    cohort = make_cohort(
+        folder / "cohort", cases=cases, seed=0, preset="tiny", counts={"full": cases}
+    )
     task = organ_task(cohort, as_stock(preset, steps=steps), folds=1)
-    ready = prepare(task, folder / "work", source_of(task, folder / "hashes.json"), threads=os.cpu_count() or 1)
+    ready = prepare(
+        task, folder / "work", source_of(task, folder / "hashes.json"), threads=os.cpu_count() or 1
+    )
     write_json(folder / "prepared.json", {"plans": ready.plans, "dataset_json": ready.dataset_json})
 
 
@@ -99,10 +123,15 @@ def measure(folder: Path, *, blocks: int, steps: int, warm: int) -> dict[str, li
             for name in random.Random(number).sample(TRAINERS, len(TRAINERS)):
                 turns[name].append(turn(processes[name], steps))
                 last = turns[name][-1]
-                print(f"block {number + 1}: {name}: {steps / last['seconds']:.2f} steps/s, loss {np.mean(last['losses']):.3f}", flush=True)
+                print(
+                    f"block {number + 1}: {name}: {steps / last['seconds']:.2f} steps/s, loss {np.mean(last['losses']):.3f}",
+                    flush=True,
+                )
     finally:
         for process in processes.values():
-            if process.poll() is None:  # at once: stopped, and with loaders that would wait for it, it hears nothing gentler
+            if (
+                process.poll() is None
+            ):  # at once: stopped, and with loaders that would wait for it, it hears nothing gentler
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
     return turns
@@ -111,7 +140,11 @@ def measure(folder: Path, *, blocks: int, steps: int, warm: int) -> dict[str, li
 def start(name: str, folder: Path) -> subprocess.Popen[str]:
     """A trainer in a process of its own, and in a group with those that it starts."""
     command, environment = in_own_process("bench.training")
-    plain = {key: value for key, value in environment.items() if key not in ("OMP_WAIT_POLICY", "nnUNet_n_proc_DA")}
+    plain = {
+        key: value
+        for key, value in environment.items()
+        if key not in ("OMP_WAIT_POLICY", "nnUNet_n_proc_DA")
+    }
     return subprocess.Popen(
         [*command, "--worker", name, str(folder)],
         env=plain,
@@ -139,7 +172,7 @@ def work(name: str, folder: Path) -> None:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # as train() sets it, before torch is imported
     import torch
 
-    from nnstudent.training.memory import freed_memory_kept
+    from nnstudent.training.cpu.malloc import freed_memory_kept
 
     answers = sys.stdout
     state = json.loads((folder / "prepared.json").read_text("utf-8"))
@@ -155,15 +188,22 @@ def work(name: str, folder: Path) -> None:
             trainer.on_train_epoch_start()
             for line in sys.stdin:
                 begin = time.perf_counter()
-                losses = [float(trainer.train_step(next(trainer.dataloader_train))["loss"]) for _ in range(int(line))]
-                print(json.dumps({"seconds": time.perf_counter() - begin, "losses": losses}), file=answers, flush=True)
+                losses = [
+                    float(trainer.train_step(next(trainer.dataloader_train))["loss"])
+                    for _ in range(int(line))
+                ]
+                print(
+                    json.dumps({"seconds": time.perf_counter() - begin, "losses": losses}),
+                    file=answers,
+                    flush=True,
+                )
 
 
 def ours(ready: Prepared, place: Path) -> Any:
     """This package's trainer as train() sets it up."""
     import torch
 
-    from nnstudent.training.threads import Tuner, choices
+    from nnstudent.training.cpu.threads import Tuner, choices
     from nnstudent.training.trainer import RecipeTrainer
 
     trainer = RecipeTrainer(ready.plans, CONFIGURATION, 0, ready.dataset_json)
@@ -176,13 +216,22 @@ def stock(ready: Prepared, place: Path, *, half: bool) -> Any:
     """nnU-Net's trainer, with the recipe's settings that are attributes of it."""
     import torch
     from nnunetv2.training.nnUNetTrainer import nnUNetTrainer as module
-    from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerNoMirroring import nnUNetTrainerNoMirroring
+    from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerNoMirroring import (
+        nnUNetTrainerNoMirroring,
+    )
 
     recipe = Recipe.from_dict(ready.plans["nnstudent"]["recipe"])
     trainer = nnUNetTrainerNoMirroring(
-        {**ready.plans, "continue_training": False}, CONFIGURATION, 0, ready.dataset_json, torch.device("cpu")
+        {**ready.plans, "continue_training": False},
+        CONFIGURATION,
+        0,
+        ready.dataset_json,
+        torch.device("cpu"),
     )
-    trainer.num_epochs, trainer.num_iterations_per_epoch = recipe.training.epochs, recipe.training.iterations
+    trainer.num_epochs, trainer.num_iterations_per_epoch = (
+        recipe.training.epochs,
+        recipe.training.iterations,
+    )
     trainer.oversample_foreground_percent = recipe.data.foreground
     trainer.probabilistic_oversampling = recipe.data.batch == 1
     trainer.output_folder_base, trainer.output_folder = str(place), str(place / "fold_0")

@@ -13,21 +13,35 @@ from pathlib import Path
 import numpy as np
 
 from bench.scans import Contender, full_scan, run_ours
-from nnstudent.inference.budget import parse_size
+from nnstudent.inference.memory import parse_size
 from nnstudent.io.nifti import read_image, write_image
 from nnstudent.volume import Grid, Volume
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--limit", default="4GB", help="as of segment --memory-limit (default: 4GB)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--limit", default="4GB", help="as of segment --memory-limit (default: 4GB)"
+    )
     parser.add_argument("--model", type=Path, help="a bundle (default: the bundled student)")
-    parser.add_argument("--work", type=Path, default=Path("runs/bench"), help="folder for scans and results")
+    parser.add_argument(
+        "--work", type=Path, default=Path("runs/bench"), help="folder for scans and results"
+    )
     args = parser.parse_args()
     scan = whole_body(args.work / "scans" / "1500x512", args.work / "scans" / "500x512")
     for windows in ("guided", "dense"):
         out = args.work / "out" / "1500" / f"{windows}.nii.gz"
-        run = run_ours(Contender("whole body", args.model, None), scan, out, "--memory-limit", args.limit, "--windows", windows)
+        run = run_ours(
+            Contender("whole body", args.model, None),
+            scan,
+            out,
+            "--memory-limit",
+            args.limit,
+            "--windows",
+            windows,
+        )
         assert run.report is not None
         print(
             f"{windows}: {run.seconds:.1f} s, {run.report['windows']['run']} windows, {run.peak_rss_mb:.0f} MiB at the peak, "

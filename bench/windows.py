@@ -21,42 +21,67 @@ from pathlib import Path
 import numpy as np
 
 from nnstudent.bundle.spec import Normalization, Resampling
-from nnstudent.cohort.phantom import make_case
 from nnstudent.evaluation.evaluate import evaluate
-from nnstudent.inference.body import air_limit
-from nnstudent.inference.flare22 import TUBES, flare22
-from nnstudent.inference.guided import guided
-from nnstudent.inference.postprocess import DEFAULT
-from nnstudent.inference.resample import new_shape, resample
+from nnstudent.inference.grid.resample import new_shape, resample
+from nnstudent.inference.labels.postprocess import DEFAULT
 from nnstudent.inference.segmenter import Segmenter
-from nnstudent.inference.windows import Scene, dense, pad
+from nnstudent.inference.windows.body import air_limit
+from nnstudent.inference.windows.flare22 import TUBES, flare22
+from nnstudent.inference.windows.guided import guided
+from nnstudent.inference.windows.sliding import Scene, dense, pad
 from nnstudent.io.nifti import read_image, read_labels, write_labels
+from nnstudent.phantom import make_case
 from nnstudent.taxonomy import flare23
 
 CT = ("acrin_flt_001", "cmb_crc_01068", "cptac_C3L-00189", "lidc_0314", "ts_example")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--phantoms", type=int, default=4)
-    parser.add_argument("--seed", type=int, default=1, help="of the first phantom; the next one's is one more")
+    parser.add_argument(
+        "--seed", type=int, default=1, help="of the first phantom; the next one's is one more"
+    )
     parser.add_argument("--preset", default="standard")
-    parser.add_argument("--patch", type=lambda text: tuple(int(n) for n in text.split(",")), default=(48, 80, 96))
-    parser.add_argument("--spacing", type=lambda text: tuple(float(n) for n in text.split(",")), default=(4.0, 3.0, 3.0))
+    parser.add_argument(
+        "--patch", type=lambda text: tuple(int(n) for n in text.split(",")), default=(48, 80, 96)
+    )
+    parser.add_argument(
+        "--spacing",
+        type=lambda text: tuple(float(n) for n in text.split(",")),
+        default=(4.0, 3.0, 3.0),
+    )
     parser.add_argument("--model", help="a bundle or nnU-Net folder, or bundled")
     parser.add_argument(
-        "--ways", type=lambda text: text.split(","), default=["guided"], help="to compare with dense, where there is a model"
+        "--ways",
+        type=lambda text: text.split(","),
+        default=["guided"],
+        help="to compare with dense, where there is a model",
     )
-    parser.add_argument("--defaults", action="store_true", help="the other ways as segment does it unasked")
+    parser.add_argument(
+        "--defaults", action="store_true", help="the other ways as segment does it unasked"
+    )
     args = parser.parse_args()
-    cases = {f"phantom {seed}": make_case(seed, preset=args.preset) for seed in range(args.seed, args.seed + args.phantoms)}
+    cases = {
+        f"phantom {seed}": make_case(seed, preset=args.preset)
+        for seed in range(args.seed, args.seed + args.phantoms)
+    }
     if args.model is None:
-        count({name: (case.image, case.truth) for name, case in cases.items()}, args.patch, args.spacing)
+        count(
+            {name: (case.image, case.truth) for name, case in cases.items()},
+            args.patch,
+            args.spacing,
+        )
         return
     model = None if args.model == "bundled" else Path(args.model)
     data = Path(os.environ.get("NNSTUDENT_DATA", ""))
     if (data / CT[0]).is_dir():
-        scans = {name: (read_image(data / name / "ct.nii.gz"), read_labels(data / name / "label.nii.gz")) for name in CT}
+        scans = {
+            name: (read_image(data / name / "ct.nii.gz"), read_labels(data / name / "label.nii.gz"))
+            for name in CT
+        }
         cost("CT", scans, model, ["dense", *args.ways], whole=True, defaults=args.defaults)
     phantoms = {name: (case.image, case.truth) for name, case in cases.items()}
     cost("phantoms", phantoms, model, ["dense", *args.ways], whole=False, defaults=args.defaults)
@@ -66,7 +91,10 @@ def cost(title, cases, model, names, *, whole: bool, defaults: bool) -> None:
     """Segment every case in every way, and compare."""
     rules = DEFAULT if defaults else ()
     precision = {name: "auto" if defaults and name != "dense" else "fp32" for name in names}
-    ways = {name: Segmenter(model, windows=name, precision=precision[name], postprocess=rules) for name in names}
+    ways = {
+        name: Segmenter(model, windows=name, precision=precision[name], postprocess=rules)
+        for name in names
+    }
     table = ways["dense"].taxonomy
     ran = {name: Counter() for name in ways}
     with tempfile.TemporaryDirectory() as folder:
@@ -77,17 +105,27 @@ def cost(title, cases, model, names, *, whole: bool, defaults: bool) -> None:
                 result = segment(image)
                 write_labels(work / name / f"{case}.nii.gz", result.labels)
                 ran[name] += Counter(result.windows)
-                print(f"{case}  {name:<8} {result.windows['run']:>4} of {result.windows['planned']}", flush=True)
+                print(
+                    f"{case}  {name:<8} {result.windows['run']:>4} of {result.windows['planned']}",
+                    flush=True,
+                )
         # The truth of a CT has no tumor annotated.
         settings = {"taxonomy": table, "classes": table.organs, "whole_organs": whole}
         scores = {name: evaluate(work / name, work / "truth", **settings) for name in ways}
-        agreement = {name: evaluate(work / name, work / "dense", taxonomy=table, classes=table.organs) for name in ways}
+        agreement = {
+            name: evaluate(work / name, work / "dense", taxonomy=table, classes=table.organs)
+            for name in ways
+        }
     print(f"\n{title}: {len(cases)} cases\n")
-    print("| windows | run | organ DSC | cost | worst class | DSC against dense |\n|---|---|---|---|---|---|")
+    print(
+        "| windows | run | organ DSC | cost | worst class | DSC against dense |\n|---|---|---|---|---|---|"
+    )
     base = scores["dense"].means()
     for name, result in scores.items():
         means = result.means()
-        costs = {organ: base[organ].dsc - means[organ].dsc for organ in table.organs if organ in means}
+        costs = {
+            organ: base[organ].dsc - means[organ].dsc for organ in table.organs if organ in means
+        }
         worst = max(costs, key=costs.get)
         print(
             f"| {name} | {ran[name]['run']} of {ran[name]['planned']} | {means['organs'].dsc:.4f} | {statistics.mean(costs.values()):+.4f} "
@@ -100,7 +138,11 @@ def count(cases, patch, spacing) -> None:
     """Run every planner with the truth in place of a network."""
     air = air_limit(Normalization("ct", mean=0, std=1, lower=-1000, upper=1000))
     tubes = [flare23()[name].id for name in TUBES]
-    planners = {"dense": dense, "guided": guided(spacing_mm=spacing, air=air), "flare22": flare22(tubes=tubes)}
+    planners = {
+        "dense": dense,
+        "guided": guided(spacing_mm=spacing, air=air),
+        "flare22": flare22(tubes=tubes),
+    }
     total = dict.fromkeys(planners, 0)
     for case, (image, truth) in cases.items():
         image, truth = image.reoriented("RAS"), truth.reoriented("RAS")
@@ -126,7 +168,9 @@ def run(values, labels, patch, planner) -> tuple[int, float]:
         nonlocal ran
         ran += 1
         window = tuple(slice(first, first + size) for first, size in zip(start, patch, strict=True))
-        logits = 10 * (np.arange(15, dtype=np.float32)[:, None, None, None] == truth[window]).astype(np.float32)
+        logits = 10 * (
+            np.arange(15, dtype=np.float32)[:, None, None, None] == truth[window]
+        ).astype(np.float32)
         seen[window] |= keep(logits)
         return logits
 

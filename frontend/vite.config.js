@@ -6,7 +6,7 @@ const everywhere = { emptyOutDir: true, target: 'es2022', sourcemap: false }
 // The page of the service loads the same file when a result is looked at.
 const viewer = {
   lib: { entry: 'src/report.ts', formats: ['iife'], name: 'nnstudent', fileName: () => 'viewer.js' },
-  outDir: '../src/nnstudent/evaluation/report/viewer',
+  outDir: '../src/nnstudent/report/viewer',
 }
 
 const page = { outDir: '../src/nnstudent/web/page', modulePreload: false }

@@ -55,7 +55,9 @@ ANYTHING = {
 
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("kind", ANYTHING)
-def test_whatever_one_case_raises_it_is_named_and_the_others_are_done(kind: str, threads: int) -> None:
+def test_whatever_one_case_raises_it_is_named_and_the_others_are_done(
+    kind: str, threads: int
+) -> None:
     error, reason = ANYTHING[kind]
 
     def work(scan: Scan) -> str:
@@ -100,7 +102,13 @@ def test_what_no_case_is_to_blame_for_ends_all(error: type[BaseException], threa
         free.wait(0.05)
 
     with pytest.raises(error):
-        for_each_case([Scan("a"), *(Scan(f"b{n}") for n in range(30))], work, files=files, what="test", threads=threads)
+        for_each_case(
+            [Scan("a"), *(Scan(f"b{n}") for n in range(30))],
+            work,
+            files=files,
+            what="test",
+            threads=threads,
+        )
     assert len(begun) < 31
 
 
@@ -130,7 +138,15 @@ def test_progress_and_done_are_told_in_this_thread_as_cases_end() -> None:
         time.sleep(0.2 if scan.id == "slow" else 0.0)
         return 0.0
 
-    results, _ = for_each_case([Scan("slow"), Scan("quick")], work, files=files, what="t", threads=2, progress=progress, done=done)
+    results, _ = for_each_case(
+        [Scan("slow"), Scan("quick")],
+        work,
+        files=files,
+        what="t",
+        threads=2,
+        progress=progress,
+        done=done,
+    )
     assert told == [("t", 0, 2), ("t", 1, 2), ("t", 2, 2)]
     assert ended == ["quick", "slow"]
     assert [scan.id for scan, _ in results] == ["slow", "quick"]

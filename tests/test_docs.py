@@ -14,7 +14,9 @@ from nnstudent.cli.main import build_parser
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = [*sorted(DOCS.rglob("*.md")), *DOCS.parent.glob("README.md")] if DOCS.is_dir() else []
-pytestmark = pytest.mark.skipif(not PAGES, reason="no docs here: they are not part of the source package")
+pytestmark = pytest.mark.skipif(
+    not PAGES, reason="no docs here: they are not part of the source package"
+)
 
 
 def blocks(page: Path, *languages: str) -> str:
@@ -32,27 +34,42 @@ def test_links_lead_somewhere(page):
         assert there.exists(), f"{target} leads nowhere"
         if anchor:
             titles = re.findall(r"^#+ (.+)$", there.read_text("utf-8"), flags=re.M)
-            assert anchor in {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}, f"{target}: no such heading"
+            assert anchor in {
+                re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles
+            }, f"{target}: no such heading"
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if "import" in blocks(page, "python")], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if "import" in blocks(page, "python")],
+    ids=lambda page: page.name,
+)
 def test_python_that_is_shown_is_there(page):
-    for module, names in re.findall(r"^from (nnstudent[\w.]*) import ([\w, ]+)", blocks(page, "python"), flags=re.M):
+    for module, names in re.findall(
+        r"^from (nnstudent[\w.]*) import ([\w, ]+)", blocks(page, "python"), flags=re.M
+    ):
         found = importlib.import_module(module)
         for name in names.split(","):
             assert hasattr(found, name.strip()), f"{module} has no {name}"
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "command.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.name != "command.md"], ids=lambda page: page.name
+)
 def test_commands_that_are_shown_are_understood(page):
     """Verbs and options only; what is optional in a sentence need not be a whole call."""
     (verbs,) = (action.choices for action in build_parser()._actions if action.dest == "verb")
     for line in re.sub(r"\\\n", " ", blocks(page, "sh")).splitlines():
         for call in re.findall(r"\bnnstudent ([a-z]+)\b([^#&|;]*)", line):
-            verb, rest = call[0], call[1].partition(" -- ")[0]  # what follows belongs to the command that is called
+            verb, rest = (
+                call[0],
+                call[1].partition(" -- ")[0],
+            )  # what follows belongs to the command that is called
             assert verb in verbs, f"{line}: no verb {verb}"
             known = set(verbs[verb]._option_string_actions)
-            assert set(re.findall(r"(?<=\s)(--?[a-z][a-z0-9-]*)", rest)) <= known, f"{line}: an option that {verb} does not have"
+            assert set(re.findall(r"(?<=\s)(--?[a-z][a-z0-9-]*)", rest)) <= known, (
+                f"{line}: an option that {verb} does not have"
+            )
 
 
 # A student that learns next to nothing, quickly: the snippets are run for what they call, not for what it finds.
@@ -86,7 +103,9 @@ def test_the_python_page_runs_as_it_stands(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     Path("preset.toml").write_text(PRESET, "utf-8")
     names: dict[str, object] = {}
-    exec(compile(blocks(DOCS / "reference" / "api.md", "python"), "api.md", "exec"), names)  # our own page
+    exec(
+        compile(blocks(DOCS / "reference" / "api.md", "python"), "api.md", "exec"), names
+    )  # our own page
     assert names["path"].report.is_file()
     assert names["cost"].exit_code == 0
 
@@ -102,5 +121,9 @@ def test_the_readme_is_short() -> None:
 def test_every_page_is_in_the_navigation() -> None:
     """So that the site leads to it; `make docs` shows the rest of what is wrong with links."""
     listed = (DOCS.parent / "mkdocs.yml").read_text("utf-8")
-    missing = [page for page in DOCS.rglob("*.md") if f" {page.relative_to(DOCS).as_posix()}\n" not in listed]
+    missing = [
+        page
+        for page in DOCS.rglob("*.md")
+        if f" {page.relative_to(DOCS).as_posix()}\n" not in listed
+    ]
     assert not missing, "list it under nav in mkdocs.yml"

@@ -38,7 +38,13 @@ def test_only_regular_files_are_read(tmp_path):
     require_regular_file(tmp_path / "file", what="a test")
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to(tmp_path / "pipe")
-    cases = {"pipe": "is a pipe", "link": "is a pipe", ".": "is a folder", "none": "cannot be read", "a" * 300: "cannot be read"}
+    cases = {
+        "pipe": "is a pipe",
+        "link": "is a pipe",
+        ".": "is a folder",
+        "none": "cannot be read",
+        "a" * 300: "cannot be read",
+    }
     for name, reason in cases.items():
         with pytest.raises(InputError, match=f"{reason}.*expected the file of a test"):
             require_regular_file(tmp_path / name, what="a test")

@@ -99,7 +99,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_image(folder / f"{id}.nii.gz", image)
         row = [f'id = "{id}"', f'image = "{id}.nii.gz"', f'role = "{role}"']
         if annotated:
-            kept = np.where(np.isin(labels.array, [ALL.index(name) + 1 for name in annotated]), labels.array, 0)
+            kept = np.where(
+                np.isin(labels.array, [ALL.index(name) + 1 for name in annotated]), labels.array, 0
+            )
             if "spot" not in annotated:  # who does not look for spots draws the ball over them
                 kept[labels.array == 3] = 1
             write_labels(folder / f"{id}_label.nii.gz", Volume(kept, labels.grid))
@@ -139,7 +141,9 @@ def run(source: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]
 
 
 @pytest.fixture(scope="module")
-def finished(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+def finished(
+    source: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, subprocess.CompletedProcess[str]]:
     out = tmp_path_factory.mktemp("run") / "RUN"
     done = run(source, out)
     if done.returncode:
@@ -149,7 +153,10 @@ def finished(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
 
 def content(folder: Path) -> dict[str, tuple[str, int]]:
     return {
-        str(path.relative_to(folder)): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
+        str(path.relative_to(folder)): (
+            hashlib.sha256(path.read_bytes()).hexdigest(),
+            path.stat().st_mtime_ns,
+        )
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
@@ -161,7 +168,9 @@ class TestPath:
         out, done = finished
         stages = json.loads((out / "run.json").read_text())["stages"]
         names = "index, teach, label, select, study, export, segment, profile, ensemble, baseline, evaluate, report"
-        assert [(row["name"], row["state"]) for row in stages] == [(name, "done") for name in names.split(", ")]
+        assert [(row["name"], row["state"]) for row in stages] == [
+            (name, "done") for name in names.split(", ")
+        ]
         assert all(row["seconds"] >= 0 and row["peak_rss_mb"] > 10 for row in stages)
         assert done.stdout.splitlines()[-1] == f"report: {out / 'report.html'}"
         assert "[5/12] study" in done.stdout
@@ -173,7 +182,9 @@ class TestPath:
         assert scores["mean"]["ball"]["dsc"] > 0.6, scores["mean"]
         assert scores["mean"]["brick"]["dsc"] > 0.6, scores["mean"]
         for who in ("teacher", "baseline"):
-            assert json.loads((out / "scores" / f"{who}.json").read_text())["mean"]["organs"]["n"] == 1
+            assert (
+                json.loads((out / "scores" / f"{who}.json").read_text())["mean"]["organs"]["n"] == 1
+            )
         alone = json.loads((out / "baseline" / "fused" / "cohort.json").read_text())
         assert [case["id"] for case in alone["cases"]] == ["full_a", "full_b", "organs"]
 
@@ -185,14 +196,21 @@ class TestPath:
 
     def test_the_ledger_accounts_for_every_training_case_and_class(self, finished):
         out, _ = finished
-        rows = [json.loads(line) for line in (out / "fused" / "ledger.jsonl").read_text().splitlines()]
+        rows = [
+            json.loads(line) for line in (out / "fused" / "ledger.jsonl").read_text().splitlines()
+        ]
         table = {(row["case"], row["class"]): row for row in rows}
         train = [(id, annotated) for id, annotated, role in CASES if role == "train"]
         assert len(rows) == len(table) == len(train) * len(ALL)
-        models = {json.loads(path.read_text())["models"].get("brick") for path in (out / "pseudo").glob("*.json")} - {None}
+        models = {
+            json.loads(path.read_text())["models"].get("brick")
+            for path in (out / "pseudo").glob("*.json")
+        } - {None}
         assert len(models) == 1
         for id, annotated in train:
-            kept = (out / "fused" / "nnUNet_raw" / "Dataset001_fused" / "labelsTr" / f"{id}.nii.gz").is_file()
+            kept = (
+                out / "fused" / "nnUNet_raw" / "Dataset001_fused" / "labelsTr" / f"{id}.nii.gz"
+            ).is_file()
             for name in ALL:
                 row = table[id, name]
                 expected = "dropped" if not kept else "truth" if name in annotated else "pseudo"
@@ -205,11 +223,15 @@ class TestPath:
 
     def test_truth_won_where_it_was_annotated(self, finished, source):
         out, _ = finished
-        fused = read_labels(out / "fused" / "nnUNet_raw" / "Dataset001_fused" / "labelsTr" / "organs.nii.gz").array
+        fused = read_labels(
+            out / "fused" / "nnUNet_raw" / "Dataset001_fused" / "labelsTr" / "organs.nii.gz"
+        ).array
         truth = read_labels(source / "organs_label.nii.gz").array
         assert (truth[fused == 1] == 1).all()
         assert (truth[fused == 2] == 2).all()
-        assert (fused[(truth > 0) & (fused != truth)] == 3).all()  # only a found spot may lie over an annotated organ
+        assert (
+            fused[(truth > 0) & (fused != truth)] == 3
+        ).all()  # only a found spot may lie over an annotated organ
 
     def test_a_second_call_does_nothing(self, finished, source):
         out, _ = finished
@@ -223,7 +245,9 @@ class TestPath:
         assert set(after) == set(before)
         assert "teach: done before" in again.stdout
         assert seconds < 20
-        assert json.loads((out / "run.json").read_text())["stages"][1]["seconds"] > 0  # what it took is still told
+        assert (
+            json.loads((out / "run.json").read_text())["stages"][1]["seconds"] > 0
+        )  # what it took is still told
 
     def test_a_dry_run_says_what_is_left_and_touches_nothing(self, finished, source, tmp_path):
         out, _ = finished
@@ -233,7 +257,9 @@ class TestPath:
         assert done.stdout.splitlines()[-1] == "nothing is left to do"
         assert content(out) == before
         new = run(source, tmp_path / "new", "--dry-run")
-        assert new.stdout.splitlines()[-1].startswith("left to do: index, teach, label, select, study")
+        assert new.stdout.splitlines()[-1].startswith(
+            "left to do: index, teach, label, select, study"
+        )
         assert not (tmp_path / "new").exists()
 
     def test_a_lost_result_is_made_again_without_training(self, finished, source, tmp_path):
@@ -268,30 +294,52 @@ class TestPath:
 
 
 @pytest.mark.slow
-def test_a_cohort_without_a_fully_annotated_case_names_the_stage_and_skips_what_needs_it(source, tmp_path):
+def test_a_cohort_without_a_fully_annotated_case_names_the_stage_and_skips_what_needs_it(
+    source, tmp_path
+):
     text = (source / "cases.toml").read_text()
-    partial = [block for block in text.split("\n\n") if "one_organ" in block or "unlabeled" in block]
+    partial = [
+        block for block in text.split("\n\n") if "one_organ" in block or "unlabeled" in block
+    ]
     for path in source.glob("*.nii.gz"):
         shutil.copy(path, tmp_path)
     (tmp_path / "cases.toml").write_text("\n\n".join(partial))
     done = command(
-        "run", tmp_path / "cases.toml", "-o", tmp_path / "RUN", "--preset", source / "tiny.toml", "--taxonomy", source / "table.toml"
+        "run",
+        tmp_path / "cases.toml",
+        "-o",
+        tmp_path / "RUN",
+        "--preset",
+        source / "tiny.toml",
+        "--taxonomy",
+        source / "table.toml",
     )
     assert done.returncode == 2  # as of teach by itself: no case could be learned from
     assert "Traceback" not in done.stderr
     assert "failed: teach: no case has all 2 organs annotated" in done.stderr
-    states = {row["name"]: row["state"] for row in json.loads((tmp_path / "RUN" / "run.json").read_text())["stages"]}
+    states = {
+        row["name"]: row["state"]
+        for row in json.loads((tmp_path / "RUN" / "run.json").read_text())["stages"]
+    }
     assert states["index"] == "done"
-    assert {states[name] for name in ("label", "select", "study", "export", "segment")} == {"skipped"}
+    assert {states[name] for name in ("label", "select", "study", "export", "segment")} == {
+        "skipped"
+    }
 
 
 @pytest.mark.slow
 def test_one_fully_annotated_case_is_enough(source, tmp_path):
     text = (source / "cases.toml").read_text()
     (tmp_path / "cases.toml").write_text(
-        "\n\n".join(block for block in text.split("\n\n") if "full_b" not in block and 'organs"' not in block)
+        "\n\n".join(
+            block
+            for block in text.split("\n\n")
+            if "full_b" not in block and 'organs"' not in block
+        )
     )
-    short = PRESET.replace("epochs              = 5", "epochs = 1").replace("iterations          = 16", "iterations = 2")
+    short = PRESET.replace("epochs              = 5", "epochs = 1").replace(
+        "iterations          = 16", "iterations = 2"
+    )
     (tmp_path / "short.toml").write_text(short)
     for path in source.glob("*.nii.gz"):
         shutil.copy(path, tmp_path)
@@ -300,7 +348,10 @@ def test_one_fully_annotated_case_is_enough(source, tmp_path):
         "--jobs", 1,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    rows = {row["name"]: row for row in json.loads((tmp_path / "RUN" / "run.json").read_text())["stages"]}
+    rows = {
+        row["name"]: row
+        for row in json.loads((tmp_path / "RUN" / "run.json").read_text())["stages"]
+    }
     assert rows["index"]["detail"].startswith("1 cases fully, 1 partly and 1 not labeled")
     assert rows["teach"]["detail"] == "organs: 1 folds, tumor: 1 folds"
     assert {row["state"] for row in rows.values()} == {"done"}
@@ -309,10 +360,15 @@ def test_one_fully_annotated_case_is_enough(source, tmp_path):
 @pytest.mark.slow
 def test_a_run_of_which_no_case_can_be_read_names_one(source, tmp_path):
     (tmp_path / "cases.csv").write_text("image\nnone.nii.gz\n")
-    done = command("run", tmp_path / "cases.csv", "-o", tmp_path / "RUN", "--preset", source / "tiny.toml")
+    done = command(
+        "run", tmp_path / "cases.csv", "-o", tmp_path / "RUN", "--preset", source / "tiny.toml"
+    )
     assert done.returncode == 2
     assert "failed: index: " in done.stderr
-    assert "no usable case to learn from; 0 for testing only, 1 broken (the first: none: " in done.stderr
+    assert (
+        "no usable case to learn from; 0 for testing only, 1 broken (the first: none: "
+        in done.stderr
+    )
     done = command("run", source, "-o", tmp_path / "RUN2", "--preset", source / "tiny.toml")
     assert done.returncode == 2
     assert "images in it, but in no layout that is known" in done.stderr
@@ -321,7 +377,9 @@ def test_a_run_of_which_no_case_can_be_read_names_one(source, tmp_path):
 
 @pytest.mark.slow
 def test_organs_from_the_student_and_its_second_stage_with_tumors_laid_over(source, tmp_path):
-    short = PRESET.replace("epochs              = 5", "epochs = 1").replace("iterations          = 16", "iterations = 2")
+    short = PRESET.replace("epochs              = 5", "epochs = 1").replace(
+        "iterations          = 16", "iterations = 2"
+    )
     (tmp_path / "two.toml").write_text(
         f'one_student = false\nsecond_classes = ["brick"]\n{short}[tumor]\nlike = "student"\n[second]\nlike = "student"\n'
     )
@@ -333,10 +391,17 @@ def test_organs_from_the_student_and_its_second_stage_with_tumors_laid_over(sour
     bundle = json.loads((tmp_path / "RUN" / "bundle" / "bundle.json").read_text())
     classes = [row["spec"]["classes"][1:] for row in bundle["networks"]]
     assert classes == [["ball", "brick"], ["brick"], ["spot"]]
-    rows = [json.loads(line) for line in (tmp_path / "RUN" / "fused" / "ledger.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line)
+        for line in (tmp_path / "RUN" / "fused" / "ledger.jsonl").read_text().splitlines()
+    ]
     assert {row["why"] for row in rows if row["class"] == "spot"} == {"not a class of this student"}
-    for path in (tmp_path / "RUN" / "fused" / "nnUNet_raw" / "Dataset001_fused" / "labelsTr").iterdir():
+    for path in (
+        tmp_path / "RUN" / "fused" / "nnUNet_raw" / "Dataset001_fused" / "labelsTr"
+    ).iterdir():
         assert set(np.unique(read_labels(path).array)) <= {0, 1, 2}
     # A tumor that the student is not taught would be a hole in an organ.
-    labeled = [json.loads(path.read_text()) for path in (tmp_path / "RUN" / "pseudo").glob("*.json")]
+    labeled = [
+        json.loads(path.read_text()) for path in (tmp_path / "RUN" / "pseudo").glob("*.json")
+    ]
     assert [label["classes"] for label in labeled] == [["ball", "brick"]] * 2

@@ -29,8 +29,14 @@ from nnstudent.serialization import (
 )
 
 plain = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63) + 1, 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63) + 1, 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4)
+    ),
     max_leaves=10,
 )
 HOSTILE = {
@@ -102,7 +108,9 @@ def test_what_is_no_regular_file_never_hangs(tmp_path: Path) -> None:
     (tmp_path / "zero").symlink_to("/dev/zero")
     for name in ("pipe", "folder", "zero", "none"):
         for read in (read_text, read_json, read_toml, read_json_table):
-            refused(lambda read=read, name=name: read(tmp_path / name, what="a cohort"), tmp_path / name)
+            refused(
+                lambda read=read, name=name: read(tmp_path / name, what="a cohort"), tmp_path / name
+            )
 
 
 def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
@@ -140,7 +148,10 @@ def test_any_bytes_are_a_value_or_refused(tmp_path: Path, content: bytes) -> Non
 
 @given(st.text(max_size=300))
 def test_any_text_is_toml_or_csv_or_refused(text: str) -> None:
-    for read in (lambda: parse_toml(text, where="w", what="x"), lambda: list(parse_csv(text, where="w", delimiter=";")[1])):
+    for read in (
+        lambda: parse_toml(text, where="w", what="x"),
+        lambda: list(parse_csv(text, where="w", delimiter=";")[1]),
+    ):
         try:
             read()
         except InputError as error:
@@ -192,7 +203,9 @@ def test_lines_of_json_are_named(tmp_path: Path) -> None:
     assert [row for _, row in read_json_lines(path, what="a ledger")] == [{"a": 1}, {"a": 2}]
     for bad in (b'{"a": 1}\n[]\n', b'{"a": 1}\n{\n', b'{"a": 1}\nnull'):
         path = write(tmp_path, bad)
-        assert "line 2" in refused(lambda path=path: list(read_json_lines(path, what="a ledger")), path)
+        assert "line 2" in refused(
+            lambda path=path: list(read_json_lines(path, what="a ledger")), path
+        )
 
 
 @dataclass(frozen=True)
@@ -258,7 +271,10 @@ def test_a_record_is_asked_by_type() -> None:
     for ask, says in (
         (lambda: record.get("id", int), "cohort.json: id = 'a'; expected a whole number"),
         (lambda: record.get("none", int), "cohort.json: none is missing"),
-        (lambda: record.rows("rows"), "cohort.json: rows[1]: holds a whole number; expected a table"),
+        (
+            lambda: record.rows("rows"),
+            "cohort.json: rows[1]: holds a whole number; expected a table",
+        ),
         (lambda: Record([], "cohort.json"), "cohort.json: holds a list; expected a table"),
     ):
         with pytest.raises(InputError) as caught:

@@ -6,7 +6,22 @@ from nnstudent.errors import InputError
 from nnstudent.taxonomy import Taxonomy, flare23, read_taxonomy
 
 # The organisers' tolerances in mm, by id (FLARE23's evaluation script).
-TOLERANCES = {1: 5, 2: 3, 3: 3, 4: 5, 5: 2, 6: 2, 7: 2, 8: 2, 9: 2, 10: 3, 11: 5, 12: 7, 13: 3, 14: 2}
+TOLERANCES = {
+    1: 5,
+    2: 3,
+    3: 3,
+    4: 5,
+    5: 2,
+    6: 2,
+    7: 2,
+    8: 2,
+    9: 2,
+    10: 3,
+    11: 5,
+    12: 7,
+    13: 3,
+    14: 2,
+}
 
 
 def test_flare23_is_the_challenges_table():
@@ -17,7 +32,9 @@ def test_flare23_is_the_challenges_table():
     assert (len(table.organs), table.lesions) == (13, ("tumor",))
     assert len({row.color for row in table}) == 14
     for row in table:
-        assert row.partner is None or (table[row.partner].partner == row.name and row.partner != row.name)
+        assert row.partner is None or (
+            table[row.partner].partner == row.name and row.partner != row.name
+        )
 
 
 def test_plain_data_and_back():
@@ -59,7 +76,10 @@ def one(**changes):
         ({"class": [{"id": 1}]}, "needs id and name"),
         ({"class": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]}, "id occurs twice"),
         ({"class": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}, "name occurs twice"),
-        ({"class": [{"id": 1, "name": "a", "partner": "b"}, {"id": 2, "name": "b"}]}, "must name it back"),
+        (
+            {"class": [{"id": 1, "name": "a", "partner": "b"}, {"id": 2, "name": "b"}]},
+            "must name it back",
+        ),
     ],
 )
 def test_bad_tables(table, said):

@@ -17,15 +17,15 @@ from nnstudent.bundle.labels import has_regions
 from nnstudent.bundle.nnunet import from_nnunet
 from nnstudent.bundle.spec import NetworkSpec
 from nnstudent.cohort.cohort import Case, Cohort, read_cohort, write_cohort
+from nnstudent.cohort.ledger import Row, read_ledger, write_ledger
 from nnstudent.cohort.sources import nnunet
 from nnstudent.errors import Failure, InputError
 from nnstudent.evaluation.declared import declared_table
-from nnstudent.pseudo.elsewhere import label_names
-from nnstudent.pseudo.ledger import Row, read_ledger, write_ledger
-from nnstudent.pseudo.pseudolabel import PseudoLabel, read_pseudo_label
+from nnstudent.pseudo.external import label_names
+from nnstudent.pseudo.pseudo_label import PseudoLabel, read_pseudo_label
 from nnstudent.serialization import parse_json
 from nnstudent.taxonomy import Taxonomy, flare23
-from nnstudent.training.budget import Machine
+from nnstudent.training.design.search import Machine
 from tests.inference.folders import ISOTROPIC, dataset, plans
 
 anything = st.recursive(
@@ -35,7 +35,9 @@ anything = st.recursive(
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(max_size=8)
     | st.sampled_from(["liver", "torch.nn.ReLU", "../../x", "", -1, 0, 1e300]),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 
@@ -65,7 +67,15 @@ def changed(data: Any, path: tuple[Any, ...], value: Any, *, how: str) -> Any:
 
 def cohort(folder: Path) -> Any:
     cases = (
-        Case("a", folder / "a.nii.gz", folder / "b.nii.gz", frozenset({"liver"}), True, "train", ("odd",)),
+        Case(
+            "a",
+            folder / "a.nii.gz",
+            folder / "b.nii.gz",
+            frozenset({"liver"}),
+            True,
+            "train",
+            ("odd",),
+        ),
         Case("b", folder / "b.nii"),
     )
     write_cohort(folder, Cohort(flare23(), cases, (Failure("c", "broken"),)))
@@ -79,13 +89,26 @@ def ledger(folder: Path) -> Any:
 
 def pseudo_label(folder: Path) -> Any:
     made = PseudoLabel(
-        "a", "x", ("liver",), {"m": "h"}, 1, {"liver": 0.5}, {"liver": 0.5}, ("liver",), {"m": 5}, 1.0, {"liver": 2.0}, (0.1,)
+        "a",
+        "x",
+        ("liver",),
+        {"m": "h"},
+        1,
+        {"liver": 0.5},
+        {"liver": 0.5},
+        ("liver",),
+        {"m": 5},
+        1.0,
+        {"liver": 2.0},
+        (0.1,),
     )
     return made.to_dict() | {"made_from": "x"}
 
 
 def bundle(folder: Path) -> Any:
-    spec = from_nnunet(plans(ISOTROPIC), dataset(("liver",)), configuration="3d_fullres", name="m")[0].to_dict()
+    spec = from_nnunet(plans(ISOTROPIC), dataset(("liver",)), configuration="3d_fullres", name="m")[
+        0
+    ].to_dict()
     (folder / "networks").mkdir(exist_ok=True)
     for suffix in (".xml", ".bin"):
         (folder / "networks" / f"n{suffix}").write_bytes(b"")
@@ -111,12 +134,18 @@ def _read_pseudo_label(folder: Path, data: Any) -> Any:
 
 
 def _read_bundle(folder: Path, data: Any) -> Any:
-    return read_bundle(_write(folder, "bundle.json", sealed(data) if isinstance(data, dict) else data))
+    return read_bundle(
+        _write(folder, "bundle.json", sealed(data) if isinstance(data, dict) else data)
+    )
 
 
 def _read_plans(folder: Path, data: Any) -> Any:
     text = parse_json(json.dumps(data), where="plans.json", what="x")
-    return from_nnunet(text, dataset(("liver",)), configuration="3d_fullres", name="plans.json") if isinstance(text, dict) else None
+    return (
+        from_nnunet(text, dataset(("liver",)), configuration="3d_fullres", name="plans.json")
+        if isinstance(text, dict)
+        else None
+    )
 
 
 def _read_labels(folder: Path, data: Any) -> Any:
@@ -134,16 +163,28 @@ def _raw_dataset(folder: Path, data: Any) -> Any:
 # What a valid document is, and how it is read.
 READERS: dict[str, tuple[Callable[[Path], Any], Callable[[Path, Any], Any]]] = {
     "cohort.json": (cohort, lambda folder, data: read_cohort(_write(folder, "cohort.json", data))),
-    "ledger.jsonl": (ledger, lambda folder, data: read_ledger(_write(folder, "ledger.jsonl", data) / "ledger.jsonl")),
+    "ledger.jsonl": (
+        ledger,
+        lambda folder, data: read_ledger(_write(folder, "ledger.jsonl", data) / "ledger.jsonl"),
+    ),
     "a.json": (pseudo_label, _read_pseudo_label),
     "bundle.json": (bundle, _read_bundle),
     "plans.json": (lambda folder: plans(ISOTROPIC), _read_plans),
     "dataset.json": (lambda folder: dataset(("liver", "spleen")), _read_labels),
     "dataset.json of regions": (lambda folder: dataset((), regions=True), _read_labels),
     "dataset.json with images": (lambda folder: dataset(("liver", "spleen")), _raw_dataset),
-    "table": (lambda folder: flare23().to_dict(), lambda folder, data: Taxonomy.from_dict(data) if isinstance(data, dict) else None),
+    "table": (
+        lambda folder: flare23().to_dict(),
+        lambda folder, data: Taxonomy.from_dict(data) if isinstance(data, dict) else None,
+    ),
     "calibration.json": (
-        lambda folder: {"name": "x", "network_seconds": {"plain 8": 1.0}, "scan_seconds": 1, "grid_seconds": 1.0, "base_mb": 3.0},
+        lambda folder: {
+            "name": "x",
+            "network_seconds": {"plain 8": 1.0},
+            "scan_seconds": 1,
+            "grid_seconds": 1.0,
+            "base_mb": 3.0,
+        },
         lambda folder, data: Machine.from_dict(data, where="calibration.json"),
     ),
 }
@@ -156,13 +197,22 @@ def test_the_documents_are_valid_as_they_are(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", READERS)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(draw=st.data())
-def test_anything_in_place_of_any_part_is_read_or_refused(name: str, tmp_path: Path, draw: st.DataObject) -> None:
+def test_anything_in_place_of_any_part_is_read_or_refused(
+    name: str, tmp_path: Path, draw: st.DataObject
+) -> None:
     make, read = READERS[name]
     document = make(tmp_path)
     path = draw.draw(st.sampled_from(list(places(document))))
-    data = changed(document, path, draw.draw(anything), how=draw.draw(st.sampled_from(["replace", "remove", "add"])))
+    data = changed(
+        document,
+        path,
+        draw.draw(anything),
+        how=draw.draw(st.sampled_from(["replace", "remove", "add"])),
+    )
     try:
         read(tmp_path, data)
     except InputError as error:
@@ -174,5 +224,7 @@ def test_anything_in_place_of_any_part_is_read_or_refused(name: str, tmp_path: P
 
 
 def test_a_spec_survives() -> None:
-    spec = from_nnunet(plans(ISOTROPIC), dataset(("liver",)), configuration="3d_fullres", name="m")[0]
+    spec = from_nnunet(plans(ISOTROPIC), dataset(("liver",)), configuration="3d_fullres", name="m")[
+        0
+    ]
     assert NetworkSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec

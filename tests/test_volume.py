@@ -10,7 +10,11 @@ from hypothesis import strategies as st
 from nnstudent.errors import GeometryError
 from nnstudent.volume import Grid, Volume
 
-AXCODES = ["".join(codes) for order in itertools.permutations(("RL", "AP", "SI")) for codes in itertools.product(*order)]
+AXCODES = [
+    "".join(codes)
+    for order in itertools.permutations(("RL", "AP", "SI"))
+    for codes in itertools.product(*order)
+]
 sizes = st.tuples(*[st.integers(2, 9)] * 3)
 axcodes = st.sampled_from(AXCODES)
 
@@ -36,7 +40,9 @@ def grids(draw):
 def leans_two_ways(grid: Grid) -> bool:
     """Whether an axis lies exactly between two directions, so that what it is called is a matter of rounding."""
     part = np.abs(grid.affine[:3, :3] / np.linalg.norm(grid.affine[:3, :3], axis=0))
-    largest, second = np.sort(np.stack([part, part.T]), axis=1)[:, :0:-1].swapaxes(0, 1)  # of each column and row
+    largest, second = np.sort(np.stack([part, part.T]), axis=1)[:, :0:-1].swapaxes(
+        0, 1
+    )  # of each column and row
     return bool((largest - second).min() < 1e-6)
 
 
@@ -66,7 +72,10 @@ def test_turning_moves_no_voxel_and_turning_back_gives_the_same(grid, codes):
 
 @pytest.mark.parametrize("codes", AXCODES)
 def test_axes_are_what_they_are_called(codes):
-    assert numbered(Grid((2, 3, 4), np.diag([0.7, 0.8, 3.0, 1]))).reoriented(codes).grid.axcodes == codes
+    assert (
+        numbered(Grid((2, 3, 4), np.diag([0.7, 0.8, 3.0, 1]))).reoriented(codes).grid.axcodes
+        == codes
+    )
 
 
 @given(grid=grids(), shape=sizes)
@@ -106,11 +115,31 @@ def test_what_headers_round_is_the_same_grid():
 @pytest.mark.parametrize(
     ("shape", "affine", "said"),
     [
-        ((4, 5, 7), np.diag([0.8, 0.9, 2.5, 1]), "7×5×4 at 0.80×0.90×2.50 mm, RAS, not 6×5×4 at 0.80×0.90×2.50 mm, RAS"),
-        ((4, 5, 6), np.diag([0.8, 0.9, 3.0, 1]), "spacing 0.8×0.9×3 mm, not 0.8×0.9×2.5 mm; voxels are up to 1.5 mm or 1.9 voxels apart"),
-        ((4, 5, 6), np.array([[0.8, 0, 0, 4], [0, 0.9, 0, 0], [0, 0, 2.5, 0], [0, 0, 0, 1]]), "shifted by 4 mm or 5 voxels"),
-        ((4, 5, 6), np.diag([-0.8, 0.9, 2.5, 1]), "stored as LAS, not RAS; voxels of one index are up to 8 mm or 10 voxels apart"),
-        ((4, 5, 6), np.array([[0.8, 0, 0.2, 0], [0, 0.9, 0, 0], [0, 0, 2.492, 0], [0, 0, 0, 1]]), "turned; voxels are up to 0.6 mm"),
+        (
+            (4, 5, 7),
+            np.diag([0.8, 0.9, 2.5, 1]),
+            "7×5×4 at 0.80×0.90×2.50 mm, RAS, not 6×5×4 at 0.80×0.90×2.50 mm, RAS",
+        ),
+        (
+            (4, 5, 6),
+            np.diag([0.8, 0.9, 3.0, 1]),
+            "spacing 0.8×0.9×3 mm, not 0.8×0.9×2.5 mm; voxels are up to 1.5 mm or 1.9 voxels apart",
+        ),
+        (
+            (4, 5, 6),
+            np.array([[0.8, 0, 0, 4], [0, 0.9, 0, 0], [0, 0, 2.5, 0], [0, 0, 0, 1]]),
+            "shifted by 4 mm or 5 voxels",
+        ),
+        (
+            (4, 5, 6),
+            np.diag([-0.8, 0.9, 2.5, 1]),
+            "stored as LAS, not RAS; voxels of one index are up to 8 mm or 10 voxels apart",
+        ),
+        (
+            (4, 5, 6),
+            np.array([[0.8, 0, 0.2, 0], [0, 0.9, 0, 0], [0, 0, 2.492, 0], [0, 0, 0, 1]]),
+            "turned; voxels are up to 0.6 mm",
+        ),
     ],
 )
 def test_grids_that_differ_are_refused_with_the_distance(shape, affine, said):

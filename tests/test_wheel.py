@@ -32,7 +32,18 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if given := os.environ.get("NNSTUDENT_WHEEL"):
         return Path(given).resolve()
     folder = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(ROOT)]
+    build = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--wheel-dir",
+        str(folder),
+        str(ROOT),
+    ]
     subprocess.run(build, check=True, timeout=300)
     (built,) = folder.glob("nnstudent-*.whl")
     return built
@@ -43,7 +54,16 @@ def installed(folder: Path, wheel: Path, *extras: str) -> Path:
     venv.create(folder, with_pip=True, symlinks=True)
     binaries = folder / "bin"
     what = f"{wheel}[{','.join(extras)}]" if extras else str(wheel)
-    install = [binaries / "python", "-m", "pip", "install", "--quiet", "--constraint", ROOT / "constraints.txt", what]
+    install = [
+        binaries / "python",
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--constraint",
+        ROOT / "constraints.txt",
+        what,
+    ]
     subprocess.run(install, check=True, timeout=540)
     return binaries
 
@@ -55,7 +75,9 @@ def clean(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Path:
 
 
 def run(command: list[object], cwd: Path) -> str:
-    done = subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [str(part) for part in command], cwd=cwd, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -69,13 +91,40 @@ print(json.dumps(sizes))
     sizes = json.loads(run([clean / "python", "-c", code], tmp_path))
     ours = {name: size for name, size in sizes.items() if name not in ("pip", "setuptools")}
     assert not {"torch", "nnunetv2", "SimpleITK", "scikit-image"} & set(ours)
-    assert sum(ours.values()) / 1e6 < LIMIT_MB, sorted(((size // 10**6, name) for name, size in ours.items()), reverse=True)[:8]
+    assert sum(ours.values()) / 1e6 < LIMIT_MB, sorted(
+        ((size // 10**6, name) for name, size in ours.items()), reverse=True
+    )[:8]
 
 
 def test_it_segments_a_scan_with_the_bundled_student(clean: Path, tmp_path: Path) -> None:
-    run([clean / "nnstudent", "phantom", "patients", "--cases", "1", "--seed", "5", "--preset", "tiny"], tmp_path)
+    run(
+        [
+            clean / "nnstudent",
+            "phantom",
+            "patients",
+            "--cases",
+            "1",
+            "--seed",
+            "5",
+            "--preset",
+            "tiny",
+        ],
+        tmp_path,
+    )
     (image,) = (tmp_path / "patients" / "images").glob("*.nii.gz")
-    run([clean / "nnstudent", "segment", image, "-o", "labels.nii.gz", "--preview", "--report", "report.json"], tmp_path)
+    run(
+        [
+            clean / "nnstudent",
+            "segment",
+            image,
+            "-o",
+            "labels.nii.gz",
+            "--preview",
+            "--report",
+            "report.json",
+        ],
+        tmp_path,
+    )
     scan, labels = nib.load(image), nib.load(tmp_path / "labels.nii.gz")
     assert labels.shape == scan.shape
     np.testing.assert_allclose(labels.affine, scan.affine)
@@ -84,12 +133,16 @@ def test_it_segments_a_scan_with_the_bundled_student(clean: Path, tmp_path: Path
     assert list(tmp_path.glob("*.png"))
 
 
-PAGE = ("nnstudent/web/page/index.html", "nnstudent/evaluation/report/viewer/viewer.js.gz")
+PAGE = ("nnstudent/web/page/index.html", "nnstudent/report/viewer/viewer.js.gz")
 
 
 def test_it_carries_the_page_and_nothing_of_how_it_is_built(wheel: Path) -> None:
     carried = set(zipfile.ZipFile(wheel).namelist())
-    assert not [name for name in carried if "node_modules" in name or name.endswith((".ts", ".map")) or name.startswith("frontend")]
+    assert not [
+        name
+        for name in carried
+        if "node_modules" in name or name.endswith((".ts", ".map")) or name.startswith("frontend")
+    ]
     if "NNSTUDENT_WHEEL" not in os.environ and not (ROOT / "src" / PAGE[0]).is_file():
         pytest.skip("the page is not built in this tree (make web)")
     assert set(PAGE) <= carried
@@ -121,7 +174,9 @@ def fetched(address: str, *, patience: float = 60) -> bytes:
         try:
             with urllib.request.urlopen(address, timeout=30) as answer:
                 body = answer.read()
-                return gzip.decompress(body) if answer.headers["Content-Encoding"] == "gzip" else body
+                return (
+                    gzip.decompress(body) if answer.headers["Content-Encoding"] == "gzip" else body
+                )
         except (ConnectionError, urllib.error.URLError):
             if time.monotonic() > end:
                 raise

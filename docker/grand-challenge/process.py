@@ -15,9 +15,14 @@ from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.atomic import replacing
 from nnstudent.volume import Grid, Volume
 
-INPUT, OUTPUT = Path(os.environ.get("INPUT", "/input")), Path(os.environ.get("OUTPUT", "/output"))  # elsewhere for a trial
+INPUT, OUTPUT = (
+    Path(os.environ.get("INPUT", "/input")),
+    Path(os.environ.get("OUTPUT", "/output")),
+)  # elsewhere for a trial
 MODEL = Path(os.environ.get("MODEL", Path(__file__).with_name("bundle")))
-SOCKET = os.environ.get("SOCKET", "organ-segmentation")  # the output's slug, as the algorithm's page has it
+SOCKET = os.environ.get(
+    "SOCKET", "organ-segmentation"
+)  # the output's slug, as the algorithm's page has it
 
 
 def main() -> int:
@@ -26,7 +31,9 @@ def main() -> int:
         place = INPUT / "images" / "ct"
         images = sorted(place.glob("*.mha"))
         if len(images) != 1:
-            raise InputError(f"{place}: {len(images)} files that end in .mha; expected one, for a job is one scan")
+            raise InputError(
+                f"{place}: {len(images)} files that end in .mha; expected one, for a job is one scan"
+            )
         image = read(images[0])
         found = Segmenter(open_model(MODEL), windows="guided")(to_volume(image))
         labels = sitk.GetImageFromArray(found.labels.array)
@@ -51,9 +58,13 @@ def read(path: Path) -> sitk.Image:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
-        raise InputError(f"{path}: cannot be read as an image ({reason}); expected a MetaImage") from error
+        raise InputError(
+            f"{path}: cannot be read as an image ({reason}); expected a MetaImage"
+        ) from error
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
-        raise InputError(f"{path}: {image.GetDimension()}D, {image.GetNumberOfComponentsPerPixel()} values a voxel; expected a 3D CT in HU")
+        raise InputError(
+            f"{path}: {image.GetDimension()}D, {image.GetNumberOfComponentsPerPixel()} values a voxel; expected a 3D CT in HU"
+        )
     return image
 
 

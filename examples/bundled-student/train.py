@@ -50,8 +50,14 @@ def narrow(image: Path, label: Path, out: Path, seed: int) -> tuple[Path, Path]:
     if not cut[1].is_file():
         rng = np.random.default_rng(seed)
         volume, labels = read_image(image).reoriented(), read_labels(label).reoriented()
-        sizes = [round(size * rng.uniform(low, high)) for size, (low, high) in zip(volume.array.shape, SHARES, strict=True)]
-        starts = [int(rng.integers(whole - size + 1)) for whole, size in zip(volume.array.shape, sizes, strict=True)]
+        sizes = [
+            round(size * rng.uniform(low, high))
+            for size, (low, high) in zip(volume.array.shape, SHARES, strict=True)
+        ]
+        starts = [
+            int(rng.integers(whole - size + 1))
+            for whole, size in zip(volume.array.shape, sizes, strict=True)
+        ]
         box = tuple(slice(start, start + size) for start, size in zip(starts, sizes, strict=True))
         write_image(cut[0], volume.cropped(box))
         write_labels(cut[1], labels.cropped(box))
@@ -63,22 +69,48 @@ def write_list(path: Path, phantoms: Path, data: Path, real: dict[str, tuple[str
         rows = csv.writer(file)
         rows.writerow(["id", "image", "label", "annotated", "role"])
         images = sorted((phantoms / "images").glob("*.nii.gz"))
-        cases = [(image.name.removesuffix(".nii.gz"), image, phantoms / "truth" / image.name, "all") for image in images]
+        cases = [
+            (image.name.removesuffix(".nii.gz"), image, phantoms / "truth" / image.name, "all")
+            for image in images
+        ]
         for scan, (image, times) in real.items():
-            cases += [(f"{scan}.{copy}", data / scan / image, data / scan / "label.nii.gz", "organs") for copy in range(times)]
+            cases += [
+                (f"{scan}.{copy}", data / scan / image, data / scan / "label.nii.gz", "organs")
+                for copy in range(times)
+            ]
         for number, (name, image, label, annotated) in enumerate(cases):
             if number % NARROW == 0 and image.is_file():  # not a DICOM series
                 image, label = narrow(image, label, path.with_name("narrow"), number)
             rows.writerow([name, image, label, annotated, "train"])
         if HELD_OUT not in real:
-            rows.writerow([HELD_OUT, data / HELD_OUT / "ct.nii.gz", data / HELD_OUT / "label.nii.gz", "organs", "test"])
+            rows.writerow(
+                [
+                    HELD_OUT,
+                    data / HELD_OUT / "ct.nii.gz",
+                    data / HELD_OUT / "label.nii.gz",
+                    "organs",
+                    "test",
+                ]
+            )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("work", type=Path, metavar="WORK", help="folder of all that is made; WORK/bundle is the student")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "work",
+        type=Path,
+        metavar="WORK",
+        help="folder of all that is made; WORK/bundle is the student",
+    )
     begin = parser.add_mutually_exclusive_group()
-    begin.add_argument("--start", type=Path, metavar="FOLDER", help="the bundle to begin from (default: that of the package)")
+    begin.add_argument(
+        "--start",
+        type=Path,
+        metavar="FOLDER",
+        help="the bundle to begin from (default: that of the package)",
+    )
     begin.add_argument("--chance", action="store_true", help="begin from chance")
     parser.add_argument("--all", action="store_true", help=f"learn from {HELD_OUT} too")
     args = parser.parse_args()
@@ -86,26 +118,44 @@ def main() -> None:
     start = [] if args.chance else ["--start", args.start or "bundled"]
     card_before = {} if args.chance else open_model(args.start).card
     if str(card_before.get("held_out_scan", "")).startswith(TOO) and not last:
-        sys.exit(f"{args.start or 'the bundled student'} has learned from {HELD_OUT} too; --start one that has not, --chance, or --all")
+        sys.exit(
+            f"{args.start or 'the bundled student'} has learned from {HELD_OUT} too; --start one that has not, --chance, or --all"
+        )
     real = REAL | ({HELD_OUT: ("ct.nii.gz", HELD_OUT_REPEAT)} if last else {})
     data = Path(os.environ["NNSTUDENT_DATA"]).resolve()
     work.mkdir(parents=True, exist_ok=True)
     phantoms, preset = work / "phantoms", HERE / ("last.toml" if last else "preset.toml")
     if not (phantoms / "cohort.json").is_file():
         kinds = ["--tumor", 0, "--partial", 0, "--unlabeled", 0, "--test", 0]
-        nnstudent("phantom", phantoms, "--cases", PHANTOMS, "--full", PHANTOMS, *kinds, "--seed", SEED)
+        nnstudent(
+            "phantom", phantoms, "--cases", PHANTOMS, "--full", PHANTOMS, *kinds, "--seed", SEED
+        )
     write_list(work / "cases.csv", phantoms, data, real)
     nnstudent("index", work / "cases.csv", "-o", work / "cohort")
     nnstudent("study", work / "cohort", "-o", work / "student", "--preset", preset, *start)
     card = work / "card.json"
     before = {"held_out_scan": _of_before(card_before)} if last else {}
     card.write_text(json.dumps(facts(real) | before))
-    bundle = ["-o", work / "bundle", "--no-torch", "--card", card]  # int8 would make the base installation larger than 450 MB
+    bundle = [
+        "-o",
+        work / "bundle",
+        "--no-torch",
+        "--card",
+        card,
+    ]  # int8 would make the base installation larger than 450 MB
     nnstudent("export", work / "student", *bundle)
     if last:
         return
     scan = data / HELD_OUT
-    nnstudent("segment", scan / "ct.nii.gz", "-o", work / f"{HELD_OUT}.nii.gz", "--model", work / "bundle", "--preview")
+    nnstudent(
+        "segment",
+        scan / "ct.nii.gz",
+        "-o",
+        work / f"{HELD_OUT}.nii.gz",
+        "--model",
+        work / "bundle",
+        "--preview",
+    )
     scores = ["--whole-organs", "--report", work / "scores.json"]
     nnstudent("evaluate", work / f"{HELD_OUT}.nii.gz", scan / "label.nii.gz", *scores)
     mean = json.loads((work / "scores.json").read_text())["mean"]

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from nnstudent.bundle.export import export
     from nnstudent.cohort.cohort import Case, Cohort, read_cohort, write_cohort
     from nnstudent.cohort.index import index
-    from nnstudent.cohort.phantom import make_case as make_phantom
-    from nnstudent.cohort.phantom import make_cohort as make_phantoms
     from nnstudent.errors import (
         Failure,
         GeometryError,
@@ -27,24 +25,26 @@ if TYPE_CHECKING:
         NnStudentError,
         OutputError,
     )
-    from nnstudent.evaluation.against import against as compare
+    from nnstudent.evaluation.compare import against as compare
     from nnstudent.evaluation.evaluate import evaluate
     from nnstudent.evaluation.lesions import detect as detect_lesions
     from nnstudent.evaluation.metrics import dsc, nsd
-    from nnstudent.evaluation.profile import profile
-    from nnstudent.evaluation.report import write_report, write_tables
     from nnstudent.evaluation.scores import Scores
-    from nnstudent.inference.files import Options as SegmentOptions
-    from nnstudent.inference.files import segment_files
-    from nnstudent.inference.preview import write_preview
+    from nnstudent.inference.files.preview import write_preview
+    from nnstudent.inference.files.segment import Options as SegmentOptions
+    from nnstudent.inference.files.segment import segment_files
     from nnstudent.inference.segmenter import Segmentation, Segmenter
-    from nnstudent.io.dicom import read_series
+    from nnstudent.io.dicom.series import read_series
     from nnstudent.io.nifti import read_image, read_labels, write_image, write_labels
+    from nnstudent.phantom import make_case as make_phantom
+    from nnstudent.phantom import make_cohort as make_phantoms
+    from nnstudent.pipeline.preset import Preset, load_preset
     from nnstudent.pipeline.run import run
+    from nnstudent.profiling import profile
     from nnstudent.pseudo.label import label
     from nnstudent.pseudo.select import select
+    from nnstudent.report import write_report, write_tables
     from nnstudent.taxonomy import Taxonomy, flare23, read_taxonomy
-    from nnstudent.training.preset import Preset, load_preset
     from nnstudent.training.study import study
     from nnstudent.training.teach import teach
     from nnstudent.volume import Grid, Volume
@@ -64,16 +64,16 @@ _PUBLIC = {
     "Model": "bundle.bundle",
     "NnStudentError": "errors",
     "OutputError": "errors",
-    "Preset": "training.preset",
+    "Preset": "pipeline.preset",
     "Scores": "evaluation.scores",
-    "SegmentOptions": "inference.files:Options",
+    "SegmentOptions": "inference.files.segment:Options",
     "Segmentation": "inference.segmenter",
     "Segmenter": "inference.segmenter",
     "Service": "web.service",
     "ServiceSettings": "web.settings:Settings",
     "Taxonomy": "taxonomy",
     "Volume": "volume",
-    "compare": "evaluation.against:against",
+    "compare": "evaluation.compare:against",
     "create_app": "web.app",
     "detect_lesions": "evaluation.lesions:detect",
     "dsc": "evaluation.metrics",
@@ -82,28 +82,28 @@ _PUBLIC = {
     "flare23": "taxonomy",
     "index": "cohort.index",
     "label": "pseudo.label",
-    "load_preset": "training.preset",
-    "make_phantom": "cohort.phantom:make_case",
-    "make_phantoms": "cohort.phantom:make_cohort",
+    "load_preset": "pipeline.preset",
+    "make_phantom": "phantom:make_case",
+    "make_phantoms": "phantom:make_cohort",
     "nsd": "evaluation.metrics",
     "open_model": "bundle.bundle",
-    "profile": "evaluation.profile",
+    "profile": "profiling",
     "read_cohort": "cohort.cohort",
     "read_image": "io.nifti",
     "read_labels": "io.nifti",
-    "read_series": "io.dicom",
+    "read_series": "io.dicom.series",
     "read_taxonomy": "taxonomy",
     "run": "pipeline.run",
-    "segment_files": "inference.files",
+    "segment_files": "inference.files.segment",
     "select": "pseudo.select",
     "study": "training.study",
     "teach": "training.teach",
     "write_cohort": "cohort.cohort",
     "write_image": "io.nifti",
     "write_labels": "io.nifti",
-    "write_preview": "inference.preview",
-    "write_report": "evaluation.report",
-    "write_tables": "evaluation.report",
+    "write_preview": "inference.files.preview",
+    "write_report": "report",
+    "write_tables": "report",
 }
 __all__ = ["__version__", *_PUBLIC]
 

@@ -86,7 +86,10 @@ def for_each_case(
             take(number, attempt(case, work, files=files))
     else:
         with ThreadPoolExecutor(min(threads, len(cases))) as pool:
-            waiting = {pool.submit(attempt, case, work, files=files): number for number, case in enumerate(cases)}
+            waiting = {
+                pool.submit(attempt, case, work, files=files): number
+                for number, case in enumerate(cases)
+            }
             try:
                 for future in as_completed(waiting):
                     take(waiting[future], future.result())
@@ -119,7 +122,9 @@ def attempt(case: C, work: Callable[[C], R], *, files: Files[C]) -> R | Failure:
             raise
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
             place = error.filename2 or error.filename or "the output"
-            raise OutputError(f"{readable(str(place))}: {error.strerror}; make room or choose another place") from error
+            raise OutputError(
+                f"{readable(str(place))}: {error.strerror}; make room or choose another place"
+            ) from error
         log.debug("%s", case.id, exc_info=error)
         return Failure(case.id, _reason(case, error, files))
 

@@ -78,7 +78,11 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return f"not enough memory ({text})" if text else "not enough memory"
     if isinstance(error, OSError) and error.strerror:
-        return f"{readable(str(error.filename))}: {error.strerror}" if error.filename is not None else error.strerror
+        return (
+            f"{readable(str(error.filename))}: {error.strerror}"
+            if error.filename is not None
+            else error.strerror
+        )
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
@@ -102,7 +106,9 @@ def require_regular_file(path: Path, *, what: str) -> None:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:  # ValueError: a name with a NUL
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{readable(str(path))}: cannot be read ({reason}); expected the file of {what}") from error
+        raise InputError(
+            f"{readable(str(path))}: cannot be read ({reason}); expected the file of {what}"
+        ) from error
     if not stat.S_ISREG(mode):
         kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "no regular file")
         hint = "" if stat.S_ISDIR(mode) else "; save the data as a file first"

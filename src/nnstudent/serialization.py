@@ -25,7 +25,14 @@ MAX_TOML_BYTES = 16_000_000  # tomllib takes seconds for more
 MAX_DEPTH = 64
 MAX_INTEGER = 2**63 - 1
 MAX_FIELD = 100_000  # characters of one field of a CSV
-_NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false", dict: "a table", list: "a list"}
+_NAMES = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    dict: "a table",
+    list: "a list",
+}
 _MISSING: Any = object()
 
 
@@ -45,13 +52,19 @@ def read_text(path: Path, *, what: str, most: int = MAX_BYTES) -> str:
         with path.open("rb") as file:
             content = file.read(most + 1)
     except OSError as error:
-        raise InputError(f"{readable(str(path))}: cannot be read ({error.strerror}); expected the file of {what}") from error
+        raise InputError(
+            f"{readable(str(path))}: cannot be read ({error.strerror}); expected the file of {what}"
+        ) from error
     if len(content) > most:
-        raise InputError(f"{readable(str(path))}: is larger than {most / 1e6:g} MB; expected the file of {what}")
+        raise InputError(
+            f"{readable(str(path))}: is larger than {most / 1e6:g} MB; expected the file of {what}"
+        )
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"{readable(str(path))}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+        raise InputError(
+            f"{readable(str(path))}: is not UTF-8 text (byte {error.start}); save it as UTF-8"
+        ) from error
 
 
 def read_json(path: Path, *, what: str, most: int = MAX_BYTES) -> Any:
@@ -76,7 +89,9 @@ def read_json_table(path: Path, *, what: str, most: int = MAX_BYTES) -> dict[str
     """
     data = read_json(path, what=what, most=most)
     if not isinstance(data, dict):
-        raise InputError(f"{readable(str(path))}: holds {_kind(data)}; expected the table of {what}")
+        raise InputError(
+            f"{readable(str(path))}: holds {_kind(data)}; expected the table of {what}"
+        )
     return data
 
 
@@ -112,9 +127,17 @@ def parse_json(text: str, *, where: str, what: str) -> Any:
             than 64 deep, or a character is half of a surrogate pair. Bytes of file names that are no UTF-8 are let through.
     """
     try:
-        data = json.loads(text, object_pairs_hook=_once, parse_constant=_constant, parse_int=_integer, parse_float=_real)
+        data = json.loads(
+            text,
+            object_pairs_hook=_once,
+            parse_constant=_constant,
+            parse_int=_integer,
+            parse_float=_real,
+        )
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: no valid JSON ({_reason(error)}); expected the file of {what}") from error
+        raise InputError(
+            f"{where}: no valid JSON ({_reason(error)}); expected the file of {what}"
+        ) from error
     _check(data, where)
     return data
 
@@ -125,7 +148,9 @@ def read_toml(path: Path, *, what: str) -> dict[str, Any]:
     Raises:
         InputError: See :func:`read_text` and :func:`parse_toml`.
     """
-    return parse_toml(read_text(path, what=what, most=MAX_TOML_BYTES), where=readable(str(path)), what=what)
+    return parse_toml(
+        read_text(path, what=what, most=MAX_TOML_BYTES), where=readable(str(path)), what=what
+    )
 
 
 def parse_toml(text: str, *, where: str, what: str) -> dict[str, Any]:
@@ -142,12 +167,16 @@ def parse_toml(text: str, *, where: str, what: str) -> dict[str, Any]:
     try:
         data = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: no valid TOML ({_reason(error)}); expected the file of {what}") from error
+        raise InputError(
+            f"{where}: no valid TOML ({_reason(error)}); expected the file of {what}"
+        ) from error
     _check(data, where)
     return data
 
 
-def parse_csv(text: str, *, where: str, delimiter: str = ",") -> tuple[list[str], Iterator[tuple[str, dict[str, str]]]]:
+def parse_csv(
+    text: str, *, where: str, delimiter: str = ","
+) -> tuple[list[str], Iterator[tuple[str, dict[str, str]]]]:
     """Read CSV with a header.
 
     Args:
@@ -169,7 +198,9 @@ def parse_csv(text: str, *, where: str, delimiter: str = ",") -> tuple[list[str]
         raise InputError(f"{where}: the header is no CSV ({error})") from error
     for name in filter(None, columns):
         if columns.count(name) > 1:
-            raise InputError(f"{where}: column {name!r} occurs twice; give each column a name of its own")
+            raise InputError(
+                f"{where}: column {name!r} occurs twice; give each column a name of its own"
+            )
     return columns, _rows(lines, columns, where)
 
 
@@ -184,9 +215,13 @@ def _rows(lines: Any, columns: Sequence[str], where: str) -> Iterator[tuple[str,
         place = f"{where}, line {lines.line_num}"
         for number, field in enumerate(fields):
             if field.strip() and (number >= len(columns) or not columns[number]):
-                raise InputError(f"{place}: field {number + 1} is under no column of the header; are there too many fields?")
+                raise InputError(
+                    f"{place}: field {number + 1} is under no column of the header; are there too many fields?"
+                )
         if any(len(field) > MAX_FIELD for field in fields):
-            raise InputError(f"{place}: a field is longer than {MAX_FIELD:,} characters; a quote may be missing")
+            raise InputError(
+                f"{place}: a field is longer than {MAX_FIELD:,} characters; a quote may be missing"
+            )
         yield place, {name: field for name, field in zip(columns, fields, strict=False) if name}
 
 
@@ -231,13 +266,18 @@ class Record:
         Raises:
             InputError: It is missing and there is no default, or it is something else.
         """
-        return [Record(row, f"{self.where}: {key}[{place}]") for place, row in enumerate(self.get(key, list, default))]
+        return [
+            Record(row, f"{self.where}: {key}[{place}]")
+            for place, row in enumerate(self.get(key, list, default))
+        ]
 
 
 def to_plain(value: Any) -> Any:
     """A dataclass as dictionaries, lists and numbers, the shape that JSON gives back unchanged."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {
+            field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)
+        }
     if isinstance(value, tuple | list):
         return [to_plain(item) for item in value]
     return value
@@ -265,15 +305,25 @@ def from_plain(kind: Any, value: Any, where: str) -> Any:
         return from_plain(next(arm for arm in inner if arm is not type(None)), value, where)
     if origin is typing.Literal:
         if not any(value == choice and type(value) is type(choice) for choice in inner):
-            raise InputError(f"{where} = {_shown(value)}; expected one of {', '.join(map(str, inner))}")
+            raise InputError(
+                f"{where} = {_shown(value)}; expected one of {', '.join(map(str, inner))}"
+            )
         return value
     if origin is tuple:
         return _tuple(inner, value, where)
     if origin in (dict, Mapping):
         if not isinstance(value, Mapping):
             raise InputError(f"{where} = {_shown(value)}; expected a table")
-        return {from_plain(inner[0], key, where): from_plain(inner[1], item, f"{where}.{key}") for key, item in value.items()}
-    if kind is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MAX_INTEGER:
+        return {
+            from_plain(inner[0], key, where): from_plain(inner[1], item, f"{where}.{key}")
+            for key, item in value.items()
+        }
+    if (
+        kind is float
+        and isinstance(value, int)
+        and not isinstance(value, bool)
+        and abs(value) <= MAX_INTEGER
+    ):
         return float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise InputError(f"{where} = {_shown(value)}; expected {_NAMES.get(kind, kind.__name__)}")
@@ -285,12 +335,18 @@ def _dataclass(kind: Any, value: Any, where: str) -> Any:
         return value
     if not isinstance(value, Mapping):
         raise InputError(f"{where} = {_shown(value)}; expected a table")
-    hints, fields = typing.get_type_hints(kind), {field.name: field for field in dataclasses.fields(kind)}
+    hints, fields = (
+        typing.get_type_hints(kind),
+        {field.name: field for field in dataclasses.fields(kind)},
+    )
     for key in value:
         if key not in fields:
             raise InputError(f"{where}: unknown key {_shown(key)}; known are {', '.join(fields)}")
     for name, field in fields.items():
-        optional = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+        optional = (
+            field.default is not dataclasses.MISSING
+            or field.default_factory is not dataclasses.MISSING
+        )
         if name not in value and not optional:
             raise InputError(f"{where}: {name} is missing; known are {', '.join(fields)}")
     read = {key: from_plain(hints[key], item, f"{where}.{key}") for key, item in value.items()}
@@ -307,7 +363,10 @@ def _tuple(inner: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
         return tuple(from_plain(inner[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if len(value) != len(inner):
         raise InputError(f"{where} = {_shown(list(value))}; expected {len(inner)} values (z, y, x)")
-    return tuple(from_plain(kind, item, f"{where}[{i}]") for i, (kind, item) in enumerate(zip(inner, value, strict=True)))
+    return tuple(
+        from_plain(kind, item, f"{where}[{i}]")
+        for i, (kind, item) in enumerate(zip(inner, value, strict=True))
+    )
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -366,7 +425,9 @@ def _check_characters(text: str, where: str) -> None:
         for character in text:
             # U+DC80 to U+DCFF are how Python keeps the bytes of a file's name that are no UTF-8
             if "\ud800" <= character <= "\udc7f" or "\udd00" <= character <= "\udfff":
-                raise InputError(f"{where}: holds half of a surrogate pair (U+{ord(character):04X}); it is no text")
+                raise InputError(
+                    f"{where}: holds half of a surrogate pair (U+{ord(character):04X}); it is no text"
+                )
 
 
 def _kind(value: Any) -> str:

@@ -65,30 +65,51 @@ class Taxonomy:
 
     def __post_init__(self) -> None:
         if not self.classes:
-            raise InputError(f"label table {self.name}: no class in it; give at least one [[class]] with id and name")
+            raise InputError(
+                f"label table {self.name}: no class in it; give at least one [[class]] with id and name"
+            )
         for item in self.classes:
             if not 1 <= item.id <= 254:
-                raise InputError(f"label table {self.name}: class {item.name} has id {item.id}; ids are 1 to 254")
+                raise InputError(
+                    f"label table {self.name}: class {item.name} has id {item.id}; ids are 1 to 254"
+                )
             if not _NAME.fullmatch(item.name):
-                raise InputError(f"label table {self.name}: {item.name!r} is no class name; use lower case, digits and _")
+                raise InputError(
+                    f"label table {self.name}: {item.name!r} is no class name; use lower case, digits and _"
+                )
             if item.kind not in _KINDS:
                 raise InputError(
                     f"label table {self.name}: class {item.name} is of kind {item.kind!r}; expected one of {', '.join(_KINDS)}"
                 )
             if item.partner is not None and item.partner not in self.names:
-                raise InputError(f"label table {self.name}: {item.name} has partner {item.partner!r}, which is not in the table")
+                raise InputError(
+                    f"label table {self.name}: {item.name} has partner {item.partner!r}, which is not in the table"
+                )
             if item.side not in _SIDES:
-                raise InputError(f"label table {self.name}: {item.name} has side {item.side!r}; expected left, right or middle")
-            figures = {"nsd_mm": item.nsd_mm, "minimum_ml": item.minimum_ml, "components": item.components, "reach_mm": item.reach_mm}
+                raise InputError(
+                    f"label table {self.name}: {item.name} has side {item.side!r}; expected left, right or middle"
+                )
+            figures = {
+                "nsd_mm": item.nsd_mm,
+                "minimum_ml": item.minimum_ml,
+                "components": item.components,
+                "reach_mm": item.reach_mm,
+            }
             for key, value in figures.items():
                 if not 0 <= value < float("inf"):
-                    raise InputError(f"label table {self.name}: {item.name} has {key} = {value}, which is negative or infinite")
+                    raise InputError(
+                        f"label table {self.name}: {item.name} has {key} = {value}, which is negative or infinite"
+                    )
         for field, values in (("id", self.ids), ("name", self.names)):
             if len(set(values)) != len(values):
-                raise InputError(f"label table {self.name}: a class {field} occurs twice in {list(values)}")
+                raise InputError(
+                    f"label table {self.name}: a class {field} occurs twice in {list(values)}"
+                )
         for item in self.classes:
             if item.partner is not None and self[item.partner].partner != item.name:
-                raise InputError(f"label table {self.name}: {item.name} has partner {item.partner}, which must name it back")
+                raise InputError(
+                    f"label table {self.name}: {item.name} has partner {item.partner}, which must name it back"
+                )
 
     def __iter__(self) -> Iterator[LabelClass]:
         return iter(self.classes)
@@ -100,7 +121,9 @@ class Taxonomy:
         for item in self.classes:
             if item.name == name:
                 return item
-        raise InputError(f"no class {name!r} in label table {self.name}; it has {', '.join(self.names)}")
+        raise InputError(
+            f"no class {name!r} in label table {self.name}; it has {', '.join(self.names)}"
+        )
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -131,7 +154,9 @@ class Taxonomy:
         for item in self.classes:
             if item.id == id:
                 return item
-        raise InputError(f"no class with id {id} in label table {self.name}; it has {', '.join(map(str, self.ids))}")
+        raise InputError(
+            f"no class with id {id} in label table {self.name}; it has {', '.join(map(str, self.ids))}"
+        )
 
     def sorted(self, names: Iterable[str]) -> tuple[str, ...]:
         """These names in the table's order; each must be in the table."""
@@ -142,7 +167,10 @@ class Taxonomy:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data, the shape that :meth:`from_dict` reads."""
-        return {"name": self.name, "class": [asdict(item) | {"color": list(item.color)} for item in self.classes]}
+        return {
+            "name": self.name,
+            "class": [asdict(item) | {"color": list(item.color)} for item in self.classes],
+        }
 
     @classmethod
     def from_dict(cls, table: Mapping[str, Any]) -> Taxonomy:
@@ -153,8 +181,14 @@ class Taxonomy:
         """
         title = table.get("name", "unnamed")
         rows = table.get("class", ())
-        if not isinstance(title, str) or not isinstance(rows, list | tuple) or not all(isinstance(row, Mapping) for row in rows):
-            raise InputError("a label table is a name and a list of [[class]] tables, each with id and name")
+        if (
+            not isinstance(title, str)
+            or not isinstance(rows, list | tuple)
+            or not all(isinstance(row, Mapping) for row in rows)
+        ):
+            raise InputError(
+                "a label table is a name and a list of [[class]] tables, each with id and name"
+            )
         return cls(title, tuple(_row(title, row) for row in rows))
 
 
@@ -166,7 +200,9 @@ def _row(title: str, row: Mapping[str, Any]) -> LabelClass:
     }  # fmt: skip
     for key, value in row.items():
         if key not in types:
-            raise InputError(f"label table {title}: unknown key {key!r} in a [[class]]; known are {', '.join(types)}")
+            raise InputError(
+                f"label table {title}: unknown key {key!r} in a [[class]]; known are {', '.join(types)}"
+            )
         if not isinstance(value, types[key]) or isinstance(value, bool):
             raise InputError(f"label table {title}: {key} = {value!r} is of the wrong type")
     if "id" not in row or "name" not in row:
@@ -175,7 +211,9 @@ def _row(title: str, row: Mapping[str, Any]) -> LabelClass:
     if "color" in values:
         color = tuple(values["color"])
         if len(color) != 3 or not all(isinstance(c, int) and 0 <= c <= 255 for c in color):
-            raise InputError(f"label table {title}: color = {values['color']!r}; expected three numbers from 0 to 255")
+            raise InputError(
+                f"label table {title}: color = {values['color']!r}; expected three numbers from 0 to 255"
+            )
         values["color"] = color
     return LabelClass(**values)
 

@@ -39,9 +39,17 @@ class Grid:
         object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
         object.__setattr__(self, "affine", np.array(self.affine, np.float64))
         if len(self.shape) != 3 or min(self.shape) < 1:
-            raise GeometryError(f"a grid of {self.shape} voxels; expected three sizes of at least 1")
-        if self.affine.shape != (4, 4) or not np.isfinite(self.affine).all() or _flat(self.affine[:3, :3]):
-            raise GeometryError("the affine is not a finite, invertible 4×4 matrix; the geometry of the image is broken")
+            raise GeometryError(
+                f"a grid of {self.shape} voxels; expected three sizes of at least 1"
+            )
+        if (
+            self.affine.shape != (4, 4)
+            or not np.isfinite(self.affine).all()
+            or _flat(self.affine[:3, :3])
+        ):
+            raise GeometryError(
+                "the affine is not a finite, invertible 4×4 matrix; the geometry of the image is broken"
+            )
 
     @property
     def spacing_mm(self) -> Spacing:
@@ -88,7 +96,9 @@ class Grid:
             GeometryError: The grids differ; says in what, and by how many mm and voxels.
         """
         if not self.matches(other):
-            raise GeometryError(f"{what} is on another grid than {of} ({self.difference(other)}); {advice}")
+            raise GeometryError(
+                f"{what} is on another grid than {of} ({self.difference(other)}); {advice}"
+            )
 
     def difference(self, other: Grid) -> str:
         """How another grid differs from this one, in mm and voxels; the inside of a sentence's brackets."""
@@ -97,9 +107,13 @@ class Grid:
         far = float(np.linalg.norm(_corners(self) - _corners(other), axis=1).max())
         voxels = f"up to {far:.3g} mm or {far / min(self.spacing_mm):.2g} voxels apart"
         if self.axcodes != other.axcodes:
-            return f"stored as {other.axcodes}, not {self.axcodes}; voxels of one index are {voxels}"
+            return (
+                f"stored as {other.axcodes}, not {self.axcodes}; voxels of one index are {voxels}"
+            )
         if not np.allclose(self.spacing_mm, other.spacing_mm, rtol=0, atol=1e-4):
-            have, want = ("×".join(f"{mm:.6g}" for mm in grid.spacing_mm[::-1]) for grid in (other, self))
+            have, want = (
+                "×".join(f"{mm:.6g}" for mm in grid.spacing_mm[::-1]) for grid in (other, self)
+            )
             return f"spacing {have} mm, not {want} mm; voxels are {voxels}"
         steps = [grid.affine[:3, :3] / np.array(grid.spacing_mm[::-1]) for grid in (self, other)]
         if np.abs(steps[0] - steps[1]).max() > 1e-4:
@@ -121,7 +135,9 @@ class Grid:
 
     def resampled(self, shape: Shape) -> Grid:
         """The grid of ``shape`` voxels that fills the same box (voxel borders coincide at the box's faces)."""
-        scale = np.array([old / new for old, new in zip(self.shape[::-1], shape[::-1], strict=True)])
+        scale = np.array(
+            [old / new for old, new in zip(self.shape[::-1], shape[::-1], strict=True)]
+        )
         affine = self.affine.copy()
         affine[:3, :3] = self.affine[:3, :3] * scale
         affine[:3, 3] = self.affine[:3, 3] + self.affine[:3, :3] @ ((scale - 1) / 2)
@@ -160,7 +176,9 @@ class Volume:
 
     def __post_init__(self) -> None:
         if self.array.shape != self.grid.shape:
-            raise GeometryError(f"an array of {self.array.shape} on a grid of {self.grid.shape} voxels; both are (z, y, x) and must agree")
+            raise GeometryError(
+                f"an array of {self.array.shape} on a grid of {self.grid.shape} voxels; both are (z, y, x) and must agree"
+            )
 
     @property
     def spacing_mm(self) -> Spacing:

@@ -38,18 +38,30 @@ def quick(monkeypatch):
 
 def test_a_scan_has_the_whole_abdomen_in_view(tmp_path):
     scan = scans.full_scan(tmp_path, 60, plane=64)
-    image, truth = read_image(scan / "images" / "ct_0000.nii.gz"), read_labels(scan / "truth.nii.gz")
+    image, truth = (
+        read_image(scan / "images" / "ct_0000.nii.gz"),
+        read_labels(scan / "truth.nii.gz"),
+    )
     assert image.grid.shape == (60, 64, 64)
     assert image.spacing_mm == pytest.approx((5.0, 6.4, 6.4), abs=1e-4)
     assert truth.grid.matches(image.grid)
-    assert {flare23()[name].id for name in flare23().organs} == set(np.unique(truth.array).tolist()) - {0}
+    assert {flare23()[name].id for name in flare23().organs} == set(
+        np.unique(truth.array).tolist()
+    ) - {0}
 
 
 def test_rows_have_what_the_issue_asks_for(contender, quick, tmp_path, capfd):
-    report = bench.bench([contender], [30], repeats=2, stock=False, work=tmp_path, plane=48, least=0)
+    report = bench.bench(
+        [contender], [30], repeats=2, stock=False, work=tmp_path, plane=48, least=0
+    )
     (row,) = report["rows"]
     assert set(row) >= KEYS
-    assert (row["slices"], row["model"], row["stock_seconds"], row["agreement_dense_fp32"]) == (30, "paper-plan", None, None)
+    assert (row["slices"], row["model"], row["stock_seconds"], row["agreement_dense_fp32"]) == (
+        30,
+        "paper-plan",
+        None,
+        None,
+    )
     assert row["precision"] in ("fp32", "bf16")
     assert 0 < sum(seconds for name, seconds in row["stages"].items()) <= row["seconds"] * 1.5
     assert set(row["share_of_floor"]) == {"read", "preprocess", "network", "restore", "write"}
@@ -62,7 +74,9 @@ def test_rows_have_what_the_issue_asks_for(contender, quick, tmp_path, capfd):
 @pytest.mark.slow
 def test_beside_stock_nnunet(contender, quick, tmp_path):
     pytest.importorskip("nnunetv2", reason="compares with stock nnU-Net, which is not installed")
-    (row,) = bench.bench([contender], [20], repeats=1, stock=True, work=tmp_path, plane=40, least=0)["rows"]
+    (row,) = bench.bench(
+        [contender], [20], repeats=1, stock=True, work=tmp_path, plane=40, least=0
+    )["rows"]
     assert row["stock_seconds"] > 0
     assert row["ratio"] == pytest.approx(row["stock_seconds"] / row["seconds"])
     assert row["agreement_dense_fp32"] >= 0.98
@@ -73,7 +87,10 @@ def test_what_the_fast_defaults_cost_is_of_the_truth(contender, tmp_path):
     truth = read_labels(scan / "truth.nii.gz")
     write_labels(tmp_path / "exact.nii.gz", truth)
     liver = flare23()["liver"].id
-    write_labels(tmp_path / "labels.nii.gz", Volume(np.where(truth.array == liver, np.uint8(0), truth.array), truth.grid))
+    write_labels(
+        tmp_path / "labels.nii.gz",
+        Volume(np.where(truth.array == liver, np.uint8(0), truth.array), truth.grid),
+    )
     said = bench.quality(contender, scan, tmp_path, None)
     assert (said["organs_found"], said["dsc_cost_worst"]) == (len(said["dsc"]) - 1, 1.0)
     assert said["dsc_cost"] == pytest.approx(1 / len(said["dsc"]))
@@ -98,7 +115,9 @@ def test_operations_are_counted_as_torch_counts_them(tmp_path):
 def test_the_floor_follows_from_sizes(contender, tmp_path):
     scan = scans.full_scan(tmp_path / "scan", 20, plane=32)
     image = read_image(Path(scan / "images" / "ct_0000.nii.gz"))
-    least = floor.floor(image, contender.model.networks[0], windows=3, operations=2e9, peak=1e9, bandwidth=1e9)
+    least = floor.floor(
+        image, contender.model.networks[0], windows=3, operations=2e9, peak=1e9, bandwidth=1e9
+    )
     assert least["network"] == 6.0
     assert least["read"] == image.array.nbytes / 1e9
     assert least["restore"] > least["write"]
@@ -106,7 +125,9 @@ def test_the_floor_follows_from_sizes(contender, tmp_path):
 
 def test_a_whole_body_is_three_scans_in_a_row(tmp_path):
     scan = whole_body(tmp_path / "all", tmp_path / "one", slices=20, plane=32)
-    image, one = (read_image(folder / "images" / "ct_0000.nii.gz") for folder in (scan, tmp_path / "one"))
+    image, one = (
+        read_image(folder / "images" / "ct_0000.nii.gz") for folder in (scan, tmp_path / "one")
+    )
     assert image.grid.shape == (60, 32, 32)
     np.testing.assert_array_equal(image.array[20:40], one.array)
     assert image.spacing_mm == one.spacing_mm

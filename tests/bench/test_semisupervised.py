@@ -13,7 +13,7 @@ import bench.semisupervised_table as table
 from bench.common import ROOT, OutOfTime, read_rows, tumor_or_none, within
 from nnstudent.cohort.cohort import Cohort, write_cohort
 from nnstudent.errors import InputError
-from nnstudent.training.preset import Preset, load_preset
+from nnstudent.pipeline.preset import Preset, load_preset
 from tests.training.conftest import ALL, ORGANS, TABLE, tiny_recipe, write_case
 
 # id, annotated, role: complete, tumor and one organ, no labels, and two to test on.
@@ -39,10 +39,15 @@ def preset() -> Preset:
 
 
 @pytest.fixture(scope="module")
-def made(preset: Preset, tmp_path_factory: pytest.TempPathFactory) -> tuple[bench.Bench, Path, list[str]]:
+def made(
+    preset: Preset, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[bench.Bench, Path, list[str]]:
     """Table 6 of one seed, cut off four times on the way."""
     folder = tmp_path_factory.mktemp("bench")
-    cases = tuple(write_case(folder / "work" / "cohort", id, seed, known, role=role) for seed, (id, known, role) in enumerate(CASES))
+    cases = tuple(
+        write_case(folder / "work" / "cohort", id, seed, known, role=role)
+        for seed, (id, known, role) in enumerate(CASES)
+    )
     write_cohort(folder / "work" / "cohort", Cohort(TABLE, cases))
     rows, seen, calls = folder / "rows.json", [], 0
 
@@ -74,8 +79,15 @@ def test_every_arm_is_a_row(made: tuple[bench.Bench, Path, list[str]]) -> None:
     assert [row["arm"] for row in found] == ["large", "large+unlabeled", "small", "small+unlabeled"]
     for row in found:
         assert set(row) >= KEYS
-        assert (row["experiment"], row["seed"], row["steps"], row["cohort_hash"]) == ("table6", 0, 4, run.cohort_hash)
-        assert all(0 <= row[key] <= 1 for key in ("organ_dsc", "organ_nsd", "tumor_dsc", "tumor_nsd"))
+        assert (row["experiment"], row["seed"], row["steps"], row["cohort_hash"]) == (
+            "table6",
+            0,
+            4,
+            run.cohort_hash,
+        )
+        assert all(
+            0 <= row[key] <= 1 for key in ("organ_dsc", "organ_nsd", "tumor_dsc", "tumor_nsd")
+        )
         assert len(row["cases"]) == 2
         assert len(row["loss"]) == 2
     assert len(rows.read_text().splitlines()) == len(found) + 2
@@ -93,9 +105,13 @@ def test_what_learns_from_what(made: tuple[bench.Bench, Path, list[str]]) -> Non
     assert learned(at / "teachers" / "large-background-2" / "organs") == {"full_a", "full_b"}
     assert learned(at / "teachers" / "large-background-1" / "tumor") == {"partial"}
     fused = at / "fused" / "round1-dice-keep1-two"
-    considered = {json.loads(line)["case"] for line in (fused / "ledger.jsonl").read_text().splitlines()}
+    considered = {
+        json.loads(line)["case"] for line in (fused / "ledger.jsonl").read_text().splitlines()
+    }
     assert considered == {"full_a", "full_b", "partial", "unlabeled"}
-    kept = {case["id"] for case in json.loads((fused / "cohort.json").read_text())["cases"]}  # teachers of four steps may find nothing
+    kept = {
+        case["id"] for case in json.loads((fused / "cohort.json").read_text())["cases"]
+    }  # teachers of four steps may find nothing
     for network in ("large", "small"):
         assert learned(at / "students" / f"{network}-{fused.name}") == kept
     plans = json.loads((at / "students" / "large-round1-dice-keep1-two" / "plans.json").read_text())
@@ -108,8 +124,15 @@ def test_an_arm_of_another_experiment_that_is_the_same_model_is_not_trained_agai
 ) -> None:
     run, _, _ = made
     told: list[str] = []
-    bench.run(replace(run, progress=lambda what, *_: told.append(what)), tmp_path / "rows.json", only="table6", seeds=[0])
-    assert not {what for what in told if what.startswith(("organs", "tumor", "student", "phantoms"))}
+    bench.run(
+        replace(run, progress=lambda what, *_: told.append(what)),
+        tmp_path / "rows.json",
+        only="table6",
+        seeds=[0],
+    )
+    assert not {
+        what for what in told if what.startswith(("organs", "tumor", "student", "phantoms"))
+    }
     same = [arm for arm in bench.ARMS if arm.key == "small-all-round1-dice-keep1-two"]
     assert {arm.experiment for arm in same} == {
         "table6",
@@ -129,7 +152,13 @@ def test_a_row_of_the_same_model_serves_another_experiment_without_its_folder(
     made: tuple[bench.Bench, Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, rows, _ = made
-    monkeypatch.setattr(bench, "ARMS", tuple(arm for arm in bench.ARMS if (arm.experiment, arm.name) == ("teacher", "complete only")))
+    monkeypatch.setattr(
+        bench,
+        "ARMS",
+        tuple(
+            arm for arm in bench.ARMS if (arm.experiment, arm.name) == ("teacher", "complete only")
+        ),
+    )
     monkeypatch.setattr(bench.Bench, "scored", lambda *_: pytest.fail("made again"))
     copy = tmp_path / "rows.json"
     copy.write_text(rows.read_text())
@@ -140,38 +169,68 @@ def test_a_row_of_the_same_model_serves_another_experiment_without_its_folder(
 
 
 @pytest.mark.slow
-def test_ablations(made: tuple[bench.Bench, Path, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ablations(
+    made: tuple[bench.Bench, Path, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     run, _, _ = made
     arms = {arm.name: arm for arm in bench.ARMS}
     marginal, tumor = run.models(arms["marginal loss"], 0)
-    assert set(json.loads((marginal / "splits_final.json").read_text())[0]["train"]) == {"full_a", "full_b", "partial"}
+    assert set(json.loads((marginal / "splits_final.json").read_text())[0]["train"]) == {
+        "full_a",
+        "full_b",
+        "partial",
+    }
     assert tumor == run.work / "seed0" / "teachers" / "large-background-1" / "tumor"
     two, _ = run.models(arms["student and tumor model"], 0)
     assert set(json.loads((two / "dataset.json").read_text())["labels"]) == {"background", *ORGANS}
     (one,) = run.models(arms["one student"], 0)
     assert set(json.loads((one / "dataset.json").read_text())["labels"]) == {"background", *ALL}
-    assert json.loads((run.work / "seed0" / "fused" / "round1-dice-keep1-two" / "cohort.json").read_text())["cases"]
+    assert json.loads(
+        (run.work / "seed0" / "fused" / "round1-dice-keep1-two" / "cohort.json").read_text()
+    )["cases"]
     before = {path: path.read_bytes() for path in (run.work / "seed0" / "fused").rglob("*.nii.gz")}
     distilled, *_ = run.models(arms["half of the loss"], 0)
-    assert json.loads((distilled / "plans.json").read_text())["nnstudent"]["recipe"]["training"]["distill"] == 0.5
+    assert (
+        json.loads((distilled / "plans.json").read_text())["nnstudent"]["recipe"]["training"][
+            "distill"
+        ]
+        == 0.5
+    )
     ignored, *_ = run.models(arms["ignored"], 0)
     assert ignored.name == "small-round1-dice-keep1-two-ignore0.6"
-    fused = run.work / "seed0" / "fused" / "round1-dice-keep1-two-ignore0.6" / "nnUNet_raw" / "Dataset001_fused" / "dataset.json"
+    fused = (
+        run.work
+        / "seed0"
+        / "fused"
+        / "round1-dice-keep1-two-ignore0.6"
+        / "nnUNet_raw"
+        / "Dataset001_fused"
+        / "dataset.json"
+    )
     assert json.loads(fused.read_text())["labels"]["ignore"] == 3
-    assert all(path.read_bytes() == content for path, content in before.items())  # no other arm is trained again for them
+    assert all(
+        path.read_bytes() == content for path, content in before.items()
+    )  # no other arm is trained again for them
     monkeypatch.setattr(bench, "SMALL", ("left_ball",))
     cascade = arms["a finer one for small organs"]
     assert set(run.scored(cascade, 0)) >= KEYS
-    first, *others = json.loads((run.work / "seed0" / "bundles" / cascade.key / "bundle.json").read_text())["networks"]
+    first, *others = json.loads(
+        (run.work / "seed0" / "bundles" / cascade.key / "bundle.json").read_text()
+    )["networks"]
     assert len(others) == 2  # and the tumor model
-    (second,) = (other for other in others if other["spec"]["classes"] == ["background", "left_ball"])
+    (second,) = (
+        other for other in others if other["spec"]["classes"] == ["background", "left_ball"]
+    )
     assert second["spec"]["spacing_mm"] == [mm / 2 for mm in first["spec"]["spacing_mm"]]
     for name, key in (("worst fifth dropped", "keep0.8"), ("half of the windows", "copy_paste0.5")):
         model, *_ = run.models(arms[name], 0)
         assert key in model.name
     row = run.scored(arms["2"], 0)
     assert set(row) >= KEYS
-    told = [json.loads(path.read_text()) for path in (run.work / "seed0" / "pseudo" / "round2-dice").glob("*.json")]
+    told = [
+        json.loads(path.read_text())
+        for path in (run.work / "seed0" / "pseudo" / "round2-dice").glob("*.json")
+    ]
     assert {item["case"] for item in told} >= {"unlabeled"}
     assert all(item["round"] == 2 for item in told)
 
@@ -191,7 +250,10 @@ def test_arms_that_learn_for_different_times_are_refused(preset: Preset, tmp_pat
 
 def test_the_real_recipes_differ_in_network_and_grid_only() -> None:
     real = load_preset(ROOT / "bench" / "semisupervised.toml")
-    assert replace(real.teachers.training, partial=real.student.training.partial) == real.student.training  # teachers see partial labels
+    assert (
+        replace(real.teachers.training, partial=real.student.training.partial)
+        == real.student.training
+    )  # teachers see partial labels
     assert real.teachers.network != real.student.network
     assert sum(bench.COUNTS[kind] for kind in ("tumor", "partial")) == 16
     assert (bench.COUNTS["full"], bench.COUNTS["unlabeled"], bench.COUNTS["test"]) == (6, 42, 30)
@@ -200,17 +262,26 @@ def test_the_real_recipes_differ_in_network_and_grid_only() -> None:
 def test_every_arm_is_shown_and_named_after_what_differs() -> None:
     assert set(table.TITLES) == set(table.PAIRS) == set(bench.EXPERIMENTS)
     names = {(arm.experiment, arm.name) for arm in bench.ARMS}
-    assert all((experiment, name) in names for experiment, pairs in table.PAIRS.items() for pair in pairs for name in pair)
+    assert all(
+        (experiment, name) in names
+        for experiment, pairs in table.PAIRS.items()
+        for pair in pairs
+        for name in pair
+    )
     keys = {(arm.experiment, arm.name): arm.key for arm in bench.ARMS}
     assert keys["table6", "small+unlabeled"] == "small-all-round1-dice-keep1-two"
     assert keys["cutmix", "half of the windows"] == "small-all-round1-dice-keep1-two-cutmix0.5"
     assert keys["distilling", "half of the loss"] == "small-all-round1-dice-keep1-two-distill0.5"
     assert keys["models", "one student"] == "small-all-round1-dice-keep1-one"
-    assert keys["copy-paste", "half of the windows"] == "small-all-round1-dice-keep1-one-copy_paste0.5"
+    assert (
+        keys["copy-paste", "half of the windows"] == "small-all-round1-dice-keep1-one-copy_paste0.5"
+    )
     assert keys["uncertain", "ignored"] == "small-all-round1-dice-keep1-two-ignore0.6"
 
 
-def test_an_arm_that_comes_to_mean_something_else_is_made_again(preset: Preset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_arm_that_comes_to_mean_something_else_is_made_again(
+    preset: Preset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run, arm = bench.Bench(tmp_path, preset), next(arm for arm in bench.ARMS if arm.cascade)
     run.__dict__["cohort_hash"] = "c"
     before = run.row(arm, 0)["arm_hash"]
@@ -234,7 +305,13 @@ def test_time_is_up() -> None:
 
 def row(arm: str, seed: int, scores: list[float], **more: object) -> dict[str, object]:
     cases = {
-        f"case_{i}": {"organ_dsc": score, "organ_nsd": score, "tumor_dsc": None, "tumor_nsd": None, "tumor_false": None}
+        f"case_{i}": {
+            "organ_dsc": score,
+            "organ_nsd": score,
+            "tumor_dsc": None,
+            "tumor_nsd": None,
+            "tumor_false": None,
+        }
         for i, score in enumerate(scores)
     }
     mean = sum(scores) / len(scores)
@@ -249,8 +326,13 @@ def row(arm: str, seed: int, scores: list[float], **more: object) -> dict[str, o
 def test_differences_are_paired_over_cases_and_seeds() -> None:
     # The seeds differ by far more than the arms; in each the first arm is better by 0.04 and 0.06 in every case.
     small = [row("small", 0, [0.1, 0.5, 0.9, 0.3]), row("small", 1, [0.5, 0.2, 0.1, 0.7])]
-    more = [row("small+unlabeled", 0, [0.14, 0.54, 0.94, 0.34]), row("small+unlabeled", 1, [0.56, 0.26, 0.16, 0.76])]
-    found, seeds = table.difference(more, [*small, row("small", 2, [0.0, 0.0, 0.0, 0.0])], "organ_dsc")
+    more = [
+        row("small+unlabeled", 0, [0.14, 0.54, 0.94, 0.34]),
+        row("small+unlabeled", 1, [0.56, 0.26, 0.16, 0.76]),
+    ]
+    found, seeds = table.difference(
+        more, [*small, row("small", 2, [0.0, 0.0, 0.0, 0.0])], "organ_dsc"
+    )
     assert (found.n, seeds) == (4, 2)
     assert found.difference == pytest.approx(0.05)
     assert found.interval == pytest.approx((0.05, 0.05))
@@ -264,10 +346,22 @@ def test_differences_are_paired_over_cases_and_seeds() -> None:
 
 def test_an_empty_answer_to_no_tumor_is_no_tumor_found() -> None:
     known = {"organ_dsc": 0.5, "organ_nsd": 0.5}
-    there, empty, wrong = ({**known, "tumor_dsc": value, "tumor_nsd": value} for value in (0.25, 1.0, 0.0))
+    there, empty, wrong = (
+        {**known, "tumor_dsc": value, "tumor_nsd": value} for value in (0.25, 1.0, 0.0)
+    )
     assert tumor_or_none(there, True) == {**there, "tumor_false": None}
-    assert tumor_or_none(empty, False) == {**known, "tumor_dsc": None, "tumor_nsd": None, "tumor_false": 0.0}
-    assert tumor_or_none(wrong, False) == {**known, "tumor_dsc": None, "tumor_nsd": None, "tumor_false": 1.0}
+    assert tumor_or_none(empty, False) == {
+        **known,
+        "tumor_dsc": None,
+        "tumor_nsd": None,
+        "tumor_false": 0.0,
+    }
+    assert tumor_or_none(wrong, False) == {
+        **known,
+        "tumor_dsc": None,
+        "tumor_nsd": None,
+        "tumor_false": 1.0,
+    }
 
 
 def test_rows_of_an_arm_that_has_come_to_mean_something_else_are_left_out() -> None:
@@ -278,7 +372,10 @@ def test_rows_of_an_arm_that_has_come_to_mean_something_else_are_left_out() -> N
         {**mark, "arm": "small", "seed": 1, "arm_hash": "other"},
         {**mark, "arm": "small+unlabeled", "seed": 0, "arm_hash": "new"},
     ]
-    assert [(row["arm"], row["arm_hash"]) for row in table.newest(rows)] == [("small", "other"), ("small+unlabeled", "new")]
+    assert [(row["arm"], row["arm_hash"]) for row in table.newest(rows)] == [
+        ("small", "other"),
+        ("small+unlabeled", "new"),
+    ]
 
 
 def test_rows_of_another_cohort_or_recipe_are_not_mixed_in() -> None:
@@ -299,7 +396,10 @@ def test_the_page_is_written_at_its_marks(tmp_path: Path) -> None:
     page.write_text(page.read_text() + "\nAfter.\n")
     table.write_results([row("small", 0, [0.1]), row("small", 1, [0.3])], page, picture)
     text = page.read_text()
-    assert "Synthetic patients: 1 with all organs labeled, 4 with some classes, 3 without labels, 4 to test on." in text
+    assert (
+        "Synthetic patients: 1 with all organs labeled, 4 with some classes, 3 without labels, 4 to test on."
+        in text
+    )
     assert text.startswith("# Results\n\nBefore.\n")
     assert text.endswith("\nAfter.\n")
     assert text.count("## What unlabeled") == 1
@@ -311,4 +411,6 @@ def test_the_page_is_written_at_its_marks(tmp_path: Path) -> None:
 def test_the_page_says_what_the_rows_say() -> None:
     if not bench.ROWS.is_file():
         pytest.skip("no row yet: python -m bench.semisupervised --only table6")
-    assert table.render(read_rows(bench.ROWS)) in (ROOT / "docs" / "results" / "semisupervised.md").read_text("utf-8")
+    assert table.render(read_rows(bench.ROWS)) in (
+        ROOT / "docs" / "results" / "semisupervised.md"
+    ).read_text("utf-8")

@@ -17,4 +17,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def bundle(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of it."""
-    return export(folder, tmp_path_factory.mktemp("bundles") / "bundle", card={"training_data": ["phantoms", "a few scans"], "cases": 7})
+    return export(
+        folder,
+        tmp_path_factory.mktemp("bundles") / "bundle",
+        card={"training_data": ["phantoms", "a few scans"], "cases": 7},
+    )

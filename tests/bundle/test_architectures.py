@@ -28,7 +28,12 @@ def plain() -> dict[str, Any]:
 
 
 def own(name: str) -> tuple[str, dict[str, Any]]:
-    kwargs = {"features": [4, 8], "strides": STRIDES[:2], "kernels": [[3, 3, 3]] * 2, "encoder_convolutions": [1, 1]}
+    kwargs = {
+        "features": [4, 8],
+        "strides": STRIDES[:2],
+        "kernels": [[3, 3, 3]] * 2,
+        "encoder_convolutions": [1, 1],
+    }
     return f"nnstudent.training.networks.{name}", kwargs | {"decoder_convolutions": [1]}
 
 
@@ -105,20 +110,33 @@ def test_arguments_are_checked(change, says):
     assert len(str(caught.value)) < 400
 
 
-@pytest.mark.parametrize("imported", [["nonlin", "nonlin_kwargs"], ["n_stages"], [3], "conv_op", None])
+@pytest.mark.parametrize(
+    "imported", [["nonlin", "nonlin_kwargs"], ["n_stages"], [3], "conv_op", None]
+)
 def test_what_nnunet_would_import_is_only_a_class(imported):
     with pytest.raises(InputError, match="import"):
         check(f"{UNETS}.PlainConvUNet", plain()["arch_kwargs"], imported)
 
 
 anything = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["torch.nn.ReLU", "os.system"]),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.sampled_from(["torch.nn.ReLU", "os.system"]),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+    ),
     max_leaves=12,
 )
 
 
-@given(key=st.sampled_from([*plain()["arch_kwargs"], "block", "x"]), value=anything, class_name=st.sampled_from(supported()) | anything)
+@given(
+    key=st.sampled_from([*plain()["arch_kwargs"], "block", "x"]),
+    value=anything,
+    class_name=st.sampled_from(supported()) | anything,
+)
 def test_any_description_is_checked_or_refused(key, value, class_name):
     with suppress(InputError):
         check(class_name, plain()["arch_kwargs"] | {key: value})
@@ -134,7 +152,15 @@ def test_an_enormous_network_is_refused_before_it_takes_memory():
         build(spec)
 
 
-@pytest.mark.parametrize("change", [{"strides": [[1, 1, 1]]}, {"n_stages": 7}, {"n_conv_per_stage": [1]}, {"features_per_stage": [8]}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"strides": [[1, 1, 1]]},
+        {"n_stages": 7},
+        {"n_conv_per_stage": [1]},
+        {"features_per_stage": [8]},
+    ],
+)
 def test_arguments_that_contradict_each_other_are_one_line(change):
     pytest.importorskip("dynamic_network_architectures", reason="builds its networks")
     written = plans(ISOTROPIC)
@@ -155,10 +181,18 @@ def _attacks(trap: Path) -> dict[str, dict[str, Any]]:
     return {
         "nonlin": {"arch_kwargs": plain()["arch_kwargs"] | _attack(command)},
         "norm": {
-            "arch_kwargs": plain()["arch_kwargs"] | {"norm_op": "torch.utils.collect_env.run", "norm_op_kwargs": {"command": command}}
+            "arch_kwargs": plain()["arch_kwargs"]
+            | {"norm_op": "torch.utils.collect_env.run", "norm_op_kwargs": {"command": command}}
         },
-        "network": {"network_class_name": "torch.utils.collect_env.run", "arch_kwargs": {"command": command}, "_kw_requires_import": []},
-        "import": {"arch_kwargs": plain()["arch_kwargs"] | {"extra": "antigravity"}, "_kw_requires_import": ["extra"]},
+        "network": {
+            "network_class_name": "torch.utils.collect_env.run",
+            "arch_kwargs": {"command": command},
+            "_kw_requires_import": [],
+        },
+        "import": {
+            "arch_kwargs": plain()["arch_kwargs"] | {"extra": "antigravity"},
+            "_kw_requires_import": ["extra"],
+        },
     }
 
 
@@ -168,21 +202,31 @@ def scan(tmp_path) -> Path:
     import numpy as np
 
     image = np.random.default_rng(0).normal(40, 20, (24, 24, 24)).astype(np.int16)
-    nibabel.save(nibabel.Nifti1Image(image, np.diag([6.0, 6.0, 6.0, 1.0])), tmp_path / "scan.nii.gz")
+    nibabel.save(
+        nibabel.Nifti1Image(image, np.diag([6.0, 6.0, 6.0, 1.0])), tmp_path / "scan.nii.gz"
+    )
     return tmp_path / "scan.nii.gz"
 
 
 @pytest.mark.parametrize("attack", ["nonlin", "norm", "network", "import"])
 @pytest.mark.parametrize("verb", ["segment", "export", "label", "study", "bundle"])
-def test_nothing_is_executed_whatever_the_file_names(attack, verb, folder, bundle, scan, tmp_path, capfd):
+def test_nothing_is_executed_whatever_the_file_names(
+    attack, verb, folder, bundle, scan, tmp_path, capfd
+):
     pytest.importorskip("torch")
     trap = tmp_path / "sprung"
     model = Path(shutil.copytree(bundle if verb == "bundle" else folder, tmp_path / "model"))
     change = _attacks(trap)[attack]
     if verb == "bundle":
         manifest = json.loads((model / "bundle.json").read_text())
-        keys = {"network_class_name": "class_name", "arch_kwargs": "kwargs", "_kw_requires_import": "imported"}
-        manifest["networks"][0]["spec"]["architecture"] |= {keys[key]: value for key, value in change.items()}
+        keys = {
+            "network_class_name": "class_name",
+            "arch_kwargs": "kwargs",
+            "_kw_requires_import": "imported",
+        }
+        manifest["networks"][0]["spec"]["architecture"] |= {
+            keys[key]: value for key, value in change.items()
+        }
         (model / "bundle.json").write_text(json.dumps(sealed(manifest)))
     else:
         written = json.loads((model / "plans.json").read_text())
@@ -190,11 +234,43 @@ def test_nothing_is_executed_whatever_the_file_names(attack, verb, folder, bundl
         (model / "plans.json").write_text(json.dumps(written))
     out = tmp_path / "out"
     if verb in ("label", "study"):
-        assert main(["phantom", str(tmp_path / "cohort"), "--cases", "2", "--preset", "tiny", "--slices", "12"]) == 0
+        assert (
+            main(
+                [
+                    "phantom",
+                    str(tmp_path / "cohort"),
+                    "--cases",
+                    "2",
+                    "--preset",
+                    "tiny",
+                    "--slices",
+                    "12",
+                ]
+            )
+            == 0
+        )
         capfd.readouterr()
     command = {
-        "segment": ["segment", str(scan), "-o", str(out / "labels.nii.gz"), "--model", str(model), "--engine", "torch"],
-        "bundle": ["segment", str(scan), "-o", str(out / "labels.nii.gz"), "--model", str(model), "--engine", "torch"],
+        "segment": [
+            "segment",
+            str(scan),
+            "-o",
+            str(out / "labels.nii.gz"),
+            "--model",
+            str(model),
+            "--engine",
+            "torch",
+        ],
+        "bundle": [
+            "segment",
+            str(scan),
+            "-o",
+            str(out / "labels.nii.gz"),
+            "--model",
+            str(model),
+            "--engine",
+            "torch",
+        ],
         "export": ["export", str(model), "-o", str(out)],
         "label": ["label", str(tmp_path / "cohort"), "-o", str(out), "--teacher", str(model)],
         "study": ["study", str(tmp_path / "cohort"), "-o", str(out), "--start", str(model)],
@@ -203,7 +279,9 @@ def test_nothing_is_executed_whatever_the_file_names(attack, verb, folder, bundl
     said = capfd.readouterr()
     assert not trap.exists()
     assert not out.exists() or not list(out.rglob("*.nii.gz"))
-    (line,) = [line for line in said.err.splitlines() if line.startswith(f"nnstudent {command[0]}:")]
+    (line,) = [
+        line for line in said.err.splitlines() if line.startswith(f"nnstudent {command[0]}:")
+    ]
     assert ("bundle.json" if verb == "bundle" else "plans.json") in line
     with pytest.raises(InputError):
         open_model(model)

@@ -26,7 +26,9 @@ def copy(bundle, tmp_path) -> Path:
 
 
 def test_what_is_in_a_bundle(bundle, folder):
-    assert sorted(path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()) == [
+    assert sorted(
+        path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()
+    ) == [
         "bundle.json",
         "card.md",
         "networks/model.bin",
@@ -35,11 +37,23 @@ def test_what_is_in_a_bundle(bundle, folder):
     ]
     manifest = json.loads((bundle / "bundle.json").read_text())
     assert manifest["format"] == FORMAT
-    assert manifest["networks"][0]["spec"]["source"]["hash"] == open_model(folder, fold=0).networks[0].members[0].hash
-    parameters = sum(weight.size for weight in open_model(bundle).networks[0].members[0].weights().values())
-    assert (bundle / "networks" / "model.bin").stat().st_size < 2.2 * parameters, "weights are float16"
+    assert (
+        manifest["networks"][0]["spec"]["source"]["hash"]
+        == open_model(folder, fold=0).networks[0].members[0].hash
+    )
+    parameters = sum(
+        weight.size for weight in open_model(bundle).networks[0].members[0].weights().values()
+    )
+    assert (bundle / "networks" / "model.bin").stat().st_size < 2.2 * parameters, (
+        "weights are float16"
+    )
     card = (bundle / "card.md").read_text()
-    for words in ("Not a medical device", "liver, spleen, aorta", "training data: phantoms, a few scans", "16×16×24"):
+    for words in (
+        "Not a medical device",
+        "liver, spleen, aorta",
+        "training data: phantoms, a few scans",
+        "16×16×24",
+    ):
         assert words in card
 
 
@@ -47,7 +61,13 @@ def test_the_page_of_docs_names_what_is_in_the_manifest(bundle):
     page = (ROOT / "docs" / "reference" / "bundle.md").read_text()
     manifest = json.loads((bundle / "bundle.json").read_text())
     network = manifest["networks"][0]
-    for key in (*manifest, *network, *network["spec"], *network["spec"]["normalization"], *network["spec"]["image_resampling"]):
+    for key in (
+        *manifest,
+        *network,
+        *network["spec"],
+        *network["spec"]["normalization"],
+        *network["spec"]["image_resampling"],
+    ):
         assert f"`{key}`" in page, key
     assert re.search(rf"\b[Ff]ormat {FORMAT}\b", page)
 
@@ -68,7 +88,9 @@ def test_the_identity_is_of_the_content(bundle, copy, folder, tmp_path):
     assert open_model(export(folder, tmp_path / "other", fold=1)).hash != open_model(bundle).hash
 
 
-@pytest.mark.parametrize("name", ["networks/model.xml", "networks/model.bin", "networks/model.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["networks/model.xml", "networks/model.bin", "networks/model.safetensors"]
+)
 def test_a_missing_or_changed_file_is_one_line(copy, name):
     path = copy / name
     data = bytearray(path.read_bytes())
@@ -92,9 +114,26 @@ def edit(copy: Path, **entries: object) -> None:
         ({"format": FORMAT + 1}, "upgrade with: pip install -U nnstudent"),
         ({"format": None}, "says no format"),
         ({"networks": []}, "has no network"),
-        ({"networks": [{"name": "x", "files": {"networks/x.xml": "0", "networks/x.bin": "0", "networks/x.int8.xml": "0"}}]}, "int8.bin"),
+        (
+            {
+                "networks": [
+                    {
+                        "name": "x",
+                        "files": {
+                            "networks/x.xml": "0",
+                            "networks/x.bin": "0",
+                            "networks/x.int8.xml": "0",
+                        },
+                    }
+                ]
+            },
+            "int8.bin",
+        ),
         ({"networks": [{"name": "x"}]}, "malformed"),
-        ({"networks": [{"name": "../x", "files": {"../../etc/passwd": "0"}}]}, "expected .xml, .bin, maybe .safetensors"),
+        (
+            {"networks": [{"name": "../x", "files": {"../../etc/passwd": "0"}}]},
+            "expected .xml, .bin, maybe .safetensors",
+        ),
         ({"taxonomy": {"name": "t", "class": [{"id": 1, "name": "heart"}]}}, "no class"),
     ],
 )
@@ -117,7 +156,9 @@ def test_a_manifest_that_was_edited_is_named(copy, lacking):
 
 def test_the_layout_of_a_manifest_is_no_change(copy, bundle):
     manifest = json.loads((copy / "bundle.json").read_text())
-    (copy / "bundle.json").write_text(json.dumps(dict(reversed(manifest.items())), indent=7, ensure_ascii=True))
+    (copy / "bundle.json").write_text(
+        json.dumps(dict(reversed(manifest.items())), indent=7, ensure_ascii=True)
+    )
     assert open_model(copy).hash == open_model(bundle).hash
 
 
@@ -190,12 +231,17 @@ def test_another_label_table_only_when_it_is_asked_for(folder, tmp_path):
     assert [asked.taxonomy[name].id for name in ("liver", "spleen", "aorta")] == [1, 3, 5]
     assert open_model(export(folder, tmp_path / "b", taxonomy=flare23())).taxonomy == flare23()
     small = Taxonomy("small", (LabelClass(1, "liver"),))
-    for use in (lambda: relabeled(own, small), lambda: export(folder, tmp_path / "c", taxonomy=small)):
+    for use in (
+        lambda: relabeled(own, small),
+        lambda: export(folder, tmp_path / "c", taxonomy=small),
+    ):
         with pytest.raises(InputError, match="which label table small lacks"):
             use()
 
 
-@pytest.mark.parametrize(("more", "values"), [([], [0, 1, 2, 3]), (["--taxonomy", "flare23"], [0, 1, 3, 5])])
+@pytest.mark.parametrize(
+    ("more", "values"), [([], [0, 1, 2, 3]), (["--taxonomy", "flare23"], [0, 1, 3, 5])]
+)
 def test_the_values_that_are_written_are_the_models_own(folder, tmp_path, capfd, more, values):
     write_image(tmp_path / "ct.nii.gz", blobs((20, 26, 30), (5.0, 4.0, 4.0)))
     out, report = tmp_path / "labels.nii.gz", tmp_path / "report.json"
@@ -215,7 +261,9 @@ def test_the_values_that_are_written_are_the_models_own(folder, tmp_path, capfd,
     assert np.unique(read_labels(out).array).tolist() == values
     labels = json.loads(report.read_text())["model"]["labels"]
     assert sorted(labels.values()) == values[1:]
-    assert ("labels have the model's own values (liver 1, spleen 2, aorta 3)" in capfd.readouterr().err) == (not more)
+    assert (
+        "labels have the model's own values (liver 1, spleen 2, aorta 3)" in capfd.readouterr().err
+    ) == (not more)
 
 
 def test_networks_of_one_name_are_told_apart(folder, tmp_path):
@@ -235,7 +283,16 @@ def test_a_graph_that_computes_something_else_is_not_exported(folder, tmp_path, 
 
 def test_the_command(folder, tmp_path, capfd):
     (tmp_path / "card.json").write_text('{"training_data": "phantoms"}')
-    arguments = ["export", str(folder), "-o", str(tmp_path / "b"), "--card", str(tmp_path / "card.json"), "--fold", "1"]
+    arguments = [
+        "export",
+        str(folder),
+        "-o",
+        str(tmp_path / "b"),
+        "--card",
+        str(tmp_path / "card.json"),
+        "--fold",
+        "1",
+    ]
     assert main([*arguments, "--report", str(tmp_path / "r.json")]) == 0
     assert "1 network, 3 classes" in capfd.readouterr().out
     report = json.loads((tmp_path / "r.json").read_text())
@@ -260,7 +317,9 @@ def test_doctor_tells_what_there_is(tmp_path, capfd):
 def test_doctor_names_the_extra_that_is_missing(monkeypatch, capfd):
     from nnstudent.cli import doctor
 
-    monkeypatch.setattr(doctor, "_version", lambda name: None if name in ("torch", "pydicom") else "1.0")
+    monkeypatch.setattr(
+        doctor, "_version", lambda name: None if name in ("torch", "pydicom") else "1.0"
+    )
     assert main(["doctor"]) == 0
     out = capfd.readouterr().out
     assert "pip install 'nnstudent[torch]'" in out
@@ -275,12 +334,21 @@ def test_without_torch_the_extra_is_named(folder, bundle, monkeypatch, capfd, tm
     Segmenter(bundle)
 
 
-def test_without_torch_weights_it_is_half_the_size_and_both_engines_run_it(folder, bundle, tmp_path):
+def test_without_torch_weights_it_is_half_the_size_and_both_engines_run_it(
+    folder, bundle, tmp_path
+):
     light = export(folder, tmp_path / "light", torch_weights=False)
     assert size(light) < 0.75 * size(bundle)
     assert Segmenter(light, engine="openvino").engine_of(0, 0).name == "openvino"
-    window = np.random.default_rng(0).normal(size=Segmenter(light).model.networks[0].spec.patch).astype(np.float32)
-    both = [Segmenter(light, engine=name).engine_of(0, 0)(window).copy() for name in ("openvino", "torch")]
+    window = (
+        np.random.default_rng(0)
+        .normal(size=Segmenter(light).model.networks[0].spec.patch)
+        .astype(np.float32)
+    )
+    both = [
+        Segmenter(light, engine=name).engine_of(0, 0)(window).copy()
+        for name in ("openvino", "torch")
+    ]
     np.testing.assert_allclose(both[0], both[1], atol=1e-3)
 
 

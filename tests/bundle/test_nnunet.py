@@ -23,11 +23,15 @@ def described(change: Any = None, data: Any = None, **more: Any) -> NetworkSpec:
     written = plans(ISOTROPIC, **more)
     if change is not None:
         change(written, written["configurations"]["3d_fullres"])
-    return from_nnunet(written, data or dataset(("liver",)), configuration="3d_fullres", name="m")[0]
+    return from_nnunet(written, data or dataset(("liver",)), configuration="3d_fullres", name="m")[
+        0
+    ]
 
 
 def test_plans_become_a_description_and_survive_json():
-    spec = from_nnunet(plans(ANISOTROPIC), dataset(("liver", "spleen")), configuration="3d_fullres", name="m")[0]
+    spec = from_nnunet(
+        plans(ANISOTROPIC), dataset(("liver", "spleen")), configuration="3d_fullres", name="m"
+    )[0]
     assert (spec.patch, spec.spacing_mm, spec.orientation) == ((8, 48, 64), (8.0, 2.4, 2.4), "RAS")
     assert spec.image_resampling == Resampling(3, 0, None)
     assert spec.score_resampling == Resampling(1, 0, None)
@@ -40,20 +44,35 @@ def test_the_axes_that_may_be_mirrored_come_from_the_checkpoint(folder, tmp_path
     copy = Path(shutil.copytree(folder, tmp_path / "model"))
     path = copy / "fold_0" / "checkpoint_final.pth"
     assert open_model(copy).networks[0].spec.mirror_axes == ()
-    for axes, expected in (((0, 2), (0, 2)), (None, ()), ([1], (1,)), ((3,), "some of 0, 1 and 2"), ("x", "no list of axes")):
-        torch.save(torch.load(path, weights_only=False) | {"inference_allowed_mirroring_axes": axes}, path)
+    for axes, expected in (
+        ((0, 2), (0, 2)),
+        (None, ()),
+        ([1], (1,)),
+        ((3,), "some of 0, 1 and 2"),
+        ("x", "no list of axes"),
+    ):
+        torch.save(
+            torch.load(path, weights_only=False) | {"inference_allowed_mirroring_axes": axes}, path
+        )
         if isinstance(expected, str):
             with pytest.raises(InputError, match=expected):
                 open_model(copy)
             continue
         spec = open_model(copy).networks[0].spec
-        assert spec.mirror_axes == expected == NetworkSpec.from_dict(json.loads(json.dumps(spec.to_dict()))).mirror_axes
+        assert (
+            spec.mirror_axes
+            == expected
+            == NetworkSpec.from_dict(json.loads(json.dumps(spec.to_dict()))).mirror_axes
+        )
 
 
 def test_configurations_inherit():
     def inherit(written, configuration):
         written["configurations"]["base"] = configuration
-        written["configurations"]["3d_fullres"] = {"inherits_from": "base", "spacing": [1.0, 2.0, 3.0]}
+        written["configurations"]["3d_fullres"] = {
+            "inherits_from": "base",
+            "spacing": [1.0, 2.0, 3.0],
+        }
 
     assert described(inherit).spacing_mm == (1.0, 2.0, 3.0)
     with pytest.raises(InputError, match="no usable configuration"):
@@ -63,7 +82,11 @@ def test_configurations_inherit():
 def test_nnunets_torch_resampling_is_linear_and_nearest():
     def change(written, configuration):
         configuration["resampling_fn_data"] = "resample_torch_fornnunet"
-        configuration["resampling_fn_data_kwargs"] = {"is_seg": False, "force_separate_z": False, "memefficient_seg_resampling": False}
+        configuration["resampling_fn_data_kwargs"] = {
+            "is_seg": False,
+            "force_separate_z": False,
+            "memefficient_seg_resampling": False,
+        }
 
     assert described(change).image_resampling == Resampling(1, 0, False)
 
@@ -74,8 +97,14 @@ def test_nnunets_torch_resampling_is_linear_and_nearest():
         (lambda w, c: c.pop("architecture"), "before nnU-Net v2.2"),
         (lambda w, c: c.update(previous_stage="3d_lowres"), "cascade"),
         (lambda w, c: c.update(patch_size=[64, 64]), "2D"),
-        (lambda w, c: c.update(normalization_schemes=["RGBTo01Normalization"]), "RGBTo01Normalization is not supported"),
-        (lambda w, c: c.update(resampling_fn_data="no_resampling_hack"), "no_resampling_hack, which is not supported"),
+        (
+            lambda w, c: c.update(normalization_schemes=["RGBTo01Normalization"]),
+            "RGBTo01Normalization is not supported",
+        ),
+        (
+            lambda w, c: c.update(resampling_fn_data="no_resampling_hack"),
+            "no_resampling_hack, which is not supported",
+        ),
         (lambda w, c: w.update(image_reader_writer="Tiff3DIO"), "reader Tiff3DIO"),
         (lambda w, c: w.pop("transpose_forward"), "malformed"),
         (lambda w, c: c.update(spacing=[0, 1, 1]), "positive lengths"),
@@ -90,7 +119,10 @@ def test_what_is_not_supported_is_one_line(change, says):
 @pytest.mark.parametrize(
     ("labels", "says"),
     [
-        ({"background": 0, "whole": [1, 2], "core": 2}, r"2 regions \(whole, core\) and regions_class_order None"),
+        (
+            {"background": 0, "whole": [1, 2], "core": 2},
+            r"2 regions \(whole, core\) and regions_class_order None",
+        ),
         ({"background": 0, "liver": 2}, "without a gap"),
         ({}, "no labels"),
     ],
@@ -103,15 +135,23 @@ def test_labels_that_are_not_supported(labels, says):
 
 
 def test_an_ignore_label_is_no_class():
-    assert described(data=dataset(("liver",)) | {"labels": {"background": 0, "liver": 1, "ignore": 2}}).classes == ("background", "liver")
+    assert described(
+        data=dataset(("liver",)) | {"labels": {"background": 0, "liver": 1, "ignore": 2}}
+    ).classes == ("background", "liver")
 
 
 @pytest.mark.parametrize(
     ("names", "found"),
     [
         (("liver", "Spleen", "right kidney"), ("liver", "spleen", "right_kidney")),
-        (("kidney_right", "adrenal_gland_left", "IVC"), ("right_kidney", "left_adrenal_gland", "inferior_vena_cava")),
-        (("liver", "RAG", "postcava", "lesion"), ("liver", "right_adrenal_gland", "inferior_vena_cava", "tumor")),
+        (
+            ("kidney_right", "adrenal_gland_left", "IVC"),
+            ("right_kidney", "left_adrenal_gland", "inferior_vena_cava"),
+        ),
+        (
+            ("liver", "RAG", "postcava", "lesion"),
+            ("liver", "right_adrenal_gland", "inferior_vena_cava", "tumor"),
+        ),
     ],
 )
 def test_foreign_names_are_found_in_the_label_table(names, found):
@@ -122,7 +162,10 @@ def test_foreign_names_are_found_in_the_label_table(names, found):
 
 
 def test_flares_table_stands_where_names_and_values_are_its_own():
-    assert classes_of(dataset(flare23().names), name="m") == (("background", *flare23().names), flare23())
+    assert classes_of(dataset(flare23().names), name="m") == (
+        ("background", *flare23().names),
+        flare23(),
+    )
     assert classes_of(dataset(("liver", "Right Kidney")), name="m")[1] == flare23()
     other = classes_of(dataset(("spleen", "liver")), name="m")[1]
     assert {item.name: item.id for item in other} == {"spleen": 1, "liver": 2}
@@ -137,20 +180,35 @@ def test_regions_are_named_after_the_label_that_is_written_for_them():
     spec = described(data=data)
     assert spec.regions
     assert NetworkSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
-    flare = {"labels": {"background": 0, "liver": [1, 2], "tumor": 2, "ignore": 3}, "regions_class_order": [1, 2]}
+    flare = {
+        "labels": {"background": 0, "liver": [1, 2], "tumor": 2, "ignore": 3},
+        "regions_class_order": [1, 2],
+    }
     classes, taxonomy = classes_of(flare, name="m")
     assert classes == ("background", "liver", "tumor")
     assert {item.name: item.id for item in taxonomy} == {"liver": 1, "tumor": 2}
     # A region of one value only is a label, as in nnU-Net.
-    assert not described(data=dataset(("liver",)) | {"labels": {"background": 0, "liver": [1]}}).regions
+    assert not described(
+        data=dataset(("liver",)) | {"labels": {"background": 0, "liver": [1]}}
+    ).regions
     for order in ([1, 1, 2], [1, 2], [0, 1, 2], "x"):
         with pytest.raises(InputError, match="3 regions"):
             classes_of(data | {"regions_class_order": order}, name="m")
 
 
 def test_other_names_make_their_own_table():
-    classes, taxonomy = classes_of(dataset(("Lung, upper (left)", "liver", "kidney_right", "2nd rib", "liver tumor")), name="Dataset 12")
-    assert classes == ("background", "lung_upper_left", "liver", "right_kidney", "class_2nd_rib", "liver_tumor")
+    classes, taxonomy = classes_of(
+        dataset(("Lung, upper (left)", "liver", "kidney_right", "2nd rib", "liver tumor")),
+        name="Dataset 12",
+    )
+    assert classes == (
+        "background",
+        "lung_upper_left",
+        "liver",
+        "right_kidney",
+        "class_2nd_rib",
+        "liver_tumor",
+    )
     assert taxonomy.ids == (1, 2, 3, 4, 5)
     assert taxonomy["liver"].nsd_mm == flare23()["liver"].nsd_mm
     assert taxonomy["right_kidney"].partner is None, "its partner is not in this table"
@@ -169,7 +227,10 @@ def test_our_own_models_bring_their_table():
 
 
 def test_all_folds_are_members_and_one_can_be_chosen(folder):
-    assert [member.name for member in open_model(folder).networks[0].members] == ["fold_0", "fold_1"]
+    assert [member.name for member in open_model(folder).networks[0].members] == [
+        "fold_0",
+        "fold_1",
+    ]
     chosen = open_model(folder, fold=1).networks[0].members
     assert [member.name for member in chosen] == ["fold_1"]
     assert chosen[0].hash == open_model(folder).networks[0].members[1].hash
@@ -230,7 +291,11 @@ def test_a_fold_whose_training_did_not_end_is_named(folder, tmp_path, caplog):
 
 
 def test_what_is_no_model(tmp_path, folder):
-    for path, fold, says in ((tmp_path / "nothing", None, "no such folder"), (tmp_path, None, "is no model"), (folder, 4, "lacks fold_4")):
+    for path, fold, says in (
+        (tmp_path / "nothing", None, "no such folder"),
+        (tmp_path, None, "is no model"),
+        (folder, 4, "lacks fold_4"),
+    ):
         with pytest.raises(InputError, match=says):
             open_model(path, fold=fold)
     shutil.copytree(folder, tmp_path / "student")

@@ -45,7 +45,9 @@ def test_numpy_numbers_are_let_through(folder):
     assert checkpoint["logging"]["mean_fg_dice"] == [0.5]
 
 
-@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, np.int32, np.int64, np.uint8, np.bool_])
+@pytest.mark.parametrize(
+    "kind", [np.float16, np.float32, np.float64, np.int32, np.int64, np.uint8, np.bool_]
+)
 def test_every_kind_of_number(copy, kind):
     path = change(copy, extra=kind(1))
     assert load_checkpoint(path)["extra"] == 1
@@ -66,7 +68,11 @@ def test_nothing_is_executed(copy, tmp_path):
 
 def test_a_network_from_another_package_is_not_imported(copy):
     plans = (copy / "plans.json").read_text()
-    (copy / "plans.json").write_text(plans.replace("dynamic_network_architectures.architectures.unet.PlainConvUNet", "subprocess.Popen"))
+    (copy / "plans.json").write_text(
+        plans.replace(
+            "dynamic_network_architectures.architectures.unet.PlainConvUNet", "subprocess.Popen"
+        )
+    )
     for trust in (False, True):  # trusting a pickle is no leave to import
         with pytest.raises(InputError, match=r"'subprocess\.Popen' is not supported"):
             open_model(copy, trust_pickle=trust)
@@ -75,7 +81,9 @@ def test_a_network_from_another_package_is_not_imported(copy):
 @pytest.mark.parametrize("name", ["torch.nn.Linear", "dynamic_network_architectures.nowhere.Net"])
 def test_a_network_that_is_not_there(copy, name):
     plans = (copy / "plans.json").read_text()
-    (copy / "plans.json").write_text(plans.replace("dynamic_network_architectures.architectures.unet.PlainConvUNet", name))
+    (copy / "plans.json").write_text(
+        plans.replace("dynamic_network_architectures.architectures.unet.PlainConvUNet", name)
+    )
     with pytest.raises(InputError, match="is not supported; supported are PlainConvUNet"):
         Segmenter(copy)
 
@@ -101,7 +109,9 @@ def test_weights_too_large_for_half_precision(copy, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "says"), [(b"", "damaged"), (b"not a checkpoint", "damaged"), (None, "no network_weights")], ids=["empty", "text", "other"]
+    ("content", "says"),
+    [(b"", "damaged"), (b"not a checkpoint", "damaged"), (None, "no network_weights")],
+    ids=["empty", "text", "other"],
 )
 def test_what_is_no_checkpoint(copy, content, says):
     path = copy / "fold_0" / "checkpoint_final.pth"
@@ -138,7 +148,9 @@ def test_weights_saved_from_several_gpus(copy):
     path = copy / "fold_0" / "checkpoint_final.pth"
     checkpoint = load_checkpoint(path)
     renamed = {f"module.{name}": tensor for name, tensor in checkpoint["network_weights"].items()}
-    assert set(weights_of({"network_weights": renamed}, path=path)) == set(checkpoint["network_weights"])
+    assert set(weights_of({"network_weights": renamed}, path=path)) == set(
+        checkpoint["network_weights"]
+    )
 
 
 def test_weights_of_another_network(copy):

@@ -29,8 +29,34 @@ def test_what_is_annotated_where_is_printed(source, tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split() for line in lines[:4]] == [
         ["case", "image", "annotated", "said", "by", "role"],
-        ["full", "12×10×8", "at", "0.80×0.80×2.50", "mm,", "LPS", "all", "13", "organs", "declared", "train"],
-        ["partial", "12×10×8", "at", "0.80×0.80×2.50", "mm,", "LPS", "liver,", "spleen", "+", "tumor", "label", "map", "train"],
+        [
+            "full",
+            "12×10×8",
+            "at",
+            "0.80×0.80×2.50",
+            "mm,",
+            "LPS",
+            "all",
+            "13",
+            "organs",
+            "declared",
+            "train",
+        ],
+        [
+            "partial",
+            "12×10×8",
+            "at",
+            "0.80×0.80×2.50",
+            "mm,",
+            "LPS",
+            "liver,",
+            "spleen",
+            "+",
+            "tumor",
+            "label",
+            "map",
+            "train",
+        ],
         ["bare", "12×10×8", "at", "0.80×0.80×2.50", "mm,", "LPS", "none", "no", "label", "train"],
     ]
     text = "\n".join(lines)
@@ -42,7 +68,12 @@ def test_what_is_annotated_where_is_printed(source, tmp_path, capsys):
 
 def test_broken_cases_are_named_and_the_code_is_1(source, tmp_path, capsys):
     source.write_text(source.read_text() + "gone,none.nii.gz,,,\n")
-    assert main(["index", str(source), "-o", str(tmp_path / "C"), "--report", str(tmp_path / "r.json")]) == 1
+    assert (
+        main(
+            ["index", str(source), "-o", str(tmp_path / "C"), "--report", str(tmp_path / "r.json")]
+        )
+        == 1
+    )
     err = capsys.readouterr().err
     assert "nnstudent index: failed: gone: " in err
     assert "Traceback" not in err
@@ -69,7 +100,9 @@ def test_no_full_case_is_said(source, tmp_path, capsys):
 
 def test_a_table_without_lesions_has_no_notice(files, tmp_path, capsys):
     files.ct("a.nii.gz"), files.label("l.nii.gz", [1, 2, 3])
-    table = files.text("t.toml", "".join(f'[[class]]\nid = {n}\nname = "c{n}"\n' for n in (1, 2, 3)))
+    table = files.text(
+        "t.toml", "".join(f'[[class]]\nid = {n}\nname = "c{n}"\n' for n in (1, 2, 3))
+    )
     source = files.text("c.csv", "image,label\na.nii.gz,l.nii.gz\n")
     assert main(["index", str(source), "-o", str(tmp_path / "C"), "--taxonomy", str(table)]) == 0
     out = capsys.readouterr().out

@@ -33,7 +33,9 @@ def test_help_lists_the_verbs(capsys):
 
 def test_every_module_of_a_verb_is_a_verb():
     folder = Path(nnstudent.cli.__file__).parent
-    assert set(VERBS) == {path.stem for path in folder.glob("*.py") if "\nHELP = " in path.read_text("utf-8")}
+    assert set(VERBS) == {
+        path.stem for path in folder.glob("*.py") if "\nHELP = " in path.read_text("utf-8")
+    }
     assert len(VERBS) == len(set(VERBS))
 
 
@@ -50,14 +52,18 @@ def test_every_verb_explains_itself_with_an_example(verb, capsys):
 def test_help_imports_nothing_heavy():
     """``--help`` is quick: no verb imports at its top what it needs to run."""
     code = "import sys; from nnstudent.cli.main import build_parser; build_parser(); print(*sys.modules)"
-    loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    loaded = set(
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.split()
+    )
     assert not loaded & {"torch", "openvino", "nnunetv2", "matplotlib", "nibabel", "scipy", "numpy"}
 
 
 def test_segmenting_imports_nothing_before_it_is_needed():
     """Each takes as long as a window of the network, or longer."""
     code = (
-        "import sys; from nnstudent.cli.common import import_nibabel; import_nibabel(); import nnstudent.inference.files, importlib.util;"
+        "import sys; from nnstudent.cli.common import import_nibabel; import_nibabel(); import nnstudent.inference.files.segment, importlib.util;"
         "print(*[name for name in ('scipy.ndimage', 'scipy.sparse', 'PIL', 'pydicom', 'torch', 'tqdm') if name in sys.modules], sep=',');"
         "importlib.util.find_spec('pydicom') and __import__('pydicom')"  # it must be there for those who need it
     )
@@ -65,7 +71,9 @@ def test_segmenting_imports_nothing_before_it_is_needed():
     assert done.stdout.strip() == ""
 
 
-@pytest.mark.parametrize("args", [[], ["dance"], ["index"], ["index", "x"], ["index", "x", "-o", "y", "--threads", "0"]])
+@pytest.mark.parametrize(
+    "args", [[], ["dance"], ["index"], ["index", "x"], ["index", "x", "-o", "y", "--threads", "0"]]
+)
 def test_wrong_usage_exits_with_2(args, capsys):
     with pytest.raises(SystemExit) as stop:
         main(args)
@@ -76,10 +84,17 @@ def test_wrong_usage_exits_with_2(args, capsys):
 
 
 def test_a_report_that_cannot_be_written_is_known_before_the_work(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("nnstudent.cohort.index.index", lambda *args, **kwargs: pytest.fail("has begun"))
+    monkeypatch.setattr(
+        "nnstudent.cohort.index.index", lambda *args, **kwargs: pytest.fail("has begun")
+    )
     (tmp_path / "file").write_text("")
-    for report, said in ((tmp_path, "is a folder"), (tmp_path / "file" / "r.json", "cannot be written")):
-        assert main(["index", str(tmp_path), "-o", str(tmp_path / "C"), "--report", str(report)]) == 2
+    for report, said in (
+        (tmp_path, "is a folder"),
+        (tmp_path / "file" / "r.json", "cannot be written"),
+    ):
+        assert (
+            main(["index", str(tmp_path), "-o", str(tmp_path / "C"), "--report", str(report)]) == 2
+        )
         (line,) = capsys.readouterr().err.splitlines()
         assert said in line
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
@@ -116,9 +131,17 @@ def test_debug_shows_where(tmp_path):
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
-        (ZeroDivisionError("division by zero"), 2, "ZeroDivisionError: division by zero; run it again with --debug"),
+        (
+            ZeroDivisionError("division by zero"),
+            2,
+            "ZeroDivisionError: division by zero; run it again with --debug",
+        ),
         (MemoryError(), 2, "nnstudent index: not enough memory"),
-        (OSError(24, "Too many open files", "x.nii"), 2, "nnstudent index: x.nii: Too many open files"),
+        (
+            OSError(24, "Too many open files", "x.nii"),
+            2,
+            "nnstudent index: x.nii: Too many open files",
+        ),
         (OSError(30, "Read-only file system"), 2, "nnstudent index: Read-only file system"),
         (BaseException("a panic"), 2, "BaseException: a panic; run it again with --debug"),
         (KeyboardInterrupt(), 130, "stopped; what was finished is kept"),
@@ -141,38 +164,78 @@ def test_the_reference_page_is_what_help_says():
     written = Path(__file__).parents[2] / "docs" / "reference" / "command.md"
     if not written.parent.is_dir():
         pytest.skip("no docs here: they are not part of the source package")
-    assert written.read_text("utf-8") == page(), "write it anew: python -m nnstudent.cli.reference > docs/reference/command.md"
+    assert written.read_text("utf-8") == page(), (
+        "write it anew: python -m nnstudent.cli.reference > docs/reference/command.md"
+    )
 
 
-def command(*words: str, encoding: str = "utf-8", **more: Any) -> subprocess.CompletedProcess[bytes]:
+def command(
+    *words: str, encoding: str = "utf-8", **more: Any
+) -> subprocess.CompletedProcess[bytes]:
     environment = {**os.environ, "PYTHONIOENCODING": encoding}
-    return subprocess.run([sys.executable, "-m", "nnstudent", *words], env=environment, check=False, stdin=subprocess.DEVNULL, **more)
+    return subprocess.run(
+        [sys.executable, "-m", "nnstudent", *words],
+        env=environment,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        **more,
+    )
 
 
 def test_a_terminal_that_knows_only_ascii(tmp_path):
     Files(tmp_path / "größe").ct("bare.nii.gz")
     (tmp_path / "größe" / "cases.csv").write_text("image\nbare.nii.gz\n")
-    done = command("index", str(tmp_path / "größe" / "cases.csv"), "-o", str(tmp_path / "C×"), encoding="ascii", capture_output=True)
+    done = command(
+        "index",
+        str(tmp_path / "größe" / "cases.csv"),
+        "-o",
+        str(tmp_path / "C×"),
+        encoding="ascii",
+        capture_output=True,
+    )
     assert done.returncode == 0, done.stderr
     text = done.stdout.decode("ascii")
     assert "x" in text
     assert "C" in text.splitlines()[-1]
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="names that are no text are Linux's")
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="names that are no text are Linux's"
+)
 def test_a_name_that_is_no_text_loses_no_output(tmp_path):
     odd = tmp_path / os.fsdecode(b"caf\xe9\x1b")
     files = Files(odd)
-    files.ct("full.nii.gz"), files.label("pred/full.nii.gz", [1, 2]), files.label("truth/full.nii.gz", [1, 2])
+    (
+        files.ct("full.nii.gz"),
+        files.label("pred/full.nii.gz", [1, 2]),
+        files.label("truth/full.nii.gz", [1, 2]),
+    )
     (odd / "cases.csv").write_text("image,label,annotated\nfull.nii.gz,truth/full.nii.gz,liver\n")
     report = odd / "r.json"
-    done = command("index", str(odd / "cases.csv"), "-o", str(odd / "C"), "--report", str(report), capture_output=True)
+    done = command(
+        "index",
+        str(odd / "cases.csv"),
+        "-o",
+        str(odd / "C"),
+        "--report",
+        str(report),
+        capture_output=True,
+    )
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(report.read_text("utf-8"))["cases"]
     assert r"caf\xe9\x1b" in row["image"]
     report.read_bytes().decode("utf-8")
     assert read_cohort(odd / "C")["full"].image.is_file()  # comes back as it was
-    done = command("evaluate", str(odd / "pred"), str(odd / "C"), "--report", str(report), "--csv", str(odd / "r.csv"), capture_output=True)
+    done = command(
+        "evaluate",
+        str(odd / "pred"),
+        str(odd / "C"),
+        "--report",
+        str(report),
+        "--csv",
+        str(odd / "r.csv"),
+        capture_output=True,
+    )
     assert done.returncode == 0, done.stderr
     assert json.loads(report.read_text("utf-8"))["cases"][0]["id"] == "full"
     assert (odd / "r.csv").read_text("utf-8")
@@ -188,7 +251,9 @@ def test_a_full_disk_under_standard_output_is_one_line():
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX's")
-@pytest.mark.parametrize("name", ["pipe", "pipe.csv", "pipe.nii.gz", "folder/cohort.json", "/dev/null"])
+@pytest.mark.parametrize(
+    "name", ["pipe", "pipe.csv", "pipe.nii.gz", "folder/cohort.json", "/dev/null"]
+)
 @pytest.mark.timeout(60)
 def test_what_is_no_file_is_refused_at_once(tmp_path, name, capsys):
     """Opening a pipe that nobody writes to never ends."""
@@ -198,7 +263,12 @@ def test_what_is_no_file_is_refused_at_once(tmp_path, name, capsys):
     out = str(tmp_path / "out")
     given = str(tmp_path / name)
     folder = str(Path(given).parent) if name.endswith("cohort.json") else given
-    verbs = [["index", folder, "-o", out], ["segment", given, "-o", out], ["evaluate", given, given], ["select", folder, given, "-o", out]]
+    verbs = [
+        ["index", folder, "-o", out],
+        ["segment", given, "-o", out],
+        ["evaluate", given, given],
+        ["select", folder, given, "-o", out],
+    ]
     for words in verbs:
         assert main(words) == 2
         (line,) = capsys.readouterr().err.splitlines()

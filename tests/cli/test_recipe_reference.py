@@ -8,14 +8,18 @@ from pathlib import Path
 import pytest
 
 from nnstudent.cli.recipe_reference import TABLES, attributes, page
-from nnstudent.training.preset import load_preset
+from nnstudent.pipeline.preset import load_preset
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "recipe.md"
 
 
-@pytest.mark.skipif(not PAGE.is_file(), reason="no docs here: they are not part of the source package")
+@pytest.mark.skipif(
+    not PAGE.is_file(), reason="no docs here: they are not part of the source package"
+)
 def test_the_page_is_what_the_code_says():
-    assert PAGE.read_text("utf-8") == page(), "python -m nnstudent.cli.recipe_reference > docs/reference/recipe.md"
+    assert PAGE.read_text("utf-8") == page(), (
+        "python -m nnstudent.cli.recipe_reference > docs/reference/recipe.md"
+    )
 
 
 @pytest.mark.parametrize("kind", [kind for _, kind, _ in TABLES], ids=lambda kind: kind.__name__)

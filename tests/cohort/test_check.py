@@ -8,8 +8,7 @@ from nnstudent.cohort.annotate import classes_from_words, in_words, inferred, ov
 from nnstudent.cohort.check import Facts, stamp
 from nnstudent.errors import InputError
 from nnstudent.taxonomy import LabelClass, Taxonomy, flare23
-
-from .conftest import ORGANS
+from tests.cohort.conftest import ORGANS
 
 TABLE = flare23()
 
@@ -35,7 +34,10 @@ def test_a_class_may_be_called_like_a_group():
 
 
 def test_a_word_for_no_class():
-    with pytest.raises(InputError, match="case_1: no class 'heart' in label table flare23; expected all, organs, none, or liver"):
+    with pytest.raises(
+        InputError,
+        match="case_1: no class 'heart' in label table flare23; expected all, organs, none, or liver",
+    ):
         classes_from_words(["heart"], taxonomy=TABLE, where="case_1")
 
 
@@ -61,12 +63,18 @@ def test_inferred_is_what_occurs():
 
 def test_the_closest_override_wins():
     overrides = {"*": ["none"], "a*": ["liver"], "ab": ["spleen"]}
-    assert [overriding(id, overrides) for id in ("ab", "ac", "b")] == [["spleen"], ["liver"], ["none"]]
+    assert [overriding(id, overrides) for id in ("ab", "ac", "b")] == [
+        ["spleen"],
+        ["liver"],
+        ["none"],
+    ]
     assert overriding("a", {"b": ["liver"]}) is None
 
 
 def test_facts_as_plain_data():
-    facts = Facts(Path("a"), None, (1, 2, 3), (0.5, 0.5, 2.0), "LPS", (-1000.0, 900.0), ("liver",), ("odd",))
+    facts = Facts(
+        Path("a"), None, (1, 2, 3), (0.5, 0.5, 2.0), "LPS", (-1000.0, 900.0), ("liver",), ("odd",)
+    )
     assert Facts.from_dict(facts.to_dict()) == facts
     assert facts.geometry == "1×2×3 at 0.50×0.50×2.00 mm, LPS"
 

@@ -8,12 +8,13 @@ import pytest
 from nnstudent.cohort.cohort import Case, Cohort, read_cohort, write_cohort
 from nnstudent.errors import Failure, InputError
 from nnstudent.taxonomy import flare23
-
-from .conftest import ORGANS
+from tests.cohort.conftest import ORGANS
 
 
 def test_a_cohort_moves_with_its_folder(tmp_path):
-    case = Case("a", tmp_path / "C/images/a.nii.gz", tmp_path / "C/labels/a.nii.gz", frozenset({"liver"}))
+    case = Case(
+        "a", tmp_path / "C/images/a.nii.gz", tmp_path / "C/labels/a.nii.gz", frozenset({"liver"})
+    )
     far = Case("b", Path("/far/away/b.nii.gz"), role="test")
     write_cohort(tmp_path / "C", Cohort(flare23(), (case, far), (Failure("x", "why"),)))
     (tmp_path / "C").rename(tmp_path / "D")
@@ -27,7 +28,9 @@ def test_a_cohort_behind_a_link(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     write_cohort(tmp_path / "link", Cohort(flare23(), (Case("a", tmp_path / "link/a.nii.gz"),)))
-    assert json.loads((tmp_path / "real/cohort.json").read_text())["cases"][0]["image"] == "a.nii.gz"
+    assert (
+        json.loads((tmp_path / "real/cohort.json").read_text())["cases"][0]["image"] == "a.nii.gz"
+    )
 
 
 def test_who_trains_what():
@@ -68,7 +71,15 @@ def test_what_no_cohort_can_be():
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", "{}", '{"schema": 2}', '{"schema": 1, "taxonomy": [], "cases": [], "broken": []}', '{"schema": 1, "cases": [3]}']
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"schema": 2}',
+        '{"schema": 1, "taxonomy": [], "cases": [], "broken": []}',
+        '{"schema": 1, "cases": [3]}',
+    ],
 )
 def test_files_that_are_no_cohort(tmp_path, content):
     (tmp_path / "cohort.json").write_text(content)

@@ -13,9 +13,8 @@ from nnstudent.errors import InputError, OutputError
 from nnstudent.io.nifti import read_labels
 from nnstudent.taxonomy import LabelClass, Taxonomy, flare23
 from nnstudent.volume import Grid
+from tests.cohort.conftest import GRID, ORGANS, SHAPE, Files
 from tests.io.test_nifti import BROKEN
-
-from .conftest import GRID, ORGANS, SHAPE, Files
 
 ALL = range(1, 14)
 
@@ -56,7 +55,12 @@ def test_what_is_annotated_is_declared_or_seen(four: Path, tmp_path: Path):
 
 
 def test_annotated_can_be_overridden(four: Path, tmp_path: Path):
-    overrides = {"part*": ["organs"], "partial": ["liver", "tumor"], "operated": ["infer"], "full": ["all", "-tumor", "-spleen"]}
+    overrides = {
+        "part*": ["organs"],
+        "partial": ["liver", "tumor"],
+        "operated": ["infer"],
+        "full": ["all", "-tumor", "-spleen"],
+    }
     said = {case.id: case for case in cohort_of(four, tmp_path / "C", annotated=overrides)}
     assert said["partial"].annotated == {"liver", "tumor"}
     assert said["operated"].annotated == set(ORGANS) - {"gallbladder"}
@@ -67,7 +71,11 @@ def test_annotated_can_be_overridden(four: Path, tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("overrides", "said"),
-    [({"nobody": ["all"]}, "no such case"), ({"full": ["heart"]}, "no class 'heart'"), ({"x*": ["all"]}, "no such case")],
+    [
+        ({"nobody": ["all"]}, "no such case"),
+        ({"full": ["heart"]}, "no class 'heart'"),
+        ({"x*": ["all"]}, "no such case"),
+    ],
 )
 def test_overrides_that_mean_nothing(four: Path, tmp_path: Path, overrides, said):
     with pytest.raises(InputError, match=said):
@@ -83,7 +91,11 @@ def test_a_case_without_label_cannot_be_annotated(four: Path, tmp_path: Path):
 
 def test_broken_cases_are_named_and_the_others_stay(files: Files, tmp_path: Path):
     files.ct("good.nii.gz"), files.label("good_l.nii.gz", ALL)
-    files.label("shifted.nii.gz", [1], grid=Grid(SHAPE, GRID.affine + np.diag([0, 0, 0, 0]) + np.eye(4, k=3) * 40))
+    files.label(
+        "shifted.nii.gz",
+        [1],
+        grid=Grid(SHAPE, GRID.affine + np.diag([0, 0, 0, 0]) + np.eye(4, k=3) * 40),
+    )
     files.label("smaller.nii.gz", [1], grid=Grid((8, 10, 11), GRID.affine))
     files.label("alien.nii.gz", [1, 15, 77])
     files.text("text.nii.gz", "no image")
@@ -111,7 +123,10 @@ def test_broken_cases_are_named_and_the_others_stay(files: Files, tmp_path: Path
     assert "no class 'heart'" in reasons["wrong"]
     assert all("\n" not in reason for reason in reasons.values())
     assert read_cohort(tmp_path / "C").broken == cohort.broken
-    assert sorted(path.name for path in (tmp_path / "C").iterdir()) == ["checks.json", "cohort.json"]
+    assert sorted(path.name for path in (tmp_path / "C").iterdir()) == [
+        "checks.json",
+        "cohort.json",
+    ]
 
 
 def test_every_kind_of_broken_image_is_named(files: Files, tmp_path: Path):
@@ -119,7 +134,12 @@ def test_every_kind_of_broken_image_is_named(files: Files, tmp_path: Path):
     for name, (make, _) in BROKEN.items():
         make(files.folder / name)
     cohort = cohort_of(
-        listed(files, "good,good.nii.gz,,,", *(f"{name[:-7]}_{n},{name},,," for n, name in enumerate(BROKEN))), tmp_path / "C"
+        listed(
+            files,
+            "good,good.nii.gz,,,",
+            *(f"{name[:-7]}_{n},{name},,," for n, name in enumerate(BROKEN)),
+        ),
+        tmp_path / "C",
     )
     assert [case.id for case in cohort] == ["good"]
     assert len(cohort.broken) == len(BROKEN)
@@ -128,8 +148,12 @@ def test_every_kind_of_broken_image_is_named(files: Files, tmp_path: Path):
         assert ("no DICOM image in it" if name.startswith("folder") else said) in failure.reason
 
 
-def test_an_unwritable_output_is_known_before_anything_is_read(four: Path, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("nnstudent.cohort.check.read_image", lambda path: pytest.fail(f"read {path}"))
+def test_an_unwritable_output_is_known_before_anything_is_read(
+    four: Path, tmp_path: Path, monkeypatch
+):
+    monkeypatch.setattr(
+        "nnstudent.cohort.check.read_image", lambda path: pytest.fail(f"read {path}")
+    )
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError):
         cohort_of(four, tmp_path / "file" / "C")
@@ -140,7 +164,9 @@ def test_skip(files: Files, tmp_path: Path):
     source = listed(files, "good,good.nii.gz,,,", "missing,none.nii.gz,,,")
     cohort = cohort_of(source, tmp_path / "C", skip=["missing"])
     assert not cohort.broken
-    with pytest.raises(InputError, match="--skip nobody: no such case in the source; it has good, missing"):
+    with pytest.raises(
+        InputError, match="--skip nobody: no such case in the source; it has good, missing"
+    ):
         cohort_of(source, tmp_path / "C", skip=["nobody"])
 
 
@@ -176,7 +202,9 @@ def test_labels_in_another_orientation_are_turned(files: Files, tmp_path: Path):
     labels = read_labels(case.label)
     assert case.label.parent == tmp_path / "C" / "labels"
     assert labels.grid.matches(GRID)
-    assert np.array_equal(labels.array, read_labels(files.folder / "a_l.nii.gz").reoriented(GRID.axcodes).array)
+    assert np.array_equal(
+        labels.array, read_labels(files.folder / "a_l.nii.gz").reoriented(GRID.axcodes).array
+    )
     case.label.unlink()  # a copy that is gone is made again
     cohort_of(source, tmp_path / "C")
     assert case.label.is_file()
@@ -192,11 +220,21 @@ def test_a_header_off_by_rounding_is_set_right(files: Files, tmp_path: Path):
 
 
 def test_a_table_of_ones_own(files: Files, tmp_path: Path):
-    table = Taxonomy("mine", (LabelClass(7, "liver"), LabelClass(9, "spleen"), LabelClass(12, "mass", kind="lesion")))
+    table = Taxonomy(
+        "mine",
+        (LabelClass(7, "liver"), LabelClass(9, "spleen"), LabelClass(12, "mass", kind="lesion")),
+    )
     files.ct("a.nii.gz"), files.label("a_l.nii.gz", [7, 12])
     files.ct("b.nii.gz"), files.label("b_l.nii.gz", [7, 9])
-    cohort = cohort_of(listed(files, "a,a.nii.gz,a_l.nii.gz,,", "b,b.nii.gz,b_l.nii.gz,,"), tmp_path / "C", taxonomy=table)
-    assert {case.id: set(case.annotated) for case in cohort} == {"a": {"liver", "mass"}, "b": {"liver", "spleen"}}
+    cohort = cohort_of(
+        listed(files, "a,a.nii.gz,a_l.nii.gz,,", "b,b.nii.gz,b_l.nii.gz,,"),
+        tmp_path / "C",
+        taxonomy=table,
+    )
+    assert {case.id: set(case.annotated) for case in cohort} == {
+        "a": {"liver", "mass"},
+        "b": {"liver", "spleen"},
+    }
     assert read_cohort(tmp_path / "C").taxonomy == table
 
 
@@ -205,10 +243,24 @@ def test_what_is_no_ct_is_warned_of(files: Files, tmp_path: Path):
     from nnstudent.volume import Volume
 
     chance = np.random.default_rng(1)
-    for name, low, high in (("mr", 0, 800), ("shifted", 0, 2500), ("windowed", -100, 240), ("ct", -1000, 900)):
-        write_image(files.folder / f"{name}.nii.gz", Volume(chance.integers(low, high, SHAPE).astype(np.int16), GRID))
+    for name, low, high in (
+        ("mr", 0, 800),
+        ("shifted", 0, 2500),
+        ("windowed", -100, 240),
+        ("ct", -1000, 900),
+    ):
+        write_image(
+            files.folder / f"{name}.nii.gz",
+            Volume(chance.integers(low, high, SHAPE).astype(np.int16), GRID),
+        )
     write_image(files.folder / "blank.nii.gz", Volume(np.zeros(SHAPE, np.int16), GRID))
-    found = index(listed(files, *(f"{name},{name}.nii.gz,,," for name in ("mr", "shifted", "windowed", "ct", "blank"))), tmp_path / "C")
+    found = index(
+        listed(
+            files,
+            *(f"{name},{name}.nii.gz,,," for name in ("mr", "shifted", "windowed", "ct", "blank")),
+        ),
+        tmp_path / "C",
+    )
     warned = {id: " ".join(facts.warnings) for id, facts in found.facts.items()}
     assert "MR, scaled values" in warned["mr"]
     assert "without its rescale intercept" in warned["shifted"]
@@ -221,17 +273,24 @@ def test_what_is_no_ct_is_warned_of(files: Files, tmp_path: Path):
 def test_classes_beyond_the_declared_are_told(files: Files, tmp_path: Path):
     files.ct("a.nii.gz"), files.label("a_l.nii.gz", [1, 3])
     found = index(listed(files, "a,a.nii.gz,a_l.nii.gz,liver,"), tmp_path / "C")
-    assert found.notices == ("a: its label map holds spleen, not declared as annotated: not learned from",)
+    assert found.notices == (
+        "a: its label map holds spleen, not declared as annotated: not learned from",
+    )
 
 
 def test_partial_labels_in_an_nnunet_dataset_are_doubted(files: Files, tmp_path: Path):
     labels = {"background": 0} | {row.name: row.id for row in flare23()}
-    files.text("dataset.json", json.dumps({"channel_names": {"0": "CT"}, "labels": labels, "file_ending": ".nii.gz"}))
+    files.text(
+        "dataset.json",
+        json.dumps({"channel_names": {"0": "CT"}, "labels": labels, "file_ending": ".nii.gz"}),
+    )
     files.ct("imagesTr/a_0000.nii.gz"), files.label("labelsTr/a.nii.gz", [1, 2])
     found = index(files.folder, tmp_path / "C")
     assert found.cohort.cases[0].annotated == set(flare23().names)
     assert "--annotated '*=infer'" in found.notices[0]
-    assert cohort_of(files.folder, tmp_path / "C", annotated={"*": ["infer"]}).cases[0].annotated == {"liver", "right_kidney"}
+    assert cohort_of(files.folder, tmp_path / "C", annotated={"*": ["infer"]}).cases[
+        0
+    ].annotated == {"liver", "right_kidney"}
 
 
 def test_an_output_that_cannot_be_written(four: Path, tmp_path: Path):
@@ -256,7 +315,9 @@ def test_relative_paths_end_up_absolute(four: Path, tmp_path: Path, monkeypatch)
 
 def test_progress_counts_every_case(four: Path, tmp_path: Path):
     told: list[tuple[str, int, int]] = []
-    cohort_of(four, tmp_path / "C", progress=lambda what, done, total: told.append((what, done, total)))
+    cohort_of(
+        four, tmp_path / "C", progress=lambda what, done, total: told.append((what, done, total))
+    )
     assert told == [("check", n, 4) for n in range(5)]
 
 
@@ -285,12 +346,15 @@ def test_what_was_guessed_is_on_the_cases_record(files: Files, tmp_path: Path):
 
     import nibabel as nib
 
-    from nnstudent.evaluation.report.content import cohort_facts
+    from nnstudent.report.context import cohort_facts
 
     files.ct("good.nii.gz")
     image = nib.load(files.ct("guess.nii.gz"))
     image.header["sform_code"] = image.header["qform_code"] = 0
-    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), None, image.header), files.folder / "guess.nii.gz")
+    nib.save(
+        nib.Nifti1Image(np.asarray(image.dataobj), None, image.header),
+        files.folder / "guess.nii.gz",
+    )
     found = index(listed(files, "good,good.nii.gz,,,", "guess,guess.nii.gz,,,"), tmp_path / "C")
     said = "does not state the orientation"
     assert [said in line for line in found.notices if line.startswith("guess: ")] == [True]
@@ -303,10 +367,23 @@ def test_what_was_guessed_is_on_the_cases_record(files: Files, tmp_path: Path):
 
 
 def test_what_a_source_passes_over_is_named(files: Files, tmp_path: Path):
-    files.ct("imagesTr/a_0000.nii.gz"), files.label("labelsTr/a.nii.gz", [1]), files.label("imagesTr/a_labels.nii.gz", [1])
-    files.ct("other/b.nii.gz"), files.text("imagesTr/notes.txt", ""), files.text("imagesTr/._a_0000.nii.gz", "")
+    (
+        files.ct("imagesTr/a_0000.nii.gz"),
+        files.label("labelsTr/a.nii.gz", [1]),
+        files.label("imagesTr/a_labels.nii.gz", [1]),
+    )
+    (
+        files.ct("other/b.nii.gz"),
+        files.text("imagesTr/notes.txt", ""),
+        files.text("imagesTr/._a_0000.nii.gz", ""),
+    )
     found = index(files.folder, tmp_path / "C")
     assert [case.id for case in found.cohort] == ["a"]
     told = "\n".join(found.notices)
-    for name in ("imagesTr/a_labels.nii.gz", "other/b.nii.gz", "imagesTr/notes.txt", "imagesTr/._a_0000.nii.gz"):
+    for name in (
+        "imagesTr/a_labels.nii.gz",
+        "other/b.nii.gz",
+        "imagesTr/notes.txt",
+        "imagesTr/._a_0000.nii.gz",
+    ):
         assert name in told

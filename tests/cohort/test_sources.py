@@ -13,12 +13,14 @@ from nnstudent.cohort.sources.source import safe_id
 from nnstudent.errors import Failure, InputError
 from nnstudent.io.nifti import read_labels
 from nnstudent.taxonomy import flare23
-
-from .conftest import ORGANS, Files
+from tests.cohort.conftest import ORGANS, Files
 
 
 def rows(source):
-    return {entry.id: (entry.image.name, entry.label and entry.label.name, entry.role) for entry in source.entries}
+    return {
+        entry.id: (entry.image.name, entry.label and entry.label.name, entry.role)
+        for entry in source.entries
+    }
 
 
 # FLARE
@@ -30,7 +32,9 @@ def test_flare23_as_released(files: Files):
         files.label(f"labelsTr2200/{name}.nii.gz", [1])
     files.ct("unlabelTr1800/FLARE23_3001_0000.nii.gz")
     files.ct("validation/FLARE23Ts_0001_0000.nii.gz")
-    files.label("aladdin5-pseudo-labels-FLARE23/imagesTr2200-pseudo-labels/FLARE23_0001.nii.gz", [1])
+    files.label(
+        "aladdin5-pseudo-labels-FLARE23/imagesTr2200-pseudo-labels/FLARE23_0001.nii.gz", [1]
+    )
     source = read_source(files.folder)
     assert rows(source) == {
         "FLARE23_0001": ("FLARE23_0001_0000.nii.gz", "FLARE23_0001.nii.gz", "train"),
@@ -56,7 +60,9 @@ def test_flare22_as_released(files: Files):
         "FLARETs_0001": ("FLARETs_0001_0000.nii.gz", "FLARETs_0001.nii.gz", "test"),
     }
     said = {entry.id: entry.annotated for entry in source.entries}
-    assert said["FLARE22_Tr_0001"] == ORGANS  # every case of this release is full, whatever was operated out
+    assert (
+        said["FLARE22_Tr_0001"] == ORGANS
+    )  # every case of this release is full, whatever was operated out
     assert said["Case_00001"] is None
 
 
@@ -74,7 +80,9 @@ def test_flare_says_what_does_not_belong(files: Files):
     files.label("labels/lonely.nii.gz", [1])
     source = read_source(files.folder)
     assert not source.entries
-    assert sorted((failure.case, "occurs 2 times" in failure.reason) for failure in source.failures) == [
+    assert sorted(
+        (failure.case, "occurs 2 times" in failure.reason) for failure in source.failures
+    ) == [
         ("A_b", True),
         ("a_b", True),
         ("lonely", False),
@@ -90,11 +98,22 @@ def test_an_output_inside_the_source_is_no_part_of_it(files: Files):
 
 def test_a_plain_folder_of_scans_is_told_how_to_list_them(files: Files):
     first, _ = files.ct("a.nii.gz"), files.ct("b.nii.gz")
-    for source, said in ((files.folder, "2 images in it, but in no layout that is known"), (first, "is an image")):
-        with pytest.raises(InputError, match=f"{said}.*list the scans in a .csv with the header id,image,label,annotated,role"):
+    for source, said in (
+        (files.folder, "2 images in it, but in no layout that is known"),
+        (first, "is an image"),
+    ):
+        with pytest.raises(
+            InputError,
+            match=f"{said}.*list the scans in a .csv with the header id,image,label,annotated,role",
+        ):
             read_source(source)
     header = "id,image,label,annotated,role\n"
-    assert [entry.id for entry in read_source(files.text("c.csv", f"{header},a.nii.gz,,,\n,b.nii.gz,,,\n")).entries] == ["a", "b"]
+    assert [
+        entry.id
+        for entry in read_source(
+            files.text("c.csv", f"{header},a.nii.gz,,,\n,b.nii.gz,,,\n")
+        ).entries
+    ] == ["a", "b"]
 
 
 def test_folders_that_are_nothing(tmp_path: Path):
@@ -111,7 +130,12 @@ def test_folders_that_are_nothing(tmp_path: Path):
 
 
 def dataset(files: Files, labels: dict, **more) -> None:
-    files.text("dataset.json", json.dumps({"channel_names": {"0": "CT"}, "labels": labels, "file_ending": ".nii.gz", **more}))
+    files.text(
+        "dataset.json",
+        json.dumps(
+            {"channel_names": {"0": "CT"}, "labels": labels, "file_ending": ".nii.gz", **more}
+        ),
+    )
 
 
 FLARE_LABELS = {"background": 0} | {row.name.replace("_", " ").title(): row.id for row in flare23()}
@@ -146,7 +170,9 @@ def test_nnunet_ids_are_carried_to_the_tables(files: Files, tmp_path: Path):
     assert case.label == tmp_path / "C" / "labels" / "a.nii.gz"
     table = np.arange(256)
     table[[1, 2, 5]] = [3, 6, 14]
-    assert np.array_equal(read_labels(case.label).array, table[read_labels(files.folder / "labelsTr/a.nii.gz").array])
+    assert np.array_equal(
+        read_labels(case.label).array, table[read_labels(files.folder / "labelsTr/a.nii.gz").array]
+    )
 
 
 def test_nnunet_dataset_with_names_of_its_own(files: Files, tmp_path: Path):
@@ -177,7 +203,10 @@ def test_an_ignore_label_is_not_passed_over_in_silence(files: Files):
 def test_nnunet_files_listed_anywhere(files: Files, monkeypatch):
     ct, label = files.ct("elsewhere/x.nii.gz"), files.label("elsewhere/y.nii.gz", [1])
     monkeypatch.setenv("SOMEWHERE", str(ct.parent))
-    listed = {"one": {"images": ["${SOMEWHERE}/x.nii.gz"], "label": str(label)}, "two": {"images": [], "label": None}}
+    listed = {
+        "one": {"images": ["${SOMEWHERE}/x.nii.gz"], "label": str(label)},
+        "two": {"images": [], "label": None},
+    }
     dataset(files, {"background": "0", "liver": "1"}, dataset=listed)
     source = read_source(files.folder)
     assert rows(source) == {"one": ("x.nii.gz", "y.nii.gz", "train")}
@@ -185,7 +214,10 @@ def test_nnunet_files_listed_anywhere(files: Files, monkeypatch):
 
 
 def test_nnunet_first_version_wrote_labels_the_other_way_round(files: Files):
-    files.text("dataset.json", json.dumps({"modality": {"0": "CT"}, "labels": {"0": "background", "1": "liver"}}))
+    files.text(
+        "dataset.json",
+        json.dumps({"modality": {"0": "CT"}, "labels": {"0": "background", "1": "liver"}}),
+    )
     files.ct("imagesTr/a_0000.nii.gz")
     files.label("labelsTr/a.nii.gz", [1])
     assert read_source(files.folder).entries[0].annotated == ("liver",)
@@ -227,14 +259,29 @@ def test_csv_list(files: Files, monkeypatch):
     )
     source = read_source(path)
     assert [(e.id, e.image, e.label, e.annotated, e.role) for e in source.entries] == [
-        ("one", files.folder / "deep/a.nii.gz", files.folder / "deep/l.nii.gz", ("liver", "spleen"), "train"),
+        (
+            "one",
+            files.folder / "deep/a.nii.gz",
+            files.folder / "deep/l.nii.gz",
+            ("liver", "spleen"),
+            "train",
+        ),
         ("two", files.folder / "deep/b.nii.gz", None, None, "test"),
-        ("My_Scan", files.folder / "deep/My Scan_0000.nii.gz", files.folder / "l.nii.gz", ("organs", "-spleen"), "train"),
+        (
+            "My_Scan",
+            files.folder / "deep/My Scan_0000.nii.gz",
+            files.folder / "l.nii.gz",
+            ("organs", "-spleen"),
+            "train",
+        ),
     ]
 
 
 def test_toml_list(files: Files):
-    files.text("tables/mine.toml", '[[class]]\nid = 1\nname = "liver"\n[[class]]\nid = 2\nname = "spleen"\n')
+    files.text(
+        "tables/mine.toml",
+        '[[class]]\nid = 1\nname = "liver"\n[[class]]\nid = 2\nname = "spleen"\n',
+    )
     path = files.text(
         "cases.toml",
         'taxonomy = "tables/mine.toml"\n[defaults]\nannotated = ["liver"]\n'
@@ -243,7 +290,10 @@ def test_toml_list(files: Files):
     )
     source = read_source(path)
     assert source.taxonomy.names == ("liver", "spleen")
-    assert [(e.id, e.annotated, e.role) for e in source.entries] == [("one", ("liver",), "train"), ("b", ("all",), "test")]
+    assert [(e.id, e.annotated, e.role) for e in source.entries] == [
+        ("one", ("liver",), "train"),
+        ("b", ("all",), "test"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -255,13 +305,21 @@ def test_toml_list(files: Files):
         ("a.csv", "image\na.nii.gz,b,c\n", "too many fields"),
         ("a.csv", "image,role\na.nii.gz,validation\n", "expected train or test"),
         ("a.csv", "image\n", "no case in it"),
-        ("a.csv", "image\n${NO_SUCH_VARIABLE}/a.nii.gz\n", r"line 2: \$\{NO_SUCH_VARIABLE\} is not set; set it first"),
+        (
+            "a.csv",
+            "image\n${NO_SUCH_VARIABLE}/a.nii.gz\n",
+            r"line 2: \$\{NO_SUCH_VARIABLE\} is not set; set it first",
+        ),
         ("a.toml", "[[case]\n", "no valid TOML"),
         ("a.toml", 'cases = "x"\n', "unknown key 'cases'"),
         ("a.toml", '[case]\nimage = "a"\n', r"expected \[\[case\]\] tables"),
         ("a.toml", "[[case]]\nimage = 3\n", "expected text"),
         ("a.toml", '[[case]]\nimage = "a"\nannotated = 3\n', "expected class names"),
-        ("a.toml", 'taxonomy = "none.toml"\n[[case]]\nimage = "a"\n', "cannot read the label table"),
+        (
+            "a.toml",
+            'taxonomy = "none.toml"\n[[case]]\nimage = "a"\n',
+            "cannot read the label table",
+        ),
     ],
 )
 def test_lists_that_are_refused(files: Files, name, text, said):
@@ -296,7 +354,13 @@ def test_an_indexed_cohort_passes_through(files: Files, tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("name", "id"),
-    [("FLARE23_0001", "FLARE23_0001"), ("my scan (2)", "my_scan_2"), ("../../etc/passwd", "etc_passwd"), ("-rf", "rf"), ("a\nb", "a_b")],
+    [
+        ("FLARE23_0001", "FLARE23_0001"),
+        ("my scan (2)", "my_scan_2"),
+        ("../../etc/passwd", "etc_passwd"),
+        ("-rf", "rf"),
+        ("a\nb", "a_b"),
+    ],
 )
 def test_ids_from_file_names(name, id):
     assert safe_id(name) == id

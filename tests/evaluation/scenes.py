@@ -57,7 +57,9 @@ def make_cohort(folder: Path, *, test: int = 2, train: int = 2) -> Cohort:
         image = folder / "images" / f"{id}.nii.gz"
         image.parent.mkdir(parents=True, exist_ok=True)
         write_image(image, Volume(ct(labels, index), GRID))
-        cases.append(Case(id, image, save(folder / "labels" / f"{id}.nii.gz", labels), annotated, True, role))
+        cases.append(
+            Case(id, image, save(folder / "labels" / f"{id}.nii.gz", labels), annotated, True, role)
+        )
     cohort = Cohort(table, tuple(cases))
     write_cohort(folder, cohort)
     return cohort

@@ -16,9 +16,8 @@ from nnstudent.evaluation.metrics import dsc, nsd
 from nnstudent.io.nifti import read_labels
 from nnstudent.taxonomy import LabelClass, Taxonomy, flare23
 from nnstudent.volume import Grid, Volume
+from tests.evaluation.scenes import GRID, SHAPE, make_cohort, organs, save
 from tests.io.test_nifti import BROKEN
-
-from .scenes import GRID, SHAPE, make_cohort, organs, save
 
 TABLE = flare23()
 
@@ -64,7 +63,12 @@ def test_only_annotated_classes_are_scored_and_the_mean_says_on_how_many_it_rest
     assert set(scores.cases[1].scores) == {"liver"}
     assert set(scores.cases[0].scores) == set(TABLE.organs)
     means = scores.means()
-    assert (means["liver"].n, means["spleen"].n, means["organs"].n, means["tumor"].n) == (3, 2, 3, 0)
+    assert (means["liver"].n, means["spleen"].n, means["organs"].n, means["tumor"].n) == (
+        3,
+        2,
+        3,
+        0,
+    )
     assert means["spleen"].dsc == 1.0
 
 
@@ -72,8 +76,17 @@ def test_a_cohort_beside_label_maps_says_what_is_annotated(tmp_path):
     cohort = make_cohort(tmp_path / "cohort")
     for case in cohort:
         save(tmp_path / "pred" / f"{case.id}.nii.gz", organs())
-    scores = evaluate(tmp_path / "pred", tmp_path / "cohort" / "labels", annotation=read_cohort(tmp_path / "cohort"))
-    assert {case.id: len(case.scores) for case in scores.cases} == {"test_02": 14, "test_03": 14, "train_00": 13, "train_01": 1}
+    scores = evaluate(
+        tmp_path / "pred",
+        tmp_path / "cohort" / "labels",
+        annotation=read_cohort(tmp_path / "cohort"),
+    )
+    assert {case.id: len(case.scores) for case in scores.cases} == {
+        "test_02": 14,
+        "test_03": 14,
+        "train_00": 13,
+        "train_01": 1,
+    }
 
 
 def test_test_cases_are_taken_if_one_was_predicted_and_the_missing_scores_zero(tmp_path):
@@ -115,10 +128,14 @@ def test_organs_that_the_field_of_view_cuts_are_left_out(tmp_path):
     truth[0:3, 20:22, 20:22] = 5  # the aorta reaches the first slice
     truth[truth == 8] = 0
     truth[5, 5, 5] = 8
-    table = Taxonomy("small", tuple(LabelClass(item.id, item.name, item.kind, minimum_ml=0.1) for item in TABLE))
+    table = Taxonomy(
+        "small", tuple(LabelClass(item.id, item.name, item.kind, minimum_ml=0.1) for item in TABLE)
+    )
     save(tmp_path / "pred" / "a.nii.gz", truth)
     save(tmp_path / "truth" / "a.nii.gz", truth)
-    left = evaluate(tmp_path / "pred", tmp_path / "truth", taxonomy=table, whole_organs=True).cases[0]
+    left = evaluate(tmp_path / "pred", tmp_path / "truth", taxonomy=table, whole_organs=True).cases[
+        0
+    ]
     assert set(left.left_out) == {"aorta", "left_adrenal_gland"}
     assert "first or last slice" in left.left_out["aorta"]
     assert "0.0 ml" in left.left_out["left_adrenal_gland"]
@@ -130,15 +147,29 @@ def test_the_slices_are_the_patients_whatever_the_axes(tmp_path):
     labels = np.zeros(SHAPE, np.uint8)
     labels[3:6, 3:6, 0:5] = 1  # touches the border of the array's last axis only
     for affine, touches in (([0, 2, 3, 4], False), ([4, 2, 3, 0], True)):
-        turned = np.diag([2.0, 2.0, 5.0, 1.0]) if affine[0] == 0 else np.eye(4)[[2, 1, 0, 3]] * [2.0, 2.0, 5.0, 1.0]
+        turned = (
+            np.diag([2.0, 2.0, 5.0, 1.0])
+            if affine[0] == 0
+            else np.eye(4)[[2, 1, 0, 3]] * [2.0, 2.0, 5.0, 1.0]
+        )
         save(tmp_path / "t.nii.gz", labels, grid=Grid(SHAPE, turned))
-        case = evaluate(tmp_path / "t.nii.gz", tmp_path / "t.nii.gz", taxonomy=table, whole_organs=True).cases[0]
+        case = evaluate(
+            tmp_path / "t.nii.gz", tmp_path / "t.nii.gz", taxonomy=table, whole_organs=True
+        ).cases[0]
         assert bool(case.left_out) is touches
 
 
 def test_the_report_and_the_table_hold_the_same_figures(folders, tmp_path, capsys):
     out = tmp_path / "report.json"
-    command = ["evaluate", str(folders[0]), str(folders[1]), "--report", str(out), "--csv", str(tmp_path / "s.csv")]
+    command = [
+        "evaluate",
+        str(folders[0]),
+        str(folders[1]),
+        "--report",
+        str(out),
+        "--csv",
+        str(tmp_path / "s.csv"),
+    ]
     assert main(command) == 0
     report = json.loads(out.read_text())
     assert {"schema", "version", "command", "protocol", "cases", "mean"} <= set(report)
@@ -148,9 +179,14 @@ def test_the_report_and_the_table_hold_the_same_figures(folders, tmp_path, capsy
     rows = list(csv.DictReader((tmp_path / "s.csv").open()))
     assert {row["case"] for row in rows} == {"a", "b", "mean"}
     b_liver = next(row for row in rows if row["case"] == "b" and row["class"] == "liver")
-    assert float(b_liver["dsc"]) == next(case for case in report["cases"] if case["id"] == "b")["dsc"]["liver"]
+    assert (
+        float(b_liver["dsc"])
+        == next(case for case in report["cases"] if case["id"] == "b")["dsc"]["liver"]
+    )
     printed = capsys.readouterr().out
-    assert f"{report['mean']['liver']['dsc']:.4f} ± {report['mean']['liver']['dsc_sd']:.4f}" in printed
+    assert (
+        f"{report['mean']['liver']['dsc']:.4f} ± {report['mean']['liver']['dsc_sd']:.4f}" in printed
+    )
     assert "organs" in printed
 
 
@@ -160,7 +196,10 @@ def test_flare23_ignores_where_the_grid_lies_and_strict_does_not(folders, tmp_pa
     save(folders[0] / "a.nii.gz", organs(tumor=True), grid=Grid(SHAPE, moved))
     flare = evaluate(*folders, protocol="flare23")
     assert not flare.failures
-    assert "shifted by 40 mm or 20 voxels); flare23 compares voxels as they are stored" in flare.cases[0].warnings[0]
+    assert (
+        "shifted by 40 mm or 20 voxels); flare23 compares voxels as they are stored"
+        in flare.cases[0].warnings[0]
+    )
     strict = evaluate(*folders)
     assert [failure.case for failure in strict.failures] == ["a"]
     assert "another grid" in strict.failures[0].reason
@@ -189,7 +228,10 @@ def turned(folder, labels):
 
 
 def with_more_axes(folder, labels):
-    nib.save(nib.Nifti1Image(labels.T[..., None, None].astype(np.float32), GRID.affine), folder / "b.nii.gz")
+    nib.save(
+        nib.Nifti1Image(labels.T[..., None, None].astype(np.float32), GRID.affine),
+        folder / "b.nii.gz",
+    )
 
 
 @pytest.mark.parametrize("side", [0, 1])
@@ -203,7 +245,9 @@ def test_labels_stored_in_another_way_score_the_same(folders, store, side):
     for one, other in zip(before, after, strict=True):
         assert one["dsc"] == other["dsc"]
         # a header rounded to 0.1 % moves no voxel, and turned axes are summed in another order
-        assert one["nsd"] == pytest.approx(other["nsd"], abs=1e-2 if store in (rounded, turned) else 0)
+        assert one["nsd"] == pytest.approx(
+            other["nsd"], abs=1e-2 if store in (rounded, turned) else 0
+        )
         assert not other["warnings"]
 
 
@@ -214,7 +258,10 @@ def test_what_is_no_label_is_named(folders, value):
     nib.save(nib.Nifti1Image(labels.T, GRID.affine), folders[0] / "a.nii.gz")
     scores = evaluate(*folders)
     (failure,) = scores.failures
-    assert f"holds the value {np.float32(value)}; a label map has whole numbers from 0 to 255 only" in failure.reason
+    assert (
+        f"holds the value {np.float32(value)}; a label map has whole numbers from 0 to 255 only"
+        in failure.reason
+    )
     assert [case.id for case in scores.cases] == ["b"]
 
 
@@ -236,7 +283,12 @@ def test_what_cannot_be_written_does_not_cost_the_table(folders, tmp_path, capsy
     place.mkdir()
     other = {"--report": "--csv", "--csv": "--report"}[option]
     written = tmp_path / "other"
-    assert main(["evaluate", str(folders[0]), str(folders[1]), option, str(place), other, str(written)]) == 2
+    assert (
+        main(
+            ["evaluate", str(folders[0]), str(folders[1]), option, str(place), other, str(written)]
+        )
+        == 2
+    )
     streams = capsys.readouterr()
     assert "liver" in streams.out
     first, last = [line for line in streams.err.splitlines() if str(place) in line]
@@ -249,8 +301,12 @@ def test_nan_is_null_in_json_and_empty_in_csv(tmp_path):
     labels = np.zeros(SHAPE, np.uint8)
     labels[4, 5:9, 5:9] = 5
     save(tmp_path / "a.nii.gz", labels)
-    scores = evaluate(tmp_path / "a.nii.gz", tmp_path / "a.nii.gz", protocol="flare23", classes=["aorta"])
-    assert json.loads(json.dumps(scores.to_dict(), allow_nan=False))["cases"][0]["dsc"] == {"aorta": None}
+    scores = evaluate(
+        tmp_path / "a.nii.gz", tmp_path / "a.nii.gz", protocol="flare23", classes=["aorta"]
+    )
+    assert json.loads(json.dumps(scores.to_dict(), allow_nan=False))["cases"][0]["dsc"] == {
+        "aorta": None
+    }
     assert "a,aorta,,,1" in scores.to_csv()
 
 
@@ -297,9 +353,14 @@ def empty(path):
         (empty, "empty"),
     ],
 )
-def test_a_bad_file_is_named_in_one_line_and_the_others_are_scored(folders, tmp_path, capsys, spoil, word, side):
+def test_a_bad_file_is_named_in_one_line_and_the_others_are_scored(
+    folders, tmp_path, capsys, spoil, word, side
+):
     spoil(folders[side] / "a.nii.gz")
-    assert main(["evaluate", str(folders[0]), str(folders[1]), "--report", str(tmp_path / "r.json")]) == 1
+    assert (
+        main(["evaluate", str(folders[0]), str(folders[1]), "--report", str(tmp_path / "r.json")])
+        == 1
+    )
     streams = capsys.readouterr()
     failed = [line for line in streams.err.splitlines() if "failed: a:" in line]
     assert len(failed) == 1
@@ -312,7 +373,11 @@ def test_a_bad_file_is_named_in_one_line_and_the_others_are_scored(folders, tmp_
 
 @pytest.mark.parametrize("side", ["pred", "truth"])
 def test_every_kind_of_broken_image_is_named(tmp_path, capsys, side):
-    kinds = {name: kind for name, kind in BROKEN.items() if not name.startswith("folder") and name != "truncated.nii"}
+    kinds = {
+        name: kind
+        for name, kind in BROKEN.items()
+        if not name.startswith("folder") and name != "truncated.nii"
+    }
     for name, (make, _) in kinds.items():
         for folder in ("pred", "truth"):
             save(tmp_path / folder / name, organs())
@@ -320,11 +385,27 @@ def test_every_kind_of_broken_image_is_named(tmp_path, capsys, side):
         make(tmp_path / side / name)
     for folder in ("pred", "truth"):
         save(tmp_path / folder / "good.nii.gz", organs())
-    assert main(["evaluate", str(tmp_path / "pred"), str(tmp_path / "truth"), "--report", str(tmp_path / "r.json")]) == 1
-    reasons = {row["id"]: row["reason"] for row in json.loads((tmp_path / "r.json").read_text())["failures"]}
+    assert (
+        main(
+            [
+                "evaluate",
+                str(tmp_path / "pred"),
+                str(tmp_path / "truth"),
+                "--report",
+                str(tmp_path / "r.json"),
+            ]
+        )
+        == 1
+    )
+    reasons = {
+        row["id"]: row["reason"]
+        for row in json.loads((tmp_path / "r.json").read_text())["failures"]
+    }
     assert set(reasons) == {name.removesuffix(".nii.gz") for name in kinds}
     for name, (_, said) in kinds.items():
-        said = "holds the value nan; a label map has whole numbers" if name == "nan.nii.gz" else said
+        said = (
+            "holds the value nan; a label map has whole numbers" if name == "nan.nii.gz" else said
+        )
         assert said in reasons[name.removesuffix(".nii.gz")]
     errors = capsys.readouterr().err
     assert errors.count("failed: ") == len(kinds)
@@ -332,7 +413,16 @@ def test_every_kind_of_broken_image_is_named(tmp_path, capsys, side):
 
 
 @pytest.mark.parametrize(
-    "kind", ["empty.nii.gz", "text.nii.gz", "truncated.nii.gz", "flat.nii.gz", "time.nii.gz", "nan.nii.gz", "thick.nii.gz"]
+    "kind",
+    [
+        "empty.nii.gz",
+        "text.nii.gz",
+        "truncated.nii.gz",
+        "flat.nii.gz",
+        "time.nii.gz",
+        "nan.nii.gz",
+        "thick.nii.gz",
+    ],
 )
 @pytest.mark.parametrize("side", [0, 1])
 def test_one_broken_pair_is_one_line_and_exit_code_2(tmp_path, capsys, kind, side):
@@ -345,12 +435,20 @@ def test_one_broken_pair_is_one_line_and_exit_code_2(tmp_path, capsys, kind, sid
 
 
 def test_what_to_compare_with_is_looked_for_before_the_work(folders, monkeypatch, capsys):
-    monkeypatch.setattr("nnstudent.evaluation.evaluate.evaluate", lambda *args, **kwargs: pytest.fail("has begun"))
+    monkeypatch.setattr(
+        "nnstudent.evaluation.evaluate.evaluate", lambda *args, **kwargs: pytest.fail("has begun")
+    )
     assert main(["evaluate", *map(str, folders), "--against", "nowhere"]) == 2
-    assert "nowhere: no such file or folder; expected the predictions to compare with" in capsys.readouterr().err
+    assert (
+        "nowhere: no such file or folder; expected the predictions to compare with"
+        in capsys.readouterr().err
+    )
 
 
-@pytest.mark.parametrize("arguments", [["nowhere", "{truth}"], ["{pred}", "nowhere"], ["{void}", "{truth}"], ["{pred}", "{void}"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["nowhere", "{truth}"], ["{pred}", "nowhere"], ["{void}", "{truth}"], ["{pred}", "{void}"]],
+)
 def test_nothing_to_compare_is_one_line_and_exit_code_2(folders, tmp_path, capsys, arguments):
     (tmp_path / "void").mkdir()
     places = {"pred": folders[0], "truth": folders[1], "void": tmp_path / "void"}
@@ -371,11 +469,22 @@ def test_two_files_of_one_name_are_refused(folders):
 
 
 def test_a_table_of_the_users_own(tmp_path):
-    table = Taxonomy("chest", (LabelClass(3, "lung", nsd_mm=4.0), LabelClass(7, "heart"), LabelClass(9, "nodule", "lesion")))
+    table = Taxonomy(
+        "chest",
+        (
+            LabelClass(3, "lung", nsd_mm=4.0),
+            LabelClass(7, "heart"),
+            LabelClass(9, "nodule", "lesion"),
+        ),
+    )
     labels = np.zeros(SHAPE, np.uint8)
     labels[3:9, 3:9, 3:9], labels[9:12, 3:9, 3:9], labels[3, 3, 3] = 3, 7, 9
     truth = save(tmp_path / "cohort" / "labels" / "x.nii.gz", labels)
-    write_cohort(tmp_path / "cohort", Cohort(table, (Case("x", truth, truth, frozenset(table.names)),)))
+    write_cohort(
+        tmp_path / "cohort", Cohort(table, (Case("x", truth, truth, frozenset(table.names)),))
+    )
     save(tmp_path / "pred" / "x.nii.gz", labels)
     means = evaluate(tmp_path / "pred", tmp_path / "cohort").means()
-    assert {name: mean.dsc for name, mean in means.items()} == dict.fromkeys(["organs", "tumor", *table.names], 1.0)
+    assert {name: mean.dsc for name, mean in means.items()} == dict.fromkeys(
+        ["organs", "tumor", *table.names], 1.0
+    )

@@ -13,8 +13,7 @@ from nnstudent.cli import main
 from nnstudent.errors import GeometryError, InputError
 from nnstudent.evaluation.evaluate import evaluate
 from nnstudent.evaluation.lesions import Detection, Lesion, detect, summarize
-
-from .scenes import GRID, organs, save
+from tests.evaluation.scenes import GRID, organs, save
 
 masks = arrays(bool, (5, 6, 7), elements=st.booleans())
 
@@ -64,7 +63,12 @@ def test_corners_connect():
 def test_specks_count_neither_way():
     truth, prediction = ball(box(0, 0, 0, 1), box(4, 4, 4)), ball(box(4, 4, 4), box(0, 12, 12, 1))
     found = detect(prediction, truth, voxel_ml=0.01, minimum_ml=0.05)
-    assert (len(found.lesions), found.lesions[0].iou, found.false_ml, found.specks) == (1, 1.0, (), 2)
+    assert (len(found.lesions), found.lesions[0].iou, found.false_ml, found.specks) == (
+        1,
+        1.0,
+        (),
+        2,
+    )
     assert len(detect(prediction, truth, voxel_ml=0.01).lesions) == 2
 
 
@@ -91,9 +95,19 @@ def test_the_truth_itself_finds_all_and_nothing_finds_none(truth):
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.tuples(st.lists(st.tuples(st.floats(0, 200), st.booleans())), st.lists(st.floats(0, 200))), max_size=6))
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.tuples(st.floats(0, 200), st.booleans())), st.lists(st.floats(0, 200))
+        ),
+        max_size=6,
+    )
+)
 def test_every_lesion_is_in_one_bin(cases):
-    summary = summarize(Detection(tuple(Lesion(ml, float(hit)) for ml, hit in true), tuple(false)) for true, false in cases)
+    summary = summarize(
+        Detection(tuple(Lesion(ml, float(hit)) for ml, hit in true), tuple(false))
+        for true, false in cases
+    )
     for field in ("lesions", "found", "false_positives"):
         assert sum(getattr(item, field) for item in summary.bins) == getattr(summary, field)
     assert summary.scans == len(cases)
@@ -118,14 +132,30 @@ def test_evaluate_counts_lesions_and_says_so(tmp_path, capsys):
     for id in ("a", "b"):
         save(tmp_path / "truth" / f"{id}.nii.gz", organs(tumor=True))
     out = tmp_path / "r.json"
-    assert main(["evaluate", str(tmp_path / "pred"), str(tmp_path / "truth"), "--report", str(out)]) == 0
+    assert (
+        main(["evaluate", str(tmp_path / "pred"), str(tmp_path / "truth"), "--report", str(out)])
+        == 0
+    )
     report = json.loads(out.read_text())
     found = report["lesions"]["tumor"]
-    assert (found["lesions"], found["found"], found["false_positives"], found["scans"]) == (2, 1, 1, 2)
-    assert (found["sensitivity"], found["false_positives_per_scan"], found["precision"]) == (0.5, 0.5, 0.5)
+    assert (found["lesions"], found["found"], found["false_positives"], found["scans"]) == (
+        2,
+        1,
+        1,
+        2,
+    )
+    assert (found["sensitivity"], found["false_positives_per_scan"], found["precision"]) == (
+        0.5,
+        0.5,
+        0.5,
+    )
     assert GRID.voxel_ml == pytest.approx(0.02)
-    assert report["cases"][0]["lesions"]["tumor"]["lesions"] == [{"volume_ml": pytest.approx(8 * 0.02), "found": True, "iou": 1.0}]
-    assert report["cases"][0]["lesions"]["tumor"]["false_positives_ml"] == [pytest.approx(48 * 0.02)]
+    assert report["cases"][0]["lesions"]["tumor"]["lesions"] == [
+        {"volume_ml": pytest.approx(8 * 0.02), "found": True, "iou": 1.0}
+    ]
+    assert report["cases"][0]["lesions"]["tumor"]["false_positives_ml"] == [
+        pytest.approx(48 * 0.02)
+    ]
     assert [item["lesions"] for item in found["bins"]] == [2, 0, 0, 0, 0]
     assert [item["false_positives"] for item in found["bins"]] == [0, 1, 0, 0, 0]
     printed = capsys.readouterr().out
@@ -135,4 +165,9 @@ def test_evaluate_counts_lesions_and_says_so(tmp_path, capsys):
 
 def test_classes_that_nobody_looked_for_have_no_lesions(tmp_path):
     save(tmp_path / "a.nii.gz", organs(tumor=True))
-    assert evaluate(tmp_path / "a.nii.gz", tmp_path / "a.nii.gz", classes=["liver"]).to_dict()["lesions"] == {}
+    assert (
+        evaluate(tmp_path / "a.nii.gz", tmp_path / "a.nii.gz", classes=["liver"]).to_dict()[
+            "lesions"
+        ]
+        == {}
+    )

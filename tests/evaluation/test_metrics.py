@@ -12,11 +12,13 @@ from scipy import ndimage
 from nnstudent.errors import GeometryError
 from nnstudent.evaluation import metrics
 from nnstudent.evaluation.metrics import around_both, boxes, dsc, nsd
-from nnstudent.evaluation.surfels import surface_codes, surfel_areas
+from nnstudent.evaluation.surface import surface_codes, surfel_areas
 
 SPACINGS = st.one_of(
     st.floats(0.3, 5.0),
-    st.sampled_from([0.1, 0.3, 0.5, 0.6, 0.7, 0.78125, 0.8, 1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 5.0]),  # distances that tie
+    st.sampled_from(
+        [0.1, 0.3, 0.5, 0.6, 0.7, 0.78125, 0.8, 1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 5.0]
+    ),  # distances that tie
 )
 TOLERANCES = st.one_of(st.floats(0.0, 9.0), st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.0, 5.0, 7.0]))
 
@@ -39,7 +41,11 @@ def mask_pairs(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 
 
 def reference_nsd(oracle, prediction, truth, spacing, tolerance) -> float:
-    return float(oracle.compute_surface_dice_at_tolerance(oracle.compute_surface_distances(truth, prediction, spacing), tolerance))
+    return float(
+        oracle.compute_surface_dice_at_tolerance(
+            oracle.compute_surface_distances(truth, prediction, spacing), tolerance
+        )
+    )
 
 
 @settings(max_examples=300, deadline=None)
@@ -47,24 +53,34 @@ def reference_nsd(oracle, prediction, truth, spacing, tolerance) -> float:
 def test_equals_the_surface_distance_package(oracle, masks, spacing, tolerance):
     prediction, truth = masks
     assume(prediction.any() or truth.any())
-    assert dsc(prediction, truth) == pytest.approx(oracle.compute_dice_coefficient(truth, prediction), abs=1e-12)
+    assert dsc(prediction, truth) == pytest.approx(
+        oracle.compute_dice_coefficient(truth, prediction), abs=1e-12
+    )
     ours = nsd(prediction, truth, spacing_mm=spacing, tolerance_mm=tolerance)
-    assert ours == pytest.approx(reference_nsd(oracle, prediction, truth, spacing, tolerance), abs=1e-6)
+    assert ours == pytest.approx(
+        reference_nsd(oracle, prediction, truth, spacing, tolerance), abs=1e-6
+    )
 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    masks=st.tuples(*[hnp.arrays(bool, (9, 9, 9), elements=st.booleans(), fill=st.just(False))] * 2),
+    masks=st.tuples(
+        *[hnp.arrays(bool, (9, 9, 9), elements=st.booleans(), fill=st.just(False))] * 2
+    ),
     mm=st.sampled_from([0.1, 0.55, 0.7, 1.0, 1.1, 1.3]),
     steps=st.sampled_from([1, 2, 3, 5, 10]),
 )
-@example(masks=(np.eye(9, dtype=bool)[None].repeat(9, 0), np.ones((9, 9, 9), bool)), mm=0.1, steps=5)
+@example(
+    masks=(np.eye(9, dtype=bool)[None].repeat(9, 0), np.ones((9, 9, 9), bool)), mm=0.1, steps=5
+)
 def test_distances_that_equal_the_tolerance_count_as_in_the_package(oracle, masks, mm, steps):
     prediction, truth = masks
     assume(prediction.any() or truth.any())
     tolerance = mm * steps  # 3-4-5 triangles round to one side, straight lines to the other
     ours = nsd(prediction, truth, spacing_mm=(mm, mm, mm), tolerance_mm=tolerance)
-    assert ours == pytest.approx(reference_nsd(oracle, prediction, truth, (mm, mm, mm), tolerance), abs=1e-6)
+    assert ours == pytest.approx(
+        reference_nsd(oracle, prediction, truth, (mm, mm, mm), tolerance), abs=1e-6
+    )
 
 
 def test_far_and_fine_surfaces_equal_the_package(oracle):
@@ -73,16 +89,22 @@ def test_far_and_fine_surfaces_equal_the_package(oracle):
     prediction = (z - 20) ** 2 + (y - 37) ** 2 + (x - 30) ** 2 < 17**2
     for tolerance in (2.4, 3.0, 7.0):
         ours = nsd(prediction, truth, spacing_mm=(0.6, 0.6, 0.6), tolerance_mm=tolerance)
-        assert ours == pytest.approx(reference_nsd(oracle, prediction, truth, (0.6, 0.6, 0.6), tolerance), abs=1e-9)
+        assert ours == pytest.approx(
+            reference_nsd(oracle, prediction, truth, (0.6, 0.6, 0.6), tolerance), abs=1e-9
+        )
 
 
 def test_so_many_steps_that_a_distance_transform_is_quicker(oracle):
     random = np.random.default_rng(3)
-    prediction, truth = (ndimage.gaussian_filter(random.normal(size=(20, 24, 28)), 2) > 0.1 for _ in range(2))
+    prediction, truth = (
+        ndimage.gaussian_filter(random.normal(size=(20, 24, 28)), 2) > 0.1 for _ in range(2)
+    )
     assert metrics._rows((0.1, 0.1, 0.1), 5.0, 1e-8) is None
     for tolerance in (0.3, 0.5, 5.0):
         ours = nsd(prediction, truth, spacing_mm=(0.1, 0.1, 0.1), tolerance_mm=tolerance)
-        assert ours == pytest.approx(reference_nsd(oracle, prediction, truth, (0.1, 0.1, 0.1), tolerance), abs=1e-9)
+        assert ours == pytest.approx(
+            reference_nsd(oracle, prediction, truth, (0.1, 0.1, 0.1), tolerance), abs=1e-9
+        )
 
 
 def test_distances_that_tie_to_both_sides_of_the_tolerance(oracle, monkeypatch):
@@ -92,7 +114,11 @@ def test_distances_that_tie_to_both_sides_of_the_tolerance(oracle, monkeypatch):
     assert rows.tied_in.size
     assert rows.tied_out.size
     transformed = []
-    monkeypatch.setattr(metrics.ndimage, "distance_transform_edt", _counted(metrics.ndimage.distance_transform_edt, transformed))
+    monkeypatch.setattr(
+        metrics.ndimage,
+        "distance_transform_edt",
+        _counted(metrics.ndimage.distance_transform_edt, transformed),
+    )
     random = np.random.default_rng(0)
     for _ in range(40):
         one, other = np.zeros((12, 24, 24), bool), np.zeros((12, 24, 24), bool)
@@ -135,7 +161,10 @@ def test_a_plane_has_the_area_it_has():
 EMPTY, FULL = np.zeros((3, 4, 5), bool), np.ones((3, 4, 5), bool)
 
 
-@pytest.mark.parametrize(("prediction", "truth", "score"), [(EMPTY, EMPTY, 1.0), (EMPTY, FULL, 0.0), (FULL, EMPTY, 0.0), (FULL, FULL, 1.0)])
+@pytest.mark.parametrize(
+    ("prediction", "truth", "score"),
+    [(EMPTY, EMPTY, 1.0), (EMPTY, FULL, 0.0), (FULL, EMPTY, 0.0), (FULL, FULL, 1.0)],
+)
 def test_empty_masks(prediction, truth, score):
     assert dsc(prediction, truth) == score
     assert nsd(prediction, truth, spacing_mm=(1.0, 1.0, 1.0), tolerance_mm=2.0) == score
@@ -151,7 +180,9 @@ def test_nothing_common_within_the_tolerance_is_exactly_zero():
 @given(masks=mask_pairs(), tolerance=TOLERANCES)
 def test_symmetric_and_between_zero_and_one(masks, tolerance):
     spacing = (2.5, 0.8, 0.7)
-    there, back = (nsd(*pair, spacing_mm=spacing, tolerance_mm=tolerance) for pair in (masks, masks[::-1]))
+    there, back = (
+        nsd(*pair, spacing_mm=spacing, tolerance_mm=tolerance) for pair in (masks, masks[::-1])
+    )
     assert there == pytest.approx(back, abs=1e-12)
     assert 0.0 <= there <= 1.0
     assert nsd(masks[0], masks[0], spacing_mm=spacing, tolerance_mm=tolerance) == 1.0
@@ -165,14 +196,23 @@ def test_shapes_must_agree():
 
 
 @settings(max_examples=40, deadline=None)
-@given(labels=hnp.arrays(np.uint8, hnp.array_shapes(min_dims=3, max_dims=3, max_side=6), elements=st.sampled_from([0, 1, 3, 200])))
+@given(
+    labels=hnp.arrays(
+        np.uint8,
+        hnp.array_shapes(min_dims=3, max_dims=3, max_side=6),
+        elements=st.sampled_from([0, 1, 3, 200]),
+    )
+)
 def test_boxes_hold_each_label_tightly(labels):
     found = boxes(labels)
     assert set(found) == set(np.unique(labels)) - {0}
     for label, box in found.items():
         cut = labels[box] == label
         assert cut.sum() == (labels == label).sum()
-        assert all(cut.any(axis=tuple(a for a in range(3) if a != axis))[[0, -1]].all() for axis in range(3))
+        assert all(
+            cut.any(axis=tuple(a for a in range(3) if a != axis))[[0, -1]].all()
+            for axis in range(3)
+        )
 
 
 def test_a_box_around_both():

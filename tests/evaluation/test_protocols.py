@@ -56,7 +56,9 @@ def test_flare23_gives_the_organisers_numbers(oracle, seed, shift):
         if item.name in FLARE23.truth_slices_only and z.size == 1:
             continue  # has its own test: the package cannot take an array without slices
         ours = scored(prediction, truth, item.name, FLARE23)
-        assert (ours.dsc, ours.nsd) == organisers(oracle, prediction, truth, item.id, item.nsd_mm, SPACING)
+        assert (ours.dsc, ours.nsd) == organisers(
+            oracle, prediction, truth, item.id, item.nsd_mm, SPACING
+        )
 
 
 def rod(z0: int, z1: int, id: int) -> np.ndarray:
@@ -73,11 +75,15 @@ def test_tubes_are_scored_on_the_truths_slices_but_the_last(name):
         assert scored(prediction, truth, name, FLARE23).dsc == 1.0
         assert scored(prediction, truth, name, FLARE23).nsd == 1.0
         assert scored(prediction, truth, name, STRICT).dsc < 1.0
-    assert scored(rod(4, 9, id), truth, name, FLARE23).dsc == pytest.approx(8 / 9, abs=1e-4)  # the first slice counts
+    assert scored(rod(4, 9, id), truth, name, FLARE23).dsc == pytest.approx(
+        8 / 9, abs=1e-4
+    )  # the first slice counts
 
 
 def test_other_organs_are_scored_on_all_slices():
-    assert scored(rod(3, 8, 1), rod(3, 9, 1), "liver", FLARE23).dsc == pytest.approx(10 / 11, abs=1e-4)
+    assert scored(rod(3, 8, 1), rod(3, 9, 1), "liver", FLARE23).dsc == pytest.approx(
+        10 / 11, abs=1e-4
+    )
 
 
 def test_a_tube_of_one_slice_is_nan_and_makes_the_mean_nan():

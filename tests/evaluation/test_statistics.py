@@ -11,11 +11,10 @@ from scipy import stats
 
 from nnstudent.cli import main
 from nnstudent.errors import InputError
-from nnstudent.evaluation.against import against
+from nnstudent.evaluation.compare import against
 from nnstudent.evaluation.evaluate import evaluate
 from nnstudent.evaluation.statistics import bootstrap, compare, holm, signed_rank
-
-from .scenes import organs, save
+from tests.evaluation.scenes import organs, save
 
 score = st.floats(0, 1).map(lambda value: round(value, 4))
 samples = st.lists(score, min_size=2, max_size=30)
@@ -37,7 +36,9 @@ def test_the_interval_is_that_of_theory_where_theory_knows_it():
     values = np.random.default_rng(0).normal(0.8, 0.1, 400)
     ((low, high),) = bootstrap(values[:, None], [[0]])
     error = 1.96 * values.std(ddof=1) / math.sqrt(400)
-    assert (low, high) == pytest.approx((values.mean() - error, values.mean() + error), abs=0.1 * error)
+    assert (low, high) == pytest.approx(
+        (values.mean() - error, values.mean() + error), abs=0.1 * error
+    )
 
 
 def test_the_interval_holds_the_truth_about_as_often_as_it_says():
@@ -115,7 +116,10 @@ def test_nan_leaves_a_case_out():
 @given(st.dictionaries(st.text(max_size=3), st.floats(0, 1), max_size=6))
 def test_holm_corrects_upwards_and_keeps_the_order(p_values):
     corrected = holm(p_values)
-    assert all(p_values[name] <= corrected[name] <= min(1, len(p_values) * p_values[name]) + 1e-12 for name in p_values)
+    assert all(
+        p_values[name] <= corrected[name] <= min(1, len(p_values) * p_values[name]) + 1e-12
+        for name in p_values
+    )
     order = sorted(p_values, key=p_values.__getitem__)
     assert [corrected[name] for name in order] == sorted(corrected.values())
 
@@ -138,7 +142,15 @@ def folders(tmp_path):
 
 def test_two_methods_are_compared_per_class_and_for_the_means(folders, capsys):
     out = folders / "r.json"
-    command = ["evaluate", str(folders / "good"), str(folders / "truth"), "--against", str(folders / "poor"), "--report", str(out)]
+    command = [
+        "evaluate",
+        str(folders / "good"),
+        str(folders / "truth"),
+        "--against",
+        str(folders / "poor"),
+        "--report",
+        str(out),
+    ]
     assert main(command) == 0
     report = json.loads(out.read_text())
     found = report["against"]
@@ -160,7 +172,9 @@ def test_two_methods_are_compared_per_class_and_for_the_means(folders, capsys):
 def test_what_only_one_side_has_is_listed(folders):
     (folders / "poor" / "c3.nii.gz").unlink()
     (folders / "good" / "c4.nii.gz").unlink()
-    good, poor = (evaluate(folders / name, folders / "truth", common_only=True) for name in ("good", "poor"))
+    good, poor = (
+        evaluate(folders / name, folders / "truth", common_only=True) for name in ("good", "poor")
+    )
     found = against(good, poor)
     assert (found.only_first, found.only_second) == (["c3"], ["c4"])
     assert found.results["liver"]["dsc"].n == 4
@@ -171,11 +185,17 @@ def test_what_only_one_side_has_is_listed(folders):
 
 def test_methods_scored_differently_are_not_compared(folders):
     with pytest.raises(InputError, match="same way"):
-        against(evaluate(folders / "good", folders / "truth"), evaluate(folders / "poor", folders / "truth", protocol="flare23"))
+        against(
+            evaluate(folders / "good", folders / "truth"),
+            evaluate(folders / "poor", folders / "truth", protocol="flare23"),
+        )
 
 
 def test_no_class_on_both_sides_is_no_result(folders):
-    liver, spleen = (evaluate(folders / "good", folders / "truth", classes=[name]) for name in ("liver", "spleen"))
+    liver, spleen = (
+        evaluate(folders / "good", folders / "truth", classes=[name])
+        for name in ("liver", "spleen")
+    )
     assert against(liver, spleen).results == {}
 
 
@@ -184,4 +204,6 @@ def test_means_carry_median_and_interval(folders):
     for name in ("liver", "organs"):
         assert mean[name].dsc_interval[0] < mean[name].dsc < mean[name].dsc_interval[1]
         assert mean[name].dsc_median < mean[name].dsc  # five of six are worse than the mean
-    assert math.isnan(evaluate(folders / "poor" / "c0.nii.gz", folders / "truth").means()["liver"].dsc_interval[0])
+    assert math.isnan(
+        evaluate(folders / "poor" / "c0.nii.gz", folders / "truth").means()["liver"].dsc_interval[0]
+    )

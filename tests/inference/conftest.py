@@ -25,7 +25,13 @@ def anisotropic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_folder(tmp_path_factory.mktemp("models") / "anisotropic", ANISOTROPIC)
 
 
-def blobs(shape: tuple[int, int, int], spacing: tuple[float, float, float], *, seed: int = 0, axes: str = "RAS") -> Volume:
+def blobs(
+    shape: tuple[int, int, int],
+    spacing: tuple[float, float, float],
+    *,
+    seed: int = 0,
+    axes: str = "RAS",
+) -> Volume:
     """Something like a body: soft tissue with smooth lumps of other densities, in air."""
     from scipy import ndimage
 

@@ -8,11 +8,23 @@ from typing import Any
 
 import numpy as np
 
-ISOTROPIC = {"spacing": [6.0, 6.0, 6.0], "patch_size": [16, 16, 24], "order": 1, "strides": [[1, 1, 1], [2, 2, 2], [2, 2, 2]]}
-ANISOTROPIC = {"spacing": [8.0, 2.4, 2.4], "patch_size": [8, 48, 64], "order": 3, "strides": [[1, 1, 1], [1, 2, 2], [2, 2, 2]]}
+ISOTROPIC = {
+    "spacing": [6.0, 6.0, 6.0],
+    "patch_size": [16, 16, 24],
+    "order": 1,
+    "strides": [[1, 1, 1], [2, 2, 2], [2, 2, 2]],
+}
+ANISOTROPIC = {
+    "spacing": [8.0, 2.4, 2.4],
+    "patch_size": [8, 48, 64],
+    "order": 3,
+    "strides": [[1, 1, 1], [1, 2, 2], [2, 2, 2]],
+}
 
 
-def architecture(strides: list[list[int]], *, residual: bool = False, flat_kernels: int = 0) -> dict[str, Any]:
+def architecture(
+    strides: list[list[int]], *, residual: bool = False, flat_kernels: int = 0
+) -> dict[str, Any]:
     stages = len(strides)
     return {
         "network_class_name": f"dynamic_network_architectures.architectures.unet.{'ResidualEncoderUNet' if residual else 'PlainConvUNet'}",
@@ -37,14 +49,31 @@ def architecture(strides: list[list[int]], *, residual: bool = False, flat_kerne
 
 
 def _architecture_of(settings: dict[str, Any]) -> dict[str, Any]:
-    return architecture(settings["strides"], residual=settings.get("residual", False), flat_kernels=settings.get("flat_kernels", 0))
+    return architecture(
+        settings["strides"],
+        residual=settings.get("residual", False),
+        flat_kernels=settings.get("flat_kernels", 0),
+    )
 
 
-def plans(settings: dict[str, Any], *, reader: str = "NibabelIOWithReorient", transpose: tuple[int, ...] = (0, 1, 2)) -> dict[str, Any]:
+def plans(
+    settings: dict[str, Any],
+    *,
+    reader: str = "NibabelIOWithReorient",
+    transpose: tuple[int, ...] = (0, 1, 2),
+) -> dict[str, Any]:
     image = {"is_seg": False, "order": settings["order"], "order_z": 0, "force_separate_z": None}
     scores = {"is_seg": False, "order": 1, "order_z": 0, "force_separate_z": None}
     labels = {"is_seg": True, "order": 1, "order_z": 0, "force_separate_z": None}
-    facts = {"mean": 60.0, "std": 120.0, "percentile_00_5": -160.0, "percentile_99_5": 300.0, "median": 60.0, "min": -900.0, "max": 1500.0}
+    facts = {
+        "mean": 60.0,
+        "std": 120.0,
+        "percentile_00_5": -160.0,
+        "percentile_99_5": 300.0,
+        "median": 60.0,
+        "min": -900.0,
+        "max": 1500.0,
+    }
     configuration = {
         "data_identifier": "x",
         "preprocessor_name": "DefaultPreprocessor",
@@ -87,7 +116,8 @@ REGIONS_ORDER = [1, 3, 2]
 def dataset(classes: tuple[str, ...], *, regions: bool = False) -> dict[str, Any]:
     return {
         "channel_names": {"0": "CT"},
-        "labels": {"background": 0} | (REGIONS if regions else {name: k for k, name in enumerate(classes, start=1)}),
+        "labels": {"background": 0}
+        | (REGIONS if regions else {name: k for k, name in enumerate(classes, start=1)}),
         **({"regions_class_order": REGIONS_ORDER} if regions else {}),
         "numTraining": 1,
         "file_ending": ".nii.gz",
@@ -116,10 +146,19 @@ def make_folder(
     built = _architecture_of(settings)
     kwargs = dict(built["arch_kwargs"])
     network = getattr(unet, built["network_class_name"].rpartition(".")[2])
-    kwargs |= {"conv_op": torch.nn.Conv3d, "norm_op": torch.nn.InstanceNorm3d, "nonlin": torch.nn.LeakyReLU}
+    kwargs |= {
+        "conv_op": torch.nn.Conv3d,
+        "norm_op": torch.nn.InstanceNorm3d,
+        "nonlin": torch.nn.LeakyReLU,
+    }
     for fold in folds:
         torch.manual_seed(seed + fold)
-        module = network(input_channels=1, num_classes=len(REGIONS) if regions else len(classes) + 1, deep_supervision=True, **kwargs)
+        module = network(
+            input_channels=1,
+            num_classes=len(REGIONS) if regions else len(classes) + 1,
+            deep_supervision=True,
+            **kwargs,
+        )
         module.apply(module.initialize)
         _calibrate(module, settings["patch_size"])
         checkpoint = {
@@ -129,7 +168,11 @@ def make_folder(
             "inference_allowed_mirroring_axes": mirroring,
             "current_epoch": 3,
             # nnU-Net's own checkpoints hold numpy numbers in their log
-            "logging": {"mean_fg_dice": [np.float64(0.5)], "lrs": [np.float32(0.01)], "count": [np.int64(3)]},
+            "logging": {
+                "mean_fg_dice": [np.float64(0.5)],
+                "lrs": [np.float32(0.01)],
+                "count": [np.int64(3)],
+            },
             "_best_ema": np.float64(0.5),
         }
         (path / f"fold_{fold}").mkdir()
@@ -141,7 +184,9 @@ def _calibrate(module: Any, patch: list[int]) -> None:
     """Set the last layer so that on smooth noise every class is about as likely: else one class would be everywhere."""
     import torch
 
-    smooth = torch.nn.functional.interpolate(torch.randn(4, 1, *(max(2, n // 4) for n in patch)), patch, mode="trilinear")
+    smooth = torch.nn.functional.interpolate(
+        torch.randn(4, 1, *(max(2, n // 4) for n in patch)), patch, mode="trilinear"
+    )
     head = module.decoder.seg_layers[-1]
     with torch.no_grad():
         logits = module.eval()(2 * smooth)[0]

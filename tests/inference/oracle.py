@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from nnstudent.inference.windows import Planner, pad, slide
+from nnstudent.inference.windows.sliding import Planner, pad, slide
 
 AIR, TISSUE = -1000.0, 40.0
 
@@ -32,7 +32,13 @@ class Oracle:
         """Labels that come of it."""
         return self.logits(image, planner).argmax(axis=0)
 
-    def logits(self, image: np.ndarray, planner: Planner, *, change: Callable[[np.ndarray], np.ndarray] = lambda it: it) -> np.ndarray:
+    def logits(
+        self,
+        image: np.ndarray,
+        planner: Planner,
+        *,
+        change: Callable[[np.ndarray], np.ndarray] = lambda it: it,
+    ) -> np.ndarray:
         """The mean of the windows' logits; ``change`` may make the oracle less sure."""
         padded, _ = pad(self.truth.astype(np.float32), self.patch)
         self.starts.clear()
@@ -46,16 +52,24 @@ class Oracle:
 
         def network(window):
             place = tuple(slice(s, s + p) for s, p in zip(self.starts[-1], self.patch, strict=True))
-            return change(10 * (np.arange(self.classes)[:, None, None, None] == padded[place]).astype(np.float32))
+            return change(
+                10
+                * (np.arange(self.classes)[:, None, None, None] == padded[place]).astype(np.float32)
+            )
 
-        logits, ran = slide(image, network, patch=self.patch, classes=self.classes, planner=listening)
+        logits, ran = slide(
+            image, network, patch=self.patch, classes=self.classes, planner=listening
+        )
         assert ran == len(self.starts)
         return logits
 
 
 def ellipsoid(shape, center, radii, *, tilt: float = 0.0) -> np.ndarray:
     """Voxels in an ellipsoid that is tilted about the x axis, in radians; center and radii in voxels."""
-    z, y, x = (np.arange(n, dtype=float).reshape([-1 if k == axis else 1 for k in range(3)]) for axis, n in enumerate(shape))
+    z, y, x = (
+        np.arange(n, dtype=float).reshape([-1 if k == axis else 1 for k in range(3)])
+        for axis, n in enumerate(shape)
+    )
     z, y, x = z - center[0], y - center[1], x - center[2]
     z, y = np.cos(tilt) * z - np.sin(tilt) * y, np.sin(tilt) * z + np.cos(tilt) * y
     return (z / radii[0]) ** 2 + (y / radii[1]) ** 2 + (x / radii[2]) ** 2 <= 1

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from nnstudent.bundle.export import export
-from nnstudent.cohort.phantom import make_case
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.nifti import read_image, read_labels, write_image
+from nnstudent.phantom import make_case
 from nnstudent.volume import Grid, Volume
 from tests.inference.conftest import blobs
 from tests.inference.folders import ANISOTROPIC, ISOTROPIC, REGIONS_ORDER, make_folder
@@ -19,7 +19,13 @@ AGREEMENT, WORST = 0.999, 0.995  # mean DSC and that of each class
 
 
 def stock_labels(
-    folder: Path, image: Path, out: Path, monkeypatch: pytest.MonkeyPatch, folds: tuple[int, ...], *, tta: bool = False
+    folder: Path,
+    image: Path,
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    folds: tuple[int, ...],
+    *,
+    tta: bool = False,
 ) -> np.ndarray:
     """nnU-Net's own label map, read with its own reader and written with its own writer."""
     for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
@@ -30,7 +36,9 @@ def stock_labels(
 
     predictor = nnUNetPredictor(use_mirroring=tta, device=torch.device("cpu"), allow_tqdm=False)
     predictor.initialize_from_trained_model_folder(str(folder), folds)
-    predictor.predict_from_files_sequential([[str(image)]], [str(out / "stock")], save_probabilities=False, overwrite=True)
+    predictor.predict_from_files_sequential(
+        [[str(image)]], [str(out / "stock")], save_probabilities=False, overwrite=True
+    )
     return read_labels(out / "stock.nii.gz").array
 
 
@@ -57,7 +65,10 @@ def compare(
     spec = segmenter.model.networks[0].spec
     # Our id by the value that nnU-Net writes.
     values = [0, *(REGIONS_ORDER if spec.regions else range(1, len(spec.classes)))]
-    ids = tuple(0 if value == 0 else segmenter.taxonomy[spec.classes[values.index(value)]].id for value in sorted(values))
+    ids = tuple(
+        0 if value == 0 else segmenter.taxonomy[spec.classes[values.index(value)]].id
+        for value in sorted(values)
+    )
     ours = segmenter(read_image(image)).labels
     if not as_shipped:
         # nnU-Net sums windows in float16, so that where classes are nearly equal, as a network with random weights has them
@@ -102,7 +113,14 @@ def test_an_image_smaller_than_the_patch(anisotropic, tmp_path, monkeypatch):
 
 
 def test_an_ensemble_a_transposed_network_and_axes_as_stored(tmp_path, monkeypatch):
-    folder = make_folder(tmp_path / "model", ISOTROPIC, folds=(0, 1), reader="SimpleITKIO", transpose=(1, 0, 2), seed=3)
+    folder = make_folder(
+        tmp_path / "model",
+        ISOTROPIC,
+        folds=(0, 1),
+        reader="SimpleITKIO",
+        transpose=(1, 0, 2),
+        seed=3,
+    )
     image = written(blobs((30, 40, 44), (5.0, 2.5, 2.2), axes="LPS"), tmp_path / "case.nii.gz")
     compare(folder, image, tmp_path, monkeypatch, folds=(0, 1))
 
@@ -111,18 +129,29 @@ def test_mirror_images_along_the_axes_of_training(tmp_path, monkeypatch):
     folder = make_folder(tmp_path / "model", ISOTROPIC, mirroring=(0, 2), seed=4)
     image = written(blobs((20, 30, 34), (5.0, 4.0, 4.0)), tmp_path / "case.nii.gz")
     compare(folder, image, tmp_path, monkeypatch, tta=True)
-    without, with_ = (Segmenter(folder, tta=tta).predict(read_image(image)).values for tta in (False, True))
+    without, with_ = (
+        Segmenter(folder, tta=tta).predict(read_image(image)).values for tta in (False, True)
+    )
     assert np.abs(without - with_).max() > 0.1
 
 
 # z is never pooled, and the first convolutions lie in the slice, as nnU-Net plans for thick slices.
-FLAT = {"patch_size": [4, 64, 64], "spacing": [5.0, 1.2, 1.2], "strides": [[1, 1, 1], [1, 2, 2], [1, 2, 2]], "flat_kernels": 2}
+FLAT = {
+    "patch_size": [4, 64, 64],
+    "spacing": [5.0, 1.2, 1.2],
+    "strides": [[1, 1, 1], [1, 2, 2], [1, 2, 2]],
+    "flat_kernels": 2,
+}
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"patch_size": [20, 40, 32], "spacing": [4.0, 3.1, 3.3], "residual": True},  # no power of two, no cube
+        {
+            "patch_size": [20, 40, 32],
+            "spacing": [4.0, 3.1, 3.3],
+            "residual": True,
+        },  # no power of two, no cube
         FLAT | {"residual": True},
         FLAT,
         {"spacing": [2.0, 2.0, 7.0], "patch_size": [24, 24, 8]},  # the coarse axis is the last
@@ -139,7 +168,9 @@ def test_other_plans(change, tmp_path, monkeypatch):
 def test_regions(kind, tmp_path, monkeypatch):
     settings = ISOTROPIC if kind == "isotropic" else ANISOTROPIC | {"residual": kind == "residual"}
     folds = (0, 1) if kind == "isotropic" else (0,)
-    folder = make_folder(tmp_path / "model", settings, regions=True, folds=folds, mirroring=(1, 2), seed=7)
+    folder = make_folder(
+        tmp_path / "model", settings, regions=True, folds=folds, mirroring=(1, 2), seed=7
+    )
     image = written(blobs((12, 36, 40), (5.0, 2.0, 2.2), axes="LPS"), tmp_path / "case.nii.gz")
     compare(folder, image, tmp_path, monkeypatch, folds=folds, tta=kind == "residual")
 
@@ -147,10 +178,15 @@ def test_regions(kind, tmp_path, monkeypatch):
 def test_regions_of_a_bundle(tmp_path):
     folder = make_folder(tmp_path / "model", ISOTROPIC, regions=True, seed=7)
     image = blobs((20, 50, 56), (5.0, 2.0, 2.2))
-    result, again = (Segmenter(export(folder, tmp_path / "bundle"), engine=engine)(image) for engine in ("openvino", "torch"))
+    result, again = (
+        Segmenter(export(folder, tmp_path / "bundle"), engine=engine)(image)
+        for engine in ("openvino", "torch")
+    )
     direct = Segmenter(folder)(image)
     for other in (again, direct):
-        assert (result.labels.array == other.labels.array).mean() > 0.999  # the bundle's weights are float16
+        assert (
+            result.labels.array == other.labels.array
+        ).mean() > 0.999  # the bundle's weights are float16
     assert set(np.unique(result.labels.array)) == {0, 1, 2, 3}
     for facts in result.organs.values():
         assert 0.5 < facts.confidence < 1

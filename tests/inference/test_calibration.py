@@ -25,11 +25,17 @@ ORGANS = ("liver", "spleen", "aorta")
 SHAPE, SPACING = (30, 50, 56), (5.0, 3.0, 3.0)
 
 
-def make_case(folder: Path, seed: int, *, annotated: tuple[str, ...] = ORGANS, axes: str = "LPS") -> Case:
+def make_case(
+    folder: Path, seed: int, *, annotated: tuple[str, ...] = ORGANS, axes: str = "LPS"
+) -> Case:
     """A scan in which each organ is a box of its own density."""
     image = blobs(SHAPE, SPACING, seed=seed)
     labels = np.zeros(SHAPE, np.uint8)
-    boxes = {"liver": np.s_[5:20, 8:24, 8:24], "spleen": np.s_[14:26, 28:44, 10:26], "aorta": np.s_[2:28, 20:32, 36:48]}
+    boxes = {
+        "liver": np.s_[5:20, 8:24, 8:24],
+        "spleen": np.s_[14:26, 28:44, 10:26],
+        "aorta": np.s_[2:28, 20:32, 36:48],
+    }
     for name, box in boxes.items():
         labels[box] = TABLE[name].id
         image.array[box] = 50 * TABLE[name].id
@@ -39,14 +45,26 @@ def make_case(folder: Path, seed: int, *, annotated: tuple[str, ...] = ORGANS, a
     write_image(folder / f"{id}.nii.gz", image.reoriented(axes))
     if annotated:
         write_labels(folder / f"{id}_label.nii.gz", Volume(labels, image.grid).reoriented(axes))
-    return Case(id, folder / f"{id}.nii.gz", folder / f"{id}_label.nii.gz" if annotated else None, frozenset(annotated))
+    return Case(
+        id,
+        folder / f"{id}.nii.gz",
+        folder / f"{id}_label.nii.gz" if annotated else None,
+        frozenset(annotated),
+    )
 
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory) -> Cohort:
     folder = tmp_path_factory.mktemp("cohort")
     cases = [make_case(folder, seed) for seed in (1, 2, 3)]
-    return Cohort(TABLE, (*cases, make_case(folder, 4, annotated=()), make_case(folder, 5, annotated=("liver", "spleen"))))
+    return Cohort(
+        TABLE,
+        (
+            *cases,
+            make_case(folder, 4, annotated=()),
+            make_case(folder, 5, annotated=("liver", "spleen")),
+        ),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -75,12 +93,16 @@ def test_only_annotated_classes_have_a_truth(cohort, spec):
 
 def test_what_is_compared_on_is_not_calibrated_on(cohort, spec):
     calibration, held = sample_cohort(cohort, spec)
-    assert all(sample.truth is not None and sample.annotated == {1, 2, 3} for sample in held), "the best annotated are held back"
+    assert all(sample.truth is not None and sample.annotated == {1, 2, 3} for sample in held), (
+        "the best annotated are held back"
+    )
     seen = {sample.window.tobytes() for sample in calibration}
     assert held
     assert not any(sample.window.tobytes() in seen for sample in held)
     again, _ = sample_cohort(cohort, spec)
-    assert [sample.window.tobytes() for sample in again] == [sample.window.tobytes() for sample in calibration]
+    assert [sample.window.tobytes() for sample in again] == [
+        sample.window.tobytes() for sample in calibration
+    ]
 
 
 def test_a_cohort_that_cannot_tell_the_loss(cohort, spec):
@@ -93,10 +115,16 @@ def test_a_cohort_that_cannot_tell_the_loss(cohort, spec):
 @pytest.fixture(scope="module")
 def with_int8(isotropic, cohort, tmp_path_factory) -> Path:
     pytest.importorskip("nncf", reason="quantising needs the extra [int8]")
-    with pytest.MonkeyPatch.context() as patch:  # weights from a seed find nothing, so that what they lose means nothing
+    with (
+        pytest.MonkeyPatch.context() as patch
+    ):  # weights from a seed find nothing, so that what they lose means nothing
         patch.setattr(quantise, "MEAN_LOSS", 1.0)
         patch.setattr(quantise, "WORST_LOSS", 1.0)
-        return export(isotropic, tmp_path_factory.mktemp("int8") / "bundle", int8=partial(sample_cohort, cohort))
+        return export(
+            isotropic,
+            tmp_path_factory.mktemp("int8") / "bundle",
+            int8=partial(sample_cohort, cohort),
+        )
 
 
 def test_int8_is_in_the_bundle_and_says_nearly_the_same(with_int8):
@@ -104,7 +132,9 @@ def test_int8_is_in_the_bundle_and_says_nearly_the_same(with_int8):
     network = model.networks[0]
     assert network.members[0].int8 == with_int8 / "networks" / "isotropic.int8.xml"
     constants = with_int8 / "networks"
-    assert (constants / "isotropic.int8.bin").stat().st_size < 0.65 * (constants / "isotropic.bin").stat().st_size
+    assert (constants / "isotropic.int8.bin").stat().st_size < 0.65 * (
+        constants / "isotropic.bin"
+    ).stat().st_size
     said = network.spec.source["int8"]
     assert "calibrated on" in said
     assert said in (with_int8 / "card.md").read_text()
@@ -126,7 +156,9 @@ def test_two_products_fit_in_16_bits(with_int8):
     assert max(int(np.abs(kernel.astype(int)).max()) for kernel in kernels) * 255 * 2 < 2**15
 
 
-def test_a_loss_beyond_the_limit_is_refused_with_the_figures(isotropic, cohort, tmp_path, monkeypatch, capfd):
+def test_a_loss_beyond_the_limit_is_refused_with_the_figures(
+    isotropic, cohort, tmp_path, monkeypatch, capfd
+):
     pytest.importorskip("nncf", reason="quantising needs the extra [int8]")
     monkeypatch.setattr(quantise, "MEAN_LOSS", -1.0)
     write_cohort(tmp_path / "cohort", cohort)

@@ -24,10 +24,18 @@ sizes = st.tuples(*[st.integers(4, 24)] * 3)
 spacings = st.tuples(*[st.floats(0.5, 5)] * 3)
 
 
-@given(data=st.data(), shape=sizes, spacing=spacings, near=st.floats(0, 30), least=st.tuples(*[st.floats(0, 60)] * 3))
+@given(
+    data=st.data(),
+    shape=sizes,
+    spacing=spacings,
+    near=st.floats(0, 30),
+    least=st.tuples(*[st.floats(0, 60)] * 3),
+)
 def test_the_box_holds_all_that_was_found_with_its_margin(data, shape, spacing, near, least):
     labels = np.zeros(shape, np.uint8)
-    spots = data.draw(st.lists(st.tuples(*(st.integers(0, n - 1) for n in shape)), min_size=1, max_size=4))
+    spots = data.draw(
+        st.lists(st.tuples(*(st.integers(0, n - 1) for n in shape)), min_size=1, max_size=4)
+    )
     for number, spot in enumerate(spots):
         labels[spot] = (3, 5)[number % 2]
     box = box_around(labels, {3, 5}, spacing_mm=spacing, near_mm=near, least_mm=least)
@@ -37,7 +45,10 @@ def test_the_box_holds_all_that_was_found_with_its_margin(data, shape, spacing, 
         first, last = (edge(spot[axis] for spot in spots) for edge in (min, max))
         assert part.start == 0 or (first - part.start) * spacing[axis] >= near
         assert part.stop == shape[axis] or (part.stop - 1 - last) * spacing[axis] >= near
-        assert part.stop - part.start == shape[axis] or (part.stop - part.start) * spacing[axis] >= least[axis] - 1e-6
+        assert (
+            part.stop - part.start == shape[axis]
+            or (part.stop - part.start) * spacing[axis] >= least[axis] - 1e-6
+        )
 
 
 def test_there_is_no_box_where_nothing_was_found():
@@ -62,7 +73,11 @@ def test_in_its_part_the_second_stage_decides_on_its_classes():
 
 @pytest.mark.parametrize("turned", [False, True])
 def test_a_part_lies_where_it_lay(turned):
-    affine = np.array([[0, -2, 0, 10], [1.5, 0, 0.2, 20], [0, 0, 3, 30], [0, 0, 0, 1]]) if turned else np.diag([2.0, 1.5, 3.0, 1.0])
+    affine = (
+        np.array([[0, -2, 0, 10], [1.5, 0, 0.2, 20], [0, 0, 3, 30], [0, 0, 0, 1]])
+        if turned
+        else np.diag([2.0, 1.5, 3.0, 1.0])
+    )
     whole = Volume(np.arange(60).reshape(3, 4, 5), Grid((3, 4, 5), affine))
     part = whole.cropped((slice(1, 3), slice(2, 4), slice(0, 4)))
     assert part.array[1, 0, 3] == whole.array[2, 2, 3]
@@ -76,14 +91,23 @@ def stages(tmp_path_factory) -> tuple[Path, Path, Path]:
     at = tmp_path_factory.mktemp("cascade")
     first = make_folder(at / "first", ISOTROPIC)
     second = make_folder(at / "second", ISOTROPIC, classes=("spleen",), seed=5)
-    return first, second, export(first, at / "bundle", second=second, near_mm=6.0, torch_weights=False)
+    return (
+        first,
+        second,
+        export(first, at / "bundle", second=second, near_mm=6.0, torch_weights=False),
+    )
 
 
 @pytest.mark.parametrize("axes", ["RAS", "LPI", "SRA"])
-def test_a_cascade_is_the_first_stage_with_the_seconds_word_around_what_it_found(stages, axes, monkeypatch):
+def test_a_cascade_is_the_first_stage_with_the_seconds_word_around_what_it_found(
+    stages, axes, monkeypatch
+):
     first, second, bundle = stages
     image = blobs((30, 26, 34), (5.0, 4.0, 4.0), axes=axes)
-    monkeypatch.setattr("nnstudent.inference.cascade.box_around", lambda *_, **__: (slice(2, 20), slice(3, 20), slice(0, 26)))
+    monkeypatch.setattr(
+        "nnstudent.inference.cascade.box_around",
+        lambda *_, **__: (slice(2, 20), slice(3, 20), slice(0, 26)),
+    )
     result = Segmenter(bundle, postprocess=())(image)
 
     expected = Segmenter(open_model(first), postprocess=())(image).labels.reoriented()
@@ -101,7 +125,9 @@ def test_a_cascade_is_the_first_stage_with_the_seconds_word_around_what_it_found
 
 
 def test_where_the_first_stage_finds_nothing_the_second_is_not_asked(stages, tmp_path):
-    air = Volume(np.full((30, 26, 34), -1000, np.int16), Grid((30, 26, 34), np.diag([4.0, 4.0, 5.0, 1.0])))
+    air = Volume(
+        np.full((30, 26, 34), -1000, np.int16), Grid((30, 26, 34), np.diag([4.0, 4.0, 5.0, 1.0]))
+    )
     nothing = make_folder(tmp_path / "nothing", ISOTROPIC, seed=2)
     bundle = export(nothing, tmp_path / "bundle", second=stages[1], torch_weights=False)
     segment = Segmenter(bundle, windows="guided", postprocess=())

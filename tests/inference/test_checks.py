@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnstudent.cohort.phantom import make_case
 from nnstudent.inference.checks import found_nothing, ids_at_border, look_over
 from nnstudent.io.nifti import read_image
+from nnstudent.phantom import make_case
 from nnstudent.taxonomy import flare23
 from nnstudent.volume import Grid, Volume
 from tests.inference.conftest import blobs
@@ -25,12 +25,16 @@ def test_a_phantom_is_not_warned_about():
     assert look_over(make_case(1, preset="tiny").image) == ()
 
 
-@pytest.mark.parametrize("name", ["ts_example", "acrin_flt_001", "cptac_C3L-00189", "lidc_0314", "cmb_crc_01068"])
+@pytest.mark.parametrize(
+    "name", ["ts_example", "acrin_flt_001", "cptac_C3L-00189", "lidc_0314", "cmb_crc_01068"]
+)
 def test_real_ct_is_not_warned_about(real_data, name):
     assert look_over(read_image(real_data / name / "ct.nii.gz")) == ()
 
 
-@pytest.mark.parametrize("kind", ["mr", "scaled", "stored", "stored with padding", "wrapped", "bits", "constant"])
+@pytest.mark.parametrize(
+    "kind", ["mr", "scaled", "stored", "stored with padding", "wrapped", "bits", "constant"]
+)
 def test_what_is_no_ct_in_hu_is_warned_about(kind):
     rng = np.random.default_rng(0)
     ct = blobs((30, 60, 60), (4.0, 4.0, 4.0)).array
@@ -40,7 +44,9 @@ def test_what_is_no_ct_in_hu_is_warned_about(kind):
         "stored": (ct + 1024).astype(np.int16),  # without the rescale intercept
         "stored with padding": np.where(ct < -900, -2000, ct + 1024).astype(np.int16),
         "wrapped": ct.astype(np.uint16),  # what lies below 0 becomes large
-        "bits": np.clip((ct + 1024.0) * 16, 0, 65535).astype(np.uint16),  # the scanner's 12 bits in the upper part of 16
+        "bits": np.clip((ct + 1024.0) * 16, 0, 65535).astype(
+            np.uint16
+        ),  # the scanner's 12 bits in the upper part of 16
         "constant": np.zeros(ct.shape, np.int16),
     }[kind]
     (warning,) = look_over(volume(array))
@@ -56,15 +62,22 @@ def test_what_is_no_ct_in_hu_is_warned_about(kind):
     ],
 )
 def test_a_scan_without_any_whole_organ_is_warned_about(volumes, warned):
-    assert any("expected a scan of the abdomen" in line for line in found_nothing(volumes, flare23())) == warned
+    assert (
+        any("expected a scan of the abdomen" in line for line in found_nothing(volumes, flare23()))
+        == warned
+    )
 
 
 def test_a_head_is_warned_about():
     """Scalp of fat and skin, a skull of 7 mm, brain, air in the sinuses."""
     mm = 3.0
     z, y, x = np.meshgrid(*(mm * (np.arange(n) - n / 2) for n in (50, 76, 64)), indexing="ij")
-    inside = [(z / (80 - d)) ** 2 + (y / (95 - d)) ** 2 + (x / (75 - d)) ** 2 < 1 for d in (0, 3, 6, 13)]
-    array = np.select(inside[::-1], (35, 900, -90, 40), -1000) + np.random.default_rng(0).normal(0, 10, z.shape)
+    inside = [
+        (z / (80 - d)) ** 2 + (y / (95 - d)) ** 2 + (x / (75 - d)) ** 2 < 1 for d in (0, 3, 6, 13)
+    ]
+    array = np.select(inside[::-1], (35, 900, -90, 40), -1000) + np.random.default_rng(0).normal(
+        0, 10, z.shape
+    )
     array[5:10, 10:20, 25:38] = -1000
     (warning,) = look_over(volume(array.astype(np.int16), mm))
     assert "does not look like a scan of the abdomen" in warning
@@ -89,14 +102,22 @@ def test_what_padding_cuts_is_at_the_border(pad, how):
     cut = frozenset(id for id in (1, 2, 3) if (truth == id)[~kept].any())
     assert 1 in cut
     assert 2 not in cut
-    assert ids_at_border(volume(np.where(kept, image, pad)), np.where(kept, truth, 0).astype(np.uint8)) == cut
+    assert (
+        ids_at_border(volume(np.where(kept, image, pad)), np.where(kept, truth, 0).astype(np.uint8))
+        == cut
+    )
 
 
 @given(seed=st.integers(0, 99), shape=st.tuples(*[st.integers(1, 6)] * 3))
 def test_without_padding_it_is_the_faces(seed, shape):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 4, shape).astype(np.uint8) * (rng.random(shape) < 0.2).astype(np.uint8)
-    faces = {int(id) for axis in range(3) for end in (0, -1) for id in labels.take(end, axis=axis).ravel()}
+    faces = {
+        int(id)
+        for axis in range(3)
+        for end in (0, -1)
+        for id in labels.take(end, axis=axis).ravel()
+    }
     assert ids_at_border(volume(rng.random(shape)), labels) == faces - {0}
 
 

@@ -51,7 +51,15 @@ def test_pieces_under_the_least_size_of_their_host_are_left_out() -> None:
     odds, organs = scene()
     odds[4:6, 10:14, 8:12] = 5.0  # 32 voxels, 0.8 ml
     odds[4:6, 10:14, 50:54] = 5.0
-    kept = keep(odds, organs, {LIVER: HostRule(0.5, 1.0), SPLEEN: HostRule(0.5, 0.5)}, spacing_mm=SPACING) > 0
+    kept = (
+        keep(
+            odds,
+            organs,
+            {LIVER: HostRule(0.5, 1.0), SPLEEN: HostRule(0.5, 0.5)},
+            spacing_mm=SPACING,
+        )
+        > 0
+    )
     assert not kept[:, :, :25].any()
     assert kept[4:6, 10:14, 50:54].all()
 
@@ -78,10 +86,16 @@ def test_a_rule_that_means_nothing_is_refused(threshold: float, least_ml: float)
 def bundles(tmp_path_factory):
     """A bundle of organs, a lesion stage's folder, and both in one bundle."""
     at = tmp_path_factory.mktemp("lesions")
-    organs = export(make_folder(at / "organs", ISOTROPIC), at / "first", taxonomy=flare23(), torch_weights=False)
+    organs = export(
+        make_folder(at / "organs", ISOTROPIC), at / "first", taxonomy=flare23(), torch_weights=False
+    )
     stage = make_folder(at / "stage", ISOTROPIC, classes=("liver", "tumor"), seed=5)
     hosts = {"spleen": HostRule(0.3, 0.0)}
-    return organs, stage, add_lesion_stage(organs, stage, at / "both", hosts=hosts, near_mm=8.0, torch_weights=False)
+    return (
+        organs,
+        stage,
+        add_lesion_stage(organs, stage, at / "both", hosts=hosts, near_mm=8.0, torch_weights=False),
+    )
 
 
 def test_a_stage_changes_nothing_but_lesions(bundles):
@@ -93,7 +107,9 @@ def test_a_stage_changes_nothing_but_lesions(bundles):
     changed = after.labels.array != before
     assert changed.any(), "the stage finds nothing, which shows nothing"
     assert (after.labels.array[changed] == tumor).all()
-    host = nearest(before, [flare23()["spleen"].id], spacing_mm=image.spacing_mm, reach_mm=REACH_MM + 16)  # and three voxels of its grid
+    host = nearest(
+        before, [flare23()["spleen"].id], spacing_mm=image.spacing_mm, reach_mm=REACH_MM + 16
+    )  # and three voxels of its grid
     assert (host[changed] > 0).all()
     assert 0 < after.organs["tumor"].confidence <= 1
 
@@ -111,9 +127,17 @@ def test_what_cannot_be_a_stage_is_refused(bundles, tmp_path):
     with pytest.raises(InputError, match="hosts pancreas: not found by"):
         add_lesion_stage(organs, stage, tmp_path / "a", hosts={"pancreas": HostRule()})
     with pytest.raises(InputError, match="none of which is a lesion class"):
-        add_lesion_stage(organs, make_folder(tmp_path / "o", ISOTROPIC), tmp_path / "b", hosts={"spleen": HostRule()})
+        add_lesion_stage(
+            organs,
+            make_folder(tmp_path / "o", ISOTROPIC),
+            tmp_path / "b",
+            hosts={"spleen": HostRule()},
+        )
     without = export(tmp_path / "o", tmp_path / "plain", torch_weights=False)
-    with pytest.raises(InputError, match=r"has no lesion class tumor, which .* finds; export it again with a table that has"):
+    with pytest.raises(
+        InputError,
+        match=r"has no lesion class tumor, which .* finds; export it again with a table that has",
+    ):
         add_lesion_stage(without, stage, tmp_path / "c", hosts={"spleen": HostRule()})
     assert not (tmp_path / "a").exists()
     assert not (tmp_path / "b").exists()
@@ -123,7 +147,14 @@ def test_a_stage_may_see_larger_windows_than_it_learned_on(bundles, tmp_path):
     organs, stage, _ = bundles
     patch = open_model(stage).networks[0].spec.patch
     window = tuple(2 * size for size in patch)
-    wide = add_lesion_stage(organs, stage, tmp_path / "wide", hosts={"spleen": HostRule()}, window=window, torch_weights=False)
+    wide = add_lesion_stage(
+        organs,
+        stage,
+        tmp_path / "wide",
+        hosts={"spleen": HostRule()},
+        window=window,
+        torch_weights=False,
+    )
     assert open_model(wide).networks[-1].spec.patch == window
     assert Segmenter(wide, postprocess=())(blobs((30, 26, 34), (5.0, 4.0, 4.0))).labels.array.any()
 
@@ -132,7 +163,15 @@ def test_the_command_puts_a_stage_behind_a_bundle(bundles, tmp_path, capsys):
     organs, stage, _ = bundles
     hosts = tmp_path / "hosts.json"
     hosts.write_text('{"spleen": {"threshold": 0.4, "least_ml": 0.2}}')
-    words = ["export", str(stage), "-o", str(tmp_path / "out"), "--behind", str(organs), "--no-torch"]
+    words = [
+        "export",
+        str(stage),
+        "-o",
+        str(tmp_path / "out"),
+        "--behind",
+        str(organs),
+        "--no-torch",
+    ]
     assert main([*words, "--hosts", str(hosts)]) == 0
     assert open_model(tmp_path / "out").networks[-1].spec.hosts == {"spleen": HostRule(0.4, 0.2)}
     for more, said in (

@@ -32,10 +32,17 @@ CI = ("CI", "TF_BUILD", "JENKINS_URL")  # with these set OpenVINO would keep qui
 def run(code: str, tmp_path: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     home = tmp_path / "home"
     home.mkdir(exist_ok=True)
-    environment = {"HOME": str(home), "USERPROFILE": str(home), "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "src")}
+    environment = {
+        "HOME": str(home),
+        "USERPROFILE": str(home),
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT / "src"),
+    }
     assert not set(CI) & set(environment)
     command = [sys.executable, "-c", WATCH + code, *map(str, arguments)]
-    return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
 
 
 def test_the_watch_sees_a_socket(tmp_path):

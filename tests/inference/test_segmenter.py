@@ -12,20 +12,24 @@ from hypothesis import strategies as st
 from nnstudent.bundle.bundle import open_model
 from nnstudent.bundle.export import export
 from nnstudent.errors import InputError
-from nnstudent.inference import restore as restoring
-from nnstudent.inference.cases import CaseFile
-from nnstudent.inference.files import segment_file
-from nnstudent.inference.organs import organ_facts
-from nnstudent.inference.postprocess import DEFAULT, postprocess
-from nnstudent.inference.scores import mean_scores
+from nnstudent.inference.files.find import CaseFile
+from nnstudent.inference.files.segment import segment_file
+from nnstudent.inference.grid import restore as restoring
+from nnstudent.inference.grid.torch_restore import TorchLinear
+from nnstudent.inference.labels.organs import organ_facts
+from nnstudent.inference.labels.postprocess import DEFAULT, postprocess
+from nnstudent.inference.labels.scores import mean_scores
 from nnstudent.inference.segmenter import Segmenter
-from nnstudent.inference.torch_restore import TorchLinear
 from nnstudent.taxonomy import flare23
 from nnstudent.volume import Grid, Volume
 from tests.inference.conftest import blobs
 from tests.inference.folders import ISOTROPIC, make_folder
 
-CODES = ["".join(c) for axes in itertools.permutations(("LR", "PA", "IS")) for c in itertools.product(*axes)]
+CODES = [
+    "".join(c)
+    for axes in itertools.permutations(("LR", "PA", "IS"))
+    for c in itertools.product(*axes)
+]
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +54,18 @@ def test_turning_the_scan_turns_the_labels(codes, segmenter, image):
 angles = st.floats(-40, 40)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(codes=st.sampled_from(CODES), tilt=st.tuples(angles, angles, angles), sform=st.integers(0, 4), qform=st.integers(0, 4))
-def test_the_file_lies_on_the_inputs_grid_with_its_header(codes, tilt, sform, qform, segmenter, image, tmp_path):
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    codes=st.sampled_from(CODES),
+    tilt=st.tuples(angles, angles, angles),
+    sform=st.integers(0, 4),
+    qform=st.integers(0, 4),
+)
+def test_the_file_lies_on_the_inputs_grid_with_its_header(
+    codes, tilt, sform, qform, segmenter, image, tmp_path
+):
     turned = image.reoriented(codes)
     affine = rotation(tilt) @ turned.grid.affine
     if sform == 0 and qform == 0:
@@ -67,7 +80,18 @@ def test_the_file_lies_on_the_inputs_grid_with_its_header(codes, tilt, sform, qf
     assert labels.shape == stored.shape
     assert labels.get_data_dtype() == np.uint8
     np.testing.assert_array_equal(labels.affine, stored.affine)
-    for field in ("pixdim", "sform_code", "qform_code", "srow_x", "srow_y", "srow_z", "quatern_b", "quatern_c", "quatern_d", "xyzt_units"):
+    for field in (
+        "pixdim",
+        "sform_code",
+        "qform_code",
+        "srow_x",
+        "srow_y",
+        "srow_z",
+        "quatern_b",
+        "quatern_c",
+        "quatern_d",
+        "xyzt_units",
+    ):
         np.testing.assert_array_equal(labels.header[field], stored.header[field], err_msg=field)
     assert set(np.unique(np.asarray(labels.dataobj))) <= {0, 1, 2, 3}
 
@@ -81,14 +105,20 @@ def rotation(degrees: tuple[float, float, float]) -> np.ndarray:
 
 
 def test_openvino_and_torch_agree(isotropic, image):
-    openvino, torch = (Segmenter(isotropic, engine=engine).predict(image) for engine in ("openvino", "torch"))
+    openvino, torch = (
+        Segmenter(isotropic, engine=engine).predict(image) for engine in ("openvino", "torch")
+    )
     scale = np.abs(torch.values).max()
     np.testing.assert_allclose(openvino.values / scale, torch.values / scale, atol=1e-4)
 
 
 def test_the_way_back_on_a_device_gives_the_same_labels(isotropic, image, monkeypatch):
     made = []
-    monkeypatch.setattr(restoring, "TorchLinear", lambda *args, **more: made.append(more["device"]) or TorchLinear(*args, **more))
+    monkeypatch.setattr(
+        restoring,
+        "TorchLinear",
+        lambda *args, **more: made.append(more["device"]) or TorchLinear(*args, **more),
+    )
     segmenter = Segmenter(isotropic, engine="torch", postprocess=())
     here = segmenter(image).labels.array
     assert not made
@@ -109,7 +139,11 @@ def test_what_the_result_says(segmenter, image):
     assert result.windows == {"planned": len(told), "run": len(told), "skipped": 0}
     assert told[-1][1] == told[-1][2]
     assert result.seconds["total"] >= result.seconds["network"] > 0
-    assert (result.engine, result.precision, result.model) == ("openvino", "fp32", segmenter.model.hash)
+    assert (result.engine, result.precision, result.model) == (
+        "openvino",
+        "fp32",
+        segmenter.model.hash,
+    )
 
 
 def test_the_members_of_an_ensemble(tmp_path, image):
@@ -118,9 +152,13 @@ def test_the_members_of_an_ensemble(tmp_path, image):
     assert segmenter.members == ("fold_0", "fold_2")
     each = list(segmenter.predict_members(image))
     np.testing.assert_array_equal(each[1].values, segmenter.predict(image, member=1).values)
-    np.testing.assert_allclose(segmenter.predict(image).values, (each[0].values + each[1].values) / 2, atol=1e-6)
+    np.testing.assert_allclose(
+        segmenter.predict(image).values, (each[0].values + each[1].values) / 2, atol=1e-6
+    )
     assert np.abs(each[0].values - each[1].values).max() > 0.1
-    np.testing.assert_array_equal(segmenter.restore(mean_scores(each), onto=image).array, segmenter(image).labels.array)
+    np.testing.assert_array_equal(
+        segmenter.restore(mean_scores(each), onto=image).array, segmenter(image).labels.array
+    )
     probabilities = mean_scores(scores.probabilities() for scores in each)
     np.testing.assert_allclose(probabilities.values.sum(0), 1, atol=1e-5)
     assert segmenter.restore(probabilities, onto=image).grid is image.grid
@@ -131,12 +169,18 @@ def test_the_members_of_an_ensemble(tmp_path, image):
 def test_later_networks_are_laid_over_earlier_ones(tmp_path, image):
     organs = make_folder(tmp_path / "organs", ISOTROPIC)
     tumor = make_folder(tmp_path / "tumor", ISOTROPIC, classes=("tumor",), seed=9)
-    with pytest.raises(InputError, match="--taxonomy"):  # each has its own values, and both have a class 1
+    with pytest.raises(
+        InputError, match="--taxonomy"
+    ):  # each has its own values, and both have a class 1
         export(organs, tmp_path / "bundle", overlay=[tumor])
     table = flare23()
-    both = Segmenter(export(organs, tmp_path / "bundle", overlay=[tumor], taxonomy=table), postprocess=())(image)
+    both = Segmenter(
+        export(organs, tmp_path / "bundle", overlay=[tumor], taxonomy=table), postprocess=()
+    )(image)
     first, second = (
-        Segmenter(export(folder, tmp_path / folder.name / "b", taxonomy=table), postprocess=())(image).labels.array
+        Segmenter(export(folder, tmp_path / folder.name / "b", taxonomy=table), postprocess=())(
+            image
+        ).labels.array
         for folder in (organs, tumor)
     )
     assert 0 < (second == 14).mean() < 1
@@ -147,8 +191,12 @@ def test_later_networks_are_laid_over_earlier_ones(tmp_path, image):
 def test_labels_are_corrected_by_the_rules(isotropic, segmenter, image):
     plain = Segmenter(isotropic, postprocess=())(image)
     both = segmenter(image)
-    np.testing.assert_array_equal(both.labels.array, postprocess(plain.labels, segmenter.taxonomy, rules=DEFAULT).array)
-    assert both.organs["spleen"].volume_ml < plain.organs["spleen"].volume_ml, "stray voxels of a random network are gone"
+    np.testing.assert_array_equal(
+        both.labels.array, postprocess(plain.labels, segmenter.taxonomy, rules=DEFAULT).array
+    )
+    assert both.organs["spleen"].volume_ml < plain.organs["spleen"].volume_ml, (
+        "stray voxels of a random network are gone"
+    )
 
 
 def test_the_image_may_have_any_number_type(segmenter, image):
@@ -161,11 +209,20 @@ def test_touching_the_border():
     array[1:3, 2, 2], array[1, 1, 5] = 1, 3
     grid = Grid(array.shape, np.diag([10.0, 10.0, 10.0, 1.0]))
     noise = np.random.default_rng(0).normal(40, 20, array.shape).astype(np.int16)
-    facts = organ_facts(Volume(noise, grid), Volume(array, grid), flare23(), {"liver": 0.9, "spleen": 0.8, "aorta": 0.7})
+    facts = organ_facts(
+        Volume(noise, grid),
+        Volume(array, grid),
+        flare23(),
+        {"liver": 0.9, "spleen": 0.8, "aorta": 0.7},
+    )
     assert facts["liver"].volume_ml == pytest.approx(2.0)
     assert (facts["liver"].touches_border, facts["liver"].confidence) == (False, 0.9)
     assert facts["spleen"].touches_border
-    assert (facts["aorta"].volume_ml, facts["aorta"].touches_border, facts["aorta"].confidence) == (0.0, False, None)
+    assert (facts["aorta"].volume_ml, facts["aorta"].touches_border, facts["aorta"].confidence) == (
+        0.0,
+        False,
+        None,
+    )
 
 
 @pytest.mark.parametrize(

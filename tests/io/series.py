@@ -17,14 +17,28 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
 PATIENT = "Secretname^Petra"
 _AXES = [sign * np.eye(3)[axis] for axis in range(3) for sign in (1, -1)]
 # All 48: every row direction with every column direction, and the slices numbered with and against their normal.
-ORIENTATIONS = [(row, column, turned) for row in _AXES for column in _AXES if not row @ column for turned in (False, True)]
+ORIENTATIONS = [
+    (row, column, turned)
+    for row in _AXES
+    for column in _AXES
+    if not row @ column
+    for turned in (False, True)
+]
 
 
 class Series:
     """A CT series; by default its pixel values are 100·slice + 10·row + column, HU that less 1024."""
 
     def __init__(
-        self, *, row=(1, 0, 0), column=(0, 1, 0), origin=(-20.0, -30.0, 100.0), slices=SLICES, stored=None, number=3, spacing=SPACING
+        self,
+        *,
+        row=(1, 0, 0),
+        column=(0, 1, 0),
+        origin=(-20.0, -30.0, 100.0),
+        slices=SLICES,
+        stored=None,
+        number=3,
+        spacing=SPACING,
     ) -> None:
         self.row, self.column = np.array(row, float), np.array(column, float)
         self.normal = np.cross(self.row, self.column)
@@ -42,7 +56,9 @@ class Series:
         """Voxel (column, row, slice) → LPS, mm."""
         affine = np.eye(4)
         dr, dc, ds = self.spacing
-        affine[:3] = np.stack([self.row * dc, self.column * dr, self.normal * ds, self.origin], axis=1)
+        affine[:3] = np.stack(
+            [self.row * dc, self.column * dr, self.normal * ds, self.origin], axis=1
+        )
         return affine
 
     def slice(self, k: int) -> Any:
@@ -53,18 +69,38 @@ class Series:
         header.StudyDate, header.StudyTime, header.AccessionNumber = "20260102", "101112", "ACC77"
         header.Modality, header.Manufacturer = "CT", "Maker"
         header.ReferringPhysicianName, header.StudyDescription = "Referrer^Rita", "Secretstudy"
-        header.PatientName, header.PatientID, header.PatientBirthDate, header.PatientSex = PATIENT, "PID-4711", "19610203", "F"
+        header.PatientName, header.PatientID, header.PatientBirthDate, header.PatientSex = (
+            PATIENT,
+            "PID-4711",
+            "19610203",
+            "F",
+        )
         header.StudyInstanceUID, header.SeriesInstanceUID = self.study, self.uid
         header.Laterality, header.PatientPosition = "", "HFS"
-        header.StudyID, header.SeriesNumber, header.SeriesDescription = "S1", self.number, "Secretseries"
-        header.InstanceNumber, header.FrameOfReferenceUID, header.PositionReferenceIndicator = k + 1, self.frame_of_reference, ""
+        header.StudyID, header.SeriesNumber, header.SeriesDescription = (
+            "S1",
+            self.number,
+            "Secretseries",
+        )
+        header.InstanceNumber, header.FrameOfReferenceUID, header.PositionReferenceIndicator = (
+            k + 1,
+            self.frame_of_reference,
+            "",
+        )
         header.KVP, header.AcquisitionNumber, header.SliceThickness = 120, 1, self.spacing[2]
-        header.ImagePositionPatient = [float(v) for v in self.origin + k * self.spacing[2] * self.normal]
+        header.ImagePositionPatient = [
+            float(v) for v in self.origin + k * self.spacing[2] * self.normal
+        ]
         header.ImageOrientationPatient = [float(v) for v in (*self.row, *self.column)]
         header.PixelSpacing = list(self.spacing[:2])
         header.Rows, header.Columns = self.stored.shape[1:]
         header.SamplesPerPixel, header.PhotometricInterpretation = 1, "MONOCHROME2"
-        header.BitsAllocated, header.BitsStored, header.HighBit, header.PixelRepresentation = 16, 16, 15, 0
+        header.BitsAllocated, header.BitsStored, header.HighBit, header.PixelRepresentation = (
+            16,
+            16,
+            15,
+            0,
+        )
         header.RescaleSlope, header.RescaleIntercept = 1, -1024
         header.PixelData = self.stored[k].astype("<u2").tobytes()
         header["PixelData"].VR = "OW"
@@ -73,7 +109,9 @@ class Series:
     def write(self, folder: Path) -> Path:
         folder.mkdir(exist_ok=True, parents=True)
         for number, header in enumerate(self.slices):
-            save(header, folder / f"{self.number}_{(number * 7) % 11:03d}_{number}.dcm")  # names in another order than the slices lie
+            save(
+                header, folder / f"{self.number}_{(number * 7) % 11:03d}_{number}.dcm"
+            )  # names in another order than the slices lie
         return folder
 
 
@@ -82,8 +120,12 @@ def anatomy(lps: np.ndarray) -> np.ndarray:
     left, back, up = np.moveaxis(lps, -1, 0)
     labels = np.zeros(lps.shape[:-1], np.uint8)
     labels[(left < 2.1) & (back < 3.3) & (up > -5.2) & (up < 9.7)] = 1
-    labels[(left < -1.3) & (left > -5.1) & (back < 0.2) & (back > -4.4) & (up > -1.1) & (up < 6.2)] = 14
-    labels[(left < -2.7) & (left > -3.9) & (back < -1.3) & (back > -3.1) & (up > -1.1) & (up < 6.2)] = 0
+    labels[
+        (left < -1.3) & (left > -5.1) & (back < 0.2) & (back > -4.4) & (up > -1.1) & (up < 6.2)
+    ] = 14
+    labels[
+        (left < -2.7) & (left > -3.9) & (back < -1.3) & (back > -3.1) & (up > -1.1) & (up < 6.2)
+    ] = 0
     labels[(left < -3.1) & (back > 6.4) & (np.abs(up) < 2.2)] = 7
     labels[(left > 5.3) & (back > 4.9) & (np.abs(up - 3) < 1.9)] = 8
     return labels
@@ -95,7 +137,12 @@ def anatomical(row, column, turned) -> Series:
     series = Series(row=row, column=column, slices=1, stored=np.zeros(shape), spacing=spacing)
     series.origin = -sum(
         axis * mm * (size - 1) / 2
-        for axis, mm, size in zip((series.normal, series.column, series.row), (spacing[2], *spacing[:2]), shape, strict=True)
+        for axis, mm, size in zip(
+            (series.normal, series.column, series.row),
+            (spacing[2], *spacing[:2]),
+            shape,
+            strict=True,
+        )
     )
     series.stored = 100 * anatomy(places(series.affine, shape)).astype(int)
     series.slices = [series.slice(k) for k in range(shape[0])]
@@ -115,6 +162,9 @@ def places(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 def save(header: Any, path: Path, *, kind: str = "") -> None:
     header.file_meta = pydicom.dataset.FileMetaDataset()
     if kind:
-        header.file_meta.MediaStorageSOPClassUID, header.file_meta.MediaStorageSOPInstanceUID = kind, generate_uid()
+        header.file_meta.MediaStorageSOPClassUID, header.file_meta.MediaStorageSOPInstanceUID = (
+            kind,
+            generate_uid(),
+        )
     header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     header.save_as(path, enforce_file_format=True)

@@ -93,7 +93,10 @@ def test_a_folder_that_cannot_be_moved_in_gives_the_old_back(tmp_path):
 
 def test_a_folder_below_a_file(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="cannot be written"), replacing_folder(tmp_path / "file" / "f"):
+    with (
+        pytest.raises(OutputError, match="cannot be written"),
+        replacing_folder(tmp_path / "file" / "f"),
+    ):
         pass
 
 
@@ -107,7 +110,9 @@ def test_json(tmp_path):
         read_json(tmp_path / "c.json", what="a test")
 
 
-def left_by(pid: int, folder: Path, name: str, *, old: bool = False, host: str | None = None) -> Path:
+def left_by(
+    pid: int, folder: Path, name: str, *, old: bool = False, host: str | None = None
+) -> Path:
     return folder / f".nnstudent-{'old-' if old else ''}{host or _host()}-{pid}-0123abcd.{name}"
 
 
@@ -119,8 +124,15 @@ def dead() -> int:
 
 
 def test_what_a_killed_process_left_is_swept_and_nothing_else(tmp_path, dead):
-    gone = left_by(dead, tmp_path, "a.nii.gz"), left_by(dead, tmp_path, "bundle") / "networks" / "x.bin"
-    kept = left_by(os.getpid(), tmp_path, "b.nii.gz"), left_by(dead, tmp_path, "c.nii.gz", host="0" * 8), tmp_path / ".hidden"
+    gone = (
+        left_by(dead, tmp_path, "a.nii.gz"),
+        left_by(dead, tmp_path, "bundle") / "networks" / "x.bin",
+    )
+    kept = (
+        left_by(os.getpid(), tmp_path, "b.nii.gz"),
+        left_by(dead, tmp_path, "c.nii.gz", host="0" * 8),
+        tmp_path / ".hidden",
+    )
     for path in (*gone, *kept):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -160,7 +172,9 @@ def test_a_name_that_is_too_long_is_that_names_fault_alone(tmp_path):
     assert names(tmp_path) == ["folder"]
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="names that are no text are Linux's")
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="names that are no text are Linux's"
+)
 def test_a_name_that_is_no_text(tmp_path):
     odd = os.fsdecode(b"caf\xe9")
     write_json(tmp_path / f"{odd}.json", {"path": odd})
@@ -185,7 +199,9 @@ def test_killed_at_any_moment_the_folder_is_the_old_or_the_new(tmp_path, delay):
         "        for part in 'ab':\n            (new / part).write_text(str(turn))\n"
         "    if not turn:\n        print('begun', flush=True)\n"
     )
-    child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "f")], stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "f")], stdout=subprocess.PIPE, text=True
+    )
     assert child.stdout is not None
     assert child.stdout.readline() == "begun\n"
     time.sleep(delay * 0.0037)

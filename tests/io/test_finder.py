@@ -30,7 +30,9 @@ def test_everything_in_a_folder_is_named(tmp_path):
     save(tmp_path / "b.mgz", kind=nib.MGHImage)
     (tmp_path / "UPPER.NII.GZ").write_bytes((tmp_path / "a.nii.gz").read_bytes())
     (tmp_path / "no_suffix").write_bytes((tmp_path / "a.nii.gz").read_bytes())
-    (tmp_path / "not_packed.nii.gz").write_bytes(gzip.decompress((tmp_path / "a.nii.gz").read_bytes()))
+    (tmp_path / "not_packed.nii.gz").write_bytes(
+        gzip.decompress((tmp_path / "a.nii.gz").read_bytes())
+    )
     (tmp_path / "damaged.nii").write_bytes(b"what is this")
     save(tmp_path / "labels.nii.gz", (CT > 0).astype(np.uint8))
     (tmp_path / "._a.nii.gz").write_bytes(b"\x00\x05\x16\x07")
@@ -46,7 +48,16 @@ def test_everything_in_a_folder_is_named(tmp_path):
     os.symlink(tmp_path / "nowhere", tmp_path / "broken.nii.gz")
     os.mkfifo(tmp_path / "pipe.nii.gz")
     found = list_folder(tmp_path)
-    images = ["UPPER.NII.GZ", "a.nii.gz", "b.mgz", "damaged.nii", "no_suffix", "not_packed.nii.gz", "old.hdr", "pair.hdr"]
+    images = [
+        "UPPER.NII.GZ",
+        "a.nii.gz",
+        "b.mgz",
+        "damaged.nii",
+        "no_suffix",
+        "not_packed.nii.gz",
+        "old.hdr",
+        "pair.hdr",
+    ]
     assert [path.name for path in found.images] == images
     assert [path.name for path in found.labels] == ["labels.nii.gz"]
     assert [path.name for path in found.dicom] == ["slice", "slice.dcm"]
@@ -63,7 +74,9 @@ def test_everything_in_a_folder_is_named(tmp_path):
 
 def test_many_are_counted_and_not_listed(tmp_path):
     paths = tuple(tmp_path / f"{number}.txt" for number in range(1000))
-    assert describe({"note": paths}, root=tmp_path) == ("passed over: 1000 × note: 0.txt, 1.txt, 2.txt, …",)
+    assert describe({"note": paths}, root=tmp_path) == (
+        "passed over: 1000 × note: 0.txt, 1.txt, 2.txt, …",
+    )
 
 
 def test_a_name_that_is_no_text_can_be_shown(tmp_path):
@@ -84,7 +97,12 @@ def test_labels_of_one_byte_are_told_from_scaled_ones(tmp_path):
     found = list_folder(tmp_path)
     assert [path.name for path in found.images] == ["scaled.nii"]
     assert [path.name for path in found.labels] == ["labels.nii", "marked.nii", "second.nii"]
-    assert [path.name for path in found.volumes] == ["labels.nii", "marked.nii", "scaled.nii", "second.nii"]
+    assert [path.name for path in found.volumes] == [
+        "labels.nii",
+        "marked.nii",
+        "scaled.nii",
+        "second.nii",
+    ]
 
 
 @pytest.mark.parametrize(

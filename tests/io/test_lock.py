@@ -46,7 +46,12 @@ for turn in range(5):
 
 
 def held_by_another(folder: Path) -> subprocess.Popen[str]:
-    child = subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert child.stdout is not None
     assert child.stdout.readline() == "held\n"
     return child
@@ -58,7 +63,13 @@ def names(folder: Path) -> list[str]:
 
 def test_a_folder_is_held_by_one_and_free_afterwards(tmp_path):
     out = tmp_path / "a" / "out"
-    with writing(out), pytest.raises(OutputError, match=rf"out: another call writes into it \(process {os.getpid()} on "), writing(out):
+    with (
+        writing(out),
+        pytest.raises(
+            OutputError, match=rf"out: another call writes into it \(process {os.getpid()} on "
+        ),
+        writing(out),
+    ):
         pytest.fail("two at once")
     assert names(tmp_path) == []  # made for this, and left empty
     with writing(out):
@@ -69,7 +80,11 @@ def test_a_folder_is_held_by_one_and_free_afterwards(tmp_path):
 def test_the_parts_of_one_work_do_not_keep_each_other_out(tmp_path):
     with writing(tmp_path, part="1 of 2"), writing(tmp_path, part="2 of 2"):
         pass
-    with writing(tmp_path, part="1 of 2"), pytest.raises(OutputError), writing(tmp_path, part="1 of 2"):
+    with (
+        writing(tmp_path, part="1 of 2"),
+        pytest.raises(OutputError),
+        writing(tmp_path, part="1 of 2"),
+    ):
         pytest.fail("the same part twice")
     assert names(tmp_path) == []
 
@@ -108,7 +123,9 @@ def test_who_may_wait_waits(tmp_path):
     child = held_by_another(tmp_path)
     began = time.monotonic()
     assert child.stdin is not None
-    subprocess.Popen([sys.executable, "-c", f"import os, time; time.sleep(1); os.kill({child.pid}, 9)"])
+    subprocess.Popen(
+        [sys.executable, "-c", f"import os, time; time.sleep(1); os.kill({child.pid}, 9)"]
+    )
     with writing(tmp_path, wait=True):
         assert time.monotonic() - began > 0.5
     child.wait()
@@ -128,7 +145,12 @@ def test_many_at_once(tmp_path):
     out = tmp_path / "out"
     start = time.time() + 10
     children = [
-        subprocess.Popen([sys.executable, "-c", RACE, str(out), str(start)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", RACE, str(out), str(start)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         for _ in range(40)
     ]
     told = [child.communicate() for child in children]
@@ -136,4 +158,6 @@ def test_many_at_once(tmp_path):
     words = "".join(words for words, _ in told).split()
     assert len(words) == 200
     assert words.count("held") >= 5
-    assert not out.exists() or names(out) == []  # who made it may have been another than who was last in it
+    assert (
+        not out.exists() or names(out) == []
+    )  # who made it may have been another than who was last in it

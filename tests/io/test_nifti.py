@@ -10,27 +10,61 @@ import numpy as np
 import pytest
 
 from nnstudent.errors import GeometryError, InputError, NnStudentError, OutputError
-from nnstudent.io.nifti import is_image, read_grid, read_image, read_labels, stem, write_image, write_labels
+from nnstudent.io.nifti import (
+    is_image,
+    read_grid,
+    read_image,
+    read_labels,
+    stem,
+    write_image,
+    write_labels,
+)
 from nnstudent.volume import Grid, Volume
 
-AXCODES = ["".join(codes) for order in itertools.permutations(("RL", "AP", "SI")) for codes in itertools.product(*order)]
+AXCODES = [
+    "".join(codes)
+    for order in itertools.permutations(("RL", "AP", "SI"))
+    for codes in itertools.product(*order)
+]
 SHAPE = (4, 5, 6)  # z, y, x
 
 
-def oblique(axcodes: str = "RAS", *, degrees: float = 0.0, spacing: tuple[float, float, float] = (0.8, 0.9, 2.5)) -> np.ndarray:
+def oblique(
+    axcodes: str = "RAS",
+    *,
+    degrees: float = 0.0,
+    spacing: tuple[float, float, float] = (0.8, 0.9, 2.5),
+) -> np.ndarray:
     """An affine with these axes, turned about the patient's long axis and then about the left-right axis."""
-    basis = {"R": (1, 0, 0), "L": (-1, 0, 0), "A": (0, 1, 0), "P": (0, -1, 0), "S": (0, 0, 1), "I": (0, 0, -1)}
+    basis = {
+        "R": (1, 0, 0),
+        "L": (-1, 0, 0),
+        "A": (0, 1, 0),
+        "P": (0, -1, 0),
+        "S": (0, 0, 1),
+        "I": (0, 0, -1),
+    }
     c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    turn = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) @ np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
+    turn = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) @ np.array(
+        [[1, 0, 0], [0, c, -s], [0, s, c]]
+    )
     affine = np.eye(4)
     affine[:3, :3] = turn @ np.array([basis[code] for code in axcodes], float).T * spacing
     affine[:3, 3] = (-120.5, 33.25, -400.125)
     return affine
 
 
-def ct(path: Path, affine: np.ndarray | None = None, *, dtype: type = np.int16, shape: tuple[int, ...] = SHAPE[::-1]) -> np.ndarray:
+def ct(
+    path: Path,
+    affine: np.ndarray | None = None,
+    *,
+    dtype: type = np.int16,
+    shape: tuple[int, ...] = SHAPE[::-1],
+) -> np.ndarray:
     """A CT with a different value in each voxel, stored (x, y, z); returns what was stored."""
-    values = np.arange(np.prod(shape)).reshape(shape).astype(dtype) - (1000 if np.dtype(dtype).kind in "if" else 0)
+    values = np.arange(np.prod(shape)).reshape(shape).astype(dtype) - (
+        1000 if np.dtype(dtype).kind in "if" else 0
+    )
     nib.save(nib.Nifti1Image(values.astype(dtype), oblique() if affine is None else affine), path)
     return values.astype(dtype)
 
@@ -56,7 +90,9 @@ def test_labels_return_on_the_grid_they_came_from(tmp_path, axcodes, degrees):
 
 @pytest.mark.parametrize(("sform", "qform"), [(1, 1), (2, 0), (0, 1), (4, 3), (0, 0)])
 def test_header_is_carried_over(tmp_path, sform, qform):
-    image = nib.Nifti1Image(np.zeros(SHAPE[::-1], np.int16) - 1000, oblique(degrees=0 if not (sform or qform) else 8))
+    image = nib.Nifti1Image(
+        np.zeros(SHAPE[::-1], np.int16) - 1000, oblique(degrees=0 if not (sform or qform) else 8)
+    )
     image.header["descrip"] = b"somewhere in Europe"
     image.set_sform(image.affine, sform)
     image.set_qform(image.affine, qform)
@@ -66,14 +102,21 @@ def test_header_is_carried_over(tmp_path, sform, qform):
     image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"kept by the scanner"))
     nib.save(image, tmp_path / "ct.nii.gz")
     source = read_image(tmp_path / "ct.nii.gz")
-    write_labels(tmp_path / "l.nii.gz", Volume(np.full(SHAPE, 14, np.uint8), source.grid), like=tmp_path / "ct.nii.gz")
+    write_labels(
+        tmp_path / "l.nii.gz",
+        Volume(np.full(SHAPE, 14, np.uint8), source.grid),
+        like=tmp_path / "ct.nii.gz",
+    )
     before, after = nib.load(tmp_path / "ct.nii.gz"), nib.load(tmp_path / "l.nii.gz")
     assert (int(after.header["sform_code"]), int(after.header["qform_code"])) == (sform, qform)
     assert np.array_equal(before.get_sform(), after.get_sform())
     assert np.array_equal(before.get_qform(), after.get_qform())
     assert after.header.get_xyzt_units() == ("mm", "sec")
     assert bytes(after.header["descrip"]).rstrip(b"\0") == b"somewhere in Europe"
-    assert (float(after.header["cal_min"]), float(after.header["cal_max"])) == (0, 0)  # a CT's window would show labels black
+    assert (float(after.header["cal_min"]), float(after.header["cal_max"])) == (
+        0,
+        0,
+    )  # a CT's window would show labels black
     assert np.all(np.asarray(after.dataobj) == 14)
 
 
@@ -83,7 +126,11 @@ def test_scaled_labels_template_does_not_scale_the_labels(tmp_path):
     nib.save(image, tmp_path / "ct.nii")
     source = read_image(tmp_path / "ct.nii")
     assert np.all(source.array == -1024)
-    write_labels(tmp_path / "l.nii", Volume(np.full(SHAPE, 3, np.uint8), source.grid), like=tmp_path / "ct.nii")
+    write_labels(
+        tmp_path / "l.nii",
+        Volume(np.full(SHAPE, 3, np.uint8), source.grid),
+        like=tmp_path / "ct.nii",
+    )
     assert np.all(read_labels(tmp_path / "l.nii").array == 3)
 
 
@@ -188,22 +235,40 @@ def _skewed(path: Path) -> None:
 BROKEN = {
     "empty.nii.gz": (lambda p: p.write_bytes(b""), "is empty"),
     "text.nii.gz": (lambda p: p.write_text("not an image\n" * 50), "cannot be opened as an image"),
-    "gzipped_text.nii.gz": (lambda p: p.write_bytes(gzip.compress(b"not an image\n" * 50)), "cannot be opened as an image"),
+    "gzipped_text.nii.gz": (
+        lambda p: p.write_bytes(gzip.compress(b"not an image\n" * 50)),
+        "cannot be opened as an image",
+    ),
     "truncated.nii.gz": (_truncated_gz, "the file is truncated or damaged"),
     "truncated.nii": (_truncated_plain, "the file is truncated or damaged"),
     "damaged.nii.gz": (_damaged_gz, "the file is truncated or damaged"),
     "endless.nii.gz": (_endless, "more follows than its header tells of"),
     "folder.nii.gz": (lambda p: p.mkdir(), "no such file"),
-    "flat.nii.gz": (lambda p: _save(p, np.zeros((8, 8), np.int16)), "is 2D (8×8); expected one 3D volume"),
+    "flat.nii.gz": (
+        lambda p: _save(p, np.zeros((8, 8), np.int16)),
+        "is 2D (8×8); expected one 3D volume",
+    ),
     "slice.nii.gz": (lambda p: _save(p, np.zeros((8, 8, 1), np.int16)), "expected one 3D volume"),
-    "time.nii.gz": (lambda p: _save(p, np.zeros((4, 4, 4, 2), np.int16)), "is 4D (4×4×4×2); expected one 3D volume"),
+    "time.nii.gz": (
+        lambda p: _save(p, np.zeros((4, 4, 4, 2), np.int16)),
+        "is 4D (4×4×4×2); expected one 3D volume",
+    ),
     "nan.nii.gz": (_nan, "1 of 64 voxels are NaN or infinite"),
-    "thin.nii.gz": (lambda p: _save(p, np.zeros((4, 4, 4), np.int16), np.diag([0.001, 1, 1, 1])), "expected a spacing of 0.05 to 20 mm"),
-    "thick.nii.gz": (lambda p: _save(p, np.zeros((4, 4, 4), np.int16), np.diag([1, 1, 500, 1])), "expected a spacing of 0.05 to 20 mm"),
+    "thin.nii.gz": (
+        lambda p: _save(p, np.zeros((4, 4, 4), np.int16), np.diag([0.001, 1, 1, 1])),
+        "expected a spacing of 0.05 to 20 mm",
+    ),
+    "thick.nii.gz": (
+        lambda p: _save(p, np.zeros((4, 4, 4), np.int16), np.diag([1, 1, 500, 1])),
+        "expected a spacing of 0.05 to 20 mm",
+    ),
     "nowhere.nii.gz": (_no_place, "not a finite, invertible"),
     "forms.nii.gz": (_disagreeing_forms, "sform and qform place the image differently"),
     "skewed.nii.gz": (_skewed, "its axes stand at 70° to each other"),
-    "complex.nii.gz": (lambda p: _save(p, np.zeros((4, 4, 4), np.complex64)), "expected one number a voxel"),
+    "complex.nii.gz": (
+        lambda p: _save(p, np.zeros((4, 4, 4), np.complex64)),
+        "expected one number a voxel",
+    ),
 }
 
 
@@ -228,7 +293,11 @@ def test_missing_file(tmp_path):
 @pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
 def test_flipped_header_bytes_never_end_in_another_error(tmp_path):
     """Whatever a header says, it is read or it is refused."""
-    _save(tmp_path / "a.nii", np.random.default_rng(0).integers(-1000, 1000, (6, 7, 8)).astype(np.int16), np.diag([1, 2, 3, 1]))
+    _save(
+        tmp_path / "a.nii",
+        np.random.default_rng(0).integers(-1000, 1000, (6, 7, 8)).astype(np.int16),
+        np.diag([1, 2, 3, 1]),
+    )
     whole = (tmp_path / "a.nii").read_bytes()
     chance = random.Random(20)
     refused = 0
@@ -253,7 +322,10 @@ def test_float_labels_with_whole_values_are_labels(tmp_path):
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
-@pytest.mark.parametrize(("value", "dtype"), [(0.5, np.float32), (np.nan, np.float32), (-1, np.int16), (256, np.int16), (1e30, np.float32)])
+@pytest.mark.parametrize(
+    ("value", "dtype"),
+    [(0.5, np.float32), (np.nan, np.float32), (-1, np.int16), (256, np.int16), (1e30, np.float32)],
+)
 def test_what_is_no_label_is_refused(tmp_path, value, dtype):
     array = np.zeros((3, 3, 3), dtype)
     array[1, 1, 1] = value
@@ -266,7 +338,11 @@ def test_labels_on_another_grid_are_not_written(tmp_path):
     ct(tmp_path / "ct.nii.gz")
     grid = Grid(SHAPE, oblique(spacing=(0.8, 0.9, 2.4)))
     with pytest.raises(GeometryError):
-        write_labels(tmp_path / "l.nii.gz", Volume(np.zeros(SHAPE, np.uint8), grid), like=tmp_path / "ct.nii.gz")
+        write_labels(
+            tmp_path / "l.nii.gz",
+            Volume(np.zeros(SHAPE, np.uint8), grid),
+            like=tmp_path / "ct.nii.gz",
+        )
     assert not (tmp_path / "l.nii.gz").exists()
 
 
@@ -292,8 +368,12 @@ def test_nothing_half_written_stays(tmp_path, monkeypatch):
 
     monkeypatch.setattr(nib, "save", fails_half_way)
     with pytest.raises(OutputError, match="No space left"):
-        write_image(tmp_path / "a.nii.gz", Volume(np.zeros(SHAPE, np.int16), Grid(SHAPE, np.eye(4))))
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a.nii.gz": b"what was there"}
+        write_image(
+            tmp_path / "a.nii.gz", Volume(np.zeros(SHAPE, np.int16), Grid(SHAPE, np.eye(4)))
+        )
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+        "a.nii.gz": b"what was there"
+    }
 
 
 def test_names():

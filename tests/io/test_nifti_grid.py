@@ -25,7 +25,14 @@ def values(seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(-1000, 1000, SHAPE).astype(np.int16)
 
 
-def changed(path: Path, change: Callable[[Any], None], *, sform: int = 1, qform: int = 1, kind: Any = nib.Nifti1Image) -> Path:
+def changed(
+    path: Path,
+    change: Callable[[Any], None],
+    *,
+    sform: int = 1,
+    qform: int = 1,
+    kind: Any = nib.Nifti1Image,
+) -> Path:
     """A NIfTI file whose header says something else than nibabel would write."""
     image = kind(values(), AFFINE)
     image.set_sform(AFFINE, sform)
@@ -63,14 +70,30 @@ CONTRADICTIONS = {
     "a row too short": (dim(1, SHAPE[0] - 1), {}, "more follows than its header tells of"),
     "a slice too few": (dim(3, SHAPE[2] - 1), {}, "more follows than its header tells of"),
     "a column too many": (dim(2, SHAPE[1] + 1), {}, "truncated or damaged"),
-    "a bomb": (lambda f: f["dim"].__setitem__(slice(1, 4), 32000), {}, "65,536,000,000,000 bytes of voxels, and the file has"),
-    "voxel size against sform": (pixdim(1.6, 1.8, 5), {"qform": 0}, "voxel size 1.6×1.8×5 in pixdim and 0.8×0.9×2.5 in the sform"),
+    "a bomb": (
+        lambda f: f["dim"].__setitem__(slice(1, 4), 32000),
+        {},
+        "65,536,000,000,000 bytes of voxels, and the file has",
+    ),
+    "voxel size against sform": (
+        pixdim(1.6, 1.8, 5),
+        {"qform": 0},
+        "voxel size 1.6×1.8×5 in pixdim and 0.8×0.9×2.5 in the sform",
+    ),
     "no voxel size": (pixdim(0, 0.9, 2.5), {"sform": 0}, "voxel size 0×0.9×2.5"),
     "voxel size nan": (pixdim(np.nan, 0.9, 2.5), {"sform": 0}, "invertible"),
     "metres that are mm": (lambda f: f.__setitem__("xyzt_units", 1), {}, "0.8×0.9×2.5 metres"),
-    "micrometres that are mm": (lambda f: f.__setitem__("xyzt_units", 3), {}, "0.8×0.9×2.5 micrometres"),
+    "micrometres that are mm": (
+        lambda f: f.__setitem__("xyzt_units", 3),
+        {},
+        "0.8×0.9×2.5 micrometres",
+    ),
     "far apart": (pixdim(0.8, 0.9, 30), {"sform": 0}, "expected a spacing of 0.05 to 20 mm"),
-    "offset not a number": (lambda f: (f.__setitem__("scl_slope", 2), f.__setitem__("scl_inter", np.nan)), {}, "invalid intercept"),
+    "offset not a number": (
+        lambda f: (f.__setitem__("scl_slope", 2), f.__setitem__("scl_inter", np.nan)),
+        {},
+        "invalid intercept",
+    ),
 }
 
 
@@ -88,13 +111,25 @@ def test_contradictions_are_refused(tmp_path, name, suffix):
 
 GUESSES = {
     "no orientation": (lambda f: None, {"sform": 0, "qform": 0}, "does not state the orientation"),
-    "codes that there are not": (lambda f: f.__setitem__("sform_code", 77), {"qform": 0}, "does not state the orientation"),
+    "codes that there are not": (
+        lambda f: f.__setitem__("sform_code", 77),
+        {"qform": 0},
+        "does not state the orientation",
+    ),
     "negative voxel size": (pixdim(-0.8, 0.9, 2.5), {"sform": 0}, "the signs were left out"),
-    "voxel size not filled in": (pixdim(1, 1, 1), {"qform": 0}, "1×1×1 in pixdim and 0.8×0.9×2.5 in the sform"),
+    "voxel size not filled in": (
+        pixdim(1, 1, 1),
+        {"qform": 0},
+        "1×1×1 in pixdim and 0.8×0.9×2.5 in the sform",
+    ),
     "voxel size 0 beside sform": (pixdim(0, 0, 0), {"qform": 0}, "the sform was taken"),
     "metres": (units(1, 1000), {}, "lengths in metres"),
     "micrometres": (units(3, 0.001), {}, "lengths in micrometres"),
-    "scale not a number": (lambda f: f.__setitem__("scl_slope", np.nan), {}, "scale of the values as nan"),
+    "scale not a number": (
+        lambda f: f.__setitem__("scl_slope", np.nan),
+        {},
+        "scale of the values as nan",
+    ),
 }
 
 
@@ -108,7 +143,11 @@ def test_guesses_are_warnings_and_labels_still_fit(tmp_path, name, kind):
     assert [said in line for line in image.warnings] == [True]
     assert image.grid.spacing_mm == pytest.approx((2.5, 0.9, 0.8), rel=1e-5)
     assert np.array_equal(image.array.T, values())
-    write_labels(tmp_path / "labels.nii.gz", Volume((image.array > 0).astype(np.uint8), image.grid), like=path)
+    write_labels(
+        tmp_path / "labels.nii.gz",
+        Volume((image.array > 0).astype(np.uint8), image.grid),
+        like=path,
+    )
     assert read_grid(tmp_path / "labels.nii.gz").matches(image.grid)
 
 
@@ -135,7 +174,10 @@ def test_a_slight_tilt_is_told(tmp_path, degrees, warned):
     image.set_qform(None, 0)
     image.header["pixdim"][1:4] = np.linalg.norm(affine[:3, :3], axis=0)
     nib.save(image, tmp_path / "ct.nii.gz")
-    assert any("off right angles" in line for line in read_image(tmp_path / "ct.nii.gz").warnings) == warned
+    assert (
+        any("off right angles" in line for line in read_image(tmp_path / "ct.nii.gz").warnings)
+        == warned
+    )
 
 
 def test_formats_without_an_orientation_are_told(tmp_path):
@@ -161,8 +203,14 @@ def test_a_pair_of_nifti_files_is_one_image(tmp_path):
 
 
 @settings(max_examples=25, deadline=None)
-@given(sizes=st.tuples(*[st.integers(2, 9)] * 3), told=st.tuples(*[st.integers(2, 9)] * 3), seed=st.integers(0, 9))
-def test_whatever_sizes_a_header_tells_the_voxels_are_whole_or_refused(tmp_path_factory, sizes, told, seed):
+@given(
+    sizes=st.tuples(*[st.integers(2, 9)] * 3),
+    told=st.tuples(*[st.integers(2, 9)] * 3),
+    seed=st.integers(0, 9),
+)
+def test_whatever_sizes_a_header_tells_the_voxels_are_whole_or_refused(
+    tmp_path_factory, sizes, told, seed
+):
     array = np.random.default_rng(seed).integers(1, 1000, sizes).astype(np.int16)
     data = bytearray(nib.Nifti1Image(array, np.eye(4)).to_bytes())
     header = nib.Nifti1Header(bytes(data[:348]))
@@ -171,7 +219,9 @@ def test_whatever_sizes_a_header_tells_the_voxels_are_whole_or_refused(tmp_path_
     path = tmp_path_factory.mktemp("sizes") / "ct.nii"
     path.write_bytes(data)
     if np.prod(told) == np.prod(sizes):
-        assert read_image(path).array.size == array.size  # the same bytes: nothing tells the two apart
+        assert (
+            read_image(path).array.size == array.size
+        )  # the same bytes: nothing tells the two apart
         return
     with pytest.raises(InputError, match="truncated or damaged"):
         read_image(path)
@@ -181,12 +231,23 @@ def test_an_image_is_told_by_its_content(tmp_path):
     """Compressed or not, whatever the name says."""
     plain = nib.Nifti1Image(values(), AFFINE).to_bytes()
     packed = gzip.compress(plain)
-    for name, data in {"a.nii": packed, "b.nii.gz": plain, "c": plain, "d.dat": packed, "E.NII.GZ": packed, "f.mgz": plain}.items():
+    for name, data in {
+        "a.nii": packed,
+        "b.nii.gz": plain,
+        "c": plain,
+        "d.dat": packed,
+        "E.NII.GZ": packed,
+        "f.mgz": plain,
+    }.items():
         (tmp_path / name).write_bytes(data)
         image = read_image(tmp_path / name)
         assert np.array_equal(image.array.T, values()), name
         assert image.grid.matches(Grid(SHAPE[::-1], AFFINE))
-        write_labels(tmp_path / "out.nii.gz", Volume((image.array > 0).astype(np.uint8), image.grid), like=tmp_path / name)
+        write_labels(
+            tmp_path / "out.nii.gz",
+            Volume((image.array > 0).astype(np.uint8), image.grid),
+            like=tmp_path / name,
+        )
 
 
 def test_what_is_no_file_is_named(tmp_path):

@@ -11,7 +11,11 @@ from nnstudent.io.plausible import image_warnings, is_label_map
 from nnstudent.volume import Grid, Volume
 
 
-def volume(array: np.ndarray, mm: tuple[float, float, float] = (4.0, 4.0, 4.0), warnings: tuple[str, ...] = ()) -> Volume:
+def volume(
+    array: np.ndarray,
+    mm: tuple[float, float, float] = (4.0, 4.0, 4.0),
+    warnings: tuple[str, ...] = (),
+) -> Volume:
     return Volume(array, Grid(array.shape, np.diag([*mm[::-1], 1.0])), warnings)
 
 
@@ -32,7 +36,10 @@ def test_what_was_guessed_on_reading_comes_first():
 ODD = {
     "without intercept": (lambda ct: ct + 1024, "without its rescale intercept"),
     "0 to 1": (lambda ct: np.clip((ct + 1000) / 2000, 0, 1), "does not look like CT in HU"),
-    "0 to 255": (lambda ct: np.clip((ct + 160) / 400 * 255, 0, 255).astype(np.uint8), "does not look like CT in HU"),
+    "0 to 255": (
+        lambda ct: np.clip((ct + 160) / 400 * 255, 0, 255).astype(np.uint8),
+        "does not look like CT in HU",
+    ),
     "normalised": (lambda ct: (ct - ct.mean()) / ct.std(), "does not look like CT in HU"),
     "upside down": (lambda ct: -ct, "does not look like CT in HU"),
     "windowed": (lambda ct: np.clip(ct, -160, 240), "as if windowed for display"),
@@ -50,7 +57,11 @@ def test_values_that_are_no_hu(name):
 
 @pytest.mark.parametrize(
     ("mm", "said"),
-    [((14.0, 3.0, 3.0), "planes are 14.0 mm apart"), ((4.0, 0.1, 4.0), "0.1 mm small"), ((4.0, 9.0, 17.0), "1088 mm wide")],
+    [
+        ((14.0, 3.0, 3.0), "planes are 14.0 mm apart"),
+        ((4.0, 0.1, 4.0), "0.1 mm small"),
+        ((4.0, 9.0, 17.0), "1088 mm wide"),
+    ],
 )
 def test_spacings_that_no_ct_has(mm, said):
     assert any(said in line for line in image_warnings(volume(body(), mm)))
@@ -62,7 +73,11 @@ def test_a_long_scan_is_no_wide_one():
     assert "2000 mm wide" in image_warnings(volume(body((64, 64, 250)), (4.0, 4.0, 8.0)))[0]
 
 
-@given(classes=st.integers(1, 30), dtype=st.sampled_from(["uint8", "int16", "float32"]), seed=st.integers(0, 99))
+@given(
+    classes=st.integers(1, 30),
+    dtype=st.sampled_from(["uint8", "int16", "float32"]),
+    seed=st.integers(0, 99),
+)
 def test_label_maps_are_told(classes, dtype, seed):
     labels = np.random.default_rng(seed).integers(0, classes + 1, (6, 7, 8)).astype(dtype)
     labels[0, 0, :2] = 0, classes

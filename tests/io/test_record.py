@@ -45,7 +45,20 @@ def test_a_result_that_has_changed_is_no_longer_what_was_made(tmp_path, caplog):
     assert not is_made_from(record, {"x": 1})
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "[" * 200_000, "1" * 5000, '{"made_from": 1, "files": 7}', '"\\ud800"', "\0", None])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        "[" * 200_000,
+        "1" * 5000,
+        '{"made_from": 1, "files": 7}',
+        '"\\ud800"',
+        "\0",
+        None,
+    ],
+)
 def test_damaged_notes_hold_nobody_up(tmp_path, content, caplog):
     path = tmp_path / "a.json"
     if content is None:

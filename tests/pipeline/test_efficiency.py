@@ -28,13 +28,17 @@ def test_the_sizes_are_spread_from_the_smallest_to_the_largest(tmp_path: Path) -
     assert [case.id for case in spread(cases, most=2)] == ["case_03", "case_09"]
 
 
-def test_a_case_is_segmented_by_a_process_of_its_own_and_what_fails_is_named(tmp_path: Path) -> None:
+def test_a_case_is_segmented_by_a_process_of_its_own_and_what_fails_is_named(
+    tmp_path: Path,
+) -> None:
     model = make_folder(tmp_path / "model", ISOTROPIC)
     image = tmp_path / "ct.nii.gz"
     write_image(image, blobs((20, 24, 28), (2.0, 2.0, 2.0)))
     broken = tmp_path / "broken.nii.gz"
     broken.write_bytes(b"no image")
-    failures = measure([Case("good", image), Case("broken", broken)], model, tmp_path / "out", threads=1)
+    failures = measure(
+        [Case("good", image), Case("broken", broken)], model, tmp_path / "out", threads=1
+    )
     assert [item.case for item in failures] == ["broken"]
     assert "exit code 2" in failures[0].reason
     found = json.loads((tmp_path / "out" / "good.json").read_text())["profile"]

@@ -17,7 +17,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_folder(tmp_path_factory.mktemp("model") / "isotropic", ISOTROPIC)
 
 
-def test_a_case_is_segmented_again_only_if_something_that_decides_its_labels_changed(model: Path, tmp_path: Path) -> None:
+def test_a_case_is_segmented_again_only_if_something_that_decides_its_labels_changed(
+    model: Path, tmp_path: Path
+) -> None:
     image, out = tmp_path / "ct.nii.gz", tmp_path / "out"
     write_image(image, blobs((20, 24, 28), (2.0, 2.0, 2.0)))
     case = Case("one", image)

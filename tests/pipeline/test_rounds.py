@@ -9,18 +9,22 @@ from pathlib import Path
 import pytest
 
 from nnstudent.cohort.cohort import read_cohort, write_cohort
+from nnstudent.cohort.ledger import read_ledger
 from nnstudent.errors import InputError
 from nnstudent.pipeline.run import RunResult, run
 from nnstudent.pipeline.stages import Outcome
 from nnstudent.pseudo.label import label_cases
-from nnstudent.pseudo.ledger import read_ledger
 from nnstudent.taxonomy import LabelClass, Taxonomy
 from nnstudent.training.train import Trained
 from tests.pseudo.conftest import Maker
 from tests.pseudo.test_label import Threshold
 
-TABLE = Taxonomy("toy", (LabelClass(1, "liver"), LabelClass(2, "kidney"), LabelClass(3, "tumor", kind="lesion")))
-ONE_ROUND = "index, teach, label, select, study, export, segment, profile, ensemble, evaluate, report"
+TABLE = Taxonomy(
+    "toy", (LabelClass(1, "liver"), LabelClass(2, "kidney"), LabelClass(3, "tumor", kind="lesion"))
+)
+ONE_ROUND = (
+    "index, teach, label, select, study, export, segment, profile, ensemble, evaluate, report"
+)
 
 
 class World:
@@ -43,7 +47,9 @@ class World:
         for name in ("segment", "profile", "ensemble", "evaluate", "report"):
             monkeypatch.setattr(f"nnstudent.pipeline.steps.{name}.work", lambda _: Outcome("done"))
         teachers = self.out / "teachers" / "organs" / "plans.json"
-        monkeypatch.setattr("nnstudent.pipeline.steps.teach.work", lambda _: self._wrote(teachers, "teachers"))
+        monkeypatch.setattr(
+            "nnstudent.pipeline.steps.teach.work", lambda _: self._wrote(teachers, "teachers")
+        )
         monkeypatch.setattr("nnstudent.pseudo.label.label", self.label)
         monkeypatch.setattr("nnstudent.training.study.study_result", self.study)
         monkeypatch.setattr("nnstudent.bundle.export.export", self.export)
@@ -60,8 +66,13 @@ class World:
         self.taught.append((round, [self._short(path) for path in teachers]))
         assert (teachers[0] / "plans.json").is_file()
         limit = self.limits[round]
-        models = [Threshold(TABLE, "liver", limit, limit, hash=f"m{limit}"), *(Threshold(TABLE, name, 190) for name in ("kidney", "tumor"))]
-        return label_cases(cohort.lacking(TABLE.names), out, models, taxonomy=TABLE, round=round, before=before)
+        models = [
+            Threshold(TABLE, "liver", limit, limit, hash=f"m{limit}"),
+            *(Threshold(TABLE, name, 190) for name in ("kidney", "tumor")),
+        ]
+        return label_cases(
+            cohort.lacking(TABLE.names), out, models, taxonomy=TABLE, round=round, before=before
+        )
 
     def study(self, fused, out, recipe, **_):
         if self._short(out) == self.stop_at:
@@ -98,7 +109,11 @@ def test_one_round_is_the_path_as_ever(world: World):
     result = world.run()
     assert ", ".join(states(result)) == ONE_ROUND
     assert set(states(result).values()) == {"done"}
-    assert (world.taught, world.studied, world.exported) == ([(1, ["teachers/organs", "teachers/tumor"])], ["student"], ["student"])
+    assert (world.taught, world.studied, world.exported) == (
+        [(1, ["teachers/organs", "teachers/tumor"])],
+        ["student"],
+        ["student"],
+    )
     assert not list(world.out.glob("round*"))
 
 
@@ -111,7 +126,10 @@ def test_the_student_is_the_next_rounds_teacher_and_what_follows_is_of_the_last(
     assert world.studied == ["student", "round2/student", "round3/student"]
     assert world.exported == ["round3/student"]
     assert "in round 3 of labelling" in (world.out / "bundle" / "card.md").read_text()
-    rows = {(row.case, row.cls): row for row in read_ledger(world.out / "round3" / "fused" / "ledger.jsonl")}
+    rows = {
+        (row.case, row.cls): row
+        for row in read_ledger(world.out / "round3" / "fused" / "ledger.jsonl")
+    }
     assert (rows["a", "liver"].origin, rows["a", "liver"].round) == ("pseudo", 3)
     assert rows["a", "liver"].change == pytest.approx(0.22, abs=0.1)
     assert rows["full", "liver"].origin == "truth"
@@ -128,7 +146,11 @@ def test_a_second_call_does_nothing_and_one_more_round_goes_on(world: World):
     assert (world.taught, world.studied, world.exported) == ([], [], [])
     assert all(row.fresh for row in again.stages)
     world.run(3)
-    assert (world.taught, world.studied, world.exported) == ([(3, ["round2/student"])], ["round3/student"], ["round3/student"])
+    assert (world.taught, world.studied, world.exported) == (
+        [(3, ["round2/student"])],
+        ["round3/student"],
+        ["round3/student"],
+    )
     world.run(1)
     assert (world.studied, world.exported) == ([], ["student"])
 
@@ -141,9 +163,17 @@ def test_it_stops_when_nothing_changes(world: World):
     assert world.exported == ["round2/student"]
     assert result.student == world.out / "round2" / "student"
     skipped = [row for row in result.stages if row.state == "skipped"]
-    assert [row.name for row in skipped] == ["select 3", "study 3", "label 4", "select 4", "study 4"]
+    assert [row.name for row in skipped] == [
+        "select 3",
+        "study 3",
+        "label 4",
+        "select 4",
+        "study 4",
+    ]
     assert {row.detail for row in skipped} == {"nothing has changed in round 3"}
-    assert "round 3 changes 0.0 % of the foreground: no further student is trained" in result.notices
+    assert (
+        "round 3 changes 0.0 % of the foreground: no further student is trained" in result.notices
+    )
     assert result.exit_code == 0
     world.run(4)
     assert (world.taught, world.studied, world.exported) == ([], [], [])
@@ -153,7 +183,9 @@ def test_it_stops_when_nothing_changes(world: World):
 
 def test_a_second_stage_is_of_the_last_round(world: World, tmp_path: Path):
     world.preset = tmp_path / "cascade.toml"
-    world.preset.write_text('like = "demo"\nsecond_classes = ["kidney"]\n[second]\nlike = "student"\n')
+    world.preset.write_text(
+        'like = "demo"\nsecond_classes = ["kidney"]\n[second]\nlike = "student"\n'
+    )
     result = world.run(2)
     assert set(states(result).values()) == {"done"}
     assert list(states(result)).index("second") == list(states(result)).index("export") - 1
@@ -162,12 +194,19 @@ def test_a_second_stage_is_of_the_last_round(world: World, tmp_path: Path):
     assert (world.exported, world.seconds) == (["round2/student"], ["second"])
 
 
-def test_a_second_stage_of_a_class_that_nobody_annotated_is_refused_before_the_teachers(world: World, tmp_path: Path):
+def test_a_second_stage_of_a_class_that_nobody_annotated_is_refused_before_the_teachers(
+    world: World, tmp_path: Path
+):
     world.preset = tmp_path / "cascade.toml"
-    world.preset.write_text('like = "demo"\nsecond_classes = ["kindey"]\n[second]\nlike = "student"\n')
+    world.preset.write_text(
+        'like = "demo"\nsecond_classes = ["kindey"]\n[second]\nlike = "student"\n'
+    )
     result = world.run()
     assert states(result)["index"] == "failed"
-    assert "second_classes of the preset: kindey annotated in no training case" in result.stages[0].detail
+    assert (
+        "second_classes of the preset: kindey annotated in no training case"
+        in result.stages[0].detail
+    )
     assert world.taught == []
 
 
@@ -177,7 +216,11 @@ def test_a_killed_run_goes_on(world: World):
         world.run(2)
     world.stop_at = ""
     world.run(2)
-    assert (world.taught, world.studied, world.exported) == ([], ["round2/student"], ["round2/student"])
+    assert (world.taught, world.studied, world.exported) == (
+        [],
+        ["round2/student"],
+        ["round2/student"],
+    )
 
 
 def test_a_round_that_fails_leaves_what_the_others_made(world: World):
@@ -185,12 +228,25 @@ def test_a_round_that_fails_leaves_what_the_others_made(world: World):
     result = world.run(2)
     assert states(result)["label 2"] == "failed"
     assert states(result)["study"] == "done"
-    assert {name for name, state in states(result).items() if state == "skipped"} >= {"select 2", "study 2", "export"}
+    assert {name for name, state in states(result).items() if state == "skipped"} >= {
+        "select 2",
+        "study 2",
+        "export",
+    }
 
 
 def test_a_dry_run_tells_the_rounds(world: World):
     left = [row.name for row in world.run(2, dry_run=True).stages if row.state == "left"]
-    assert left[:8] == ["index", "teach", "label", "select", "study", "label 2", "select 2", "study 2"]
+    assert left[:8] == [
+        "index",
+        "teach",
+        "label",
+        "select",
+        "study",
+        "label 2",
+        "select 2",
+        "study 2",
+    ]
     assert not world.out.exists()
     world.run(1)
     left = [row.name for row in world.run(2, dry_run=True).stages if row.state == "left"]
@@ -202,13 +258,19 @@ def test_no_round_at_all_is_refused(world: World):
         world.run(0)
 
 
-def test_int8_is_exported_where_the_preset_asks_and_left_out_with_a_notice_where_it_costs(world: World, tmp_path: Path):
+def test_int8_is_exported_where_the_preset_asks_and_left_out_with_a_notice_where_it_costs(
+    world: World, tmp_path: Path
+):
     result = world.run()
     assert (world.int8, [line for line in result.notices if "int8" in line]) == ([False], [])
     world.preset = tmp_path / "quick.toml"
     world.preset.write_text('like = "demo"\nint8 = true\n')
     result = world.run()
-    assert (world.studied, world.int8, [line for line in result.notices if "int8" in line]) == ([], [True], [])
+    assert (world.studied, world.int8, [line for line in result.notices if "int8" in line]) == (
+        [],
+        [True],
+        [],
+    )
     shutil.rmtree(world.out / "bundle")
     world.int8_costs = True
     result = world.run()

@@ -34,13 +34,27 @@ class Path3:
     def stages(self, *, settings=None) -> list[Stage]:
         def stage(name: str, reads: str, needs: tuple[str, ...]) -> Stage:
             source, made = self.folder / f"{reads}.txt", self.folder / f"{name}.txt"
-            return Stage(name, lambda: self.work(name, reads), needs, lambda: [source], [made], settings if name == "b" else None)
+            return Stage(
+                name,
+                lambda: self.work(name, reads),
+                needs,
+                lambda: [source],
+                [made],
+                settings if name == "b" else None,
+            )
 
-        return [stage("a", "source", ()), stage("b", "a", ("a",)), stage("c", "b", ("b",)), stage("d", "a", ("a",))]
+        return [
+            stage("a", "source", ()),
+            stage("b", "a", ("a",)),
+            stage("c", "b", ("b",)),
+            stage("d", "a", ("a",)),
+        ]
 
     def run(self, **more):
         self.calls.clear()
-        rows = run_stages(self.stages(**more), self.record, about={"preset": "x"}, tell=lambda *_: None)
+        rows = run_stages(
+            self.stages(**more), self.record, about={"preset": "x"}, tell=lambda *_: None
+        )
         return {row.name: row for row in rows}
 
 
@@ -88,7 +102,9 @@ def test_a_failed_stage_is_named_those_that_need_it_are_skipped_and_the_others_r
 def test_a_fault_of_the_program_fails_its_stage_only(path: Path3, monkeypatch: pytest.MonkeyPatch):
     stages = path.stages()
     stages[1] = Stage("b", lambda: 1 // 0, ("a",), stages[1].reads, stages[1].writes)
-    rows = {row.name: row for row in run_stages(stages, path.record, about={}, tell=lambda *_: None)}
+    rows = {
+        row.name: row for row in run_stages(stages, path.record, about={}, tell=lambda *_: None)
+    }
     assert rows["b"].state == "failed"
     assert "ZeroDivisionError" in rows["b"].detail
     assert rows["d"].state == "done"
@@ -127,7 +143,10 @@ def test_what_reads_from_a_stage_that_is_left_is_left_though_it_could_do_without
     def stages():
         made = path.folder / "e.txt"
         reads = path.folder / "d.txt"
-        return [*path.stages(), Stage("e", lambda: Outcome(str(made.write_text("e"))), ("a",), lambda: [reads], [made])]
+        return [
+            *path.stages(),
+            Stage("e", lambda: Outcome(str(made.write_text("e"))), ("a",), lambda: [reads], [made]),
+        ]
 
     run_stages(stages(), path.record, about={}, tell=lambda *_: None)
     (path.folder / "d.txt").unlink()
@@ -151,7 +170,9 @@ def test_the_record_is_for_people_and_programs(path: Path3):
     data = json.loads(path.record.read_text())
     assert data["preset"] == "x"
     assert [row["name"] for row in data["stages"]] == ["a", "b", "c", "d"]
-    assert {"name", "state", "seconds", "peak_rss_mb", "detail", "failures"} <= set(data["stages"][0])
+    assert {"name", "state", "seconds", "peak_rss_mb", "detail", "failures"} <= set(
+        data["stages"][0]
+    )
 
 
 def test_a_stopped_run_has_recorded_what_it_finished(path: Path3):

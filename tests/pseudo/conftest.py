@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from nnstudent.cohort.cohort import Case, Cohort
+from nnstudent.cohort.uncertainty import Doubt, write_doubt
 from nnstudent.io.nifti import write_image, write_labels
 from nnstudent.io.record import write_record
-from nnstudent.pseudo.probability import Doubt, write_doubt
-from nnstudent.pseudo.pseudolabel import PseudoLabel, paths
+from nnstudent.pseudo.pseudo_label import PseudoLabel, paths
 from nnstudent.taxonomy import LabelClass, Taxonomy
 from nnstudent.volume import Grid, Volume
 
@@ -22,7 +22,10 @@ GRID = Grid(SHAPE, np.diag([2.0, 1.5, 3.0, 1.0]))
 
 @pytest.fixture
 def toy() -> Taxonomy:
-    return Taxonomy("toy", (LabelClass(1, "liver"), LabelClass(2, "kidney"), LabelClass(3, "tumor", kind="lesion")))
+    return Taxonomy(
+        "toy",
+        (LabelClass(1, "liver"), LabelClass(2, "kidney"), LabelClass(3, "tumor", kind="lesion")),
+    )
 
 
 class Maker:
@@ -36,7 +39,9 @@ class Maker:
     def labels(self) -> np.ndarray:
         return self.rng.choice(np.array([0, *self.taxonomy.ids], np.uint8), SHAPE)
 
-    def case(self, id: str, annotated: Iterable[str] = (), *, role: str = "train", grid: Grid = GRID) -> Case:
+    def case(
+        self, id: str, annotated: Iterable[str] = (), *, role: str = "train", grid: Grid = GRID
+    ) -> Case:
         image = self.folder / "images" / f"{id}.nii.gz"
         write_image(image, Volume(self.rng.integers(-200, 200, SHAPE).astype(np.int16), GRID))
         annotated = frozenset(annotated)
@@ -66,7 +71,15 @@ class Maker:
         known = tuple(self.taxonomy.names if classes is None else classes)
         count = dict.fromkeys(known, folds) if folds else {}
         item = PseudoLabel(
-            id, "", known, dict.fromkeys(known, made), 1, dict.fromkeys(found, 0.9) | (confidence or {}), agreement, tuple(found), count
+            id,
+            "",
+            known,
+            dict.fromkeys(known, made),
+            1,
+            dict.fromkeys(found, 0.9) | (confidence or {}),
+            agreement,
+            tuple(found),
+            count,
         )
         write_record(record, stage="label", made_from=[id, made], **item.to_dict())
         if probability:

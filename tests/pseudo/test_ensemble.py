@@ -44,7 +44,9 @@ def test_the_folds_mean_and_agreement():
     mean = np.mean(members, axis=0)
     np.testing.assert_allclose(told.mean, mean, rtol=1e-5)
     assert told.folds == 3
-    assert told.agreement == agreement([np.array([0, 5, 9], np.uint8)[member.argmax(0)] for member in members])
+    assert told.agreement == agreement(
+        [np.array([0, 5, 9], np.uint8)[member.argmax(0)] for member in members]
+    )
 
 
 def test_folds_agree_on_what_each_would_have_said_by_the_same_rule():
@@ -66,7 +68,9 @@ def test_confidence_is_that_of_the_labels_given():
 
 def test_channels_that_share_a_label_are_one_class():
     scores = softmax(np.random.default_rng(1).normal(size=(3, 4, 5, 6)) * 3)
-    told = combine([scores, scores[[0, 2, 1]]], labels=(0, 1, 1))  # the folds swap two channels that stand for the same class
+    told = combine(
+        [scores, scores[[0, 2, 1]]], labels=(0, 1, 1)
+    )  # the folds swap two channels that stand for the same class
     assert told.agreement == {1: 1.0}
 
 
@@ -117,6 +121,8 @@ def test_what_is_nowhere_probable_is_not_found():
 
 
 def test_channels_that_share_a_label_share_its_threshold():
-    mean = np.stack([np.full((1, 1, 4), 0.5), np.full((1, 1, 4), 0.25), np.full((1, 1, 4), 0.25)]).astype(np.float32)
+    mean = np.stack(
+        [np.full((1, 1, 4), 0.5), np.full((1, 1, 4), 0.25), np.full((1, 1, 4), 0.25)]
+    ).astype(np.float32)
     weights = dice_weights(mean, (0, 1, 1))
     assert weights[1] == weights[2] > 1

@@ -11,14 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from nnstudent.cohort.fuse import fuse
+from nnstudent.cohort.uncertainty import (
+    Doubt,
+    doubt_of_fused,
+    joined,
+    probability_path,
+    read_probability,
+    runner_up_path,
+)
 from nnstudent.errors import InputError, OutputError
 from nnstudent.io.nifti import read_grid, read_image, read_labels, write_labels
-from nnstudent.pseudo.change import changed
 from nnstudent.pseudo.ensemble import agreement
-from nnstudent.pseudo.fuse import fuse
 from nnstudent.pseudo.label import label, label_cases
-from nnstudent.pseudo.probability import Doubt, doubt_of_fused, joined, probability_path, read_probability, runner_up_path
-from nnstudent.pseudo.pseudolabel import Guess, read_pseudo_label
+from nnstudent.pseudo.pseudo_label import Guess, read_pseudo_label
+from nnstudent.pseudo.stability import changed
 from nnstudent.volume import Volume
 from tests.pseudo.conftest import GRID, SHAPE, Maker
 
@@ -35,7 +42,14 @@ class Threshold:
 
     def guess(self, image: Volume, *, probability=False, progress=None) -> Guess:
         self.calls += 1
-        certain = Doubt((np.abs(image.array) % 256).astype(np.uint8), np.full(image.array.shape, 9, np.uint8)) if probability else None
+        certain = (
+            Doubt(
+                (np.abs(image.array) % 256).astype(np.uint8),
+                np.full(image.array.shape, 9, np.uint8),
+            )
+            if probability
+            else None
+        )
         folds = [(image.array > limit).astype(np.uint8) * self._id for limit in self._limits]
         name = self.classes[0]
         told = dict(zip(self.classes, agreement(folds).values(), strict=False))
@@ -51,7 +65,9 @@ def test_each_case_is_labeled_by_those_who_know_what_it_lacks(maker: Maker, toy,
     image = read_image(cases[0].image).array
     written = read_labels(tmp_path / "out" / "none.nii.gz")
     assert written.grid.matches(read_grid(cases[0].image))
-    np.testing.assert_array_equal(written.array, np.where(image > 100, 2, np.where(image > 0, 1, 0)))
+    np.testing.assert_array_equal(
+        written.array, np.where(image > 100, 2, np.where(image > 0, 1, 0))
+    )
     told = read_pseudo_label(tmp_path / "out", "none")
     assert told.classes == ("liver", "kidney")
     assert told.models == {"liver": "h", "kidney": "k"}
@@ -65,9 +81,14 @@ def test_each_case_is_labeled_by_those_who_know_what_it_lacks(maker: Maker, toy,
 
 def test_a_later_model_replaces_the_earlier_for_what_it_knows(maker: Maker, toy, tmp_path):
     case = maker.case("none")
-    first, second = Threshold(toy, "liver", -100, hash="first"), Threshold(toy, "liver", 100, hash="second")
+    first, second = (
+        Threshold(toy, "liver", -100, hash="first"),
+        Threshold(toy, "liver", 100, hash="second"),
+    )
     label_cases([case], tmp_path / "out", [first, second], taxonomy=toy)
-    np.testing.assert_array_equal(read_labels(tmp_path / "out" / "none.nii.gz").array == 1, read_image(case.image).array > 100)
+    np.testing.assert_array_equal(
+        read_labels(tmp_path / "out" / "none.nii.gz").array == 1, read_image(case.image).array > 100
+    )
     assert read_pseudo_label(tmp_path / "out", "none").models == {"liver": "second"}
 
 
@@ -81,9 +102,14 @@ def test_what_is_made_is_not_made_again_unless_image_or_model_changed(maker: Mak
     assert [item.case for item in again.labels] == ["a", "b"]
     cases[1] = maker.case("b")  # drawn anew
     assert label_cases(cases, out, [teacher], taxonomy=toy).made == ("b",)
-    assert label_cases(cases, out, [Threshold(toy, "liver", 0, hash="new")], taxonomy=toy).made == ("a", "b")
+    assert label_cases(cases, out, [Threshold(toy, "liver", 0, hash="new")], taxonomy=toy).made == (
+        "a",
+        "b",
+    )
     (out / "a.nii.gz").unlink()
-    assert label_cases(cases, out, [Threshold(toy, "liver", 0, hash="new")], taxonomy=toy).made == ("a",)
+    assert label_cases(cases, out, [Threshold(toy, "liver", 0, hash="new")], taxonomy=toy).made == (
+        "a",
+    )
 
 
 def test_a_broken_case_is_named_and_the_others_are_done(maker: Maker, toy, tmp_path):
@@ -93,7 +119,10 @@ def test_a_broken_case_is_named_and_the_others_are_done(maker: Maker, toy, tmp_p
     assert result.made == ("good",)
     assert result.failures[0].case == "bad"
     assert "cannot be opened as an image" in result.failures[0].reason
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["good.json", "good.nii.gz"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "good.json",
+        "good.nii.gz",
+    ]
 
 
 def test_a_folder_that_cannot_be_written_stops_at_once(maker: Maker, toy, tmp_path):
@@ -111,7 +140,9 @@ def test_how_probable_each_label_is_comes_beside_it_when_asked(maker: Maker, toy
     assert not probability_path(out, "none").exists()
     before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
     assert label_cases([case], out, teachers, taxonomy=toy, probability=True).made == ("none",)
-    assert before == {path.name: path.stat().st_mtime_ns for path in out.iterdir() if path.is_file()}  # the label is left as it was
+    assert before == {
+        path.name: path.stat().st_mtime_ns for path in out.iterdir() if path.is_file()
+    }  # the label is left as it was
     written = read_probability(out, "none")
     assert written.grid.matches(read_grid(case.image))
     np.testing.assert_array_equal(written.array, np.abs(read_image(case.image).array) % 256)
@@ -121,7 +152,9 @@ def test_how_probable_each_label_is_comes_beside_it_when_asked(maker: Maker, toy
     runner_up_path(out, "none").unlink()
     assert label_cases([case], out, teachers, taxonomy=toy, probability=True).made == ("none",)
     label_cases([case], out, [Threshold(toy, "liver", 0, hash="new")], taxonomy=toy)
-    with pytest.raises(InputError, match="run label with --probability"):  # that of another label would be no word on this one
+    with pytest.raises(
+        InputError, match="run label with --probability"
+    ):  # that of another label would be no word on this one
         read_probability(out, "none")
 
 
@@ -131,12 +164,26 @@ def test_a_later_round_tells_how_much_has_changed(maker: Maker, toy, tmp_path):
     at = read_image(cases[0].image).array
     kidney = Threshold(toy, "kidney", 150)
     label_cases(cases[:2], first, [Threshold(toy, "liver", 0), kidney], taxonomy=toy)
-    again = label_cases(cases, second, [Threshold(toy, "liver", 50, hash="2"), kidney], taxonomy=toy, round=2, before=first)
+    again = label_cases(
+        cases,
+        second,
+        [Threshold(toy, "liver", 50, hash="2"), kidney],
+        taxonomy=toy,
+        round=2,
+        before=first,
+    )
     told = read_pseudo_label(second, "none")
-    assert told.changes == (pytest.approx(((at > 0) & (at <= 50)).sum() / (at > 0).sum(), abs=1e-5),)
-    between = {"liver": ((at > 0) & (at <= 50)).sum() / ((at > 0) & (at <= 150)).sum(), "kidney": 0.0}
+    assert told.changes == (
+        pytest.approx(((at > 0) & (at <= 50)).sum() / (at > 0).sum(), abs=1e-5),
+    )
+    between = {
+        "liver": ((at > 0) & (at <= 50)).sum() / ((at > 0) & (at <= 150)).sum(),
+        "kidney": 0.0,
+    }
     assert told.class_change == pytest.approx(between, abs=1e-5)
-    assert read_pseudo_label(second, "liver").class_change == {"kidney": 0.0}  # what is annotated is not asked for
+    assert read_pseudo_label(second, "liver").class_change == {
+        "kidney": 0.0
+    }  # what is annotated is not asked for
     assert read_pseudo_label(second, "late").change is None
     assert again.change == pytest.approx(told.changes[0] / 2)
 
@@ -149,15 +196,23 @@ def test_a_later_round_tells_how_much_has_changed(maker: Maker, toy, tmp_path):
     step = ((at > 50) & (at <= 100)).sum() / (at > 50).sum()
     assert last.changes == (told.changes[0], pytest.approx(step, abs=1e-5))
     assert last.change == pytest.approx((told.changes[0] + step) / 2, abs=1e-5)
-    mean = (between["liver"] + ((at > 50) & (at <= 100)).sum() / ((at > 50) & (at <= 150)).sum()) / 2
+    mean = (
+        between["liver"] + ((at > 50) & (at <= 100)).sum() / ((at > 50) & (at <= 150)).sum()
+    ) / 2
     assert last.class_change["liver"] == pytest.approx(mean, abs=1e-5)
 
 
-@given(old=arrays(np.uint8, (2, 3, 4), elements=st.integers(0, 3)), new=arrays(np.uint8, (2, 3, 4), elements=st.integers(0, 3)))
+@given(
+    old=arrays(np.uint8, (2, 3, 4), elements=st.integers(0, 3)),
+    new=arrays(np.uint8, (2, 3, 4), elements=st.integers(0, 3)),
+)
 def test_the_change_is_a_share_of_what_is_foreground_in_either(old, new):
     classes = {"liver": 1, "kidney": 2}  # 3 counts as background
     share, by_class = changed(old, new, classes)
-    pairs = [(a if a < 3 else 0, b if b < 3 else 0) for a, b in zip(old.ravel(), new.ravel(), strict=True)]
+    pairs = [
+        (a if a < 3 else 0, b if b < 3 else 0)
+        for a, b in zip(old.ravel(), new.ravel(), strict=True)
+    ]
     either = [(a, b) for a, b in pairs if a or b]
     assert share == pytest.approx(sum(a != b for a, b in either) / max(1, len(either)))
     for name, id in classes.items():
@@ -167,16 +222,27 @@ def test_the_change_is_a_share_of_what_is_foreground_in_either(old, new):
 
 
 def test_what_stands_without_a_models_word_is_as_probable_as_the_least_sure_finds_it():
-    said, own = np.array([2, 0, 0, 3], np.uint8), Doubt(np.array([200, 90, 250, 10], np.uint8), np.array([3, 2, 2, 0], np.uint8))
+    said, own = (
+        np.array([2, 0, 0, 3], np.uint8),
+        Doubt(np.array([200, 90, 250, 10], np.uint8), np.array([3, 2, 2, 0], np.uint8)),
+    )
     fused, beneath = np.array([2, 1, 0, 1], np.uint8), np.array([1, 1, 0, 1], np.uint8)
     before = Doubt(np.array([50, 240, 60, 230], np.uint8), np.array([4, 4, 4, 4], np.uint8))
     after = joined(fused, said, own, beneath=beneath, before=before)
     assert after.probability.tolist() == [200, 90, 60, 10]
-    assert after.runner_up.tolist() == [3, 2, 4, 4]  # the last: it says what may not stand, so that its else is not that label's
+    assert after.runner_up.tolist() == [
+        3,
+        2,
+        4,
+        4,
+    ]  # the last: it says what may not stand, so that its else is not that label's
 
 
 def test_what_is_else_background_to_who_laid_it_over_is_else_what_lies_beneath():
-    said, own = np.array([9, 9], np.uint8), Doubt(np.array([150, 150], np.uint8), np.array([0, 0], np.uint8))
+    said, own = (
+        np.array([9, 9], np.uint8),
+        Doubt(np.array([150, 150], np.uint8), np.array([0, 0], np.uint8)),
+    )
     after = joined(said, said, own, beneath=np.array([1, 0], np.uint8), before=Doubt.none((2,)))
     assert after.runner_up.tolist() == [1, 0]
 
@@ -189,11 +255,19 @@ def test_doubt_is_left_only_between_what_the_truth_allows(toy):
     other = np.array([0, kidney, liver, tumor, 0, kidney, tumor], np.uint8)
     fused = fuse(truth, guess, annotated=[liver], taxonomy=toy)
     said = Doubt(np.full(7, 140, np.uint8), other)
-    found = doubt_of_fused(fused, truth, guess, said, annotated=[liver], filled=[kidney, tumor], taxonomy=toy)
+    found = doubt_of_fused(
+        fused, truth, guess, said, annotated=[liver], filled=[kidney, tumor], taxonomy=toy
+    )
     assert found.probability.tolist() == [140, 140, 255, 140, 140, 255, 255]
     assert found.runner_up.tolist() == [0, kidney, 0, tumor, liver, 0, 0]
-    alone = doubt_of_fused(guess, None, guess, said, annotated=[], filled=[kidney, tumor], taxonomy=toy)
-    assert alone.probability[:3].tolist() == [140, 140, 255]  # the liver is neither annotated nor filled in: it is left open
+    alone = doubt_of_fused(
+        guess, None, guess, said, annotated=[], filled=[kidney, tumor], taxonomy=toy
+    )
+    assert alone.probability[:3].tolist() == [
+        140,
+        140,
+        255,
+    ]  # the liver is neither annotated nor filled in: it is left open
 
 
 class TestElsewhere:
@@ -202,24 +276,55 @@ class TestElsewhere:
         return tmp_path / "elsewhere"
 
     def put(self, folder, id, values, grid=GRID):
-        write_labels(folder / f"{id}.nii.gz", Volume(np.broadcast_to(np.array(values, np.uint8), SHAPE).copy(), grid))
+        write_labels(
+            folder / f"{id}.nii.gz",
+            Volume(np.broadcast_to(np.array(values, np.uint8), SHAPE).copy(), grid),
+        )
 
     def test_labels_are_taken_in_under_the_tables_ids(self, maker: Maker, folder, tmp_path):
-        cohort = maker.cohort(maker.case("a"), maker.case("full", maker.taxonomy.names), maker.case("lost"))
+        cohort = maker.cohort(
+            maker.case("a"), maker.case("full", maker.taxonomy.names), maker.case("lost")
+        )
         self.put(folder, "a", [0, 1, 2, 2, 5, 5, 0, 0, 0, 0])
-        result = label(cohort, tmp_path / "out", labels_from=folder, mapping={"5": "liver", "2": "kidney"})
+        result = label(
+            cohort, tmp_path / "out", labels_from=folder, mapping={"5": "liver", "2": "kidney"}
+        )
         assert result.made == ("a",)
         assert result.absent == ("lost",)
         assert "no label map for 1 of 2 cases, lost" in result.notices[0]
-        assert read_labels(tmp_path / "out" / "a.nii.gz").array[0, 0].tolist() == [0, 0, 2, 2, 1, 1, 0, 0, 0, 0]
+        assert read_labels(tmp_path / "out" / "a.nii.gz").array[0, 0].tolist() == [
+            0,
+            0,
+            2,
+            2,
+            1,
+            1,
+            0,
+            0,
+            0,
+            0,
+        ]
         told = read_pseudo_label(tmp_path / "out", "a")
-        assert (told.classes, told.found, told.folds) == (("liver", "kidney"), ("liver", "kidney"), {})
-        assert label(cohort, tmp_path / "out", labels_from=folder, mapping={"5": "liver", "2": "kidney"}).made == ()
-        assert label(cohort, tmp_path / "out", labels_from=folder, mapping={"5": "liver"}).made == ("a",)
+        assert (told.classes, told.found, told.folds) == (
+            ("liver", "kidney"),
+            ("liver", "kidney"),
+            {},
+        )
+        assert (
+            label(
+                cohort, tmp_path / "out", labels_from=folder, mapping={"5": "liver", "2": "kidney"}
+            ).made
+            == ()
+        )
+        assert label(cohort, tmp_path / "out", labels_from=folder, mapping={"5": "liver"}).made == (
+            "a",
+        )
 
     def test_names_in_dataset_json_need_no_map(self, maker: Maker, folder, tmp_path):
         self.put(folder, "a", [0, 1, 2, 3, 0, 0, 0, 0, 0, 0])
-        (folder / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "kidney": 1, "liver": 2, "bone": 3}}))
+        (folder / "dataset.json").write_text(
+            json.dumps({"labels": {"background": 0, "kidney": 1, "liver": 2, "bone": 3}})
+        )
         label(maker.cohort(maker.case("a")), tmp_path / "out", labels_from=folder)
         assert read_labels(tmp_path / "out" / "a.nii.gz").array[0, 0, :4].tolist() == [0, 2, 1, 0]
 
@@ -229,7 +334,11 @@ class TestElsewhere:
         self.put(folder, "ids", 9)
         self.put(folder, "grid", 1, Grid(SHAPE, np.diag([2.0, 1.5, 3.1, 1.0])))
         self.put(folder, "good", 1)
-        result = label(maker.cohort(*map(maker.case, ("ids", "grid", "good"))), tmp_path / "out", labels_from=folder)
+        result = label(
+            maker.cohort(*map(maker.case, ("ids", "grid", "good"))),
+            tmp_path / "out",
+            labels_from=folder,
+        )
         reasons = {item.case: item.reason for item in result.failures}
         assert "id 9 is not in the label table toy" in reasons["ids"]
         assert "resample the label map onto the image" in reasons["grid"]
@@ -240,7 +349,9 @@ class TestElsewhere:
         cohort = maker.cohort(*map(maker.case, ids))
         for id in ids:
             self.put(folder, id, 1)
-        parts = [label(cohort, tmp_path / "out", labels_from=folder, part=(i, 3)).made for i in (1, 2, 3)]
+        parts = [
+            label(cohort, tmp_path / "out", labels_from=folder, part=(i, 3)).made for i in (1, 2, 3)
+        ]
         assert sorted(id for part in parts for id in part) == ids
 
     @pytest.mark.parametrize(
@@ -257,4 +368,8 @@ class TestElsewhere:
     def test_wrong_usage_is_refused(self, maker: Maker, folder, tmp_path, more, message):
         self.put(folder, "a", 1)
         with pytest.raises(InputError, match=message):
-            label(maker.cohort(maker.case("a")), tmp_path / "out", **({"labels_from": folder} | more if more else {}))
+            label(
+                maker.cohort(maker.case("a")),
+                tmp_path / "out",
+                **({"labels_from": folder} | more if more else {}),
+            )

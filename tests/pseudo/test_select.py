@@ -11,15 +11,22 @@ import numpy as np
 import pytest
 
 from nnstudent.cohort.cohort import Case, Cohort, read_cohort
+from nnstudent.cohort.fuse import fuse
 from nnstudent.cohort.index import index
+from nnstudent.cohort.ledger import read_ledger
+from nnstudent.cohort.uncertainty import (
+    doubt_is_there,
+    probability_path,
+    read_doubt,
+    read_probability,
+    remove_doubt,
+    runner_up_path,
+)
 from nnstudent.errors import InputError
 from nnstudent.io.nifti import read_grid, read_labels
-from nnstudent.pseudo.decide import SelectSettings
-from nnstudent.pseudo.fuse import fuse
-from nnstudent.pseudo.ledger import read_ledger
-from nnstudent.pseudo.probability import doubt_is_there, probability_path, read_doubt, read_probability, remove_doubt, runner_up_path
-from nnstudent.pseudo.pseudolabel import paths
+from nnstudent.pseudo.pseudo_label import paths
 from nnstudent.pseudo.select import DATASET, select
+from nnstudent.pseudo.selection import SelectSettings
 from nnstudent.taxonomy import IGNORE, LabelClass, Taxonomy
 from tests.pseudo.conftest import Maker
 
@@ -45,8 +52,12 @@ def cohort(maker: Maker) -> Cohort:
     return maker.cohort(*cases)
 
 
-def test_each_case_is_judged_by_the_organs_that_are_filled_in(cohort: Cohort, maker: Maker, tmp_path):
-    result = select(cohort, maker.pseudo, tmp_path / "out", settings=SelectSettings(min_agreement=0.6))
+def test_each_case_is_judged_by_the_organs_that_are_filled_in(
+    cohort: Cohort, maker: Maker, tmp_path
+):
+    result = select(
+        cohort, maker.pseudo, tmp_path / "out", settings=SelectSettings(min_agreement=0.6)
+    )
     why = {choice.case: (choice.kept, choice.why) for choice in result.decisions}
     assert why["full"] == (True, "annotated throughout")
     assert why["organs"] == (True, "only tumor filled in")
@@ -58,11 +69,15 @@ def test_each_case_is_judged_by_the_organs_that_are_filled_in(cohort: Cohort, ma
     assert "held_out" not in why
 
 
-def test_the_ledger_has_a_row_for_each_training_case_and_class(cohort: Cohort, maker: Maker, tmp_path):
+def test_the_ledger_has_a_row_for_each_training_case_and_class(
+    cohort: Cohort, maker: Maker, tmp_path
+):
     out = tmp_path / "out"
     select(cohort, maker.pseudo, out)
     rows = read_ledger(out / "ledger.jsonl")
-    assert {(row.case, row.cls) for row in rows} == {(case.id, name) for case in cohort.train() for name in ALL}
+    assert {(row.case, row.cls) for row in rows} == {
+        (case.id, name) for case in cohort.train() for name in ALL
+    }
     assert len(rows) == len(cohort.train()) * len(ALL)
     first = json.loads((out / "ledger.jsonl").read_text().splitlines()[0])
     assert list(first) == ["case", "class", "origin", "model", "round", "score", "why", "change"]
@@ -74,7 +89,9 @@ def test_the_ledger_has_a_row_for_each_training_case_and_class(cohort: Cohort, m
     assert {by["doubtful", name].origin for name in ALL} == {"dropped"}
 
 
-def test_the_fused_maps_are_truth_over_pseudo_on_the_image_grid(cohort: Cohort, maker: Maker, tmp_path):
+def test_the_fused_maps_are_truth_over_pseudo_on_the_image_grid(
+    cohort: Cohort, maker: Maker, tmp_path
+):
     out = tmp_path / "out"
     result = select(cohort, maker.pseudo, out)
     for id in result.kept:
@@ -84,7 +101,12 @@ def test_the_fused_maps_are_truth_over_pseudo_on_the_image_grid(cohort: Cohort, 
         truth = None if case.label is None else read_labels(case.label).array
         guess = maker.pseudo / f"{id}.nii.gz"
         ids = [cohort.taxonomy[name].id for name in case.annotated]
-        expected = fuse(truth, read_labels(guess).array if guess.is_file() else None, annotated=ids, taxonomy=cohort.taxonomy)
+        expected = fuse(
+            truth,
+            read_labels(guess).array if guess.is_file() else None,
+            annotated=ids,
+            taxonomy=cohort.taxonomy,
+        )
         np.testing.assert_array_equal(written.array, expected)
     assert not (out / DATASET / "labelsTr" / "doubtful.nii.gz").exists()
 
@@ -105,7 +127,9 @@ def test_nnunet_finds_every_image_and_label(cohort: Cohort, maker: Maker, tmp_pa
     assert {item.case for item in fused.broken} == {"doubtful", "unlabeled"}
 
 
-def test_a_second_call_writes_nothing_and_a_new_pseudo_label_only_its_case(cohort: Cohort, maker: Maker, tmp_path):
+def test_a_second_call_writes_nothing_and_a_new_pseudo_label_only_its_case(
+    cohort: Cohort, maker: Maker, tmp_path
+):
     out = tmp_path / "out"
     assert select(cohort, maker.pseudo, out).written == 4
     assert select(cohort, maker.pseudo, out).written == 0
@@ -131,10 +155,17 @@ def test_a_label_that_left_the_grid_of_its_image_is_refused(maker: Maker, tmp_pa
 
 
 def test_one_bad_organ_and_a_bad_rank_drop_a_case(cohort: Cohort, maker: Maker, tmp_path):
-    strict = select(cohort, maker.pseudo, tmp_path / "a", settings=SelectSettings(min_agreement=0.6, min_class_agreement=0.75))
+    strict = select(
+        cohort,
+        maker.pseudo,
+        tmp_path / "a",
+        settings=SelectSettings(min_agreement=0.6, min_class_agreement=0.75),
+    )
     why = {choice.case: choice.why for choice in strict.decisions if not choice.kept}
     assert why["none"] == "folds agree 0.70 on kidney, under 0.75 for one organ"
-    half = select(cohort, maker.pseudo, tmp_path / "b", settings=SelectSettings(min_agreement=0.6, keep=0.5))
+    half = select(
+        cohort, maker.pseudo, tmp_path / "b", settings=SelectSettings(min_agreement=0.6, keep=0.5)
+    )
     assert half.kept == ("full", "organs", "none")
     rows = [row for row in read_ledger(tmp_path / "b" / "ledger.jsonl") if row.case == "partial"]
     assert {row.origin for row in rows} == {"dropped"}
@@ -146,7 +177,9 @@ def test_one_bad_organ_and_a_bad_rank_drop_a_case(cohort: Cohort, maker: Maker, 
 OPEN = SelectSettings(min_agreement=0.6, leave_open=True)
 
 
-def test_a_class_that_no_model_knows_does_not_keep_the_worst_cases(cohort: Cohort, maker: Maker, tmp_path):
+def test_a_class_that_no_model_knows_does_not_keep_the_worst_cases(
+    cohort: Cohort, maker: Maker, tmp_path
+):
     maker.guess("none", {"liver": 0.9, "kidney": 0.9}, classes=("liver", "kidney"))
     maker.guess("partial", {"kidney": 0.7}, classes=("kidney",))
     result = select(cohort, maker.pseudo, tmp_path / "out", settings=replace(OPEN, keep=0.5))
@@ -155,18 +188,34 @@ def test_a_class_that_no_model_knows_does_not_keep_the_worst_cases(cohort: Cohor
     assert filled["partial"] == ()
     (best,) = (choice for choice in result.decisions if choice.case == "none")
     assert best.score == pytest.approx(0.9)
-    assert best.why == "folds agree 0.90 over 2 organs, at least 0.60; 2 of 3 classes filled in, the others left open"
+    assert (
+        best.why
+        == "folds agree 0.90 over 2 organs, at least 0.60; 2 of 3 classes filled in, the others left open"
+    )
 
 
-def test_with_open_classes_each_needs_a_confidence_of_its_own_lesions_too(cohort: Cohort, maker: Maker, tmp_path):
+def test_with_open_classes_each_needs_a_confidence_of_its_own_lesions_too(
+    cohort: Cohort, maker: Maker, tmp_path
+):
     maker.guess("none", {"liver": 0.9, "kidney": 0.9}, confidence={"tumor": 0.5})
-    for least, filled in ((0.4, ("liver", "kidney", "tumor")), (0.6, ("liver", "kidney")), (0.95, ())):
-        result = select(cohort, maker.pseudo, tmp_path / str(least), settings=replace(OPEN, min_confidence=least))
+    for least, filled in (
+        (0.4, ("liver", "kidney", "tumor")),
+        (0.6, ("liver", "kidney")),
+        (0.95, ()),
+    ):
+        result = select(
+            cohort,
+            maker.pseudo,
+            tmp_path / str(least),
+            settings=replace(OPEN, min_confidence=least),
+        )
         (choice,) = (choice for choice in result.decisions if choice.case == "none")
         assert choice.filled == filled
 
 
-def test_with_open_classes_a_case_keeps_its_truth_and_what_the_folds_agree_on(cohort: Cohort, maker: Maker, tmp_path):
+def test_with_open_classes_a_case_keeps_its_truth_and_what_the_folds_agree_on(
+    cohort: Cohort, maker: Maker, tmp_path
+):
     maker.guess("none", {"liver": 0.9, "kidney": 0.2})
     out = tmp_path / "out"
     result = select(cohort, maker.pseudo, out, settings=OPEN)
@@ -174,7 +223,10 @@ def test_with_open_classes_a_case_keeps_its_truth_and_what_the_folds_agree_on(co
     assert choices["full"].why == "annotated throughout"
     assert (choices["partial"].filled, choices["partial"].open) == (("kidney", "tumor"), ())
     assert (choices["none"].filled, choices["none"].open) == (("liver",), ("kidney", "tumor"))
-    assert choices["none"].why == "folds agree 0.55 over 2 organs, under 0.60; 1 of 3 classes filled in, the others left open"
+    assert (
+        choices["none"].why
+        == "folds agree 0.55 over 2 organs, under 0.60; 1 of 3 classes filled in, the others left open"
+    )
     assert (choices["doubtful"].filled, choices["doubtful"].open) == ((), ("liver", "tumor"))
     assert choices["doubtful"].why == "its truth alone: folds agree 0.30 over 1 organs, under 0.60"
     assert choices["unlabeled"].kept is False
@@ -199,10 +251,16 @@ def test_nnunet_is_not_given_a_case_with_an_open_class(cohort: Cohort, maker: Ma
     assert table["nnstudent"]["truth"] == ["full"]
 
 
-def test_with_open_classes_a_bad_rank_takes_the_pseudo_label_only(cohort: Cohort, maker: Maker, tmp_path):
+def test_with_open_classes_a_bad_rank_takes_the_pseudo_label_only(
+    cohort: Cohort, maker: Maker, tmp_path
+):
     result = select(cohort, maker.pseudo, tmp_path / "out", settings=replace(OPEN, keep=0.5))
     choices = {choice.case: choice for choice in result.decisions}
-    assert (choices["partial"].kept, choices["partial"].filled, choices["partial"].open) == (True, (), ("kidney", "tumor"))
+    assert (choices["partial"].kept, choices["partial"].filled, choices["partial"].open) == (
+        True,
+        (),
+        ("kidney", "tumor"),
+    )
     assert "not among the best 1 of 2" in choices["partial"].why
     written = read_labels(tmp_path / "out" / DATASET / "labelsTr" / "partial.nii.gz").array
     truth = read_labels(cohort["partial"].label).array
@@ -211,10 +269,14 @@ def test_with_open_classes_a_bad_rank_takes_the_pseudo_label_only(cohort: Cohort
 
 def steadiness(maker: Maker, id: str, changes: list[float], **by_class: float) -> None:
     record = maker.pseudo / f"{id}.json"
-    record.write_text(json.dumps(json.loads(record.read_text()) | {"changes": changes, "class_change": by_class}))
+    record.write_text(
+        json.dumps(json.loads(record.read_text()) | {"changes": changes, "class_change": by_class})
+    )
 
 
-def test_what_changes_from_round_to_round_is_dropped_by_case(cohort: Cohort, maker: Maker, tmp_path):
+def test_what_changes_from_round_to_round_is_dropped_by_case(
+    cohort: Cohort, maker: Maker, tmp_path
+):
     maker.guess("none", {}, folds=1)  # of one model, so that nothing else is there to judge by
     steadiness(maker, "none", [0.3, 0.2], liver=0.05, kidney=0.4)
     steadiness(maker, "partial", [0.1, 0.02], kidney=0.06)
@@ -224,16 +286,25 @@ def test_what_changes_from_round_to_round_is_dropped_by_case(cohort: Cohort, mak
     assert set(why) == {"none", "doubtful", "unlabeled"}
     assert "none" in select(cohort, maker.pseudo, tmp_path / "b").kept
     rows = {(row.case, row.cls): row for row in read_ledger(tmp_path / "b" / "ledger.jsonl")}
-    assert (rows["none", "kidney"].change, rows["none", "tumor"].change, rows["full", "liver"].change) == (0.4, None, None)
+    assert (
+        rows["none", "kidney"].change,
+        rows["none", "tumor"].change,
+        rows["full", "liver"].change,
+    ) == (0.4, None, None)
 
 
-def test_what_changes_from_round_to_round_is_left_open_by_class(cohort: Cohort, maker: Maker, tmp_path):
+def test_what_changes_from_round_to_round_is_left_open_by_class(
+    cohort: Cohort, maker: Maker, tmp_path
+):
     maker.guess("none", {}, folds=1)
     steadiness(maker, "none", [0.25], liver=0.05, kidney=0.4, tumor=0.9)
     steadiness(maker, "partial", [0.1], kidney=0.06, tumor=0.9)
     result = select(cohort, maker.pseudo, tmp_path / "out", settings=replace(OPEN, max_change=0.2))
     choices = {choice.case: choice for choice in result.decisions}
-    assert (choices["none"].filled, choices["none"].open) == (("liver",), ("kidney", "tumor"))  # a lesion goes with its case
+    assert (choices["none"].filled, choices["none"].open) == (
+        ("liver",),
+        ("kidney", "tumor"),
+    )  # a lesion goes with its case
     assert (choices["partial"].filled, choices["partial"].open) == (("kidney", "tumor"), ())
 
 
@@ -250,7 +321,9 @@ def _is_doubtful(case: Case, fused: int, truth: int, guess: int, other: int) -> 
     return other in ({truth} | (filled & {3}) if truth else {0} | filled)
 
 
-def test_doubtful_voxels_are_ignored_but_never_what_the_truth_decides(cohort: Cohort, maker: Maker, tmp_path):
+def test_doubtful_voxels_are_ignored_but_never_what_the_truth_decides(
+    cohort: Cohort, maker: Maker, tmp_path
+):
     for id in ("organs", "partial", "none"):
         maker.guess(id, GOOD, probability=True)
     plain, out = tmp_path / "plain", tmp_path / "out"
@@ -265,12 +338,19 @@ def test_doubtful_voxels_are_ignored_but_never_what_the_truth_decides(cohort: Co
         nnunet = read_labels(out / DATASET / "labelsTr" / f"{id}.nii.gz").array
         case = cohort[id]
         truth = np.zeros_like(without) if case.label is None else read_labels(case.label).array
-        guess, other = (read_labels(path).array for path in (paths(maker.pseudo, id)[0], runner_up_path(maker.pseudo, id)))
-        open_ = np.vectorize(lambda *voxel, case=case: _is_doubtful(case, *voxel), otypes=[bool])(without, truth, guess, other)
+        guess, other = (
+            read_labels(path).array
+            for path in (paths(maker.pseudo, id)[0], runner_up_path(maker.pseudo, id))
+        )
+        open_ = np.vectorize(lambda *voxel, case=case: _is_doubtful(case, *voxel), otypes=[bool])(
+            without, truth, guess, other
+        )
         assert 0 < open_.sum() < open_.size or case.label is None
         expected = np.where(open_ & (sure < 153), 4, without)
         np.testing.assert_array_equal(nnunet, expected)
-        np.testing.assert_array_equal(read_labels(fused[id].label).array, np.where(expected == 4, IGNORE, expected))
+        np.testing.assert_array_equal(
+            read_labels(fused[id].label).array, np.where(expected == 4, IGNORE, expected)
+        )
         assert result.ignored[id] == pytest.approx((expected == 4).mean(), abs=1e-6)
     assert not (read_labels(fused["full"].label).array == IGNORE).any()
 
@@ -282,10 +362,16 @@ def test_nnunet_is_told_which_label_to_ignore(cohort: Cohort, maker: Maker, tmp_
     table = json.loads((tmp_path / "out" / DATASET / "dataset.json").read_text())
     assert table["labels"] == {"background": 0, "liver": 1, "kidney": 2, "tumor": 3, "ignore": 4}
     assert table["nnstudent"]["classes"] == {"1": "liver", "2": "kidney", "3": "tumor"}
-    labels = pytest.importorskip("nnunetv2.utilities.label_handling.label_handling", reason="nnU-Net is not installed")
+    labels = pytest.importorskip(
+        "nnunetv2.utilities.label_handling.label_handling", reason="nnU-Net is not installed"
+    )
     manager = labels.LabelManager(table["labels"], None)
     assert (manager.ignore_label, manager.num_segmentation_heads) == (4, 4)
-    assert index(tmp_path / "out" / DATASET, tmp_path / "again").cohort.taxonomy.names == ("liver", "kidney", "tumor")
+    assert index(tmp_path / "out" / DATASET, tmp_path / "again").cohort.taxonomy.names == (
+        "liver",
+        "kidney",
+        "tumor",
+    )
 
 
 def test_another_threshold_writes_again_what_it_changes(cohort: Cohort, maker: Maker, tmp_path):
@@ -303,13 +389,19 @@ def test_another_threshold_writes_again_what_it_changes(cohort: Cohort, maker: M
 
 def test_without_probabilities_there_is_nothing_to_doubt_by(cohort: Cohort, maker: Maker, tmp_path):
     maker.guess("none", GOOD, probability=True)
-    with pytest.raises(InputError, match=r"2 of 3 pseudo-labels come without .*, organs the first; run label again with --probability"):
+    with pytest.raises(
+        InputError,
+        match=r"2 of 3 pseudo-labels come without .*, organs the first; run label again with --probability",
+    ):
         select(cohort, maker.pseudo, tmp_path / "out", settings=DOUBT)
 
 
 def test_no_case_left_is_an_error_that_points_at_the_ledger(maker: Maker, tmp_path):
     maker.guess("a", {"liver": 0.1, "kidney": 0.1})
-    with pytest.raises(InputError, match=r"no case is left to learn from \(folds agree 0.10 .*ledger.jsonl says why"):
+    with pytest.raises(
+        InputError,
+        match=r"no case is left to learn from \(folds agree 0.10 .*ledger.jsonl says why",
+    ):
         select(maker.cohort(maker.case("a")), maker.pseudo, tmp_path / "out")
     assert len(read_ledger(tmp_path / "out" / "ledger.jsonl")) == 3
 
@@ -319,7 +411,9 @@ def test_a_class_that_no_model_knows_drops_the_case_only_if_it_is_learned(maker:
     maker.guess("none", GOOD, classes=("liver", "kidney"))
     result = select(cohort, maker.pseudo, tmp_path / "out")
     assert result.kept == ("full",)
-    assert result.decisions[1].why == "tumor neither annotated nor known to the models that labeled it"
+    assert (
+        result.decisions[1].why == "tumor neither annotated nor known to the models that labeled it"
+    )
     organs = select(cohort, maker.pseudo, tmp_path / "organs", classes=("liver", "kidney"))
     assert organs.kept == ("full", "none")
     rows = [row for row in read_ledger(tmp_path / "organs" / "ledger.jsonl") if row.cls == "tumor"]
@@ -328,10 +422,16 @@ def test_a_class_that_no_model_knows_drops_the_case_only_if_it_is_learned(maker:
         ("none", "dropped", "not a class of this student"),
     ]
     for id in organs.kept:
-        assert set(np.unique(read_labels(tmp_path / "organs" / DATASET / "labelsTr" / f"{id}.nii.gz").array)) <= {0, 1, 2}
+        assert set(
+            np.unique(
+                read_labels(tmp_path / "organs" / DATASET / "labelsTr" / f"{id}.nii.gz").array
+            )
+        ) <= {0, 1, 2}
 
 
-def test_a_tumor_that_is_not_learned_and_leaves_holes_is_told(cohort: Cohort, maker: Maker, tmp_path, caplog):
+def test_a_tumor_that_is_not_learned_and_leaves_holes_is_told(
+    cohort: Cohort, maker: Maker, tmp_path, caplog
+):
     select(cohort, maker.pseudo, tmp_path / "out")
     assert not caplog.messages
     select(cohort, maker.pseudo, tmp_path / "organs", classes=("liver", "kidney"))
@@ -342,7 +442,9 @@ def test_a_tumor_that_is_not_learned_and_leaves_holes_is_told(cohort: Cohort, ma
 def test_without_folds_to_compare_a_case_is_kept_with_a_note(maker: Maker, tmp_path):
     maker.guess("single", {}, folds=1)
     maker.guess("elsewhere", {}, folds=0)
-    result = select(maker.cohort(maker.case("single"), maker.case("elsewhere")), maker.pseudo, tmp_path / "out")
+    result = select(
+        maker.cohort(maker.case("single"), maker.case("elsewhere")), maker.pseudo, tmp_path / "out"
+    )
     assert [choice.why for choice in result.decisions] == [
         "kept without agreement: a single fold",
         "kept without agreement: labels made elsewhere",
@@ -356,12 +458,19 @@ def test_a_single_tumor_model_does_not_hide_that_the_organ_folds_disagree(maker:
     data = json.loads(record.read_text())
     data["folds"]["tumor"] = 1
     record.write_text(json.dumps(data))
-    result = select(maker.cohort(maker.case("full", ALL), maker.case("doubtful")), maker.pseudo, tmp_path / "out")
+    result = select(
+        maker.cohort(maker.case("full", ALL), maker.case("doubtful")),
+        maker.pseudo,
+        tmp_path / "out",
+    )
     assert result.kept == ("full",)
 
 
 def test_ids_with_gaps_become_consecutive_for_nnunet_and_keep_their_meaning(tmp_path):
-    table = Taxonomy("gaps", (LabelClass(4, "liver"), LabelClass(2, "kidney"), LabelClass(9, "tumor", kind="lesion")))
+    table = Taxonomy(
+        "gaps",
+        (LabelClass(4, "liver"), LabelClass(2, "kidney"), LabelClass(9, "tumor", kind="lesion")),
+    )
     maker = Maker(tmp_path, table)
     cohort = maker.cohort(maker.case("full", ALL))
     select(cohort, maker.pseudo, tmp_path / "out")
@@ -382,7 +491,9 @@ def test_settings_out_of_range_are_refused(value):
         SelectSettings(min_agreement=value)
 
 
-def test_what_is_thought_of_the_fused_labels_comes_along(cohort: Cohort, maker: Maker, tmp_path: Path):
+def test_what_is_thought_of_the_fused_labels_comes_along(
+    cohort: Cohort, maker: Maker, tmp_path: Path
+):
     out = tmp_path / "out"
     for id in ("organs", "none"):
         maker.guess(id, GOOD, probability=True)
@@ -398,10 +509,16 @@ def test_what_is_thought_of_the_fused_labels_comes_along(cohort: Cohort, maker: 
         assert doubted.any()
         np.testing.assert_array_equal(sure[doubted], given[doubted])
         assert not other[~doubted & (given < 255)].any()
-        if truth is not None:  # what is drawn is doubted only against a lesion that nobody looked for
+        if (
+            truth is not None
+        ):  # what is drawn is doubted only against a lesion that nobody looked for
             drawn = read_labels(truth).array > 0
-            assert set(other[doubted & drawn & (labels != 3)]) <= {0, 3} | set(labels[doubted & drawn])
+            assert set(other[doubted & drawn & (labels != 3)]) <= {0, 3} | set(
+                labels[doubted & drawn]
+            )
     remove_doubt(maker.pseudo, "none")
     select(cohort, maker.pseudo, out)
     assert not probability_path(out, "none").exists()
-    assert {path: path.read_bytes() for path in (out / DATASET / "labelsTr").iterdir()} == before  # no student is trained again for it
+    assert {
+        path: path.read_bytes() for path in (out / DATASET / "labelsTr").iterdir()
+    } == before  # no student is trained again for it

@@ -12,20 +12,33 @@ from nnstudent.errors import InputError
 from nnstudent.io.nifti import read_labels, write_image
 from nnstudent.pseudo.ensemble import agreement, dice_weights
 from nnstudent.pseudo.label import label
-from nnstudent.pseudo.pseudolabel import read_pseudo_label
+from nnstudent.pseudo.pseudo_label import read_pseudo_label
 from nnstudent.pseudo.teacher import open_teacher
 from nnstudent.taxonomy import LabelClass, Taxonomy
 from nnstudent.volume import Grid, Volume
 from tests.inference.folders import ISOTROPIC, make_folder
 from tests.pseudo.conftest import Maker
 
-TABLE = Taxonomy("two", (LabelClass(1, "liver"), LabelClass(2, "kidney"), LabelClass(4, "spleen"), LabelClass(9, "tumor", kind="lesion")))
+TABLE = Taxonomy(
+    "two",
+    (
+        LabelClass(1, "liver"),
+        LabelClass(2, "kidney"),
+        LabelClass(4, "spleen"),
+        LabelClass(9, "tumor", kind="lesion"),
+    ),
+)
 SHAPE = (20, 26, 30)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_folder(tmp_path_factory.mktemp("models") / "three", ISOTROPIC, classes=("liver", "Milz", "bone"), folds=(0, 1, 2))
+    return make_folder(
+        tmp_path_factory.mktemp("models") / "three",
+        ISOTROPIC,
+        classes=("liver", "Milz", "bone"),
+        folds=(0, 1, 2),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +47,10 @@ def image() -> Volume:
 
     smooth = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=SHAPE), 2)
     # On the networks' own spacing and axes, so that nothing is resampled and the mean itself can be compared.
-    return Volume((60 + 150 * smooth / smooth.std()).astype(np.int16), Grid(SHAPE, np.diag([6.0, 6.0, 6.0, 1.0])))
+    return Volume(
+        (60 + 150 * smooth / smooth.std()).astype(np.int16),
+        Grid(SHAPE, np.diag([6.0, 6.0, 6.0, 1.0])),
+    )
 
 
 def test_the_mean_of_the_folds_probabilities_decides(folder, image):
@@ -56,13 +72,17 @@ def test_the_mean_of_the_folds_probabilities_decides(folder, image):
 def test_labels_of_the_best_expected_dice(folder, image):
     teacher = open_teacher(folder, TABLE, mapping={"milz": "spleen"}, threads=2)
     ids = np.array([0, 1, 4, 0], np.uint8)
-    mean = np.mean([scores.probabilities().values for scores in teacher.segmenter.predict_members(image)], axis=0)
+    mean = np.mean(
+        [scores.probabilities().values for scores in teacher.segmenter.predict_members(image)],
+        axis=0,
+    )
     weighted = mean * dice_weights(mean, ids.tolist())[:, None, None, None]
     assert (weighted.argmax(0) != mean.argmax(0)).any()
     said = teacher.guess(image)
     np.testing.assert_array_equal(said.labels, ids[weighted.argmax(0)])
     assert said.confidence == {
-        name: pytest.approx(mean[c][weighted.argmax(0) == c].mean(), rel=1e-4) for name, c in (("liver", 1), ("spleen", 2))
+        name: pytest.approx(mean[c][weighted.argmax(0) == c].mean(), rel=1e-4)
+        for name, c in (("liver", 1), ("spleen", 2))
     }
     assert teacher.settings != replace(teacher, decision="argmax").settings  # labels are made again
 
@@ -73,18 +93,28 @@ def test_the_probability_of_each_label_is_the_mean_of_the_folds(folder, image):
     said = teacher.guess(image, probability=True)
     doubt = said.doubt
     assert doubt is not None
-    mean = np.mean([scores.probabilities().values for scores in teacher.segmenter.predict_members(image)], axis=0)
+    mean = np.mean(
+        [scores.probabilities().values for scores in teacher.segmenter.predict_members(image)],
+        axis=0,
+    )
     by_id = {0: mean[0] + mean[3], 1: mean[1], 4: mean[2]}  # bone counts as background
     expected = np.select([said.labels == id for id in by_id], list(by_id.values()))
     assert np.abs(doubt.probability - 255 * expected).max() < 0.6
     ids = np.array(list(by_id))
-    ranked = ids[np.argsort(np.stack(list(by_id.values())), axis=0)]  # the summed channels of background may rank first and lose
-    np.testing.assert_array_equal(doubt.runner_up, np.where(ranked[-1] == said.labels, ranked[-2], ranked[-1]))
+    ranked = ids[
+        np.argsort(np.stack(list(by_id.values())), axis=0)
+    ]  # the summed channels of background may rank first and lose
+    np.testing.assert_array_equal(
+        doubt.runner_up, np.where(ranked[-1] == said.labels, ranked[-2], ranked[-1])
+    )
 
 
 def test_without_a_common_class_the_map_is_asked_for(folder):
     table = Taxonomy("other", (LabelClass(1, "kidney"),))
-    with pytest.raises(InputError, match=r"none of its classes \(liver, milz, bone\) is in the label table other .* --map"):
+    with pytest.raises(
+        InputError,
+        match=r"none of its classes \(liver, milz, bone\) is in the label table other .* --map",
+    ):
         open_teacher(folder, table)
 
 
@@ -96,13 +126,22 @@ def test_label_writes_what_the_teacher_says_and_does_it_once(folder, image, tmp_
     done = label(cohort, tmp_path / "out", teachers=[folder], mapping={"milz": "spleen"}, threads=2)
     assert done.made == ("a",)
     teacher = open_teacher(folder, TABLE, mapping={"milz": "spleen"}, threads=2)
-    np.testing.assert_array_equal(read_labels(tmp_path / "out" / "a.nii.gz").array, teacher.guess(image).labels)
+    np.testing.assert_array_equal(
+        read_labels(tmp_path / "out" / "a.nii.gz").array, teacher.guess(image).labels
+    )
     told = read_pseudo_label(tmp_path / "out", "a")
     assert told.models == {"liver": teacher.hash, "spleen": teacher.hash}
     assert told.folds == {"liver": 3, "spleen": 3}
     # By the name in its dataset.json as well as by the tidied one.
-    assert label(cohort, tmp_path / "out", teachers=[folder], mapping={"Milz": "spleen"}, threads=2).made == ()
-    assert label(cohort, tmp_path / "out", teachers=[folder], mapping={"milz": "kidney"}, threads=2).made == ("a",)
+    assert (
+        label(
+            cohort, tmp_path / "out", teachers=[folder], mapping={"Milz": "spleen"}, threads=2
+        ).made
+        == ()
+    )
+    assert label(
+        cohort, tmp_path / "out", teachers=[folder], mapping={"milz": "kidney"}, threads=2
+    ).made == ("a",)
 
 
 @pytest.mark.parametrize(

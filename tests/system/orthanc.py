@@ -24,7 +24,10 @@ class Orthanc:
         folder.mkdir()
         self._folder, self._process = folder, None
         with ExitStack() as taken:
-            ports = [taken.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(2)]
+            ports = [
+                taken.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+                for _ in range(2)
+            ]
         self.http, self.dicom = ports
         self.root = f"http://127.0.0.1:{self.http}"
         self.url = f"{self.root}/dicom-web"
@@ -48,7 +51,9 @@ class Orthanc:
 
     def start(self) -> None:
         with (self._folder / "log").open("a") as log:
-            self._process = subprocess.Popen([PROGRAM, str(self._folder / "orthanc.json")], stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                [PROGRAM, str(self._folder / "orthanc.json")], stdout=log, stderr=log
+            )
         until = time.monotonic() + 60
         while time.monotonic() < until:
             try:
@@ -66,7 +71,9 @@ class Orthanc:
             self._process = None
 
     def ask(self, method: str, path: str, body: bytes | None = None) -> bytes:
-        request = urllib.request.Request(self.root + path, body, {"Authorization": "Basic Y2xlcms6cGFzcyB3b3Jk"}, method=method)
+        request = urllib.request.Request(
+            self.root + path, body, {"Authorization": "Basic Y2xlcms6cGFzcyB3b3Jk"}, method=method
+        )
         with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.read()
 
@@ -75,7 +82,10 @@ class Orthanc:
 
     def add(self, folder: Path) -> str:
         """Store a folder's files; Orthanc's id of their study."""
-        answers = [json.loads(self.ask("POST", "/instances", path.read_bytes())) for path in sorted(folder.iterdir())]
+        answers = [
+            json.loads(self.ask("POST", "/instances", path.read_bytes()))
+            for path in sorted(folder.iterdir())
+        ]
         return answers[-1]["ParentStudy"]
 
     def found(self, modality: str, study: str) -> list[str]:

@@ -12,11 +12,11 @@ import pytest
 import SimpleITK
 import slicerio
 
-from nnstudent.io.dicom import read_series
-from nnstudent.io.dicom_seg import write_seg
-from nnstudent.io.dicom_source import Algorithm
+from nnstudent.io.dicom.derived import Algorithm
+from nnstudent.io.dicom.rtstruct import write_rtstruct
+from nnstudent.io.dicom.seg import write_seg
+from nnstudent.io.dicom.series import read_series
 from nnstudent.io.nrrd import write_seg_nrrd
-from nnstudent.io.rtstruct import write_rtstruct
 from nnstudent.io.terms import meaning
 from nnstudent.taxonomy import flare23
 from nnstudent.volume import Volume
@@ -39,9 +39,13 @@ def made(request, tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("name", "module"), [("l.seg.dcm", "Segmentation"), ("l.rtstruct.dcm", "RTStructureSet")])
+@pytest.mark.parametrize(
+    ("name", "module"), [("l.seg.dcm", "Segmentation"), ("l.rtstruct.dcm", "RTStructureSet")]
+)
 def test_dciodvfy_finds_nothing_wrong(made, name, module):
-    verdict = subprocess.run(["dciodvfy", str(made / name)], capture_output=True, text=True, check=False)
+    verdict = subprocess.run(
+        ["dciodvfy", str(made / name)], capture_output=True, text=True, check=False
+    )
     assert (verdict.stdout + verdict.stderr).split() == [module]
 
 
@@ -51,7 +55,9 @@ def test_dciodvfy_finds_what_is_wrong(made):
     seg = pydicom.dcmread(made / "l.seg.dcm")
     del seg.SegmentSequence[0].SegmentedPropertyTypeCodeSequence
     seg.save_as(made / "broken.dcm")
-    verdict = subprocess.run(["dciodvfy", str(made / "broken.dcm")], capture_output=True, text=True, check=False)
+    verdict = subprocess.run(
+        ["dciodvfy", str(made / "broken.dcm")], capture_output=True, text=True, check=False
+    )
     assert "Error" in verdict.stdout + verdict.stderr
 
 
@@ -59,8 +65,21 @@ def test_dcmqi_reads_the_same_voxels_names_codes_and_colors(made):
     out = made / "dcmqi"
     out.mkdir()
     reader = Path(sys.executable).with_name("segimage2itkimage")
-    subprocess.run([reader, "--inputDICOM", made / "l.seg.dcm", "--outputDirectory", out, "--outputType", "nrrd"], check=True)
-    (segments,) = zip(*json.loads((out / "meta.json").read_text())["segmentAttributes"], strict=True)
+    subprocess.run(
+        [
+            reader,
+            "--inputDICOM",
+            made / "l.seg.dcm",
+            "--outputDirectory",
+            out,
+            "--outputType",
+            "nrrd",
+        ],
+        check=True,
+    )
+    (segments,) = zip(
+        *json.loads((out / "meta.json").read_text())["segmentAttributes"], strict=True
+    )
     assert [segment["SegmentLabel"] for segment in segments] == list(NAMES.values())
     for number, (segment, id) in enumerate(zip(segments, NAMES, strict=True), start=1):
         item = flare23().by_id(id)

@@ -19,7 +19,9 @@ FILES = sorted((ROOT / "docker").glob("*/Dockerfile"))
 def test_hadolint_has_nothing_to_say(file: Path) -> None:
     program = shutil.which("hadolint", path=str(Path(sys.executable).parent))
     assert program, "no hadolint; the extra [system] brings it"
-    done = subprocess.run([program, "--no-color", str(file)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [program, "--no-color", str(file)], capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -29,5 +31,7 @@ def test_what_is_copied_is_there_and_nobody_runs_as_root(file: Path) -> None:
     arguments = dict(re.findall(r"^ARG (\w+)=(.+)$", text, flags=re.M))
     for places in re.findall(r"^COPY (.+) \S+$", text, flags=re.M):
         for place in places.split():
-            assert (ROOT / re.sub(r"\$\{(\w+)\}", lambda name: arguments[name[1]], place)).exists(), place
+            assert (
+                ROOT / re.sub(r"\$\{(\w+)\}", lambda name: arguments[name[1]], place)
+            ).exists(), place
     assert re.findall(r"^USER (.+)$", text, flags=re.M)[-1] not in ("root", "0")

@@ -16,9 +16,9 @@ import pydicom
 import pytest
 from pydicom.uid import generate_uid
 
-from nnstudent.cohort.phantom import make_case
 from nnstudent.io.nifti import write_image
 from nnstudent.io.terms import meaning
+from nnstudent.phantom import make_case
 from nnstudent.taxonomy import flare23
 from nnstudent.web.pacs.credentials import authorization
 from nnstudent.web.pacs.deliver import Delivery
@@ -27,7 +27,10 @@ from tests.system.orthanc import TITLE, Orthanc
 from tests.web.conftest import free_port, running, series_of, wait_for
 
 LOGIN = {"NNSTUDENT_PACS_USER": "clerk", "NNSTUDENT_PACS_PASSWORD": "pass word"}
-REAL = Path(os.environ.get("NNSTUDENT_DATA", Path(__file__).parents[3] / "shared" / "data")) / "ts_dicom20"
+REAL = (
+    Path(os.environ.get("NNSTUDENT_DATA", Path(__file__).parents[3] / "shared" / "data"))
+    / "ts_dicom20"
+)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +62,10 @@ def study(request, phantom, tmp_path) -> Path:
         soft.write(folder)
         return sharp.write(folder)
     folder.mkdir()
-    uids = {keyword: generate_uid() for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")}
+    uids = {
+        keyword: generate_uid()
+        for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
+    }
     for number, path in enumerate(sorted((REAL / "series").iterdir())):
         header = pydicom.dcmread(path)
         for keyword, uid in uids.items():
@@ -75,7 +81,11 @@ def uid_of(folder: Path) -> str:
 
 
 def settings(tmp_path: Path, orthanc: Orthanc, **how) -> Settings:
-    hospital = Hospital(pacs=orthanc.url, authorization=authorization(orthanc.url, environment=LOGIN), quiet_seconds=1.0)
+    hospital = Hospital(
+        pacs=orthanc.url,
+        authorization=authorization(orthanc.url, environment=LOGIN),
+        quiet_seconds=1.0,
+    )
     return Settings(tmp_path / "work", threads=2, hospital=replace(hospital, **how))
 
 
@@ -90,7 +100,12 @@ def wait_until(true, *, seconds: float = 120):
 def delivered(client, id: str) -> dict:
     """The job, once its result is stored or given up."""
     wait_for(client, id, "done", "failed")
-    return wait_until(lambda: (job := client.get(f"/api/jobs/{id}").json())["state"] == "failed" or (told(job) and job))
+    return wait_until(
+        lambda: (
+            (job := client.get(f"/api/jobs/{id}").json())["state"] == "failed"
+            or (told(job) and job)
+        )
+    )
 
 
 def told(job: dict) -> bool:
@@ -110,9 +125,13 @@ def check_seg(content: bytes, labels: Path, source: Path) -> None:
     table = flare23()
     names = [str(item.SegmentLabel) for item in seg.SegmentSequence]
     assert names == [meaning(table.by_id(id)) for id in ids]
-    assert [item.SegmentedPropertyTypeCodeSequence[0].CodeValue for item in seg.SegmentSequence] == [table.by_id(id).snomed for id in ids]
+    assert [
+        item.SegmentedPropertyTypeCodeSequence[0].CodeValue for item in seg.SegmentSequence
+    ] == [table.by_id(id).snomed for id in ids]
     volume = seg.get_volume(combine_segments=True)
-    to_voxel = np.linalg.inv(image.affine) @ np.diag([-1.0, -1, 1, 1]) @ volume.affine  # of the SEG's voxels, in patient space
+    to_voxel = (
+        np.linalg.inv(image.affine) @ np.diag([-1.0, -1, 1, 1]) @ volume.affine
+    )  # of the SEG's voxels, in patient space
     places = np.argwhere(volume.array > 0)
     at = np.rint((np.c_[places, np.ones(len(places))] @ to_voxel.T)[:, :3]).astype(int)
     assert np.array_equal(wanted[tuple(at.T)], np.array([0, *ids])[volume.array[volume.array > 0]])
@@ -124,7 +143,9 @@ def test_a_study_is_fetched_segmented_and_the_seg_stored_in_it(orthanc, study, t
     uid, images = uid_of(study), len(list(study.iterdir()))
     with running(settings(tmp_path, orthanc)) as service, service.client() as client:
         listed = client.get("/api/pacs/studies", params={"days": 36500}).json()
-        assert [(row["uid"], row["modalities"], row["images"]) for row in listed] == [(uid, ["CT"], images)]
+        assert [(row["uid"], row["modalities"], row["images"]) for row in listed] == [
+            (uid, ["CT"], images)
+        ]
         assert "Secret" not in str(listed)
         answer = client.post(f"/api/pacs/studies/{uid}")
         assert answer.status_code == 201, answer.text
@@ -134,7 +155,9 @@ def test_a_study_is_fetched_segmented_and_the_seg_stored_in_it(orthanc, study, t
         labels = tmp_path / "labels.nii.gz"
         labels.write_bytes(client.get(f"/api/jobs/{job['id']}/files/labels.nii.gz").content)
         check_seg(orthanc.file(instance), labels, study)
-        assert any("passed over 1:" in line for line in job["warnings"]) == (images > 20), "of two series the soft one"
+        assert any("passed over 1:" in line for line in job["warnings"]) == (images > 20), (
+            "of two series the soft one"
+        )
         refused = client.post("/api/pacs/studies/1.2.3").json()
         assert "no CT series in this study" in wait_for(client, refused["id"], "failed")["error"]
 
@@ -143,22 +166,32 @@ def test_a_study_is_fetched_segmented_and_the_seg_stored_in_it(orthanc, study, t
 def test_a_study_that_the_pacs_sends_is_segmented_and_the_seg_sent_back(study, tmp_path, back):
     port = free_port()
     orthanc = Orthanc(tmp_path / "orthanc", peer=("127.0.0.1", port))
-    peer = {"pacs": None, "authorization": None, "peer": f"{TITLE}@127.0.0.1:{orthanc.dicom}"} if back == "C-STORE" else {}
+    peer = (
+        {"pacs": None, "authorization": None, "peer": f"{TITLE}@127.0.0.1:{orthanc.dicom}"}
+        if back == "C-STORE"
+        else {}
+    )
     try:
         id, uid = orthanc.add(study), uid_of(study)
-        with running(settings(tmp_path, orthanc, listen=("127.0.0.1", port), callers=(TITLE,), **peer)) as service:
+        with running(
+            settings(tmp_path, orthanc, listen=("127.0.0.1", port), callers=(TITLE,), **peer)
+        ) as service:
             orthanc.ask("POST", "/modalities/nnstudent/echo", b"{}")
             orthanc.ask("POST", "/modalities/nnstudent/store", id.encode())
             (instance,) = wait_until(lambda: orthanc.found("SEG", uid))
             (job,) = service.service.jobs.all()
             check_seg(orthanc.file(instance), job.output / "labels.nii.gz", study)
             with service.client() as client:
-                assert client.get("/api/jobs").json() == [], "what a scanner sent is nobody's who asks over the web"
+                assert client.get("/api/jobs").json() == [], (
+                    "what a scanner sent is nobody's who asks over the web"
+                )
     finally:
         orthanc.kill()
 
 
-def test_a_pacs_that_dies_midway_is_told_in_one_line_and_gets_its_seg_after_a_restart(orthanc, phantom, tmp_path, monkeypatch, caplog):
+def test_a_pacs_that_dies_midway_is_told_in_one_line_and_gets_its_seg_after_a_restart(
+    orthanc, phantom, tmp_path, monkeypatch, caplog
+):
     series = series_of(phantom)
     orthanc.add(series.write(tmp_path / "study"))
     monkeypatch.setattr(Delivery.__init__, "__kwdefaults__", {"waits": (0.1, 0.1)})

@@ -32,7 +32,9 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     work = tmp_path_factory.mktemp("served") / "work"
     command = [sys.executable, "-m", "nnstudent", "serve", "--port", "0", "--work", str(work)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=work.parent, env=environment)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, cwd=work.parent, env=environment
+    )
     try:
         found = re.search(r"http://\S+", process.stdout.readline())
         assert found
@@ -57,7 +59,9 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
     expect(page.locator("#model")).to_contain_text("not a medical device")
     yield page
     context.close()
-    assert not [line for line in said if "status of 400" not in line]  # which a browser says itself of what was refused
+    assert not [
+        line for line in said if "status of 400" not in line
+    ]  # which a browser says itself of what was refused
     assert asked
     assert not [url for url in asked if not url.startswith((address, "data:", f"blob:{address}"))]
 
@@ -77,7 +81,9 @@ def wait_for_result(page: Page) -> None:
 
 def color(place: Locator) -> float:
     """Share of pixels that are not gray."""
-    picture = np.asarray(Image.open(io.BytesIO(place.screenshot(timeout=PATIENCE))).convert("RGB")).astype(int)
+    picture = np.asarray(
+        Image.open(io.BytesIO(place.screenshot(timeout=PATIENCE))).convert("RGB")
+    ).astype(int)
     return float((np.ptp(picture, axis=2) > 25).mean())
 
 
@@ -87,7 +93,9 @@ def download(page: Page, title: str) -> Path:
     return found.value.path()
 
 
-def test_a_nifti_is_chosen_watched_looked_at_and_deleted(page: Page, real_data: Path, tmp_path: Path) -> None:
+def test_a_nifti_is_chosen_watched_looked_at_and_deleted(
+    page: Page, real_data: Path, tmp_path: Path
+) -> None:
     choose(page, "Choose a file", real_data / "ts_example" / "ct.nii.gz")
     expect(page.locator("#scans li")).to_have_count(1, timeout=PATIENCE)
     wait_for_result(page)
@@ -123,7 +131,9 @@ def test_a_nifti_is_chosen_watched_looked_at_and_deleted(page: Page, real_data: 
     rows = list(csv.DictReader(download(page, "CSV").read_text().splitlines()))
     assert len(rows) >= 12
     missing = [row["organ"].replace("_", " ") for row in rows if not float(row["volume_ml"])]
-    expect(page.locator(".missing")).to_have_text([f"Not found: {', '.join(missing)}."] if missing else [])
+    expect(page.locator(".missing")).to_have_text(
+        [f"Not found: {', '.join(missing)}."] if missing else []
+    )
 
     page.get_by_role("button", name="Delete").click()
     page.get_by_role("button", name="Really delete?").click()
@@ -145,15 +155,28 @@ DROP = """async ([files, folder]) => {
 }"""
 
 
-def test_a_dicom_folder_is_chosen_and_another_dropped(page: Page, real_data: Path, tmp_path: Path) -> None:
+def test_a_dicom_folder_is_chosen_and_another_dropped(
+    page: Page, real_data: Path, tmp_path: Path
+) -> None:
     choose(page, "Choose a folder", real_data / "ts_dicom20" / "series")
     wait_for_result(page)
     expect(page.locator("h1")).to_have_text("series")
     expect(page.locator("tr[data-organ=liver]")).to_be_visible()
-    expect(page.locator(".notes")).to_contain_text("no DICOM-SEG", ignore_case=True)  # its UIDs were blanked when it was published
+    expect(page.locator(".notes")).to_contain_text(
+        "no DICOM-SEG", ignore_case=True
+    )  # its UIDs were blanked when it was published
 
     study = series_of(real_data / "ts_example" / "ct.nii.gz").write(tmp_path / "study")
-    page.evaluate(DROP, [[(file.name, base64.b64encode(file.read_bytes()).decode()) for file in sorted(study.iterdir())], "dropped"])
+    page.evaluate(
+        DROP,
+        [
+            [
+                (file.name, base64.b64encode(file.read_bytes()).decode())
+                for file in sorted(study.iterdir())
+            ],
+            "dropped",
+        ],
+    )
     expect(page.locator("h1")).to_have_text("dropped", timeout=PATIENCE)
     expect(page.locator("#scans li")).to_have_count(2)
     page.wait_for_selector("a[aria-label='Download DICOM-SEG']")

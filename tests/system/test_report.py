@@ -12,9 +12,9 @@ from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from nnstudent.evaluation.evaluate import evaluate
-from nnstudent.evaluation.report import write, write_report
-from nnstudent.evaluation.report.embed import find_viewer
 from nnstudent.io.atomic import write_json
+from nnstudent.report import write_report
+from nnstudent.report.embed import find_viewer
 from tests.conftest import ROOT
 from tests.evaluation.scenes import make_cohort, organs, save
 
@@ -26,8 +26,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     cohort = make_cohort(folder / "cohort", test=5)
     for shift, case in enumerate(cohort.test()):
-        save(folder / "predictions" / "student" / f"{case.id}.nii.gz", organs(shift=shift % 3, tumor=True))
-    write_json(folder / "scores" / "student.json", evaluate(folder / "predictions" / "student", folder / "cohort").to_dict())
+        save(
+            folder / "predictions" / "student" / f"{case.id}.nii.gz",
+            organs(shift=shift % 3, tumor=True),
+        )
+    write_json(
+        folder / "scores" / "student.json",
+        evaluate(folder / "predictions" / "student", folder / "cohort").to_dict(),
+    )
     return folder
 
 
@@ -49,7 +55,9 @@ class Visit:
     def check(self, file: Path) -> None:
         """Nothing was complained of, nothing outside of the file was asked for."""
         assert not self.said
-        assert [address for address in self.asked if not address.startswith(("data:", "blob:"))] == [file.as_uri()]
+        assert [
+            address for address in self.asked if not address.startswith(("data:", "blob:"))
+        ] == [file.as_uri()]
 
 
 @pytest.fixture
@@ -60,7 +68,9 @@ def visit(browser: Browser) -> Iterator[Visit]:
 
 
 def pixels(place: Locator) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(place.screenshot(timeout=PATIENCE))).convert("RGB")).astype(int)
+    return np.asarray(
+        Image.open(io.BytesIO(place.screenshot(timeout=PATIENCE))).convert("RGB")
+    ).astype(int)
 
 
 def color(picture: np.ndarray) -> float:
@@ -72,7 +82,9 @@ def changed(before: np.ndarray, place: Locator) -> float:
     return float((np.abs(pixels(place) - before).max(axis=2) > 25).mean())
 
 
-def test_scans_are_scrolled_and_organs_switched_in_slices_and_in_3d(visit: Visit, run: Path) -> None:
+def test_scans_are_scrolled_and_organs_switched_in_slices_and_in_3d(
+    visit: Visit, run: Path
+) -> None:
     assert find_viewer() is not None, "make web builds the viewer"
     file = write_report(run)
     assert file.stat().st_size < 15e6
@@ -91,7 +103,10 @@ def test_scans_are_scrolled_and_organs_switched_in_slices_and_in_3d(visit: Visit
     slider.fill("0.3")
     assert changed(before, truth) > 0.02, "the slider scrolls"
     truth.click()
-    before, there = pixels(prediction), slider.input_value()  # in single precision: 0.3 reads back as 0.300000011920929
+    before, there = (
+        pixels(prediction),
+        slider.input_value(),
+    )  # in single precision: 0.3 reads back as 0.300000011920929
     page.mouse.wheel(0, 300)
     expect(slider).not_to_have_value(there, timeout=PATIENCE)
     assert changed(before, prediction) > 0.005, "the wheel scrolls both panes"
@@ -112,14 +127,18 @@ def test_scans_are_scrolled_and_organs_switched_in_slices_and_in_3d(visit: Visit
         page.get_by_role("button", name="All", exact=True).click()
         assert changed(everything, truth) < 0.002, "all on again is what it was"
 
-    page.get_by_role("button", name="Bad", exact=False).first.click()  # after two good ones and the median
+    page.get_by_role(
+        "button", name="Bad", exact=False
+    ).first.click()  # after two good ones and the median
     page.wait_for_selector("#viewer[data-shown='3']")
     assert color(pixels(truth)) > 0.002
     visit.check(file)
 
 
-def test_without_the_viewer_slices_are_scrolled(visit: Visit, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(write, "find_viewer", lambda: None)
+def test_without_the_viewer_slices_are_scrolled(
+    visit: Visit, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nnstudent.report.html.find_viewer", lambda: None)
     file = write_report(run, out=tmp_path / "plain.html")
     visit.open(file)
     assert visit.page.get_by_text("built without its viewer").is_visible()

@@ -14,8 +14,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # several test runs may sha
 
 from nnstudent.cohort.cohort import Case, Cohort, write_cohort
 from nnstudent.io.nifti import write_image, write_labels
+from nnstudent.pipeline.preset import Preset, SelectSettings, load_preset
 from nnstudent.taxonomy import LabelClass, Taxonomy
-from nnstudent.training.preset import Preset, SelectSettings, load_preset
 from nnstudent.training.recipe import Recipe
 from nnstudent.volume import Grid, Volume
 
@@ -40,15 +40,26 @@ def ball_scan(seed: int) -> tuple[Volume, Volume]:
     return Volume(image.astype(np.int16), grid), Volume(labels, grid)
 
 
-def write_case(folder: Path, id: str, seed: int, annotated: frozenset[str] | None, *, role: str = "train") -> Case:
+def write_case(
+    folder: Path, id: str, seed: int, annotated: frozenset[str] | None, *, role: str = "train"
+) -> Case:
     """A case on disk, its label map with the annotated classes only; None: no label."""
     image, labels = ball_scan(seed)
     write_image(folder / "images" / f"{id}.nii.gz", image)
     if annotated is None:
         return Case(id, folder / "images" / f"{id}.nii.gz", role=role)  # type: ignore[arg-type]
-    array = np.where(np.isin(labels.array, [TABLE[name].id for name in annotated]), labels.array, 0).astype(np.uint8)
+    array = np.where(
+        np.isin(labels.array, [TABLE[name].id for name in annotated]), labels.array, 0
+    ).astype(np.uint8)
     write_labels(folder / "labels" / f"{id}.nii.gz", Volume(array, labels.grid))
-    return Case(id, folder / "images" / f"{id}.nii.gz", folder / "labels" / f"{id}.nii.gz", annotated, True, role)  # type: ignore[arg-type]
+    return Case(
+        id,
+        folder / "images" / f"{id}.nii.gz",
+        folder / "labels" / f"{id}.nii.gz",
+        annotated,
+        True,
+        role,
+    )  # type: ignore[arg-type]
 
 
 ORGANS = frozenset(("left_ball", "right_ball"))
@@ -59,7 +70,14 @@ ALL = ORGANS | {"spot"}
 def balls(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
     """Four cases with both organs, two of them with the lesion too, one partial, one unlabeled, one for testing."""
     folder = tmp_path_factory.mktemp("balls")
-    kinds = [("a", ORGANS), ("b", ORGANS), ("c", ALL), ("d", ALL), ("partial", frozenset({"left_ball"})), ("none", None)]
+    kinds = [
+        ("a", ORGANS),
+        ("b", ORGANS),
+        ("c", ALL),
+        ("d", ALL),
+        ("partial", frozenset({"left_ball"})),
+        ("none", None),
+    ]
     cases = [write_case(folder, id, seed, annotated) for seed, (id, annotated) in enumerate(kinds)]
     cohort = Cohort(TABLE, (*cases, write_case(folder, "test", 99, ALL, role="test")))
     write_cohort(folder, cohort)

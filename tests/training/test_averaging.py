@@ -26,7 +26,9 @@ def test_it_is_the_average_by_hand() -> None:
         average.update(layer)
         keep = min(0.5, (1 + step) / (10 + step)) if step > 1 else 0.0
         expected = keep * expected + (1 - keep) * value
-    assert average.of(layer.state_dict())["weight"].flatten().tolist() == pytest.approx([expected] * 2)
+    assert average.of(layer.state_dict())["weight"].flatten().tolist() == pytest.approx(
+        [expected] * 2
+    )
     assert layer.weight.flatten().tolist() == [7.0, 7.0]
 
 

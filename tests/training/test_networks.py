@@ -19,28 +19,39 @@ from nnstudent.bundle.network import build
 from nnstudent.cohort.cohort import Cohort
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.nifti import read_image, read_labels, write_image
-from nnstudent.training.dataset import source_of
-from nnstudent.training.describe import count
+from nnstudent.pipeline.preset import Preset
+from nnstudent.training.data.dataset import source_of
+from nnstudent.training.design.describe import count
 from nnstudent.training.networks.separable import SeparableUNet, separable
 from nnstudent.training.networks.strided_stem import StridedStemUNet
 from nnstudent.training.plans import OWN_NETWORKS, architecture
-from nnstudent.training.preset import Preset
 from nnstudent.training.recipe import Network
 from nnstudent.training.task import organ_task
 from nnstudent.training.teach import teach
 from nnstudent.training.train import train
-
-from .conftest import tiny_recipe
+from tests.training.conftest import tiny_recipe
 
 KINDS = tuple(OWN_NETWORKS)
 STRIDES = ((1, 1, 1), (1, 2, 2), (2, 2, 2), (2, 2, 2))
-NETWORK = Network((4, 6, 8, 10), STRIDES, ((1, 3, 3), (3, 3, 3), (3, 3, 3), (3, 3, 3)), (1, 2, 2, 2), (2, 1, 2), kind="separable")
+NETWORK = Network(
+    (4, 6, 8, 10),
+    STRIDES,
+    ((1, 3, 3), (3, 3, 3), (3, 3, 3), (3, 3, 3)),
+    (1, 2, 2, 2),
+    (2, 1, 2),
+    kind="separable",
+)
 
 
 def built(kind: str, *, deep_supervision: bool = False) -> nn.Module:
     torch.manual_seed(0)
     network = {"separable": SeparableUNet, "strided_stem": StridedStemUNet}[kind]
-    module = network(1, 3, deep_supervision=deep_supervision, **architecture(replace(NETWORK, kind=kind))["arch_kwargs"])
+    module = network(
+        1,
+        3,
+        deep_supervision=deep_supervision,
+        **architecture(replace(NETWORK, kind=kind))["arch_kwargs"],
+    )
     return module.apply(module.initialize).eval()
 
 
@@ -49,7 +60,11 @@ def test_scores_of_every_resolution_in_training_and_of_the_finest_after(kind: st
     module = built(kind, deep_supervision=True)
     window = torch.randn(2, 1, 8, 16, 24)
     many = module(window)
-    assert [tuple(scores.shape) for scores in many] == [(2, 3, 8, 16, 24), (2, 3, 8, 8, 12), (2, 3, 4, 4, 6)]
+    assert [tuple(scores.shape) for scores in many] == [
+        (2, 3, 8, 16, 24),
+        (2, 3, 8, 8, 12),
+        (2, 3, 4, 4, 6),
+    ]
     module.decoder.deep_supervision = False  # as nnU-Net's trainer switches it
     torch.testing.assert_close(module(window), many[0])
 
@@ -58,7 +73,11 @@ def test_scores_of_every_resolution_in_training_and_of_the_finest_after(kind: st
 def test_every_weight_learns(kind: str) -> None:
     module = built(kind, deep_supervision=True).train()
     sum(scores.square().mean() for scores in module(torch.randn(1, 1, 8, 16, 24))).backward()
-    still = [name for name, weight in module.named_parameters() if weight.grad is None or not weight.grad.abs().sum() > 0]
+    still = [
+        name
+        for name, weight in module.named_parameters()
+        if weight.grad is None or not weight.grad.abs().sum() > 0
+    ]
     # a bias in front of a norm is taken away by it, in nnU-Net's networks too
     assert [name for name in still if not name.endswith("bias")] == []
 
@@ -75,7 +94,11 @@ def test_a_separable_layer_is_the_convolution_whose_kernel_is_a_product() -> Non
 
 def test_what_they_cost() -> None:
     patch = (32, 64, 64)
-    plain = Network((16, 32, 64, 128), ((1, 1, 1), (2, 2, 2), (2, 2, 2), (2, 2, 2)), decoder_convolutions=(2, 2, 1))
+    plain = Network(
+        (16, 32, 64, 128),
+        ((1, 1, 1), (2, 2, 2), (2, 2, 2), (2, 2, 2)),
+        decoder_convolutions=(2, 2, 1),
+    )
     of = {kind: count(replace(plain, kind=kind), patch, classes=14) for kind in ("plain", *KINDS)}
     assert of["separable"][0] < of["plain"][0] / 5
     assert of["separable"][1] < of["plain"][1] / 4
@@ -83,11 +106,18 @@ def test_what_they_cost() -> None:
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def taught(request: pytest.FixtureRequest, balls: Cohort, preset: Preset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def taught(
+    request: pytest.FixtureRequest,
+    balls: Cohort,
+    preset: Preset,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
     out = tmp_path_factory.mktemp(request.param)
     recipe = tiny_recipe()
     recipe = replace(recipe, network=replace(recipe.network, kind=request.param))
-    return teach(balls, out, replace(preset.teaching, organs=recipe), target="organs", folds=[0]).models[0]
+    return teach(
+        balls, out, replace(preset.teaching, organs=recipe), target="organs", folds=[0]
+    ).models[0]
 
 
 def test_a_bundle_computes_what_the_model_folder_does(taught: Path, tmp_path: Path) -> None:
@@ -95,14 +125,26 @@ def test_a_bundle_computes_what_the_model_folder_does(taught: Path, tmp_path: Pa
     spec = bundle.networks[0].spec
     window = np.random.default_rng(0).standard_normal((1, 1, *spec.patch)).astype(np.float32)
     folder = open_model(taught, fold=0).networks[0].members[0].weights()
-    kept = bundle.networks[0].members[0].weights()  # of a bundle without torch they are read from its graph
+    kept = (
+        bundle.networks[0].members[0].weights()
+    )  # of a bundle without torch they are read from its graph
     module = build(spec)
     for name in kept:
         np.testing.assert_allclose(kept[name], folder[name], atol=2e-3, rtol=1e-3)
-    module.load_state_dict({name: torch.from_numpy(kept.get(name, folder[name])) for name in module.state_dict()})
-    run = graph.openvino().Core().compile_model(bundle.networks[0].members[0].graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    module.load_state_dict(
+        {name: torch.from_numpy(kept.get(name, folder[name])) for name in module.state_dict()}
+    )
+    run = (
+        graph.openvino()
+        .Core()
+        .compile_model(
+            bundle.networks[0].members[0].graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+        )
+    )
     with torch.inference_mode():
-        np.testing.assert_allclose(run(window)[0], module(torch.from_numpy(window)).numpy(), atol=2e-2)
+        np.testing.assert_allclose(
+            run(window)[0], module(torch.from_numpy(window)).numpy(), atol=2e-2
+        )
 
 
 def test_a_training_begins_from_a_bundle_of_it(taught: Path, balls: Cohort, tmp_path: Path) -> None:
@@ -112,14 +154,18 @@ def test_a_training_begins_from_a_bundle_of_it(taught: Path, balls: Cohort, tmp_
     recipe = replace(recipe, network=replace(recipe.network, kind=kind))
     model = tmp_path / "model"
     train(organ_task(balls, recipe, folds=1), model, tmp_path / "work", start=start)
-    ours, theirs = (open_model(path, fold=0).networks[0].members[0].weights() for path in (model, taught))
+    ours, theirs = (
+        open_model(path, fold=0).networks[0].members[0].weights() for path in (model, taught)
+    )
     inner = [name for name in theirs if "seg_layers" not in name and name.endswith("weight")]
     assert len(inner) > 5
     for name in inner:
         np.testing.assert_allclose(ours[name], theirs[name], atol=2e-3, rtol=1e-3)
 
 
-def test_stock_nnunet_runs_the_model_folder_where_this_package_is_installed(taught: Path, balls: Cohort, tmp_path: Path) -> None:
+def test_stock_nnunet_runs_the_model_folder_where_this_package_is_installed(
+    taught: Path, balls: Cohort, tmp_path: Path
+) -> None:
     for name in ("in", "out"):
         (tmp_path / name).mkdir()
     image = read_image(balls["test"].image)
@@ -140,7 +186,9 @@ def test_stock_nnunet_runs_the_model_folder_where_this_package_is_installed(taug
     table = segmenter.model.taxonomy
     ours = segmenter(image).labels.array
     stored = np.array([0, *(table[name].id for name in names[1:])])[theirs]
-    assert (ours == stored).mean() > 0.98  # after four steps of training the scores of many voxels are nearly tied
+    assert (
+        ours == stored
+    ).mean() > 0.98  # after four steps of training the scores of many voxels are nearly tied
 
 
 def architecture_of(model: Path) -> str:
@@ -148,8 +196,12 @@ def architecture_of(model: Path) -> str:
     return next(kind for kind, path in OWN_NETWORKS.items() if path == name)
 
 
-def test_a_model_from_before_there_were_kinds_is_not_made_again(balls: Cohort, tmp_path: Path) -> None:
+def test_a_model_from_before_there_were_kinds_is_not_made_again(
+    balls: Cohort, tmp_path: Path
+) -> None:
     task = organ_task(balls, tiny_recipe(), folds=1)
     assert "kind" not in source_of(task, tmp_path / "hashes.json")["recipe"]["network"]
-    other = replace(task, recipe=replace(task.recipe, network=replace(task.recipe.network, kind="separable")))
+    other = replace(
+        task, recipe=replace(task.recipe, network=replace(task.recipe.network, kind="separable"))
+    )
     assert source_of(other, tmp_path / "hashes.json")["recipe"]["network"]["kind"] == "separable"

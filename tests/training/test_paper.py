@@ -9,9 +9,9 @@ import pytest
 import torch
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
-from nnstudent.training.describe import built_augmentations, count
+from nnstudent.pipeline.preset import load_preset
+from nnstudent.training.design.describe import built_augmentations, count
 from nnstudent.training.plans import Fingerprint, architecture, make_plans
-from nnstudent.training.preset import load_preset
 from nnstudent.training.recipe import Recipe
 
 PAPER = load_preset("paper")
@@ -49,7 +49,9 @@ def test_five_teachers_a_student_and_a_separate_tumor_model() -> None:
         (PAPER.tumor, [4.0, 1.2, 1.2], [32, 128, 192], 1500),
     ],
 )
-def test_the_plans_are_the_papers_table(recipe: Recipe, spacing: list[float], patch: list[int], epochs: int) -> None:
+def test_the_plans_are_the_papers_table(
+    recipe: Recipe, spacing: list[float], patch: list[int], epochs: int
+) -> None:
     plans = make_plans(recipe, FINGERPRINT, dataset_name="Dataset001_x")
     configuration = plans["configurations"]["3d_fullres"]
     assert configuration["spacing"] == spacing
@@ -57,16 +59,30 @@ def test_the_plans_are_the_papers_table(recipe: Recipe, spacing: list[float], pa
     assert configuration["batch_size"] == 2
     assert configuration["normalization_schemes"] == ["CTNormalization"]
     assert configuration["resampling_fn_data_kwargs"]["order"] == 3
-    assert configuration["resampling_fn_seg_kwargs"] == {"is_seg": True, "order": 0, "order_z": 0, "force_separate_z": None}
+    assert configuration["resampling_fn_seg_kwargs"] == {
+        "is_seg": True,
+        "order": 0,
+        "order_z": 0,
+        "force_separate_z": None,
+    }
     training = recipe.training
-    assert (training.epochs, training.iterations, training.optimizer, training.momentum) == (epochs, 250, "sgd", 0.99)
+    assert (training.epochs, training.iterations, training.optimizer, training.momentum) == (
+        epochs,
+        250,
+        "sgd",
+        0.99,
+    )
     assert (training.lr, training.schedule, training.class_weights) == (0.01, "poly", "equal")
     assert training.deep_supervision
     assert recipe.network.features[0] == (32 if recipe is PAPER.teachers else 16)
 
 
 def test_the_augmentations_as_built() -> None:
-    shared = ["Rotation in slices, p 0.2, -180 to 180°", "Scaling, p 0.2, 0.7 to 1.4", "Elastic, p 0.2, up to 4 voxels"]
+    shared = [
+        "Rotation in slices, p 0.2, -180 to 180°",
+        "Scaling, p 0.2, 0.7 to 1.4",
+        "Elastic, p 0.2, up to 4 voxels",
+    ]
     brightness, gamma = "MultiplicativeBrightness, p 0.15, 0.75 to 1.25", "Gamma, p 0.3, 0.7 to 1.5"
     assert list(built_augmentations(PAPER.student)) == [*shared, brightness, gamma]
     assert list(built_augmentations(PAPER.teachers)) == [
@@ -77,11 +93,19 @@ def test_the_augmentations_as_built() -> None:
 def test_weights_start_as_he_has_them() -> None:
     torch.manual_seed(0)
     built = architecture(PAPER.student.network)
-    network = get_network_from_plans(built["network_class_name"], built["arch_kwargs"], built["_kw_requires_import"], 1, 14)
+    network = get_network_from_plans(
+        built["network_class_name"], built["arch_kwargs"], built["_kw_requires_import"], 1, 14
+    )
     checked = 0
     for module in network.modules():
-        if isinstance(module, torch.nn.Conv3d) and module.kernel_size == (3, 3, 3) and module.in_channels >= 32:
-            expected = np.sqrt(2 / (1 + 0.01**2) / (module.in_channels * 27))  # leaky ReLU of slope 0.01
+        if (
+            isinstance(module, torch.nn.Conv3d)
+            and module.kernel_size == (3, 3, 3)
+            and module.in_channels >= 32
+        ):
+            expected = np.sqrt(
+                2 / (1 + 0.01**2) / (module.in_channels * 27)
+            )  # leaky ReLU of slope 0.01
             assert module.weight.std().item() == pytest.approx(expected, rel=0.05)
             assert module.bias is not None
             assert not module.bias.any()

@@ -8,12 +8,20 @@ from typing import Any
 import pytest
 
 from nnstudent.errors import InputError
+from nnstudent.pipeline.preset import load_preset
 from nnstudent.taxonomy import flare23
 from nnstudent.training.plans import Fingerprint, check_plans, make_dataset_json, make_plans
-from nnstudent.training.preset import load_preset
 
 FINGERPRINT = Fingerprint(
-    {"mean": 50.0, "std": 100.0, "percentile_00_5": -900.0, "percentile_99_5": 300.0, "median": 40.0, "min": -1000.0, "max": 1500.0},
+    {
+        "mean": 50.0,
+        "std": 100.0,
+        "percentile_00_5": -900.0,
+        "percentile_99_5": 300.0,
+        "median": 40.0,
+        "min": -1000.0,
+        "max": 1500.0,
+    },
     (5.0, 1.0, 1.0),
     (60, 300, 300),
     (1000.0, 100.0, 10.0),
@@ -31,7 +39,9 @@ def test_our_own_plans_pass(preset: str) -> None:
     check_plans(*written(preset), where=Path("prepared.json"))
 
 
-def configured(change: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any], dict[str, Any]], Any]:
+def configured(
+    change: Callable[[dict[str, Any]], Any],
+) -> Callable[[dict[str, Any], dict[str, Any]], Any]:
     return lambda plans, dataset: change(plans["configurations"]["3d_fullres"])
 
 
@@ -47,14 +57,22 @@ def configured(change: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, A
         configured(lambda settings: settings.update(normalization_schemes=[])),
         configured(lambda settings: settings.update(normalization_schemes=["CTNormalization"] * 2)),
         configured(lambda settings: settings.update(resampling_fn_seg="system")),
-        configured(lambda settings: settings["architecture"].update(network_class_name="os.system")),
-        configured(lambda settings: settings["architecture"].update(_kw_requires_import=["n_stages"])),
-        configured(lambda settings: settings["architecture"]["arch_kwargs"].update(nonlin="torch.hub.load")),
+        configured(
+            lambda settings: settings["architecture"].update(network_class_name="os.system")
+        ),
+        configured(
+            lambda settings: settings["architecture"].update(_kw_requires_import=["n_stages"])
+        ),
+        configured(
+            lambda settings: settings["architecture"]["arch_kwargs"].update(nonlin="torch.hub.load")
+        ),
         configured(lambda settings: settings["architecture"].update(arch_kwargs=3)),
         configured(lambda settings: settings.update(architecture=None)),
     ],
 )
-def test_plans_that_name_something_else_are_refused(change: Callable[[dict[str, Any], dict[str, Any]], Any]) -> None:
+def test_plans_that_name_something_else_are_refused(
+    change: Callable[[dict[str, Any], dict[str, Any]], Any],
+) -> None:
     plans, dataset = written()
     change(plans, dataset)
     with pytest.raises(InputError, match=r"^prepared\.json: ") as caught:

@@ -25,7 +25,10 @@ class Boobytrap:
 @pytest.mark.parametrize("protocol", [2, 4, 5])
 def test_what_nnunet_writes_is_read(tmp_path: Path, protocol: int) -> None:
     written = {
-        "nibabel_stuff": {"original_affine": np.eye(4), "reoriented_affine": np.eye(4, dtype=np.float32)},
+        "nibabel_stuff": {
+            "original_affine": np.eye(4),
+            "reoriented_affine": np.eye(4, dtype=np.float32),
+        },
         "spacing": [2.0, 1.0, np.float64(1.0)],
         "shape_before_cropping": (3, 4, 5),
         "class_locations": {1: np.array([[0, 1, 2, 3]]), (1, 2): []},
@@ -50,7 +53,9 @@ def test_nothing_is_executed(tmp_path: Path) -> None:
 
 
 @given(content=st.binary(max_size=200))
-def test_any_bytes_are_properties_or_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+def test_any_bytes_are_properties_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
     path = tmp_path_factory.mktemp("pickles", numbered=True) / "case.pkl"
     path.write_bytes(content)
     with pytest.raises(InputError):

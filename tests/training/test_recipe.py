@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnstudent.errors import InputError
-from nnstudent.training.preset import load_preset, preset_names
+from nnstudent.pipeline.preset import load_preset, preset_names
 from nnstudent.training.recipe import AUGMENTATIONS, Augmentation, Recipe
 from nnstudent.training.schedule import fading, learning_rate
 from tests.training.conftest import tiny_recipe
@@ -25,8 +25,10 @@ def test_a_recipe_survives_json(name: str) -> None:
 
 
 def test_presets_load_without_torch() -> None:
-    code = "import sys; from nnstudent.training.preset import *; [load_preset(n) for n in preset_names()]; print('torch' in sys.modules)"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    code = "import sys; from nnstudent.pipeline.preset import *; [load_preset(n) for n in preset_names()]; print('torch' in sys.modules)"
+    told = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
     assert told.strip() == "False"
 
 
@@ -41,7 +43,10 @@ def test_one_student_presets_resample_in_one_go(name: str) -> None:
 
 @pytest.mark.parametrize("name", preset_names())
 def test_nothing_mirrors(name: str) -> None:
-    assert not any("mirror" in item.name or "flip" in item.name for item in load_preset(name).student.training.augment)
+    assert not any(
+        "mirror" in item.name or "flip" in item.name
+        for item in load_preset(name).student.training.augment
+    )
     assert "mirror" not in AUGMENTATIONS
 
 
@@ -52,11 +57,20 @@ def _write(folder: Path, text: str) -> Path:
 
 
 def test_a_file_can_be_like_a_preset(tmp_path: Path) -> None:
-    path = _write(tmp_path, 'like = "laptop"\n[student.training]\nepochs = 7\n[student.training.augment]\nnoise = {p = 0.9}\n')
+    path = _write(
+        tmp_path,
+        'like = "laptop"\n[student.training]\nepochs = 7\n[student.training.augment]\nnoise = {p = 0.9}\n',
+    )
     mine, laptop = load_preset(path), load_preset("laptop")
-    assert (mine.name, mine.student.training.epochs, mine.teachers.training.epochs) == ("mine", 7, laptop.teachers.training.epochs)
+    assert (mine.name, mine.student.training.epochs, mine.teachers.training.epochs) == (
+        "mine",
+        7,
+        laptop.teachers.training.epochs,
+    )
     assert mine.student.network == laptop.student.network
-    assert next(item for item in mine.student.training.augment if item.name == "noise") == Augmentation("noise", 0.9, 0.0, 0.1)
+    assert next(
+        item for item in mine.student.training.augment if item.name == "noise"
+    ) == Augmentation("noise", 0.9, 0.0, 0.1)
     assert len(mine.student.training.augment) == len(laptop.student.training.augment)
 
 
@@ -65,7 +79,11 @@ def test_a_file_can_be_like_one_beside_it(tmp_path: Path) -> None:
     other = tmp_path / "other.toml"
     other.write_text('like = "mine.toml"\n[student.training]\nepochs = 8\n')
     training = load_preset(other).student.training
-    assert (load_preset(other).name, training.epochs, training.lr) == ("other", 8, load_preset(mine).student.training.lr)
+    assert (load_preset(other).name, training.epochs, training.lr) == (
+        "other",
+        8,
+        load_preset(mine).student.training.lr,
+    )
     for like in ("other.toml", "none.toml", "../mine.toml"):
         mine.write_text(f'like = "{like}"\n')
         with pytest.raises(InputError, match="or another file beside it"):
@@ -81,8 +99,14 @@ def test_a_list_of_augmentations_replaces_the_table(tmp_path: Path) -> None:
     ("text", "told"),
     [
         ('like = "laptop"\nfodls = 3\n', "unknown key 'fodls'"),
-        ('like = "laptop"\n[student.training]\nepoch = 3\n', "student.training: unknown key 'epoch'"),
-        ('like = "laptop"\n[student.training]\nepochs = "many"\n', "epochs = 'many'; expected a whole number"),
+        (
+            'like = "laptop"\n[student.training]\nepoch = 3\n',
+            "student.training: unknown key 'epoch'",
+        ),
+        (
+            'like = "laptop"\n[student.training]\nepochs = "many"\n',
+            "epochs = 'many'; expected a whole number",
+        ),
         ('like = "laptop"\n[student.training]\nepochs = 0\n', "at least 1"),
         ('like = "laptop"\n[student.training]\noptimizer = "lion"\n', "expected one of sgd, adamw"),
         ('like = "laptop"\n[student.training]\naugment = ["mirror"]\n', "no augmentation 'mirror'"),
@@ -130,7 +154,12 @@ def test_cosine_falls_after_the_warm_up(step: int) -> None:
 
 def test_class_weights_fade_in_the_second_half() -> None:
     training = tiny_recipe(epochs=10, fade_weights=True).training
-    assert [fading(training, epoch) for epoch in (0, 5, 6, 9)] == [1.0, 1.0, 0.8, pytest.approx(0.2)]
+    assert [fading(training, epoch) for epoch in (0, 5, 6, 9)] == [
+        1.0,
+        1.0,
+        0.8,
+        pytest.approx(0.2),
+    ]
     assert fading(tiny_recipe(epochs=10, fade_weights=False).training, 9) == 1.0
 
 
@@ -139,5 +168,7 @@ def test_classes_may_be_left_open_only_where_the_loss_allows_it(tmp_path: Path) 
     path.write_text('like = "laptop"\n[student.training]\npartial = "background"\n')
     with pytest.raises(InputError, match="takes an open class for absent"):
         load_preset(path)
-    path.write_text('like = "laptop"\n[select]\nleave_open = false\n[student.training]\npartial = "background"\n')
+    path.write_text(
+        'like = "laptop"\n[select]\nleave_open = false\n[student.training]\npartial = "background"\n'
+    )
     assert load_preset(path).select.leave_open is False

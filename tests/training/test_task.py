@@ -13,7 +13,7 @@ from nnstudent.cohort.cohort import Case, Cohort
 from nnstudent.errors import InputError
 from nnstudent.io.nifti import read_labels
 from nnstudent.taxonomy import flare23
-from nnstudent.training.dataset import _usable, to_channels
+from nnstudent.training.data.dataset import _usable, to_channels
 from nnstudent.training.plans import class_weights, make_dataset_json
 from nnstudent.training.recipe import Recipe
 from nnstudent.training.task import Task, make_splits, organ_task, student_task, tumor_task
@@ -28,14 +28,18 @@ def _cohort(*cases: Case) -> Cohort:
     return Cohort(TABLE, cases)
 
 
-def test_organ_teachers_learn_from_fully_annotated_training_cases(balls: Cohort, tiny: Recipe) -> None:
+def test_organ_teachers_learn_from_fully_annotated_training_cases(
+    balls: Cohort, tiny: Recipe
+) -> None:
     task = organ_task(balls, tiny, folds=5)
     assert [case.id for case in task.cases] == ["a", "b", "c", "d"]
     assert task.classes == ("left_ball", "right_ball")
     assert task.folds == 4  # at most the number of cases
 
 
-def test_the_tumor_model_learns_from_cases_with_lesions_annotated(balls: Cohort, tiny: Recipe) -> None:
+def test_the_tumor_model_learns_from_cases_with_lesions_annotated(
+    balls: Cohort, tiny: Recipe
+) -> None:
     task = tumor_task(balls, tiny, folds=1)
     assert task is not None
     assert ([case.id for case in task.cases], task.classes) == (["c", "d"], ("spot",))
@@ -59,7 +63,9 @@ def test_without_a_lesion_one_line_says_so(tiny: Recipe, caplog: pytest.LogCaptu
 @settings(deadline=None)  # the machine may be busy
 @given(cases=st.integers(1, 12), folds=st.integers(1, 6), seed=st.integers(0, 3))
 def test_folds_share_nothing_and_cover_all(cases: int, folds: int, seed: int) -> None:
-    task = organ_task(_cohort(*(_case(f"c{i}") for i in range(cases))), tiny_recipe(seed=seed), folds=folds)
+    task = organ_task(
+        _cohort(*(_case(f"c{i}") for i in range(cases))), tiny_recipe(seed=seed), folds=folds
+    )
     ids = {case.id for case in task.cases}
     splits = make_splits(task, sorted(ids))
     assert splits == make_splits(task, sorted(ids, reverse=True))
@@ -74,7 +80,9 @@ def test_folds_share_nothing_and_cover_all(cases: int, folds: int, seed: int) ->
         assert sorted(id for split in splits for id in split.val) == sorted(ids)
 
 
-def test_a_single_case_is_trained_and_validated_on_with_a_notice(tiny: Recipe, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_single_case_is_trained_and_validated_on_with_a_notice(
+    tiny: Recipe, caplog: pytest.LogCaptureFixture
+) -> None:
     task = organ_task(_cohort(_case("one")), tiny, folds=5)
     with caplog.at_level(logging.INFO):
         (split,) = make_splits(task, ["one"])
@@ -112,7 +120,9 @@ def test_a_case_that_fails_changes_no_hold_out_of_which_pseudo_labels_are_hidden
 
 
 @pytest.mark.parametrize(("partial", "told"), [("background", True), ("marginal", False)])
-def test_open_classes_that_become_background_are_told(partial: str, told: bool, caplog: pytest.LogCaptureFixture) -> None:
+def test_open_classes_that_become_background_are_told(
+    partial: str, told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     cohort = _cohort(_case("full", ALL), _case("some", frozenset({"left_ball"})))
     student_task(cohort, tiny_recipe(partial=partial), organs_only=False, pseudo={})
     assert ("1 of 2 cases leave classes open, which it learns as background" in caplog.text) == told
@@ -125,16 +135,26 @@ def test_a_held_out_case_hides_its_pseudo_lesions(balls: Cohort, tiny: Recipe) -
     label = balls["c"].label
     assert label is not None
     channels = to_channels(read_labels(label), task, balls["c"])
-    assert set(np.unique(channels.array)) == {0, 1, 2, 3}  # it is learned from unless it is held out
+    assert set(np.unique(channels.array)) == {
+        0,
+        1,
+        2,
+        3,
+    }  # it is learned from unless it is held out
     hidden = to_channels(read_labels(label), task, balls["c"], hide=True)
     assert set(np.unique(hidden.array)) == {0, 1, 2}
 
 
 def test_the_papers_student_learns_organs_only(balls: Cohort, tiny: Recipe) -> None:
-    assert student_task(balls, tiny, organs_only=True, pseudo={}).classes == ("left_ball", "right_ball")
+    assert student_task(balls, tiny, organs_only=True, pseudo={}).classes == (
+        "left_ball",
+        "right_ball",
+    )
 
 
-def test_the_second_stage_of_a_cascade_learns_the_classes_it_is_told(balls: Cohort, tiny: Recipe) -> None:
+def test_the_second_stage_of_a_cascade_learns_the_classes_it_is_told(
+    balls: Cohort, tiny: Recipe
+) -> None:
     task = student_task(balls, tiny, organs_only=False, pseudo={}, only=["spot", "right_ball"])
     assert task.classes == balls.taxonomy.sorted(["right_ball", "spot"])
     label = balls["c"].label
@@ -143,7 +163,9 @@ def test_the_second_stage_of_a_cascade_learns_the_classes_it_is_told(balls: Coho
     channels = to_channels(labels, task, balls["c"]).array
     for channel, name in enumerate(task.classes, 1):
         assert np.array_equal(channels == channel, labels.array == balls.taxonomy[name].id)
-    with pytest.raises(InputError, match="liver: no class that this student could learn; there are left_ball"):
+    with pytest.raises(
+        InputError, match="liver: no class that this student could learn; there are left_ball"
+    ):
         student_task(balls, tiny, organs_only=False, pseudo={}, only=["liver"])
 
 
@@ -161,7 +183,10 @@ def test_a_class_that_nobody_looked_for_is_not_learned(balls: Cohort, tiny: Reci
     task = organ_task(balls, tiny, folds=2)
     assert balls["c"].label is not None
     only_left = replace(balls["c"], annotated=frozenset({"left_ball"}))
-    assert set(np.unique(to_channels(read_labels(balls["c"].label), task, only_left).array)) == {0, 1}
+    assert set(np.unique(to_channels(read_labels(balls["c"].label), task, only_left).array)) == {
+        0,
+        1,
+    }
 
 
 def test_dataset_json_maps_channels_to_names() -> None:
@@ -174,14 +199,20 @@ def test_dataset_json_maps_channels_to_names() -> None:
 
 def test_rare_classes_weigh_more() -> None:
     recipe = tiny_recipe(class_weights="rarity")
-    assert class_weights(recipe, (10_000.0, 100.0, 1.0, 0.0, 20_000.0)) == pytest.approx((1.0, 10.0, 40.0, 40.0, 1.0))
+    assert class_weights(recipe, (10_000.0, 100.0, 1.0, 0.0, 20_000.0)) == pytest.approx(
+        (1.0, 10.0, 40.0, 40.0, 1.0)
+    )
     assert class_weights(tiny_recipe(class_weights="equal"), (1.0, 1.0)) == ()
 
 
 def test_a_lesion_weighs_what_the_recipe_says() -> None:
     volumes = (10_000.0, 100.0, 100.0)
-    assert class_weights(tiny_recipe(class_weights="rarity", lesion_weight=2.0), volumes, lesions=[2]) == pytest.approx((1.0, 10.0, 20.0))
-    assert class_weights(tiny_recipe(class_weights="equal", lesion_weight=2.0), volumes, lesions=[2]) == (1.0, 1.0, 2.0)
+    assert class_weights(
+        tiny_recipe(class_weights="rarity", lesion_weight=2.0), volumes, lesions=[2]
+    ) == pytest.approx((1.0, 10.0, 20.0))
+    assert class_weights(
+        tiny_recipe(class_weights="equal", lesion_weight=2.0), volumes, lesions=[2]
+    ) == (1.0, 1.0, 2.0)
     assert class_weights(tiny_recipe(class_weights="equal", lesion_weight=2.0), volumes) == ()
     with pytest.raises(InputError, match="lesion_weight = 0"):
         tiny_recipe(lesion_weight=0.0)

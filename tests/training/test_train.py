@@ -20,7 +20,7 @@ from nnstudent.cohort.cohort import Cohort, read_cohort, write_cohort
 from nnstudent.errors import InputError, OutputError
 from nnstudent.io.lock import writing
 from nnstudent.io.nifti import read_image, read_labels, write_image, write_labels
-from nnstudent.training.preset import Preset
+from nnstudent.pipeline.preset import Preset
 from nnstudent.training.study import study, study_result
 from nnstudent.training.teach import TeachResult, teach
 from nnstudent.volume import Grid, Volume
@@ -28,10 +28,14 @@ from tests.training.conftest import ALL, ORGANS, TABLE, ball_scan, tiny_recipe, 
 
 
 @pytest.fixture(scope="module")
-def taught(balls: Cohort, preset: Preset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TeachResult, Counter[str]]:
+def taught(
+    balls: Cohort, preset: Preset, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, TeachResult, Counter[str]]:
     steps: Counter[str] = Counter()
     out = tmp_path_factory.mktemp("teachers")
-    result = teach(balls, out, preset.teaching, progress=lambda what, done, total: steps.update({what: 1}))
+    result = teach(
+        balls, out, preset.teaching, progress=lambda what, done, total: steps.update({what: 1})
+    )
     return out, result, steps
 
 
@@ -45,25 +49,47 @@ def test_teach_makes_two_model_folders(taught: tuple[Path, TeachResult, Counter[
         assert (out / fold / "checkpoint_final.pth").is_file()
         assert not (out / fold / "checkpoint_latest.pth").exists()
     assert not (out / ".work").exists()
-    assert json.loads((out / "organs" / "dataset.json").read_text())["labels"] == {"background": 0, "left_ball": 1, "right_ball": 2}
-    assert json.loads((out / "tumor" / "dataset.json").read_text())["labels"] == {"background": 0, "spot": 1}
+    assert json.loads((out / "organs" / "dataset.json").read_text())["labels"] == {
+        "background": 0,
+        "left_ball": 1,
+        "right_ball": 2,
+    }
+    assert json.loads((out / "tumor" / "dataset.json").read_text())["labels"] == {
+        "background": 0,
+        "spot": 1,
+    }
 
 
-def test_a_model_folder_names_no_place_of_this_machine(taught: tuple[Path, TeachResult, Counter[str]], balls: Cohort) -> None:
+def test_a_model_folder_names_no_place_of_this_machine(
+    taught: tuple[Path, TeachResult, Counter[str]], balls: Cohort
+) -> None:
     folder = str(balls["a"].image.parent.parent)
-    texts = [path for path in (taught[0] / "organs").rglob("*") if path.is_file() and path.suffix in (".json", ".log", ".txt")]
+    texts = [
+        path
+        for path in (taught[0] / "organs").rglob("*")
+        if path.is_file() and path.suffix in (".json", ".log", ".txt")
+    ]
     assert len(texts) >= 8
     for path in texts:
         assert folder not in path.read_text(), path
 
 
-def test_no_fold_reads_a_test_case_or_one_not_fully_annotated(taught: tuple[Path, TeachResult, Counter[str]]) -> None:
+def test_no_fold_reads_a_test_case_or_one_not_fully_annotated(
+    taught: tuple[Path, TeachResult, Counter[str]],
+) -> None:
     splits = json.loads((taught[0] / "organs" / "splits_final.json").read_text())
-    assert {id for split in splits for id in (*split["train"], *split["val"])} == {"a", "b", "c", "d"}
+    assert {id for split in splits for id in (*split["train"], *split["val"])} == {
+        "a",
+        "b",
+        "c",
+        "d",
+    }
 
 
 def test_checkpoints_are_plain(taught: tuple[Path, TeachResult, Counter[str]]) -> None:
-    checkpoint = torch.load(taught[0] / "organs" / "fold_0" / "checkpoint_final.pth", weights_only=True)
+    checkpoint = torch.load(
+        taught[0] / "organs" / "fold_0" / "checkpoint_final.pth", weights_only=True
+    )
     assert checkpoint["trainer_name"] == "nnUNetTrainer"
     assert checkpoint["init_args"]["configuration"] == "3d_fullres"
     assert checkpoint["inference_allowed_mirroring_axes"] is None
@@ -79,11 +105,15 @@ def test_curves_are_there_for_the_report(taught: tuple[Path, TeachResult, Counte
     assert list(curves["dice_by_class"]) == ["left_ball", "right_ball"]
 
 
-def test_a_second_call_trains_nothing(taught: tuple[Path, TeachResult, Counter[str]], balls: Cohort, preset: Preset) -> None:
+def test_a_second_call_trains_nothing(
+    taught: tuple[Path, TeachResult, Counter[str]], balls: Cohort, preset: Preset
+) -> None:
     out, _, _ = taught
     before = (out / "organs" / "fold_0" / "checkpoint_final.pth").stat().st_mtime_ns
     steps: Counter[str] = Counter()
-    again = teach(balls, out, preset.teaching, progress=lambda what, done, total: steps.update({what: 1}))
+    again = teach(
+        balls, out, preset.teaching, progress=lambda what, done, total: steps.update({what: 1})
+    )
     assert not steps
     assert again.organs is not None
     assert (again.organs.folds, again.organs.fresh) == ((0, 1), ())
@@ -96,7 +126,11 @@ def student(balls: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("study")
     recipe = tiny_recipe(epochs=5, iterations=20, validation_batches=2, augment=())
     write_cohort(folder / "fused", replace(balls, cases=tuple(balls[id] for id in "abcd")))
-    rows = [{"case": id, "class": name, "origin": "pseudo" if id == "d" else "truth"} for id in "abcd" for name in sorted(ALL)]
+    rows = [
+        {"case": id, "class": name, "origin": "pseudo" if id == "d" else "truth"}
+        for id in "abcd"
+        for name in sorted(ALL)
+    ]
     (folder / "fused" / "ledger.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     model = study(folder / "fused", folder / "student", recipe)
     assert model == folder / "student"
@@ -112,7 +146,9 @@ def test_a_student_learns_the_balls(student: Path) -> None:
     assert curves["train_loss"][-1] < curves["train_loss"][0]
 
 
-def test_stock_nnunet_segments_with_it_and_needs_nothing_of_ours(student: Path, balls: Cohort, tmp_path: Path) -> None:
+def test_stock_nnunet_segments_with_it_and_needs_nothing_of_ours(
+    student: Path, balls: Cohort, tmp_path: Path
+) -> None:
     """In a process where this package cannot be imported, and on a scan stored in another orientation than those of the training."""
     image = read_image(balls["test"].image).reoriented("LPI")
     for name in ("in", "out"):
@@ -126,7 +162,14 @@ def test_stock_nnunet_segments_with_it_and_needs_nothing_of_ours(student: Path, 
         "p.initialize_from_trained_model_folder(sys.argv[1], (0,))\n"
         "p.predict_from_files_sequential(sys.argv[2], sys.argv[3])\n"
     )
-    command = [sys.executable, "-c", code, str(student), str(tmp_path / "in"), str(tmp_path / "out")]
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        str(student),
+        str(tmp_path / "in"),
+        str(tmp_path / "out"),
+    ]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found, truth = read_labels(tmp_path / "out" / "case.nii.gz"), ball_scan(99)[1].reoriented("LPI")
@@ -136,12 +179,20 @@ def test_stock_nnunet_segments_with_it_and_needs_nothing_of_ours(student: Path, 
         assert 2 * (one & two).sum() / (one.sum() + two.sum()) > 0.65
 
 
-def test_folds_of_another_recipe_do_not_stay_to_vote(balls: Cohort, preset: Preset, tmp_path: Path) -> None:
+def test_folds_of_another_recipe_do_not_stay_to_vote(
+    balls: Cohort, preset: Preset, tmp_path: Path
+) -> None:
     teach(balls, tmp_path, preset.teaching, target="organs")
     kept = (tmp_path / "organs" / "fold_0" / "checkpoint_final.pth").stat().st_mtime_ns
     teach(balls, tmp_path, preset.teaching, target="organs")
     assert (tmp_path / "organs" / "fold_0" / "checkpoint_final.pth").stat().st_mtime_ns == kept
-    teach(balls, tmp_path, replace(preset.teaching, organs=tiny_recipe(lr=0.02)), target="organs", folds=[0])
+    teach(
+        balls,
+        tmp_path,
+        replace(preset.teaching, organs=tiny_recipe(lr=0.02)),
+        target="organs",
+        folds=[0],
+    )
     assert [path.name for path in (tmp_path / "organs").glob("fold_*")] == ["fold_0"]
 
 
@@ -154,28 +205,41 @@ def test_another_recipe_trains_anew(balls: Cohort, preset: Preset, tmp_path: Pat
     assert (one.fresh, two.fresh) == ((0,), (0,))
 
 
-@pytest.mark.parametrize("iterations", [2, 30])  # the end comes before the patience is over, and after
-def test_a_training_whose_loss_is_lost_says_so_and_leaves_no_model(balls: Cohort, preset: Preset, tmp_path: Path, iterations: int) -> None:
+@pytest.mark.parametrize(
+    "iterations", [2, 30]
+)  # the end comes before the patience is over, and after
+def test_a_training_whose_loss_is_lost_says_so_and_leaves_no_model(
+    balls: Cohort, preset: Preset, tmp_path: Path, iterations: int
+) -> None:
     wild = replace(preset, teachers=tiny_recipe(lr=1e30, iterations=iterations))
     with pytest.raises(
-        InputError, match=r"tumor: no finite loss and gradient since step [2-9]; lower lr \(1e\+30\) or set precision = \"fp32\""
+        InputError,
+        match=r"tumor: no finite loss and gradient since step [2-9]; lower lr \(1e\+30\) or set precision = \"fp32\"",
     ):
         teach(balls, tmp_path, wild.teaching, target="tumor")
     assert list(tmp_path.rglob("*.pth")) == []
 
 
-def test_a_broken_case_is_named_and_does_not_stop_the_others(preset: Preset, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    cases = [write_case(tmp_path, id, seed, ORGANS) for seed, id in enumerate(("a", "b", "cut", "off"))]
+def test_a_broken_case_is_named_and_does_not_stop_the_others(
+    preset: Preset, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cases = [
+        write_case(tmp_path, id, seed, ORGANS) for seed, id in enumerate(("a", "b", "cut", "off"))
+    ]
     cut = cases[2].image
     cut.write_bytes(cut.read_bytes()[:2000])
     label = read_labels(cases[3].label or Path())
     moved = label.grid.affine.copy()
     moved[0, 3] += 8
     write_labels(cases[3].label or Path(), Volume(label.array, Grid(label.grid.shape, moved)))
-    trained = teach(Cohort(TABLE, tuple(cases)), tmp_path / "out", preset.teaching, target="organs").organs
+    trained = teach(
+        Cohort(TABLE, tuple(cases)), tmp_path / "out", preset.teaching, target="organs"
+    ).organs
     assert trained is not None
     assert {failure.case for failure in trained.failures} == {"cut", "off"}
-    assert "label is on another grid" in next(failure.reason for failure in trained.failures if failure.case == "off")
+    assert "label is on another grid" in next(
+        failure.reason for failure in trained.failures if failure.case == "off"
+    )
     assert trained.folds == (0, 1)
 
 
@@ -186,10 +250,14 @@ def test_when_no_case_can_be_read_it_says_why(preset: Preset, tmp_path: Path) ->
         teach(Cohort(TABLE, (case,)), tmp_path / "out", preset.teaching)
 
 
-def test_an_image_of_four_axes_or_another_format_is_read_too(preset: Preset, tmp_path: Path) -> None:
+def test_an_image_of_four_axes_or_another_format_is_read_too(
+    preset: Preset, tmp_path: Path
+) -> None:
     cases = [write_case(tmp_path, id, seed, ORGANS) for seed, id in enumerate("ab")]
     stored = nib.load(cases[0].image)
-    nib.save(nib.Nifti1Image(np.asanyarray(stored.dataobj)[..., None], stored.affine), cases[0].image)
+    nib.save(
+        nib.Nifti1Image(np.asanyarray(stored.dataobj)[..., None], stored.affine), cases[0].image
+    )
     mgz = tmp_path / "images" / "b.mgz"
     other = nib.load(cases[1].image)
     nib.save(nib.MGHImage(np.asanyarray(other.dataobj), other.affine), mgz)
@@ -201,14 +269,18 @@ def test_an_image_of_four_axes_or_another_format_is_read_too(preset: Preset, tmp
     assert (tmp_path / "out" / ".work" / "organs").is_dir()  # fold 1 still needs it
 
 
-def test_nnunet_says_nothing_on_the_terminal(balls: Cohort, preset: Preset, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_nnunet_says_nothing_on_the_terminal(
+    balls: Cohort, preset: Preset, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     before = {name: value for name, value in os.environ.items() if name.startswith("nnUNet_")}
     teach(balls, tmp_path, preset.teaching, target="tumor")
     told = capfd.readouterr()
     assert told.out == ""
     assert "nnU-Net" not in told.err
     assert "Using device" in (tmp_path / "tumor" / "fold_0" / "nnunet.log").read_text()
-    assert {name: value for name, value in os.environ.items() if name.startswith("nnUNet_")} == before
+    assert {
+        name: value for name, value in os.environ.items() if name.startswith("nnUNet_")
+    } == before
 
 
 def test_folds_and_devices_that_do_not_exist(balls: Cohort, preset: Preset, tmp_path: Path) -> None:
@@ -228,7 +300,9 @@ def test_a_plain_cohort_teaches_a_student_by_truth_alone(
     assert trained.classes == ("left_ball", "right_ball", "spot")
 
 
-def test_windows_can_be_drawn_by_processes(balls: Cohort, preset: Preset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_windows_can_be_drawn_by_processes(
+    balls: Cohort, preset: Preset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As on a GPU, which one thread would keep waiting."""
     monkeypatch.setattr("nnstudent.training.trainer.get_allowed_n_proc_DA", lambda: 1)
     trained = teach(balls, tmp_path, preset.teaching, target="tumor").tumor
@@ -253,7 +327,11 @@ def killed(balls: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "    if what == 'tumor' and done == 7: os.kill(os.getpid(), signal.SIGKILL)\n"
         "teach(read_cohort(Path(sys.argv[2])), Path(sys.argv[3]), five_epochs().teaching, target='tumor', progress=kill)\n"
     )
-    words = [str(Path(__file__).resolve().parents[2]), str(folder / "cohort"), str(folder / "teachers")]
+    words = [
+        str(Path(__file__).resolve().parents[2]),
+        str(folder / "cohort"),
+        str(folder / "teachers"),
+    ]
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, check=False)
     assert done.returncode == -9, done.stderr
     return folder
@@ -268,7 +346,9 @@ def go_on(killed: Path, out: Path) -> tuple[TeachResult, list[int]]:
         if what == "tumor":
             seen.append(at)
 
-    return teach(read_cohort(killed / "cohort"), out, five_epochs().teaching, target="tumor", progress=note), seen
+    return teach(
+        read_cohort(killed / "cohort"), out, five_epochs().teaching, target="tumor", progress=note
+    ), seen
 
 
 def test_killed_training_goes_on_from_its_last_checkpoint(killed: Path, tmp_path: Path) -> None:
@@ -300,7 +380,12 @@ def flip(path: Path) -> None:
 @pytest.mark.parametrize("damage", [cut, flip])
 @pytest.mark.parametrize(("names", "first"), [(["latest"], 5), (["latest", "previous"], 1)])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(
-    damage: Callable[[Path], None], names: list[str], first: int, killed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    damage: Callable[[Path], None],
+    names: list[str],
+    first: int,
+    killed: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     fold = shutil.copytree(killed / "teachers", tmp_path / "teachers") / "tumor" / "fold_0"
     for name in names:
@@ -309,21 +394,35 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(
     assert seen == list(range(first, 11))
     for name in names:
         assert f"checkpoint_{name}.pth: cannot be gone on from" in caplog.text
-    assert sorted(path.name for path in fold.iterdir() if "checkpoint" in path.name) == ["checkpoint_final.pth"]
+    assert sorted(path.name for path in fold.iterdir() if "checkpoint" in path.name) == [
+        "checkpoint_final.pth"
+    ]
 
 
-def test_a_damaged_result_is_trained_again(killed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_result_is_trained_again(
+    killed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     fold = shutil.copytree(killed / "teachers", tmp_path / "teachers") / "tumor" / "fold_0"
     go_on(killed, tmp_path / "teachers")
     assert go_on(killed, tmp_path / "teachers")[1] == []
     cut(fold / "checkpoint_final.pth")
-    assert teach(read_cohort(killed / "cohort"), tmp_path / "teachers", five_epochs().teaching, target="tumor").tumor is not None
+    assert (
+        teach(
+            read_cohort(killed / "cohort"),
+            tmp_path / "teachers",
+            five_epochs().teaching,
+            target="tumor",
+        ).tumor
+        is not None
+    )
     assert "checkpoint_final.pth: is no longer what was written" in caplog.text
     torch.load(fold / "checkpoint_final.pth", weights_only=True)
 
 
 @pytest.mark.parametrize("what", ["task.json", "prepared.json", "case", "hashes"])
-def test_damaged_notes_of_an_earlier_call_are_made_again(what: str, killed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_notes_of_an_earlier_call_are_made_again(
+    what: str, killed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     out = shutil.copytree(killed / "teachers", tmp_path / "teachers")
     work = out / ".work" / "tumor"
     if what == "case":  # as a kill while nnU-Net writes it would leave it
@@ -341,7 +440,10 @@ def test_damaged_notes_of_an_earlier_call_are_made_again(what: str, killed: Path
 
 def test_two_calls_do_not_train_one_fold(killed: Path, tmp_path: Path) -> None:
     out = shutil.copytree(killed / "teachers", tmp_path / "teachers")
-    with writing(out / "tumor" / "fold_0"), pytest.raises(OutputError, match="fold_0: another call writes into it"):
+    with (
+        writing(out / "tumor" / "fold_0"),
+        pytest.raises(OutputError, match="fold_0: another call writes into it"),
+    ):
         go_on(killed, out)
 
 

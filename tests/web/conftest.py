@@ -19,8 +19,8 @@ pytest.importorskip("fastapi", reason="the extra [web] is not installed")
 import httpx2 as httpx
 from fastapi.testclient import TestClient
 
-from nnstudent.cohort.phantom import make_case
 from nnstudent.io.nifti import write_image
+from nnstudent.phantom import make_case
 from nnstudent.web.app import create_app
 from nnstudent.web.server import make_server
 from nnstudent.web.service import Service
@@ -69,7 +69,11 @@ def series_of(path: Path, **how: Any) -> Series:
     image = nib.as_closest_canonical(nib.load(path))
     hu = np.asarray(image.dataobj)[::-1, ::-1].T  # increasing to the patient's left, back and head
     spacing = [float(mm) for mm in np.linalg.norm(image.affine[:3, :3], axis=0)]
-    return Series(stored=np.clip(hu.astype(int) + 1024, 0, 65535), spacing=(spacing[1], spacing[0], spacing[2]), **how)
+    return Series(
+        stored=np.clip(hu.astype(int) + 1024, 0, 65535),
+        spacing=(spacing[1], spacing[0], spacing[2]),
+        **how,
+    )
 
 
 @pytest.fixture
@@ -128,9 +132,15 @@ def running(settings: Settings) -> Iterator[Running]:
             service.stop()
 
 
-def upload(client: Any, *files: Path | tuple[str, bytes], names: Callable[[Path], str] = lambda path: path.name) -> Any:
+def upload(
+    client: Any,
+    *files: Path | tuple[str, bytes],
+    names: Callable[[Path], str] = lambda path: path.name,
+) -> Any:
     """POST files as the page does."""
-    parts = [file if isinstance(file, tuple) else (names(file), file.read_bytes()) for file in files]
+    parts = [
+        file if isinstance(file, tuple) else (names(file), file.read_bytes()) for file in files
+    ]
     return client.post("/api/jobs", files=[("files", (name, content)) for name, content in parts])
 
 

@@ -24,7 +24,11 @@ def _dicom() -> bytes:
         return struct.pack("<HH2sH", group, number, kind, len(value)) + value
 
     meta = element(2, 0x10, b"UI", b"1.2.840.10008.1.2.1\0")
-    body = element(8, 0x60, b"CS", b"CT") + element(0x10, 0x10, b"PN", b"Secretname") + element(0x28, 0x10, b"US", b"\x04\0")
+    body = (
+        element(8, 0x60, b"CS", b"CT")
+        + element(0x10, 0x10, b"PN", b"Secretname")
+        + element(0x28, 0x10, b"US", b"\x04\0")
+    )
     return bytes(128) + b"DICM" + element(2, 0, b"UL", struct.pack("<I", len(meta))) + meta + body
 
 
@@ -63,12 +67,26 @@ def contents(draw: st.DrawFn, whole: bytes | None = None) -> bytes:
         elif how == "double":
             data += data[at : at + 400]
         else:
-            data[at : at + 4] = draw(st.sampled_from([b"\xff\xff\xff\xff", b"\0\0\0\0", b"\xff\xff\xff\x7f", b"\0\0\0\x80"]))
+            data[at : at + 4] = draw(
+                st.sampled_from(
+                    [b"\xff\xff\xff\xff", b"\0\0\0\0", b"\xff\xff\xff\x7f", b"\0\0\0\x80"]
+                )
+            )
     return bytes(data)
 
 
 _names = st.sampled_from(
-    [*_WHOLE, "s/1.dcm", "../x", "x\x00y.nii", 'a";b="c.zip', "é.nii.gz", ".hidden", "a" * 3000 + ".nii", ""]
+    [
+        *_WHOLE,
+        "s/1.dcm",
+        "../x",
+        "x\x00y.nii",
+        'a";b="c.zip',
+        "é.nii.gz",
+        ".hidden",
+        "a" * 3000 + ".nii",
+        "",
+    ]
 ) | st.text(max_size=40)
 
 

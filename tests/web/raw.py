@@ -49,7 +49,14 @@ class Raw:
             while piece := self.socket.recv(65536):
                 raw += piece
                 head, found, body = raw.partition(b"\r\n\r\n")
-                length = next((line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), None)
+                length = next(
+                    (
+                        line
+                        for line in head.lower().split(b"\r\n")
+                        if line.startswith(b"content-length:")
+                    ),
+                    None,
+                )
                 if found and length is not None and len(body) >= int(length.partition(b":")[2]):
                     break
         except ConnectionResetError:

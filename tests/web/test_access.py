@@ -24,11 +24,16 @@ def client(settings):
 @pytest.fixture
 def guarded(settings):
     """What makes clients of a service that is reached from elsewhere and has a token."""
-    with taking_in(replace(settings, host="0.0.0.0", token=TOKEN, names=("ct.example",))) as (_, client):
+    with taking_in(replace(settings, host="0.0.0.0", token=TOKEN, names=("ct.example",))) as (
+        _,
+        client,
+    ):
         yield client
 
 
-@pytest.mark.parametrize("host", ["localhost", "localhost:8765", "127.0.0.1:8765", "[::1]:8765", "LOCALHOST"])
+@pytest.mark.parametrize(
+    "host", ["localhost", "localhost:8765", "127.0.0.1:8765", "[::1]:8765", "LOCALHOST"]
+)
 def test_a_host_of_this_machine_is_answered(client, host):
     assert client.get("/api/about", headers={"Host": host}).status_code == 200
 
@@ -85,7 +90,9 @@ def test_only_the_own_page_changes_something(client, headers, code):
 def test_headers_keep_a_page_from_what_it_need_not(client):
     for path in ("/", "/api/about", "/api/none", "/api/jobs/x/files/y"):
         headers = client.get(path).headers
-        policy = dict(part.strip().split(" ", 1) for part in headers["Content-Security-Policy"].split(";"))
+        policy = dict(
+            part.strip().split(" ", 1) for part in headers["Content-Security-Policy"].split(";")
+        )
         assert policy["default-src"] == "'none'"
         assert policy["script-src"] == "'self' 'wasm-unsafe-eval'"
         assert "http" not in headers["Content-Security-Policy"]
@@ -111,10 +118,14 @@ def test_nobody_sees_or_removes_what_is_another_s(settings):
         for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/files/labels.nii.gz")):
             theirs = other.request(method, f"/api/jobs/{job['id']}{path}")
             none = other.request(method, f"/api/jobs/{'0' * 32}{path}")
-            assert (theirs.status_code, theirs.json()) == (404, none.json()), "as if there were none"
+            assert (theirs.status_code, theirs.json()) == (404, none.json()), (
+                "as if there were none"
+            )
         assert mine.get(f"/api/jobs/{job['id']}").json()["id"] == job["id"]
         record = next(service.settings.work.rglob("job.json")).read_text()
-        assert mine.cookies["nnstudent-8765"].split(".")[0] not in record, "who reads the disk cannot make the cookie"
+        assert mine.cookies["nnstudent-8765"].split(".")[0] not in record, (
+            "who reads the disk cannot make the cookie"
+        )
 
 
 @pytest.mark.parametrize("value", ["", "x", "x.y", "é.é", "a" * 5000, ".", "mine.0"])
@@ -141,7 +152,12 @@ def test_the_token_is_asked_for_and_exchanged_once(guarded):
     for wrong in ("", TOKEN[:-1]):
         assert client.post("/api/session", json={"token": wrong}).status_code == 401
     for wrong in ("é", TOKEN + "x"):
-        assert client.get("/api/jobs", headers={"Authorization": f"Bearer {wrong}".encode()}).status_code == 401
+        assert (
+            client.get(
+                "/api/jobs", headers={"Authorization": f"Bearer {wrong}".encode()}
+            ).status_code
+            == 401
+        )
     assert client.get("/api/jobs").status_code == 401
     assert client.post("/api/session", json={"token": TOKEN}).status_code == 204
     job = upload(client, NIFTI).json()
@@ -168,7 +184,9 @@ def test_elsewhere_addresses_and_given_names_are_hosts(guarded):
 
 def test_nothing_but_an_upload_is_long(client):
     assert client.post("/api/session", json={"token": "x" * 20_000}).status_code == 413
-    assert client.post("/api/session", content=iter([b"{}"])).status_code == 413, "of a length that is not told"
+    assert client.post("/api/session", content=iter([b"{}"])).status_code == 413, (
+        "of a length that is not told"
+    )
     assert client.post("/api/session", json={"token": "x"}).status_code == 204
 
 
@@ -182,7 +200,14 @@ def test_a_secret_is_kept_and_is_its_owner_s_alone(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("host", "is_it"), [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("ct.lan", False)]
+    ("host", "is_it"),
+    [
+        ("127.0.0.1", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("ct.lan", False),
+    ],
 )
 def test_what_only_this_machine_reaches(host, is_it):
     assert is_loopback(host) is is_it
@@ -199,9 +224,15 @@ def test_a_cookie_ends(settings, monkeypatch):
 
 def test_a_cookie_is_secure_where_the_way_is(guarded):
     for scheme, secure in (("http", False), ("https", True)):
-        answer = guarded().post("/api/session", json={"token": TOKEN}, headers={"Host": "localhost"}, extensions={})
+        answer = guarded().post(
+            "/api/session", json={"token": TOKEN}, headers={"Host": "localhost"}, extensions={}
+        )
         assert answer.status_code == 204
-        cookie = guarded(base_url=f"{scheme}://localhost").post("/api/session", json={"token": TOKEN}).headers["set-cookie"]
+        cookie = (
+            guarded(base_url=f"{scheme}://localhost")
+            .post("/api/session", json={"token": TOKEN})
+            .headers["set-cookie"]
+        )
         assert ("Secure" in cookie.split("; ")) is secure
 
 
@@ -210,7 +241,10 @@ def test_a_ticket_opens_one_session(settings, monkeypatch):
         ticket, late = service.sessions.ticket(), service.sessions.ticket()
         assert client().post("/api/session", json={"token": ticket}).status_code == 204
         assert client().post("/api/session", json={"token": ticket}).status_code == 401
-        assert client().get("/api/jobs", headers={"Authorization": f"Bearer {late}"}).status_code == 401
+        assert (
+            client().get("/api/jobs", headers={"Authorization": f"Bearer {late}"}).status_code
+            == 401
+        )
         now = time.monotonic()
         monkeypatch.setattr("nnstudent.web.sessions.time.monotonic", lambda: now + 130)
         assert client().post("/api/session", json={"token": late}).status_code == 401
@@ -221,7 +255,9 @@ def test_who_guesses_has_to_wait_and_nobody_else(guarded):
     codes = [evil.post("/api/session", json={"token": f"{n}" * 16}).status_code for n in range(9)]
     assert codes == [401] * 6 + [429] * 3
     answer = evil.get("/api/jobs", headers={"Authorization": f"Bearer {TOKEN}"})
-    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "1"), "not even the right one, or guessing would go on"
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "1"), (
+        "not even the right one, or guessing would go on"
+    )
     assert "too many wrong tokens" in answer.json()["error"]
     assert good.post("/api/session", json={"token": TOKEN}).status_code == 204
     assert good.get("/api/jobs").status_code == 200
@@ -261,4 +297,7 @@ def test_two_answers_to_where_a_body_ends_are_none(client):
 @pytest.mark.parametrize("length", ["-1", "x", "9" * 5000, "1e3", "٣"])
 def test_a_length_that_is_none_is_refused(client, length):
     for path in ("/api/jobs", "/api/session"):
-        assert client.post(path, content=b"", headers={"Content-Length": length.encode()}).status_code == 413
+        assert (
+            client.post(path, content=b"", headers={"Content-Length": length.encode()}).status_code
+            == 413
+        )

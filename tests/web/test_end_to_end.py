@@ -37,32 +37,54 @@ def test_a_nifti_is_segmented(at_work, phantom, tmp_path):
         assert answer.status_code == 201
         assert answer.json()["state"] in ("queued", "running")
         job = wait_for(client, answer.json()["id"], "done", "failed")
-        assert (job["state"], job["error"], job["name"], job["files"]) == ("done", None, "phantom", FILES)
+        assert (job["state"], job["error"], job["name"], job["files"]) == (
+            "done",
+            None,
+            "phantom",
+            FILES,
+        )
         organs = {organ["name"]: organ for organ in job["organs"]}
         assert len(organs) == 14
         assert organs["liver"]["volume_ml"] > 75  # of 158, of a body cut on all sides
         (tmp_path / "labels.nii.gz").write_bytes(fetched(client, job, "labels.nii.gz"))
         (tmp_path / "image.nii.gz").write_bytes(fetched(client, job, "image.nii.gz"))
-        labels, image, sent = (nib.load(path) for path in (tmp_path / "labels.nii.gz", tmp_path / "image.nii.gz", phantom))
+        labels, image, sent = (
+            nib.load(path)
+            for path in (tmp_path / "labels.nii.gz", tmp_path / "image.nii.gz", phantom)
+        )
         np.testing.assert_allclose(labels.affine, sent.affine, atol=1e-4)
         np.testing.assert_array_equal(np.asarray(image.dataobj), np.asarray(sent.dataobj))
-        ml = np.count_nonzero(np.asarray(labels.dataobj) == 1) * np.prod(labels.header.get_zooms()) / 1000
+        ml = (
+            np.count_nonzero(np.asarray(labels.dataobj) == 1)
+            * np.prod(labels.header.get_zooms())
+            / 1000
+        )
         assert ml == pytest.approx(organs["liver"]["volume_ml"], rel=1e-3)
         rows = list(csv.DictReader(io.StringIO(fetched(client, job, "statistics.csv").decode())))
         assert [row["organ"] for row in rows] == [organ["name"] for organ in job["organs"]]
         assert fetched(client, job, "preview.png").startswith(b"\x89PNG")
         assert client.get(f"/api/jobs/{job['id']}/files/labels.seg.dcm").status_code == 404
         stored = {path.name for path in at_work.service.settings.work.rglob(f"{job['id']}/**/*")}
-        assert stored == {"job.json", "output", *FILES}, "what was sent is deleted when the job is done"
+        assert stored == {"job.json", "output", *FILES}, (
+            "what was sent is deleted when the job is done"
+        )
 
 
 def test_a_dicom_folder_is_segmented_and_answered_with_a_dicom_seg(at_work, phantom_series):
     with at_work.client() as client:
-        answer = upload(client, *sorted(phantom_series.iterdir()), names=lambda path: f"study/{path.name}")
+        answer = upload(
+            client, *sorted(phantom_series.iterdir()), names=lambda path: f"study/{path.name}"
+        )
         assert answer.status_code == 201
         job = wait_for(client, answer.json()["id"], "done", "failed")
         assert (job["state"], job["error"], job["name"]) == ("done", None, "study")
-        assert job["files"] == ["image.nii.gz", "labels.nii.gz", "labels.seg.dcm", "statistics.csv", "preview.png"]
+        assert job["files"] == [
+            "image.nii.gz",
+            "labels.nii.gz",
+            "labels.seg.dcm",
+            "statistics.csv",
+            "preview.png",
+        ]
         seg = pydicom.dcmread(io.BytesIO(fetched(client, job, "labels.seg.dcm")))
         source = pydicom.dcmread(next(phantom_series.iterdir()))
         assert seg.Modality == "SEG"

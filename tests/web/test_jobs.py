@@ -51,7 +51,11 @@ def test_the_queue_survives_a_restart(tmp_path):
     (left / "input").mkdir(parents=True)  # an upload that the end came upon
     again = Jobs(tmp_path, Limits())
     assert not left.exists()
-    assert [(job.name, job.state) for job in again.of("me")] == [("waits", "queued"), ("ran", "queued"), ("done", "done")]
+    assert [(job.name, job.state) for job in again.of("me")] == [
+        ("waits", "queued"),
+        ("ran", "queued"),
+        ("done", "done"),
+    ]
     kept = again.get(done.id, owner="me")
     assert kept.record() == done.record()
     assert kept.origin == {"study": "1.2.3"}
@@ -82,7 +86,9 @@ def test_the_oldest_finished_make_room(tmp_path):
     assert not old.folder.exists()
     with pytest.raises(FullError, match="disk is full"):
         added(jobs, "too much", size=4000)
-    assert [job.name for job in jobs.of("me")] == ["another", "waits", "new"], "a refusal removes nothing"
+    assert [job.name for job in jobs.of("me")] == ["another", "waits", "new"], (
+        "a refusal removes nothing"
+    )
     assert {path.name for path in tmp_path.iterdir()} == {another.id, waits.id, new.id}
 
 
@@ -168,7 +174,10 @@ def test_a_refused_upload_deletes_nothing(tmp_path):
     added(jobs, "waits", size=2000)
     with pytest.raises(FullError, match="disk is full"), jobs.draft(reserve=4000):
         pass
-    with pytest.raises(ZeroDivisionError), jobs.draft(reserve=2500):  # admitted, then broken off or malformed
+    with (
+        pytest.raises(ZeroDivisionError),
+        jobs.draft(reserve=2500),
+    ):  # admitted, then broken off or malformed
         raise ZeroDivisionError
     assert all((job.output / "labels.nii.gz").is_file() for job in done)
     assert len(jobs.of("me")) == 3
@@ -176,7 +185,9 @@ def test_a_refused_upload_deletes_nothing(tmp_path):
 
 def test_a_disk_that_is_really_full_refuses_before_the_upload(tmp_path, monkeypatch):
     jobs = Jobs(tmp_path, Limits())
-    monkeypatch.setattr("shutil.disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 500))
+    monkeypatch.setattr(
+        "shutil.disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 500)
+    )
     with pytest.raises(FullError, match="no room for this upload"), jobs.draft(reserve=1000):
         pass
     assert list(tmp_path.iterdir()) == []
@@ -191,11 +202,17 @@ DAMAGED = {
     "a list": lambda record: "[]",
     "cut off": lambda record: json.dumps(record)[:-20],
     "nested": lambda record: "[" * 100_000,
-    "a long number": lambda record: changed(record, created=0).replace('"created": 0', '"created": ' + "9" * 5000),
-    "no owner": lambda record: json.dumps({key: value for key, value in record.items() if key != "owner"}),
+    "a long number": lambda record: changed(record, created=0).replace(
+        '"created": 0', '"created": ' + "9" * 5000
+    ),
+    "no owner": lambda record: json.dumps(
+        {key: value for key, value in record.items() if key != "owner"}
+    ),
     "an unknown state": lambda record: changed(record, state="lost"),
     "a wrong type": lambda record: changed(record, created="yesterday"),
-    "not a number": lambda record: changed(record, created=0).replace('"created": 0', '"created": NaN'),
+    "not a number": lambda record: changed(record, created=0).replace(
+        '"created": 0', '"created": NaN'
+    ),
     "another id": lambda record: changed(record, id="0" * 32),
     "an id that leads out": lambda record: changed(record, id="../../etc"),
     "organs of another shape": lambda record: changed(record, organs=[{"name": "liver"}]),
@@ -224,7 +241,9 @@ def test_a_damaged_record_is_named_and_passed_over(tmp_path, how, caplog):
 
 
 def test_a_record_that_is_a_folder_or_a_dangling_link_stops_nothing(tmp_path):
-    for number, make in enumerate((lambda path: path.mkdir(), lambda path: path.symlink_to("nowhere"))):
+    for number, make in enumerate(
+        (lambda path: path.mkdir(), lambda path: path.symlink_to("nowhere"))
+    ):
         folder = tmp_path / f"{number:032x}"
         folder.mkdir()
         make(folder / "job.json")

@@ -21,14 +21,23 @@ from tests.web.conftest import ADDRESS, limited
 from tests.web.malformed import bodies, headers
 
 UPLOADS = int(os.environ.get("NNSTUDENT_UPLOADS", "150"))
-QUESTIONS = int(os.environ.get("NNSTUDENT_QUESTIONS", "12"))  # to each operation that the description names
-_SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much, HealthCheck.function_scoped_fixture]
+QUESTIONS = int(
+    os.environ.get("NNSTUDENT_QUESTIONS", "12")
+)  # to each operation that the description names
+_SLOW = [
+    HealthCheck.too_slow,
+    HealthCheck.data_too_large,
+    HealthCheck.filter_too_much,
+    HealthCheck.function_scoped_fixture,
+]
 
 
 @pytest.fixture
 def described(tmp_path):
     """Started by who asks, with a worker."""
-    service = Service(replace(limited(Settings(tmp_path / "work", threads=1), jobs=10**6), names=("testserver",)))
+    service = Service(
+        replace(limited(Settings(tmp_path / "work", threads=1), jobs=10**6), names=("testserver",))
+    )
     yield service
     service.stop()
 
@@ -42,7 +51,9 @@ def service(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def client(service):
-    return TestClient(create_app(service), base_url=ADDRESS)  # an exception in it is one in the test
+    return TestClient(
+        create_app(service), base_url=ADDRESS
+    )  # an exception in it is one in the test
 
 
 @settings(max_examples=UPLOADS, suppress_health_check=_SLOW)
@@ -62,7 +73,10 @@ def test_a_malformed_upload_is_answered(client, service, body):
 def test_what_is_asked_as_the_description_says_or_not_quite_is_answered(described, mode):
     schema = schemathesis.openapi.from_asgi("/api/openapi.json", create_app(described))
     operations = [found.ok() for found in schema.get_all_operations()]
-    assert {(operation.method, operation.path) for operation in operations} >= {("post", "/api/jobs"), ("delete", "/api/jobs/{id}")}
+    assert {(operation.method, operation.path) for operation in operations} >= {
+        ("post", "/api/jobs"),
+        ("delete", "/api/jobs/{id}"),
+    }
     codes = set()
     for operation in operations:
 

@@ -30,7 +30,14 @@ def test_files_are_sent_as_they_lie(tmp_path, monkeypatch, settings):
     assert "immutable" in answer.headers["Cache-Control"]
     answer = client.get("/viewer.js")
     assert (answer.text, answer.headers["Content-Encoding"]) == ("const b = 2", "gzip")
-    for path in ("/assets/", "/none.js", "/../page.py", "/%2e%2e/page.py", "/assets/..%2f..%2fpage.py", "/secret"):
+    for path in (
+        "/assets/",
+        "/none.js",
+        "/../page.py",
+        "/%2e%2e/page.py",
+        "/assets/..%2f..%2fpage.py",
+        "/secret",
+    ):
         assert client.get(path).status_code == 404
     service.stop()
 
@@ -46,7 +53,9 @@ def test_without_a_build_there_is_a_plain_page_and_after_it_the_built_one(tmp_pa
     types = [page.get(name).media_type for name in wanted]
     assert types == ["text/css", "text/javascript"]
     script = page.get("plain.js").body.decode()
-    assert set(re.findall(r"\$\('(\w+)'\)", script)) <= set(re.findall(r'\sid="(\w+)"', html)), "what it looks for is there"
+    assert set(re.findall(r"\$\('(\w+)'\)", script)) <= set(re.findall(r'\sid="(\w+)"', html)), (
+        "what it looks for is there"
+    )
     assert "innerHTML" not in script, "a name is text, never markup"
     assert page.get("viewer.js") is None
     (tmp_path / "page").mkdir()
@@ -61,7 +70,15 @@ def test_what_the_plain_page_asks_is_there(settings, monkeypatch, tmp_path):
         script = client().get("/plain.js").text
         paths = client().get("/api/openapi.json").json()["paths"]
         for path in set(re.findall(r"['`](api/[^'`]*)['`]", script)):
-            known = re.sub(r"\$\{[^}]*\}", "{id}", path).replace("files/{id}", "files/{file}").replace("preview.png", "{file}")
+            known = (
+                re.sub(r"\$\{[^}]*\}", "{id}", path)
+                .replace("files/{id}", "files/{file}")
+                .replace("preview.png", "{file}")
+            )
             assert f"/{known}" in paths, path
-        fields = client().get("/api/openapi.json").json()["components"]["schemas"]["JobOut"]["properties"]
+        fields = (
+            client()
+            .get("/api/openapi.json")
+            .json()["components"]["schemas"]["JobOut"]["properties"]
+        )
         assert set(re.findall(r"\bjob\.(\w+)", script)) <= set(fields)

@@ -25,7 +25,11 @@ def started(*args: object, token: str = "") -> tuple[subprocess.Popen[str], str]
     """The command, and the address that it prints."""
     command = [sys.executable, "-m", "nnstudent", "serve", "--port", "0", *map(str, args)]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "NNSTUDENT_TOKEN": token}
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "NNSTUDENT_TOKEN": token},
     )
     line = process.stdout.readline()
     assert line.startswith("nnStudent is at http://"), process.communicate(timeout=10)
@@ -48,15 +52,22 @@ def test_it_serves_until_ctrl_c_and_logs_nobody_s_name(tmp_path):
             file = ("Secretname^Petra.nii.gz", b"\x1f\x8b\x08\x00rest")
             job = client.post("api/jobs", files={"files": file})
             assert job.json()["name"] == "Secretname^Petra"
-            while (job := client.get(f"api/jobs/{job.json()['id']}")).json()["state"] not in ("done", "failed"):
+            while (job := client.get(f"api/jobs/{job.json()['id']}")).json()["state"] not in (
+                "done",
+                "failed",
+            ):
                 pass
             assert "Secretname^Petra: cannot be opened" in job.json()["error"]
             assert str(tmp_path) not in job.text
-            names = sorted(Series().write(tmp_path / PATIENT).iterdir())  # of a patient whose name is Secretname
+            names = sorted(
+                Series().write(tmp_path / PATIENT).iterdir()
+            )  # of a patient whose name is Secretname
             series = upload(client, *names, names=lambda path: f"{PATIENT}/{path.name}").json()
             assert series["name"] == PATIENT
             wait_for(client, series["id"], "done", "failed")
-        assert [child for child in children(process.pid) if "nnstudent.web.worker" in child.cmdline()]
+        assert [
+            child for child in children(process.pid) if "nnstudent.web.worker" in child.cmdline()
+        ]
     finally:
         out, err = stopped(process)
     assert "stopped" in out
@@ -76,7 +87,10 @@ def children(pid: int) -> list[psutil.Process]:
 def test_jobs_outlive_the_service(tmp_path, phantom, long_phantom):
     process, address = started("--work", tmp_path / "work")
     with httpx.Client(base_url=address, timeout=30) as client:
-        jobs = [upload(client, (f"{name}.nii.gz", scan.read_bytes())).json()["id"] for name, scan in (("a", long_phantom), ("b", phantom))]
+        jobs = [
+            upload(client, (f"{name}.nii.gz", scan.read_bytes())).json()["id"]
+            for name, scan in (("a", long_phantom), ("b", phantom))
+        ]
         while client.get(f"/api/jobs/{jobs[0]}").json()["state"] == "queued":
             time.sleep(0.05)
         workers = children(process.pid)
@@ -84,9 +98,13 @@ def test_jobs_outlive_the_service(tmp_path, phantom, long_phantom):
         process.communicate(timeout=30)
         for worker in workers:
             worker.wait(timeout=30)  # there is nobody left to work for
-        again, _ = started("--work", tmp_path / "work", "--port", address.rsplit(":", 1)[1].strip("/"))
+        again, _ = started(
+            "--work", tmp_path / "work", "--port", address.rsplit(":", 1)[1].strip("/")
+        )
         try:
-            assert {job["id"]: job["name"] for job in client.get("/api/jobs").json()} == dict(zip(jobs, "ab", strict=True))
+            assert {job["id"]: job["name"] for job in client.get("/api/jobs").json()} == dict(
+                zip(jobs, "ab", strict=True)
+            )
             for id in jobs:
                 job = wait_for(client, id, "done", "failed")
                 assert (job["state"], job["error"]) == ("done", None)
@@ -104,7 +122,10 @@ def test_elsewhere_a_token_is_made_printed_and_kept(tmp_path):
         assert token == (tmp_path / "work" / "token").read_text().strip()
         with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
             assert client.get("/api/jobs").status_code == 401
-            assert client.get("/api/jobs", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+            assert (
+                client.get("/api/jobs", headers={"Authorization": f"Bearer {token}"}).status_code
+                == 200
+            )
     finally:
         stopped(again)
 
@@ -117,8 +138,13 @@ def test_a_token_that_was_chosen_is_not_printed_and_not_inherited(tmp_path):
         assert process.stdout.readline() == "it asks for the token that was chosen\n"
         with httpx.Client(base_url=address) as client:
             assert client.get("/api/about").status_code == 401
-            assert client.get("/api/about", headers={"Authorization": f"Bearer {token}"}).status_code == 200
-        worker = next(child for child in children(process.pid) if "nnstudent.web.worker" in child.cmdline())
+            assert (
+                client.get("/api/about", headers={"Authorization": f"Bearer {token}"}).status_code
+                == 200
+            )
+        worker = next(
+            child for child in children(process.pid) if "nnstudent.web.worker" in child.cmdline()
+        )
         assert token not in str(worker.environ())
         assert token not in " ".join(worker.cmdline())
     finally:
@@ -157,7 +183,14 @@ def test_what_is_wrong_is_one_line_and_2(tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "args", [["--port", "70000"], ["--port", "x"], ["--keep-hours", "0"], ["--keep-hours", "nan"], ["--limit-files", "0"]]
+    "args",
+    [
+        ["--port", "70000"],
+        ["--port", "x"],
+        ["--keep-hours", "0"],
+        ["--keep-hours", "nan"],
+        ["--limit-files", "0"],
+    ],
 )
 def test_wrong_usage(args, capsys):
     with pytest.raises(SystemExit) as stop:
@@ -168,7 +201,9 @@ def test_wrong_usage(args, capsys):
 
 def test_without_the_extra_it_says_which(monkeypatch, capsys):
     def missing(module, *, extra, why):
-        raise MissingExtraError(f"{why} needs {module}; install it with: pip install 'nnstudent[{extra}]'")
+        raise MissingExtraError(
+            f"{why} needs {module}; install it with: pip install 'nnstudent[{extra}]'"
+        )
 
     monkeypatch.setattr("nnstudent.errors.require", missing)
     assert main(["serve"]) == 2

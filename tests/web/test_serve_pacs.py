@@ -19,11 +19,14 @@ def test_a_dead_pacs_is_told_at_the_start_and_a_token_is_asked_for(tmp_path, mon
     monkeypatch.setenv("NNSTUDENT_PACS_USER", "clerk")
     monkeypatch.setenv("NNSTUDENT_PACS_PASSWORD", "hush-hush")
     url = f"http://127.0.0.1:{free_port()}/dicom-web"
-    process, address = started("--work", tmp_path / "work", "--pacs", url, "--dicom-port", 0, "--aet", "SEGMENTER")
+    process, address = started(
+        "--work", tmp_path / "work", "--pacs", url, "--dicom-port", 0, "--aet", "SEGMENTER"
+    )
     try:
         root, token = address.split("#token=")
         title, port = re.fullmatch(
-            r"C-STORE: (\w+) at 127\.0\.0\.1, port (\d+)\n", [process.stdout.readline() for _ in range(2)][1]
+            r"C-STORE: (\w+) at 127\.0\.0\.1, port (\d+)\n",
+            [process.stdout.readline() for _ in range(2)][1],
         ).groups()
         entity = pynetdicom.AE()
         entity.add_requested_context("1.2.840.10008.1.1")
@@ -43,12 +46,18 @@ def test_a_dead_pacs_is_told_at_the_start_and_a_token_is_asked_for(tmp_path, mon
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["--pacs", "http://clerk:hush@pacs/x"], "a user in the address is seen by all who use this machine"),
+        (
+            ["--pacs", "http://clerk:hush@pacs/x"],
+            "a user in the address is seen by all who use this machine",
+        ),
         (["--pacs", "pacs"], "expected the root of its DICOMweb service"),
         (["--dicom-port", "0"], "nothing says where results go"),
         (["--calling-aet", "A"], "expected where to listen"),
         (["--dicom-port", "0", "--send-to", "A"], "expected AET@HOST:PORT"),
-        (["--pacs", "http://pacs/x", "--dicom-port", "0", "--calling-aet", "A" * 17], "application entity title"),
+        (
+            ["--pacs", "http://pacs/x", "--dicom-port", "0", "--calling-aet", "A" * 17],
+            "application entity title",
+        ),
     ],
 )
 def test_what_is_wrong_is_one_line_and_2(tmp_path, capsys, args, said):

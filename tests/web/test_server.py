@@ -23,7 +23,10 @@ SCAN = gzip.compress(bytes(400))
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    with answering(limited(Settings(tmp_path_factory.mktemp("raw") / "work"), **SHORT)) as (service, address):
+    with answering(limited(Settings(tmp_path_factory.mktemp("raw") / "work"), **SHORT)) as (
+        service,
+        address,
+    ):
         yield service, address
 
 
@@ -40,7 +43,9 @@ def works(address: str, **headers: str) -> bool:
 
 
 def can_send(address: str, **headers: str) -> int:
-    return httpx.post(f"{address}/api/jobs", files={"files": ("ct.nii.gz", SCAN)}, headers=headers, timeout=20).status_code
+    return httpx.post(
+        f"{address}/api/jobs", files={"files": ("ct.nii.gz", SCAN)}, headers=headers, timeout=20
+    ).status_code
 
 
 def test_half_open_connections_lock_nobody_out(address):
@@ -71,7 +76,9 @@ def test_slow_headers_are_cut_off(address):
 def test_stalled_bodies_lock_nobody_out(address):
     with many(address, 230) as slow:
         for one in slow:
-            one.send("POST /api/session HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{")
+            one.send(
+                "POST /api/session HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{"
+            )
         assert works(address)
         assert all(one.is_closed(within=5) for one in slow)
 
@@ -95,7 +102,9 @@ def test_stalled_uploads_give_way_to_one_that_goes_well(served):
         answers = [one.answer() for one in stalled]
         assert {answer.status for answer in answers} == {408}
         assert "stalled" in answers[0].error
-    assert sum(path.is_dir() for path in (service.settings.work / "jobs").iterdir()) == len(service.jobs), "nothing stays behind"
+    assert sum(path.is_dir() for path in (service.settings.work / "jobs").iterdir()) == len(
+        service.jobs
+    ), "nothing stays behind"
 
 
 def test_an_upload_that_drips_is_cut_off(address):
@@ -135,7 +144,9 @@ def test_who_does_not_read_is_cut_off(served, tmp_path):
         (name,) = client.cookies
         job.owner = service.sessions.owner(client.cookies[name])
         one = Raw(address)
-        one.send(f"GET /api/jobs/{job.id}/files/image.nii.gz HTTP/1.1\r\nHost: localhost\r\nCookie: {name}={client.cookies[name]}\r\n\r\n")
+        one.send(
+            f"GET /api/jobs/{job.id}/files/image.nii.gz HTTP/1.1\r\nHost: localhost\r\nCookie: {name}={client.cookies[name]}\r\n\r\n"
+        )
         time.sleep(SHORT["stall_seconds"] + 1.5)
         read = 0
         try:
@@ -147,14 +158,22 @@ def test_who_does_not_read_is_cut_off(served, tmp_path):
         answer = client.head(f"/api/jobs/{job.id}/files/image.nii.gz")
         assert (answer.headers["content-length"], answer.content) == ("30000000", b"")
         many_ranges = "bytes=" + "0-1," * 3000 + "0-1"
-        for asked, codes in (("bytes=0-9", {206}), ("bytes=x", {400}), ("bytes=99999999999-", {416}), (many_ranges, {200, 206})):
+        for asked, codes in (
+            ("bytes=0-9", {206}),
+            ("bytes=x", {400}),
+            ("bytes=99999999999-", {416}),
+            (many_ranges, {200, 206}),
+        ):
             answer = client.get(f"/api/jobs/{job.id}/files/image.nii.gz", headers={"Range": asked})
             assert answer.status_code in codes
     service.jobs.remove(job)
 
 
 def test_the_token_is_asked_for_before_a_body_is_read(tmp_path):
-    with answering(replace(limited(Settings(tmp_path / "work"), **SHORT), token=TOKEN)) as (_, address):
+    with answering(replace(limited(Settings(tmp_path / "work"), **SHORT), token=TOKEN)) as (
+        _,
+        address,
+    ):
         with many(address, 40) as strangers:
             for one in strangers:
                 one.send(UPLOAD_HEAD + "Content-Length: 1000000\r\n\r\n")
@@ -179,7 +198,12 @@ def test_the_token_is_asked_for_before_a_body_is_read(tmp_path):
         ("GET / HTTP/1.1\r\nHost: localhost\r\nX: a\x00b\r\n\r\n", 400),
         ("GET / HTTP/1.1\r\nHost: localhost\r\nX: " + "a" * 100_000 + "\r\n\r\n", 400),
         ("GET /" + "a" * 100_000 + " HTTP/1.1\r\nHost: localhost\r\n\r\n", 414),
-        ("GET / HTTP/1.1\r\nHost: localhost\r\n" + "".join(f"X{n}: y\r\n" for n in range(5000)) + "\r\n", 431),
+        (
+            "GET / HTTP/1.1\r\nHost: localhost\r\n"
+            + "".join(f"X{n}: y\r\n" for n in range(5000))
+            + "\r\n",
+            431,
+        ),
         ("GET /\x00 HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
         ("GET /%00%ff%zz%2e%2e/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
         ("GET /api/jobs/%00/files/%ff HTTP/1.1\r\nHost: localhost\r\n\r\n", 422),
@@ -189,11 +213,26 @@ def test_the_token_is_asked_for_before_a_body_is_read(tmp_path):
         ("OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
         ("GET / HTTP/9.9\r\nHost: localhost\r\n\r\n", 505),
         ("GET /\r\n\r\n", 400),
-        ("POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello", 400),
-        (UPLOAD_HEAD + "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET / HTTP/1.1\r\n", 400),
-        ("POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n", 501),
+        (
+            "POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+            400,
+        ),
+        (
+            UPLOAD_HEAD
+            + "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET / HTTP/1.1\r\n",
+            400,
+        ),
+        (
+            "POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+            501,
+        ),
         ("POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n", 400),
-        ("POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: " + "9" * 5000 + "\r\n\r\n", 400),
+        (
+            "POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: "
+            + "9" * 5000
+            + "\r\n\r\n",
+            400,
+        ),
         (UPLOAD_HEAD + "Transfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n", 400),
         (UPLOAD_HEAD + "Transfer-Encoding: chunked\r\n\r\nffffffffffffffffffffff\r\n", 400),
     ],
@@ -225,7 +264,9 @@ def test_whatever_is_sent_the_service_goes_on(served):
     dice = random.Random(20)
     whole = [
         GET,
-        UPLOAD_HEAD + f"Content-Length: {len(PART_HEAD + SCAN + PART_END)}\r\n\r\n" + (PART_HEAD + SCAN + PART_END).decode("latin-1"),
+        UPLOAD_HEAD
+        + f"Content-Length: {len(PART_HEAD + SCAN + PART_END)}\r\n\r\n"
+        + (PART_HEAD + SCAN + PART_END).decode("latin-1"),
         UPLOAD_HEAD + "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
         'POST /api/session HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n{"token":"a"}',
         "DELETE /api/jobs/x HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n\r\n",
@@ -242,7 +283,9 @@ def test_whatever_is_sent_the_service_goes_on(served):
             elif how == 2:
                 sent[at:at] = dice.randbytes(dice.randrange(1, 20))
             else:
-                sent[at:at] = dice.choice([b"\r\n", b"\0", b"%00", b": ", b"\r\n\r\n", b"chunked", b"[", b"HTTP/1.1"])
+                sent[at:at] = dice.choice(
+                    [b"\r\n", b"\0", b"%00", b": ", b"\r\n\r\n", b"chunked", b"[", b"HTTP/1.1"]
+                )
             if not sent:
                 break
         one = Raw(address)

@@ -63,7 +63,9 @@ def _flag(value: Any, where: str) -> bool:
 def _whole(low: int, high: int) -> Check:
     def check(value: Any, where: str) -> int:
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise InputError(f"{where} = {_shown(value)}; expected a whole number from {low} to {high}")
+            raise InputError(
+                f"{where} = {_shown(value)}; expected a whole number from {low} to {high}"
+            )
         return value
 
     return check
@@ -71,8 +73,15 @@ def _whole(low: int, high: int) -> Check:
 
 def _number(low: float, high: float) -> Check:
     def check(value: Any, where: str) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high or not math.isfinite(value):
-            raise InputError(f"{where} = {_shown(value)}; expected a number from {low:g} to {high:g}")
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not low <= value <= high
+            or not math.isfinite(value)
+        ):
+            raise InputError(
+                f"{where} = {_shown(value)}; expected a number from {low:g} to {high:g}"
+            )
         return value
 
     return check
@@ -102,7 +111,9 @@ def _list(inner: Check, *, most: int = MAX_STAGES) -> Check:
 
 def _or_list(inner: Check, *, most: int = MAX_STAGES) -> Check:
     several = _list(inner, most=most)
-    return lambda value, where: several(value, where) if isinstance(value, list | tuple) else inner(value, where)
+    return lambda value, where: (
+        several(value, where) if isinstance(value, list | tuple) else inner(value, where)
+    )
 
 
 def _triple(inner: Check) -> Check:
@@ -140,22 +151,50 @@ _LAYERS: dict[str, _Class] = {
         _Class("torch.nn.modules.dropout", "Dropout3d", _DROPOUT, "dropout"),
         _Class("torch.nn.modules.dropout", "AlphaDropout", _DROPOUT, "dropout"),
         _Class("torch.nn.modules.dropout", "FeatureAlphaDropout", _DROPOUT, "dropout"),
-        _Class("torch.nn.modules.activation", "LeakyReLU", {"negative_slope": _number(-10, 10), **_INPLACE}, "nonlinearity"),
+        _Class(
+            "torch.nn.modules.activation",
+            "LeakyReLU",
+            {"negative_slope": _number(-10, 10), **_INPLACE},
+            "nonlinearity",
+        ),
         _Class("torch.nn.modules.activation", "ReLU", _INPLACE, "nonlinearity"),
         _Class("torch.nn.modules.activation", "ReLU6", _INPLACE, "nonlinearity"),
-        _Class("torch.nn.modules.activation", "ELU", {"alpha": _POSITIVE, **_INPLACE}, "nonlinearity"),
-        _Class("torch.nn.modules.activation", "CELU", {"alpha": _POSITIVE, **_INPLACE}, "nonlinearity"),
+        _Class(
+            "torch.nn.modules.activation", "ELU", {"alpha": _POSITIVE, **_INPLACE}, "nonlinearity"
+        ),
+        _Class(
+            "torch.nn.modules.activation", "CELU", {"alpha": _POSITIVE, **_INPLACE}, "nonlinearity"
+        ),
         _Class("torch.nn.modules.activation", "SELU", _INPLACE, "nonlinearity"),
-        _Class("torch.nn.modules.activation", "GELU", {"approximate": _one_of("none", "tanh")}, "nonlinearity"),
+        _Class(
+            "torch.nn.modules.activation",
+            "GELU",
+            {"approximate": _one_of("none", "tanh")},
+            "nonlinearity",
+        ),
         _Class("torch.nn.modules.activation", "SiLU", _INPLACE, "nonlinearity"),
         _Class("torch.nn.modules.activation", "Mish", _INPLACE, "nonlinearity"),
         _Class("torch.nn.modules.activation", "Hardswish", _INPLACE, "nonlinearity"),
-        _Class("torch.nn.modules.activation", "PReLU", {"num_parameters": _whole(1, 1), "init": _number(-10, 10)}, "nonlinearity"),
-        _Class("torch.nn.modules.activation", "Softplus", {"beta": _POSITIVE, "threshold": _POSITIVE}, "nonlinearity"),
+        _Class(
+            "torch.nn.modules.activation",
+            "PReLU",
+            {"num_parameters": _whole(1, 1), "init": _number(-10, 10)},
+            "nonlinearity",
+        ),
+        _Class(
+            "torch.nn.modules.activation",
+            "Softplus",
+            {"beta": _POSITIVE, "threshold": _POSITIVE},
+            "nonlinearity",
+        ),
         _Class("torch.nn.modules.activation", "Sigmoid", {}, "nonlinearity"),
         _Class("torch.nn.modules.activation", "Tanh", {}, "nonlinearity"),
-        _Class("dynamic_network_architectures.building_blocks.residual", "BasicBlockD", {}, "block"),
-        _Class("dynamic_network_architectures.building_blocks.residual", "BottleneckD", {}, "block"),
+        _Class(
+            "dynamic_network_architectures.building_blocks.residual", "BasicBlockD", {}, "block"
+        ),
+        _Class(
+            "dynamic_network_architectures.building_blocks.residual", "BottleneckD", {}, "block"
+        ),
     )
 }
 
@@ -164,7 +203,11 @@ _COUNT = _whole(1, MAX_LAYERS)
 _KERNELS = _or_list(_or_list(_whole(1, MAX_KERNEL), most=3))
 _STRIDES = _or_list(_or_list(_whole(1, MAX_STRIDE), most=3))
 # A layer and the arguments that it gets from the file.
-_WITH_ARGUMENTS = {"norm_op": "norm_op_kwargs", "dropout_op": "dropout_op_kwargs", "nonlin": "nonlin_kwargs"}
+_WITH_ARGUMENTS = {
+    "norm_op": "norm_op_kwargs",
+    "dropout_op": "dropout_op_kwargs",
+    "nonlin": "nonlin_kwargs",
+}
 
 
 def _any_table(value: Any, where: str) -> dict[str, Any]:
@@ -208,7 +251,11 @@ _OWN_UNETS = "nnstudent.training.networks"
 _NETWORKS: dict[str, _Class] = {
     f"{row.module}.{row.name}": row
     for row in (
-        _Class(_UNETS, "PlainConvUNet", {**_COMMON, "n_conv_per_stage": _or_list(_COUNT), "nonlin_first": _flag}),
+        _Class(
+            _UNETS,
+            "PlainConvUNet",
+            {**_COMMON, "n_conv_per_stage": _or_list(_COUNT), "nonlin_first": _flag},
+        ),
         _Class(_UNETS, "ResidualEncoderUNet", _RESIDUAL),
         _Class(_UNETS, "ResidualUNet", _RESIDUAL),
         _Class(f"{_OWN_UNETS}.separable", "SeparableUNet", _OWN),
@@ -235,7 +282,10 @@ class Checked:
         Raises:
             MissingExtraError: torch or dynamic_network_architectures is not installed.
         """
-        return self.network.load(), {key: value.load() if isinstance(value, _Class) else value for key, value in self.arguments.items()}
+        return self.network.load(), {
+            key: value.load() if isinstance(value, _Class) else value
+            for key, value in self.arguments.items()
+        }
 
 
 def supported() -> tuple[str, ...]:
@@ -282,13 +332,19 @@ def find_layer(path: Any, role: Role, where: str) -> _Class:
     row = _LAYERS.get(name)
     if row is None or row.role != role or path not in _spellings(row):
         names = ", ".join(one.name for one in _LAYERS.values() if one.role == role)
-        raise InputError(f"{where} = {_shown(path)}; expected a {role} of torch.nn or nnU-Net ({names})")
+        raise InputError(
+            f"{where} = {_shown(path)}; expected a {role} of torch.nn or nnU-Net ({names})"
+        )
     return row
 
 
 def _spellings(row: _Class) -> set[str]:
     full = {f"{row.module}.{row.name}"}
-    return full | {f"torch.nn.{row.name}", f"torch.nn.modules.{row.name}"} if row.module.startswith("torch.") else full
+    return (
+        full | {f"torch.nn.{row.name}", f"torch.nn.modules.{row.name}"}
+        if row.module.startswith("torch.")
+        else full
+    )
 
 
 def _arguments(row: _Class, given: Mapping[Any, Any], *, where: str = "") -> dict[str, Any]:
@@ -296,20 +352,34 @@ def _arguments(row: _Class, given: Mapping[Any, Any], *, where: str = "") -> dic
         if key not in row.arguments:
             known = ", ".join(row.arguments) or "none"
             raise InputError(f"{row.name} takes no argument {_shown(key)}; it takes {known}")
-    return {key: row.arguments[key](value, f"{row.name}: {where}{key}") for key, value in given.items()}
+    return {
+        key: row.arguments[key](value, f"{row.name}: {where}{key}") for key, value in given.items()
+    }
 
 
 def _only_classes(imported: Any, network: _Class) -> None:
     """nnU-Net imports whatever ``_kw_requires_import`` lists; it must list only what is a class here."""
     allowed = {"conv_op", "norm_op", "dropout_op", "nonlin", "block"} & set(network.arguments)
-    if not isinstance(imported, Sequence) or isinstance(imported, str) or not all(isinstance(key, str) for key in imported):
-        raise InputError(f"{network.name}: the list of imported arguments is {_shown(imported)}; expected names")
+    if (
+        not isinstance(imported, Sequence)
+        or isinstance(imported, str)
+        or not all(isinstance(key, str) for key in imported)
+    ):
+        raise InputError(
+            f"{network.name}: the list of imported arguments is {_shown(imported)}; expected names"
+        )
     for key in imported:
         if key not in allowed:
-            raise InputError(f"{network.name}: {_shown(key)} is to be imported; only {', '.join(sorted(allowed)) or 'nothing'} may be")
+            raise InputError(
+                f"{network.name}: {_shown(key)} is to be imported; only {', '.join(sorted(allowed)) or 'nothing'} may be"
+            )
 
 
 def _shown(value: Any) -> str:
     """A value for an error, cut short: a file may hold megabytes."""
-    text = repr(value) if not isinstance(value, list | tuple | Mapping) else f"a {type(value).__name__} of {len(value)}"
+    text = (
+        repr(value)
+        if not isinstance(value, list | tuple | Mapping)
+        else f"a {type(value).__name__} of {len(value)}"
+    )
     return text if len(text) <= 80 else f"{text[:77]}..."

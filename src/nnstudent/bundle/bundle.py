@@ -84,15 +84,24 @@ class Model:
     @property
     def hash(self) -> str:
         """Identity of the model's content, 16 hexadecimal digits; the same wherever it lies and whatever it is called."""
-        return data_hash([[network.spec.to_dict(), [member.hash for member in network.members]] for network in self.networks])
+        return data_hash(
+            [
+                [network.spec.to_dict(), [member.hash for member in network.members]]
+                for network in self.networks
+            ]
+        )
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes it can find, in the label table's order."""
-        return self.taxonomy.sorted(name for network in self.networks for name in network.spec.foreground)
+        return self.taxonomy.sorted(
+            name for network in self.networks for name in network.spec.foreground
+        )
 
 
-def open_model(path: Path | None = None, *, fold: int | str | None = None, trust_pickle: bool = False) -> Model:
+def open_model(
+    path: Path | None = None, *, fold: int | str | None = None, trust_pickle: bool = False
+) -> Model:
     """Open a model.
 
     Args:
@@ -107,21 +116,30 @@ def open_model(path: Path | None = None, *, fold: int | str | None = None, trust
     if path is None:
         folder = Path(str(files("nnstudent.bundle").joinpath("student")))
         if not (folder / MANIFEST).is_file():
-            raise InputError("this installation has no bundled model; name a bundle or an nnU-Net model folder with --model")
+            raise InputError(
+                "this installation has no bundled model; name a bundle or an nnU-Net model folder with --model"
+            )
         return read_bundle(folder, bundled=True)
     if (path / MANIFEST).is_file():
         if fold not in (None, 0, "0"):
-            raise InputError(f"{path}: is a bundle and has no fold {fold}; folds are of nnU-Net model folders")
+            raise InputError(
+                f"{path}: is a bundle and has no fold {fold}; folds are of nnU-Net model folders"
+            )
         return read_bundle(path)
     if not path.is_dir():
-        raise InputError(f"{path}: {'is a file' if path.exists() else 'no such folder'}; expected a bundle or an nnU-Net model folder")
+        raise InputError(
+            f"{path}: {'is a file' if path.exists() else 'no such folder'}; expected a bundle or an nnU-Net model folder"
+        )
     if not nnunet.is_folder(path):
         hint = nnunet.inside(path, marks=(MANIFEST, "plans.json"))
         raise InputError(
             f"{path}: is no model; expected a bundle ({MANIFEST}) or an nnU-Net folder (plans.json, dataset.json, fold_K){hint}"
         )
     opened = nnunet.open_folder(path, fold=fold, trust_pickle=trust_pickle)
-    members = tuple(Member(name, opened.hash(name), partial(opened.weights, name)) for name in opened.checkpoints)
+    members = tuple(
+        Member(name, opened.hash(name), partial(opened.weights, name))
+        for name in opened.checkpoints
+    )
     network = Network(path.name or "network", opened.spec, members)
     return Model(path, "nnunet", (network,), opened.taxonomy)
 
@@ -152,16 +170,22 @@ def read_bundle(folder: Path, *, bundled: bool = False) -> Model:
     manifest = read_json_table(folder / MANIFEST, what="a bundle")
     version = manifest.get("format")
     if not isinstance(version, int) or isinstance(version, bool):
-        raise InputError(f"{folder / MANIFEST}: says no format; expected the manifest of a bundle, export the model again")
+        raise InputError(
+            f"{folder / MANIFEST}: says no format; expected the manifest of a bundle, export the model again"
+        )
     if version > FORMAT:
-        raise InputError(f"{folder}: bundle format {version}, this version reads up to {FORMAT}; upgrade with: pip install -U nnstudent")
+        raise InputError(
+            f"{folder}: bundle format {version}, this version reads up to {FORMAT}; upgrade with: pip install -U nnstudent"
+        )
     _check_seal(folder / MANIFEST, manifest)
     try:
         networks = tuple(_network(folder, row) for row in manifest["networks"])
         taxonomy = _named(folder / MANIFEST, lambda: Taxonomy.from_dict(manifest["taxonomy"]))
         card = dict(manifest.get("card", {}))
     except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{folder / MANIFEST}: malformed ({type(error).__name__}: {error}); export the model again") from error
+        raise InputError(
+            f"{folder / MANIFEST}: malformed ({type(error).__name__}: {error}); export the model again"
+        ) from error
     if not networks:
         raise InputError(f"{folder / MANIFEST}: has no network; export the model again")
     for network in networks:
@@ -178,9 +202,13 @@ def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_seal(path: Path, manifest: Mapping[str, Any]) -> None:
     if "sha256" not in manifest:
-        raise InputError(f"{path}: has no sha256 of its content; export the model again with this version of nnStudent")
+        raise InputError(
+            f"{path}: has no sha256 of its content; export the model again with this version of nnStudent"
+        )
     if sealed(manifest)["sha256"] != manifest["sha256"]:
-        raise InputError(f"{path}: is not what was exported (SHA-256 differs); copy the whole folder again")
+        raise InputError(
+            f"{path}: is not what was exported (SHA-256 differs); copy the whole folder again"
+        )
 
 
 def content_hash(path: Path) -> str:
@@ -201,8 +229,14 @@ def _network(folder: Path, row: Mapping[str, Any]) -> Network:
     recorded: Mapping[str, str] = row["files"]
     name = str(row["name"])
     suffixes = (".xml", ".bin", ".safetensors", ".int8.xml", ".int8.bin")
-    graph, constants, weights, int8, int8_constants = parts = [f"networks/{name}{suffix}" for suffix in suffixes]
-    allowed = [{graph, constants, *some, *more} for some in ((), (weights,)) for more in ((), (int8, int8_constants))]
+    graph, constants, weights, int8, int8_constants = parts = [
+        f"networks/{name}{suffix}" for suffix in suffixes
+    ]
+    allowed = [
+        {graph, constants, *some, *more}
+        for some in ((), (weights,))
+        for more in ((), (int8, int8_constants))
+    ]
     if set(recorded) not in allowed:
         raise InputError(
             f"{folder / MANIFEST}: network {name} lists {', '.join(recorded)}; "
@@ -210,9 +244,13 @@ def _network(folder: Path, row: Mapping[str, Any]) -> Network:
         )
     for file, digest in recorded.items():
         if not (folder / file).is_file():
-            raise InputError(f"{folder}: lacks {file}, which {MANIFEST} lists; copy the whole folder again")
+            raise InputError(
+                f"{folder}: lacks {file}, which {MANIFEST} lists; copy the whole folder again"
+            )
         if content_hash(folder / file) != digest:
-            raise InputError(f"{folder / file}: is not what was exported (SHA-256 differs from {MANIFEST}); copy the whole folder again")
+            raise InputError(
+                f"{folder / file}: is not what was exported (SHA-256 differs from {MANIFEST}); copy the whole folder again"
+            )
     identity = data_hash([recorded[file] for file in parts if file in recorded])
     quantised = folder / int8 if int8 in recorded else None
     spec = _named(folder / MANIFEST, lambda: NetworkSpec.from_dict(row["spec"]))
@@ -229,6 +267,8 @@ def _read_weights(path: Path, graph: Path, spec: NetworkSpec) -> Weights:
     try:
         weights: Weights = tensors.load_file(path)
     except (safetensors.SafetensorError, OSError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); copy the whole folder again") from error
+        raise InputError(
+            f"{path}: cannot be read ({error}); copy the whole folder again"
+        ) from error
     check_finite(weights, path=path)
     return weights

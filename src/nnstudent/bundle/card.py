@@ -30,7 +30,12 @@ def write_card(path: Path, model: Model, *, title: str) -> None:
     for network in model.networks:
         lines += ["", f"## Network {network.name}", "", *_facts(network)]
     if model.card:
-        lines += ["", "## Where it comes from", "", *(f"- {key.replace('_', ' ')}: {_text(value)}" for key, value in model.card.items())]
+        lines += [
+            "",
+            "## Where it comes from",
+            "",
+            *(f"- {key.replace('_', ' ')}: {_text(value)}" for key, value in model.card.items()),
+        ]
     write_text(path, "\n".join(lines) + "\n")
 
 
@@ -44,7 +49,11 @@ def _facts(network: Network) -> list[str]:
         f"- intensities: {intensity if norm.scheme == 'ct' else norm.scheme}",
         f"- axes: {'turned to RAS' if spec.orientation == 'RAS' else 'as stored'}",
         f"- architecture: {spec.architecture.class_name.rpartition('.')[2]}",
-        *([] if spec.near_mm is None else [f"- sees: {_seen(spec)}, and {spec.near_mm:g} mm around"]),
+        *(
+            []
+            if spec.near_mm is None
+            else [f"- sees: {_seen(spec)}, and {spec.near_mm:g} mm around"]
+        ),
         *(f"- {key}: {value}" for key, value in spec.source.items() if value != ""),
     ]
 
@@ -58,5 +67,8 @@ def _text(value: Any) -> str:
 def _seen(spec: NetworkSpec) -> str:
     if not spec.hosts:
         return "what the networks before it found of its classes"
-    rules = (f"{name} (from {rule.threshold:g}, at least {rule.least_ml:g} ml)" for name, rule in spec.hosts.items())
+    rules = (
+        f"{name} (from {rule.threshold:g}, at least {rule.least_ml:g} ml)"
+        for name, rule in spec.hosts.items()
+    )
     return f"lesions only, in and around {', '.join(rules)}"

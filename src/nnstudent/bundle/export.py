@@ -72,11 +72,15 @@ def export(
         MissingExtraError: torch, or NNCF for int8, is not installed.
     """
     if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
-        raise InputError(f"{out}: is a folder of something else than a bundle; name a new folder, for it would be replaced")
+        raise InputError(
+            f"{out}: is a folder of something else than a bundle; name a new folder, for it would be replaced"
+        )
     paths = (model, *([] if second is None else [second]), *overlay)
     for path in paths:
         if (path / MANIFEST).is_file():
-            raise InputError(f"{path}: is a bundle already; expected the nnU-Net model folder that it was made of")
+            raise InputError(
+                f"{path}: is a bundle already; expected the nnU-Net model folder that it was made of"
+            )
     folders = [nnunet.open_folder(path, fold=fold, trust_pickle=trust_pickle) for path in paths]
     if second is not None:
         folders[1] = replace(folders[1], spec=replace(folders[1].spec, near_mm=near_mm))
@@ -85,7 +89,9 @@ def export(
                 f"{second}: finds {', '.join(folders[1].spec.foreground)}, of which {model} does not find all; "
                 "the second stage of a cascade looks where the first found its classes"
             )
-    taxonomy = _common_taxonomy(folders if taxonomy is None else [replace(folder, taxonomy=taxonomy) for folder in folders])
+    taxonomy = _common_taxonomy(
+        folders if taxonomy is None else [replace(folder, taxonomy=taxonomy) for folder in folders]
+    )
     if int8 is not None:
         quantiser()  # that it is missing is told before anything is converted and a cohort is read
     names = _names([folder.path.resolve().name for folder in folders])
@@ -93,7 +99,16 @@ def export(
         (temporary / "networks").mkdir()
         rows = []
         for done, (name, folder) in enumerate(zip(names, folders, strict=True), start=1):
-            rows.append(_write_network(temporary, name, folder, torch_weights=torch_weights, int8=int8, progress=progress))
+            rows.append(
+                _write_network(
+                    temporary,
+                    name,
+                    folder,
+                    torch_weights=torch_weights,
+                    int8=int8,
+                    progress=progress,
+                )
+            )
             progress("export", done, len(folders))
         facts = dict(card or {})
         manifest = {
@@ -148,64 +163,107 @@ def add_lesion_stage(
         MissingExtraError: See there.
     """
     if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
-        raise InputError(f"{out}: is a folder of something else than a bundle; name a new folder, for it would be replaced")
+        raise InputError(
+            f"{out}: is a folder of something else than a bundle; name a new folder, for it would be replaced"
+        )
     model = open_model(bundle)
     if model.kind != "bundle":
-        raise InputError(f"{bundle}: is no bundle; export it first, and put the lesion stage behind what comes of it")
+        raise InputError(
+            f"{bundle}: is no bundle; export it first, and put the lesion stage behind what comes of it"
+        )
     source = nnunet.open_folder(stage, fold=fold, trust_pickle=trust_pickle)
     lacking = [name for name in hosts if name not in model.classes]
     if lacking or not hosts:
-        raise InputError(f"hosts {', '.join(lacking) or 'none'}: not found by {model.path}; it finds {', '.join(model.classes)}")
+        raise InputError(
+            f"hosts {', '.join(lacking) or 'none'}: not found by {model.path}; it finds {', '.join(model.classes)}"
+        )
     lesions = [name for name in source.spec.foreground if name in source.taxonomy.lesions]
     if not lesions:
-        raise InputError(f"{stage}: finds {', '.join(source.spec.foreground)}, none of which is a lesion class")
+        raise InputError(
+            f"{stage}: finds {', '.join(source.spec.foreground)}, none of which is a lesion class"
+        )
     if lesions[0] not in model.taxonomy.lesions:
         raise InputError(
             f"{model.path}: its label table {model.taxonomy.name} has no lesion class {lesions[0]}, which {stage} finds; "
             "export it again with a table that has, such as --taxonomy flare23"
         )
-    spec = replace(source.spec, near_mm=near_mm, hosts=dict(hosts), patch=window or source.spec.patch)
+    spec = replace(
+        source.spec, near_mm=near_mm, hosts=dict(hosts), patch=window or source.spec.patch
+    )
     source = replace(source, spec=spec)
     manifest = read_json_table(model.path / MANIFEST, what="a bundle")
     with replacing_folder(out) as temporary:
         shutil.copytree(model.path / "networks", temporary / "networks")
         (name,) = _names([f"{stage.resolve().name}"])
-        name = f"{name}_lesions" if any(row["name"] == name for row in manifest["networks"]) else name
-        row = _write_network(temporary, name, source, torch_weights=torch_weights, int8=int8, progress=progress)
+        name = (
+            f"{name}_lesions" if any(row["name"] == name for row in manifest["networks"]) else name
+        )
+        row = _write_network(
+            temporary, name, source, torch_weights=torch_weights, int8=int8, progress=progress
+        )
         progress("export", 1, 1)
-        manifest |= {"format": FORMAT, "networks": [*manifest["networks"], row], "card": {**manifest.get("card", {}), **(card or {})}}
+        manifest |= {
+            "format": FORMAT,
+            "networks": [*manifest["networks"], row],
+            "card": {**manifest.get("card", {}), **(card or {})},
+        }
         write_json(temporary / MANIFEST, sealed(manifest))
         write_card(temporary / "card.md", read_bundle(temporary), title=out.resolve().name)
     return out
 
 
 def _write_network(
-    folder: Path, name: str, source: nnunet.Folder, *, torch_weights: bool, int8: Sampling | None, progress: Progress
+    folder: Path,
+    name: str,
+    source: nnunet.Folder,
+    *,
+    torch_weights: bool,
+    int8: Sampling | None,
+    progress: Progress,
 ) -> dict[str, Any]:
     (member,) = source.checkpoints
     weights = source.weights(member)
     module = load_weights(build(source.spec), weights, path=source.checkpoints[member])
     with np.errstate(over="ignore"):  # looked at below
-        small = {key: values.astype(np.float16) for key, values in unique_weights(module, weights).items()}
+        small = {
+            key: values.astype(np.float16)
+            for key, values in unique_weights(module, weights).items()
+        }
     for key, values in small.items():
         if not np.isfinite(values).all():
-            raise InputError(f"{source.path}: weight {key} is over 65504, too large for float16; the training went wrong")
+            raise InputError(
+                f"{source.path}: weight {key} is over 65504, too large for float16; the training went wrong"
+            )
     stem = folder / "networks" / name
     if torch_weights:
-        require("safetensors.numpy", extra="torch", why="export").save_file(small, stem.with_name(f"{name}.safetensors"))
+        require("safetensors.numpy", extra="torch", why="export").save_file(
+            small, stem.with_name(f"{name}.safetensors")
+        )
     graph.save(graph.convert(module, source.spec), stem.with_name(f"{name}.xml"))
     _check_agrees(module, stem.with_name(f"{name}.xml"), source.spec.patch, source.path)
     spec = source.spec.to_dict()
-    spec["source"] = {**spec["source"], "fold": member.removeprefix("fold_"), "hash": source.hash(member)}
+    spec["source"] = {
+        **spec["source"],
+        "fold": member.removeprefix("fold_"),
+        "hash": source.hash(member),
+    }
     suffixes = [".xml", ".bin", *([".safetensors"] if torch_weights else [])]
     if int8 is not None:
-        spec["source"]["int8"] = _write_int8(stem, source.spec, int8, model=source.path, progress=progress)
+        spec["source"]["int8"] = _write_int8(
+            stem, source.spec, int8, model=source.path, progress=progress
+        )
         suffixes += [".int8.xml", ".int8.bin"]
     paths = [f"networks/{name}{suffix}" for suffix in suffixes]
-    return {"name": name, "spec": spec, "files": {path: content_hash(folder / path) for path in paths}}
+    return {
+        "name": name,
+        "spec": spec,
+        "files": {path: content_hash(folder / path) for path in paths},
+    }
 
 
-def _write_int8(stem: Path, spec: NetworkSpec, sampling: Sampling, *, model: Path, progress: Progress) -> str:
+def _write_int8(
+    stem: Path, spec: NetworkSpec, sampling: Sampling, *, model: Path, progress: Progress
+) -> str:
     """Quantise the graph that is there; what it costs, for the card."""
     calibration, held_back = sampling(spec)
     network = graph.read(stem.with_name(f"{stem.name}.xml"))
@@ -229,14 +287,22 @@ def _check_agrees(module: Any, path: Path, patch: Shape, model: Path) -> None:
     got = core.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(window)[0]
     error = float(np.abs(got - expected).max()) / max(float(np.abs(expected).max()), 1e-6)
     if not error <= TOLERANCE:
-        raise InputError(f"{model}: OpenVINO's result differs from torch's by {error:.1%} of the largest logit; it cannot be exported")
+        raise InputError(
+            f"{model}: OpenVINO's result differs from torch's by {error:.1%} of the largest logit; it cannot be exported"
+        )
 
 
 def _common_taxonomy(folders: Sequence[nnunet.Folder]) -> Taxonomy:
     first = folders[0].taxonomy
     for folder in folders:
-        if missing := [name for name in folder.spec.foreground if folder.taxonomy == first and name not in first.names]:
-            raise InputError(f"{folder.path}: finds {', '.join(missing[:5])}, which label table {first.name} lacks; give a table with all")
+        if missing := [
+            name
+            for name in folder.spec.foreground
+            if folder.taxonomy == first and name not in first.names
+        ]:
+            raise InputError(
+                f"{folder.path}: finds {', '.join(missing[:5])}, which label table {first.name} lacks; give a table with all"
+            )
     for other in folders[1:]:
         if other.taxonomy != first and not set(other.spec.foreground) <= set(first.names):
             raise InputError(
@@ -250,6 +316,8 @@ def _common_taxonomy(folders: Sequence[nnunet.Folder]) -> Taxonomy:
 def _names(stems: Sequence[str]) -> list[str]:
     names: list[str] = []
     for stem in stems:
-        clean = "".join(c if c.isalnum() or c in "-_" else "_" for c in stem).strip("_") or "network"
+        clean = (
+            "".join(c if c.isalnum() or c in "-_" else "_" for c in stem).strip("_") or "network"
+        )
         names.append(clean if clean not in names else f"{clean}_{len(names) + 1}")
     return names

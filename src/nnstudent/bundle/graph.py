@@ -54,11 +54,19 @@ def convert(module: Any, spec: NetworkSpec) -> Any:
             graph.reshape([1, 1, *spec.patch])
         except (RuntimeError, TypeError, ValueError) as error:
             if size == spec.patch:
-                raise InputError(f"{name} cannot be converted to OpenVINO ({quoted(error)}); use --engine torch") from error
+                raise InputError(
+                    f"{name} cannot be converted to OpenVINO ({quoted(error)}); use --engine torch"
+                ) from error
             continue
-        if len(graph.outputs) == 1 and tuple(graph.output(0).shape) == (1, len(spec.classes), *spec.patch):
+        if len(graph.outputs) == 1 and tuple(graph.output(0).shape) == (
+            1,
+            len(spec.classes),
+            *spec.patch,
+        ):
             return graph
-    raise InputError(f"{name} gives {graph.outputs}, not one map of {len(spec.classes)} classes; use --engine torch")
+    raise InputError(
+        f"{name} gives {graph.outputs}, not one map of {len(spec.classes)} classes; use --engine torch"
+    )
 
 
 def save(graph: Any, path: Path) -> None:
@@ -75,9 +83,17 @@ def read(path: Path) -> Any:
     try:
         graph = openvino().Core().read_model(path)
     except RuntimeError as error:
-        raise InputError(f"{path}: is no graph that OpenVINO reads ({quoted(error)}); export the bundle again") from error
-    constants = {one.get_friendly_name(): one.data for one in graph.get_ops() if one.get_type_name() == "Constant"}
-    check_finite({name: values for name, values in constants.items() if values.dtype.kind == "f"}, path=path)
+        raise InputError(
+            f"{path}: is no graph that OpenVINO reads ({quoted(error)}); export the bundle again"
+        ) from error
+    constants = {
+        one.get_friendly_name(): one.data
+        for one in graph.get_ops()
+        if one.get_type_name() == "Constant"
+    }
+    check_finite(
+        {name: values for name, values in constants.items() if values.dtype.kind == "f"}, path=path
+    )
     return graph
 
 
@@ -96,8 +112,13 @@ def weights(graph: Any) -> Weights:
             found[name.removeprefix("self.")] = constant.data.astype(np.float32)
         for operation, parameter in _FLAT.items():
             if name.startswith("__module.") and name.endswith(operation):
-                values, layer = constant.data.astype(np.float32), name.removeprefix("__module.").removesuffix(operation)
-                if values.ndim == 6:  # kernels of a convolution in groups: (group, out, in, z, y, x)
+                values, layer = (
+                    constant.data.astype(np.float32),
+                    name.removeprefix("__module.").removesuffix(operation),
+                )
+                if (
+                    values.ndim == 6
+                ):  # kernels of a convolution in groups: (group, out, in, z, y, x)
                     found[f"{layer}.weight"] = values.reshape(-1, *values.shape[2:])
                 else:
                     found[layer + parameter] = values.ravel()
@@ -107,7 +128,11 @@ def weights(graph: Any) -> Weights:
 def _small(spec: NetworkSpec) -> Shape:
     """The smallest input that exercises every level, for tracing runs the network; the whole patch if that is not known."""
     strides = spec.architecture.kwargs.get("strides")
-    if not isinstance(strides, list | tuple) or not all(isinstance(s, list | tuple) and len(s) == 3 for s in strides):
+    if not isinstance(strides, list | tuple) or not all(
+        isinstance(s, list | tuple) and len(s) == 3 for s in strides
+    ):
         return spec.patch
-    z, y, x = (min(2 * math.prod(int(s[axis]) for s in strides), spec.patch[axis]) for axis in range(3))
+    z, y, x = (
+        min(2 * math.prod(int(s[axis]) for s in strides), spec.patch[axis]) for axis in range(3)
+    )
     return z, y, x

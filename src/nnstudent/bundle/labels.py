@@ -41,24 +41,42 @@ def classes_of(dataset: Mapping[str, Any], *, name: str) -> tuple[tuple[str, ...
     """
     labels = dataset.get("labels")
     if not isinstance(labels, Mapping) or not labels:
-        raise InputError(f"{name}: dataset.json has no labels; expected nnU-Net v2's {{name: number}}")
+        raise InputError(
+            f"{name}: dataset.json has no labels; expected nnU-Net v2's {{name: number}}"
+        )
     if has_regions(dataset):
         return _foreign(_regions(labels, dataset.get("regions_class_order"), name), name)
     channels: dict[int, str] = {}
     for label, value in labels.items():
         if label != "ignore":
-            channels[label_value(value[0] if isinstance(value, list | tuple) and value else value, name=name)] = str(label)
+            channels[
+                label_value(
+                    value[0] if isinstance(value, list | tuple) and value else value, name=name
+                )
+            ] = str(label)
     if sorted(channels) != list(range(len(channels))):
-        raise InputError(f"{name}: label values are {sorted(channels)}; nnU-Net needs 0, 1, 2, … without a gap")
+        raise InputError(
+            f"{name}: label values are {sorted(channels)}; nnU-Net needs 0, 1, 2, … without a gap"
+        )
     own = dataset.get("nnstudent")
-    if isinstance(own, Mapping) and isinstance(own.get("taxonomy"), Mapping) and isinstance(own.get("classes"), Mapping):
+    if (
+        isinstance(own, Mapping)
+        and isinstance(own.get("taxonomy"), Mapping)
+        and isinstance(own.get("classes"), Mapping)
+    ):
         try:
             taxonomy = Taxonomy.from_dict(own["taxonomy"])
         except InputError as error:
             raise InputError(f"{name}: dataset.json: {error}") from error
-        names = {label_value(channel, name=name): str(label) for channel, label in own["classes"].items() if str(label) != BACKGROUND}
+        names = {
+            label_value(channel, name=name): str(label)
+            for channel, label in own["classes"].items()
+            if str(label) != BACKGROUND
+        }
         if sorted(names) != sorted(channels)[1:]:
-            raise InputError(f"{name}: dataset.json names classes {sorted(names)} under nnstudent, but labels are {sorted(channels)[1:]}")
+            raise InputError(
+                f"{name}: dataset.json names classes {sorted(names)} under nnstudent, but labels are {sorted(channels)[1:]}"
+            )
         taxonomy.sorted(names.values())
         return (BACKGROUND, *(names[channel] for channel in sorted(names))), taxonomy
     return _foreign(dict(sorted(channels.items())), name)
@@ -66,7 +84,10 @@ def classes_of(dataset: Mapping[str, Any], *, name: str) -> tuple[tuple[str, ...
 
 def has_regions(dataset: Mapping[str, Any]) -> bool:
     """Whether nnU-Net trains a channel for each region, that is if any label is of several values."""
-    return any(isinstance(value, list | tuple) and len(value) > 1 for value in dataset.get("labels", {}).values())
+    return any(
+        isinstance(value, list | tuple) and len(value) > 1
+        for value in dataset.get("labels", {}).values()
+    )
 
 
 def label_value(value: Any, *, name: str) -> int:
@@ -81,15 +102,27 @@ def label_value(value: Any, *, name: str) -> int:
     """
     text = str(value)
     if isinstance(value, bool) or not text.isascii() or not text.isdigit() or len(text) > 9:
-        raise InputError(f"{name}: dataset.json has the label value {text[:40]!r}; expected a whole number from 0")
+        raise InputError(
+            f"{name}: dataset.json has the label value {text[:40]!r}; expected a whole number from 0"
+        )
     return int(text)
 
 
 def _regions(labels: Mapping[str, Any], order: Any, name: str) -> dict[int, str]:
     """Label value → region, by channel; nnU-Net's channels are the regions as they are listed, without background."""
-    regions = [str(label) for label, value in labels.items() if label != "ignore" and value not in (0, [0])]
-    values = [label_value(value, name=name) for value in order] if isinstance(order, list | tuple) else []
-    if len(values) != len(regions) or len(set(values)) != len(values) or not all(1 <= value <= 254 for value in values):
+    regions = [
+        str(label) for label, value in labels.items() if label != "ignore" and value not in (0, [0])
+    ]
+    values = (
+        [label_value(value, name=name) for value in order]
+        if isinstance(order, list | tuple)
+        else []
+    )
+    if (
+        len(values) != len(regions)
+        or len(set(values)) != len(values)
+        or not all(1 <= value <= 254 for value in values)
+    ):
         raise InputError(
             f"{name}: has {len(regions)} regions ({', '.join(regions)}) and regions_class_order {order}; expected another number "
             "from 1 to 254 for each"
@@ -107,21 +140,27 @@ def _foreign(channels: Mapping[int, str], name: str) -> tuple[tuple[str, ...], T
     cleaned = [_clean(channels[value]) for value in values]
     known = [_known(label, table) for label in cleaned]
     found = [label for label in known if label is not None]
-    if len(set(found)) == len(cleaned) and all(table[label].id == value for label, value in zip(found, values, strict=True)):
+    if len(set(found)) == len(cleaned) and all(
+        table[label].id == value for label, value in zip(found, values, strict=True)
+    ):
         return (BACKGROUND, *found), table
     names: list[str] = []
     for channel, (label, match) in enumerate(zip(cleaned, known, strict=True), start=1):
         best = match or label
         names.append(best if best not in names else f"{best}_{channel}")
     rows = sorted(zip(values, names, strict=True))
-    return (BACKGROUND, *names), Taxonomy(_clean(name), tuple(_row(id, label, names, table) for id, label in rows))
+    return (BACKGROUND, *names), Taxonomy(
+        _clean(name), tuple(_row(id, label, names, table) for id, label in rows)
+    )
 
 
 def _row(id: int, label: str, names: list[str], table: Taxonomy) -> LabelClass:
     if label in table.names:
         row = table[label]
         return replace(row, id=id, partner=row.partner if row.partner in names else None)
-    red, green, blue = (round(255 * part) for part in colorsys.hsv_to_rgb(id * 0.618 % 1.0, 0.6, 0.9))
+    red, green, blue = (
+        round(255 * part) for part in colorsys.hsv_to_rgb(id * 0.618 % 1.0, 0.6, 0.9)
+    )
     lesion = any(word in label for word in ("tumor", "tumour", "lesion", "cyst"))
     return LabelClass(id, label, kind="lesion" if lesion else "organ", color=(red, green, blue))
 

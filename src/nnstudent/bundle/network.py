@@ -15,7 +15,15 @@ from nnstudent.errors import InputError, quoted, require
 
 MAX_WEIGHTS = 1_000_000_000  # 4 GB of memory; nnU-Net's largest preset has about a fifth
 # What the classes raise for arguments that contradict each other, such as two strides for three stages.
-_UNBUILDABLE = (TypeError, ValueError, LookupError, ArithmeticError, AssertionError, AttributeError, RuntimeError)
+_UNBUILDABLE = (
+    TypeError,
+    ValueError,
+    LookupError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    RuntimeError,
+)
 
 
 def build(spec: NetworkSpec) -> Any:
@@ -28,15 +36,23 @@ def build(spec: NetworkSpec) -> Any:
     torch = require("torch", extra="torch", why="building a network")
     name = spec.architecture.class_name
     network_class, kwargs = check(name, spec.architecture.kwargs, spec.architecture.imported).load()
-    kwargs |= {"input_channels": 1, "num_classes": len(spec.classes) - spec.regions, "deep_supervision": False}
+    kwargs |= {
+        "input_channels": 1,
+        "num_classes": len(spec.classes) - spec.regions,
+        "deep_supervision": False,
+    }
     try:
         with torch.device("meta"):  # its size, before any memory is taken for it
             weights = sum(values.numel() for values in network_class(**kwargs).parameters())
         if weights > MAX_WEIGHTS:
-            raise InputError(f"{name} would have {weights:,} weights; at most {MAX_WEIGHTS:,} are supported")
+            raise InputError(
+                f"{name} would have {weights:,} weights; at most {MAX_WEIGHTS:,} are supported"
+            )
         module = network_class(**kwargs)
     except _UNBUILDABLE as error:
-        raise InputError(f"{name} cannot be built ({quoted(error)}); check the architecture in plans.json") from error
+        raise InputError(
+            f"{name} cannot be built ({quoted(error)}); check the architecture in plans.json"
+        ) from error
     if spec.regions:
         module.register_forward_hook(_with_background)
     return module.eval()
@@ -51,7 +67,10 @@ def _with_background(module: Any, inputs: Any, logits: Any) -> Any:
 def canonical_names(module: Any) -> dict[str, str]:
     """For each name in the module's state, the first name of the same tensor: nnU-Net's networks name most of them thrice."""
     first: dict[int, str] = {}
-    return {name: first.setdefault(id(tensor), name) for name, tensor in module.state_dict(keep_vars=True).items()}
+    return {
+        name: first.setdefault(id(tensor), name)
+        for name, tensor in module.state_dict(keep_vars=True).items()
+    }
 
 
 def unique_weights(module: Any, weights: Weights) -> Weights:
@@ -69,7 +88,9 @@ def with_neutral(module: Any, weights: Weights) -> Weights:
     complete = {names[name]: values for name, values in weights.items() if name in names}
     for name, tensor in module.state_dict().items():
         if names[name] not in complete and (tensor.ndim == 1 or ".seg_layers." in name):
-            complete[names[name]] = np.full(tensor.shape, float(tensor.ndim == 1 and name.endswith(".weight")), np.float32)
+            complete[names[name]] = np.full(
+                tensor.shape, float(tensor.ndim == 1 and name.endswith(".weight")), np.float32
+            )
     return complete
 
 
@@ -91,13 +112,17 @@ def load_weights(module: Any, weights: Mapping[str, Any], *, path: Path) -> Any:
     unknown = [name for name in unknown if ".seg_layers." not in f".{name}"]
     if missing or unknown:
         what = f"lacks {missing[0]}" if missing else f"has {unknown[0]}, which the network has not"
-        raise InputError(f"{path}: the weights do not fit the network in plans.json ({what}); the trainer may build another network")
+        raise InputError(
+            f"{path}: the weights do not fit the network in plans.json ({what}); the trainer may build another network"
+        )
     with torch.no_grad():
         for name, tensor in module.state_dict(keep_vars=True).items():
             if names[name] != name:
                 continue
             values = torch.as_tensor(given[name])
             if tuple(values.shape) != tuple(tensor.shape):
-                raise InputError(f"{path}: weight {name} is {tuple(values.shape)}, the network in plans.json needs {tuple(tensor.shape)}")
+                raise InputError(
+                    f"{path}: weight {name} is {tuple(values.shape)}, the network in plans.json needs {tuple(tensor.shape)}"
+                )
             tensor.copy_(values)
     return module

@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from nnstudent.bundle.labels import classes_of, has_regions
-from nnstudent.bundle.spec import Architecture, NetworkSpec, Normalization, Orientation, Resampling, Scheme
+from nnstudent.bundle.spec import (
+    Architecture,
+    NetworkSpec,
+    Normalization,
+    Orientation,
+    Resampling,
+    Scheme,
+)
 from nnstudent.bundle.weights import Weights, load_checkpoint, weights_of
 from nnstudent.errors import InputError
 from nnstudent.serialization import read_json_table
@@ -73,8 +80,14 @@ def is_folder(path: Path) -> bool:
 
 def inside(path: Path, *, marks: tuple[str, ...] = ("plans.json",)) -> str:
     """For an error about a folder that is no model: which of the folders in it are, known by one of these files."""
-    models = sorted(folder.name for folder in path.iterdir() if any((folder / mark).is_file() for mark in marks))
-    return f"; {' and '.join(models)} in it {'are' if len(models) > 1 else 'is'}, name one" if models else ""
+    models = sorted(
+        folder.name for folder in path.iterdir() if any((folder / mark).is_file() for mark in marks)
+    )
+    return (
+        f"; {' and '.join(models)} in it {'are' if len(models) > 1 else 'is'}, name one"
+        if models
+        else ""
+    )
 
 
 def open_folder(path: Path, *, fold: int | str | None = None, trust_pickle: bool = False) -> Folder:
@@ -92,17 +105,23 @@ def open_folder(path: Path, *, fold: int | str | None = None, trust_pickle: bool
     if not path.is_dir():
         raise InputError(f"{path}: no such folder; expected an nnU-Net model folder")
     if not is_folder(path):
-        raise InputError(f"{path}: is no nnU-Net model folder (plans.json, dataset.json, fold_K){inside(path)}")
+        raise InputError(
+            f"{path}: is no nnU-Net model folder (plans.json, dataset.json, fold_K){inside(path)}"
+        )
     for name in ("plans.json", "dataset.json"):
         if not (path / name).is_file():
-            raise InputError(f"{path}: lacks {name}; an nnU-Net model folder has plans.json, dataset.json and fold_K/checkpoint_final.pth")
+            raise InputError(
+                f"{path}: lacks {name}; an nnU-Net model folder has plans.json, dataset.json and fold_K/checkpoint_final.pth"
+            )
     checkpoints = _checkpoints(path, fold)
     first = next(iter(checkpoints.values()))
     checkpoint = load_checkpoint(first, trust_pickle=trust_pickle)
     try:
         configuration = str(checkpoint["init_args"]["configuration"])
     except (KeyError, TypeError) as error:
-        raise InputError(f"{first}: does not say which configuration it is of; expected a checkpoint of nnU-Net v2") from error
+        raise InputError(
+            f"{first}: does not say which configuration it is of; expected a checkpoint of nnU-Net v2"
+        ) from error
     plans = read_json_table(path / "plans.json", what="nnU-Net's plans")
     dataset = read_json_table(path / "dataset.json", what="nnU-Net's dataset")
     source = {
@@ -111,9 +130,16 @@ def open_folder(path: Path, *, fold: int | str | None = None, trust_pickle: bool
         "plans": str(plans.get("plans_name", "")),
         "dataset": str(plans.get("dataset_name", "")),
     }
-    spec, taxonomy = from_nnunet(plans, dataset, configuration=configuration, name=path.name, source=source)
+    spec, taxonomy = from_nnunet(
+        plans, dataset, configuration=configuration, name=path.name, source=source
+    )
     try:
-        spec = replace(spec, mirror_axes=tuple(int(axis) for axis in checkpoint.get("inference_allowed_mirroring_axes") or ()))
+        spec = replace(
+            spec,
+            mirror_axes=tuple(
+                int(axis) for axis in checkpoint.get("inference_allowed_mirroring_axes") or ()
+            ),
+        )
     except (TypeError, ValueError) as error:
         raise InputError(
             f"{first}: inference_allowed_mirroring_axes is no list of axes ({error}); expected a checkpoint of nnU-Net v2"
@@ -122,7 +148,12 @@ def open_folder(path: Path, *, fold: int | str | None = None, trust_pickle: bool
 
 
 def from_nnunet(
-    plans: Mapping[str, Any], dataset: Mapping[str, Any], *, configuration: str, name: str, source: Mapping[str, Any] | None = None
+    plans: Mapping[str, Any],
+    dataset: Mapping[str, Any],
+    *,
+    configuration: str,
+    name: str,
+    source: Mapping[str, Any] | None = None,
 ) -> tuple[NetworkSpec, Taxonomy]:
     """The network that nnU-Net's plans and dataset describe, and its label table.
 
@@ -132,33 +163,62 @@ def from_nnunet(
     """
     try:
         return _from_nnunet(plans, dataset, configuration, name, source or {})
-    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, StopIteration) as error:
-        raise InputError(f"{name}: plans.json or dataset.json is malformed ({type(error).__name__}: {error})") from error
+    except (
+        LookupError,
+        TypeError,
+        ValueError,
+        ArithmeticError,
+        AttributeError,
+        StopIteration,
+    ) as error:
+        raise InputError(
+            f"{name}: plans.json or dataset.json is malformed ({type(error).__name__}: {error})"
+        ) from error
 
 
 def _from_nnunet(
-    plans: Mapping[str, Any], dataset: Mapping[str, Any], configuration: str, name: str, source: Mapping[str, Any]
+    plans: Mapping[str, Any],
+    dataset: Mapping[str, Any],
+    configuration: str,
+    name: str,
+    source: Mapping[str, Any],
 ) -> tuple[NetworkSpec, Taxonomy]:
     settings = _configuration(plans, configuration, name)
     if "architecture" not in settings:
-        raise InputError(f"{name}: plans.json has no architecture; plans from before nnU-Net v2.2 are not supported, plan and train again")
+        raise InputError(
+            f"{name}: plans.json has no architecture; plans from before nnU-Net v2.2 are not supported, plan and train again"
+        )
     if settings.get("previous_stage"):
-        raise InputError(f"{name}: {configuration} is the second stage of a cascade; only single-stage models are supported")
+        raise InputError(
+            f"{name}: {configuration} is the second stage of a cascade; only single-stage models are supported"
+        )
     channels = dataset.get("channel_names", dataset.get("modality", {}))
     if len(channels) != 1:
-        raise InputError(f"{name}: takes {len(channels)} input channels; only one, CT, is supported")
+        raise InputError(
+            f"{name}: takes {len(channels)} input channels; only one, CT, is supported"
+        )
     if len(settings["patch_size"]) != 3:
-        raise InputError(f"{name}: {configuration} is {len(settings['patch_size'])}D; only 3D configurations are supported")
+        raise InputError(
+            f"{name}: {configuration} is {len(settings['patch_size'])}D; only 3D configurations are supported"
+        )
     classes, taxonomy = classes_of(dataset, name=name)
     try:
         return _spec(plans, settings, classes, name, source, regions=has_regions(dataset)), taxonomy
     except InputError as error:
         text = str(error)
-        raise InputError(text if text.startswith(f"{name}:") else f"{name}: plans.json: {text}") from error
+        raise InputError(
+            text if text.startswith(f"{name}:") else f"{name}: plans.json: {text}"
+        ) from error
 
 
 def _spec(
-    plans: Mapping[str, Any], settings: Mapping[str, Any], classes: tuple[str, ...], name: str, source: Mapping[str, Any], *, regions: bool
+    plans: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    classes: tuple[str, ...],
+    name: str,
+    source: Mapping[str, Any],
+    *,
+    regions: bool,
 ) -> NetworkSpec:
     return NetworkSpec(
         patch=tuple(int(n) for n in settings["patch_size"]),  # type: ignore[arg-type]  # three, checked above
@@ -176,14 +236,20 @@ def _spec(
 
 
 def _architecture(given: Mapping[str, Any]) -> Architecture:
-    return Architecture(given["network_class_name"], given["arch_kwargs"], tuple(given["_kw_requires_import"]))
+    return Architecture(
+        given["network_class_name"], given["arch_kwargs"], tuple(given["_kw_requires_import"])
+    )
 
 
-def _configuration(plans: Mapping[str, Any], name: str, model: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:
+def _configuration(
+    plans: Mapping[str, Any], name: str, model: str, seen: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """A configuration with what it inherits filled in."""
     configurations = plans["configurations"]
     if name not in configurations or name in seen:
-        raise InputError(f"{model}: plans.json has no usable configuration {name!r}; it has {', '.join(configurations)}")
+        raise InputError(
+            f"{model}: plans.json has no usable configuration {name!r}; it has {', '.join(configurations)}"
+        )
     own = dict(configurations[name])
     parent = own.get("inherits_from")
     return _configuration(plans, str(parent), model, (*seen, name)) | own if parent else own
@@ -194,19 +260,30 @@ def _orientation(reader: str, name: str) -> Orientation:
         return "RAS"
     if reader in _AS_STORED:
         return "stored"
-    raise InputError(f"{name}: was trained with reader {reader}; supported are {', '.join((*_TURNED, *_AS_STORED))}")
+    raise InputError(
+        f"{name}: was trained with reader {reader}; supported are {', '.join((*_TURNED, *_AS_STORED))}"
+    )
 
 
-def _normalization(plans: Mapping[str, Any], settings: Mapping[str, Any], name: str) -> Normalization:
+def _normalization(
+    plans: Mapping[str, Any], settings: Mapping[str, Any], name: str
+) -> Normalization:
     named = str(settings["normalization_schemes"][0])
     if named not in _SCHEMES:
-        raise InputError(f"{name}: normalization {named} is not supported; supported are {', '.join(_SCHEMES)}")
+        raise InputError(
+            f"{name}: normalization {named} is not supported; supported are {', '.join(_SCHEMES)}"
+        )
     scheme = _SCHEMES[named]
     if scheme != "ct":
         return Normalization(scheme, within_mask=bool(settings["use_mask_for_norm"][0]))
-    both = ("foreground_intensity_properties_per_channel", "foreground_intensity_properties_by_modality")
+    both = (
+        "foreground_intensity_properties_per_channel",
+        "foreground_intensity_properties_by_modality",
+    )
     facts = next(plans[key] for key in both if key in plans)["0"]
-    mean, std, lower, upper = (float(facts[key]) for key in ("mean", "std", "percentile_00_5", "percentile_99_5"))
+    mean, std, lower, upper = (
+        float(facts[key]) for key in ("mean", "std", "percentile_00_5", "percentile_99_5")
+    )
     return Normalization("ct", mean, std, lower, upper)
 
 
@@ -215,12 +292,19 @@ def _resampling(settings: Mapping[str, Any], key: str, name: str) -> Resampling:
     given = dict(settings.get(f"{key}_kwargs", {}))
     threshold = float(given.get("separate_z_anisotropy_threshold", 3.0))
     if function == "resample_data_or_seg_to_shape":
-        return Resampling(int(given.get("order", 3)), int(given.get("order_z", 0)), given.get("force_separate_z", False), threshold)
+        return Resampling(
+            int(given.get("order", 3)),
+            int(given.get("order_z", 0)),
+            given.get("force_separate_z", False),
+            threshold,
+        )
     if function == "resample_torch_fornnunet" and given.get("mode", "linear") == "linear":
         # torch's trilinear and nearest-exact are order 1 and 0 on the same coordinates.
         nearest = given.get("aniso_axis_mode", "nearest-exact") != "linear"
         return Resampling(1, 0 if nearest else 1, given.get("force_separate_z"), threshold)
-    raise InputError(f"{name}: {key} is {function}, which is not supported; supported is resample_data_or_seg_to_shape")
+    raise InputError(
+        f"{name}: {key} is {function}, which is not supported; supported is resample_data_or_seg_to_shape"
+    )
 
 
 def _checkpoints(path: Path, fold: int | str | None) -> dict[str, Path]:
@@ -228,13 +312,23 @@ def _checkpoints(path: Path, fold: int | str | None) -> dict[str, Path]:
         folders = [path / f"fold_{fold}"]
     else:
         numbered = [p for p in path.glob("fold_*") if p.name.removeprefix("fold_").isdigit()]
-        folders = sorted(numbered, key=lambda p: int(p.name.removeprefix("fold_"))) or [path / "fold_all"]
+        folders = sorted(numbered, key=lambda p: int(p.name.removeprefix("fold_"))) or [
+            path / "fold_all"
+        ]
     # A fold whose training was broken off has no final checkpoint; as in nnU-Net it does not count when all are taken.
-    found = {folder.name: folder / CHECKPOINT for folder in folders if (folder / CHECKPOINT).is_file()}
+    found = {
+        folder.name: folder / CHECKPOINT for folder in folders if (folder / CHECKPOINT).is_file()
+    }
     if not found:
         have = ", ".join(sorted(p.name for p in path.glob("fold_*"))) or "no fold at all"
-        raise InputError(f"{path}: lacks {folders[0].name}/{CHECKPOINT} (it has {have}); train that fold to its end or name another")
+        raise InputError(
+            f"{path}: lacks {folders[0].name}/{CHECKPOINT} (it has {have}); train that fold to its end or name another"
+        )
     for folder in folders:
         if folder.name not in found:
-            log.warning("%s: has no %s, so its training did not end; goes on without this fold", folder, CHECKPOINT)
+            log.warning(
+                "%s: has no %s, so its training did not end; goes on without this fold",
+                folder,
+                CHECKPOINT,
+            )
     return found

@@ -54,7 +54,9 @@ class Loss:
 
     def __post_init__(self) -> None:
         if not self.by_class:
-            raise InputError(f"no class has {_ENOUGH} labeled voxels in {self.windows} held-back windows; use more labeled cases")
+            raise InputError(
+                f"no class has {_ENOUGH} labeled voxels in {self.windows} held-back windows; use more labeled cases"
+            )
 
     @property
     def mean(self) -> float:
@@ -109,11 +111,20 @@ def quantise(network: Any, samples: Sequence[Sample]) -> Any:
             preset=nncf.QuantizationPreset.MIXED,
             subset_size=len(samples),
             # Weights of 7 bits: AVX2 sums two products in 16 bits, and 2 · 255 · 64 still fits.
-            advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE),
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                overflow_fix=nncf.OverflowFix.ENABLE
+            ),
         )
 
 
-def compare(network: Any, quantised: Any, samples: Sequence[Sample], spec: NetworkSpec, *, progress: Progress = silent) -> Loss:
+def compare(
+    network: Any,
+    quantised: Any,
+    samples: Sequence[Sample],
+    spec: NetworkSpec,
+    *,
+    progress: Progress = silent,
+) -> Loss:
     """What quantising costs against truth.
 
     Args:
@@ -127,7 +138,10 @@ def compare(network: Any, quantised: Any, samples: Sequence[Sample], spec: Netwo
         InputError: Too little truth is in the windows to tell.
     """
     core = graph.openvino().Core()
-    both = [core.compile_model(one, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}) for one in (network, quantised)]
+    both = [
+        core.compile_model(one, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        for one in (network, quantised)
+    ]
     # By graph and channel: voxels in both, in truth, and found.
     counts = np.zeros((2, 3, len(spec.classes)))
     for done, sample in enumerate(samples, start=1):
@@ -136,12 +150,19 @@ def compare(network: Any, quantised: Any, samples: Sequence[Sample], spec: Netwo
         channels = np.array([channel in sample.annotated for channel in range(len(spec.classes))])
         for row, run in zip(counts, both, strict=True):
             found = _found(run(sample.window[np.newaxis, np.newaxis])[0][0], spec)
-            for part, chosen in zip(row, (sample.truth[found == sample.truth], sample.truth, found), strict=True):
+            for part, chosen in zip(
+                row, (sample.truth[found == sample.truth], sample.truth, found), strict=True
+            ):
                 part += np.bincount(chosen.ravel(), minlength=len(channels)) * channels
         progress("compare int8", done, len(samples))
     before, after = (2 * row[0] / np.maximum(row[1] + row[2], 1) for row in counts)
-    judged = [channel for channel in range(1, len(spec.classes)) if counts[0, 1, channel] >= _ENOUGH]
-    return Loss({spec.classes[channel]: float(before[channel] - after[channel]) for channel in judged}, len(samples))
+    judged = [
+        channel for channel in range(1, len(spec.classes)) if counts[0, 1, channel] >= _ENOUGH
+    ]
+    return Loss(
+        {spec.classes[channel]: float(before[channel] - after[channel]) for channel in judged},
+        len(samples),
+    )
 
 
 def _found(logits: npt.NDArray[np.float32], spec: NetworkSpec) -> npt.NDArray[np.intp]:

@@ -64,7 +64,9 @@ class Resampling:
 
     def __post_init__(self) -> None:
         if not 0 <= self.order <= 5 or not 0 <= self.order_z <= 5:
-            raise InputError(f"resampling of order {self.order} and {self.order_z} along z; expected 0 to 5")
+            raise InputError(
+                f"resampling of order {self.order} and {self.order_z} along z; expected 0 to 5"
+            )
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,9 @@ class HostRule:
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold < 1 or not 0 <= self.least_ml < math.inf:
-            raise InputError(f"a lesion threshold of {self.threshold} and at least {self.least_ml} ml; expected 0 to 1, and 0 ml or more")
+            raise InputError(
+                f"a lesion threshold of {self.threshold} and at least {self.least_ml} ml; expected 0 to 1, and 0 ml or more"
+            )
 
 
 @dataclass(frozen=True)
@@ -146,15 +150,23 @@ class NetworkSpec:
 
     def __post_init__(self) -> None:
         if len(self.patch) != 3 or min(self.patch) < 1:
-            raise InputError(f"a patch of {self.patch}; expected three sizes of at least 1 (2D networks are not supported)")
+            raise InputError(
+                f"a patch of {self.patch}; expected three sizes of at least 1 (2D networks are not supported)"
+            )
         if math.prod(self.patch) > MAX_PATCH_VOXELS:
-            raise InputError(f"a patch of {self.patch}; at most {MAX_PATCH_VOXELS:,} voxels are supported")
+            raise InputError(
+                f"a patch of {self.patch}; at most {MAX_PATCH_VOXELS:,} voxels are supported"
+            )
         if len(self.spacing_mm) != 3 or not all(0 < mm <= MAX_SPACING_MM for mm in self.spacing_mm):
-            raise InputError(f"a spacing of {self.spacing_mm} mm; expected three positive lengths, at most {MAX_SPACING_MM:g}")
+            raise InputError(
+                f"a spacing of {self.spacing_mm} mm; expected three positive lengths, at most {MAX_SPACING_MM:g}"
+            )
         if sorted(self.transpose) != [0, 1, 2]:
             raise InputError(f"transpose {self.transpose}; expected 0, 1 and 2 in some order")
         if not set(self.mirror_axes) <= {0, 1, 2}:
-            raise InputError(f"mirroring along axes {self.mirror_axes}; expected some of 0, 1 and 2")
+            raise InputError(
+                f"mirroring along axes {self.mirror_axes}; expected some of 0, 1 and 2"
+            )
         if self.orientation not in ("RAS", "stored"):
             raise InputError(f"orientation {self.orientation!r}; expected RAS or stored")
         if not 2 <= len(self.classes) <= 255 or self.classes[0] != BACKGROUND:
@@ -162,7 +174,9 @@ class NetworkSpec:
         if self.near_mm is not None and not 0 <= self.near_mm < math.inf:
             raise InputError(f"near_mm = {self.near_mm}; expected a length in mm, 0 or more")
         if self.hosts and self.near_mm is None:
-            raise InputError("a lesion stage without near_mm; expected how far around its hosts it sees, in mm")
+            raise InputError(
+                "a lesion stage without near_mm; expected how far around its hosts it sees, in mm"
+            )
         if len(set(self.classes)) != len(self.classes):
             raise InputError(f"classes {self.classes}; a name occurs twice")
 
@@ -175,7 +189,9 @@ class NetworkSpec:
         """As plain data, the shape that :meth:`from_dict` reads."""
         data: dict[str, Any] = _plain(asdict(self))
         if not self.regions:
-            del data["regions"]  # so that the identity of all other models stays what it was before there were regions
+            del data[
+                "regions"
+            ]  # so that the identity of all other models stays what it was before there were regions
         if self.near_mm is None:
             del data["near_mm"]  # nor cascades
         if not self.hosts:
@@ -201,7 +217,9 @@ class NetworkSpec:
             score_resampling=record.get("score_resampling", Resampling),
             classes=record.get("classes", tuple[str, ...]),
             architecture=Architecture(
-                architecture.get("class_name", str), architecture.get("kwargs", dict), architecture.get("imported", tuple[str, ...])
+                architecture.get("class_name", str),
+                architecture.get("kwargs", dict),
+                architecture.get("imported", tuple[str, ...]),
             ),
             mirror_axes=record.get("mirror_axes", tuple[int, ...], ()),
             source=record.get("source", dict, {}),

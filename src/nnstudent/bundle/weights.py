@@ -35,15 +35,31 @@ def load_checkpoint(path: Path, *, trust_pickle: bool = False) -> dict[str, Any]
         with _numbers_allowed(torch):
             checkpoint = torch.load(path, map_location="cpu", weights_only=not trust_pickle)
     except pickle.UnpicklingError as error:
-        if "Unsupported operand" not in str(error):  # that is what bytes that are no pickle at all look like
+        if "Unsupported operand" not in str(
+            error
+        ):  # that is what bytes that are no pickle at all look like
             raise InputError(
                 f"{path}: holds more than tensors and numbers ({_named(error)}), and loading it could run code; "
                 "if you trust who made it, add --trust-pickle"
             ) from error
-        raise InputError(f"{path}: is damaged or no checkpoint ({quoted(error)}); copy it again") from error
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, AttributeError, ImportError) as error:
-        raise InputError(f"{path}: is damaged or no checkpoint ({quoted(error)}); copy it again") from error
-    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("network_weights"), Mapping):
+        raise InputError(
+            f"{path}: is damaged or no checkpoint ({quoted(error)}); copy it again"
+        ) from error
+    except (
+        OSError,
+        EOFError,
+        RuntimeError,
+        ValueError,
+        KeyError,
+        AttributeError,
+        ImportError,
+    ) as error:
+        raise InputError(
+            f"{path}: is damaged or no checkpoint ({quoted(error)}); copy it again"
+        ) from error
+    if not isinstance(checkpoint, dict) or not isinstance(
+        checkpoint.get("network_weights"), Mapping
+    ):
         raise InputError(f"{path}: has no network_weights; expected a checkpoint of nnU-Net v2")
     return checkpoint
 
@@ -59,7 +75,9 @@ def weights_of(checkpoint: Mapping[str, Any], *, path: Path) -> Weights:
         if not hasattr(tensor, "detach"):
             raise InputError(f"{path}: {name} is a {type(tensor).__name__}, expected a tensor")
         # DDP and torch.compile put their own prefix before the network's names.
-        weights[name.removeprefix("module.").removeprefix("_orig_mod.")] = tensor.detach().to("cpu").float().numpy()
+        weights[name.removeprefix("module.").removeprefix("_orig_mod.")] = (
+            tensor.detach().to("cpu").float().numpy()
+        )
     check_finite(weights, path=path)
     return weights
 
@@ -72,14 +90,18 @@ def check_finite(weights: Mapping[str, npt.NDArray[Any]], *, path: Path) -> None
     """
     for name, values in weights.items():
         if not np.isfinite(values).all():
-            raise InputError(f"{path}: weight {name} holds NaN or infinity; the training went wrong, take another checkpoint")
+            raise InputError(
+                f"{path}: weight {name} holds NaN or infinity; the training went wrong, take another checkpoint"
+            )
 
 
 @contextmanager
 def _numbers_allowed(torch: Any) -> Iterator[None]:
     """Let numpy numbers through, which nnU-Net's checkpoints hold in their log, under the names of numpy 1 and 2."""
     scalar = np.float64(0).__reduce__()[0]
-    dtypes = [type(np.dtype(kind)) for kind in (*np.typecodes["AllInteger"], *np.typecodes["Float"], "?")]
+    dtypes = [
+        type(np.dtype(kind)) for kind in (*np.typecodes["AllInteger"], *np.typecodes["Float"], "?")
+    ]
     names = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
     with torch.serialization.safe_globals([*names, np.dtype, *dtypes]):
         yield

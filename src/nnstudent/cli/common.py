@@ -60,12 +60,19 @@ class Display:
             self._bar = None
 
 
-def write_report(path: Path | None, body: Mapping[str, Any], *, command: Sequence[str] | None = None) -> None:
+def write_report(
+    path: Path | None, body: Mapping[str, Any], *, command: Sequence[str] | None = None
+) -> None:
     """Write the JSON of ``--report``: ``schema``, ``version``, ``command`` and what the verb adds."""
     if path is None:
         return
     told = list(command) if command is not None else ["nnstudent", *sys.argv[1:]]
-    write_json(path, _readable({"schema": REPORT_SCHEMA, "version": nnstudent.__version__, "command": told, **body}))
+    write_json(
+        path,
+        _readable(
+            {"schema": REPORT_SCHEMA, "version": nnstudent.__version__, "command": told, **body}
+        ),
+    )
 
 
 def _readable(data: Any) -> Any:
@@ -100,7 +107,12 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def add_threads(parser: argparse.ArgumentParser, *, told: str = "processor threads (default: all)", alias: Sequence[str] = ()) -> None:
+def add_threads(
+    parser: argparse.ArgumentParser,
+    *,
+    told: str = "processor threads (default: all)",
+    alias: Sequence[str] = (),
+) -> None:
     """``--threads``, alike in every verb."""
     parser.add_argument("--threads", *alias, type=positive, metavar="N", help=told)
 

@@ -47,7 +47,9 @@ _NEEDED_FOR = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("--report", type=Path, metavar="FILE.json", help="write the findings as JSON")
+    parser.add_argument(
+        "--report", type=Path, metavar="FILE.json", help="write the findings as JSON"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -57,7 +59,9 @@ def run(args: argparse.Namespace) -> int:
     found = examine()
     write_report(args.report, found)
     print(f"nnstudent {found['nnstudent']}, Python {found['python']}, {found['system']}")
-    print(f"processor   {found['cores']} cores, {', '.join(found['instructions']) or platform.machine()}")
+    print(
+        f"processor   {found['cores']} cores, {', '.join(found['instructions']) or platform.machine()}"
+    )
     print(f"precision   {found['precision']}")
     print(f"memory      {found['memory_gb']:.1f} GB, {found['memory_free_gb']:.1f} GB free")
     for name, version in found["packages"].items():
@@ -75,7 +79,7 @@ def examine() -> dict[str, Any]:
 
     import nnstudent
     from nnstudent.cli.common import cores
-    from nnstudent.inference.precision import explain, instructions
+    from nnstudent.inference.engines.precision import explain, instructions
 
     memory = psutil.virtual_memory()
     return {

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nnstudent.evaluation.against import Against
+    from nnstudent.evaluation.compare import Against
     from nnstudent.evaluation.lesions import DetectionSummary
     from nnstudent.evaluation.scores import Mean, Scores
     from nnstudent.evaluation.statistics import Comparison
@@ -42,27 +42,66 @@ HELP = "score segmentations against the truth: DSC and NSD"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.set_defaults(prints_result=True)
-    parser.add_argument("predictions", type=Path, metavar="PREDICTIONS", help="a label map, or a folder of them")
-    parser.add_argument("truth", type=Path, metavar="TRUTH", help="a label map, a folder of them, or a cohort folder")
-    parser.add_argument("--protocol", choices=("strict", "flare23"), default="strict", help="what is counted how (default: strict)")
-    parser.add_argument("--cohort", type=Path, help="where TRUTH is label maps: the cohort that says what is annotated in them")
+    parser.add_argument(
+        "predictions", type=Path, metavar="PREDICTIONS", help="a label map, or a folder of them"
+    )
+    parser.add_argument(
+        "truth",
+        type=Path,
+        metavar="TRUTH",
+        help="a label map, a folder of them, or a cohort folder",
+    )
+    parser.add_argument(
+        "--protocol",
+        choices=("strict", "flare23"),
+        default="strict",
+        help="what is counted how (default: strict)",
+    )
+    parser.add_argument(
+        "--cohort",
+        type=Path,
+        help="where TRUTH is label maps: the cohort that says what is annotated in them",
+    )
     parser.add_argument(
         "--taxonomy",
         type=Path,
         metavar="FILE",
         help="label table: flare23 or a TOML file (default: the cohort's, or that of a dataset.json, else FLARE23's)",
     )
-    parser.add_argument("--classes", type=_names, metavar="A,B", help="score only these classes (default: all that are annotated)")
     parser.add_argument(
-        "--cases", choices=("auto", "test", "train", "all"), default="auto", help="which cases of a cohort (default: test, if predicted)"
+        "--classes",
+        type=_names,
+        metavar="A,B",
+        help="score only these classes (default: all that are annotated)",
     )
-    parser.add_argument("--whole-organs", action="store_true", help="leave out organs that the field of view cuts or shows a fragment of")
-    parser.add_argument("--common-only", action="store_true", help="leave out cases without a prediction instead of scoring them 0")
     parser.add_argument(
-        "--against", type=Path, metavar="PREDICTIONS2", help="another method's label maps of the same cases: compare case by case"
+        "--cases",
+        choices=("auto", "test", "train", "all"),
+        default="auto",
+        help="which cases of a cohort (default: test, if predicted)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="decides what the bootstrap draws (default: 0)")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write a row a case and class, and the means")
+    parser.add_argument(
+        "--whole-organs",
+        action="store_true",
+        help="leave out organs that the field of view cuts or shows a fragment of",
+    )
+    parser.add_argument(
+        "--common-only",
+        action="store_true",
+        help="leave out cases without a prediction instead of scoring them 0",
+    )
+    parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="PREDICTIONS2",
+        help="another method's label maps of the same cases: compare case by case",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="decides what the bootstrap draws (default: 0)"
+    )
+    parser.add_argument(
+        "--csv", type=Path, metavar="FILE", help="write a row a case and class, and the means"
+    )
     parser.add_argument("--report", type=Path, metavar="FILE.json", help="write all of it as JSON")
 
 
@@ -71,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
     from nnstudent.cli.common import Display, name_failures, write_report
     from nnstudent.cohort.cohort import read_cohort
     from nnstudent.errors import Failure
-    from nnstudent.evaluation.against import against
+    from nnstudent.evaluation.compare import against
     from nnstudent.evaluation.evaluate import evaluate
     from nnstudent.evaluation.pairs import label_maps
     from nnstudent.taxonomy import find_taxonomy
@@ -98,7 +137,11 @@ def run(args: argparse.Namespace) -> int:
     finally:
         display.close()
     compared = None if other is None else against(scores, other, seed=args.seed)
-    more = {} if compared is None or other is None else {"against": {"predictions": str(args.against), **compared.to_dict()}}
+    more = (
+        {}
+        if compared is None or other is None
+        else {"against": {"predictions": str(args.against), **compared.to_dict()}}
+    )
     if scores.cases:
         print(table(scores))
         for name, found in scores.detection().items():
@@ -109,9 +152,13 @@ def run(args: argparse.Namespace) -> int:
     failures = list(scores.failures)
     if other is not None:
         _tell(other, of=f" in {args.against}")
-        failures += [Failure(failure.case, f"{failure.reason} (--against)") for failure in other.failures]
+        failures += [
+            Failure(failure.case, f"{failure.reason} (--against)") for failure in other.failures
+        ]
     code = name_failures("evaluate", failures, done=len(scores.cases))
-    with ExitStack() as stack:  # what one of the two files meets does not keep the other from being written
+    with (
+        ExitStack() as stack
+    ):  # what one of the two files meets does not keep the other from being written
         if args.csv is not None:
             stack.callback(scores.write_csv, args.csv)
         stack.callback(write_report, args.report, {**scores.to_dict(), **more})
@@ -121,19 +168,34 @@ def run(args: argparse.Namespace) -> int:
 def table(scores: Scores) -> str:
     """The means as a table: a line a class, then organs and tumor."""
     means = scores.means()
-    names = [*scores.classes, *(name for name in ("organs", "tumor") if means[name].n and name not in scores.classes)]
+    names = [
+        *scores.classes,
+        *(name for name in ("organs", "tumor") if means[name].n and name not in scores.classes),
+    ]
     width = max(map(len, ["class", *names]))
     count = max(len(str(len(scores.cases))), 2)
     told = f"{'median':<6}  {'95 % CI':<13}"
     head = f"{'class':<{width}}  {'DSC':<15}  {told}  {'NSD':<15}  {told}  {'n':>{count}}"
-    lines = [f"{name:<{width}}  {_cell(means[name], 'dsc')}  {_cell(means[name], 'nsd')}  {means[name].n:>{count}}" for name in names]
+    lines = [
+        f"{name:<{width}}  {_cell(means[name], 'dsc')}  {_cell(means[name], 'nsd')}  {means[name].n:>{count}}"
+        for name in names
+    ]
     title = f"{len(scores.cases)} case{'s' if len(scores.cases) != 1 else ''}, protocol {scores.protocol.name}, mean ± SD over the n cases"
     return "\n".join([title, head, *lines])
 
 
 def lesion_table(name: str, found: DetectionSummary) -> str:
     """Lesions of one class: a line a size, then all."""
-    rows = [(_volumes(item.from_ml, item.to_ml), item.lesions, item.found, item.sensitivity, item.false_positives) for item in found.bins]
+    rows = [
+        (
+            _volumes(item.from_ml, item.to_ml),
+            item.lesions,
+            item.found,
+            item.sensitivity,
+            item.false_positives,
+        )
+        for item in found.bins
+    ]
     rows.append(("all", found.lesions, found.found, found.sensitivity, found.false_positives))
     lines = [
         f"{title:<12}  {lesions:>7}  {hit:>5}  {'–' if math.isnan(part) else f'{part:.4f}':>11}  {false:>15}  {false / found.scans:>6.2f}"
@@ -147,7 +209,13 @@ def lesion_table(name: str, found: DetectionSummary) -> str:
 
 
 def _volumes(low: float, high: float) -> str:
-    return f"< {high:g} ml" if low == 0 else f">= {low:g} ml" if math.isinf(high) else f"{low:g}-{high:g} ml"
+    return (
+        f"< {high:g} ml"
+        if low == 0
+        else f">= {low:g} ml"
+        if math.isinf(high)
+        else f"{low:g}-{high:g} ml"
+    )
 
 
 def _cell(mean: Mean, metric: str) -> str:
@@ -170,7 +238,11 @@ def comparison_table(compared: Against, first: str, second: str) -> str:
     ]
     title = f"{first} − {second}, {len(compared.cases)} cases on both sides: Wilcoxon signed-rank, effect is the rank-biserial correlation"
     head = f"{'class':<{width}}  metric  difference  {'95 % CI':<17}  p         p (Holm)  effect    n  differ"
-    rest = [f"only in {where}: {', '.join(ids)}" for where, ids in ((first, compared.only_first), (second, compared.only_second)) if ids]
+    rest = [
+        f"only in {where}: {', '.join(ids)}"
+        for where, ids in ((first, compared.only_first), (second, compared.only_second))
+        if ids
+    ]
     return "\n".join([title, head, *lines, *rest])
 
 
@@ -189,9 +261,15 @@ def _p(value: float) -> str:
 
 def _tell(scores: Scores, *, of: str = "") -> None:
     for id in scores.missing:
-        print(f"nnstudent evaluate: no prediction of {id}{of}: {'left out' if scores.common_only else 'scores 0'}", file=sys.stderr)
+        print(
+            f"nnstudent evaluate: no prediction of {id}{of}: {'left out' if scores.common_only else 'scores 0'}",
+            file=sys.stderr,
+        )
     if scores.without_truth:
-        print(f"nnstudent evaluate: not scored, no truth of that name{of}: {', '.join(scores.without_truth)}", file=sys.stderr)
+        print(
+            f"nnstudent evaluate: not scored, no truth of that name{of}: {', '.join(scores.without_truth)}",
+            file=sys.stderr,
+        )
     for case in scores.cases:
         for name, why in case.left_out.items():
             if not of:  # the truth is the same

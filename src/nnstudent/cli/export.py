@@ -24,33 +24,88 @@ HELP = "turn an nnU-Net model folder into a bundle"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
-        "model", type=Path, metavar="MODEL", help="nnU-Net model folder: plans.json, dataset.json, fold_K/checkpoint_final.pth"
-    )
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the bundle; an older bundle there is replaced")
-    parser.add_argument(
-        "--overlay", type=Path, action="append", default=[], metavar="MODEL", help="a further model, laid over the ones before"
-    )
-    parser.add_argument("--second", type=Path, metavar="MODEL", help="second stage of a cascade, for some of the classes")
-    parser.add_argument(
-        "--near", type=float, default=20.0, metavar="MM", help="how far around what the first stage found the second one sees (default: 20)"
+        "model",
+        type=Path,
+        metavar="MODEL",
+        help="nnU-Net model folder: plans.json, dataset.json, fold_K/checkpoint_final.pth",
     )
     parser.add_argument(
-        "--behind", metavar="BUNDLE", help="MODEL is a lesion stage: put it behind the networks of a bundle, or of the bundled student"
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        help="folder of the bundle; an older bundle there is replaced",
     )
     parser.add_argument(
-        "--hosts", type=Path, metavar="FILE.json", help='organs it looks in, such as {"liver": {"threshold": 0.5, "least_ml": 0.3}}'
+        "--overlay",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="MODEL",
+        help="a further model, laid over the ones before",
     )
-    parser.add_argument("--window", metavar="Z,Y,X", help="voxels of a lesion stage's window (default: as in its training)")
+    parser.add_argument(
+        "--second",
+        type=Path,
+        metavar="MODEL",
+        help="second stage of a cascade, for some of the classes",
+    )
+    parser.add_argument(
+        "--near",
+        type=float,
+        default=20.0,
+        metavar="MM",
+        help="how far around what the first stage found the second one sees (default: 20)",
+    )
+    parser.add_argument(
+        "--behind",
+        metavar="BUNDLE",
+        help="MODEL is a lesion stage: put it behind the networks of a bundle, or of the bundled student",
+    )
+    parser.add_argument(
+        "--hosts",
+        type=Path,
+        metavar="FILE.json",
+        help='organs it looks in, such as {"liver": {"threshold": 0.5, "least_ml": 0.3}}',
+    )
+    parser.add_argument(
+        "--window",
+        metavar="Z,Y,X",
+        help="voxels of a lesion stage's window (default: as in its training)",
+    )
     parser.add_argument("--fold", default="0", help="which fold (default: 0)")
     parser.add_argument(
-        "--taxonomy", metavar="TABLE", help="label table of the results: flare23 or a TOML file (default: the model's own values)"
+        "--taxonomy",
+        metavar="TABLE",
+        help="label table of the results: flare23 or a TOML file (default: the model's own values)",
     )
-    parser.add_argument("--card", type=Path, metavar="FILE.json", help="facts for the model card, a JSON object")
-    parser.add_argument("--no-torch", action="store_true", help="leave out the weights for --engine torch: half the size")
-    parser.add_argument("--int8", action="store_true", help="also in int8; refused if that costs DSC (needs --calibration)")
-    parser.add_argument("--calibration", type=Path, metavar="COHORT", help="indexed cohort, some of it labeled, to quantise and compare on")
-    parser.add_argument("--report", type=Path, metavar="FILE.json", help="write what was made as JSON")
-    parser.add_argument("--trust-pickle", action="store_true", help="load checkpoints that hold more than tensors; they can run any code")
+    parser.add_argument(
+        "--card", type=Path, metavar="FILE.json", help="facts for the model card, a JSON object"
+    )
+    parser.add_argument(
+        "--no-torch",
+        action="store_true",
+        help="leave out the weights for --engine torch: half the size",
+    )
+    parser.add_argument(
+        "--int8",
+        action="store_true",
+        help="also in int8; refused if that costs DSC (needs --calibration)",
+    )
+    parser.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="COHORT",
+        help="indexed cohort, some of it labeled, to quantise and compare on",
+    )
+    parser.add_argument(
+        "--report", type=Path, metavar="FILE.json", help="write what was made as JSON"
+    )
+    parser.add_argument(
+        "--trust-pickle",
+        action="store_true",
+        help="load checkpoints that hold more than tensors; they can run any code",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -68,12 +123,16 @@ def run(args: argparse.Namespace) -> int:
 
     card = read_json_table(args.card, what="a model card") if args.card is not None else {}
     if args.int8 != (args.calibration is not None):
-        raise InputError("--int8 and --calibration go together: --int8 --calibration COHORT, a folder that nnstudent index made")
+        raise InputError(
+            "--int8 and --calibration go together: --int8 --calibration COHORT, a folder that nnstudent index made"
+        )
     int8 = partial(sample_cohort, read_cohort(args.calibration)) if args.int8 else None
     if (args.behind is None) != (args.hosts is None):
         raise InputError("--behind and --hosts go together: --behind bundled --hosts hosts.json")
     if args.behind is not None and args.taxonomy is not None:
-        raise InputError("--taxonomy does not go with --behind: the bundle in front has its label table already")
+        raise InputError(
+            "--taxonomy does not go with --behind: the bundle in front has its label table already"
+        )
     display = Display()
     how: dict[str, Any] = {
         "near_mm": args.near,
@@ -87,14 +146,21 @@ def run(args: argparse.Namespace) -> int:
     if args.behind is not None:
         hosts = _hosts(args.hosts)
         behind = None if args.behind == "bundled" else Path(args.behind)
-        out = add_lesion_stage(behind, args.model, args.output, hosts=hosts, window=_window(args.window), **how)
+        out = add_lesion_stage(
+            behind, args.model, args.output, hosts=hosts, window=_window(args.window), **how
+        )
     else:
         table = None if args.taxonomy is None else find_taxonomy(args.taxonomy)
-        out = export(args.model, args.output, overlay=args.overlay, second=args.second, taxonomy=table, **how)
+        out = export(
+            args.model, args.output, overlay=args.overlay, second=args.second, taxonomy=table, **how
+        )
     display.close()
     model = open_model(out)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
-    write_report(args.report, {"bundle": str(out), "hash": model.hash, "classes": list(model.classes), "bytes": size})
+    write_report(
+        args.report,
+        {"bundle": str(out), "hash": model.hash, "classes": list(model.classes), "bytes": size},
+    )
     print(
         f"{out}: {len(model.networks)} network{'s' if len(model.networks) > 1 else ''}, {len(model.classes)} classes, {size / 1e6:.1f} MB"
     )
@@ -121,5 +187,9 @@ def _hosts(path: Path) -> dict[str, HostRule]:
 
     table = read_json_table(path, what="the hosts of a lesion stage")
     if not table:
-        raise InputError(f'{path}: expected a table of organs, such as {{"liver": {{"threshold": 0.5, "least_ml": 0.3}}}}')
-    return {str(name): from_plain(HostRule, rule, f"{path}: {name}") for name, rule in table.items()}
+        raise InputError(
+            f'{path}: expected a table of organs, such as {{"liver": {{"threshold": 0.5, "least_ml": 0.3}}}}'
+        )
+    return {
+        str(name): from_plain(HostRule, rule, f"{path}: {name}") for name, rule in table.items()
+    }

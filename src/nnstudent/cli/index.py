@@ -33,15 +33,32 @@ HELP = "make a cohort from your scans: check every file, say what is annotated w
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
     parser.add_argument(
-        "source", metavar="SOURCE", type=Path, help=".csv or .toml list, FLARE folder, nnU-Net raw dataset, or an indexed cohort"
+        "source",
+        metavar="SOURCE",
+        type=Path,
+        help=".csv or .toml list, FLARE folder, nnU-Net raw dataset, or an indexed cohort",
     )
-    parser.add_argument("-o", "--output", metavar="COHORT", type=Path, required=True, help="the cohort folder to make")
-    parser.add_argument("--taxonomy", metavar="FILE", type=Path, help="another label table than the source's own: flare23 or a TOML file")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="COHORT",
+        type=Path,
+        required=True,
+        help="the cohort folder to make",
+    )
+    parser.add_argument(
+        "--taxonomy",
+        metavar="FILE",
+        type=Path,
+        help="another label table than the source's own: flare23 or a TOML file",
+    )
     parser.add_argument(
         "--annotated", metavar="CASE=CLASSES", action="append", default=[],
         help="what a case has annotated: class names, all, organs, none, or infer; CASE may be a pattern; repeatable",
     )  # fmt: skip
-    parser.add_argument("--skip", metavar="CASE", action="append", default=[], help="leave a case out; repeatable")
+    parser.add_argument(
+        "--skip", metavar="CASE", action="append", default=[], help="leave a case out; repeatable"
+    )
     add_threads(parser, told="processor threads, each reads a case (default: up to 4)")
     parser.add_argument("--report", metavar="FILE", type=Path, help="write what was found as JSON")
 
@@ -57,7 +74,13 @@ def run(args: argparse.Namespace) -> int:
     display = Display()
     try:
         found = index(
-            args.source, args.output, taxonomy=taxonomy, annotated=overrides, skip=args.skip, threads=args.threads, progress=display
+            args.source,
+            args.output,
+            taxonomy=taxonomy,
+            annotated=overrides,
+            skip=args.skip,
+            threads=args.threads,
+            progress=display,
         )
     finally:
         display.close()
@@ -76,7 +99,9 @@ def _override(text: str) -> tuple[str, tuple[str, ...]]:
     case, equals, classes = text.partition("=")
     words = tuple(word.strip() for word in classes.split(",") if word.strip())
     if not equals or not case or not words:
-        raise InputError(f"--annotated {text}: expected CASE=CLASSES, such as case_7=liver,spleen or case_7=all")
+        raise InputError(
+            f"--annotated {text}: expected CASE=CLASSES, such as case_7=liver,spleen or case_7=all"
+        )
     return case, words
 
 
@@ -86,9 +111,20 @@ def _table(found: Indexed) -> list[str]:
     rows = [("case", "image", "annotated", "said by", "role")]
     for case in found.cohort:
         by = "declared" if case.declared else "label map" if case.label is not None else "no label"
-        rows.append((case.id, found.facts[case.id].geometry, in_words(case.annotated, taxonomy=found.cohort.taxonomy), by, case.role))
+        rows.append(
+            (
+                case.id,
+                found.facts[case.id].geometry,
+                in_words(case.annotated, taxonomy=found.cohort.taxonomy),
+                by,
+                case.role,
+            )
+        )
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    return ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]) for row in rows]
+    return [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]])
+        for row in rows
+    ]
 
 
 def summary(found: Indexed) -> list[str]:
@@ -98,12 +134,20 @@ def summary(found: Indexed) -> list[str]:
     cohort, table = found.cohort, found.cohort.taxonomy
     groups = Counter(in_words(case.annotated, taxonomy=table) for case in cohort.train())
     full = cohort.annotated_with(table.organs)
-    lines = [f"{len(cohort)} cases under label table {table.name} from {found.kind}; {len(cohort.broken)} broken"]
-    lines += [f"  {count:>5} to learn from, annotated: {what}" for what, count in groups.most_common(10)]
+    lines = [
+        f"{len(cohort)} cases under label table {table.name} from {found.kind}; {len(cohort.broken)} broken"
+    ]
+    lines += [
+        f"  {count:>5} to learn from, annotated: {what}" for what, count in groups.most_common(10)
+    ]
     if len(groups) > 10:
-        lines.append(f"  {sum(count for _, count in groups.most_common()[10:]):>5} with {len(groups) - 10} other sets of classes")
+        lines.append(
+            f"  {sum(count for _, count in groups.most_common()[10:]):>5} with {len(groups) - 10} other sets of classes"
+        )
     if full:
-        lines.append(f"{_cases(len(full))} with all {len(table.organs)} organs annotated: they train the organ teachers")
+        lines.append(
+            f"{_cases(len(full))} with all {len(table.organs)} organs annotated: they train the organ teachers"
+        )
     else:
         lines.append(
             f"notice: no case has all {len(table.organs)} organs annotated, so no organ teacher can be trained from it; declare one "
@@ -111,12 +155,20 @@ def summary(found: Indexed) -> list[str]:
         )
     with_lesion = {case.id for name in table.lesions for case in cohort.annotated_with([name])}
     if with_lesion:
-        lines.append(f"{_cases(len(with_lesion))} with {' or '.join(table.lesions)} annotated: they train the tumor model")
+        lines.append(
+            f"{_cases(len(with_lesion))} with {' or '.join(table.lesions)} annotated: they train the tumor model"
+        )
     elif table.lesions:
-        lines.append(f"notice: no case has {' or '.join(table.lesions)} annotated; it is left out, and the path goes on without")
-    lines.append(f"{_cases(len(cohort.lacking(table.organs)))} not fully annotated: their organs are to be filled in by the teachers")
+        lines.append(
+            f"notice: no case has {' or '.join(table.lesions)} annotated; it is left out, and the path goes on without"
+        )
+    lines.append(
+        f"{_cases(len(cohort.lacking(table.organs)))} not fully annotated: their organs are to be filled in by the teachers"
+    )
     with_truth = sum(case.label is not None for case in cohort.test())
-    lines.append(f"{_cases(len(cohort.test()))} for testing, {with_truth} of them with labels to score against")
+    lines.append(
+        f"{_cases(len(cohort.test()))} for testing, {with_truth} of them with labels to score against"
+    )
     return lines
 
 
@@ -136,7 +188,9 @@ def _report(found: Indexed) -> dict[str, Any]:
             "warnings": list(facts.warnings),
         }  # fmt: skip
 
-    broken: Sequence[dict[str, str]] = [{"id": failure.case, "reason": failure.reason} for failure in found.cohort.broken]
+    broken: Sequence[dict[str, str]] = [
+        {"id": failure.case, "reason": failure.reason} for failure in found.cohort.broken
+    ]
     return {
         "source": found.kind, "taxonomy": table.name, "cases": [row(case) for case in found.cohort], "broken": list(broken),
         "notices": list(found.notices), "summary": summary(found),

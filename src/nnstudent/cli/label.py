@@ -24,11 +24,27 @@ HELP = "fill in what nobody annotated, by an ensemble of teachers or with labels
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("cohort", type=Path, metavar="COHORT", help="folder that index wrote")
-    parser.add_argument("-o", "--output", dest="out", type=Path, required=True, metavar="PSEUDO", help="folder to write")
+    parser.add_argument(
+        "-o",
+        "--output",
+        dest="out",
+        type=Path,
+        required=True,
+        metavar="PSEUDO",
+        help="folder to write",
+    )
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--teacher", type=Path, nargs="+", metavar="FOLDER", help="nnU-Net model folders or bundles")
-    source.add_argument("--from", type=Path, dest="labels_from", metavar="FOLDER", help="label maps made elsewhere")
-    parser.add_argument("--map", metavar="FOREIGN=CLASS,…", help="which foreign class name (or value, with --from) is which class")
+    source.add_argument(
+        "--teacher", type=Path, nargs="+", metavar="FOLDER", help="nnU-Net model folders or bundles"
+    )
+    source.add_argument(
+        "--from", type=Path, dest="labels_from", metavar="FOLDER", help="label maps made elsewhere"
+    )
+    parser.add_argument(
+        "--map",
+        metavar="FOREIGN=CLASS,…",
+        help="which foreign class name (or value, with --from) is which class",
+    )
     parser.add_argument(
         "--decision",
         choices=("dice", "argmax"),
@@ -36,12 +52,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="which label a voxel gets: so that each label is expected to have the best Dice, thin organs keep their volume (default), "
         "or the most probable one",
     )
-    parser.add_argument("--part", default="1/1", metavar="I/N", help="only the I-th of N parts of the cases")
     parser.add_argument(
-        "--round", type=positive, default=1, metavar="N", help="number of this round of labelling, for the ledger (default: 1)"
+        "--part", default="1/1", metavar="I/N", help="only the I-th of N parts of the cases"
     )
     parser.add_argument(
-        "--before", type=Path, metavar="PSEUDO", help="folder of the round before: also tell how much has changed, for select --max-change"
+        "--round",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="number of this round of labelling, for the ledger (default: 1)",
+    )
+    parser.add_argument(
+        "--before",
+        type=Path,
+        metavar="PSEUDO",
+        help="folder of the round before: also tell how much has changed, for select --max-change",
     )
     parser.add_argument(
         "--probability",
@@ -51,8 +76,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_engine(parser)
     add_device(parser, default="auto", why="for teachers are large and there are several")
     add_threads(parser)
-    parser.add_argument("--trust-pickle", action="store_true", help="also load checkpoints that may run code; only for models you trust")
-    parser.add_argument("--report", type=Path, metavar="FILE.json", help="write what was labeled as JSON")
+    parser.add_argument(
+        "--trust-pickle",
+        action="store_true",
+        help="also load checkpoints that may run code; only for models you trust",
+    )
+    parser.add_argument(
+        "--report", type=Path, metavar="FILE.json", help="write what was labeled as JSON"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -89,9 +120,16 @@ def run(args: argparse.Namespace) -> int:
         agreed = f"folds agree {sum(told) / len(told):.2f}" if told else "no agreement to tell"
         moved = f", {100 * item.changes[-1]:.1f} % changed" if item.changes else ""
         when = "" if item.case in result.made else ", made before"
-        print(f"{item.case}: {len(item.found)} classes, {agreed}{moved}, {item.seconds:.1f} s{when}")
-    print(f"{len(result.labels)} case{'' if len(result.labels) == 1 else 's'} labeled, {len(result.made)} of them now: {args.out}")
-    rows = [{"id": item.case, "made": item.case in result.made, **item.to_dict()} for item in result.labels]
+        print(
+            f"{item.case}: {len(item.found)} classes, {agreed}{moved}, {item.seconds:.1f} s{when}"
+        )
+    print(
+        f"{len(result.labels)} case{'' if len(result.labels) == 1 else 's'} labeled, {len(result.made)} of them now: {args.out}"
+    )
+    rows = [
+        {"id": item.case, "made": item.case in result.made, **item.to_dict()}
+        for item in result.labels
+    ]
     failed = [{"id": item.case, "reason": item.reason} for item in result.failures]
     write_report(args.report, {"cases": rows, "absent": list(result.absent), "failed": failed})
     return name_failures("label", result.failures, done=len(result.labels))

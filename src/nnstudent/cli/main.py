@@ -47,9 +47,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, more = build_parser().parse_known_args(argv)
     if more:
         args.parser.error(f"unrecognized arguments: {' '.join(more)}")
-    logging.basicConfig(level=logging.DEBUG if args.debug else logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(
+        level=logging.DEBUG if args.debug else logging.WARNING,
+        format="%(message)s",
+        stream=sys.stderr,
+    )
     logging.getLogger("nnstudent").setLevel(logging.DEBUG if args.debug else logging.INFO)
-    logging.getLogger("nibabel").setLevel(logging.DEBUG if args.debug else logging.ERROR)  # its remarks name no file
+    logging.getLogger("nibabel").setLevel(
+        logging.DEBUG if args.debug else logging.ERROR
+    )  # its remarks name no file
     try:
         for path in (getattr(args, name, None) for name in ("report", "csv")):
             if path is not None:
@@ -89,7 +95,9 @@ def _tell(verb: str, error: BaseException) -> int:
         print(f"nnstudent {verb}: {line}", file=sys.stderr, flush=True)
     try:
         sys.stdout.flush()
-    except OSError:  # such as a full disk: what is left cannot be said, and must not be tried again at the end
+    except (
+        OSError
+    ):  # such as a full disk: what is left cannot be said, and must not be tried again at the end
         _drop_output()
     return code
 
@@ -121,8 +129,15 @@ def build_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for verb in VERBS:
         module = importlib.import_module(f"nnstudent.cli.{verb}")
-        sub = verbs.add_parser(verb, help=module.HELP, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        sub = verbs.add_parser(
+            verb,
+            help=module.HELP,
+            description=module.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         module.add_arguments(sub)
-        sub.add_argument("--debug", action="store_true", help="show a traceback when something goes wrong")
+        sub.add_argument(
+            "--debug", action="store_true", help="show a traceback when something goes wrong"
+        )
         sub.set_defaults(run=module.run, parser=sub)
     return parser

@@ -20,10 +20,28 @@ HELP = "make a synthetic cohort with full, partial and no labels"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
     parser.add_argument("out", type=Path, metavar="OUT", help="folder of the new cohort")
-    parser.add_argument("--cases", type=int, metavar="N", help="how many scans (default: 20, or what the counts below add up to)")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="the same seed makes the same bytes (default: 0)")
-    parser.add_argument("--preset", default="standard", help="tiny, standard or full (default: standard)")
-    parser.add_argument("--slices", type=int, metavar="N", help="slices of every scan (default: as its length and thickness ask for)")
+    parser.add_argument(
+        "--cases",
+        type=int,
+        metavar="N",
+        help="how many scans (default: 20, or what the counts below add up to)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="S",
+        help="the same seed makes the same bytes (default: 0)",
+    )
+    parser.add_argument(
+        "--preset", default="standard", help="tiny, standard or full (default: standard)"
+    )
+    parser.add_argument(
+        "--slices",
+        type=int,
+        metavar="N",
+        help="slices of every scan (default: as its length and thickness ask for)",
+    )
     for kind, what in (
         ("full", "with all organs annotated"),
         ("tumor", "with tumor and some organs annotated"),
@@ -31,14 +49,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("unlabeled", "without labels"),
         ("test", "for testing, with the whole truth"),
     ):
-        parser.add_argument(f"--{kind}", type=int, metavar="N", help=f"how many {what} (default: its share of the cases)")
+        parser.add_argument(
+            f"--{kind}",
+            type=int,
+            metavar="N",
+            help=f"how many {what} (default: its share of the cases)",
+        )
     parser.add_argument("--report", type=Path, metavar="FILE.json", help="write what was made")
 
 
 def run(args: argparse.Namespace) -> int:
     """Make the cohort."""
     from nnstudent.cli.common import Display, write_report
-    from nnstudent.cohort.phantom import Profile, make_cohort
+    from nnstudent.phantom import Profile, make_cohort
 
     named: dict[Profile, int | None] = {
         "full": args.full,
@@ -50,8 +73,19 @@ def run(args: argparse.Namespace) -> int:
     counts = {kind: n for kind, n in named.items() if n is not None}
     cases = args.cases if args.cases is not None else sum(counts.values()) if counts else 20
     display = Display()
-    cohort = make_cohort(args.out, cases=cases, seed=args.seed, preset=args.preset, slices=args.slices, counts=counts, progress=display)
+    cohort = make_cohort(
+        args.out,
+        cases=cases,
+        seed=args.seed,
+        preset=args.preset,
+        slices=args.slices,
+        counts=counts,
+        progress=display,
+    )
     display.close()
-    write_report(args.report, {"cases": [{"id": c.id, "role": c.role, "annotated": sorted(c.annotated)} for c in cohort]})
+    write_report(
+        args.report,
+        {"cases": [{"id": c.id, "role": c.role, "annotated": sorted(c.annotated)} for c in cohort]},
+    )
     print(f"{args.out}: {len(cohort)} phantoms, {len(cohort.test())} of them for testing")
     return 0

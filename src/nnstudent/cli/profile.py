@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nnstudent.evaluation.profile import Profile, Tolerance
+    from nnstudent.profiling import Profile, Tolerance
 
 HELP = "what a command costs: seconds, peak memory, area under the memory-time curve"
 _UNITS = {"seconds": "s", "gpu_mb": "MiB of GPU memory", "ram_mb": "MiB of RAM"}
@@ -26,18 +26,41 @@ _UNITS = {"seconds": "s", "gpu_mb": "MiB of GPU memory", "ram_mb": "MiB of RAM"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="the command to run, with its arguments")
-    parser.add_argument("--json", "--report", dest="report", type=Path, metavar="FILE.json", help="write figures and samples as JSON")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw memory over time, as .svg, .png or .pdf; needs the extra [report]")
-    parser.add_argument("--gpu", type=int, default=0, metavar="N", help="which GPU to look at, as nvidia-smi counts (default: 0)")
+    parser.add_argument(
+        "command",
+        nargs=argparse.REMAINDER,
+        metavar="-- COMMAND",
+        help="the command to run, with its arguments",
+    )
+    parser.add_argument(
+        "--json",
+        "--report",
+        dest="report",
+        type=Path,
+        metavar="FILE.json",
+        help="write figures and samples as JSON",
+    )
+    parser.add_argument(
+        "--plot",
+        type=Path,
+        metavar="FILE",
+        help="draw memory over time, as .svg, .png or .pdf; needs the extra [report]",
+    )
+    parser.add_argument(
+        "--gpu",
+        type=int,
+        default=0,
+        metavar="N",
+        help="which GPU to look at, as nvidia-smi counts (default: 0)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command, say what it took; returns its exit code."""
     from nnstudent.cli.common import write_report
-    from nnstudent.evaluation.profile import profile
-    from nnstudent.evaluation.profile.plot import check_plot, write_plot
     from nnstudent.io.atomic import check_file
+    from nnstudent.profiling import profile
+    from nnstudent.profiling.plot import check_plot, write_plot
 
     if args.plot is not None:
         check_plot(args.plot)
@@ -60,9 +83,20 @@ def summary(found: Profile) -> str:
         ("CPU time", f"{found.cpu_seconds:.2f} s"),
         ("peak memory", f"{found.peak_rss_mb:.0f} MiB resident{_pss(found)}"),
         ("memory-time area", f"{found.rss_area_mb_s:.0f} MiB·s"),
-        ("peak GPU memory", none if found.peak_gpu_mb is None else f"{found.peak_gpu_mb:.0f} MiB ({found.gpu}{_before(found)})"),
-        ("GPU memory-time area", none if found.gpu_area_mb_s is None else f"{found.gpu_area_mb_s:.0f} MiB·s"),
-        *((f"FLARE23 {item.limit:g} {_UNITS[item.what]}", _kept(item, none)) for item in found.tolerances),
+        (
+            "peak GPU memory",
+            none
+            if found.peak_gpu_mb is None
+            else f"{found.peak_gpu_mb:.0f} MiB ({found.gpu}{_before(found)})",
+        ),
+        (
+            "GPU memory-time area",
+            none if found.gpu_area_mb_s is None else f"{found.gpu_area_mb_s:.0f} MiB·s",
+        ),
+        *(
+            (f"FLARE23 {item.limit:g} {_UNITS[item.what]}", _kept(item, none))
+            for item in found.tolerances
+        ),
         ("exit code", str(found.exit_code)),
     ]
     width = max(len(name) for name, _ in rows)
@@ -70,7 +104,11 @@ def summary(found: Profile) -> str:
 
 
 def _pss(found: Profile) -> str:
-    return "" if found.peak_pss_mb is None else f" ({found.peak_pss_mb:.0f} MiB with shared pages counted once)"
+    return (
+        ""
+        if found.peak_pss_mb is None
+        else f" ({found.peak_pss_mb:.0f} MiB with shared pages counted once)"
+    )
 
 
 def _before(found: Profile) -> str:

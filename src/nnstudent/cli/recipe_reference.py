@@ -11,8 +11,8 @@ import re
 from typing import Any
 
 from nnstudent.cli.reference import cell
-from nnstudent.pseudo.decide import SelectSettings
-from nnstudent.training.preset import Preset, preset_names
+from nnstudent.pipeline.preset import Preset, preset_names
+from nnstudent.pseudo.selection import SelectSettings
 from nnstudent.training.recipe import AUGMENTATIONS, Data, Network, Training
 
 _HEAD = """\
@@ -42,7 +42,11 @@ lr = 5e-3
 """
 
 TABLES: tuple[tuple[str, type, str], ...] = (
-    ("The file", Preset, "`teachers`, `student`, `tumor` and `second` are recipes: each has the tables `network`, `data` and `training`."),
+    (
+        "The file",
+        Preset,
+        "`teachers`, `student`, `tumor` and `second` are recipes: each has the tables `network`, `data` and `training`.",
+    ),
     ("[select]", SelectSettings, "What `select` keeps, where its own flags do not say otherwise."),
     ("[student.network]", Network, ""),
     ("[student.data]", Data, ""),
@@ -66,18 +70,32 @@ def page() -> str:
     """The page, in Markdown."""
     parts = [_HEAD.format(names=", ".join(f"`{name}`" for name in preset_names()))]
     for title, kind, text in TABLES:
-        parts += [f"\n## {title}\n\n", text + "\n\n" if text else "", "| key | default | meaning |\n|---|---|---|\n"]
+        parts += [
+            f"\n## {title}\n\n",
+            text + "\n\n" if text else "",
+            "| key | default | meaning |\n|---|---|---|\n",
+        ]
         told = attributes(kind)
         parts += [
-            f"| `{field.name}` | {_default(field)} | {told[field.name]} |\n" for field in dataclasses.fields(kind) if field.name != "name"
+            f"| `{field.name}` | {_default(field)} | {told[field.name]} |\n"
+            for field in dataclasses.fields(kind)
+            if field.name != "name"
         ]
-    parts += [_AUGMENT, *(f"| `{name}` | {p:g} | {low:g} | {high:g} |\n" for name, (p, low, high) in AUGMENTATIONS.items())]
+    parts += [
+        _AUGMENT,
+        *(
+            f"| `{name}` | {p:g} | {low:g} | {high:g} |\n"
+            for name, (p, low, high) in AUGMENTATIONS.items()
+        ),
+    ]
     return "".join(parts)
 
 
 def attributes(kind: type) -> dict[str, str]:
     """What the docstring's section on attributes says of each."""
-    section = inspect.cleandoc(kind.__doc__ or "").partition("Attributes:\n")[2].partition("\n\n")[0]
+    section = (
+        inspect.cleandoc(kind.__doc__ or "").partition("Attributes:\n")[2].partition("\n\n")[0]
+    )
     rows = re.findall(r"^    (\w+): (.*(?:\n {5,}.*)*)", section, flags=re.M)
     return {name: _markdown(text) for name, text in rows}
 

@@ -33,9 +33,15 @@ standard output. Every verb that makes results takes `--report FILE.json`: `sche
 
 def page() -> str:
     """The page, in Markdown."""
-    (verbs,) = (action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction))
+    (verbs,) = (
+        action
+        for action in build_parser()._actions
+        if isinstance(action, argparse._SubParsersAction)
+    )
     told = {choice.dest: choice.help or "" for choice in verbs._choices_actions}
-    index = "\n".join(f"| [`{verb}`](#nnstudent-{verb}) | {cell(told.get(verb, ''))} |" for verb in verbs.choices)
+    index = "\n".join(
+        f"| [`{verb}`](#nnstudent-{verb}) | {cell(told.get(verb, ''))} |" for verb in verbs.choices
+    )
     sections = [_section(verb, parser) for verb, parser in verbs.choices.items()]
     return "\n".join([_HEAD, "| verb | does |", "|---|---|", index, *sections]) + "\n"
 
@@ -44,7 +50,9 @@ def _section(verb: str, parser: argparse.ArgumentParser) -> str:
     actions = [action for action in parser._actions if action.dest not in ("help", "debug")]
     rows = [f"| {cell(_called(action))} | {cell(_meaning(parser, action))} |" for action in actions]
     prose = _prose(inspect.cleandoc(parser.description or ""))
-    return "\n".join(["", f"## nnstudent {verb}", "", *prose, "| argument | meaning |", "|---|---|", *rows])
+    return "\n".join(
+        ["", f"## nnstudent {verb}", "", *prose, "| argument | meaning |", "|---|---|", *rows]
+    )
 
 
 def _prose(text: str) -> Iterator[str]:
@@ -70,7 +78,9 @@ def _called(action: argparse.Action) -> str:
 
 def _meaning(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
     values = dict(vars(action), prog=parser.prog)
-    return (action.help or "") % {key: value for key, value in values.items() if value is not argparse.SUPPRESS}
+    return (action.help or "") % {
+        key: value for key, value in values.items() if value is not argparse.SUPPRESS
+    }
 
 
 def cell(text: str) -> str:

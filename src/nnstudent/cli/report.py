@@ -22,17 +22,34 @@ _BY_SUFFIX = {".md": "md", ".tex": "latex"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("run_folder", type=Path, metavar="RUN", help="the folder that nnstudent run made")
     parser.add_argument(
-        "-o", "--output", dest="out", type=Path, metavar="FILE", help="where to write (default: report.html, .md or .tex in RUN)"
+        "run_folder", type=Path, metavar="RUN", help="the folder that nnstudent run made"
     )
-    parser.add_argument("--format", choices=("html", "md", "latex"), help="what to write (default: by the file's suffix, else html)")
+    parser.add_argument(
+        "-o",
+        "--output",
+        dest="out",
+        type=Path,
+        metavar="FILE",
+        help="where to write (default: report.html, .md or .tex in RUN)",
+    )
+    parser.add_argument(
+        "--format",
+        choices=("html", "md", "latex"),
+        help="what to write (default: by the file's suffix, else html)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Write the report and print where; returns the exit code."""
-    from nnstudent.evaluation.report import write_report, write_tables
+    from nnstudent.report import write_report, write_tables
 
-    kind = args.format or ("html" if args.out is None else _BY_SUFFIX.get(args.out.suffix.lower(), "html"))
-    print(write_report(args.run_folder, out=args.out) if kind == "html" else write_tables(args.run_folder, kind=kind, out=args.out))
+    kind = args.format or (
+        "html" if args.out is None else _BY_SUFFIX.get(args.out.suffix.lower(), "html")
+    )
+    print(
+        write_report(args.run_folder, out=args.out)
+        if kind == "html"
+        else write_tables(args.run_folder, kind=kind, out=args.out)
+    )
     return 0

@@ -28,19 +28,47 @@ HELP = "the whole path, from scans to a student, its scores and a report"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument(
-        "source", type=Path, metavar="SOURCE", help=".csv or .toml list, FLARE folder, nnU-Net raw dataset, or an indexed cohort"
+        "source",
+        type=Path,
+        metavar="SOURCE",
+        help=".csv or .toml list, FLARE folder, nnU-Net raw dataset, or an indexed cohort",
     )
-    parser.add_argument("-o", "--output", dest="out", type=Path, required=True, metavar="RUN", help="the run's folder")
-    parser.add_argument("--preset", default="laptop", metavar="P", help="paper, laptop, demo, or a TOML file (default: laptop)")
-    parser.add_argument("--taxonomy", type=Path, metavar="FILE", help="another label table: flare23 or a TOML file")
+    parser.add_argument(
+        "-o",
+        "--output",
+        dest="out",
+        type=Path,
+        required=True,
+        metavar="RUN",
+        help="the run's folder",
+    )
+    parser.add_argument(
+        "--preset",
+        default="laptop",
+        metavar="P",
+        help="paper, laptop, demo, or a TOML file (default: laptop)",
+    )
+    parser.add_argument(
+        "--taxonomy", type=Path, metavar="FILE", help="another label table: flare23 or a TOML file"
+    )
     add_device(parser, default="auto", why="for to train is slow without a GPU")
     add_threads(parser, alias=["--jobs"])
     parser.add_argument(
-        "--rounds", type=positive, default=1, metavar="N", help="label and study N times, each time with the student before as teacher (1)"
+        "--rounds",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="label and study N times, each time with the student before as teacher (1)",
     )
-    parser.add_argument("--baseline", action="store_true", help="also train the student on the fully labeled cases alone, to compare")
+    parser.add_argument(
+        "--baseline",
+        action="store_true",
+        help="also train the student on the fully labeled cases alone, to compare",
+    )
     parser.add_argument("--dry-run", action="store_true", help="only say what is left to do")
-    parser.add_argument("--report", type=Path, metavar="FILE.json", help="write what each stage did as JSON")
+    parser.add_argument(
+        "--report", type=Path, metavar="FILE.json", help="write what each stage did as JSON"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -89,5 +117,10 @@ def run(args: argparse.Namespace) -> int:
     name_failures("run", result.failures, done=1)
     if args.rounds > 1 and result.student:
         print(f"student of the last round: {result.student}")
-    print(f"report: {result.report}" if result.report else f"no report; {args.out / 'run.json'} says what each stage did", flush=True)
+    print(
+        f"report: {result.report}"
+        if result.report
+        else f"no report; {args.out / 'run.json'} says what each stage did",
+        flush=True,
+    )
     return result.exit_code

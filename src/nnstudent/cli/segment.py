@@ -29,11 +29,24 @@ HELP = "segment CT: an image, a folder of images, or a DICOM series"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("input", type=Path, metavar="INPUT", help="an image, the folder of a DICOM series, or a folder of either")
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, help="label map to write (.nii.gz, or as --format says); a folder for several"
+        "input",
+        type=Path,
+        metavar="INPUT",
+        help="an image, the folder of a DICOM series, or a folder of either",
     )
-    parser.add_argument("--model", type=Path, help="a bundle or an nnU-Net model folder; default: the bundled student")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        help="label map to write (.nii.gz, or as --format says); a folder for several",
+    )
+    parser.add_argument(
+        "--model",
+        type=Path,
+        help="a bundle or an nnU-Net model folder; default: the bundled student",
+    )
     add_engine(parser)
     add_device(parser, default="cpu", why="where a bundle takes seconds")
     parser.add_argument(
@@ -49,7 +62,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where the network looks: all over the body, closer where something is (guided), everywhere (dense, as nnU-Net), "
         "or as FLARE22's winner did, for comparison (default: guided)",
     )
-    parser.add_argument("--tta", action="store_true", help="also look at mirror images, if the model was trained with them (slower)")
+    parser.add_argument(
+        "--tta",
+        action="store_true",
+        help="also look at mirror images, if the model was trained with them (slower)",
+    )
     parser.add_argument(
         "--postprocess",
         type=_list,
@@ -63,10 +80,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="resident memory to stay under, such as 2GB; a case that cannot is refused (default: what is free)",
     )
     parser.add_argument(
-        "--taxonomy", metavar="TABLE", help="label table of the results: flare23 or a TOML file (default: the model's own values)"
+        "--taxonomy",
+        metavar="TABLE",
+        help="label table of the results: flare23 or a TOML file (default: the model's own values)",
     )
-    parser.add_argument("--organs", type=_list, default=(), metavar="A,B", help="keep only these classes")
-    parser.add_argument("--split", action="store_true", help="one file an organ, in the folder OUTPUT")
+    parser.add_argument(
+        "--organs", type=_list, default=(), metavar="A,B", help="keep only these classes"
+    )
+    parser.add_argument(
+        "--split", action="store_true", help="one file an organ, in the folder OUTPUT"
+    )
     parser.add_argument(
         "--format",
         type=_list,
@@ -79,29 +102,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="for the DICOM formats: where the series lacks UIDs, derive them from its content, the same for the same series",
     )
-    parser.add_argument("--series", metavar="NUMBER", help="take the DICOM series of this number or UID")
-    parser.add_argument("--skip-existing", action="store_true", help="leave cases alone whose output is there")
-    parser.add_argument("--preview", action="store_true", help="also write a picture beside each output")
     parser.add_argument(
-        "--statistics", action="store_true", help="also write volume, mean HU and flags of each organ as CSV beside each output"
+        "--series", metavar="NUMBER", help="take the DICOM series of this number or UID"
     )
-    parser.add_argument("--report", type=Path, metavar="FILE.json", help="write volumes, confidence, seconds and warnings as JSON")
-    parser.add_argument("--trust-pickle", action="store_true", help="load checkpoints that hold more than tensors; they can run any code")
+    parser.add_argument(
+        "--skip-existing", action="store_true", help="leave cases alone whose output is there"
+    )
+    parser.add_argument(
+        "--preview", action="store_true", help="also write a picture beside each output"
+    )
+    parser.add_argument(
+        "--statistics",
+        action="store_true",
+        help="also write volume, mean HU and flags of each organ as CSV beside each output",
+    )
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE.json",
+        help="write volumes, confidence, seconds and warnings as JSON",
+    )
+    parser.add_argument(
+        "--trust-pickle",
+        action="store_true",
+        help="load checkpoints that hold more than tensors; they can run any code",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Segment."""
     from nnstudent.cli.common import Display, import_nibabel, name_failures, write_report
 
-    if args.threads and "numpy" not in sys.modules:  # numpy's own, which it reads once, when it is imported
-        os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(args.threads)))
+    if (
+        args.threads and "numpy" not in sys.modules
+    ):  # numpy's own, which it reads once, when it is imported
+        os.environ.update(
+            dict.fromkeys(
+                ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(args.threads)
+            )
+        )
     import_nibabel()
     from nnstudent.bundle.bundle import open_model, relabeled
     from nnstudent.errors import InputError
-    from nnstudent.inference.budget import parse_size
-    from nnstudent.inference.cases import find_inputs
-    from nnstudent.inference.files import Options, segment_files
-    from nnstudent.inference.postprocess import DEFAULT
+    from nnstudent.inference.files.find import find_inputs
+    from nnstudent.inference.files.segment import Options, segment_files
+    from nnstudent.inference.labels.postprocess import DEFAULT
+    from nnstudent.inference.memory import parse_size
     from nnstudent.inference.segmenter import Segmenter
     from nnstudent.taxonomy import find_taxonomy
 
@@ -121,7 +167,9 @@ def run(args: argparse.Namespace) -> int:
         threads=args.threads,
         windows=args.windows,
         tta=args.tta,
-        postprocess=DEFAULT if args.postprocess is None else [rule for rule in args.postprocess if rule != "none"],
+        postprocess=DEFAULT
+        if args.postprocess is None
+        else [rule for rule in args.postprocess if rule != "none"],
         memory_limit_mb=limit,
     )
     options = Options(
@@ -136,17 +184,25 @@ def run(args: argparse.Namespace) -> int:
     )
     display = Display()
     try:
-        result = segment_files(args.input, args.output, segmenter, options=options, progress=display)
+        result = segment_files(
+            args.input, args.output, segmenter, options=options, progress=display
+        )
     finally:
         display.close()
     write_report(
         args.report,
         {
-            "model": {"path": str(model.path), "hash": model.hash, "labels": {name: model.taxonomy[name].id for name in model.classes}},
+            "model": {
+                "path": str(model.path),
+                "hash": model.hash,
+                "labels": {name: model.taxonomy[name].id for name in model.classes},
+            },
             "cases": result.rows,
             "notices": notices,
             "skipped": result.skipped,
-            "failures": [{"id": failure.case, "reason": failure.reason} for failure in result.failures],
+            "failures": [
+                {"id": failure.case, "reason": failure.reason} for failure in result.failures
+            ],
         },
     )
     done, failures = len(result.rows), result.failures
@@ -154,7 +210,10 @@ def run(args: argparse.Namespace) -> int:
     if len(failures) == 1 and not there:
         raise InputError(failures[0].reason)  # one image was given, and it is what is wrong
     if done and model.bundled:
-        print("using the bundled student: a demonstration, not a medical device; see its card.md", file=sys.stderr)
+        print(
+            "using the bundled student: a demonstration, not a medical device; see its card.md",
+            file=sys.stderr,
+        )
     _notice_of_values(model)
     if done == 1 and not failures:
         _print_case(result.rows[0])
@@ -174,8 +233,13 @@ def _notice_of_values(model: Model) -> None:
     known = {item.name: item.id for item in flare23()}
     own = {name: model.taxonomy[name].id for name in model.classes}
     if any(name in known and known[name] != id for name, id in own.items()):
-        values = ", ".join(f"{name} {id}" for name, id in list(own.items())[:4]) + (" …" if len(own) > 4 else "")
-        print(f"labels have the model's own values ({values}); --taxonomy flare23 writes FLARE's", file=sys.stderr)
+        values = ", ".join(f"{name} {id}" for name, id in list(own.items())[:4]) + (
+            " …" if len(own) > 4 else ""
+        )
+        print(
+            f"labels have the model's own values ({values}); --taxonomy flare23 writes FLARE's",
+            file=sys.stderr,
+        )
 
 
 def _print_case(row: dict) -> None:  # type: ignore[type-arg]  # a row of the report
@@ -185,7 +249,9 @@ def _print_case(row: dict) -> None:  # type: ignore[type-arg]  # a row of the re
         if not facts["volume_ml"]:
             print(f"{name:<{width}}  {'-':>8}  not found")
             continue
-        sure = "?" if facts["confidence"] is None else f"{facts['confidence']:.2f}"  # a voxel or two between the network's own
+        sure = (
+            "?" if facts["confidence"] is None else f"{facts['confidence']:.2f}"
+        )  # a voxel or two between the network's own
         flag = "  touches the border of the image" if facts["touches_border"] else ""
         print(f"{name:<{width}}  {facts['volume_ml']:>8.1f}  {sure:>10}{flag}")
     for warning in row["warnings"]:

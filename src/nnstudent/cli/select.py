@@ -24,14 +24,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("cohort", type=Path, metavar="COHORT", help="folder that index wrote")
     parser.add_argument("pseudo", type=Path, metavar="PSEUDO", help="folder that label wrote")
-    parser.add_argument("-o", "--output", dest="out", type=Path, required=True, metavar="FUSED", help="folder to write")
+    parser.add_argument(
+        "-o",
+        "--output",
+        dest="out",
+        type=Path,
+        required=True,
+        metavar="FUSED",
+        help="folder to write",
+    )
     parser.add_argument(
         "--preset",
         metavar="NAME|FILE.toml",
         help="what its table [select] says, and organs alone with one_student = false, where no option here says otherwise",
     )
-    parser.add_argument("--min-agreement", type=float, default=None, help="least mean DSC between folds over the organs filled in (0.6)")
-    parser.add_argument("--min-confidence", type=float, default=None, help="least mean confidence over the organs filled in (0)")
+    parser.add_argument(
+        "--min-agreement",
+        type=float,
+        default=None,
+        help="least mean DSC between folds over the organs filled in (0.6)",
+    )
+    parser.add_argument(
+        "--min-confidence",
+        type=float,
+        default=None,
+        help="least mean confidence over the organs filled in (0)",
+    )
     parser.add_argument(
         "--leave-open",
         action="store_true",
@@ -53,8 +71,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="P",
         help="voxels of a pseudo-label whose probability is under P, 0 to 1, get nnU-Net's ignore label (0: none)",
     )
-    parser.add_argument("--classes", metavar="A,B,…", help="learn only these classes (default: all annotated or known to a model)")
-    parser.add_argument("--report", type=Path, metavar="FILE.json", help="write the decisions as JSON")
+    parser.add_argument(
+        "--classes",
+        metavar="A,B,…",
+        help="learn only these classes (default: all annotated or known to a model)",
+    )
+    parser.add_argument(
+        "--report", type=Path, metavar="FILE.json", help="write the decisions as JSON"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -62,11 +86,14 @@ def run(args: argparse.Namespace) -> int:
     from nnstudent.cli.common import Display, name_failures, write_report
     from nnstudent.cohort.cohort import read_cohort
     from nnstudent.errors import InputError
-    from nnstudent.pseudo.decide import SelectSettings
+    from nnstudent.pipeline.preset import load_preset
     from nnstudent.pseudo.select import select
-    from nnstudent.training.preset import load_preset
+    from nnstudent.pseudo.selection import SelectSettings
 
-    given = {name: getattr(args, name) for name in ("min_agreement", "min_confidence", "leave_open", "max_change", "ignore_below")}
+    given = {
+        name: getattr(args, name)
+        for name in ("min_agreement", "min_confidence", "leave_open", "max_change", "ignore_below")
+    }
     preset = load_preset(args.preset) if args.preset else None
     base = SelectSettings() if preset is None else preset.select
     settings = replace(base, **{key: value for key, value in given.items() if value is not None})
@@ -75,13 +102,19 @@ def run(args: argparse.Namespace) -> int:
     classes = args.classes.split(",") if args.classes else organs
     known = {name for case in cohort.train() for name in case.annotated}
     if not args.pseudo.is_dir() and cohort.lacking(classes or known):
-        raise InputError(f"{args.pseudo}: no such folder; expected the pseudo-labels that nnstudent label wrote")
-    result = select(cohort, args.pseudo, args.out, settings=settings, classes=classes, progress=Display())
+        raise InputError(
+            f"{args.pseudo}: no such folder; expected the pseudo-labels that nnstudent label wrote"
+        )
+    result = select(
+        cohort, args.pseudo, args.out, settings=settings, classes=classes, progress=Display()
+    )
     for choice in result.decisions:
         ignored = result.ignored.get(choice.case, 0.0)
         doubt = f"; {100 * ignored:.2f} % of its voxels ignored" if ignored else ""
         print(f"{'kept   ' if choice.kept else 'dropped'}  {choice.case}: {choice.why}{doubt}")
-    print(f"{len(result.kept)} of {len(result.decisions)} cases kept, {len(result.classes)} classes: {args.out}")
+    print(
+        f"{len(result.kept)} of {len(result.decisions)} cases kept, {len(result.classes)} classes: {args.out}"
+    )
     rows = [
         {
             "id": choice.case,
@@ -94,5 +127,12 @@ def run(args: argparse.Namespace) -> int:
         }
         for choice in result.decisions
     ]
-    write_report(args.report, {"classes": list(result.classes), "cases": rows, "failed": [vars(item) for item in result.failures]})
+    write_report(
+        args.report,
+        {
+            "classes": list(result.classes),
+            "cases": rows,
+            "failed": [vars(item) for item in result.failures],
+        },
+    )
     return name_failures("select", result.failures, done=len(result.kept))

@@ -35,28 +35,79 @@ TOKEN = "NNSTUDENT_TOKEN"  # noqa: S105  # the name of a variable
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("--host", default="127.0.0.1", help="where to listen (default: 127.0.0.1, this machine only; 0.0.0.0 for all)")
-    parser.add_argument("--port", type=_port, default=PORT, help=f"default: {PORT}; 0 for any that is free")
-    parser.add_argument("--model", type=Path, help="a bundle or an nnU-Net model folder; default: the bundled student")
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="where to listen (default: 127.0.0.1, this machine only; 0.0.0.0 for all)",
+    )
+    parser.add_argument(
+        "--port", type=_port, default=PORT, help=f"default: {PORT}; 0 for any that is free"
+    )
+    parser.add_argument(
+        "--model",
+        type=Path,
+        help="a bundle or an nnU-Net model folder; default: the bundled student",
+    )
     parser.add_argument(
         "--token",
         help=f"what everybody must show, at least 16 characters; also read from ${TOKEN}; "
         "default: none on this machine only, else one that is made, printed and kept in the work folder",
     )
-    parser.add_argument("--name", action="append", default=[], metavar="HOST", help="another host name that the service is called by")
-    parser.add_argument("--work", type=Path, metavar="FOLDER", help=f"where scans and results are kept (default: {WORK.as_posix()})")
     parser.add_argument(
-        "--keep-hours", type=_above_0, default=24.0, metavar="H", help="delete a scan this long after its end (default: 24)"
+        "--name",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="another host name that the service is called by",
     )
     parser.add_argument(
-        "--limit-upload", type=positive, default=2000, metavar="MB", help="largest upload, and archive unpacked (default: 2000)"
+        "--work",
+        type=Path,
+        metavar="FOLDER",
+        help=f"where scans and results are kept (default: {WORK.as_posix()})",
     )
-    parser.add_argument("--limit-files", type=positive, default=5000, metavar="N", help="most files in one upload (default: 5000)")
-    parser.add_argument("--limit-jobs", type=positive, default=100, metavar="N", help="most scans that wait (default: 100)")
     parser.add_argument(
-        "--limit-disk", type=positive, default=20, metavar="GB", help="for all scans; the oldest that are done make room (default: 20)"
+        "--keep-hours",
+        type=_above_0,
+        default=24.0,
+        metavar="H",
+        help="delete a scan this long after its end (default: 24)",
     )
-    parser.add_argument("--limit-minutes", type=_above_0, default=60.0, metavar="M", help="give a scan up after this long (default: 60)")
+    parser.add_argument(
+        "--limit-upload",
+        type=positive,
+        default=2000,
+        metavar="MB",
+        help="largest upload, and archive unpacked (default: 2000)",
+    )
+    parser.add_argument(
+        "--limit-files",
+        type=positive,
+        default=5000,
+        metavar="N",
+        help="most files in one upload (default: 5000)",
+    )
+    parser.add_argument(
+        "--limit-jobs",
+        type=positive,
+        default=100,
+        metavar="N",
+        help="most scans that wait (default: 100)",
+    )
+    parser.add_argument(
+        "--limit-disk",
+        type=positive,
+        default=20,
+        metavar="GB",
+        help="for all scans; the oldest that are done make room (default: 20)",
+    )
+    parser.add_argument(
+        "--limit-minutes",
+        type=_above_0,
+        default=60.0,
+        metavar="M",
+        help="give a scan up after this long (default: 60)",
+    )
     add_threads(parser)
     _add_hospital(parser)
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
@@ -70,16 +121,42 @@ def _add_hospital(parser: argparse.ArgumentParser) -> None:
         "$NNSTUDENT_PACS_PASSWORD, or a token from $NNSTUDENT_PACS_TOKEN. Whoever uses the service sees what the PACS shows it, so a "
         "token is asked for on this machine too",
     )
-    parser.add_argument("--dicom-port", type=_port, metavar="PORT", help="receive CT by C-STORE here (default: not; 0: any free one)")
-    parser.add_argument("--dicom-host", default="127.0.0.1", metavar="HOST", help="where to listen for C-STORE (default: 127.0.0.1)")
-    parser.add_argument("--aet", default="NNSTUDENT", help="application entity title of the service (default: NNSTUDENT)")
     parser.add_argument(
-        "--calling-aet", action="append", default=[], metavar="AET", help="who may send by C-STORE, repeatable (default: all)"
+        "--dicom-port",
+        type=_port,
+        metavar="PORT",
+        help="receive CT by C-STORE here (default: not; 0: any free one)",
     )
     parser.add_argument(
-        "--quiet-seconds", type=_above_0, default=5.0, metavar="S", help="a study is complete when nothing came this long (default: 5)"
+        "--dicom-host",
+        default="127.0.0.1",
+        metavar="HOST",
+        help="where to listen for C-STORE (default: 127.0.0.1)",
     )
-    parser.add_argument("--send-to", metavar="AET@HOST:PORT", help="send results there by C-STORE (default: store them in --pacs)")
+    parser.add_argument(
+        "--aet",
+        default="NNSTUDENT",
+        help="application entity title of the service (default: NNSTUDENT)",
+    )
+    parser.add_argument(
+        "--calling-aet",
+        action="append",
+        default=[],
+        metavar="AET",
+        help="who may send by C-STORE, repeatable (default: all)",
+    )
+    parser.add_argument(
+        "--quiet-seconds",
+        type=_above_0,
+        default=5.0,
+        metavar="S",
+        help="a study is complete when nothing came this long (default: 5)",
+    )
+    parser.add_argument(
+        "--send-to",
+        metavar="AET@HOST:PORT",
+        help="send results there by C-STORE (default: store them in --pacs)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -98,14 +175,27 @@ def run(args: argparse.Namespace) -> int:
 
     hospital, limits, token = _hospital(args), _limits(args), _token(args)
     made = False
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # a malformed form is the sender's matter
+    logging.getLogger("python_multipart").setLevel(
+        logging.ERROR
+    )  # a malformed form is the sender's matter
     listening = _listen(args.host, args.port)
     port = listening.getsockname()[1]
     with listening:
         work = (args.work or WORK).expanduser().absolute()
         if not token and (args.pacs or not is_loopback(args.host)):
             token, made = kept_secret(work / "token"), True
-        settings = Settings(work, args.model, args.threads, args.host, port, token, tuple(args.name), args.debug, limits, hospital)
+        settings = Settings(
+            work,
+            args.model,
+            args.threads,
+            args.host,
+            port,
+            token,
+            tuple(args.name),
+            args.debug,
+            limits,
+            hospital,
+        )
         service = Service(settings)
         try:
             _serve(service, listening, shown=token if made else "", opens=args.open)
@@ -130,7 +220,9 @@ def _limits(args: argparse.Namespace) -> Limits:
         job_minutes=args.limit_minutes,
     )
     if limits.upload_bytes > limits.disk_bytes:
-        raise InputError(f"uploads of {args.limit_upload} MB on a disk share of {args.limit_disk} GB; expected room for at least one")
+        raise InputError(
+            f"uploads of {args.limit_upload} MB on a disk share of {args.limit_disk} GB; expected room for at least one"
+        )
     return limits
 
 
@@ -168,7 +260,9 @@ def _hospital(args: argparse.Namespace) -> Hospital:
     from nnstudent.web.settings import Hospital
 
     if args.calling_aet and args.dicom_port is None:
-        raise InputError("--calling-aet without --dicom-port; expected where to listen for those who call")
+        raise InputError(
+            "--calling-aet without --dicom-port; expected where to listen for those who call"
+        )
     return Hospital(
         pacs=args.pacs,
         authorization=authorization(args.pacs) if args.pacs else None,
@@ -190,13 +284,26 @@ def _tell_hospital(service: Service) -> None:
 
     joined, hospital = service.hospital, service.settings.hospital
     if joined.receiver is not None and hospital.listen is not None:
-        print(f"C-STORE: {hospital.title} at {hospital.listen[0]}, port {joined.receiver.port}", flush=True)
+        print(
+            f"C-STORE: {hospital.title} at {hospital.listen[0]}, port {joined.receiver.port}",
+            flush=True,
+        )
         if not hospital.callers and not is_loopback(hospital.listen[0]):
-            print("warning: whoever reaches that port may send scans; name those who may with --calling-aet", file=sys.stderr)
+            print(
+                "warning: whoever reaches that port may send scans; name those who may with --calling-aet",
+                file=sys.stderr,
+            )
     if joined.pacs is not None:
         address = urlsplit(joined.pacs.url)
-        if hospital.authorization and address.scheme == "http" and not is_loopback(address.hostname or ""):
-            print(f"warning: {joined.pacs.url} is not encrypted, and is told a password; use https", file=sys.stderr)
+        if (
+            hospital.authorization
+            and address.scheme == "http"
+            and not is_loopback(address.hostname or "")
+        ):
+            print(
+                f"warning: {joined.pacs.url} is not encrypted, and is told a password; use https",
+                file=sys.stderr,
+            )
         try:
             joined.pacs.check()
             print(f"PACS: {joined.pacs.url}", flush=True)
@@ -211,11 +318,15 @@ def _listen(host: str, port: int) -> socket:
     from nnstudent.errors import InputError
 
     try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        family, *_, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
         return socket.create_server(address[:2], family=family, backlog=128)
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or error
-        raise InputError(f"{host}, port {port}: cannot listen there ({why}); choose another --port or --host") from error
+        raise InputError(
+            f"{host}, port {port}: cannot listen there ({why}); choose another --port or --host"
+        ) from error
 
 
 def _address(settings: Settings, token: str) -> str:
@@ -223,7 +334,10 @@ def _address(settings: Settings, token: str) -> str:
     import socket
 
     host = settings.host
-    name = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host  # noqa: S104  # compared, not bound
+    if host in ("0.0.0.0", "::"):  # noqa: S104  # compared, not bound
+        name = socket.gethostname()
+    else:
+        name = f"[{host}]" if ":" in host else host
     return f"http://{name}:{settings.port}/" + (f"#token={token}" if token else "")
 
 

@@ -22,7 +22,12 @@ def classes_from_words(words: Iterable[str], *, taxonomy: Taxonomy, where: str) 
     Raises:
         InputError: A word names no class.
     """
-    groups = {"all": taxonomy.names, "organs": taxonomy.organs, "lesions": taxonomy.lesions, "none": ()}
+    groups = {
+        "all": taxonomy.names,
+        "organs": taxonomy.organs,
+        "lesions": taxonomy.lesions,
+        "none": (),
+    }
     found: set[str] = set()
     for word in words:
         name = word.removeprefix("-").strip().lower().replace(" ", "_")
@@ -65,7 +70,9 @@ def check_overrides(overrides: Mapping[str, Sequence[str]], ids: Collection[str]
     for pattern in overrides:
         if not any(fnmatchcase(id, pattern) for id in ids):
             some = ", ".join(sorted(ids)[:5])
-            raise InputError(f"--annotated {pattern}=…: no such case in the source; it has {some or 'none'}{' …' if len(ids) > 5 else ''}")
+            raise InputError(
+                f"--annotated {pattern}=…: no such case in the source; it has {some or 'none'}{' …' if len(ids) > 5 else ''}"
+            )
 
 
 def in_words(annotated: Collection[str], *, taxonomy: Taxonomy) -> str:

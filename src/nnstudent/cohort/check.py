@@ -13,14 +13,16 @@ import numpy.typing as npt
 
 from nnstudent.cohort.sources.source import Entry
 from nnstudent.errors import InputError
-from nnstudent.io.dicom import read_series
+from nnstudent.io.dicom.series import read_series
 from nnstudent.io.nifti import read_image, read_labels, write_image, write_labels
 from nnstudent.io.plausible import image_warnings, is_label_map
 from nnstudent.io.record import data_hash
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Grid, Volume
 
-_SAME_MM = 0.01  # what is copied onto the image's own grid: else readers less lenient would refuse it
+_SAME_MM = (
+    0.01  # what is copied onto the image's own grid: else readers less lenient would refuse it
+)
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,11 @@ def stamp(path: Path | None) -> Any:
         return None
     if path.is_dir():
         files = [Path(root, name) for root, _, names in os.walk(path) for name in names]
-        rows = [(str(file.relative_to(path)), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
+        rows = [
+            (str(file.relative_to(path)), file.stat().st_size, file.stat().st_mtime_ns)
+            for file in files
+            if file.is_file()
+        ]
         return data_hash(sorted(rows))
     state = path.stat()
     return [state.st_size, state.st_mtime_ns]
@@ -101,7 +107,9 @@ def check(entry: Entry, *, taxonomy: Taxonomy, out: Path) -> Facts:
     if low == high:
         raise InputError(f"{image_path}: every voxel is {low:g}; expected a CT")
     if is_label_map(image.array):
-        raise InputError(f"{entry.image}: holds whole numbers from 0 to {high:g} only: a label map; expected a CT in HU")
+        raise InputError(
+            f"{entry.image}: holds whole numbers from 0 to {high:g} only: a label map; expected a CT in HU"
+        )
     warnings = (*read, *image_warnings(image))
     present: tuple[str, ...] = ()
     label_path = entry.label
@@ -113,7 +121,16 @@ def check(entry: Entry, *, taxonomy: Taxonomy, out: Path) -> Facts:
             write_labels(label_path, labels, like=image_path)
     z, y, x = image.grid.shape
     dz, dy, dx = (round(mm, 4) for mm in image.spacing_mm)
-    return Facts(image_path, label_path, (x, y, z), (dx, dy, dz), image.grid.axcodes, (low, high), present, warnings)
+    return Facts(
+        image_path,
+        label_path,
+        (x, y, z),
+        (dx, dy, dz),
+        image.grid.axcodes,
+        (low, high),
+        present,
+        warnings,
+    )
 
 
 def _image(entry: Entry, out: Path) -> tuple[Volume, Path, tuple[str, ...]]:
@@ -130,14 +147,20 @@ def _labels(entry: Entry, grid: Grid) -> tuple[Volume, bool]:
     path = entry.label or Path()
     labels = read_labels(path)
     turned = labels.reoriented(grid.axcodes)
-    grid.require(turned.grid, what=str(path), advice=f"resample the label onto the image or leave the case out with --skip {entry.id}")
+    grid.require(
+        turned.grid,
+        what=str(path),
+        advice=f"resample the label onto the image or leave the case out with --skip {entry.id}",
+    )
     changed = not labels.grid.matches(grid, tolerance_mm=_SAME_MM)
     array = turned.array
     if entry.ids is not None:
         table = np.arange(256, dtype=np.uint8)
         unknown = sorted(set(_ids(array)) - set(entry.ids) - {0})
         if unknown:
-            raise InputError(f"{path}: holds the ids {_list(unknown)}, which its dataset.json does not name; mend one of the two")
+            raise InputError(
+                f"{path}: holds the ids {_list(unknown)}, which its dataset.json does not name; mend one of the two"
+            )
         for old, new in entry.ids.items():
             table[old] = new
         array, changed = table[array], True

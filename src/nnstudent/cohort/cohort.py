@@ -43,9 +43,13 @@ class Case:
 
     def __post_init__(self) -> None:
         if not _ID.fullmatch(self.id):
-            raise InputError(f"case id {self.id!r}; expected letters, digits, '_', '.' and '-' only, for it names files")
+            raise InputError(
+                f"case id {self.id!r}; expected letters, digits, '_', '.' and '-' only, for it names files"
+            )
         if self.label is None and self.annotated:
-            raise InputError(f"{self.id}: annotated classes but no label map; give the label or leave the classes out")
+            raise InputError(
+                f"{self.id}: annotated classes but no label map; give the label or leave the classes out"
+            )
         if self.role not in ("train", "test"):
             raise InputError(f"{self.id}: role {self.role!r}; expected train or test")
 
@@ -71,7 +75,9 @@ class Cohort:
         seen: set[str] = set()
         for case in self.cases:
             if case.id.lower() in seen:  # file systems of macOS and Windows do not tell case apart
-                raise InputError(f"{case.id}: this case id occurs twice; ids must differ, also without regard to case")
+                raise InputError(
+                    f"{case.id}: this case id occurs twice; ids must differ, also without regard to case"
+                )
             seen.add(case.id.lower())
             self.taxonomy.sorted(case.annotated)
 
@@ -85,7 +91,9 @@ class Cohort:
         for case in self.cases:
             if case.id == id:
                 return case
-        raise InputError(f"no case {id!r} in the cohort; it has {len(self.cases)}: {', '.join(c.id for c in self.cases[:5])} …")
+        raise InputError(
+            f"no case {id!r} in the cohort; it has {len(self.cases)}: {', '.join(c.id for c in self.cases[:5])} …"
+        )
 
     def train(self) -> tuple[Case, ...]:
         """The cases to learn from."""
@@ -116,7 +124,9 @@ def write_cohort(folder: Path, cohort: Cohort) -> Path:
 
     def place(path: Path) -> str:
         whole = Path(os.path.abspath(path))
-        return whole.relative_to(root).as_posix() if whole.is_relative_to(root) else whole.as_posix()
+        return (
+            whole.relative_to(root).as_posix() if whole.is_relative_to(root) else whole.as_posix()
+        )
 
     rows: list[dict[str, Any]] = [
         {
@@ -132,7 +142,10 @@ def write_cohort(folder: Path, cohort: Cohort) -> Path:
     ]
     broken = [{"id": failure.case, "reason": failure.reason} for failure in cohort.broken]
     path = folder / "cohort.json"
-    write_json(path, {"schema": SCHEMA, "taxonomy": cohort.taxonomy.to_dict(), "cases": rows, "broken": broken})
+    write_json(
+        path,
+        {"schema": SCHEMA, "taxonomy": cohort.taxonomy.to_dict(), "cases": rows, "broken": broken},
+    )
     return path
 
 
@@ -144,13 +157,19 @@ def read_cohort(folder: Path) -> Cohort:
     """
     path = folder / "cohort.json"
     if not path.is_file():
-        raise InputError(f"{folder}: no cohort (it has no cohort.json); make one with: nnstudent index SOURCE -o {folder}")
+        raise InputError(
+            f"{folder}: no cohort (it has no cohort.json); make one with: nnstudent index SOURCE -o {folder}"
+        )
     data = read_json_table(path, what="a cohort")
     record = Record(data, str(path))
     if (schema := record.get("schema", int)) != SCHEMA:
-        raise InputError(f"{path}: schema {schema}, this version reads {SCHEMA}; index the source again")
+        raise InputError(
+            f"{path}: schema {schema}, this version reads {SCHEMA}; index the source again"
+        )
     cases = [_case(row, folder) for row in record.rows("cases")]
-    broken = tuple(Failure(row.get("id", str), row.get("reason", str)) for row in record.rows("broken"))
+    broken = tuple(
+        Failure(row.get("id", str), row.get("reason", str)) for row in record.rows("broken")
+    )
     try:
         return Cohort(Taxonomy.from_dict(record.get("taxonomy", dict)), tuple(cases), broken)
     except InputError as error:
@@ -160,9 +179,21 @@ def read_cohort(folder: Path) -> Cohort:
 def _case(row: Record, folder: Path) -> Case:
     label = row.get("label", str | None)
     image, annotated = row.get("image", str), row.get("annotated", tuple[str, ...])
-    declared, role, warnings = row.get("declared", bool), row.get("role", Role), row.get("warnings", tuple[str, ...], ())
+    declared, role, warnings = (
+        row.get("declared", bool),
+        row.get("role", Role),
+        row.get("warnings", tuple[str, ...], ()),
+    )
     id = row.get("id", str)
     try:
-        return Case(id, folder / image, None if label is None else folder / label, frozenset(annotated), declared, role, warnings)
+        return Case(
+            id,
+            folder / image,
+            None if label is None else folder / label,
+            frozenset(annotated),
+            declared,
+            role,
+            warnings,
+        )
     except InputError as error:
         raise InputError(f"{row.where}: {error}") from error

@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from nnstudent.cases import attempt, for_each_case
-from nnstudent.cohort.annotate import INFER, check_overrides, classes_from_words, inferred, overriding
+from nnstudent.cohort.annotate import (
+    INFER,
+    check_overrides,
+    classes_from_words,
+    inferred,
+    overriding,
+)
 from nnstudent.cohort.check import Facts, check, stamp
 from nnstudent.cohort.cohort import Case, Cohort, write_cohort
 from nnstudent.cohort.sources.dispatch import read_source
@@ -84,7 +90,9 @@ def index(
         if tuple(words) != (INFER,):
             classes_from_words(words, taxonomy=found.taxonomy, where=f"--annotated {pattern}")
     with writing(out):
-        return _index(found, entries, broken, out, overrides=overrides, threads=threads, progress=progress)
+        return _index(
+            found, entries, broken, out, overrides=overrides, threads=threads, progress=progress
+        )
 
 
 def _index(
@@ -101,11 +109,17 @@ def _index(
     notices = list(found.notices)
     cases: list[Case] = []
     facts: dict[str, Facts] = {}
-    for entry, result in _checked(entries, out=out, taxonomy=found.taxonomy, threads=threads, progress=progress):
+    for entry, result in _checked(
+        entries, out=out, taxonomy=found.taxonomy, threads=threads, progress=progress
+    ):
         if isinstance(result, Failure):
             broken = (*broken, result)
             continue
-        made = attempt(entry, partial(_case, facts=result, taxonomy=found.taxonomy, overrides=overrides), files=_files)
+        made = attempt(
+            entry,
+            partial(_case, facts=result, taxonomy=found.taxonomy, overrides=overrides),
+            files=_files,
+        )
         if isinstance(made, Failure):
             broken = (*broken, made)
             continue
@@ -123,24 +137,51 @@ def _files(entry: Entry) -> tuple[Path | None, ...]:
     return entry.image, entry.label
 
 
-def _case(entry: Entry, *, facts: Facts, taxonomy: Taxonomy, overrides: Mapping[str, Sequence[str]]) -> tuple[Case, list[str]]:
+def _case(
+    entry: Entry, *, facts: Facts, taxonomy: Taxonomy, overrides: Mapping[str, Sequence[str]]
+) -> tuple[Case, list[str]]:
     """The case, and what is odd about its annotation."""
     override = overriding(entry.id, overrides)
-    said = entry.annotated if override is None else None if tuple(override) == (INFER,) else tuple(override)
+    said = (
+        entry.annotated
+        if override is None
+        else None
+        if tuple(override) == (INFER,)
+        else tuple(override)
+    )
     declared = said is not None
     where = f"{entry.id}: annotated"
-    classes = inferred(facts.present, taxonomy=taxonomy) if said is None else classes_from_words(said, taxonomy=taxonomy, where=where)
+    classes = (
+        inferred(facts.present, taxonomy=taxonomy)
+        if said is None
+        else classes_from_words(said, taxonomy=taxonomy, where=where)
+    )
     if classes and facts.label is None:
-        raise InputError(f"{entry.id}: {', '.join(taxonomy.sorted(classes))} said to be annotated, but it has no label map; give its label")
+        raise InputError(
+            f"{entry.id}: {', '.join(taxonomy.sorted(classes))} said to be annotated, but it has no label map; give its label"
+        )
     extra = [name for name in facts.present if name not in classes]
-    odd = [f"its label map holds {', '.join(extra)}, not declared as annotated: not learned from"] if extra else []
-    image, label = Path(os.path.abspath(facts.image)), facts.label and Path(os.path.abspath(facts.label))
-    return Case(entry.id, image, label, classes, declared and label is not None, entry.role, facts.warnings), odd
+    odd = (
+        [f"its label map holds {', '.join(extra)}, not declared as annotated: not learned from"]
+        if extra
+        else []
+    )
+    image, label = (
+        Path(os.path.abspath(facts.image)),
+        facts.label and Path(os.path.abspath(facts.label)),
+    )
+    return Case(
+        entry.id, image, label, classes, declared and label is not None, entry.role, facts.warnings
+    ), odd
 
 
 def _doubts(kind: str, cases: Sequence[Case], facts: Mapping[str, Facts]) -> list[str]:
     """One line where a layout's declaration looks wrong: nnU-Net's says that every class is annotated in every case."""
-    sparse = [c.id for c in cases if c.declared and len(c.annotated) > 3 and 2 * len(facts[c.id].present) < len(c.annotated)]
+    sparse = [
+        c.id
+        for c in cases
+        if c.declared and len(c.annotated) > 3 and 2 * len(facts[c.id].present) < len(c.annotated)
+    ]
     if kind != "an nnU-Net raw dataset" or not sparse:
         return []
     some = ", ".join(sparse[:3]) + (" …" if len(sparse) > 3 else "")
@@ -151,14 +192,21 @@ def _doubts(kind: str, cases: Sequence[Case], facts: Mapping[str, Facts]) -> lis
 
 
 def _checked(
-    entries: Sequence[Entry], *, out: Path, taxonomy: Taxonomy, threads: int | None, progress: Progress
+    entries: Sequence[Entry],
+    *,
+    out: Path,
+    taxonomy: Taxonomy,
+    threads: int | None,
+    progress: Progress,
 ) -> Iterator[tuple[Entry, Facts | Failure]]:
     """What was found of each entry, in the source's order; read anew only where something changed."""
     book = _Book(out / "checks.json")
 
     def look(entry: Entry) -> tuple[str, bool, Facts]:
         """Under which circumstances it was looked at, whether that was now, and what was found."""
-        Case(entry.id, entry.image)  # refuses an id that could not name a file, before a file is named by it
+        Case(
+            entry.id, entry.image
+        )  # refuses an id that could not name a file, before a file is named by it
         key = _key(entry, taxonomy)
         known = book.find(entry.id, key)
         return key, known is None, known or check(entry, taxonomy=taxonomy, out=out)
@@ -171,7 +219,9 @@ def _checked(
     try:
         # Threads, for reading is unpacking, which runs without the interpreter's lock; few, for each holds a scan.
         some = threads or min(4, os.cpu_count() or 1)
-        results, failures = for_each_case(entries, look, files=_files, what="check", threads=some, progress=progress, done=note)
+        results, failures = for_each_case(
+            entries, look, files=_files, what="check", threads=some, progress=progress, done=note
+        )
     finally:
         # What was found stays found, also when it is stopped; the error that stopped it is the one to tell.
         with contextlib.suppress(OutputError):
@@ -184,8 +234,15 @@ def _checked(
 
 def _key(entry: Entry, taxonomy: Taxonomy) -> str:
     """Everything that what is found depends on."""
-    files = [os.path.abspath(entry.image), stamp(entry.image), entry.label and os.path.abspath(entry.label), stamp(entry.label)]
-    return data_hash([CHECKS, files, entry.ids and sorted(entry.ids.items()), [(c.id, c.name) for c in taxonomy]])
+    files = [
+        os.path.abspath(entry.image),
+        stamp(entry.image),
+        entry.label and os.path.abspath(entry.label),
+        stamp(entry.label),
+    ]
+    return data_hash(
+        [CHECKS, files, entry.ids and sorted(entry.ids.items()), [(c.id, c.name) for c in taxonomy]]
+    )
 
 
 class _Book:
@@ -204,8 +261,16 @@ class _Book:
             row = self._rows[id]
             facts = Facts.from_dict(row["facts"])
             folder = self._path.parent
-            facts = replace(facts, image=folder / facts.image, label=None if facts.label is None else folder / facts.label)
-            return facts if row["key"] == key and row["files"] == [stamp(facts.image), stamp(facts.label)] else None
+            facts = replace(
+                facts,
+                image=folder / facts.image,
+                label=None if facts.label is None else folder / facts.label,
+            )
+            return (
+                facts
+                if row["key"] == key and row["files"] == [stamp(facts.image), stamp(facts.label)]
+                else None
+            )
         except (KeyError, TypeError, ValueError):
             return None
 
@@ -217,12 +282,23 @@ class _Book:
             whole = Path(os.path.abspath(path))
             return whole.relative_to(folder) if whole.is_relative_to(folder) else whole
 
-        kept = replace(facts, image=place(facts.image), label=None if facts.label is None else place(facts.label))
-        self._rows[id] = {"key": key, "files": [stamp(facts.image), stamp(facts.label)], "facts": kept.to_dict()}
+        kept = replace(
+            facts,
+            image=place(facts.image),
+            label=None if facts.label is None else place(facts.label),
+        )
+        self._rows[id] = {
+            "key": key,
+            "files": [stamp(facts.image), stamp(facts.label)],
+            "facts": kept.to_dict(),
+        }
         if time.monotonic() - self._saved > _SAVE_SECONDS:
             self.save()
 
     def save(self) -> None:
         """Write it, cases in the order of their ids."""
-        write_json(self._path, {"checks": CHECKS, "cases": {id: self._rows[id] for id in sorted(self._rows)}})
+        write_json(
+            self._path,
+            {"checks": CHECKS, "cases": {id: self._rows[id] for id in sorted(self._rows)}},
+        )
         self._saved = time.monotonic()

@@ -17,7 +17,9 @@ def declared_table(folder: Path) -> Taxonomy | None:
         InputError: There is one, and it is malformed.
     """
     places = [folder, *([folder.absolute().parent] if folder.name.startswith("labelsT") else [])]
-    path = next((place / "dataset.json" for place in places if (place / "dataset.json").is_file()), None)
+    path = next(
+        (place / "dataset.json" for place in places if (place / "dataset.json").is_file()), None
+    )
     if path is None:
         return None
     data = read_json_table(path, what="an nnU-Net dataset")
@@ -30,7 +32,9 @@ def common_table(predictions: Path, truth: Path) -> Taxonomy:
     Raises:
         InputError: They declare tables in which a class has different values.
     """
-    tables = [table for table in (declared_table(truth), declared_table(predictions)) if table is not None]
+    tables = [
+        table for table in (declared_table(truth), declared_table(predictions)) if table is not None
+    ]
     if not tables:
         return flare23()
     first, *others = tables

@@ -66,12 +66,18 @@ def evaluate(
         truth = read_cohort(truth)
     if isinstance(truth, Cohort):
         if annotation is not None:
-            raise InputError("the truth is a cohort and says itself what is annotated; leave the other cohort out")
+            raise InputError(
+                "the truth is a cohort and says itself what is annotated; leave the other cohort out"
+            )
         table = taxonomy or truth.taxonomy
         paired = pair_cohort(predictions, truth, classes=classes, which=which)
     else:
-        table = taxonomy or (annotation.taxonomy if annotation is not None else common_table(predictions, truth))
-        paired = pair_files(predictions, truth, taxonomy=table, classes=classes, annotation=annotation)
+        table = taxonomy or (
+            annotation.taxonomy if annotation is not None else common_table(predictions, truth)
+        )
+        paired = pair_files(
+            predictions, truth, taxonomy=table, classes=classes, annotation=annotation
+        )
 
     results, failures = for_each_case(
         [pair for pair in paired.pairs if pair.prediction is not None or not common_only],
@@ -83,37 +89,68 @@ def evaluate(
     cases = [case for _, (case, _) in results]
     present = {name for _, (_, seen) in results for name in seen}
     missing = tuple(pair.id for pair in paired.pairs if pair.prediction is None)
-    scores = Scores(rules, table, cases, failures, missing, paired.without_truth, common_only, seed=seed)
+    scores = Scores(
+        rules, table, cases, failures, missing, paired.without_truth, common_only, seed=seed
+    )
     notes = paired.notices
     never = [name for name in scores.classes if name not in present]
     if never:
-        notes += (f"{', '.join(never)}: in no truth of these cases; if nobody looked for it, say what is annotated",)
+        notes += (
+            f"{', '.join(never)}: in no truth of these cases; if nobody looked for it, say what is annotated",
+        )
     return replace(scores, notes=notes)
 
 
-def _score_case(pair: Pair, table: Taxonomy, protocol: Protocol, whole_organs: bool) -> tuple[CaseScores, set[str]]:
+def _score_case(
+    pair: Pair, table: Taxonomy, protocol: Protocol, whole_organs: bool
+) -> tuple[CaseScores, set[str]]:
     truth, true = _read(pair.truth, table, what="truth")
     items = [table[name] for name in pair.classes]
-    left_out = {item.name: why for item in items if whole_organs and (why := _cut(item, truth, true.get(item.id)))}
+    left_out = {
+        item.name: why
+        for item in items
+        if whole_organs and (why := _cut(item, truth, true.get(item.id)))
+    }
     scored = [item for item in items if item.name not in left_out]
     present = {table.by_id(id).name for id in true}
     if pair.prediction is None:
         zero = {item.name: ClassScore(0.0, 0.0) for item in scored}
         missed = _lesions(None, truth, scored, predicted={}, true=true)
-        return CaseScores(pair.id, None, pair.truth, zero, left_out, ("no prediction",), missed), present
-    prediction, predicted = _read(pair.prediction, table, what="prediction", axcodes=None if protocol.as_stored else truth.grid.axcodes)
+        return CaseScores(
+            pair.id, None, pair.truth, zero, left_out, ("no prediction",), missed
+        ), present
+    prediction, predicted = _read(
+        pair.prediction,
+        table,
+        what="prediction",
+        axcodes=None if protocol.as_stored else truth.grid.axcodes,
+    )
     warnings = _compare_grids(pair.prediction, prediction, truth, protocol)
     spacing = _header_spacing(pair.truth, truth) if protocol.as_stored else truth.spacing_mm
     scores = {}
     for item in scored:
         both = predicted.get(item.id), true.get(item.id)
-        scores[item.name] = score(prediction.array, truth.array, item=item, boxes=both, spacing_mm=spacing, protocol=protocol)
+        scores[item.name] = score(
+            prediction.array,
+            truth.array,
+            item=item,
+            boxes=both,
+            spacing_mm=spacing,
+            protocol=protocol,
+        )
     found = _lesions(prediction, truth, scored, predicted=predicted, true=true)
-    return CaseScores(pair.id, pair.prediction, pair.truth, scores, left_out, warnings, found), present
+    return CaseScores(
+        pair.id, pair.prediction, pair.truth, scores, left_out, warnings, found
+    ), present
 
 
 def _lesions(
-    prediction: Volume | None, truth: Volume, items: Iterable[LabelClass], *, predicted: Mapping[int, Box], true: Mapping[int, Box]
+    prediction: Volume | None,
+    truth: Volume,
+    items: Iterable[LabelClass],
+    *,
+    predicted: Mapping[int, Box],
+    true: Mapping[int, Box],
 ) -> dict[str, Detection]:
     """The lesions of each lesion class, looked for in the box around both label maps' only."""
     found = {}
@@ -125,11 +162,18 @@ def _lesions(
             found[item.name] = Detection()
             continue
         mask = None if prediction is None else prediction.array[box] == item.id
-        found[item.name] = detect(mask, truth.array[box] == item.id, voxel_ml=truth.grid.voxel_ml, minimum_ml=item.minimum_ml)
+        found[item.name] = detect(
+            mask,
+            truth.array[box] == item.id,
+            voxel_ml=truth.grid.voxel_ml,
+            minimum_ml=item.minimum_ml,
+        )
     return found
 
 
-def _read(path: Path, table: Taxonomy, *, what: str, axcodes: str | None = None) -> tuple[Volume, Mapping[int, Box]]:
+def _read(
+    path: Path, table: Taxonomy, *, what: str, axcodes: str | None = None
+) -> tuple[Volume, Mapping[int, Box]]:
     """A label map and the box around each class; with ``axcodes``, stored in that orientation."""
     labels = read_labels(path)
     if axcodes is not None and labels.grid.axcodes != axcodes:
@@ -145,14 +189,18 @@ def _read(path: Path, table: Taxonomy, *, what: str, axcodes: str | None = None)
     return labels, found
 
 
-def _compare_grids(path: Path, prediction: Volume, truth: Volume, protocol: Protocol) -> tuple[str, ...]:
+def _compare_grids(
+    path: Path, prediction: Volume, truth: Volume, protocol: Protocol
+) -> tuple[str, ...]:
     if not protocol.as_stored or prediction.grid.shape != truth.grid.shape:
         advice = "predict on the grid of the image, or resample the prediction onto it"
         truth.grid.require(prediction.grid, what=str(path), of="the truth", advice=advice)
     if prediction.grid.matches(truth.grid):
         return ()
     difference = truth.grid.difference(prediction.grid)
-    return (f"the prediction is on another grid than the truth ({difference}); {protocol.name} compares voxels as they are stored",)
+    return (
+        f"the prediction is on another grid than the truth ({difference}); {protocol.name} compares voxels as they are stored",
+    )
 
 
 def _header_spacing(path: Path, labels: Volume) -> Spacing:
@@ -166,7 +214,9 @@ def _cut(item: LabelClass, truth: Volume, box: Box | None) -> str | None:
     """Why an organ's truth is not a whole one; None if it is, or the class is a lesion."""
     if item.kind != "organ":
         return None
-    volume = 0.0 if box is None else np.count_nonzero(truth.array[box] == item.id) * truth.grid.voxel_ml
+    volume = (
+        0.0 if box is None else np.count_nonzero(truth.array[box] == item.id) * truth.grid.voxel_ml
+    )
     if box is None or volume < item.minimum_ml:
         return f"{volume:.1f} ml in view, a whole one has at least {item.minimum_ml:g} ml"
     codes = truth.grid.axcodes[::-1]  # of the array's axes (z, y, x)

@@ -64,13 +64,18 @@ class Detection:
     def to_dict(self) -> dict[str, Any]:
         """As plain data for JSON."""
         return {
-            "lesions": [{"volume_ml": lesion.volume_ml, "found": lesion.found, "iou": lesion.iou} for lesion in self.lesions],
+            "lesions": [
+                {"volume_ml": lesion.volume_ml, "found": lesion.found, "iou": lesion.iou}
+                for lesion in self.lesions
+            ],
             "false_positives_ml": list(self.false_ml),
             "specks": self.specks,
         }
 
 
-def detect(prediction: Mask | None, truth: Mask, *, voxel_ml: float, minimum_ml: float = 0.0) -> Detection:
+def detect(
+    prediction: Mask | None, truth: Mask, *, voxel_ml: float, minimum_ml: float = 0.0
+) -> Detection:
     """Match the lesions of two masks.
 
     Components under ``minimum_ml`` count neither as missed nor as false; a predicted one of any size can find a lesion, and one that
@@ -87,7 +92,9 @@ def detect(prediction: Mask | None, truth: Mask, *, voxel_ml: float, minimum_ml:
     """
     if truth.ndim != 3 or (prediction is not None and prediction.shape != truth.shape):
         shape = None if prediction is None else prediction.shape
-        raise GeometryError(f"masks of {shape} and {truth.shape} voxels; expected two of the same (z, y, x) shape")
+        raise GeometryError(
+            f"masks of {shape} and {truth.shape} voxels; expected two of the same (z, y, x) shape"
+        )
     if not voxel_ml > 0:
         raise GeometryError(f"a voxel of {voxel_ml} ml; expected a volume above 0")
     true = _Components(truth)
@@ -99,7 +106,10 @@ def detect(prediction: Mask | None, truth: Mask, *, voxel_ml: float, minimum_ml:
     true_ml, predicted_ml = true.sizes * voxel_ml, predicted.sizes * voxel_ml
     counts, false = true_ml >= minimum_ml, ~matched & (predicted_ml >= minimum_ml)
     specks = int(np.count_nonzero(~counts) + np.count_nonzero(~matched & ~false))
-    lesions = tuple(Lesion(float(ml), float(value)) for ml, value in zip(true_ml[counts], iou[counts], strict=True))
+    lesions = tuple(
+        Lesion(float(ml), float(value))
+        for ml, value in zip(true_ml[counts], iou[counts], strict=True)
+    )
     return Detection(lesions, tuple(float(ml) for ml in predicted_ml[false]), specks)
 
 
@@ -176,7 +186,9 @@ class DetectionSummary:
         }  # fmt: skip
 
 
-def summarize(detections: Iterable[Detection], *, edges_ml: Sequence[float] = BINS_ML) -> DetectionSummary:
+def summarize(
+    detections: Iterable[Detection], *, edges_ml: Sequence[float] = BINS_ML
+) -> DetectionSummary:
     """Pool the lesions of many cases.
 
     Args:
@@ -188,7 +200,9 @@ def summarize(detections: Iterable[Detection], *, edges_ml: Sequence[float] = BI
     """
     edges = (0.0, *edges_ml, math.inf)
     if any(not low < high for low, high in pairwise(edges)):
-        raise InputError(f"size bins that part at {list(edges_ml)} ml; expected rising volumes above 0")
+        raise InputError(
+            f"size bins that part at {list(edges_ml)} ml; expected rising volumes above 0"
+        )
     cases = list(detections)
     lesions = [lesion for case in cases for lesion in case.lesions]
     false = [ml for case in cases for ml in case.false_ml]
@@ -203,7 +217,9 @@ def summarize(detections: Iterable[Detection], *, edges_ml: Sequence[float] = BI
         for low, high in pairwise(edges)
     )
     found = sum(lesion.found for lesion in lesions)
-    return DetectionSummary(len(lesions), found, len(false), len(cases), sum(case.specks for case in cases), bins)
+    return DetectionSummary(
+        len(lesions), found, len(false), len(cases), sum(case.specks for case in cases), bins
+    )
 
 
 class _Components:
@@ -221,7 +237,10 @@ class _Components:
         """The numbers in a part of the own box."""
         if self.box is None:
             return self.labels
-        z, y, x = (slice(part.start - own.start, part.stop - own.start) for part, own in zip(box, self.box, strict=True))
+        z, y, x = (
+            slice(part.start - own.start, part.stop - own.start)
+            for part, own in zip(box, self.box, strict=True)
+        )
         return self.labels[z, y, x]
 
 
@@ -232,12 +251,17 @@ def _overlaps(true: _Components, predicted: _Components) -> Pairs:
     """Intersection over union of the components that overlap enough, by their places in ``sizes``."""
     if true.box is None or predicted.box is None:
         return {}
-    z, y, x = (slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(true.box, predicted.box, strict=True))
+    z, y, x = (
+        slice(max(a.start, b.start), min(a.stop, b.stop))
+        for a, b in zip(true.box, predicted.box, strict=True)
+    )
     if any(part.start >= part.stop for part in (z, y, x)):
         return {}
     one, other = true.inside((z, y, x)), predicted.inside((z, y, x))
     common = (one > 0) & (other > 0)
-    pairs, counts = np.unique(np.stack([one[common], other[common]]) - 1, axis=1, return_counts=True)
+    pairs, counts = np.unique(
+        np.stack([one[common], other[common]]) - 1, axis=1, return_counts=True
+    )
     unions = true.sizes[pairs[0]] + predicted.sizes[pairs[1]] - counts
     found = zip(pairs[0], pairs[1], counts / unions, strict=True)
     return {(int(row), int(column)): float(iou) for row, column, iou in found if iou >= LEAST_IOU}
@@ -247,7 +271,9 @@ def _assigned(pairs: Pairs) -> list[tuple[int, int, float]]:
     if not pairs:
         return []
     rows, columns = (sorted({pair[side] for pair in pairs}) for side in (0, 1))
-    places = [{number: place for place, number in enumerate(numbers)} for numbers in (rows, columns)]
+    places = [
+        {number: place for place, number in enumerate(numbers)} for numbers in (rows, columns)
+    ]
     gain = np.zeros((len(rows), len(columns)))
     for (row, column), iou in pairs.items():
         gain[places[0][row], places[1][column]] = iou + _MORE

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from nnstudent.errors import GeometryError
-from nnstudent.evaluation.surfels import surface_codes, surfel_areas
+from nnstudent.evaluation.surface import surface_codes, surfel_areas
 from nnstudent.volume import Box, Spacing
 
 Mask = npt.NDArray[np.bool_]
@@ -57,7 +57,9 @@ def nsd(prediction: Mask, truth: Mask, *, spacing_mm: Spacing, tolerance_mm: flo
     """
     prediction, truth = _masks(prediction, truth)
     if len(spacing_mm) != 3 or not all(mm > 0 for mm in spacing_mm):
-        raise GeometryError(f"a spacing of {tuple(spacing_mm)} mm; expected three numbers above 0, along (z, y, x)")
+        raise GeometryError(
+            f"a spacing of {tuple(spacing_mm)} mm; expected three numbers above 0, along (z, y, x)"
+        )
     box = _box(prediction | truth)
     if box is None:
         return 1.0
@@ -79,7 +81,11 @@ def boxes(labels: npt.NDArray[np.uint8]) -> dict[int, Box]:
     if around is None:
         return {}
     return {
-        label: (_shift(found[0], around[0]), _shift(found[1], around[1]), _shift(found[2], around[2]))
+        label: (
+            _shift(found[0], around[0]),
+            _shift(found[1], around[1]),
+            _shift(found[2], around[2]),
+        )
         for label, found in enumerate(ndimage.find_objects(labels[around]), start=1)
         if found is not None
     }
@@ -89,7 +95,9 @@ def around_both(one: Box | None, other: Box | None) -> Box | None:
     """The smallest box that holds both; None holds nothing."""
     if one is None or other is None:
         return one or other
-    z, y, x = (slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(one, other, strict=True))
+    z, y, x = (
+        slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(one, other, strict=True)
+    )
     return z, y, x
 
 
@@ -123,7 +131,11 @@ class _Surface:
         if rows is None:
             return other._transformed(places, tolerance_mm)
         padding = np.abs(np.concatenate([rows.steps, rows.tied_in, rows.tied_out])).max(axis=0)
-        along = np.pad(_steps_to(other.is_surface, rows.axis, int(rows.reach.max())), [(n, n) for n in padding], constant_values=255)
+        along = np.pad(
+            _steps_to(other.is_surface, rows.axis, int(rows.reach.max())),
+            [(n, n) for n in padding],
+            constant_values=255,
+        )
         strides = np.array(along.strides)  # of single bytes, so in elements
         at = (np.stack(np.unravel_index(places, self.is_surface.shape), axis=1) + padding) @ strides
         flat, near, left = along.ravel(), np.zeros(places.size, bool), np.arange(places.size)
@@ -145,7 +157,9 @@ class _Surface:
         """Which places a distance transform of this surface puts within the tolerance."""
         if not places.size:
             return np.zeros(0, bool)
-        distance: npt.NDArray[np.float64] = ndimage.distance_transform_edt(~self.is_surface, sampling=self.spacing)
+        distance: npt.NDArray[np.float64] = ndimage.distance_transform_edt(
+            ~self.is_surface, sampling=self.spacing
+        )
         return np.asarray(distance.ravel()[places] <= tolerance_mm)
 
 
@@ -174,9 +188,14 @@ def _rows(spacing: Spacing, tolerance_mm: float, slack: float) -> _Rows | None:
     """The rows within a tolerance; None where they are so many that a distance transform is quicker."""
     most = [int((tolerance_mm + slack) / mm) for mm in spacing]
     axis = int(np.argmin(spacing))
-    if np.prod([2 * n + 1 for other, n in enumerate(most) if other != axis]) > _MOST_ROWS or most[axis] > 250:
+    if (
+        np.prod([2 * n + 1 for other, n in enumerate(most) if other != axis]) > _MOST_ROWS
+        or most[axis] > 250
+    ):
         return None
-    steps = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in most), indexing="ij"), axis=-1).reshape(-1, 3)
+    steps = np.stack(
+        np.meshgrid(*(np.arange(-n, n + 1) for n in most), indexing="ij"), axis=-1
+    ).reshape(-1, 3)
     lengths = _lengths(steps, np.array(spacing))
     tied = (np.abs(lengths - tolerance_mm) <= slack) & (lengths > 0)
     rounded_in = lengths <= tolerance_mm
@@ -190,7 +209,9 @@ def _rows(spacing: Spacing, tolerance_mm: float, slack: float) -> _Rows | None:
     np.maximum.at(reach, row.ravel(), np.abs(inner[:, axis]))
     ways = np.insert(middles, axis, 0, axis=1)
     order = np.argsort(_lengths(ways, np.array(spacing)), kind="stable")
-    return _Rows(axis, ways[order], reach[order], steps[tied & rounded_in], steps[tied & ~rounded_in])
+    return _Rows(
+        axis, ways[order], reach[order], steps[tied & rounded_in], steps[tied & ~rounded_in]
+    )
 
 
 def _steps_to(surface: Mask, axis: int, most: int) -> npt.NDArray[np.uint8]:
@@ -207,7 +228,9 @@ def _steps_to(surface: Mask, axis: int, most: int) -> npt.NDArray[np.uint8]:
     return steps
 
 
-def _lengths(steps: npt.NDArray[np.intp], spacing: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _lengths(
+    steps: npt.NDArray[np.intp], spacing: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
     """Lengths in mm, rounded as in a distance transform: times spacing, squared, summed in the order of the axes."""
     squares = (steps * spacing) ** 2
     lengths: npt.NDArray[np.float64] = np.sqrt(squares[:, 0] + squares[:, 1] + squares[:, 2])
@@ -216,7 +239,9 @@ def _lengths(steps: npt.NDArray[np.intp], spacing: npt.NDArray[np.float64]) -> n
 
 def _masks(prediction: Mask, truth: Mask) -> tuple[Mask, Mask]:
     if prediction.ndim != 3 or prediction.shape != truth.shape:
-        raise GeometryError(f"masks of {prediction.shape} and {truth.shape} voxels; expected two of the same (z, y, x) shape")
+        raise GeometryError(
+            f"masks of {prediction.shape} and {truth.shape} voxels; expected two of the same (z, y, x) shape"
+        )
     return prediction.astype(bool, copy=False), truth.astype(bool, copy=False)
 
 

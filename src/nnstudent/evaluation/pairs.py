@@ -43,7 +43,12 @@ class Pairs:
 
 
 def pair_files(
-    predictions: Path, truth: Path, *, taxonomy: Taxonomy, classes: Iterable[str] | None = None, annotation: Cohort | None = None
+    predictions: Path,
+    truth: Path,
+    *,
+    taxonomy: Taxonomy,
+    classes: Iterable[str] | None = None,
+    annotation: Cohort | None = None,
 ) -> Pairs:
     """Pair label maps with label maps of the same name; a file with a file whatever their names.
 
@@ -68,14 +73,27 @@ def pair_files(
         found = {id: path for id, path in found.items() if id in true}
     known = None if annotation is None else {case.id: case.annotated for case in annotation}
     pairs = tuple(
-        Pair(id, found.get(id), path, wanted if known is None else tuple(name for name in wanted if name in known[id]))
+        Pair(
+            id,
+            found.get(id),
+            path,
+            wanted if known is None else tuple(name for name in wanted if name in known[id]),
+        )
         for id, path in true.items()
         if known is None or id in known
     )
-    return _checked(pairs, found, predictions, truth, notices=(*passed_over(predictions), *passed_over(truth)))
+    return _checked(
+        pairs, found, predictions, truth, notices=(*passed_over(predictions), *passed_over(truth))
+    )
 
 
-def pair_cohort(predictions: Path, cohort: Cohort, *, classes: Iterable[str] | None = None, which: Which = "auto") -> Pairs:
+def pair_cohort(
+    predictions: Path,
+    cohort: Cohort,
+    *,
+    classes: Iterable[str] | None = None,
+    which: Which = "auto",
+) -> Pairs:
     """Pair label maps with the cases of a cohort; only what a case has annotated is scored.
 
     Args:
@@ -89,11 +107,18 @@ def pair_cohort(predictions: Path, cohort: Cohort, *, classes: Iterable[str] | N
     """
     wanted = cohort.taxonomy.names if classes is None else cohort.taxonomy.sorted(classes)
     found = label_maps(predictions, what="predictions")
-    cases = [case for case in _chosen(cohort, which, found) if case.label is not None and case.annotated]
+    cases = [
+        case for case in _chosen(cohort, which, found) if case.label is not None and case.annotated
+    ]
     if predictions.is_file():
         cases = [case for case in cases if case.id in found]
     pairs = tuple(
-        Pair(case.id, found.get(case.id), case.label, tuple(name for name in wanted if name in case.annotated))
+        Pair(
+            case.id,
+            found.get(case.id),
+            case.label,
+            tuple(name for name in wanted if name in case.annotated),
+        )
         for case in cases
         if case.label is not None
     )
@@ -117,23 +142,38 @@ def label_maps(place: Path, *, what: str) -> dict[str, Path]:
     if place.is_file():
         return {stem(place): place}
     if not place.is_dir():
-        raise InputError(f"{place}: no such file or folder; expected the {what}, a label map or a folder of them")
+        raise InputError(
+            f"{place}: no such file or folder; expected the {what}, a label map or a folder of them"
+        )
     maps, _ = finder.label_maps(place)
     if not maps:
-        raise InputError(f"{place}: no label map in it; expected the {what}, files that end in .nii.gz")
+        raise InputError(
+            f"{place}: no label map in it; expected the {what}, files that end in .nii.gz"
+        )
     return maps
 
 
 def passed_over(place: Path) -> tuple[str, ...]:
     """What of a folder of label maps is none, a line a kind; nothing where one file was given."""
-    return tuple(f"{place}: {line}" for line in finder.label_maps(place)[1]) if place.is_dir() else ()
+    return (
+        tuple(f"{place}: {line}" for line in finder.label_maps(place)[1]) if place.is_dir() else ()
+    )
 
 
-def _checked(pairs: tuple[Pair, ...], found: dict[str, Path], predictions: Path, truth: object, *, notices: tuple[str, ...]) -> Pairs:
+def _checked(
+    pairs: tuple[Pair, ...],
+    found: dict[str, Path],
+    predictions: Path,
+    truth: object,
+    *,
+    notices: tuple[str, ...],
+) -> Pairs:
     if not any(pair.prediction for pair in pairs):
         raise InputError(
             f"{predictions}: none of {', '.join(path.name for path in list(found.values())[:3])}{' …' if len(found) > 3 else ''} is named "
             f"as a case with truth in {truth}; a prediction has the name of its case, CASE.nii.gz"
         )
     without = set(found) - {pair.id for pair in pairs}
-    return Pairs(pairs, tuple(sorted(found[id].name for id in without)), tuple(dict.fromkeys(notices)))
+    return Pairs(
+        pairs, tuple(sorted(found[id].name for id in without)), tuple(dict.fromkeys(notices))
+    )

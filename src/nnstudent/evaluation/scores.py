@@ -74,10 +74,19 @@ class Mean:
     def to_dict(self) -> dict[str, Any]:
         """As plain data for JSON; NaN becomes None."""
         values = {
-            f"{metric}{what}": _number(getattr(self, f"{metric}{what}")) for what in ("", "_sd", "_median") for metric in ("dsc", "nsd")
+            f"{metric}{what}": _number(getattr(self, f"{metric}{what}"))
+            for what in ("", "_sd", "_median")
+            for metric in ("dsc", "nsd")
         }
         bounds = {"dsc_interval": self.dsc_interval, "nsd_interval": self.nsd_interval}
-        return {**values, **{name: None if math.isnan(low) else [low, high] for name, (low, high) in bounds.items()}, "n": self.n}
+        return {
+            **values,
+            **{
+                name: None if math.isnan(low) else [low, high]
+                for name, (low, high) in bounds.items()
+            },
+            "n": self.n,
+        }
 
 
 @dataclass(frozen=True)
@@ -117,8 +126,15 @@ class Scores:
 
     def detection(self) -> dict[str, DetectionSummary]:
         """Lesion-wise detection of each lesion class, over the cases that were scored on it."""
-        names = [name for name in self.taxonomy.lesions if any(name in case.lesions for case in self.cases)]
-        return {name: summarize(case.lesions[name] for case in self.cases if name in case.lesions) for name in names}
+        names = [
+            name
+            for name in self.taxonomy.lesions
+            if any(name in case.lesions for case in self.cases)
+        ]
+        return {
+            name: summarize(case.lesions[name] for case in self.cases if name in case.lesions)
+            for name in names
+        }
 
     def means(self) -> dict[str, Mean]:
         """``organs``, ``tumor`` and each scored class.
@@ -126,11 +142,19 @@ class Scores:
         The mean of a group is the mean of its classes' means; its deviation and median are those of the cases' own means.
         """
         single = {name: [name] for name in self.classes}
-        groups = {name: [item for item in items if item in single] for name, items in self.groups().items()} | single
+        groups = {
+            name: [item for item in items if item in single]
+            for name, items in self.groups().items()
+        } | single
         # The order is that of the result: where the table has a class that is called as a group, it takes the group's place.
-        intervals = {metric: self._intervals(list(groups.values()), metric) for metric in ("dsc", "nsd")}
+        intervals = {
+            metric: self._intervals(list(groups.values()), metric) for metric in ("dsc", "nsd")
+        }
         bounds = zip(groups.items(), intervals["dsc"], intervals["nsd"], strict=True)
-        return {name: self._mean(items, dsc_bounds, nsd_bounds) for (name, items), dsc_bounds, nsd_bounds in bounds}
+        return {
+            name: self._mean(items, dsc_bounds, nsd_bounds)
+            for (name, items), dsc_bounds, nsd_bounds in bounds
+        }
 
     def groups(self) -> dict[str, tuple[str, ...]]:
         """The classes that are averaged together."""
@@ -145,16 +169,30 @@ class Scores:
                 table[row, place[name]] = getattr(score, metric)
                 if math.isnan(getattr(score, metric)):  # then so is the mean
                     undefined.add(name)
-        found = bootstrap(table, [[place[name] for name in names] for names in groups], seed=self.seed)
-        return [UNKNOWN if undefined.intersection(names) else bounds for names, bounds in zip(groups, found, strict=True)]
+        found = bootstrap(
+            table, [[place[name] for name in names] for names in groups], seed=self.seed
+        )
+        return [
+            UNKNOWN if undefined.intersection(names) else bounds
+            for names, bounds in zip(groups, found, strict=True)
+        ]
 
     def _mean(self, names: Sequence[str], dsc_interval: Interval, nsd_interval: Interval) -> Mean:
-        per_case = [[case.scores[name] for name in names if name in case.scores] for case in self.cases]
+        per_case = [
+            [case.scores[name] for name in names if name in case.scores] for case in self.cases
+        ]
         own = [scores for scores in per_case if scores]
-        dsc, nsd = ([float(np.mean([getattr(score, metric) for score in scores])) for scores in own] for metric in ("dsc", "nsd"))
+        dsc, nsd = (
+            [float(np.mean([getattr(score, metric) for score in scores])) for scores in own]
+            for metric in ("dsc", "nsd")
+        )
         return Mean(
-            dsc=self.protocol.mean(self.protocol.mean(score.dsc for score in self.of(name)) for name in names),
-            nsd=self.protocol.mean(self.protocol.mean(score.nsd for score in self.of(name)) for name in names),
+            dsc=self.protocol.mean(
+                self.protocol.mean(score.dsc for score in self.of(name)) for name in names
+            ),
+            nsd=self.protocol.mean(
+                self.protocol.mean(score.nsd for score in self.of(name)) for name in names
+            ),
             dsc_sd=_deviation(dsc),
             nsd_sd=_deviation(nsd),
             dsc_median=float(np.median(dsc)) if dsc else math.nan,
@@ -184,12 +222,19 @@ class Scores:
                 for case in self.cases
             ],
             "mean": {name: mean.to_dict() for name, mean in self.means().items()},
-            "interval": {"level": LEVEL, "resamples": RESAMPLES, "seed": self.seed, "method": "percentile bootstrap over cases"},
+            "interval": {
+                "level": LEVEL,
+                "resamples": RESAMPLES,
+                "seed": self.seed,
+                "method": "percentile bootstrap over cases",
+            },
             "lesions": {name: found.to_dict() for name, found in self.detection().items()},
             "missing": list(self.missing),
             "common_only": self.common_only,
             "without_truth": list(self.without_truth),
-            "failures": [{"id": failure.case, "reason": failure.reason} for failure in self.failures],
+            "failures": [
+                {"id": failure.case, "reason": failure.reason} for failure in self.failures
+            ],
             "notes": list(self.notes),
         }
 
@@ -199,8 +244,14 @@ class Scores:
         rows = csv.writer(text, lineterminator="\n")
         rows.writerow(["case", "class", "dsc", "nsd", "n"])
         for case in self.cases:
-            rows.writerows([case.id, name, _cell(score.dsc), _cell(score.nsd), 1] for name, score in case.scores.items())
-        rows.writerows(["mean", name, _cell(mean.dsc), _cell(mean.nsd), mean.n] for name, mean in self.means().items())
+            rows.writerows(
+                [case.id, name, _cell(score.dsc), _cell(score.nsd), 1]
+                for name, score in case.scores.items()
+            )
+        rows.writerows(
+            ["mean", name, _cell(mean.dsc), _cell(mean.nsd), mean.n]
+            for name, mean in self.means().items()
+        )
         return text.getvalue()
 
     def write_csv(self, path: Path) -> None:

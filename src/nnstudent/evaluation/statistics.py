@@ -20,7 +20,12 @@ _AT_ONCE = 500  # resamples that are drawn together: memory is this many times t
 
 
 def bootstrap(
-    table: Values, groups: Sequence[Sequence[int]], *, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL
+    table: Values,
+    groups: Sequence[Sequence[int]],
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
 ) -> list[Interval]:
     """Percentile bootstrap intervals of means of columns' means, cases drawn with replacement.
 
@@ -41,10 +46,15 @@ def bootstrap(
         InputError: The level is not between 0 and 1, or there is not one resample.
     """
     if not 0 < level < 1 or resamples < 1:
-        raise InputError(f"{resamples} bootstrap resamples at a level of {level}; expected at least one, and a level between 0 and 1")
+        raise InputError(
+            f"{resamples} bootstrap resamples at a level of {level}; expected at least one, and a level between 0 and 1"
+        )
     cases = len(table)
     known = ~np.isnan(table)
-    enough = [len(group) > 0 and np.count_nonzero(known[:, list(group)].any(axis=1)) > 1 for group in groups]
+    enough = [
+        len(group) > 0 and np.count_nonzero(known[:, list(group)].any(axis=1)) > 1
+        for group in groups
+    ]
     if not any(enough):
         return [UNKNOWN] * len(groups)
     filled, counted = np.where(known, table, 0.0), known.astype(np.float64)
@@ -60,7 +70,9 @@ def bootstrap(
             there = ~np.isnan(part)
             number = there.sum(axis=1)
             total = np.where(there, part, 0.0).sum(axis=1)
-            means[start : start + size, place] = np.divide(total, number, out=np.full(size, np.nan), where=number > 0)
+            means[start : start + size, place] = np.divide(
+                total, number, out=np.full(size, np.nan), where=number > 0
+            )
     tail = 50 * (1 - level)
     intervals = []
     for place, usable in enumerate(enough):
@@ -99,7 +111,13 @@ class Comparison:
     p_holm: float = math.nan
 
 
-def compare(first: Sequence[float], second: Sequence[float], *, seed: int = 0, interval: Interval | None = None) -> Comparison:
+def compare(
+    first: Sequence[float],
+    second: Sequence[float],
+    *,
+    seed: int = 0,
+    interval: Interval | None = None,
+) -> Comparison:
     """Compare two methods case by case.
 
     Cases where one of the two is NaN are left out. Equal cases are dropped from the ranks (Wilcoxon's own way); p is exact where
@@ -115,7 +133,9 @@ def compare(first: Sequence[float], second: Sequence[float], *, seed: int = 0, i
         InputError: The two are not of the same length.
     """
     if len(first) != len(second):
-        raise InputError(f"{len(first)} scores against {len(second)}; expected one of each method a case")
+        raise InputError(
+            f"{len(first)} scores against {len(second)}; expected one of each method a case"
+        )
     both = np.array([first, second], np.float64).reshape(2, -1)
     both = both[:, ~np.isnan(both).any(axis=0)]
     n = both.shape[1]
@@ -164,7 +184,9 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     Args:
         p_values: By name; NaN stays NaN and does not count.
     """
-    order = sorted((name for name, p in p_values.items() if not math.isnan(p)), key=lambda name: p_values[name])
+    order = sorted(
+        (name for name, p in p_values.items() if not math.isnan(p)), key=lambda name: p_values[name]
+    )
     corrected, largest = dict.fromkeys(p_values, math.nan), 0.0
     for place, name in enumerate(order):
         largest = max(largest, min(1.0, (len(order) - place) * p_values[name]))

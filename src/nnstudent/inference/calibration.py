@@ -10,9 +10,9 @@ from nnstudent.bundle.quantise import Sample
 from nnstudent.bundle.spec import NetworkSpec, Resampling
 from nnstudent.cohort.cohort import Case, Cohort
 from nnstudent.errors import InputError
-from nnstudent.inference.preprocess import preprocess
-from nnstudent.inference.resample import Floats, resample
-from nnstudent.inference.windows import dense_starts, pad
+from nnstudent.inference.grid.preprocess import preprocess
+from nnstudent.inference.grid.resample import Floats, resample
+from nnstudent.inference.windows.sliding import dense_starts, pad
 from nnstudent.io.nifti import read_image, read_labels
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Box
@@ -63,12 +63,18 @@ def windows(case: Case, spec: NetworkSpec, taxonomy: Taxonomy) -> Iterator[Sampl
         labels[place] = truth
     boxes = [_box(start, spec.patch) for start in dense_starts(values.shape, spec.patch)]
     for box in _choose(values, labels, boxes):
-        yield Sample(np.ascontiguousarray(values[box]), None if truth is None else labels[box].copy(), annotated)
+        yield Sample(
+            np.ascontiguousarray(values[box]),
+            None if truth is None else labels[box].copy(),
+            annotated,
+        )
 
 
 def _choose(values: Floats, labels: np.typing.NDArray[np.uint8], boxes: Sequence[Box]) -> list[Box]:
     counts = np.array([np.bincount(labels[box].ravel(), minlength=256)[1:] for box in boxes])
-    best = [int(counts[:, k].argmax()) for k in np.argsort(counts.sum(axis=0)) if counts[:, k].any()]  # small classes first
+    best = [
+        int(counts[:, k].argmax()) for k in np.argsort(counts.sum(axis=0)) if counts[:, k].any()
+    ]  # small classes first
     # How much a window has in it besides air, all of which has one value once clipped.
     full = np.argsort([-float(values[box].std()) for box in boxes], kind="stable")
     spread = [int(full[k]) for k in np.linspace(0, (len(full) - 1) / 2, 2).round().astype(int)]
@@ -80,7 +86,11 @@ def _on_network_grid(
     case: Case, spec: NetworkSpec, taxonomy: Taxonomy
 ) -> tuple[Floats, np.typing.NDArray[np.uint8] | None, frozenset[int]]:
     values, frame = preprocess(read_image(case.image), spec)
-    known = {taxonomy[name].id: channel for channel, name in enumerate(spec.classes) if channel and name in case.annotated}
+    known = {
+        taxonomy[name].id: channel
+        for channel, name in enumerate(spec.classes)
+        if channel and name in case.annotated
+    }
     if case.label is None or not known:
         return values, None, frozenset()
     table = np.zeros(256, np.float32)

@@ -15,7 +15,9 @@ from nnstudent.volume import Box, Spacing, Volume
 Labels = npt.NDArray[np.uint8]
 
 
-def look_again(image: Volume, labels: Labels, ids: Collection[int], spec: NetworkSpec) -> tuple[Volume, Labels] | None:
+def look_again(
+    image: Volume, labels: Labels, ids: Collection[int], spec: NetworkSpec
+) -> tuple[Volume, Labels] | None:
     """What a second stage sees.
 
     Args:
@@ -28,13 +30,23 @@ def look_again(image: Volume, labels: Labels, ids: Collection[int], spec: Networ
         The part of the image around what was found, turned to canonical axes, and the labels there, a view; None if nothing was found.
     """
     there = Volume(labels, image.grid).reoriented()
-    window = dict(zip(spec.transpose, (size * mm for size, mm in zip(spec.patch, spec.spacing_mm, strict=True)), strict=True))
+    window = dict(
+        zip(
+            spec.transpose,
+            (size * mm for size, mm in zip(spec.patch, spec.spacing_mm, strict=True)),
+            strict=True,
+        )
+    )
     least = (window[0], window[1], window[2])
-    box = box_around(there.array, ids, spacing_mm=there.spacing_mm, near_mm=spec.near_mm or 0.0, least_mm=least)
+    box = box_around(
+        there.array, ids, spacing_mm=there.spacing_mm, near_mm=spec.near_mm or 0.0, least_mm=least
+    )
     return None if box is None else (image.reoriented().cropped(box), there.array[box])
 
 
-def box_around(labels: Labels, ids: Collection[int], *, spacing_mm: Spacing, near_mm: float, least_mm: Spacing) -> Box | None:
+def box_around(
+    labels: Labels, ids: Collection[int], *, spacing_mm: Spacing, near_mm: float, least_mm: Spacing
+) -> Box | None:
     """The box around all voxels of some ids, and a margin.
 
     Args:
@@ -47,13 +59,20 @@ def box_around(labels: Labels, ids: Collection[int], *, spacing_mm: Spacing, nea
     Returns:
         The box, or None where no voxel is of these ids.
     """
-    found = [box for id, box in enumerate(scipy.ndimage.find_objects(labels), start=1) if box is not None and id in ids]
+    found = [
+        box
+        for id, box in enumerate(scipy.ndimage.find_objects(labels), start=1)
+        if box is not None and id in ids
+    ]
     if not found:
         return None
     sides = []
     for axis, (size, mm, least) in enumerate(zip(labels.shape, spacing_mm, least_mm, strict=True)):
         margin = math.ceil(near_mm / mm)
-        first, last = min(box[axis].start for box in found) - margin, max(box[axis].stop for box in found) + margin
+        first, last = (
+            min(box[axis].start for box in found) - margin,
+            max(box[axis].stop for box in found) + margin,
+        )
         lacking = max(0, math.ceil(least / mm) - (last - first))
         length = min(size, last - first + lacking)
         first = max(0, min(first - lacking // 2, size - length))

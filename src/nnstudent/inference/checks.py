@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nnstudent.errors import InputError
-from nnstudent.inference.runs import Labels
+from nnstudent.inference.labels.run_length import Labels
 from nnstudent.io.plausible import image_warnings, is_label_map
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Volume
@@ -24,7 +24,11 @@ def found_nothing(volumes_ml: Mapping[str, float], taxonomy: Taxonomy) -> tuple[
         volumes_ml: By class name.
         taxonomy: The label table; without least volumes of organs there is no telling.
     """
-    least = {name: taxonomy[name].minimum_ml for name in volumes_ml if taxonomy[name].kind == "organ" and taxonomy[name].minimum_ml}
+    least = {
+        name: taxonomy[name].minimum_ml
+        for name in volumes_ml
+        if taxonomy[name].kind == "organ" and taxonomy[name].minimum_ml
+    }
     if not least or any(volumes_ml[name] >= ml for name, ml in least.items()):
         return ()
     return (f"none of {len(least)} organs was found as a whole; expected a scan of the abdomen",)
@@ -40,7 +44,9 @@ def check_image(image: Volume) -> None:
         InputError: It is one.
     """
     if is_label_map(image.array):
-        raise InputError(f"holds whole numbers from 0 to {image.array.max():g} only: a label map; expected a CT in HU, give the image")
+        raise InputError(
+            f"holds whole numbers from 0 to {image.array.max():g} only: a label map; expected a CT in HU, give the image"
+        )
 
 
 def look_over(image: Volume) -> tuple[str, ...]:
@@ -56,11 +62,16 @@ def look_over(image: Volume) -> tuple[str, ...]:
     warnings = [*image_warnings(image)]
     sample = image.array.ravel()[:: max(1, image.array.size // 1_000_000)]
     body = sample[sample > -300]
-    bone, fat = (float(np.mean(part)) if len(body) else 0.0 for part in (body > 300, (body > -150) & (body < -30)))
+    bone, fat = (
+        float(np.mean(part)) if len(body) else 0.0
+        for part in (body > 300, (body > -150) & (body < -30))
+    )
     if (
         len(warnings) == len(image.warnings) and bone > 0.13 and fat < 0.2
     ):  # abdomens: 2 to 10 % and a quarter to a half; heads: a fifth, a tenth
-        warnings.append(f"does not look like a scan of the abdomen ({bone:.0%} of it is as dense as bone, with little fat, as in a head)")
+        warnings.append(
+            f"does not look like a scan of the abdomen ({bone:.0%} of it is as dense as bone, with little fat, as in a head)"
+        )
     sizes = [n * mm for n, mm in zip(image.grid.shape, image.spacing_mm, strict=True)]
     if min(sizes) < SMALL_MM:
         extent = "×".join(f"{mm:.0f}" for mm in reversed(sizes))
@@ -82,7 +93,9 @@ def ids_at_border(image: Volume, labels: Labels) -> frozenset[int]:
     pads = corners[count > 1]
     found: set[int] = set()
     for planes in (slice(None), slice(None, None, -1)):
-        seen = np.zeros(labels.shape[1:], bool)  # lines along z whose first voxel that is no padding was passed
+        seen = np.zeros(
+            labels.shape[1:], bool
+        )  # lines along z whose first voxel that is no padding was passed
         for values, plane in zip(image.array[planes], labels[planes], strict=True):
             labeled = plane > 0
             along_rows = planes.step is None and bool(labeled.any())
@@ -106,5 +119,8 @@ def _scanned(values: npt.NDArray[Any], pads: npt.NDArray[Any]) -> npt.NDArray[np
 def _at_ends(scanned: npt.NDArray[np.bool_], plane: Labels) -> list[int]:
     """Labels of the first and last scanned voxel of each row."""
     rows = np.flatnonzero(scanned.any(axis=1))
-    first, last = scanned.argmax(axis=1)[rows], scanned.shape[1] - 1 - scanned[:, ::-1].argmax(axis=1)[rows]
+    first, last = (
+        scanned.argmax(axis=1)[rows],
+        scanned.shape[1] - 1 - scanned[:, ::-1].argmax(axis=1)[rows],
+    )
     return [*np.unique(plane[rows, first]).tolist(), *np.unique(plane[rows, last]).tolist()]

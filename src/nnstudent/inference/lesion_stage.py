@@ -10,9 +10,9 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from nnstudent.bundle.spec import BACKGROUND, HostRule, NetworkSpec
-from nnstudent.inference.preprocess import Frame
-from nnstudent.inference.resample import Floats
-from nnstudent.inference.scores import Scores
+from nnstudent.inference.grid.preprocess import Frame
+from nnstudent.inference.grid.resample import Floats
+from nnstudent.inference.labels.scores import Scores
 from nnstudent.volume import Spacing
 
 REACH_MM = 12.0  # beyond an organ's border: lesions grow out, and where one is the first stage may have drawn the organ too small
@@ -21,7 +21,14 @@ _NEIGHBORS = np.ones((3, 3, 3), bool)
 Labels = npt.NDArray[np.uint8]
 
 
-def lesion_scores(scores: Scores, spec: NetworkSpec, organs: Labels, *, lesions: Collection[str], ids: Mapping[str, int]) -> Scores:
+def lesion_scores(
+    scores: Scores,
+    spec: NetworkSpec,
+    organs: Labels,
+    *,
+    lesions: Collection[str],
+    ids: Mapping[str, int],
+) -> Scores:
     """Scores of a lesion against everything else, so shifted that what is kept is above 0.
 
     Args:
@@ -68,7 +75,9 @@ def _log_sum(logits: Floats) -> Floats:
     return total
 
 
-def keep(odds: Floats, organs: Labels, hosts: Mapping[int, HostRule], *, spacing_mm: Spacing) -> Floats:
+def keep(
+    odds: Floats, organs: Labels, hosts: Mapping[int, HostRule], *, spacing_mm: Spacing
+) -> Floats:
     """Log odds less each voxel's threshold, and far below 0 where nothing is kept.
 
     A voxel belongs to the nearest host within :data:`REACH_MM`; a piece to the one that most of its voxels belong to.
@@ -94,7 +103,9 @@ def keep(odds: Floats, organs: Labels, hosts: Mapping[int, HostRule], *, spacing
     return above
 
 
-def nearest(organs: Labels, hosts: Collection[int], *, spacing_mm: Spacing, reach_mm: float = REACH_MM) -> Labels:
+def nearest(
+    organs: Labels, hosts: Collection[int], *, spacing_mm: Spacing, reach_mm: float = REACH_MM
+) -> Labels:
     """The nearest host of each voxel, 0 where none is within reach.
 
     Args:
@@ -106,7 +117,9 @@ def nearest(organs: Labels, hosts: Collection[int], *, spacing_mm: Spacing, reac
     inside = np.isin(organs, list(hosts))
     if not inside.any():
         return np.zeros_like(organs)
-    away, (z, y, x) = ndimage.distance_transform_edt(~inside, sampling=spacing_mm, return_indices=True)
+    away, (z, y, x) = ndimage.distance_transform_edt(
+        ~inside, sampling=spacing_mm, return_indices=True
+    )
     found: Labels = np.where(away <= reach_mm, organs[z, y, x], 0).astype(np.uint8)
     return found
 
@@ -119,6 +132,9 @@ def on_network_grid(labels: Labels, frame: Frame) -> Labels:
         frame: Of the network.
     """
     own = frame.view(labels)
-    at = [np.minimum(((np.arange(n) + 0.5) * have / n).astype(int), have - 1) for n, have in zip(frame.shape, own.shape, strict=True)]
+    at = [
+        np.minimum(((np.arange(n) + 0.5) * have / n).astype(int), have - 1)
+        for n, have in zip(frame.shape, own.shape, strict=True)
+    ]
     taken: Labels = own[np.ix_(*at)]
     return taken

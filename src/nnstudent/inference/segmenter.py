@@ -15,22 +15,22 @@ import psutil
 
 from nnstudent.bundle.bundle import Model, Network, open_model
 from nnstudent.errors import InputError
-from nnstudent.inference import budget
+from nnstudent.inference import memory
 from nnstudent.inference.cascade import decide, look_again
 from nnstudent.inference.checks import check_image, found_nothing, look_over
-from nnstudent.inference.engine import Engine, averaged, make_engine
+from nnstudent.inference.engines.engine import Engine, averaged, make_engine
+from nnstudent.inference.engines.mirror import mirrored
+from nnstudent.inference.grid.preprocess import Frame, preprocess
+from nnstudent.inference.grid.resample import Floats
+from nnstudent.inference.grid.restore import Restoration, restore
+from nnstudent.inference.labels.organs import OrganFacts, organ_facts
+from nnstudent.inference.labels.postprocess import DEFAULT, check_rules
+from nnstudent.inference.labels.postprocess import postprocess as corrected
+from nnstudent.inference.labels.scores import Scores, mean_confidence
 from nnstudent.inference.lesion_stage import lesion_scores, on_network_grid
-from nnstudent.inference.mirror import mirrored
-from nnstudent.inference.organs import OrganFacts, organ_facts
-from nnstudent.inference.overlap import Room, Stages, through
-from nnstudent.inference.planners import WINDOWS, make_planner
-from nnstudent.inference.postprocess import DEFAULT, check_rules
-from nnstudent.inference.postprocess import postprocess as corrected
-from nnstudent.inference.preprocess import Frame, preprocess
-from nnstudent.inference.resample import Floats
-from nnstudent.inference.restore import Restoration, restore
-from nnstudent.inference.scores import Scores, mean_confidence
-from nnstudent.inference.windows import dense_starts, padded_shape, stream
+from nnstudent.inference.pipelining import Room, Stages, through
+from nnstudent.inference.windows.planners import WINDOWS, make_planner
+from nnstudent.inference.windows.sliding import dense_starts, padded_shape, stream
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Grid, Volume
@@ -94,9 +94,9 @@ class Segmenter:
             device: ``cpu``, ``cuda``, another that the engine knows, or ``auto``.
             precision: ``fp32``, the same on every machine; ``auto`` for the fastest that this one has, or ``bf16`` or ``int8``.
             threads: Processor threads; None for every core that this process may use.
-            windows: Where windows lie: ``dense``, ``guided`` or ``flare22``; see :func:`~nnstudent.inference.planners.make_planner`.
+            windows: Where windows lie: ``dense``, ``guided`` or ``flare22``; see :func:`~nnstudent.inference.windows.planners.make_planner`.
             tta: Whether every window is also seen mirrored, along the axes that the networks were trained with.
-            postprocess: Rules that labels are corrected by; see :func:`~nnstudent.inference.postprocess.postprocess`.
+            postprocess: Rules that labels are corrected by; see :func:`~nnstudent.inference.labels.postprocess.postprocess`.
             memory_limit_mb: What resident memory of this process stays under, in MiB; None for what is free when a case begins.
 
         Raises:
@@ -153,11 +153,22 @@ class Segmenter:
         if key not in self._engines:
             chosen = self._network(network)
             if not 0 <= member < len(chosen.members):
-                raise InputError(f"member {member} of network {chosen.name}; it has {len(chosen.members)}, counted from 0")
-            self._engines[key] = make_engine(self.model, chosen, chosen.members[member], threads=self._threads, **self._settings)
+                raise InputError(
+                    f"member {member} of network {chosen.name}; it has {len(chosen.members)}, counted from 0"
+                )
+            self._engines[key] = make_engine(
+                self.model, chosen, chosen.members[member], threads=self._threads, **self._settings
+            )
         return self._engines[key]
 
-    def predict(self, image: Volume, *, network: int = 0, member: int | None = None, progress: Progress = silent) -> Scores:
+    def predict(
+        self,
+        image: Volume,
+        *,
+        network: int = 0,
+        member: int | None = None,
+        progress: Progress = silent,
+    ) -> Scores:
         """Logits on the network's grid.
 
         Args:
@@ -170,9 +181,17 @@ class Segmenter:
             Logits; ``.probabilities()`` gives probabilities.
         """
         values, frame = preprocess(image, self._network(network).spec)
-        return self._scores(values, frame, network, range(len(self._network(network).members)) if member is None else (member,), progress)
+        return self._scores(
+            values,
+            frame,
+            network,
+            range(len(self._network(network).members)) if member is None else (member,),
+            progress,
+        )
 
-    def predict_members(self, image: Volume, *, network: int = 0, progress: Progress = silent) -> Iterator[Scores]:
+    def predict_members(
+        self, image: Volume, *, network: int = 0, progress: Progress = silent
+    ) -> Iterator[Scores]:
         """Logits of each member of an ensemble, the image preprocessed once."""
         chosen = self._network(network)
         values, frame = preprocess(image, chosen.spec)
@@ -197,7 +216,9 @@ class Segmenter:
         """
         return through(self.stages(image, progress=progress))
 
-    def stages(self, image: Volume, *, plan: budget.Plan | None = None, progress: Progress = silent) -> Stages[Segmentation]:
+    def stages(
+        self, image: Volume, *, plan: memory.Plan | None = None, progress: Progress = silent
+    ) -> Stages[Segmentation]:
         """The same in stages, so that those of several images can overlap: before the network, with it, and after.
 
         Args:
@@ -226,16 +247,25 @@ class Segmenter:
                         continue
                     seen, there = again
                     part = self.plan(seen.grid, networks=[network])
-                    planes, peak_mb = None if network.spec.hosts else part.planes, max(peak_mb, part.peak_mb)
+                    planes, peak_mb = (
+                        None if network.spec.hosts else part.planes,
+                        max(peak_mb, part.peak_mb),
+                    )
                 values, frame = preprocess(seen, network.spec)
             if index == 0:
                 with _timed(seconds, "waiting"):
                     yield
-            restoration = Restoration(frame, seen.grid, threads=self._threads, device=self.engine_of(0, 0).restores_on)
+            restoration = Restoration(
+                frame, seen.grid, threads=self._threads, device=self.engine_of(0, 0).restores_on
+            )
             shown = self._shown(network)
             tally = np.zeros((2, len(shown)))
 
-            def finish(scores: Scores, restoration: Restoration = restoration, tally: npt.NDArray[np.float64] = tally) -> None:
+            def finish(
+                scores: Scores,
+                restoration: Restoration = restoration,
+                tally: npt.NDArray[np.float64] = tally,
+            ) -> None:
                 with _timed(seconds, "restore"):
                     restoration.add(scores)
                     tally += scores.tally()
@@ -243,8 +273,12 @@ class Segmenter:
             held: list[Scores] = []
             before, began_windows = seconds["restore"], time.perf_counter()
             take = held.append if planes is None else finish
-            ran += self._run(values, frame, index, range(len(network.members)), progress, take, planes=planes)
-            seconds["network"] += time.perf_counter() - began_windows - (seconds["restore"] - before)
+            ran += self._run(
+                values, frame, index, range(len(network.members)), progress, take, planes=planes
+            )
+            seconds["network"] += (
+                time.perf_counter() - began_windows - (seconds["restore"] - before)
+            )
             del values
             if index == last:
                 with _timed(seconds, "waiting"):
@@ -255,13 +289,26 @@ class Segmenter:
             if index == 0:
                 labels = found
             else:
-                decide(there, found, ids if network.spec.near_mm is not None and not network.spec.hosts else ())
+                decide(
+                    there,
+                    found,
+                    ids if network.spec.near_mm is not None and not network.spec.hosts else (),
+                )
             confidence |= mean_confidence(shown, tally)
-            planned += len(network.members) * len(dense_starts(padded_shape(frame.shape, network.spec.patch), network.spec.patch))
+            planned += len(network.members) * len(
+                dense_starts(padded_shape(frame.shape, network.spec.patch), network.spec.patch)
+            )
         with _timed(seconds, "restore"):
             result = corrected(Volume(labels, image.grid), self.taxonomy, rules=self._rules)
-        organs = organ_facts(image, result, self.taxonomy, {name: confidence.get(name) for name in self.model.classes})
-        doubt = found_nothing({name: facts.volume_ml for name, facts in organs.items()}, self.taxonomy)
+        organs = organ_facts(
+            image,
+            result,
+            self.taxonomy,
+            {name: confidence.get(name) for name in self.model.classes},
+        )
+        doubt = found_nothing(
+            {name: facts.volume_ml for name, facts in organs.items()}, self.taxonomy
+        )
         warnings = (*look_over(image), *(doubt if ran else [NO_BODY]))
         engine = self.engine_of(0, 0)
         seconds["total"] = time.perf_counter() - began - seconds.pop("waiting")
@@ -281,7 +328,9 @@ class Segmenter:
         """The classes that a network decides on: of a lesion stage only its lesions."""
         if not network.spec.hosts:
             return network.spec.classes
-        return network.spec.classes[0], next(name for name in network.spec.foreground if name in self.taxonomy.lesions)
+        return network.spec.classes[0], next(
+            name for name in network.spec.foreground if name in self.taxonomy.lesions
+        )
 
     def _as_shown(self, scores: Scores, network: Network, organs: npt.NDArray[np.uint8]) -> Scores:
         """Scores of the classes that a network decides on, given the labels so far on the part of the image that it saw."""
@@ -299,16 +348,27 @@ class Segmenter:
     @property
     def foreseen(self) -> bool:
         """Whether what a case takes is known before it begins, or no limit is set; not of a cascade, whose second stage sees a part."""
-        return self._memory_limit_mb is None or all(network.spec.near_mm is None for network in self.model.networks)
+        return self._memory_limit_mb is None or all(
+            network.spec.near_mm is None for network in self.model.networks
+        )
 
     def room(self) -> Room:
         """Room for several cases at once, made while there is none."""
         self._load()
-        return Room(base_mb=_resident_mb(), limit_mb=self._limit_mb, strict=self._memory_limit_mb is not None)
+        return Room(
+            base_mb=_resident_mb(),
+            limit_mb=self._limit_mb,
+            strict=self._memory_limit_mb is not None,
+        )
 
     def plan(
-        self, grid: Grid, *, image: Volume | None = None, base_mb: float | None = None, networks: Sequence[Network] | None = None
-    ) -> budget.Plan:
+        self,
+        grid: Grid,
+        *,
+        image: Volume | None = None,
+        base_mb: float | None = None,
+        networks: Sequence[Network] | None = None,
+    ) -> memory.Plan:
         """How a case will be run within the memory that there is, and the peak that is predicted.
 
         Args:
@@ -321,9 +381,13 @@ class Segmenter:
             InputError: It does not fit.
         """
         self._load()
-        held, item = (0.0, 2) if image is None else (image.array.nbytes / budget.MB, image.array.itemsize)
-        networks = networks or [network for network in self.model.networks if network.spec.near_mm is None]
-        return budget.plan(
+        held, item = (
+            (0.0, 2) if image is None else (image.array.nbytes / memory.MB, image.array.itemsize)
+        )
+        networks = networks or [
+            network for network in self.model.networks if network.spec.near_mm is None
+        ]
+        return memory.plan(
             grid,
             [network.spec for network in networks],
             members=[len(network.members) for network in networks],
@@ -339,14 +403,22 @@ class Segmenter:
                 self.engine_of(index, member)
 
     def _limit_mb(self) -> float:
-        return _resident_mb() + budget.free_mb() if self._memory_limit_mb is None else self._memory_limit_mb
+        return (
+            _resident_mb() + memory.free_mb()
+            if self._memory_limit_mb is None
+            else self._memory_limit_mb
+        )
 
     def _network(self, index: int) -> Network:
         if not 0 <= index < len(self.model.networks):
-            raise InputError(f"network {index}; {self.model.path} has {len(self.model.networks)}, counted from 0")
+            raise InputError(
+                f"network {index}; {self.model.path} has {len(self.model.networks)}, counted from 0"
+            )
         return self.model.networks[index]
 
-    def _scores(self, values: Floats, frame: Frame, network: int, members: Sequence[int], progress: Progress) -> Scores:
+    def _scores(
+        self, values: Floats, frame: Frame, network: int, members: Sequence[int], progress: Progress
+    ) -> Scores:
         held: list[Scores] = []
         ran = self._run(values, frame, network, members, progress, held.append)
         return replace(held[0], windows=ran)
@@ -364,7 +436,9 @@ class Segmenter:
     ) -> int:
         """Give ``take`` the mean logits of some members, all at once or slab by slab; returns how many windows ran, of all members."""
         spec = self._network(network).spec
-        engines: list[Callable[[Floats], Floats]] = [self.engine_of(network, member) for member in members]
+        engines: list[Callable[[Floats], Floats]] = [
+            self.engine_of(network, member) for member in members
+        ]
         if self._tta:
             engines = [mirrored(engine, spec.mirror_axes) for engine in engines]
 
@@ -372,11 +446,33 @@ class Segmenter:
         how, slab = spec.score_resampling, planes is not None
 
         def give(logits: Floats, first: int) -> None:
-            take(Scores(logits, "logits", spec.classes, ids, spec.spacing_mm, how, frame, regions=spec.regions, first=first, slab=slab))
+            take(
+                Scores(
+                    logits,
+                    "logits",
+                    spec.classes,
+                    ids,
+                    spec.spacing_mm,
+                    how,
+                    frame,
+                    regions=spec.regions,
+                    first=first,
+                    slab=slab,
+                )
+            )
 
         planner = make_planner(self._windows, spec)
         run = averaged(engines)
-        windows = stream(values, run, give, patch=spec.patch, classes=len(spec.classes), planner=planner, progress=progress, planes=planes)
+        windows = stream(
+            values,
+            run,
+            give,
+            patch=spec.patch,
+            classes=len(spec.classes),
+            planner=planner,
+            progress=progress,
+            planes=planes,
+        )
         return windows * len(engines)
 
 
@@ -388,7 +484,7 @@ def _timed(seconds: dict[str, float], what: str) -> Iterator[None]:
 
 
 def _resident_mb() -> float:
-    return float(psutil.Process().memory_info().rss) / budget.MB
+    return float(psutil.Process().memory_info().rss) / memory.MB
 
 
 def _cores() -> int:

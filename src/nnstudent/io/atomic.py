@@ -27,7 +27,10 @@ import psutil
 from nnstudent.errors import OutputError, OutputNameError
 from nnstudent.readable import HANDLER, readable
 
-_TEMPORARY = re.compile(r"\.nnstudent-(?P<old>old-)?(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a-f]{8}\.(?P<name>.*)", re.DOTALL)
+_TEMPORARY = re.compile(
+    r"\.nnstudent-(?P<old>old-)?(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a-f]{8}\.(?P<name>.*)",
+    re.DOTALL,
+)
 _LONGEST = 150  # bytes of a name that are kept in its temporary name; a file system takes 255
 _STALE_SECONDS = 3600.0  # what another machine has not touched for so long is nobody's
 _swept: set[str] = set()
@@ -56,7 +59,9 @@ def replacing(path: Path) -> Iterator[Path]:
             raise  # the block failed on another file, which is the one to name
         raise unwritable(path, error) from error
     finally:
-        with suppress(OSError):  # a name that is too long, or a disk that has gone: the first error is the one to tell
+        with suppress(
+            OSError
+        ):  # a name that is too long, or a disk that has gone: the first error is the one to tell
             temporary.unlink(missing_ok=True)
 
 
@@ -118,7 +123,9 @@ def check_file(path: Path) -> None:
 
 
 def _check(folder: Path, *, told: Path) -> None:
-    nearest = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    nearest = next(
+        place for place in (folder.absolute(), *folder.absolute().parents) if place.exists()
+    )
     try:
         with tempfile.TemporaryFile(dir=nearest):
             pass
@@ -135,7 +142,11 @@ def sweep(folder: Path, *, whole: bool = False, of: str | None = None) -> None:
         of: Only what was to become this name.
     """
     try:
-        found = [(entry, match) for entry in os.scandir(folder) if (match := _TEMPORARY.fullmatch(entry.name))]
+        found = [
+            (entry, match)
+            for entry in os.scandir(folder)
+            if (match := _TEMPORARY.fullmatch(entry.name))
+        ]
     except OSError:  # not there, or not to be read
         return
     for entry, match in found:
@@ -143,7 +154,9 @@ def sweep(folder: Path, *, whole: bool = False, of: str | None = None) -> None:
             continue
         path, place = Path(entry.path), folder / match["name"]
         with suppress(OSError):  # another call sweeps here too
-            if match["old"] and not place.exists():  # killed between taking the old away and moving the new in
+            if (
+                match["old"] and not place.exists()
+            ):  # killed between taking the old away and moving the new in
                 if len(os.fsencode(match["name"])) < _LONGEST:  # else its name is not known
                     os.replace(path, place)
             elif entry.is_dir(follow_symlinks=False):
@@ -168,7 +181,9 @@ def _host() -> str:
         space = os.readlink("/proc/self/ns/pid")
     except OSError:  # another system
         space = ""
-    return hashlib.sha256(f"{socket.gethostname()} {space}".encode(errors="replace")).hexdigest()[:8]
+    return hashlib.sha256(f"{socket.gethostname()} {space}".encode(errors="replace")).hexdigest()[
+        :8
+    ]
 
 
 def _beside(path: Path, *, old: bool = False) -> Path:
@@ -178,7 +193,9 @@ def _beside(path: Path, *, old: bool = False) -> Path:
         _swept.add(folder)
         sweep(path.parent)
     name = os.fsdecode(os.fsencode(path.name)[-_LONGEST:])
-    return path.with_name(f".nnstudent-{'old-' if old else ''}{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.{name}")
+    return path.with_name(
+        f".nnstudent-{'old-' if old else ''}{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.{name}"
+    )
 
 
 def _make(folder: Path, *, told: Path) -> None:
@@ -191,9 +208,13 @@ def _make(folder: Path, *, told: Path) -> None:
 def unwritable(path: Path, error: OSError) -> OutputError:
     """The error to raise where ``path`` cannot be written: one of this name alone, or of every other there too."""
     if error.errno in _NAMES:
-        return OutputNameError(f"{readable(str(path))}: cannot be written ({error.strerror}); choose another name or move what is there")
+        return OutputNameError(
+            f"{readable(str(path))}: cannot be written ({error.strerror}); choose another name or move what is there"
+        )
     reason = error.strerror or readable(str(error))
-    return OutputError(f"{readable(str(path))}: cannot be written ({reason}); choose a place that you may write to and that has room")
+    return OutputError(
+        f"{readable(str(path))}: cannot be written ({reason}); choose a place that you may write to and that has room"
+    )
 
 
 def write_text(path: Path, text: str) -> None:
@@ -209,4 +230,6 @@ def write_json(path: Path, data: Any) -> None:
     """
     text = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
     with replacing(path) as temporary:
-        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))  # lone surrogates become JSON's own escapes
+        temporary.write_bytes(
+            text.encode("utf-8", "backslashreplace")
+        )  # lone surrogates become JSON's own escapes

@@ -10,7 +10,12 @@ Content = Literal["nifti", "pair", "analyze", "mgh", "minc", "dicom", "foreign",
 
 _HEAD = 544  # bytes: a NIfTI-2 header and what follows it
 _GZIP = b"\x1f\x8b"
-_FOREIGN = (b"NRRD", b"ObjectType", b"NDims", b"Comment")  # NRRD; the keys that a MetaImage header begins with
+_FOREIGN = (
+    b"NRRD",
+    b"ObjectType",
+    b"NDims",
+    b"Comment",
+)  # NRRD; the keys that a MetaImage header begins with
 
 
 def content_of(path: Path) -> Content:
@@ -42,7 +47,11 @@ def content_of(path: Path) -> Content:
         return "analyze"
     if suffix == ".mnc" and head.startswith((b"CDF", b"\x89HDF")):
         return "minc"
-    if head[:4] == b"\0\0\0\x01" and head[20:23] == b"\0\0\0" and (suffix in (".mgh", ".mgz") or _is_mgh(head)):
+    if (
+        head[:4] == b"\0\0\0\x01"
+        and head[20:23] == b"\0\0\0"
+        and (suffix in (".mgh", ".mgz") or _is_mgh(head))
+    ):
         return "mgh"
     return "other"
 
@@ -76,4 +85,10 @@ def is_compressed(path: Path) -> bool:
 def _is_mgh(head: bytes) -> bool:
     """Whether sizes and type of voxels are such as an MGH header has."""
     sizes = [int.from_bytes(head[at : at + 4], "big") for at in (4, 8, 12, 16)]
-    return all(1 <= size <= 1 << 16 for size in sizes) and head[23:24] in (b"\0", b"\1", b"\3", b"\4", b"\x0a")
+    return all(1 <= size <= 1 << 16 for size in sizes) and head[23:24] in (
+        b"\0",
+        b"\1",
+        b"\3",
+        b"\4",
+        b"\x0a",
+    )

@@ -138,7 +138,9 @@ def case_names(files: Iterable[Path]) -> dict[Path, str]:
         files: All images of a folder.
     """
     stems = {path: stem(path) for path in files}
-    follows = bool(stems) and all(name.endswith("_0000") and name != "_0000" for name in stems.values())
+    follows = bool(stems) and all(
+        name.endswith("_0000") and name != "_0000" for name in stems.values()
+    )
     return {path: name.removesuffix("_0000") if follows else name for path, name in stems.items()}
 
 
@@ -158,7 +160,11 @@ def channels_of(files: Iterable[Path]) -> tuple[str, ...]:
     if len(channels) < 2 or len(sets) != 1:
         return ()
     (numbers,) = sets
-    return numbers if len(numbers) > 1 and numbers == tuple(f"{place:04d}" for place in range(len(numbers))) else ()
+    return (
+        numbers
+        if len(numbers) > 1 and numbers == tuple(f"{place:04d}" for place in range(len(numbers)))
+        else ()
+    )
 
 
 def label_maps(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
@@ -172,14 +178,20 @@ def label_maps(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
     try:
         listing = list_folder(folder)
     except OSError as error:
-        raise InputError(f"{folder}: cannot be read ({error.strerror}); choose a folder that you may read") from error
+        raise InputError(
+            f"{folder}: cannot be read ({error.strerror}); choose a folder that you may read"
+        ) from error
     maps: dict[str, Path] = {}
     for path in listing.volumes:
         other = maps.setdefault(stem(path), path)
         if other is not path:
-            raise InputError(f"{folder}: holds both {other.name} and {path.name}; leave one, a case has one label map")
+            raise InputError(
+                f"{folder}: holds both {other.name} and {path.name}; leave one, a case has one label map"
+            )
     passed = dict(listing.passed_over)
-    passed[NO_IMAGE] = tuple(path for path in passed.get(NO_IMAGE, ()) if not _belongs(path.name, maps))
+    passed[NO_IMAGE] = tuple(
+        path for path in passed.get(NO_IMAGE, ()) if not _belongs(path.name, maps)
+    )
     passed[DICOM] = listing.dicom
     return dict(sorted(maps.items())), describe(passed, root=folder)
 
@@ -198,7 +210,9 @@ def describe(passed_over: Mapping[str, Sequence[Path]], *, root: Path) -> tuple[
     lines = []
     for kind, paths in passed_over.items():
         if paths:
-            names = ", ".join(_shown(path, root) for path in paths[:_NAMED]) + (", …" if len(paths) > _NAMED else "")
+            names = ", ".join(_shown(path, root) for path in paths[:_NAMED]) + (
+                ", …" if len(paths) > _NAMED else ""
+            )
             lines.append(f"passed over: {len(paths)} × {kind}: {names}")
     return tuple(lines)
 

@@ -25,7 +25,9 @@ _TRIES = 5
 
 
 @contextmanager
-def writing(folder: Path, *, part: str = "", wait: bool = False, beside: bool = False) -> Iterator[None]:
+def writing(
+    folder: Path, *, part: str = "", wait: bool = False, beside: bool = False
+) -> Iterator[None]:
     """Hold a folder for this process while the block runs, by a lock of the operating system, which ends with the process.
 
     What a killed call left half-written in it is removed first. A folder that was made for this and is empty in the end is
@@ -73,10 +75,16 @@ def _acquired(path: Path, folder: Path, *, wait: bool) -> FileLock:
                 raise OutputError(
                     f"{readable(str(folder))}: another call writes into it{_who(path)}; wait for it, or stop it and call again to go on"
                 ) from None
-            log.info("%s: waiting for another call that writes into it%s", readable(str(folder)), _who(path))
+            log.info(
+                "%s: waiting for another call that writes into it%s",
+                readable(str(folder)),
+                _who(path),
+            )
             lock.acquire(poll_interval=0.5)
             return lock
-        except FileNotFoundError:  # another call has just removed the folder, which it had made and left empty
+        except (
+            FileNotFoundError
+        ):  # another call has just removed the folder, which it had made and left empty
             continue
         except OSError as error:
             raise unwritable(folder, error) from error

@@ -29,7 +29,9 @@ log = logging.getLogger(__name__)
 
 SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh", ".hdr", ".img", ".mnc")
 _PADDING = 512  # bytes of zeros that may follow the voxels; more are voxels that the header does not tell of
-_REST = 1 << 20  # bytes of a footer that are read to the end for the checksum behind them; unpacked, a bomb has no end
+_REST = (
+    1 << 20
+)  # bytes of a footer that are read to the end for the checksum behind them; unpacked, a bomb has no end
 _PACKED = 1032  # bytes that one byte packed by gzip stands for at most
 _ROUNDED = 0.03  # how far from a whole number a label may be: half a step of ids up to 15 in 8 bits
 
@@ -73,10 +75,18 @@ def read_image(path: Path) -> Volume:
     array = _values(path, image)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         bad = int(array.size - np.isfinite(array).sum())
-        raise InputError(f"{path}: {bad} of {array.size} voxels are NaN or infinite; expected HU everywhere, mend or leave out the file")
+        raise InputError(
+            f"{path}: {bad} of {array.size} voxels are NaN or infinite; expected HU everywhere, mend or leave out the file"
+        )
     small = np.can_cast(array.dtype, np.int16)
-    whole = array.dtype.kind in "iub" and (small or (array.min() >= -32768 and array.max() <= 32767))
-    return Volume(np.ascontiguousarray(array.astype(np.int16 if whole else np.float32, copy=False).T), grid, warnings)
+    whole = array.dtype.kind in "iub" and (
+        small or (array.min() >= -32768 and array.max() <= 32767)
+    )
+    return Volume(
+        np.ascontiguousarray(array.astype(np.int16 if whole else np.float32, copy=False).T),
+        grid,
+        warnings,
+    )
 
 
 def read_labels(path: Path) -> Volume:
@@ -129,7 +139,12 @@ def _write(path: Path, volume: Volume, dtype: Any, *, like: Path | None) -> None
     if template is not None:
         if like is not None:
             grid, _ = _grid(like, template)
-            grid.require(volume.grid, what=f"{path}: the label map", of=str(like), advice="give labels of this image")
+            grid.require(
+                volume.grid,
+                what=f"{path}: the label map",
+                of=str(like),
+                advice="give labels of this image",
+            )
         if isinstance(template, nib.Nifti1Image):
             header = template.header.copy()
             header.set_slope_inter(1, 0)
@@ -153,25 +168,43 @@ def _open(path: Path) -> Any:
         if content == "dicom":
             raise InputError(f"{path}: is a DICOM file; give the folder that holds its series")
         if content == "foreign":
-            raise InputError(f"{path}: is NRRD or MetaImage, which is not read here; convert it to NIfTI")
+            raise InputError(
+                f"{path}: is NRRD or MetaImage, which is not read here; convert it to NIfTI"
+            )
         kind = _kind(path, content)
         if kind is None:
             return nib.load(path)
         with _stream(path) as stream:
             return kind.from_stream(stream)
-    except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, OverflowError, zlib.error) as error:
-        raise InputError(f"{path}: cannot be opened as an image ({quoted(error)}); expected NIfTI") from error
+    except (
+        ImageFileError,
+        HeaderDataError,
+        OSError,
+        EOFError,
+        ValueError,
+        OverflowError,
+        zlib.error,
+    ) as error:
+        raise InputError(
+            f"{path}: cannot be opened as an image ({quoted(error)}); expected NIfTI"
+        ) from error
 
 
 def _check_file(path: Path) -> None:
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: no such file; expected an image that ends in {', '.join(SUFFIXES[:4])}") from error
+        raise InputError(
+            f"{path}: no such file; expected an image that ends in {', '.join(SUFFIXES[:4])}"
+        ) from error
     if stat.S_ISDIR(mode):
-        raise InputError(f"{path}: no such file; expected an image that ends in {', '.join(SUFFIXES[:4])}, and this is a folder")
+        raise InputError(
+            f"{path}: no such file; expected an image that ends in {', '.join(SUFFIXES[:4])}, and this is a folder"
+        )
     if not stat.S_ISREG(mode):
-        raise InputError(f"{path}: is a pipe or device; expected a file, because an image is read more than once")
+        raise InputError(
+            f"{path}: is a pipe or device; expected a file, because an image is read more than once"
+        )
     if path.stat().st_size == 0:
         raise InputError(f"{path}: is empty; expected an image")
 
@@ -217,7 +250,9 @@ def _check_size(path: Path, image: Any) -> None:
         )
     free = psutil.virtual_memory().available
     if need > free:
-        raise InputError(f"{path}: its voxels take {need / 1e9:.1f} GB and {free / 1e9:.1f} GB of memory are free; cut the image")
+        raise InputError(
+            f"{path}: its voxels take {need / 1e9:.1f} GB and {free / 1e9:.1f} GB of memory are free; cut the image"
+        )
 
 
 def _scaling(path: Path, image: Any) -> tuple[str, ...]:
@@ -226,7 +261,13 @@ def _scaling(path: Path, image: Any) -> tuple[str, ...]:
         return ()
     kind = type(image.header)
     slope = float(kind(_raw(path)[: kind.template_dtype.itemsize], check=False)["scl_slope"])
-    return () if math.isfinite(slope) else (f"its header states the scale of the values as {slope}; the stored values were taken",)
+    return (
+        ()
+        if math.isfinite(slope)
+        else (
+            f"its header states the scale of the values as {slope}; the stored values were taken",
+        )
+    )
 
 
 def _values(path: Path, image: Any) -> npt.NDArray[Any]:
@@ -238,12 +279,16 @@ def _values(path: Path, image: Any) -> npt.NDArray[Any]:
             with _stream(path) as stream:
                 opened = type(image).from_stream(stream)
                 array = _stored(opened)
-                stream.seek(opened.dataobj.offset + math.prod(image.shape) * kind.itemsize)  # a mapped file was not read
+                stream.seek(
+                    opened.dataobj.offset + math.prod(image.shape) * kind.itemsize
+                )  # a mapped file was not read
                 _check_rest(stream, footer=isinstance(image, nib.MGHImage))
         else:
             array = _stored(image)
     except (OSError, EOFError, ValueError, OverflowError, zlib.error) as error:
-        raise InputError(f"{path}: the voxels cannot be read ({quoted(error)}); the file is truncated or damaged, copy it again") from error
+        raise InputError(
+            f"{path}: the voxels cannot be read ({quoted(error)}); the file is truncated or damaged, copy it again"
+        ) from error
     values: npt.NDArray[Any] = array
     while values.ndim > 3:
         values = values[..., 0]
@@ -278,12 +323,18 @@ def _whole(path: Path, array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
             wrong = ~(np.abs(plane - labels[..., k].astype(np.float64)) <= _ROUNDED)
         if wrong.any():
             value = plane[wrong].flat[0]
-            raise InputError(f"{path}: holds the value {value}; a label map has whole numbers from 0 to 255 only")
+            raise InputError(
+                f"{path}: holds the value {value}; a label map has whole numbers from 0 to 255 only"
+            )
     return labels
 
 
 def _stored(image: Any) -> npt.NDArray[Any]:
     proxy = image.dataobj
-    scaled = getattr(proxy, "slope", 1.0) not in (1.0, None) or getattr(proxy, "inter", 0.0) not in (0.0, None)
-    array: npt.NDArray[Any] = image.get_fdata(dtype=np.float32, caching="unchanged") if scaled else np.asanyarray(proxy)
+    scaled = getattr(proxy, "slope", 1.0) not in (1.0, None) or getattr(
+        proxy, "inter", 0.0
+    ) not in (0.0, None)
+    array: npt.NDArray[Any] = (
+        image.get_fdata(dtype=np.float32, caching="unchanged") if scaled else np.asanyarray(proxy)
+    )
     return array

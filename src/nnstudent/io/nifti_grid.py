@@ -17,7 +17,10 @@ SPACING_MM = (0.05, 20.0)
 _SKEW = 0.1  # cosine between two axes; what is beyond, a tilted gantry, would be measured wrongly
 _TILT = 0.01  # from here on the tilt is worth a word
 _SAME = 0.01  # share by which two statements of a spacing may differ
-_UNITS = {1: ("metres", 1000.0), 3: ("micrometres", 0.001)}  # xyzt_units; 0 is unknown, by custom mm, and 2 is mm
+_UNITS = {
+    1: ("metres", 1000.0),
+    3: ("micrometres", 0.001),
+}  # xyzt_units; 0 is unknown, by custom mm, and 2 is mm
 
 
 def grid_of(path: Path, image: Any, raw: bytes) -> tuple[Grid, tuple[str, ...]]:
@@ -37,7 +40,9 @@ def grid_of(path: Path, image: Any, raw: bytes) -> tuple[Grid, tuple[str, ...]]:
         shape = shape[:-1]
     if len(shape) != 3 or min(shape) < 2:
         sizes = "×".join(map(str, image.shape))
-        raise InputError(f"{path}: is {len(image.shape)}D ({sizes}); expected one 3D volume of at least 2 voxels along each axis")
+        raise InputError(
+            f"{path}: is {len(image.shape)}D ({sizes}); expected one 3D volume of at least 2 voxels along each axis"
+        )
     try:
         grid = Grid(shape[::-1], image.affine)
     except GeometryError as error:
@@ -46,10 +51,14 @@ def grid_of(path: Path, image: Any, raw: bytes) -> tuple[Grid, tuple[str, ...]]:
     skew = _skew(grid)
     if skew > _SKEW:
         angle = np.degrees(np.arccos(min(1.0, skew)))
-        raise GeometryError(f"{path}: its axes stand at {angle:.0f}° to each other; expected right angles, resample the image first")
+        raise GeometryError(
+            f"{path}: its axes stand at {angle:.0f}° to each other; expected right angles, resample the image first"
+        )
     if skew > _TILT:
         angle = np.degrees(np.arcsin(skew))
-        warnings.append(f"its axes are {angle:.1f}° off right angles; they were taken for right angles")
+        warnings.append(
+            f"its axes are {angle:.1f}° off right angles; they were taken for right angles"
+        )
     if isinstance(image, nib.Nifti1Pair):
         grid = _in_mm(path, image, grid, warnings)
     _check_spacing(path, grid)
@@ -71,7 +80,9 @@ def _plausible(spacing: tuple[float, ...]) -> bool:
 
 def _check_spacing(path: Path, grid: Grid) -> None:
     if not _plausible(grid.spacing_mm):
-        raise GeometryError(f"{path}: {grid}; expected a spacing of {SPACING_MM[0]} to {SPACING_MM[1]:.0f} mm, mend the header")
+        raise GeometryError(
+            f"{path}: {grid}; expected a spacing of {SPACING_MM[0]} to {SPACING_MM[1]:.0f} mm, mend the header"
+        )
 
 
 def _in_mm(path: Path, image: Any, grid: Grid, warnings: list[str]) -> Grid:
@@ -91,36 +102,56 @@ def _in_mm(path: Path, image: Any, grid: Grid, warnings: list[str]) -> Grid:
     )
 
 
-def _check_forms(path: Path, image: Any, pixdim: npt.NDArray[np.float64], grid: Grid, warnings: list[str]) -> None:
+def _check_forms(
+    path: Path, image: Any, pixdim: npt.NDArray[np.float64], grid: Grid, warnings: list[str]
+) -> None:
     """Compare the three places at which a NIfTI header states the geometry: sform, qform and pixdim."""
     sform, has_sform = image.get_sform(coded=True)
     qform, has_qform = _qform(path, image)
     stored = Grid(grid.shape, image.affine)
-    if has_sform and has_qform and not Grid(grid.shape, sform).matches(Grid(grid.shape, qform), tolerance_mm=0.5):
-        raise GeometryError(f"{path}: sform and qform place the image differently; mend the header so that they agree")
+    if (
+        has_sform
+        and has_qform
+        and not Grid(grid.shape, sform).matches(Grid(grid.shape, qform), tolerance_mm=0.5)
+    ):
+        raise GeometryError(
+            f"{path}: sform and qform place the image differently; mend the header so that they agree"
+        )
     told = "×".join(f"{mm:.4g}" for mm in pixdim)
     if has_sform:
         _compare_spacing(path, stored, pixdim, told, warnings)
     elif not np.isfinite(pixdim).all() or (pixdim == 0).any():
-        raise GeometryError(f"{path}: its header states the voxel size {told}; expected three sizes in mm, mend pixdim")
+        raise GeometryError(
+            f"{path}: its header states the voxel size {told}; expected three sizes in mm, mend pixdim"
+        )
     elif (pixdim < 0).any():
         warnings.append(f"its header states the voxel size {told}; the signs were left out")
     if not has_sform and not has_qform:
-        warnings.append(_unplaced(grid, "its header does not state the orientation (sform_code and qform_code are 0)"))
+        warnings.append(
+            _unplaced(
+                grid, "its header does not state the orientation (sform_code and qform_code are 0)"
+            )
+        )
 
 
-def _compare_spacing(path: Path, grid: Grid, pixdim: npt.NDArray[np.float64], told: str, warnings: list[str]) -> None:
+def _compare_spacing(
+    path: Path, grid: Grid, pixdim: npt.NDArray[np.float64], told: str, warnings: list[str]
+) -> None:
     spacing = np.array(grid.spacing_mm[::-1])
     with np.errstate(invalid="ignore", over="ignore"):
         if np.allclose(np.abs(pixdim), spacing, rtol=_SAME, atol=0.0):
             return
-    placeholder = not np.isfinite(pixdim).all() or (pixdim == 0).any() or (np.abs(pixdim) == 1).all()
+    placeholder = (
+        not np.isfinite(pixdim).all() or (pixdim == 0).any() or (np.abs(pixdim) == 1).all()
+    )
     shown = "×".join(f"{mm:.4g}" for mm in spacing)
     if not placeholder:
         raise GeometryError(
             f"{path}: its header states the voxel size {told} in pixdim and {shown} in the sform; mend the header so that they agree"
         )
-    warnings.append(f"its header states the voxel size {told} in pixdim and {shown} in the sform; the sform was taken")
+    warnings.append(
+        f"its header states the voxel size {told} in pixdim and {shown} in the sform; the sform was taken"
+    )
 
 
 def _unplaced(grid: Grid, why: str) -> str:

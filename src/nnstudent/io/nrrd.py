@@ -43,16 +43,24 @@ def write_seg_nrrd(path: Path, labels: Volume, taxonomy: Taxonomy) -> None:
         "Segmentation_MasterRepresentation": "Binary labelmap",  # the same, as Slicer called it before 5.4
         "Segmentation_ReferenceImageExtentOffset": "0 0 0",
     }
-    boxes = dict(enumerate(scipy.ndimage.find_objects(labels.array), start=1))  # by id; None where the class is not there
+    boxes = dict(
+        enumerate(scipy.ndimage.find_objects(labels.array), start=1)
+    )  # by id; None where the class is not there
     for number, item in enumerate(item for item in taxonomy if boxes.get(item.id)):
         extent = " ".join(f"{side.start} {side.stop - 1}" for side in reversed(boxes[item.id]))
-        header |= {f"Segment{number}_{key}": value for key, value in (_segment(item) | {"Extent": extent}).items()}
+        header |= {
+            f"Segment{number}_{key}": value
+            for key, value in (_segment(item) | {"Extent": extent}).items()
+        }
     with replacing(path) as temporary:
         nrrd.write(str(temporary), labels.array.T, header, compression_level=6)
 
 
 def _segment(item: LabelClass) -> dict[str, str]:
-    codes = "~".join(f"{code.scheme}^{code.value}^{code.meaning}" for code in (category(item, slicer=True), type_code(item)))
+    codes = "~".join(
+        f"{code.scheme}^{code.value}^{code.meaning}"
+        for code in (category(item, slicer=True), type_code(item))
+    )
     return {
         "ID": item.name,
         "Name": meaning(item),

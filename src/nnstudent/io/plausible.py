@@ -58,23 +58,37 @@ def _values(array: npt.NDArray[Any]) -> tuple[str, ...]:
     # than 700 HU, of heads a fifth; of those without their intercept, with padding that lies below as air should, over a third.
     if low > -50 or not 100 < high < 20000 or densest > 0.3:
         why = "; MR, scaled values, or CT without its rescale intercept" if low > -50 else ""
-        return (f"does not look like CT in HU (range {array.min():g} to {array.max():g}{why}); the result is not to be relied on",)
+        return (
+            f"does not look like CT in HU (range {array.min():g} to {array.max():g}{why}); the result is not to be relied on",
+        )
     if low > -150 or (lowest > -700 and float(np.mean(sample == lowest)) > 0.05):
-        return (f"has no values below {lowest:g}, as if windowed for display; expected the full range of HU, from air at -1000",)
+        return (
+            f"has no values below {lowest:g}, as if windowed for display; expected the full range of HU, from air at -1000",
+        )
     soft = float(np.mean((sample > -150) & (sample < 250)))
     if soft < 0.02:
-        return (f"hardly any of it ({soft:.1%}) is as dense as soft tissue; the values look shifted or scaled, expected HU",)
+        return (
+            f"hardly any of it ({soft:.1%}) is as dense as soft tissue; the values look shifted or scaled, expected HU",
+        )
     return ()
 
 
 def _geometry(grid: Grid) -> tuple[str, ...]:
     warnings = []
     if max(grid.spacing_mm) > _APART_MM:
-        warnings.append(f"planes are {max(grid.spacing_mm):.1f} mm apart; small organs lie between them, and volumes are rough")
+        warnings.append(
+            f"planes are {max(grid.spacing_mm):.1f} mm apart; small organs lie between them, and volumes are rough"
+        )
     if min(grid.spacing_mm) < _FINE_MM:
-        warnings.append(f"voxels are {min(grid.spacing_mm):.2g} mm small, which no CT of the body is; the spacing may be wrong")
-    along = np.abs(grid.affine[2, :3]).argmax()  # the voxel axis (x, y, z) that runs from feet to head
+        warnings.append(
+            f"voxels are {min(grid.spacing_mm):.2g} mm small, which no CT of the body is; the spacing may be wrong"
+        )
+    along = np.abs(
+        grid.affine[2, :3]
+    ).argmax()  # the voxel axis (x, y, z) that runs from feet to head
     for axis, (count, mm) in enumerate(zip(grid.shape[::-1], grid.spacing_mm[::-1], strict=True)):
         if count * mm > (_LONG_MM if axis == along else _WIDE_MM):
-            warnings.append(f"it is {count * mm:.0f} mm wide, which no CT of a person is; the spacing may be wrong")
+            warnings.append(
+                f"it is {count * mm:.0f} mm wide, which no CT of a person is; the spacing may be wrong"
+            )
     return tuple(warnings)

@@ -35,7 +35,9 @@ def data_hash(data: Any) -> str:
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
-def write_record(path: Path, *, stage: str, made_from: Any, files: Sequence[Path] = (), **more: Any) -> None:
+def write_record(
+    path: Path, *, stage: str, made_from: Any, files: Sequence[Path] = (), **more: Any
+) -> None:
     """Write beside a result what it was made from.
 
     Args:
@@ -45,9 +47,20 @@ def write_record(path: Path, *, stage: str, made_from: Any, files: Sequence[Path
         files: The result; once one of them is changed or damaged it is no longer what was made.
         more: What else the record says.
     """
-    hashes = {Path(os.path.relpath(file, path.parent)).as_posix(): file_hash(file) for file in files}
+    hashes = {
+        Path(os.path.relpath(file, path.parent)).as_posix(): file_hash(file) for file in files
+    }
     kept = {"files": hashes} if hashes else {}
-    write_json(path, {"stage": stage, "version": nnstudent.__version__, "made_from": data_hash(made_from), **kept, **more})
+    write_json(
+        path,
+        {
+            "stage": stage,
+            "version": nnstudent.__version__,
+            "made_from": data_hash(made_from),
+            **kept,
+            **more,
+        },
+    )
 
 
 def is_made_from(path: Path, made_from: Any) -> bool:

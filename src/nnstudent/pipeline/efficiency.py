@@ -9,17 +9,22 @@ from pathlib import Path
 
 from nnstudent.cohort.cohort import Case
 from nnstudent.errors import Failure, NnStudentError
-from nnstudent.evaluation.profile import profile
-from nnstudent.evaluation.report.costs import spread_out
 from nnstudent.io.atomic import write_json
 from nnstudent.io.nifti import read_grid
+from nnstudent.profiling import profile
 from nnstudent.progress import Progress, silent
+from nnstudent.report.costs import spread_out
 
 MOST = 8  # as many sizes as the paper's Table 5 has
 
 
 def measure(
-    cases: Sequence[Case], bundle: Path, out: Path, *, threads: int | None = None, progress: Progress = silent
+    cases: Sequence[Case],
+    bundle: Path,
+    out: Path,
+    *,
+    threads: int | None = None,
+    progress: Progress = silent,
 ) -> tuple[Failure, ...]:
     """Profile ``nnstudent segment`` on each case, into ``out/<case>.json``.
 
@@ -47,9 +52,16 @@ def measure(
                 "--model",
                 str(bundle),
             ]
-            found = profile([*command, *(["--threads", str(threads)] if threads else [])], quiet=True)
+            found = profile(
+                [*command, *(["--threads", str(threads)] if threads else [])], quiet=True
+            )
         if found.exit_code:
-            failures.append(Failure(case.id, f"segment ended with exit code {found.exit_code}; see: {' '.join(command)}"))
+            failures.append(
+                Failure(
+                    case.id,
+                    f"segment ended with exit code {found.exit_code}; see: {' '.join(command)}",
+                )
+            )
         else:
             write_json(out / f"{case.id}.json", {"profile": found.to_dict()})
         progress("profile", number, len(cases))

@@ -22,14 +22,20 @@ def fingerprint(paths: Iterable[Path]) -> str:
     Args:
         paths: Files and folders; what is missing counts as missing. Hidden files and logs do not count.
     """
-    return data_hash([_entry(path, path.relative_to(root).as_posix()) for root in paths for path in _files(root)])
+    return data_hash(
+        [_entry(path, path.relative_to(root).as_posix()) for root in paths for path in _files(root)]
+    )
 
 
 def _files(root: Path) -> Iterable[Path]:
     if not root.is_dir():
         return (root,)
     found = (path for path in root.rglob("*") if path.is_file() and path.suffix not in _IGNORED)
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(root).parts))
+    return sorted(
+        path
+        for path in found
+        if not any(part.startswith(".") for part in path.relative_to(root).parts)
+    )
 
 
 def _entry(path: Path, name: str) -> tuple[str, str | int, int]:

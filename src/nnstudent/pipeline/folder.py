@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nnstudent.cohort.cohort import Cohort, read_cohort
+from nnstudent.pipeline.preset import Preset
 from nnstudent.pipeline.rounds import Round, rounds_in, settled_in
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import Taxonomy
-from nnstudent.training.preset import Preset
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +105,9 @@ class RunFolder:
     @property
     def keeps_probability(self) -> bool:
         """Whether a later stage needs the probability of each voxel of a pseudo-label."""
-        recipes = [recipe for recipe in (self.preset.student, self.preset.second) if recipe is not None]
+        recipes = [
+            recipe for recipe in (self.preset.student, self.preset.second) if recipe is not None
+        ]
         distills = any(recipe.training.distill > 0 for recipe in recipes)
         return self.preset.select.ignore_below > 0 or distills
 

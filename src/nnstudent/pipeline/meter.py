@@ -6,7 +6,7 @@ import threading
 import time
 from types import TracebackType
 
-from nnstudent.evaluation.profile.tree import Tree
+from nnstudent.profiling.tree import Tree
 
 
 class Meter:
@@ -32,7 +32,12 @@ class Meter:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.seconds = time.perf_counter() - self._begin
         self._done.set()
         self._thread.join()

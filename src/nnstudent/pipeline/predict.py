@@ -15,7 +15,9 @@ from nnstudent.io.record import file_hash, is_made_from, write_record
 from nnstudent.progress import Progress, silent
 
 
-def predict(cases: Sequence[Case], out: Path, segmenter: Segmenter, *, progress: Progress = silent) -> tuple[Failure, ...]:
+def predict(
+    cases: Sequence[Case], out: Path, segmenter: Segmenter, *, progress: Progress = silent
+) -> tuple[Failure, ...]:
     """Segment cases into ``out/<case>.nii.gz``, with what was found and how long it took in ``out/<case>.json``.
 
     What is there and was made from the same image by the same model, run in the same way, is left as it is.
@@ -51,4 +53,6 @@ def predict(cases: Sequence[Case], out: Path, segmenter: Segmenter, *, progress:
         }
         write_record(record, stage="segment", made_from=made_from, files=[path], **facts)
 
-    return for_each_case(cases, work, files=lambda case: (case.image,), what="segment", progress=progress).failures
+    return for_each_case(
+        cases, work, files=lambda case: (case.image,), what="segment", progress=progress
+    ).failures

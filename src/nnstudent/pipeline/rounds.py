@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnstudent.pipeline.stages import Outcome
-from nnstudent.pseudo.pseudolabel import read_pseudo_label
+from nnstudent.pseudo.pseudo_label import read_pseudo_label
 
 SETTLED = 0.02  # mean share of the foreground: two trainings of the same network on the same labels differ by as much
 
@@ -52,7 +52,10 @@ class Round:
 
 def rounds_in(run: Path, count: int) -> tuple[Round, ...]:
     """So many rounds of a run, in order."""
-    return tuple(Round(number, run if number == 1 else run / f"round{number}") for number in range(1, count + 1))
+    return tuple(
+        Round(number, run if number == 1 else run / f"round{number}")
+        for number in range(1, count + 1)
+    )
 
 
 def settled_in(rounds: Iterable[Round], cases: Iterable[str]) -> Round | None:

@@ -11,11 +11,11 @@ from nnstudent.cohort.sources.dispatch import read_source
 from nnstudent.errors import Failure, InputError
 from nnstudent.io.lock import writing
 from nnstudent.pipeline.folder import RunFolder
+from nnstudent.pipeline.preset import load_preset
 from nnstudent.pipeline.stages import Stage, StageRecord, left, run_stages
 from nnstudent.pipeline.steps import stages
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import Taxonomy
-from nnstudent.training.preset import load_preset
 
 Tell = Callable[[StageRecord | None, Stage, int, int], None]
 
@@ -41,7 +41,9 @@ class RunResult:
         """The cases, and the stages, that failed."""
         rows: list[Failure] = []
         for stage in self.stages:
-            rows.extend(Failure(f"{stage.name}: {item.case}", item.reason) for item in stage.failures)
+            rows.extend(
+                Failure(f"{stage.name}: {item.case}", item.reason) for item in stage.failures
+            )
             if stage.state == "failed":
                 rows.append(Failure(stage.name, stage.detail))
         return tuple(rows)
@@ -49,7 +51,13 @@ class RunResult:
     @property
     def exit_code(self) -> int:
         """What the command exits with: the worst of what the stages, called by themselves, would have."""
-        return 2 if any(stage.state == "failed" for stage in self.stages) else 1 if self.failures else 0
+        return (
+            2
+            if any(stage.state == "failed" for stage in self.stages)
+            else 1
+            if self.failures
+            else 0
+        )
 
 
 def run(
@@ -116,7 +124,9 @@ def run(
     }
     with writing(out):
         rows = run_stages(stages(folder), record, about=about, tell=tell or (lambda *_: None))
-    return RunResult(rows, _there(out / "report.html"), tuple(folder.notices), _there(folder.student))
+    return RunResult(
+        rows, _there(out / "report.html"), tuple(folder.notices), _there(folder.student)
+    )
 
 
 def _there(path: Path) -> Path | None:

@@ -96,7 +96,10 @@ def read_records(path: Path) -> dict[str, StageRecord]:
     try:
         if data is None or data["schema"] != SCHEMA:
             return {}
-        rows = [dict(row, failures=tuple(Failure(**item) for item in row["failures"]), fresh=False) for row in data["stages"]]
+        rows = [
+            dict(row, failures=tuple(Failure(**item) for item in row["failures"]), fresh=False)
+            for row in data["stages"]
+        ]
         return {row["name"]: StageRecord(**row) for row in rows}
     except (KeyError, TypeError, ValueError, AttributeError):
         log.warning("%s: not readable as a run; every stage looks for itself what is done", path)
@@ -116,18 +119,32 @@ def left(stages: Sequence[Stage], path: Path) -> tuple[StageRecord, ...]:
     coming: list[Path] = []
     for stage in stages:
         old = records.get(stage.name)
-        waits = bool(open_.intersection(stage.needs)) or (stage.sums_up and bool(open_)) or _overlap(stage.reads(), coming)
+        waits = (
+            bool(open_.intersection(stage.needs))
+            or (stage.sums_up and bool(open_))
+            or _overlap(stage.reads(), coming)
+        )
         if old is not None and not waits and _is_fresh(stage, old):
             rows.append(replace(old, fresh=True))
         else:
             open_.add(stage.name)
             coming += stage.writes
-            rows.append(StageRecord(stage.name, "left", detail="" if old is None or old.state == "done" else old.detail))
+            rows.append(
+                StageRecord(
+                    stage.name,
+                    "left",
+                    detail="" if old is None or old.state == "done" else old.detail,
+                )
+            )
     return tuple(rows)
 
 
 def run_stages(
-    stages: Sequence[Stage], path: Path, *, about: Mapping[str, Any], tell: Callable[[StageRecord | None, Stage, int, int], None]
+    stages: Sequence[Stage],
+    path: Path,
+    *,
+    about: Mapping[str, Any],
+    tell: Callable[[StageRecord | None, Stage, int, int], None],
 ) -> tuple[StageRecord, ...]:
     """Run the stages in order, and record after each what became of it.
 
@@ -145,17 +162,28 @@ def run_stages(
     for number, stage in enumerate(stages, 1):
         before = old.get(stage.name)
         missing = [
-            name for name in stage.needs if rows[name].state == "failed" or (rows[name].state == "skipped" and not rows[name].outputs)
+            name
+            for name in stage.needs
+            if rows[name].state == "failed"
+            or (rows[name].state == "skipped" and not rows[name].outputs)
         ]
         if missing:
-            row = StageRecord(stage.name, "skipped", detail=f"needs {' and '.join(missing)}, which is not done")
-        elif before is not None and (not stage.sums_up or all(row.fresh for row in rows.values())) and _is_fresh(stage, before):
+            row = StageRecord(
+                stage.name, "skipped", detail=f"needs {' and '.join(missing)}, which is not done"
+            )
+        elif (
+            before is not None
+            and (not stage.sums_up or all(row.fresh for row in rows.values()))
+            and _is_fresh(stage, before)
+        ):
             row = replace(before, fresh=True)
         else:
             tell(None, stage, number, len(stages))
             row = _run(stage, before)
         rows[stage.name] = row
-        kept = {name: item for name, item in old.items() if name not in rows}  # later stages, until their turn comes
+        kept = {
+            name: item for name, item in old.items() if name not in rows
+        }  # later stages, until their turn comes
         _write(path, about, [*rows.values(), *kept.values()])
         tell(row, stage, number, len(stages))
     _write(path, about, list(rows.values()))
@@ -165,11 +193,18 @@ def run_stages(
 def _is_fresh(stage: Stage, old: StageRecord) -> bool:
     # A stage in which cases failed is called again: it does what is missing, and what failed may work by now.
     usable = old.state == "done" or (old.state == "skipped" and old.outputs != "")
-    return usable and not old.failures and old.inputs == stage.inputs() and old.outputs == fingerprint(stage.writes)
+    return (
+        usable
+        and not old.failures
+        and old.inputs == stage.inputs()
+        and old.outputs == fingerprint(stage.writes)
+    )
 
 
 def _overlap(reads: Sequence[Path], coming: Sequence[Path]) -> bool:
-    return any(read.is_relative_to(path) or path.is_relative_to(read) for read in reads for path in coming)
+    return any(
+        read.is_relative_to(path) or path.is_relative_to(read) for read in reads for path in coming
+    )
 
 
 def _run(stage: Stage, before: StageRecord | None) -> StageRecord:
@@ -181,14 +216,21 @@ def _run(stage: Stage, before: StageRecord | None) -> StageRecord:
             reason = ""
         except (NnStudentError, OSError, MemoryError) as error:
             outcome, reason = None, one_line(error)
-        except Exception as error:  # whatever breaks in one stage must not take down the report of the others
+        except (
+            Exception
+        ) as error:  # whatever breaks in one stage must not take down the report of the others
             log.debug("stage %s", stage.name, exc_info=True)
-            outcome, reason = None, f"{one_line(error)}; run it again with --debug for the traceback"
+            outcome, reason = (
+                None,
+                f"{one_line(error)}; run it again with --debug for the traceback",
+            )
     row = StageRecord(
         stage.name,
         "failed" if outcome is None else "skipped" if outcome.skipped else "done",
         seconds=round(meter.seconds + (before.seconds if same and before else 0.0), 2),
-        peak_rss_mb=round(max(meter.peak_rss_mb, before.peak_rss_mb if same and before else 0.0), 1),
+        peak_rss_mb=round(
+            max(meter.peak_rss_mb, before.peak_rss_mb if same and before else 0.0), 1
+        ),
         detail=reason if outcome is None else outcome.detail,
         failures=() if outcome is None else tuple(outcome.failures),
         inputs=inputs,

@@ -33,7 +33,9 @@ class Verdict:
     folds: int
 
 
-def combine(members: Iterable[Scores], labels: Sequence[int], *, decision: Decision = "argmax") -> Verdict:
+def combine(
+    members: Iterable[Scores], labels: Sequence[int], *, decision: Decision = "argmax"
+) -> Verdict:
     """Average the folds' probabilities and measure how well they agree.
 
     One member at a time is held beside the running sum, so that an iterator of members keeps the memory at two of them.
@@ -60,7 +62,9 @@ def combine(members: Iterable[Scores], labels: Sequence[int], *, decision: Decis
         else:
             total += scores
     if total is None:
-        raise InputError("an ensemble without folds; expected at least one fold_K folder with a checkpoint")
+        raise InputError(
+            "an ensemble without folds; expected at least one fold_K folder with a checkpoint"
+        )
     total /= len(said)
     return Verdict(total, agreement(said), len(said))
 
@@ -76,7 +80,11 @@ def _best(scores: Scores, labels: Sequence[int], decision: Decision) -> npt.NDAr
 
 def weighted(scores: Scores, labels: Sequence[int], decision: Decision) -> Scores:
     """Class probabilities, (class, z, y, x), with factors under which the largest one decides; see :func:`dice_weights`."""
-    return scores if decision == "argmax" else scores * dice_weights(scores, labels)[:, None, None, None]
+    return (
+        scores
+        if decision == "argmax"
+        else scores * dice_weights(scores, labels)[:, None, None, None]
+    )
 
 
 def dice_weights(mean: Scores, labels: Sequence[int]) -> npt.NDArray[np.float32]:
@@ -100,16 +108,22 @@ def dice_weights(mean: Scores, labels: Sequence[int]) -> npt.NDArray[np.float32]
     for label in set(labels) - {0}:
         channels = [channel for channel, meant in enumerate(labels) if meant == label]
         probability = mean[channels].sum(axis=0)
-        ranked = np.sort(probability[probability > 0.01].astype(np.float64))[::-1]  # less adds to no sum
+        ranked = np.sort(probability[probability > 0.01].astype(np.float64))[
+            ::-1
+        ]  # less adds to no sum
         if len(ranked):
             mass = np.cumsum(ranked)
-            threshold = float(np.max(mass / (np.arange(1, len(mass) + 1) + mass[-1])))  # half of the best Dice
+            threshold = float(
+                np.max(mass / (np.arange(1, len(mass) + 1) + mass[-1]))
+            )  # half of the best Dice
             threshold = max(threshold, LEAST)
             weights[channels] = (1 - threshold) / threshold
     return weights
 
 
-def confidence(mean: npt.NDArray[np.float32], best: npt.NDArray[np.intp], labels: Sequence[int]) -> dict[int, float]:
+def confidence(
+    mean: npt.NDArray[np.float32], best: npt.NDArray[np.intp], labels: Sequence[int]
+) -> dict[int, float]:
     """Mean probability of each label over the voxels that were given it, background left out.
 
     Args:
@@ -122,7 +136,9 @@ def confidence(mean: npt.NDArray[np.float32], best: npt.NDArray[np.intp], labels
     """
     given = np.array(labels, np.uint8)[best].ravel()
     size = np.bincount(given, minlength=256)
-    mass = np.bincount(given, weights=np.take_along_axis(mean, best[None], axis=0).ravel(), minlength=256)
+    mass = np.bincount(
+        given, weights=np.take_along_axis(mean, best[None], axis=0).ravel(), minlength=256
+    )
     return {int(id): float(mass[id] / size[id]) for id in np.flatnonzero(size) if id}
 
 

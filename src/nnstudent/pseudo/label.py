@@ -13,17 +13,17 @@ import numpy as np
 
 from nnstudent.cases import for_each_case
 from nnstudent.cohort.cohort import Case, Cohort
+from nnstudent.cohort.fuse import Labels, fuse
+from nnstudent.cohort.uncertainty import Doubt, doubt_is_there, joined, remove_doubt, write_doubt
 from nnstudent.errors import Failure, InputError
 from nnstudent.io.lock import writing
 from nnstudent.io.nifti import read_grid, read_image, write_labels
 from nnstudent.io.record import file_hash, is_made_from, write_record
 from nnstudent.progress import Progress, silent
-from nnstudent.pseudo import elsewhere, pseudolabel
-from nnstudent.pseudo.change import compare
+from nnstudent.pseudo import external, pseudo_label
 from nnstudent.pseudo.ensemble import Decision
-from nnstudent.pseudo.fuse import Labels, fuse
-from nnstudent.pseudo.probability import Doubt, doubt_is_there, joined, remove_doubt, write_doubt
-from nnstudent.pseudo.pseudolabel import Guess, PseudoLabel
+from nnstudent.pseudo.pseudo_label import Guess, PseudoLabel
+from nnstudent.pseudo.stability import compare
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Volume
 
@@ -45,7 +45,9 @@ class Teacher(Protocol):
     def settings(self) -> Any:
         """Plain data that decides its result beside its content."""
 
-    def guess(self, image: Volume, *, probability: bool = False, progress: Progress = silent) -> Guess:
+    def guess(
+        self, image: Volume, *, probability: bool = False, progress: Progress = silent
+    ) -> Guess:
         """Label one image; with ``probability`` also say what it thinks of each voxel beside its label."""
 
 
@@ -129,7 +131,7 @@ def label(
         threads: Processor threads; None for all there are.
         part: (i, n): only the i-th of n parts of the cases, 1 ≤ i ≤ n, so that n machines share the work.
         round: The round of labelling, for the ledger.
-        before: Folder of the round before: the records then say how much has changed (:func:`~nnstudent.pseudo.change.changed`).
+        before: Folder of the round before: the records then say how much has changed (:func:`~nnstudent.pseudo.stability.changed`).
         probability: Also write ``out/probability/<case>.nii.gz``, how probable the label of each voxel is, 0 to 255, and
             ``out/runner_up/<case>.nii.gz``, what it would be else.
         trust_pickle: Also load checkpoints that hold more than tensors.
@@ -141,16 +143,22 @@ def label(
         OutputError: ``out`` cannot be written.
     """
     if (not teachers) == (labels_from is None):
-        raise InputError("label needs either teachers (--teacher FOLDER …) or a folder of labels made elsewhere (--from FOLDER), not both")
+        raise InputError(
+            "label needs either teachers (--teacher FOLDER …) or a folder of labels made elsewhere (--from FOLDER), not both"
+        )
     number, parts = part
     if not 1 <= number <= parts:
         raise InputError(f"--part {number}/{parts}: expected I/N with 1 ≤ I ≤ N")
     if before is not None and (not before.is_dir() or before.resolve() == out.resolve()):
-        raise InputError(f"--before {before}: expected another folder that label wrote, that of the round before")
+        raise InputError(
+            f"--before {before}: expected another folder that label wrote, that of the round before"
+        )
     if labels_from is not None:
         if probability:
-            raise InputError("--probability with --from: labels made elsewhere do not say how probable they are; leave out one of the two")
-        source = elsewhere.find(labels_from, cohort.taxonomy, mapping=mapping)
+            raise InputError(
+                "--probability with --from: labels made elsewhere do not say how probable they are; leave out one of the two"
+            )
+        source = external.find(labels_from, cohort.taxonomy, mapping=mapping)
         return _take(cohort, out, source, part=part, round=round, before=before, progress=progress)
 
     from nnstudent.pseudo.teacher import open_teacher  # the engines are heavy
@@ -174,7 +182,9 @@ def label(
     foreign = {name for teacher in opened for name in teacher.foreign}
     for name in mapping or {}:
         if name not in foreign:
-            raise InputError(f"--map {name}=…: no model has a class {name!r}; they have {', '.join(sorted(foreign))}")
+            raise InputError(
+                f"--map {name}=…: no model has a class {name!r}; they have {', '.join(sorted(foreign))}"
+            )
     known = {name for teacher in opened for name in teacher.classes}
     cases = cohort.lacking(cohort.taxonomy.sorted(known))[number - 1 :: parts]
     return label_cases(
@@ -237,20 +247,37 @@ def label_cases(
     """
 
     def work(case: Case) -> tuple[Any, Callable[[], Made]]:
-        asked = [teacher for teacher in teachers if everything or not set(teacher.classes) <= case.annotated]
+        asked = [
+            teacher
+            for teacher in teachers
+            if everything or not set(teacher.classes) <= case.annotated
+        ]
         made_from = {
             "image": file_hash(case.image),
-            "models": [[teacher.hash, list(teacher.classes), teacher.settings] for teacher in asked],
+            "models": [
+                [teacher.hash, list(teacher.classes), teacher.settings] for teacher in asked
+            ],
             "taxonomy": taxonomy.to_dict(),
             "round": round,
-            "format": pseudolabel.FORMAT,
+            "format": pseudo_label.FORMAT,
         }
         return made_from, lambda: _ask(case, asked, taxonomy, round, probability)
 
-    return _each(cases, out, work, taxonomy=taxonomy, part=part, before=before, probability=probability, progress=progress)
+    return _each(
+        cases,
+        out,
+        work,
+        taxonomy=taxonomy,
+        part=part,
+        before=before,
+        probability=probability,
+        progress=progress,
+    )
 
 
-def _ask(case: Case, teachers: Sequence[Teacher], taxonomy: Taxonomy, round: int, probability: bool) -> Made:
+def _ask(
+    case: Case, teachers: Sequence[Teacher], taxonomy: Taxonomy, round: int, probability: bool
+) -> Made:
     image = read_image(case.image)
     labels: Labels = np.zeros(image.array.shape, np.uint8)
     confidence: dict[str, float] = {}
@@ -261,7 +288,15 @@ def _ask(case: Case, teachers: Sequence[Teacher], taxonomy: Taxonomy, round: int
     for teacher in teachers:
         said = teacher.guess(image, probability=True) if probability else teacher.guess(image)
         # For the classes that it knows a later model's word counts as truth does over pseudo-labels.
-        beneath, labels = labels, fuse(said.labels, labels, annotated=[taxonomy[name].id for name in teacher.classes], taxonomy=taxonomy)
+        beneath, labels = (
+            labels,
+            fuse(
+                said.labels,
+                labels,
+                annotated=[taxonomy[name].id for name in teacher.classes],
+                taxonomy=taxonomy,
+            ),
+        )
         if doubt is not None and said.doubt is not None:
             doubt = joined(labels, said.labels, said.doubt, beneath=beneath, before=doubt)
         for name in teacher.classes:
@@ -287,7 +322,7 @@ def _ask(case: Case, teachers: Sequence[Teacher], taxonomy: Taxonomy, round: int
 def _take(
     cohort: Cohort,
     out: Path,
-    source: elsewhere.Elsewhere,
+    source: external.Elsewhere,
     *,
     part: tuple[int, int],
     round: int,
@@ -295,7 +330,9 @@ def _take(
     progress: Progress,
 ) -> LabelResult:
     taxonomy = cohort.taxonomy
-    lacking = cohort.lacking(taxonomy.names if source.classes is None else source.classes)[part[0] - 1 :: part[1]]
+    lacking = cohort.lacking(taxonomy.names if source.classes is None else source.classes)[
+        part[0] - 1 :: part[1]
+    ]
     cases = [case for case in lacking if case.id in source.files]
     absent = tuple(case.id for case in lacking if case.id not in source.files)
 
@@ -307,25 +344,42 @@ def _take(
             "values": None if source.table is None else source.table.tolist(),
             "taxonomy": taxonomy.to_dict(),
             "round": round,
-            "format": pseudolabel.FORMAT,
+            "format": pseudo_label.FORMAT,
         }
 
         def make() -> Made:
-            labels = elsewhere.read(source, case, taxonomy).array
-            models = dict.fromkeys(taxonomy.names if source.classes is None else source.classes, model)
+            labels = external.read(source, case, taxonomy).array
+            models = dict.fromkeys(
+                taxonomy.names if source.classes is None else source.classes, model
+            )
             return Made(labels, PseudoLabel(case.id, "", source.classes, models, round, {}, {}, ()))
 
         return made_from, make
 
     share = _share(part)
-    result = _each(cases, out, work, taxonomy=taxonomy, part=share, before=before, probability=False, progress=progress)
+    result = _each(
+        cases,
+        out,
+        work,
+        taxonomy=taxonomy,
+        part=share,
+        before=before,
+        probability=False,
+        progress=progress,
+    )
     notices = tuple(f"{source.folder}: {notice}" for notice in source.notices)
     if absent:
-        notices += (f"{source.folder}: has no label map for {len(absent)} of {len(lacking)} cases, {absent[0]} the first",)
+        notices += (
+            f"{source.folder}: has no label map for {len(absent)} of {len(lacking)} cases, {absent[0]} the first",
+        )
     strangers = sorted(set(source.files) - {case.id for case in cohort.cases})
     if strangers:
-        shown = ", ".join(source.files[id].name for id in strangers[:3]) + (", …" if len(strangers) > 3 else "")
-        notices += (f"{source.folder}: passed over: {len(strangers)} × label map named like no case of the cohort: {shown}",)
+        shown = ", ".join(source.files[id].name for id in strangers[:3]) + (
+            ", …" if len(strangers) > 3 else ""
+        )
+        notices += (
+            f"{source.folder}: passed over: {len(strangers)} × label map named like no case of the cohort: {shown}",
+        )
     return replace(result, absent=absent, notices=notices)
 
 
@@ -345,10 +399,12 @@ def _each(
         made = _one(case, out, work, taxonomy=taxonomy, probability=probability)
         if before is not None:
             compare(case, out, before=before, taxonomy=taxonomy)
-        return made, pseudolabel.read_pseudo_label(out, case.id)
+        return made, pseudo_label.read_pseudo_label(out, case.id)
 
     with writing(out, part=part):
-        results, failures = for_each_case(cases, one, files=lambda case: (case.image, case.label), what="label", progress=progress)
+        results, failures = for_each_case(
+            cases, one, files=lambda case: (case.image, case.label), what="label", progress=progress
+        )
     return LabelResult(
         labels=tuple(item for _, (_, item) in results if item is not None),
         made=tuple(case.id for case, (made, _) in results if made),
@@ -359,7 +415,7 @@ def _each(
 def _one(case: Case, out: Path, work: Work, *, taxonomy: Taxonomy, probability: bool) -> bool:
     """Make what is missing of one case's pseudo-label; whether anything was."""
     begin = time.perf_counter()
-    path, record = pseudolabel.paths(out, case.id)
+    path, record = pseudo_label.paths(out, case.id)
     made_from, make = work(case)
     fresh = is_made_from(record, made_from) and _is_readable(out, case)
     if fresh and (doubt_is_there(out, case.id) or not probability):
@@ -373,17 +429,25 @@ def _one(case: Case, out: Path, work: Work, *, taxonomy: Taxonomy, probability: 
     if fresh:  # a label that is there is not written again, for what was made from it would be made again too
         return True
     sizes = np.bincount(made.labels.ravel(), minlength=256)
-    volume = {item.name: float(sizes[item.id] * grid.voxel_ml) for item in taxonomy if sizes[item.id]}
+    volume = {
+        item.name: float(sizes[item.id] * grid.voxel_ml) for item in taxonomy if sizes[item.id]
+    }
     write_labels(path, Volume(made.labels, grid), like=case.image)
     sure = {name: made.told.confidence[name] for name in volume if name in made.told.confidence}
-    told = replace(made.told, found=tuple(volume), volume_ml=volume, confidence=sure, seconds=time.perf_counter() - begin)
+    told = replace(
+        made.told,
+        found=tuple(volume),
+        volume_ml=volume,
+        confidence=sure,
+        seconds=time.perf_counter() - begin,
+    )
     write_record(record, stage="label", made_from=made_from, files=[path], **told.to_dict())
     return True
 
 
 def _is_readable(out: Path, case: Case) -> bool:
     try:
-        return pseudolabel.read_pseudo_label(out, case.id) is not None
+        return pseudo_label.read_pseudo_label(out, case.id) is not None
     except InputError as error:
         log.warning("%s; it is made again", error)
         return False

@@ -13,17 +13,10 @@ from typing import Any
 import numpy as np
 
 from nnstudent.cases import for_each_case
+from nnstudent.cohort import ledger
 from nnstudent.cohort.cohort import Case, Cohort, write_cohort
-from nnstudent.errors import Failure, InputError
-from nnstudent.io.atomic import write_json
-from nnstudent.io.lock import writing
-from nnstudent.io.nifti import read_grid, read_labels, write_labels
-from nnstudent.io.record import file_hash, is_made_from, write_record
-from nnstudent.progress import Progress, silent
-from nnstudent.pseudo import ledger, pseudolabel
-from nnstudent.pseudo.decide import Decision, SelectSettings, decide, dropped, trimmed
-from nnstudent.pseudo.fuse import Labels, check_ids, fuse, ids_in
-from nnstudent.pseudo.probability import (
+from nnstudent.cohort.fuse import Labels, check_ids, fuse, ids_in
+from nnstudent.cohort.uncertainty import (
     Doubt,
     doubt_is_there,
     doubt_of_fused,
@@ -33,7 +26,15 @@ from nnstudent.pseudo.probability import (
     runner_up_path,
     write_doubt,
 )
-from nnstudent.pseudo.pseudolabel import PseudoLabel
+from nnstudent.errors import Failure, InputError
+from nnstudent.io.atomic import write_json
+from nnstudent.io.lock import writing
+from nnstudent.io.nifti import read_grid, read_labels, write_labels
+from nnstudent.io.record import file_hash, is_made_from, write_record
+from nnstudent.progress import Progress, silent
+from nnstudent.pseudo import pseudo_label
+from nnstudent.pseudo.pseudo_label import PseudoLabel
+from nnstudent.pseudo.selection import Decision, SelectSettings, decide, dropped, trimmed
 from nnstudent.serialization import Record, read_json_table
 from nnstudent.taxonomy import IGNORE, Taxonomy
 from nnstudent.volume import Volume
@@ -101,13 +102,22 @@ def select(
     settings = settings or SelectSettings()
     taxonomy = cohort.taxonomy
     found, failures = _pseudo_labels(cohort, pseudo)
-    known = tuple(sorted({name for item in found.values() if item.classes is None for name in item.found}))
+    known = tuple(
+        sorted({name for item in found.values() if item.classes is None for name in item.found})
+    )
     learned = _classes(cohort, found, known) if classes is None else taxonomy.sorted(classes)
 
     cases = cohort.train()
     decisions: list[Decision] = []
     for case in cases:
-        choice = decide(case, found.get(case.id), classes=learned, taxonomy=taxonomy, settings=settings, known=known)
+        choice = decide(
+            case,
+            found.get(case.id),
+            classes=learned,
+            taxonomy=taxonomy,
+            settings=settings,
+            known=known,
+        )
         decisions.append(dropped(choice, failures[case.id]) if case.id in failures else choice)
     decisions = list(trimmed(decisions, settings=settings))
     if settings.ignore_below:
@@ -116,12 +126,24 @@ def select(
     _warn_of_holes(found, decisions, set(taxonomy.lesions) - set(learned))
 
     with writing(out):
-        return _fuse(cohort, pseudo, out, found, decisions, failures, learned=learned, settings=settings, progress=progress)
+        return _fuse(
+            cohort,
+            pseudo,
+            out,
+            found,
+            decisions,
+            failures,
+            learned=learned,
+            settings=settings,
+            progress=progress,
+        )
 
 
 def _ignored(record: Path) -> float:
     """The share of a fused label map that is ignored."""
-    share: float = Record(read_json_table(record, what="a fused label"), str(record)).get("ignored", float, 0.0)
+    share: float = Record(read_json_table(record, what="a fused label"), str(record)).get(
+        "ignored", float, 0.0
+    )
     return share
 
 
@@ -146,10 +168,21 @@ def _fuse(
         if not choice.kept:
             return None
         item = found.get(case.id) if choice.filled else None
-        new = _write_fused(case, item, choice.filled, pseudo, out, learned=learned, cohort=cohort, below=settings.ignore_below)
+        new = _write_fused(
+            case,
+            item,
+            choice.filled,
+            pseudo,
+            out,
+            learned=learned,
+            cohort=cohort,
+            below=settings.ignore_below,
+        )
         return new, _ignored(out / "records" / f"{case.id}.json")
 
-    results, failed = for_each_case(cases, write, files=partial(_files, pseudo), what="select", progress=progress)
+    results, failed = for_each_case(
+        cases, write, files=partial(_files, pseudo), what="select", progress=progress
+    )
     failures = {**failures, **{failure.case: failure.reason for failure in failed}}
     for failure in failed:
         choices[failure.case] = dropped(choices[failure.case], failure.reason)
@@ -158,16 +191,26 @@ def _fuse(
     written = sum(new for new, _ in kept.values())
     ignored = {id: share for id, (_, share) in kept.items()}
 
-    result = SelectResult(learned, tuple(decisions), tuple(Failure(*pair) for pair in failures.items()), written, ignored)
+    result = SelectResult(
+        learned,
+        tuple(decisions),
+        tuple(Failure(*pair) for pair in failures.items()),
+        written,
+        ignored,
+    )
     ledger.write_ledger(out / ledger.NAME, (row for choice in decisions for row in choice.rows))
     if not result.kept:
         reason = decisions[0].why if decisions else "the cohort has no training case"
-        raise InputError(f"{out}: no case is left to learn from ({reason}); {out / ledger.NAME} says why for each")
+        raise InputError(
+            f"{out}: no case is left to learn from ({reason}); {out / ledger.NAME} says why for each"
+        )
     _write_dataset(cohort, result, out, settings=settings)
     return result
 
 
-def _warn_of_holes(found: Mapping[str, PseudoLabel], decisions: Sequence[Decision], unlearned: set[str]) -> None:
+def _warn_of_holes(
+    found: Mapping[str, PseudoLabel], decisions: Sequence[Decision], unlearned: set[str]
+) -> None:
     filled = [choice.case for choice in decisions if choice.kept and choice.filled]
     over = [case for case in filled if unlearned.intersection(found[case].found)]
     if over:
@@ -191,26 +234,35 @@ def _check_probabilities(pseudo: Path, decisions: Sequence[Decision]) -> None:
 
 def _pseudo_labels(cohort: Cohort, folder: Path) -> tuple[dict[str, PseudoLabel], dict[str, str]]:
     def read(case: Case) -> PseudoLabel | None:
-        item = pseudolabel.read_pseudo_label(folder, case.id)
+        item = pseudo_label.read_pseudo_label(folder, case.id)
         if item is not None:
             cohort.taxonomy.sorted((*(item.classes or ()), *item.found))
         return item
 
-    results, failures = for_each_case(cohort.train(), read, files=lambda case: pseudolabel.paths(folder, case.id)[::-1], what="read")
+    results, failures = for_each_case(
+        cohort.train(),
+        read,
+        files=lambda case: pseudo_label.paths(folder, case.id)[::-1],
+        what="read",
+    )
     found = {case.id: item for case, item in results if item is not None}
     return found, {failure.case: failure.reason for failure in failures}
 
 
 def _files(pseudo: Path, case: Case) -> tuple[Path | None, ...]:
-    return case.image, case.label, *pseudolabel.paths(pseudo, case.id)
+    return case.image, case.label, *pseudo_label.paths(pseudo, case.id)
 
 
-def _classes(cohort: Cohort, found: Mapping[str, PseudoLabel], known: Sequence[str]) -> tuple[str, ...]:
+def _classes(
+    cohort: Cohort, found: Mapping[str, PseudoLabel], known: Sequence[str]
+) -> tuple[str, ...]:
     names = {name for case in cohort.train() for name in case.annotated}.union(known)
     for item in found.values():
         names.update(item.classes or ())
     if not names:
-        raise InputError("no class is annotated in any case or known to any model; nothing to learn")
+        raise InputError(
+            "no class is annotated in any case or known to any model; nothing to learn"
+        )
     return cohort.taxonomy.sorted(names)
 
 
@@ -242,13 +294,21 @@ def _write_fused(
     kept_doubt = item is not None and doubt_is_there(pseudo, case.id)
     made_from = {
         "truth": None if case.label is None else file_hash(case.label),
-        "pseudo": None if item is None else file_hash(pseudolabel.paths(pseudo, case.id)[0]),
+        "pseudo": None if item is None else file_hash(pseudo_label.paths(pseudo, case.id)[0]),
         "annotated": sorted(case.annotated),
         "filled": sorted(filled),
         "values": values,
         "taxonomy": taxonomy.to_dict(),
         **({"below": below} if doubted else {}),
-        **({"doubt": [file_hash(path(pseudo, case.id)) for path in (probability_path, runner_up_path)]} if kept_doubt else {}),
+        **(
+            {
+                "doubt": [
+                    file_hash(path(pseudo, case.id)) for path in (probability_path, runner_up_path)
+                ]
+            }
+            if kept_doubt
+            else {}
+        ),
     }
     path = out / DATASET / "labelsTr" / f"{case.id}.nii.gz"
     record = out / "records" / f"{case.id}.json"
@@ -258,7 +318,7 @@ def _write_fused(
         return False
 
     truth = None if case.label is None else read_labels(case.label)
-    guess = None if item is None else read_labels(pseudolabel.paths(pseudo, case.id)[0])
+    guess = None if item is None else read_labels(pseudo_label.paths(pseudo, case.id)[0])
     grid = read_grid(case.image)
     for what, volume in (("label", truth), ("pseudo-label", guess)):
         if volume is not None:
@@ -283,8 +343,12 @@ def _write_fused(
     if kept_doubt and guess is not None:
         doubt = _doubt(case, labels, truth, guess, pseudo, filled, taxonomy=taxonomy)
         write_doubt(out, case.id, doubt, grid, like=case.image)
-        if doubted:  # an organ that a person drew is learned, whether or not there may be a lesion in it
-            out_of_it = (doubt.probability < 255 * below) & ~np.isin(labels, [taxonomy[name].id for name in case.annotated])
+        if (
+            doubted
+        ):  # an organ that a person drew is learned, whether or not there may be a lesion in it
+            out_of_it = (doubt.probability < 255 * below) & ~np.isin(
+                labels, [taxonomy[name].id for name in case.annotated]
+            )
             labels[out_of_it] = IGNORE
             ignored = float(out_of_it.mean())
     if doubted:
@@ -292,7 +356,11 @@ def _write_fused(
     write_labels(path, Volume(table[labels], grid), like=case.image)
     if not same_ids:  # nnU-Net's values are then not the table's ids, which cohort.json speaks of
         write_labels(plain, Volume(keep[labels], grid), like=case.image)
-    doubts = [place(out, case.id) for place in (probability_path, runner_up_path)] if doubt_is_there(out, case.id) else []
+    doubts = (
+        [place(out, case.id) for place in (probability_path, runner_up_path)]
+        if doubt_is_there(out, case.id)
+        else []
+    )
     files = [path, *([] if same_ids else [plain]), *doubts]
     told = {"ignored": round(ignored, 6)} if doubted else {}
     write_record(record, stage="select", made_from=made_from, files=files, case=case.id, **told)
@@ -300,11 +368,23 @@ def _write_fused(
 
 
 def _doubt(
-    case: Case, fused: Labels, truth: Volume | None, guess: Volume, pseudo: Path, filled: Sequence[str], *, taxonomy: Taxonomy
+    case: Case,
+    fused: Labels,
+    truth: Volume | None,
+    guess: Volume,
+    pseudo: Path,
+    filled: Sequence[str],
+    *,
+    taxonomy: Taxonomy,
 ) -> Doubt:
     said = read_doubt(pseudo, case.id)
     for volume in said:
-        guess.grid.require(volume.grid, what="the probability map", of="its pseudo-label", advice="label the case again with --probability")
+        guess.grid.require(
+            volume.grid,
+            what="the probability map",
+            of="its pseudo-label",
+            advice="label the case again with --probability",
+        )
     return doubt_of_fused(
         fused,
         None if truth is None else truth.array,
@@ -316,7 +396,9 @@ def _doubt(
     )
 
 
-def _write_dataset(cohort: Cohort, result: SelectResult, out: Path, *, settings: SelectSettings) -> None:
+def _write_dataset(
+    cohort: Cohort, result: SelectResult, out: Path, *, settings: SelectSettings
+) -> None:
     values = channels(cohort, result.classes)
     same_ids = not settings.ignore_below and _same_ids(values, cohort.taxonomy)
     labels = out / DATASET / "labelsTr" if same_ids else out / "labels"
@@ -332,19 +414,33 @@ def _write_dataset(cohort: Cohort, result: SelectResult, out: Path, *, settings:
         for case, choice in chosen
     )
     whole = [case for case, choice in chosen if not choice.open]
-    dropped = tuple(Failure(decision.case, decision.why) for decision in result.decisions if not decision.kept)
+    dropped = tuple(
+        Failure(decision.case, decision.why) for decision in result.decisions if not decision.kept
+    )
     write_cohort(out, Cohort(cohort.taxonomy, cases, dropped))
     table: dict[str, Any] = {
         "channel_names": {"0": "CT"},
-        "labels": {"background": 0} | values | ({"ignore": len(values) + 1} if settings.ignore_below else {}),
+        "labels": {"background": 0}
+        | values
+        | ({"ignore": len(values) + 1} if settings.ignore_below else {}),
         "numTraining": len(whole),
         "file_ending": ".nii.gz",
         "overwrite_image_reader_writer": "NibabelIOWithReorient",
-        "dataset": {case.id: {"images": [os.path.abspath(case.image)], "label": f"labelsTr/{case.id}.nii.gz"} for case in whole},
+        "dataset": {
+            case.id: {
+                "images": [os.path.abspath(case.image)],
+                "label": f"labelsTr/{case.id}.nii.gz",
+            }
+            for case in whole
+        },
         "nnstudent": {
             "taxonomy": cohort.taxonomy.to_dict(),
             "classes": {str(value): name for name, value in values.items()},
-            "truth": [decision.case for decision in result.decisions if decision.kept and not (decision.filled or decision.open)],
+            "truth": [
+                decision.case
+                for decision in result.decisions
+                if decision.kept and not (decision.filled or decision.open)
+            ],
             "settings": asdict(settings),
         },
     }

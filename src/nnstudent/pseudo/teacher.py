@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 
 from nnstudent.bundle.bundle import Model, Network, open_model
+from nnstudent.cohort.fuse import Labels, fuse
+from nnstudent.cohort.uncertainty import Doubt, joined
 from nnstudent.errors import InputError
-from nnstudent.inference.certainty import probability_of, runner_up_of
-from nnstudent.inference.scores import Scores
+from nnstudent.inference.labels.scores import Scores
+from nnstudent.inference.labels.uncertainty import probability_of, runner_up_of
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.progress import Progress, silent
-from nnstudent.pseudo.elsewhere import label_names
 from nnstudent.pseudo.ensemble import LEAST, Decision, Verdict, combine, confidence, weighted
-from nnstudent.pseudo.fuse import Labels, fuse
-from nnstudent.pseudo.probability import Doubt, joined
-from nnstudent.pseudo.pseudolabel import Guess
+from nnstudent.pseudo.external import label_names
+from nnstudent.pseudo.pseudo_label import Guess
 from nnstudent.serialization import read_json_table
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Volume
@@ -52,14 +52,21 @@ class ModelTeacher:
     @property
     def classes(self) -> tuple[str, ...]:
         """The classes of the label table that it knows."""
-        return self.taxonomy.sorted(self.taxonomy.by_id(id).name for ids in self.meaning for id in ids if id)
+        return self.taxonomy.sorted(
+            self.taxonomy.by_id(id).name for ids in self.meaning for id in ids if id
+        )
 
     @property
     def settings(self) -> Any:
         """What each channel stands for, and how a voxel is decided on."""
-        return [*(list(ids) for ids in self.meaning), *([] if self.decision == "argmax" else [self.decision, LEAST])]
+        return [
+            *(list(ids) for ids in self.meaning),
+            *([] if self.decision == "argmax" else [self.decision, LEAST]),
+        ]
 
-    def guess(self, image: Volume, *, probability: bool = False, progress: Progress = silent) -> Guess:
+    def guess(
+        self, image: Volume, *, probability: bool = False, progress: Progress = silent
+    ) -> Guess:
         """Label one image by the mean of the folds' probabilities, as ``decision`` says.
 
         Args:
@@ -81,7 +88,10 @@ class ModelTeacher:
             sure |= self._named(given)
             said = self.segmenter.restore(decided, onto=image)
             del decided  # as large as the scores
-            beneath, labels = labels, fuse(said.array, labels, annotated=sorted(set(ids) - {0}), taxonomy=self.taxonomy)
+            beneath, labels = (
+                labels,
+                fuse(said.array, labels, annotated=sorted(set(ids) - {0}), taxonomy=self.taxonomy),
+            )
             if doubt is not None:
                 own = Doubt(probability_of(said, scores), runner_up_of(said, scores))
                 doubt = joined(labels, said.array, own, beneath=beneath, before=doubt)
@@ -91,13 +101,17 @@ class ModelTeacher:
             folds.append(verdict.folds)
         return Guess(labels, sure, agreement, min(folds), doubt)
 
-    def _verdict(self, image: Volume, network: int, ids: tuple[int, ...], progress: Progress) -> tuple[Verdict, Scores]:
+    def _verdict(
+        self, image: Volume, network: int, ids: tuple[int, ...], progress: Progress
+    ) -> tuple[Verdict, Scores]:
         first: list[Scores] = []
 
         def members() -> Any:
             for scores in self.segmenter.predict_members(image, network=network, progress=progress):
                 if not first:  # only how to restore it is kept, not its values
-                    first.append(replace(scores, values=np.broadcast_to(np.float32(0), scores.values.shape)))
+                    first.append(
+                        replace(scores, values=np.broadcast_to(np.float32(0), scores.values.shape))
+                    )
                 yield scores.probabilities().values
 
         verdict = combine(members(), ids, decision=self.decision)
@@ -142,7 +156,9 @@ def open_teacher(
     own = _own_names(model)
     # The second stage of a cascade says something only near what the first found: a teacher is asked of every voxel.
     meaning = tuple(
-        _ids(network, own, taxonomy, mapping or {}) if network.spec.near_mm is None else (0,) * len(network.spec.classes)
+        _ids(network, own, taxonomy, mapping or {})
+        if network.spec.near_mm is None
+        else (0,) * len(network.spec.classes)
         for network in model.networks
     )
     if not any(id for ids in meaning for id in ids):
@@ -150,8 +166,16 @@ def open_teacher(
             f"{model.path}: none of its classes ({_few(model)}) is in the label table {taxonomy.name} ({', '.join(taxonomy.names[:5])} …); "
             "say which is which with --map foreign=class,…"
         )
-    foreign = frozenset(own.values()).union(*(network.spec.foreground for network in model.networks))
-    return ModelTeacher(Segmenter(model, engine=engine, device=device, threads=threads), taxonomy, meaning, foreign, decision)
+    foreign = frozenset(own.values()).union(
+        *(network.spec.foreground for network in model.networks)
+    )
+    return ModelTeacher(
+        Segmenter(model, engine=engine, device=device, threads=threads),
+        taxonomy,
+        meaning,
+        foreign,
+        decision,
+    )
 
 
 def _own_names(model: Model) -> dict[int, str]:
@@ -159,11 +183,16 @@ def _own_names(model: Model) -> dict[int, str]:
     if model.kind != "nnunet":
         return {}
     return {
-        value: name for name, value in label_names(read_json_table(model.path / "dataset.json", what="a model"), where=model.path).items()
+        value: name
+        for name, value in label_names(
+            read_json_table(model.path / "dataset.json", what="a model"), where=model.path
+        ).items()
     }
 
 
-def _ids(network: Network, own: Mapping[int, str], taxonomy: Taxonomy, mapping: Mapping[str, str]) -> tuple[int, ...]:
+def _ids(
+    network: Network, own: Mapping[int, str], taxonomy: Taxonomy, mapping: Mapping[str, str]
+) -> tuple[int, ...]:
     ids = [0]
     for channel, tidied in enumerate(network.spec.foreground, start=1):
         name = mapping.get(own.get(channel, ""), mapping.get(tidied, tidied))

@@ -36,18 +36,26 @@ class WeightAverage:
 
     def of(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A network's state with the average in the place of its weights."""
-        shared = {weights[name].data_ptr(): value for name, value in self._values.items()}  # one weight may have several names
+        shared = {
+            weights[name].data_ptr(): value for name, value in self._values.items()
+        }  # one weight may have several names
         return {name: shared.get(value.data_ptr(), value) for name, value in weights.items()}
 
     def load(self, network: nn.Module, weights: Mapping[str, Tensor]) -> None:
         """Go on from an average of before, the state of such a network; it counts as one of many steps."""
         self._steps = 100_000
-        self._values = {name: weights[name].detach().clone() for name, _ in network.named_parameters()}
+        self._values = {
+            name: weights[name].detach().clone() for name, _ in network.named_parameters()
+        }
 
     @contextmanager
     def applied(self, network: nn.Module) -> Iterator[None]:
         """Let the network have the average for its weights inside the block."""
-        last = {name: value.detach().clone() for name, value in network.named_parameters() if name in self._values}
+        last = {
+            name: value.detach().clone()
+            for name, value in network.named_parameters()
+            if name in self._values
+        }
         _copy(self._values, network)
         try:
             yield

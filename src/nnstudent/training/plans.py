@@ -96,27 +96,41 @@ def check_plans(plans: Any, dataset_json: Any, *, where: Path) -> None:
         InputError: Something else is named, or an entry is missing or of the wrong type.
     """
     try:
-        named = [plans["image_reader_writer"], plans["label_manager"], dataset_json["overwrite_image_reader_writer"]]
+        named = [
+            plans["image_reader_writer"],
+            plans["label_manager"],
+            dataset_json["overwrite_image_reader_writer"],
+        ]
         wanted = [READER, LABEL_MANAGER, READER]
         for configuration in plans["configurations"].values():
             built = configuration["architecture"]
             check(built["network_class_name"], built["arch_kwargs"], built["_kw_requires_import"])
             named += [configuration["preprocessor_name"], *configuration["normalization_schemes"]]
             wanted += [PREPROCESSOR, NORMALIZATION]
-            named += [configuration[f"resampling_fn_{what}"] for what in ("data", "seg", "probabilities")]
+            named += [
+                configuration[f"resampling_fn_{what}"] for what in ("data", "seg", "probabilities")
+            ]
             wanted += [RESAMPLING] * 3
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
     except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{where}: malformed ({type(error).__name__}: {error}); remove it and train again") from error
+        raise InputError(
+            f"{where}: malformed ({type(error).__name__}: {error}); remove it and train again"
+        ) from error
     for name, expected in zip(named, wanted, strict=False):
         if name != expected:
-            raise InputError(f"{where}: names {str(name)[:80]!r} where plans of nnStudent name {expected}; remove it and train again")
+            raise InputError(
+                f"{where}: names {str(name)[:80]!r} where plans of nnStudent name {expected}; remove it and train again"
+            )
     if len(named) != len(wanted):
-        raise InputError(f"{where}: has {len(named)} names of nnU-Net's parts; expected {len(wanted)}; remove it and train again")
+        raise InputError(
+            f"{where}: has {len(named)} names of nnU-Net's parts; expected {len(wanted)}; remove it and train again"
+        )
 
 
-def make_plans(recipe: Recipe, fingerprint: Fingerprint, *, dataset_name: str, lesions: Collection[int] = ()) -> dict[str, Any]:
+def make_plans(
+    recipe: Recipe, fingerprint: Fingerprint, *, dataset_name: str, lesions: Collection[int] = ()
+) -> dict[str, Any]:
     """nnU-Net's plans for a recipe.
 
     Args:
@@ -147,13 +161,17 @@ def make_plans(recipe: Recipe, fingerprint: Fingerprint, *, dataset_name: str, l
 
 def _configuration(recipe: Recipe, fingerprint: Fingerprint) -> dict[str, Any]:
     data = recipe.data
-    scale = [have / want for have, want in zip(fingerprint.spacing_mm, data.spacing_mm, strict=True)]
+    scale = [
+        have / want for have, want in zip(fingerprint.spacing_mm, data.spacing_mm, strict=True)
+    ]
     return {
         "data_identifier": f"{PLANS_NAME}_{CONFIGURATION}",
         "preprocessor_name": PREPROCESSOR,
         "batch_size": data.batch,
         "patch_size": list(data.patch),
-        "median_image_size_in_voxels": [round(size * factor) for size, factor in zip(fingerprint.shape, scale, strict=True)],
+        "median_image_size_in_voxels": [
+            round(size * factor) for size, factor in zip(fingerprint.shape, scale, strict=True)
+        ],
         "spacing": list(data.spacing_mm),
         "normalization_schemes": [NORMALIZATION],
         "use_mask_for_norm": [False],
@@ -168,11 +186,18 @@ def _configuration(recipe: Recipe, fingerprint: Fingerprint) -> dict[str, Any]:
 def _resampling(what: str, data: Data, *, order: int, labels: bool) -> dict[str, Any]:
     return {
         f"resampling_fn_{what}": RESAMPLING,
-        f"resampling_fn_{what}_kwargs": {"is_seg": labels, "order": order, "order_z": 0, "force_separate_z": data.separate_z},
+        f"resampling_fn_{what}_kwargs": {
+            "is_seg": labels,
+            "order": order,
+            "order_z": 0,
+            "force_separate_z": data.separate_z,
+        },
     }
 
 
-def class_weights(recipe: Recipe, volume_ml: Sequence[float], *, lesions: Collection[int] = ()) -> tuple[float, ...]:
+def class_weights(
+    recipe: Recipe, volume_ml: Sequence[float], *, lesions: Collection[int] = ()
+) -> tuple[float, ...]:
     """Weights of the cross-entropy, background first; empty where all are equal.
 
     Args:
@@ -188,7 +213,10 @@ def class_weights(recipe: Recipe, volume_ml: Sequence[float], *, lesions: Collec
         weights[1:] = [min(max(share**-0.5, 1.0), training.most_weight) for share in shares]
     elif training.lesion_weight == 1 or not lesions:
         return ()
-    return tuple(weight * training.lesion_weight if channel in lesions else weight for channel, weight in enumerate(weights))
+    return tuple(
+        weight * training.lesion_weight if channel in lesions else weight
+        for channel, weight in enumerate(weights)
+    )
 
 
 def make_dataset_json(
@@ -220,7 +248,15 @@ def make_dataset_json(
         "nnstudent": {
             "taxonomy": taxonomy.to_dict(),
             "classes": {str(channel): name for channel, name in enumerate(classes, 1)},
-            **({"annotated": {case: list(known) for case, known in annotated.items()}} if annotated else {}),
-            **({"lesion_truth": {case: list(known) for case, known in lesion_truth.items()}} if lesion_truth else {}),
+            **(
+                {"annotated": {case: list(known) for case, known in annotated.items()}}
+                if annotated
+                else {}
+            ),
+            **(
+                {"lesion_truth": {case: list(known) for case, known in lesion_truth.items()}}
+                if lesion_truth
+                else {}
+            ),
         },
     }

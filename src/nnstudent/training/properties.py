@@ -12,7 +12,11 @@ from nnstudent.errors import InputError
 _ALLOWED = {
     ("numpy", "ndarray"),
     ("numpy", "dtype"),
-    *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
+    *(
+        (f"numpy.{core}.multiarray", name)
+        for core in ("core", "_core")
+        for name in ("_reconstruct", "scalar")
+    ),
     *((f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")),
 }
 
@@ -34,11 +38,15 @@ def read_properties(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             properties = _PlainUnpickler(file).load()
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); remove the folder {path.parent} and train again") from error
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); remove the folder {path.parent} and train again"
+        ) from error
     except Exception as error:  # a damaged pickle raises whatever its bytes happen to ask for
         raise InputError(
             f"{path}: is damaged or holds more than numbers and arrays ({error}); remove the folder {path.parent} and train again"
         ) from error
     if not isinstance(properties, dict):
-        raise InputError(f"{path}: holds a {type(properties).__name__}, not a case's properties; remove it and train again")
+        raise InputError(
+            f"{path}: holds a {type(properties).__name__}, not a case's properties; remove it and train again"
+        )
     return properties

@@ -48,7 +48,9 @@ class Augmentation:
         if self.name not in AUGMENTATIONS:
             raise InputError(f"no augmentation {self.name!r}; there are {', '.join(AUGMENTATIONS)}")
         if not 0 <= self.p <= 1 or self.low > self.high:
-            raise InputError(f"augmentation {self.name}: p = {self.p}, range {self.low} to {self.high}; p is from 0 to 1, low before high")
+            raise InputError(
+                f"augmentation {self.name}: p = {self.p}, range {self.low} to {self.high}; p is from 0 to 1, low before high"
+            )
 
 
 @dataclass(frozen=True)
@@ -80,9 +82,15 @@ class Network:
                 f"a network of features {list(self.features)} and strides {[list(s) for s in self.strides]}; "
                 "expected at least two resolutions, a stride for each, and 1, 1, 1 for the first"
             )
-        for name, least in (("kernels", stages), ("encoder_convolutions", stages), ("decoder_convolutions", stages - 1)):
+        for name, least in (
+            ("kernels", stages),
+            ("encoder_convolutions", stages),
+            ("decoder_convolutions", stages - 1),
+        ):
             if len(getattr(self, name)) not in (1, least):
-                raise InputError(f"network: {name} has {len(getattr(self, name))} entries; expected 1 or {least}")
+                raise InputError(
+                    f"network: {name} has {len(getattr(self, name))} entries; expected 1 or {least}"
+                )
 
     def whole(self, name: str) -> list[Any]:
         """The list of this name with an entry for every resolution."""
@@ -130,9 +138,13 @@ class Data:
 
     def __post_init__(self) -> None:
         if self.window_hu is not None and self.window_hu[0] >= self.window_hu[1]:
-            raise InputError(f"window_hu = {list(self.window_hu)}; expected the lower end first, in HU")
+            raise InputError(
+                f"window_hu = {list(self.window_hu)}; expected the lower end first, in HU"
+            )
         if self.lesion_oversampling < 0:
-            raise InputError(f"lesion_oversampling = {self.lesion_oversampling}; expected how many times as often as an organ, 0 or more")
+            raise InputError(
+                f"lesion_oversampling = {self.lesion_oversampling}; expected how many times as often as an organ, 0 or more"
+            )
 
 
 @dataclass(frozen=True)
@@ -157,14 +169,14 @@ class Training:
             but every border is drawn too far out.
         batch_dice: Dice over the batch as one, instead of the mean over its samples.
         partial: What becomes of a class that nobody looked for in a case. ``background``: it is background there.
-            ``marginal``: the loss leaves it open (:mod:`nnstudent.training.losses`), and organ teachers learn from every case with
+            ``marginal``: the loss leaves it open (:mod:`nnstudent.training.losses.dice_ce`), and organ teachers learn from every case with
             at least one organ annotated instead of from the complete ones only.
         deep_supervision: A loss at each resolution, weighted 1 at the finest and half of it at each coarser.
         gradient_clip: Largest norm of the gradient.
         precision: ``fp32``; ``mixed``: half precision where the processor is made for it, else fp32.
         augment: Augmentations, in the order applied; geometry always first.
         cutmix: How often a box of a window is replaced by that of the last window with the same classes annotated, 0 to 1.
-        copy_paste: How often a window is given a lesion of an earlier one (:mod:`nnstudent.training.pasting`), 0 to 1.
+        copy_paste: How often a window is given a lesion of an earlier one (:mod:`nnstudent.training.augment.copy_paste`), 0 to 1.
         paint_lesions: How often a window is given painted lesions (:mod:`nnstudent.training.augment.lesions`), 0 to 1; as often it is
             given look-alikes that are no lesions. Windows need an organ that can bear one.
         replay: How often a step is made on an earlier window in which a lesion was invented (:mod:`nnstudent.training.augment.replay`),
@@ -172,7 +184,7 @@ class Training:
         ema: The model is the moving average of the weights over the steps, which keeps so much of itself each step, such as 0.999;
             0: the model is the weights of the last step.
         distill: Share of the loss that goes by what the teachers think of each voxel instead of by its label, 0 to 1
-            (:mod:`nnstudent.training.distilling`); needs ``label --probability``.
+            (:mod:`nnstudent.training.losses.distillation`); needs ``label --probability``.
         in_plane: Geometric augmentation turns and scales slices only, as nnU-Net does for patches flatter than 1 : 3.
         label_interpolation: How label maps are turned: ``linear`` by class (as nnU-Net) or ``nearest`` (much faster).
         held_out: Share of the fully labeled cases that a student keeps apart to validate on, where there are at least
@@ -214,7 +226,9 @@ class Training:
 
     def __post_init__(self) -> None:
         if min(self.epochs, self.iterations, self.validation_batches) < 1:
-            raise InputError(f"training of {self.epochs} epochs of {self.iterations} steps; expected at least 1 of each")
+            raise InputError(
+                f"training of {self.epochs} epochs of {self.iterations} steps; expected at least 1 of each"
+            )
         if self.lesion_weight <= 0:
             raise InputError(f"lesion_weight = {self.lesion_weight}; expected a factor above 0")
         for name in ("cutmix", "copy_paste", "paint_lesions", "replay", "distill"):
@@ -223,7 +237,9 @@ class Training:
         if not 0 <= self.ema < 1:
             raise InputError(f"ema = {self.ema}; expected 0 to under 1")
         if self.distill and self.label_interpolation != "nearest":
-            raise InputError('distill with label_interpolation = "linear"; set "nearest", for doubts are turned along and have no classes')
+            raise InputError(
+                'distill with label_interpolation = "linear"; set "nearest", for doubts are turned along and have no classes'
+            )
 
 
 @dataclass(frozen=True)
@@ -239,7 +255,10 @@ class Recipe:
     training: Training
 
     def __post_init__(self) -> None:
-        if any(size % step for size, step in zip(self.data.patch, self.network.downsampling, strict=True)):
+        if any(
+            size % step
+            for size, step in zip(self.data.patch, self.network.downsampling, strict=True)
+        ):
             raise InputError(
                 f"patch {list(self.data.patch)} for a network that downsamples by {list(self.network.downsampling)}; "
                 "each size of the patch must be a multiple of it"
@@ -262,7 +281,9 @@ class Recipe:
         Raises:
             InputError: A key is unknown, missing or of the wrong type, or the values contradict each other.
         """
-        plain = {key: dict(value) if isinstance(value, Mapping) else value for key, value in data.items()}
+        plain = {
+            key: dict(value) if isinstance(value, Mapping) else value for key, value in data.items()
+        }
         training = plain.get("training")
         if isinstance(training, dict) and "augment" in training:
             training["augment"] = _augmentations(training["augment"], f"{where}.training.augment")
@@ -292,13 +313,20 @@ def _augmentations(value: Any, where: str) -> list[dict[str, Any]]:
     if isinstance(value, Mapping):
         rows = list(value.items())
     elif isinstance(value, list | tuple):
-        rows = [(row["name"], row) if isinstance(row, Mapping) and "name" in row else (row, {}) for row in value]
+        rows = [
+            (row["name"], row) if isinstance(row, Mapping) and "name" in row else (row, {})
+            for row in value
+        ]
     else:
-        raise InputError(f"{where}: {value!r}; expected a list of names or a table of name = {{p, low, high}}")
+        raise InputError(
+            f"{where}: {value!r}; expected a list of names or a table of name = {{p, low, high}}"
+        )
     complete = []
     for name, given in rows:
         if name not in AUGMENTATIONS or not isinstance(given, Mapping):
-            raise InputError(f"{where}: no augmentation {name!r}; there are {', '.join(AUGMENTATIONS)}")
+            raise InputError(
+                f"{where}: no augmentation {name!r}; there are {', '.join(AUGMENTATIONS)}"
+            )
         p, low, high = AUGMENTATIONS[name]
         complete.append({"p": p, "low": low, "high": high} | dict(given) | {"name": name})
     return complete

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from nnstudent.bundle.bundle import Model
 from nnstudent.cohort.cohort import read_cohort
+from nnstudent.cohort.ledger import NAME, pseudo_classes, read_ledger
+from nnstudent.cohort.uncertainty import doubt_is_there, probability_path, runner_up_path
 from nnstudent.errors import InputError
 from nnstudent.io.atomic import check_folder
 from nnstudent.progress import Progress, silent
-from nnstudent.pseudo.ledger import NAME, pseudo_classes, read_ledger
-from nnstudent.pseudo.probability import doubt_is_there, probability_path, runner_up_path
 from nnstudent.training.recipe import Recipe
 from nnstudent.training.task import Task, student_task
 from nnstudent.training.train import Trained, train
@@ -21,7 +21,9 @@ from nnstudent.training.train import Trained, train
 log = logging.getLogger(__name__)
 
 
-def study_task(fused: Path, recipe: Recipe, *, organs_only: bool = False, only: Sequence[str] | None = None) -> Task:
+def study_task(
+    fused: Path, recipe: Recipe, *, organs_only: bool = False, only: Sequence[str] | None = None
+) -> Task:
     """What `study` would train.
 
     Args:
@@ -37,17 +39,35 @@ def study_task(fused: Path, recipe: Recipe, *, organs_only: bool = False, only: 
     """
     cohort, ledger = read_cohort(fused), fused / NAME
     if ledger.is_file():
-        task = student_task(cohort, recipe, organs_only=organs_only, pseudo=pseudo_classes(read_ledger(ledger)), only=only)
+        task = student_task(
+            cohort,
+            recipe,
+            organs_only=organs_only,
+            pseudo=pseudo_classes(read_ledger(ledger)),
+            only=only,
+        )
         return replace(task, doubt=_doubt(fused, task)) if recipe.training.distill else task
     full = cohort.annotated_with(cohort.taxonomy.organs)
     if not full:
-        raise InputError(f"{fused}: no ledger.jsonl, and no case has all organs annotated; make a fused cohort with: nnstudent select")
-    log.info("%s: no ledger.jsonl; the student learns from the %d cases with all organs annotated, true labels only", fused, len(full))
-    return student_task(replace(cohort, cases=full), recipe, organs_only=organs_only, pseudo={}, only=only)
+        raise InputError(
+            f"{fused}: no ledger.jsonl, and no case has all organs annotated; make a fused cohort with: nnstudent select"
+        )
+    log.info(
+        "%s: no ledger.jsonl; the student learns from the %d cases with all organs annotated, true labels only",
+        fused,
+        len(full),
+    )
+    return student_task(
+        replace(cohort, cases=full), recipe, organs_only=organs_only, pseudo={}, only=only
+    )
 
 
 def _doubt(fused: Path, task: Task) -> dict[str, tuple[Path, Path]]:
-    there = {id: (probability_path(fused, id), runner_up_path(fused, id)) for id in task.pseudo if doubt_is_there(fused, id)}
+    there = {
+        id: (probability_path(fused, id), runner_up_path(fused, id))
+        for id in task.pseudo
+        if doubt_is_there(fused, id)
+    }
     if task.pseudo and not there:
         raise InputError(
             f"{fused}: distill = {task.recipe.training.distill}, but what the teachers think of each voxel was not kept; "
@@ -75,7 +95,7 @@ def study(
         out: Where to.
         recipe: Network and training.
         organs_only: Whether the student learns no tumors.
-        start: A trained model of the same network to begin from (:func:`~nnstudent.training.warm.load_start`); None to begin from chance.
+        start: A trained model of the same network to begin from (:func:`~nnstudent.training.initial_weights.load_start`); None to begin from chance.
         only: The classes it learns, the others are background; None for all.
         device: ``auto``, ``cpu`` or ``cuda``.
         threads: Processor threads.
@@ -117,4 +137,6 @@ def study_result(
     """As :func:`study`, with what was trained and which cases were left out."""
     task = study_task(fused, recipe, organs_only=organs_only, only=only)
     check_folder(out)
-    return train(task, out, out / ".work", start=start, device=device, threads=threads, progress=progress)
+    return train(
+        task, out, out / ".work", start=start, device=device, threads=threads, progress=progress
+    )

@@ -54,7 +54,9 @@ class Task:
         """The cases in which not all classes are annotated, each with the channels of those that are."""
         found = {}
         for case in self.cases:
-            known = tuple(channel for channel, name in enumerate(self.classes, 1) if name in case.annotated)
+            known = tuple(
+                channel for channel, name in enumerate(self.classes, 1) if name in case.annotated
+            )
             if len(known) < len(self.classes):
                 found[case.id] = known
         return found
@@ -67,7 +69,11 @@ class Task:
     @property
     def lesions(self) -> dict[str, int]:
         """The lesion classes, each with its channel."""
-        return {name: channel for channel, name in enumerate(self.classes, 1) if name in self.taxonomy.lesions}
+        return {
+            name: channel
+            for channel, name in enumerate(self.classes, 1)
+            if name in self.taxonomy.lesions
+        }
 
     @property
     def hidden(self) -> dict[str, tuple[str, ...]]:
@@ -79,8 +85,13 @@ class Task:
         """The cases whose lesions the recipe pastes into others, each with the channels of those that a person looked for."""
         if not self.recipe.training.copy_paste:
             return {}
-        true = {case.id: case.annotated.difference(self.pseudo.get(case.id, ())) for case in self.cases}
-        known = {id: tuple(channel for name, channel in self.lesions.items() if name in names) for id, names in true.items()}
+        true = {
+            case.id: case.annotated.difference(self.pseudo.get(case.id, ())) for case in self.cases
+        }
+        known = {
+            id: tuple(channel for name, channel in self.lesions.items() if name in names)
+            for id, names in true.items()
+        }
         return {id: channels for id, channels in known.items() if channels}
 
 
@@ -109,7 +120,9 @@ def organ_task(cohort: Cohort, recipe: Recipe, *, folds: int) -> Task:
     organs = cohort.taxonomy.organs
     cases = cohort.annotated_with(organs)
     if not organs:
-        raise InputError(f"label table {cohort.taxonomy.name} has no organ; teachers learn the classes of kind organ")
+        raise InputError(
+            f"label table {cohort.taxonomy.name} has no organ; teachers learn the classes of kind organ"
+        )
     if recipe.training.partial == "marginal":
         some = tuple(case for case in cohort.train() if case.annotated.intersection(organs))
         nowhere = [name for name in organs if not any(name in case.annotated for case in some)]
@@ -132,7 +145,11 @@ def tumor_task(cohort: Cohort, recipe: Recipe, *, folds: int) -> Task | None:
     lesions = cohort.taxonomy.lesions
     cases = cohort.annotated_with(lesions)
     if not cases:
-        why = f"no case has {', '.join(lesions)} annotated" if lesions else f"label table {cohort.taxonomy.name} has no lesion class"
+        why = (
+            f"no case has {', '.join(lesions)} annotated"
+            if lesions
+            else f"label table {cohort.taxonomy.name} has no lesion class"
+        )
         log.info("%s: no tumor model is trained, the path goes on without", why)
         return None
     return _teachers("tumor", cohort, lesions, cases, recipe, folds)
@@ -152,11 +169,24 @@ def _teachers(
     possible = max(1, min(folds, len(complete)))
     if possible < folds:
         log.info("%s: %d folds for %d cases, so %d", name, folds, len(complete), possible)
-    return Task(name, cohort.taxonomy, classes, cases, recipe, possible, truth=frozenset(case.id for case in complete))
+    return Task(
+        name,
+        cohort.taxonomy,
+        classes,
+        cases,
+        recipe,
+        possible,
+        truth=frozenset(case.id for case in complete),
+    )
 
 
 def student_task(
-    cohort: Cohort, recipe: Recipe, *, organs_only: bool, pseudo: Mapping[str, Sequence[str]], only: Sequence[str] | None = None
+    cohort: Cohort,
+    recipe: Recipe,
+    *,
+    organs_only: bool,
+    pseudo: Mapping[str, Sequence[str]],
+    only: Sequence[str] | None = None,
 ) -> Task:
     """The student: it learns all annotated classes from all training cases of a fused cohort.
 
@@ -172,15 +202,25 @@ def student_task(
     """
     cases = tuple(case for case in cohort.train() if case.label is not None and case.annotated)
     covered = {name for case in cases for name in case.annotated}
-    classes = tuple(name for name in cohort.taxonomy.sorted(covered) if not organs_only or name in cohort.taxonomy.organs)
+    classes = tuple(
+        name
+        for name in cohort.taxonomy.sorted(covered)
+        if not organs_only or name in cohort.taxonomy.organs
+    )
     if only is not None:
         unknown = [name for name in only if name not in classes]
         if unknown:
-            raise InputError(f"{', '.join(unknown)}: no class that this student could learn; there are {', '.join(classes) or 'none'}")
+            raise InputError(
+                f"{', '.join(unknown)}: no class that this student could learn; there are {', '.join(classes) or 'none'}"
+            )
         classes = tuple(name for name in classes if name in only)
     if not classes:
-        raise InputError("the fused cohort has no training case with an annotated class; label and select cases first")
-    if recipe.training.partial == "marginal":  # where no class of the student's was looked for there is nothing to learn
+        raise InputError(
+            "the fused cohort has no training case with an annotated class; label and select cases first"
+        )
+    if (
+        recipe.training.partial == "marginal"
+    ):  # where no class of the student's was looked for there is nothing to learn
         cases = tuple(case for case in cases if case.annotated.intersection(classes))
     for case in cases:
         lacking = [name for name in classes if name not in case.annotated]
@@ -188,8 +228,14 @@ def student_task(
             there = "left open" if recipe.training.partial == "marginal" else "background"
             log.debug("%s: %s not covered, %s there", case.id, ", ".join(lacking), there)
     must = {name for name in classes if name in cohort.taxonomy.organs} or set(classes)
-    truth = frozenset(case.id for case in cases if must <= case.annotated and not must & set(pseudo.get(case.id, ())))
-    guessed = {case.id: cohort.taxonomy.sorted(pseudo[case.id]) for case in cases if pseudo.get(case.id)}
+    truth = frozenset(
+        case.id
+        for case in cases
+        if must <= case.annotated and not must & set(pseudo.get(case.id, ()))
+    )
+    guessed = {
+        case.id: cohort.taxonomy.sorted(pseudo[case.id]) for case in cases if pseudo.get(case.id)
+    }
     task = Task("student", cohort.taxonomy, classes, cases, recipe, 1, truth, guessed)
     if task.lacking and not task.partial:
         log.warning(
@@ -224,11 +270,19 @@ def make_splits(task: Task, usable: Sequence[str]) -> list[Split]:
     if task.folds > 1 and len(truth) > 1:
         folds = min(task.folds, len(truth))
         parts = [set(shuffled[k::folds]) for k in range(folds)]
-        return [Split(tuple(id for id in ids if id not in part), tuple(sorted(part))) for part in parts]
-    held_out = round(task.recipe.training.held_out * len(truth)) if len(truth) >= ENOUGH_TO_HOLD_OUT else 0
+        return [
+            Split(tuple(id for id in ids if id not in part), tuple(sorted(part))) for part in parts
+        ]
+    held_out = (
+        round(task.recipe.training.held_out * len(truth)) if len(truth) >= ENOUGH_TO_HOLD_OUT else 0
+    )
     if not held_out:
         if truth:
-            log.info("%s: %d fully labeled cases are too few to hold any out; it validates on cases it learns from", task.name, len(truth))
+            log.info(
+                "%s: %d fully labeled cases are too few to hold any out; it validates on cases it learns from",
+                task.name,
+                len(truth),
+            )
         else:
             log.info("%s: no case is labeled by truth; it is not validated", task.name)
         return [Split(tuple(ids), tuple(truth))]

@@ -38,7 +38,12 @@ class TeachResult:
     @property
     def failures(self) -> tuple[Failure, ...]:
         """Cases that were left out, each once."""
-        found = {failure.case: failure for trained in (self.organs, self.tumor) if trained is not None for failure in trained.failures}
+        found = {
+            failure.case: failure
+            for trained in (self.organs, self.tumor)
+            if trained is not None
+            for failure in trained.failures
+        }
         return tuple(found.values())
 
 
@@ -90,8 +95,18 @@ def teach(
     check_folder(out)
     trained: dict[str, Trained] = {}
     for task in tasks:
-        mine = None if folds is None else [fold for fold in folds if fold < task.folds or task.name == "organs"]
+        mine = (
+            None
+            if folds is None
+            else [fold for fold in folds if fold < task.folds or task.name == "organs"]
+        )
         trained[task.name] = train(
-            task, out / task.name, out / ".work" / task.name, folds=mine, device=device, threads=threads, progress=progress
+            task,
+            out / task.name,
+            out / ".work" / task.name,
+            folds=mine,
+            device=device,
+            threads=threads,
+            progress=progress,
         )
     return TeachResult(trained.get("organs"), trained.get("tumor"))

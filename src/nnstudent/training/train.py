@@ -20,11 +20,11 @@ from nnstudent.io.atomic import write_json
 from nnstudent.io.lock import writing
 from nnstudent.io.record import is_made_from, write_record
 from nnstudent.progress import Progress, silent
-from nnstudent.training.dataset import Prepared, nnunet_folders, prepare, source_of
-from nnstudent.training.memory import freed_memory_kept
+from nnstudent.training.cpu.malloc import freed_memory_kept
+from nnstudent.training.data.dataset import Prepared, nnunet_folders, prepare, source_of
+from nnstudent.training.initial_weights import load_start
 from nnstudent.training.plans import CONFIGURATION
 from nnstudent.training.task import Task
-from nnstudent.training.warm import load_start
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,12 @@ class Trained:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data, without the failures."""
-        return {"model": str(self.model), "classes": list(self.classes), "folds": list(self.folds), "trained_now": list(self.fresh)}
+        return {
+            "model": str(self.model),
+            "classes": list(self.classes),
+            "folds": list(self.folds),
+            "trained_now": list(self.fresh),
+        }
 
 
 def train(
@@ -89,9 +94,15 @@ def train(
     wanted = list(range(task.folds)) if folds is None else sorted(set(folds))
     for fold in wanted:
         if not 0 <= fold < task.folds:
-            raise InputError(f"{task.name}: no fold {fold}; with {len(task.cases)} cases there are {task.folds}, numbered from 0")
-    made_from = source_of(task, model / ".hashes.json") | ({"start": start.hash} if start is not None else {})
-    finished = [fold for fold in range(task.folds) if _is_finished(model / f"fold_{fold}", made_from)]
+            raise InputError(
+                f"{task.name}: no fold {fold}; with {len(task.cases)} cases there are {task.folds}, numbered from 0"
+            )
+    made_from = source_of(task, model / ".hashes.json") | (
+        {"start": start.hash} if start is not None else {}
+    )
+    finished = [
+        fold for fold in range(task.folds) if _is_finished(model / f"fold_{fold}", made_from)
+    ]
     missing = [fold for fold in wanted if fold not in finished]
     failures: tuple[Failure, ...] = ()
     if missing:
@@ -103,7 +114,17 @@ def train(
         for fold in missing:
             if fold < len(prepared.splits):
                 with writing(model / f"fold_{fold}"):
-                    _train_fold(task, model, prepared, fold, made_from, start=start, device=place, threads=threads, progress=progress)
+                    _train_fold(
+                        task,
+                        model,
+                        prepared,
+                        fold,
+                        made_from,
+                        start=start,
+                        device=place,
+                        threads=threads,
+                        progress=progress,
+                    )
                 finished.append(fold)
         if len(finished) >= len(prepared.splits):
             shutil.rmtree(work, ignore_errors=True)
@@ -113,7 +134,9 @@ def train(
 
 
 def _is_finished(folder: Path, made_from: Any) -> bool:
-    return (folder / "checkpoint_final.pth").is_file() and is_made_from(folder / "record.json", made_from)
+    return (folder / "checkpoint_final.pth").is_file() and is_made_from(
+        folder / "record.json", made_from
+    )
 
 
 def _remove_stale(model: Path, made_from: Any) -> None:
@@ -127,7 +150,10 @@ def _remove_stale(model: Path, made_from: Any) -> None:
 def _write_model(model: Path, prepared: Prepared) -> None:
     write_json(model / "plans.json", prepared.plans)
     write_json(model / "dataset.json", prepared.dataset_json)
-    write_json(model / "splits_final.json", [{"train": list(split.train), "val": list(split.val)} for split in prepared.splits])
+    write_json(
+        model / "splits_final.json",
+        [{"train": list(split.train), "val": list(split.val)} for split in prepared.splits],
+    )
 
 
 def _train_fold(
@@ -144,7 +170,7 @@ def _train_fold(
 ) -> None:
     import torch
 
-    from nnstudent.training.threads import Tuner, choices
+    from nnstudent.training.cpu.threads import Tuner, choices
     from nnstudent.training.trainer import FINAL, LATEST, PREVIOUS, RecipeTrainer
 
     folder = model / f"fold_{fold}"
@@ -154,19 +180,29 @@ def _train_fold(
         torch.set_num_threads(threads)
     workers = 0 if device.type == "cpu" else (threads or 12)
     began = time.monotonic()
-    with nnunet_folders(prepared.work, log_file=folder / "nnunet.log", workers=workers, progress=progress) as aloud:
+    with nnunet_folders(
+        prepared.work, log_file=folder / "nnunet.log", workers=workers, progress=progress
+    ) as aloud:
 
         def begin() -> RecipeTrainer:
-            trainer = RecipeTrainer(dict(prepared.plans), CONFIGURATION, fold, prepared.dataset_json, device)
+            trainer = RecipeTrainer(
+                dict(prepared.plans), CONFIGURATION, fold, prepared.dataset_json, device
+            )
             trainer.place(model)
-            trainer.start = None if start is None else partial(load_start, model=start, classes=[BACKGROUND, *task.classes])
+            trainer.start = (
+                None
+                if start is None
+                else partial(load_start, model=start, classes=[BACKGROUND, *task.classes])
+            )
             return trainer
 
         trainer = _resumed(begin, [folder / LATEST, folder / PREVIOUS])
         trainer.progress = aloud
         if threads is None and device.type == "cpu":
             trainer.tuner = Tuner(choices(cores), torch.set_num_threads)
-        trainer.title = task.name if task.folds == 1 else f"{task.name}, fold {fold + 1} of {task.folds}"
+        trainer.title = (
+            task.name if task.folds == 1 else f"{task.name}, fold {fold + 1} of {task.folds}"
+        )
         try:
             with freed_memory_kept() if device.type == "cpu" else nullcontext():
                 trainer.run_training()
@@ -174,7 +210,13 @@ def _train_fold(
             trainer.close()
             torch.set_num_threads(cores)
     seconds = round(time.monotonic() - began, 1)
-    write_record(folder / "record.json", stage=task.name, made_from=made_from, files=[folder / FINAL], seconds=seconds)
+    write_record(
+        folder / "record.json",
+        stage=task.name,
+        made_from=made_from,
+        files=[folder / FINAL],
+        seconds=seconds,
+    )
     (folder / "begun.json").unlink()
 
 
@@ -192,11 +234,18 @@ def _resumed(begin: Callable[[], Any], checkpoints: Sequence[Path]) -> Any:
         try:
             trainer.load_checkpoint(str(path))
             return trainer
-        except Exception as error:  # a damaged file can fail in any way, and half of it may have been taken
+        except (
+            Exception
+        ) as error:  # a damaged file can fail in any way, and half of it may have been taken
             trainer.close()
             aside = path.with_suffix(".damaged")
             os.replace(path, aside)
-            log.warning("%s: cannot be gone on from (%s); set aside as %s, an earlier state is taken", path, one_line(error), aside.name)
+            log.warning(
+                "%s: cannot be gone on from (%s); set aside as %s, an earlier state is taken",
+                path,
+                one_line(error),
+                aside.name,
+            )
     return begin()
 
 
@@ -207,5 +256,7 @@ def _device(device: str) -> Any:
     if device not in ("cpu", "cuda"):
         raise InputError(f"device {device!r}; expected auto, cpu or cuda")
     if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("device cuda, but torch finds no CUDA device here; use --device cpu, or install a CUDA build of torch")
+        raise InputError(
+            "device cuda, but torch finds no CUDA device here; use --device cpu, or install a CUDA build of torch"
+        )
     return torch.device(device)

@@ -23,21 +23,25 @@ from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from nnstudent.errors import InputError
 from nnstudent.io.atomic import replacing, write_json
 from nnstudent.progress import Progress, silent
-from nnstudent.training import half, quicken
+from nnstudent.training.annotated import PartialLabels
+from nnstudent.training.augment.copy_paste import CopyPaste
+from nnstudent.training.augment.cutmix import CutMix
 from nnstudent.training.augment.paint import PaintLesions
 from nnstudent.training.augment.physiology import LESIONS
 from nnstudent.training.augment.replay import Replay
-from nnstudent.training.augmentation import initial_patch, training_transforms, validation_transforms
+from nnstudent.training.augment.transforms import (
+    initial_patch,
+    training_transforms,
+    validation_transforms,
+)
 from nnstudent.training.averaging import WeightAverage
-from nnstudent.training.distilling import DistillingLoss
-from nnstudent.training.loading import CachedDataset, Prefetch, WindowLoader
-from nnstudent.training.losses import MarginalLoss
-from nnstudent.training.mixing import CutMix
-from nnstudent.training.partial import PartialLabels
-from nnstudent.training.pasting import CopyPaste
+from nnstudent.training.cpu import bfloat16, fast_layers
+from nnstudent.training.cpu.threads import Tuner
+from nnstudent.training.data.loading import CachedDataset, Prefetch, WindowLoader
+from nnstudent.training.losses.dice_ce import MarginalLoss
+from nnstudent.training.losses.distillation import DistillingLoss
 from nnstudent.training.recipe import Recipe
 from nnstudent.training.schedule import fading, learning_rate
-from nnstudent.training.threads import Tuner
 
 LATEST, PREVIOUS, FINAL = "checkpoint_latest.pth", "checkpoint_previous.pth", "checkpoint_final.pth"
 MOST_LOST = 20  # steps in succession without a loss: nothing to wait for; half precision skips one now and then
@@ -52,7 +56,12 @@ class RecipeTrainer(nnUNetTrainer):
     """
 
     def __init__(
-        self, plans: dict[str, Any], configuration: str, fold: int, dataset_json: dict[str, Any], device: torch.device | None = None
+        self,
+        plans: dict[str, Any],
+        configuration: str,
+        fold: int,
+        dataset_json: dict[str, Any],
+        device: torch.device | None = None,
     ) -> None:
         """As nnU-Net's trainer; the names of the arguments are looked up by it."""
         device = device or torch.device("cpu")
@@ -70,17 +79,31 @@ class RecipeTrainer(nnUNetTrainer):
         # nnU-Net gives each place in the batch its kind of window, which leaves a batch of one no choice: there it is drawn
         self.probabilistic_oversampling = self.recipe.data.batch == 1
         # nnU-Net gives the coarsest loss no weight; a network of two resolutions has no other than the finest
-        self.enable_deep_supervision = training.deep_supervision and len(self.recipe.network.features) > 2
+        self.enable_deep_supervision = (
+            training.deep_supervision and len(self.recipe.network.features) > 2
+        )
         self.inference_allowed_mirroring_axes = None
         self.progress: Progress = silent
         self.title = f"fold {fold}"
         self.tuner: Tuner | None = None
         self.start: Callable[[torch.nn.Module], None] | None = None
-        self._mix = CutMix(training.cutmix, self.recipe.network.downsampling) if training.cutmix else None
-        self._paste = CopyPaste(training.copy_paste, ignore=self.label_manager.ignore_label) if training.copy_paste else None
-        self._replay = Replay(training.replay, lesions=self.partial.lesions) if training.replay and self.partial.lesions else None
+        self._mix = (
+            CutMix(training.cutmix, self.recipe.network.downsampling) if training.cutmix else None
+        )
+        self._paste = (
+            CopyPaste(training.copy_paste, ignore=self.label_manager.ignore_label)
+            if training.copy_paste
+            else None
+        )
+        self._replay = (
+            Replay(training.replay, lesions=self.partial.lesions)
+            if training.replay and self.partial.lesions
+            else None
+        )
         self._average = WeightAverage(training.ema) if training.ema else None
-        self._step = self._lost = 0  # steps made; those in succession without a finite loss and gradient
+        self._step = self._lost = (
+            0  # steps made; those in succession without a finite loss and gradient
+        )
         self._saved_at = time.monotonic()
 
     def place(self, model: Path) -> None:
@@ -90,7 +113,9 @@ class RecipeTrainer(nnUNetTrainer):
         self.log_file = str(model / f"fold_{self.fold}" / "training.log")
         Path(self.output_folder).mkdir(parents=True, exist_ok=True)
 
-    def print_to_log_file(self, *args: Any, also_print_to_console: bool = True, add_timestamp: bool = True) -> None:
+    def print_to_log_file(
+        self, *args: Any, also_print_to_console: bool = True, add_timestamp: bool = True
+    ) -> None:
         """Write to the log only; the terminal belongs to the command."""
         super().print_to_log_file(*args, also_print_to_console=False, add_timestamp=add_timestamp)
 
@@ -105,10 +130,10 @@ class RecipeTrainer(nnUNetTrainer):
         if self._channels_last:
             self.network.to(memory_format=torch.channels_last_3d)
         if self._bfloat16:
-            half.spare_small(self._bare_network())
-            quicken.keep_layout(self._bare_network())
-        elif self._channels_last and quicken.pays():
-            quicken.quicken(self._bare_network())
+            bfloat16.spare_small(self._bare_network())
+            fast_layers.keep_layout(self._bare_network())
+        elif self._channels_last and fast_layers.pays():
+            fast_layers.quicken(self._bare_network())
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
         """The recipe's optimizer; its learning rate is set at each step."""
@@ -116,10 +141,16 @@ class RecipeTrainer(nnUNetTrainer):
         optimizer: torch.optim.Optimizer
         if training.optimizer == "sgd":
             optimizer = torch.optim.SGD(
-                parameters, training.lr, momentum=training.momentum, nesterov=True, weight_decay=training.weight_decay
+                parameters,
+                training.lr,
+                momentum=training.momentum,
+                nesterov=True,
+                weight_decay=training.weight_decay,
             )
         else:
-            optimizer = torch.optim.AdamW(parameters, training.lr, weight_decay=training.weight_decay)
+            optimizer = torch.optim.AdamW(
+                parameters, training.lr, weight_decay=training.weight_decay
+            )
         return optimizer, _ByStep()
 
     def _build_loss(self) -> Any:
@@ -139,18 +170,26 @@ class RecipeTrainer(nnUNetTrainer):
         """Set the weights of this epoch; with ``fade_weights`` they fall to 1 in the second half."""
         if self.class_weights:
             weights = torch.tensor(self.class_weights, dtype=torch.float32, device=self.device)
-            self._ordinary_loss.ce.weight = weights ** fading(self.recipe.training, self.current_epoch)
+            self._ordinary_loss.ce.weight = weights ** fading(
+                self.recipe.training, self.current_epoch
+            )
 
     def _possible(self, cases: list[str]) -> torch.Tensor | None:
         """What the labels of a batch leave open, (sample, label, class); None where they leave nothing open."""
-        if not any(case in self.partial.tables for case in cases) and not (self.partial and self.is_ddp):
+        if not any(case in self.partial.tables for case in cases) and not (
+            self.partial and self.is_ddp
+        ):
             return None  # of several processes each must take the same way, for they wait for each other in it
         return torch.from_numpy(self.partial.of(cases)).to(self.device, non_blocking=True)
 
     def _loss_of(self, output: Any, target: Any, possible: torch.Tensor | None) -> Any:
         if not self.partial:
             return self.loss(output, target)
-        return self.loss(output, target, [possible] * len(output) if isinstance(output, list | tuple) else possible)
+        return self.loss(
+            output,
+            target,
+            [possible] * len(output) if isinstance(output, list | tuple) else possible,
+        )
 
     def get_dataloaders(self) -> tuple[Any, Any]:
         """Augmented windows without end, and a fixed set of validation windows."""
@@ -158,21 +197,31 @@ class RecipeTrainer(nnUNetTrainer):
         train_keys, val_keys = self.do_split()
         processes = get_allowed_n_proc_DA()
         ignore, lesions = self.label_manager.ignore_label, self.partial.lesions
-        transforms = training_transforms(self.recipe, scales, ignore=ignore, lesions=lesions, painter=self._painter())
-        loader = self._loader(train_keys, initial_patch(self.recipe), transforms, cached=not processes)
+        transforms = training_transforms(
+            self.recipe, scales, ignore=ignore, lesions=lesions, painter=self._painter()
+        )
+        loader = self._loader(
+            train_keys, initial_patch(self.recipe), transforms, cached=not processes
+        )
         loader.sampling_probabilities = self.partial.draw(loader.indices)
         windows: list[Any] = []
         if val_keys:
-            validation = self._loader(val_keys, list(self.recipe.data.patch), validation_transforms(scales), cached=False)
+            validation = self._loader(
+                val_keys, list(self.recipe.data.patch), validation_transforms(scales), cached=False
+            )
             windows = [next(validation) for _ in range(self.num_val_iterations_per_epoch)]
         if not processes:
             return Prefetch(loader), itertools.cycle(windows)
         pinned = self.device.type == "cuda"
-        many = NonDetMultiThreadedAugmenter(loader, None, processes, max(6, processes // 2), None, pinned, wait_time=0.002)
+        many = NonDetMultiThreadedAugmenter(
+            loader, None, processes, max(6, processes // 2), None, pinned, wait_time=0.002
+        )
         return many, itertools.cycle(windows)
 
     def _loader(self, keys: list[str], crop: list[int], transforms: Any, *, cached: bool) -> Any:
-        dataset = CachedDataset(self.preprocessed_dataset_folder, list(keys), limit_bytes=1_000_000_000 if cached else 0)
+        dataset = CachedDataset(
+            self.preprocessed_dataset_folder, list(keys), limit_bytes=1_000_000_000 if cached else 0
+        )
         return WindowLoader(
             dataset,
             self.batch_size,
@@ -184,13 +233,18 @@ class RecipeTrainer(nnUNetTrainer):
             transforms=transforms,
             lesions=self.partial.lesions,
             lesion_oversampling=self.recipe.data.lesion_oversampling,
-            focus=[self._channels[name] for name in self.recipe.data.focus if name in self._channels],
+            focus=[
+                self._channels[name] for name in self.recipe.data.focus if name in self._channels
+            ],
         )
 
     @property
     def _channels(self) -> dict[str, int]:
         """Channel of each class by name."""
-        return {name: int(channel) for channel, name in self.dataset_json["nnstudent"]["classes"].items()}
+        return {
+            name: int(channel)
+            for channel, name in self.dataset_json["nnstudent"]["classes"].items()
+        }
 
     def _painter(self) -> PaintLesions | None:
         training = self.recipe.training
@@ -198,12 +252,18 @@ class RecipeTrainer(nnUNetTrainer):
             return None
         lesions = sorted(self.partial.lesions)
         if len(lesions) != 1:
-            raise InputError(f"paint_lesions = {training.paint_lesions}; needs one lesion class to learn, but there are {len(lesions)}")
+            raise InputError(
+                f"paint_lesions = {training.paint_lesions}; needs one lesion class to learn, but there are {len(lesions)}"
+            )
         if not any(name in kind.hosts for kind in LESIONS for name in self._channels):
             known = sorted({name for kind in LESIONS for name in kind.hosts})
-            raise InputError(f"paint_lesions = {training.paint_lesions}; none of the classes can bear a lesion, only {', '.join(known)}")
+            raise InputError(
+                f"paint_lesions = {training.paint_lesions}; none of the classes can bear a lesion, only {', '.join(known)}"
+            )
         facts = self.plans_manager.foreground_intensity_properties_per_channel["0"]
-        organs = {name: channel for name, channel in self._channels.items() if channel not in lesions}
+        organs = {
+            name: channel for name, channel in self._channels.items() if channel not in lesions
+        }
         return PaintLesions(
             training.paint_lesions,
             organs=organs,
@@ -230,7 +290,11 @@ class RecipeTrainer(nnUNetTrainer):
 
     @property
     def _bfloat16(self) -> bool:
-        return self.device.type == "cpu" and self.recipe.training.precision == "mixed" and half.pays()
+        return (
+            self.device.type == "cpu"
+            and self.recipe.training.precision == "mixed"
+            and bfloat16.pays()
+        )
 
     @property
     def _channels_last(self) -> bool:
@@ -238,9 +302,13 @@ class RecipeTrainer(nnUNetTrainer):
         return bool(self.device.type == "cpu")
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        if self.recipe.training.precision == "fp32" or (self.device.type == "cpu" and not self._bfloat16):
+        if self.recipe.training.precision == "fp32" or (
+            self.device.type == "cpu" and not self._bfloat16
+        ):
             return nullcontext()
-        mixed: AbstractContextManager[Any] = torch.autocast(self.device.type, torch.bfloat16 if self._bfloat16 else None)
+        mixed: AbstractContextManager[Any] = torch.autocast(
+            self.device.type, torch.bfloat16 if self._bfloat16 else None
+        )
         return mixed
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -256,7 +324,13 @@ class RecipeTrainer(nnUNetTrainer):
         output, possible = _float(output), self._possible(cases)
         if self._replay is not None:
             finest = output[0] if isinstance(output, list | tuple) else output
-            self._replay.note(image, target if isinstance(target, list) else [target], cases, finest.detach(), possible)
+            self._replay.note(
+                image,
+                target if isinstance(target, list) else [target],
+                cases,
+                finest.detach(),
+                possible,
+            )
         loss = self._loss_of(output, target, possible)
         scaler = self.grad_scaler if self.recipe.training.precision == "mixed" else None
         if scaler is None:
@@ -264,8 +338,12 @@ class RecipeTrainer(nnUNetTrainer):
         else:
             scaler.scale(loss).backward()
             scaler.unscale_(self.optimizer)
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.training.gradient_clip)
-        sound = scaler is not None or bool(torch.isfinite(norm))  # else one step would take all weights; a scaler skips such by itself
+        norm = torch.nn.utils.clip_grad_norm_(
+            self.network.parameters(), self.recipe.training.gradient_clip
+        )
+        sound = scaler is not None or bool(
+            torch.isfinite(norm)
+        )  # else one step would take all weights; a scaler skips such by itself
         if scaler is not None:
             scaler.step(self.optimizer)
             scaler.update()
@@ -287,7 +365,11 @@ class RecipeTrainer(nnUNetTrainer):
         """Image, targets and cases of a step: of the batch, or of an earlier one that was hard; the batch is then lost."""
         hard = None if self._replay is None else self._replay.draw()
         if hard is not None:
-            return hard.image, hard.targets if self.enable_deep_supervision else hard.targets[0], hard.cases
+            return (
+                hard.image,
+                hard.targets if self.enable_deep_supervision else hard.targets[0],
+                hard.cases,
+            )
         image, target = self._moved(batch)
         cases = [str(case) for case in batch["keys"]]
         self._augment(image, target if isinstance(target, list) else [target], cases)
@@ -305,14 +387,21 @@ class RecipeTrainer(nnUNetTrainer):
         """What mixes windows, in place; lesions first, while each window is of one case."""
         if self._paste is not None:
             true = [self.partial.lesion_truth.get(case, ()) for case in cases]
-            self._paste(image, targets, true=true, closed=[self.partial.closed_lesions(case) for case in cases])
+            self._paste(
+                image,
+                targets,
+                true=true,
+                closed=[self.partial.closed_lesions(case) for case in cases],
+            )
         if self._mix is not None:
             self._mix(image, targets, [tables.tobytes() for tables in self.partial.of(cases)])
 
     def _moved(self, batch: dict[str, Any]) -> tuple[Any, Any]:
         target = batch["target"]
         whole = isinstance(target, list)
-        moved = [part.to(self.device, non_blocking=True) for part in (target if whole else [target])]
+        moved = [
+            part.to(self.device, non_blocking=True) for part in (target if whole else [target])
+        ]
         image = batch["data"].to(self.device, non_blocking=True)
         if self._channels_last:
             image = image.contiguous(memory_format=torch.channels_last_3d)
@@ -335,7 +424,12 @@ class RecipeTrainer(nnUNetTrainer):
             sample = torch.arange(len(true), device=true.device)[:, None, None, None]
             found = torch.where(possible[sample, true, found], true, found)
         found, true = found[counted], true[counted]
-        table = torch.bincount(true * classes + found, minlength=classes * classes).reshape(classes, classes).cpu().numpy()[:, :]
+        table = (
+            torch.bincount(true * classes + found, minlength=classes * classes)
+            .reshape(classes, classes)
+            .cpu()
+            .numpy()[:, :]
+        )
         hit = np.diag(table)[1:]
         return {
             "loss": loss.detach().cpu().numpy(),
@@ -349,12 +443,21 @@ class RecipeTrainer(nnUNetTrainer):
         if not val_outputs:
             dice, loss = [math.nan] * len(self.label_manager.foreground_labels), math.nan
         else:
-            sums = {key: np.sum(value, 0) for key, value in collate_outputs(val_outputs).items() if key != "loss"}
+            sums = {
+                key: np.sum(value, 0)
+                for key, value in collate_outputs(val_outputs).items()
+                if key != "loss"
+            }
             loss = float(np.mean([output["loss"] for output in val_outputs]))
             hit, extra, missed = sums["tp_hard"], sums["fp_hard"], sums["fn_hard"]
-            dice = [float(2 * h / (2 * h + e + m)) if h + m > 0 else math.nan for h, e, m in zip(hit, extra, missed, strict=True)]
+            dice = [
+                float(2 * h / (2 * h + e + m)) if h + m > 0 else math.nan
+                for h, e, m in zip(hit, extra, missed, strict=True)
+            ]
         known = [value for value in dice if not math.isnan(value)]
-        self.logger.log("mean_fg_dice", sum(known) / len(known) if known else math.nan, self.current_epoch)
+        self.logger.log(
+            "mean_fg_dice", sum(known) / len(known) if known else math.nan, self.current_epoch
+        )
         self.logger.log("dice_per_class_or_region", dice, self.current_epoch)
         self.logger.log("val_losses", loss, self.current_epoch)
 
@@ -367,10 +470,19 @@ class RecipeTrainer(nnUNetTrainer):
     def on_epoch_end(self) -> None:
         """Save now and then; tell the log and the curves."""
         self.logger.log("epoch_end_timestamps", time.time(), self.current_epoch)
-        last = {key: self.logger.get_value(key, step=-1) for key in ("train_losses", "val_losses", "mean_fg_dice")}
-        self.print_to_log_file(f"epoch {self.current_epoch}: " + ", ".join(f"{key} {value:.4f}" for key, value in last.items()))
+        last = {
+            key: self.logger.get_value(key, step=-1)
+            for key in ("train_losses", "val_losses", "mean_fg_dice")
+        }
+        self.print_to_log_file(
+            f"epoch {self.current_epoch}: "
+            + ", ".join(f"{key} {value:.4f}" for key, value in last.items())
+        )
         self.current_epoch += 1
-        due = self.current_epoch == self.num_epochs or time.monotonic() - self._saved_at >= self.recipe.training.checkpoint_seconds
+        due = (
+            self.current_epoch == self.num_epochs
+            or time.monotonic() - self._saved_at >= self.recipe.training.checkpoint_seconds
+        )
         if due and not self._lost:
             self.save_checkpoint(os.path.join(self.output_folder, LATEST))
             self._saved_at = time.monotonic()
@@ -391,7 +503,9 @@ class RecipeTrainer(nnUNetTrainer):
             self.dataloader_train._finish()
 
     def _averaged(self) -> AbstractContextManager[Any]:
-        return nullcontext() if self._average is None else self._average.applied(self._bare_network())
+        return (
+            nullcontext() if self._average is None else self._average.applied(self._bare_network())
+        )
 
     def _bare_network(self) -> Any:
         return getattr(self.network, "_orig_mod", self.network)  # torch.compile wraps it
@@ -421,10 +535,14 @@ class RecipeTrainer(nnUNetTrainer):
             scaler: Any = self.grad_scaler
             checkpoint["grad_scaler_state"] = scaler.state_dict() if scaler is not None else None
             if self._average is not None:
-                checkpoint["last_weights"] = weights  # the optimizer goes on from these, not from the average
+                checkpoint["last_weights"] = (
+                    weights  # the optimizer goes on from these, not from the average
+                )
         with replacing(Path(filename)) as temporary:
             torch.save(checkpoint, temporary)
-            if whole and Path(filename).is_file():  # should the new one be damaged, there is one to go on from
+            if (
+                whole and Path(filename).is_file()
+            ):  # should the new one be damaged, there is one to go on from
                 os.replace(filename, Path(filename).with_name(PREVIOUS))
         write_json(Path(self.output_folder, "progress.json"), self.curves())
 
@@ -456,9 +574,21 @@ class RecipeTrainer(nnUNetTrainer):
     def curves(self) -> dict[str, Any]:
         """The training so far, as plain data: losses, Dice by class, learning rate and seconds of each epoch."""
         log = _plain(self.logger.get_checkpoint())
-        seconds = [end - start for start, end in zip(log["epoch_start_timestamps"], log["epoch_end_timestamps"], strict=False)]
-        names = [name for name, value in self.dataset_json["labels"].items() if value != 0 and name != "ignore"]
-        known = {key: [_number(value) for value in log[key]] for key in ("train_losses", "val_losses", "mean_fg_dice", "lrs")}
+        seconds = [
+            end - start
+            for start, end in zip(
+                log["epoch_start_timestamps"], log["epoch_end_timestamps"], strict=False
+            )
+        ]
+        names = [
+            name
+            for name, value in self.dataset_json["labels"].items()
+            if value != 0 and name != "ignore"
+        ]
+        known = {
+            key: [_number(value) for value in log[key]]
+            for key in ("train_losses", "val_losses", "mean_fg_dice", "lrs")
+        }
         return {
             "fold": self.fold,
             "epochs": self.num_epochs,
@@ -469,7 +599,10 @@ class RecipeTrainer(nnUNetTrainer):
             "train_loss": known["train_losses"],
             "val_loss": known["val_losses"],
             "dice": known["mean_fg_dice"],
-            "dice_by_class": {name: [_number(row[i]) for row in log["dice_per_class_or_region"]] for i, name in enumerate(names)},
+            "dice_by_class": {
+                name: [_number(row[i]) for row in log["dice_per_class_or_region"]]
+                for i, name in enumerate(names)
+            },
             "lr": known["lrs"],
             "seconds": [round(value, 3) for value in seconds],
         }

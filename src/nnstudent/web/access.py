@@ -59,7 +59,9 @@ class Access:
     - All of this is decided before a body is read. What is no upload may only be short, and must come soon.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, sessions: Sessions, guesses: Guesses | None = None) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: Settings, sessions: Sessions, guesses: Guesses | None = None
+    ) -> None:
         """Put it in front of an application."""
         self._app = app
         self._asks = bool(settings.token)
@@ -69,7 +71,9 @@ class Access:
         self._open = not is_loopback(settings.host)
         names = {"localhost", settings.host.lower(), *(name.lower() for name in settings.names)}
         names |= {socket.gethostname().lower(), socket.getfqdn().lower()} if self._open else set()
-        self._hosts = TrustedHostMiddleware(_note_known, allowed_hosts=sorted(names), www_redirect=False)
+        self._hosts = TrustedHostMiddleware(
+            _note_known, allowed_hosts=sorted(names), www_redirect=False
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or pass it on."""
@@ -98,7 +102,10 @@ class Access:
             refused.headers["Connection"] = "close"
             return refused
         if not await self._is_meant(scope, headers.get("host", "")):
-            return _no(421, "this service is not known by that name; give it with --name, or use the address that was printed")
+            return _no(
+                421,
+                "this service is not known by that name; give it with --name, or use the address that was printed",
+            )
         if scope["method"] in _SAFE:
             return None
         if not _is_from_here(headers):
@@ -114,9 +121,13 @@ class Access:
             address = ipaddress.ip_address(urlsplit(f"//{host}").hostname or "")
             urlsplit(f"//{host}").port  # noqa: B018  # which raises where it is none
         except ValueError:
-            await self._hosts(scope, _nothing, _nowhere)  # says by a mark in the scope what it thinks
+            await self._hosts(
+                scope, _nothing, _nowhere
+            )  # says by a mark in the scope what it thinks
             return bool(scope.pop(_KNOWN, False))
-        return self._open or address.is_loopback  # no foreign page has an address as its host, short of running there
+        return (
+            self._open or address.is_loopback
+        )  # no foreign page has an address as its host, short of running there
 
     def _sign_in(self, scope: Scope, *, api: bool, cookies: list[str]) -> Response | None:
         """Find out who asks. Newcomers get a cookie where there is no token; who must show one and does not is refused."""
@@ -141,7 +152,9 @@ class Access:
             elif shows:
                 self._guesses.wrong(host)
             if owner is None and scope["path"] != SESSION:
-                refused = _no(401, "a token is needed; it was set or printed where the service was started")
+                refused = _no(
+                    401, "a token is needed; it was set or printed where the service was started"
+                )
                 refused.headers["WWW-Authenticate"] = "Bearer"
                 return refused
         scope.setdefault("state", {}).update(owner=owner, guesses=self._guesses)
@@ -161,7 +174,9 @@ class Access:
                     if len(body) > _BODY_BYTES:
                         raise _NoBodyError(413, f"a request of more than {_BODY_BYTES} bytes")
         except TimeoutError:
-            raise _NoBodyError(408, f"the request did not come within {self._seconds:g} s") from None
+            raise _NoBodyError(
+                408, f"the request did not come within {self._seconds:g} s"
+            ) from None
         messages = [{"type": "http.request", "body": bytes(body), "more_body": False}]
 
         async def again() -> Message:
@@ -211,14 +226,20 @@ def _malformed(scope: Scope, headers: Headers) -> Response | None:
         return _no(414, f"an address of more than {HEADER_BYTES} bytes")
     if sum(len(name) + len(value) for name, value in headers.raw) > HEADER_BYTES:
         return _no(431, f"headers of more than {HEADER_BYTES} bytes")
-    if "content-length" in headers and "transfer-encoding" in headers:  # two answers to where the body ends
-        return _no(400, "a request with both Content-Length and Transfer-Encoding; send one of them")
+    if (
+        "content-length" in headers and "transfer-encoding" in headers
+    ):  # two answers to where the body ends
+        return _no(
+            400, "a request with both Content-Length and Transfer-Encoding; send one of them"
+        )
     return None
 
 
 def _is_short(scope: Scope) -> bool:
     """Whether a request changes something and is no upload."""
-    return scope["method"] not in _SAFE and not (scope["path"] == UPLOAD and scope["method"] == "POST")
+    return scope["method"] not in _SAFE and not (
+        scope["path"] == UPLOAD and scope["method"] == "POST"
+    )
 
 
 def is_below(length: str, most: int) -> bool:
@@ -234,7 +255,10 @@ def _is_from_here(headers: Headers) -> bool:
             sent = urlsplit(origin)
         except ValueError:
             return False
-        return sent.scheme in ("http", "https") and sent.netloc.lower() == headers.get("host", "").lower()
+        return (
+            sent.scheme in ("http", "https")
+            and sent.netloc.lower() == headers.get("host", "").lower()
+        )
     return headers.get("sec-fetch-site", "none") in ("same-origin", "none")
 
 

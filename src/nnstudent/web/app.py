@@ -13,7 +13,13 @@ import nnstudent
 from nnstudent.web.access import Access
 from nnstudent.web.page import Page
 from nnstudent.web.problems import PROBLEMS, answer_errors
-from nnstudent.web.routes import add_about_routes, add_job_routes, add_session_route, add_upload_route, job_out
+from nnstudent.web.routes import (
+    add_about_routes,
+    add_job_routes,
+    add_session_route,
+    add_upload_route,
+    job_out,
+)
 from nnstudent.web.service import Service
 
 
@@ -34,13 +40,25 @@ def create_app(service: Service) -> FastAPI:
         openapi_url="/api/openapi.json",
         docs_url=None,  # these two load scripts from elsewhere
         redoc_url=None,
-        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},  # on by default where it is known
+        telemetry={
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+            "auto_configure": False,
+        },  # on by default where it is known
         lifespan=lifespan,
         responses=PROBLEMS,
     )
     app.add_middleware(Access, settings=service.settings, sessions=service.sessions)
     answer_errors(app)
-    for add in (add_about_routes, add_session_route, add_upload_route, add_job_routes, _add_pacs_routes, _add_page_routes):
+    for add in (
+        add_about_routes,
+        add_session_route,
+        add_upload_route,
+        add_job_routes,
+        _add_pacs_routes,
+        _add_page_routes,
+    ):
         add(app.router, service)
     _answer_head(app)
     return app
@@ -49,9 +67,13 @@ def create_app(service: Service) -> FastAPI:
 def _add_pacs_routes(router: APIRouter, service: Service) -> None:
     connected = service.hospital
     if connected.pacs is not None and connected.fetcher is not None:
-        from nnstudent.web.pacs.routes import add_pacs_routes  # what speaks with a PACS is installed only where one is
+        from nnstudent.web.pacs.routes import (
+            add_pacs_routes,  # what speaks with a PACS is installed only where one is
+        )
 
-        add_pacs_routes(router, connected.pacs, connected.fetcher, told=lambda job: job_out(job, service.jobs))
+        add_pacs_routes(
+            router, connected.pacs, connected.fetcher, told=lambda job: job_out(job, service.jobs)
+        )
 
 
 def _add_page_routes(router: APIRouter, service: Service) -> None:

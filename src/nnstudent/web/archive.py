@@ -13,7 +13,9 @@ from pathlib import Path
 from nnstudent.errors import InputError
 from nnstudent.web.names import ARCHIVE, ending, is_clutter
 
-_RATIO = 200  # unpacked to packed: CT that is mostly air is packed to a tenth, zeros to a thousandth
+_RATIO = (
+    200  # unpacked to packed: CT that is mostly air is packed to a tenth, zeros to a thousandth
+)
 _SMALL = 10_000_000  # bytes up to which the ratio is of no matter
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _END, _LOCATOR = b"PK\x05\x06", b"PK\x06\x07"
@@ -49,8 +51,14 @@ def entries(path: Path, *, most_files: int, most_bytes: int) -> list[zipfile.Zip
         kind = stat.S_IFMT(item.external_attr >> 16)
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise InputError("an archive with a link or a device in it; pack the files themselves")
-        if name.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", name) or ".." in re.split(r"[/\\]", name):
-            raise InputError("an archive with a name that leads out of it; pack the files with relative names")
+        if (
+            name.startswith(("/", "\\"))
+            or re.match(r"[A-Za-z]:", name)
+            or ".." in re.split(r"[/\\]", name)
+        ):
+            raise InputError(
+                "an archive with a name that leads out of it; pack the files with relative names"
+            )
         if item.is_dir() or is_clutter(name):
             continue
         if item.flag_bits & 0x1:
@@ -63,11 +71,15 @@ def entries(path: Path, *, most_files: int, most_bytes: int) -> list[zipfile.Zip
     total = sum(item.file_size for item in wanted)
     packed = sum(item.compress_size for item in wanted)
     if total > most_bytes:
-        raise InputError(f"an archive of {total / 1e9:.1f} GB; expected at most {most_bytes / 1e9:.1f} GB unpacked")
+        raise InputError(
+            f"an archive of {total / 1e9:.1f} GB; expected at most {most_bytes / 1e9:.1f} GB unpacked"
+        )
     if packed > path.stat().st_size:
         raise InputError("an archive whose files lie over each other; pack it again")
     if total > _SMALL and total > _RATIO * max(packed, 1):
-        raise InputError(f"an archive packed {total / max(packed, 1):.0f} to 1, which no scan is; send the files themselves")
+        raise InputError(
+            f"an archive packed {total / max(packed, 1):.0f} to 1, which no scan is; send the files themselves"
+        )
     return wanted
 
 
@@ -122,8 +134,13 @@ def _check_directory(path: Path, *, most_files: int) -> None:
     at = tail.rfind(_END)
     if at < 0 or len(tail) < at + 22:
         raise InputError("no ZIP archive, or one that was cut off; send it again")
-    files, length = int.from_bytes(tail[at + 10 : at + 12], "little"), int.from_bytes(tail[at + 12 : at + 16], "little")
+    files, length = (
+        int.from_bytes(tail[at + 10 : at + 12], "little"),
+        int.from_bytes(tail[at + 12 : at + 16], "little"),
+    )
     if _LOCATOR in tail[max(0, at - 20) : at] or files == 0xFFFF or length == 0xFFFFFFFF:
-        raise InputError("an archive in the format for more than 4 GB (ZIP64); send the files themselves")
+        raise InputError(
+            "an archive in the format for more than 4 GB (ZIP64); send the files themselves"
+        )
     if files > most_files or length > most_files * _DIRECTORY_ENTRY:
         raise InputError(f"an archive of {files} files; expected at most {most_files}")

@@ -15,7 +15,9 @@ from nnstudent.serialization import read_json_table
 
 State = Literal["queued", "running", "done", "failed"]
 Kind = Literal["image", "dicom"]
-FileName = Literal["image.nii.gz", "labels.nii.gz", "labels.seg.dcm", "statistics.csv", "preview.png"]
+FileName = Literal[
+    "image.nii.gz", "labels.nii.gz", "labels.seg.dcm", "statistics.csv", "preview.png"
+]
 FINISHED = ("done", "failed")
 RECORD = "job.json"
 NAMES = "names.json"  # what the sender called the files of a DICOM folder; deleted with them
@@ -103,7 +105,11 @@ class Job:
 
     def record(self) -> dict[str, Any]:
         """What is kept of it on disk."""
-        return {key: value for key, value in asdict(self).items() if key not in ("folder", "progress", "began")}
+        return {
+            key: value
+            for key, value in asdict(self).items()
+            if key not in ("folder", "progress", "began")
+        }
 
 
 class _Origin(BaseModel):
@@ -143,8 +149,15 @@ def read_job(folder: Path) -> Job:
     except ValidationError as error:
         raise InputError(f"{path}: no valid record of a job ({_first(error)})") from error
     times = (job.created, job.finished or 0.0, job.seconds or 0.0)
-    if job.id != folder.name or not job.owner or job.bytes < 0 or not all(math.isfinite(time) for time in times):
-        raise InputError(f"{path}: no valid record of a job (another job's id, no owner, or a figure that cannot be)")
+    if (
+        job.id != folder.name
+        or not job.owner
+        or job.bytes < 0
+        or not all(math.isfinite(time) for time in times)
+    ):
+        raise InputError(
+            f"{path}: no valid record of a job (another job's id, no owner, or a figure that cannot be)"
+        )
     return job
 
 

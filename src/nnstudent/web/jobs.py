@@ -65,7 +65,9 @@ class Jobs:
         self._drafts: dict[str, Draft] = {}
         self._changed = threading.Condition(threading.RLock())
         self.listeners: list[Callable[[Job], None]] = []  # told of each job that is done or failed
-        self.stop: Callable[[Job], None] = lambda job: None  # what ends the work on a job, if there is any
+        self.stop: Callable[[Job], None] = lambda job: (
+            None
+        )  # what ends the work on a job, if there is any
         make_folder(folder)
         self._unread: set[Path] = set()  # folders of jobs whose record is damaged
         for path in sorted(folder.iterdir()):
@@ -89,7 +91,9 @@ class Jobs:
         id = secrets.token_hex(16)
         with self._changed:
             if sum(job.state not in FINISHED for job in self._jobs.values()) >= self._limits.jobs:
-                raise FullError(f"{self._limits.jobs} jobs are waiting; try again when some of them are done")
+                raise FullError(
+                    f"{self._limits.jobs} jobs are waiting; try again when some of them are done"
+                )
             if reserve is not None and reserve > shutil.disk_usage(self._folder).free:
                 raise FullError("the disk has no room for this upload; try again later")
             draft = Draft(id, self._folder / id, 0)
@@ -114,10 +118,16 @@ class Jobs:
             FullError: Too much of the disk is taken by jobs that are not finished.
         """
         with self._changed:
-            waiting = sum(job.bytes for job in self._jobs.values() if job.state not in FINISHED and job is not draft)
+            waiting = sum(
+                job.bytes
+                for job in self._jobs.values()
+                if job.state not in FINISHED and job is not draft
+            )
             coming = sum(other.reserved for other in self._drafts.values() if other is not draft)
             if waiting + coming + bytes > self._limits.disk_bytes:
-                raise FullError("the service's share of the disk is full of scans that wait; try again when some of them are done")
+                raise FullError(
+                    "the service's share of the disk is full of scans that wait; try again when some of them are done"
+                )
             if isinstance(draft, Job):
                 draft.bytes = bytes
             else:
@@ -127,11 +137,31 @@ class Jobs:
     def bytes(self) -> int:
         """On disk, with what is reserved."""
         with self._changed:
-            return sum(job.bytes for job in self._jobs.values()) + sum(draft.reserved for draft in self._drafts.values())
+            return sum(job.bytes for job in self._jobs.values()) + sum(
+                draft.reserved for draft in self._drafts.values()
+            )
 
-    def add(self, draft: Draft, *, owner: str, name: str, kind: Kind, origin: Mapping[str, Any] | None = None, arrived: bool = True) -> Job:
+    def add(
+        self,
+        draft: Draft,
+        *,
+        owner: str,
+        name: str,
+        kind: Kind,
+        origin: Mapping[str, Any] | None = None,
+        arrived: bool = True,
+    ) -> Job:
         """Queue a job whose files are in ``draft.input``: one image file, or DICOM files; or will be, when :meth:`arrive` is called."""
-        job = Job(draft.id, draft.folder, owner, name, kind, time.time(), origin=dict(origin or {}), arrived=arrived)
+        job = Job(
+            draft.id,
+            draft.folder,
+            owner,
+            name,
+            kind,
+            time.time(),
+            origin=dict(origin or {}),
+            arrived=arrived,
+        )
         job.bytes = _size(draft.folder)
         make_folder(job.output)
         with self._changed:
@@ -173,12 +203,20 @@ class Jobs:
     def of(self, owner: str) -> list[Job]:
         """The jobs of an owner, newest first."""
         with self._changed:
-            return sorted((job for job in self._jobs.values() if job.owner == owner), key=lambda job: job.created, reverse=True)
+            return sorted(
+                (job for job in self._jobs.values() if job.owner == owner),
+                key=lambda job: job.created,
+                reverse=True,
+            )
 
     def place(self, job: Job) -> int | None:
         """Where it stands in the queue, 1 for the next; None if it does not wait."""
         with self._changed:
-            return None if job.state != "queued" or not job.arrived else 1 + sum(other.created < job.created for other in self._queued())
+            return (
+                None
+                if job.state != "queued" or not job.arrived
+                else 1 + sum(other.created < job.created for other in self._queued())
+            )
 
     def take(self, *, timeout: float) -> Job | None:
         """The next job, now running; None if there is none in this many seconds."""
@@ -192,7 +230,13 @@ class Jobs:
             return job
 
     def finish(
-        self, job: Job, *, error: str | None = None, files: list[str] | None = None, organs: Any = None, warnings: list[str] | None = None
+        self,
+        job: Job,
+        *,
+        error: str | None = None,
+        files: list[str] | None = None,
+        organs: Any = None,
+        warnings: list[str] | None = None,
     ) -> None:
         """Record how a job ended; its input is removed. Nothing happens if the job was removed meanwhile."""
         shutil.rmtree(job.input, ignore_errors=True)
@@ -203,7 +247,12 @@ class Jobs:
             if job.id not in self._jobs:
                 return
             job.state = "done" if error is None else "failed"
-            job.error, job.files, job.organs, job.warnings = error, files or [], organs, [*job.warnings, *(warnings or [])]
+            job.error, job.files, job.organs, job.warnings = (
+                error,
+                files or [],
+                organs,
+                [*job.warnings, *(warnings or [])],
+            )
             job.seconds = None if job.began is None else round(time.monotonic() - job.began, 2)
             job.finished, job.progress, job.bytes = time.time(), None, size
             self._note(job)
@@ -214,7 +263,9 @@ class Jobs:
     def remove(self, job: Job) -> None:
         """Forget a job, stop it if it runs, and delete its files."""
         with self._changed:
-            self._jobs.pop(job.id, None)  # first, so that how it was stopped is not recorded any more
+            self._jobs.pop(
+                job.id, None
+            )  # first, so that how it was stopped is not recorded any more
         self.stop(job)
         shutil.rmtree(job.folder, ignore_errors=True)
         log.info("job %s: removed", job.id[:8])
@@ -223,17 +274,26 @@ class Jobs:
         """Remove finished jobs that were kept long enough, and as many more as the disk's share asks for."""
         before = time.time() - self._limits.keep_hours * 3600
         with self._changed:
-            for job in [job for job in self._jobs.values() if job.state in FINISHED and (job.finished or 0) < before]:
+            for job in [
+                job
+                for job in self._jobs.values()
+                if job.state in FINISHED and (job.finished or 0) < before
+            ]:
                 self.remove(job)
             self._make_room()
             for folder in [folder for folder in self._unread if _modified(folder) < before]:
                 self._unread.discard(folder)
                 shutil.rmtree(folder, ignore_errors=True)
-                log.info("job %s: its damaged record was kept long enough; removed", folder.name[:8])
+                log.info(
+                    "job %s: its damaged record was kept long enough; removed", folder.name[:8]
+                )
 
     def _make_room(self) -> None:
         """Remove the oldest finished jobs while all jobs together take more than their share. Called under the lock."""
-        finished = sorted((job for job in self._jobs.values() if job.state in FINISHED), key=lambda job: job.finished or 0)
+        finished = sorted(
+            (job for job in self._jobs.values() if job.state in FINISHED),
+            key=lambda job: job.finished or 0,
+        )
         excess = sum(job.bytes for job in self._jobs.values()) - self._limits.disk_bytes
         for job in finished:
             if excess <= 0:
@@ -262,14 +322,21 @@ class Jobs:
             job = read_job(folder)
         except InputError as error:
             self._unread.add(folder)
-            log.warning("a job is passed over: %s; its folder is deleted after %g hours", error, self._limits.keep_hours)
+            log.warning(
+                "a job is passed over: %s; its folder is deleted after %g hours",
+                error,
+                self._limits.keep_hours,
+            )
             return
         self._jobs[job.id] = job
         if job.state == "running":
             job.state = "queued"
             self._note(job)
             if job.attempts >= _ATTEMPTS:
-                self.finish(job, error=f"the service stopped {job.attempts} times while this was segmented; it is not tried again")
+                self.finish(
+                    job,
+                    error=f"the service stopped {job.attempts} times while this was segmented; it is not tried again",
+                )
 
 
 def _size(folder: Path) -> int:

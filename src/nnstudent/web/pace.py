@@ -100,7 +100,9 @@ class Uploads:
             if slowest.stalls_since < loop.time():
                 slowest.give_way()
             if loop.time() >= until:
-                raise FullError(f"{self._limits.uploads} uploads are under way; try again when one of them is through")
+                raise FullError(
+                    f"{self._limits.uploads} uploads are under way; try again when one of them is through"
+                )
             await asyncio.sleep(_LOOK_SECONDS)
         upload = Upload(self._limits)
         self._uploads.add(upload)

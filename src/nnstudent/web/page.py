@@ -10,8 +10,17 @@ from pathlib import Path
 from starlette.responses import Response
 
 # The report has the one NiiVue that both use; to import it for its place alone would take half a second.
-FOLDERS = (Path(__file__).with_name("page"), Path(str(files("nnstudent"))) / "evaluation" / "report" / "viewer")
-_TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm", ".svg": "image/svg+xml", ".css": "text/css"}
+FOLDERS = (
+    Path(__file__).with_name("page"),
+    Path(str(files("nnstudent"))) / "evaluation" / "report" / "viewer",
+)
+_TYPES = {
+    ".js": "text/javascript",
+    ".mjs": "text/javascript",
+    ".wasm": "application/wasm",
+    ".svg": "image/svg+xml",
+    ".css": "text/css",
+}
 _PLAIN = Path(__file__).with_name("plain")  # what a checkout has where nobody has built the page
 
 
@@ -61,7 +70,13 @@ class Page:
         return "index.html" in self._assets
 
     def _read(self, folders: tuple[Path, ...]) -> dict[str, Asset]:
-        found = [(folder, path) for folder in folders if folder.is_dir() for path in sorted(folder.rglob("*")) if path.is_file()]
+        found = [
+            (folder, path)
+            for folder in folders
+            if folder.is_dir()
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        ]
         return dict(self._asset(folder, path) for folder, path in found)
 
     @staticmethod

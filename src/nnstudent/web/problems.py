@@ -32,7 +32,8 @@ _CODES = (
     (PacsError, 502),
 )
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    code: {"model": Problem} for code in (400, 401, 403, 404, 408, 411, 413, 421, 422, 429, 500, 502, 503)
+    code: {"model": Problem}
+    for code in (400, 401, 403, 404, 408, 411, 413, 421, 422, 429, 500, 502, 503)
 }
 
 
@@ -60,7 +61,9 @@ async def _http(request: Request, error: HTTPException) -> Response:
 
 async def _malformed(request: Request, error: RequestValidationError) -> Response:
     places = {".".join(str(part) for part in item["loc"]): item["msg"] for item in error.errors()}
-    return _answer(422, "; ".join(f"{place}: {message}" for place, message in places.items()) or "malformed")
+    return _answer(
+        422, "; ".join(f"{place}: {message}" for place, message in places.items()) or "malformed"
+    )
 
 
 async def _ours(request: Request, error: NnStudentError) -> Response:
@@ -76,7 +79,9 @@ async def _gone(request: Request, error: ClientDisconnect) -> Response:
 
 
 async def _full(request: Request, error: OSError) -> Response:
-    log.error("a request failed: %s", error.strerror or type(error).__name__)  # without the file's name
+    log.error(
+        "a request failed: %s", error.strerror or type(error).__name__
+    )  # without the file's name
     full = error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
     return _answer(503, _NO_ROOM if full else "the service cannot write; try again later")
 

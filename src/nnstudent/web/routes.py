@@ -21,7 +21,12 @@ from nnstudent.web.server import ADMITTED
 from nnstudent.web.service import Service
 from nnstudent.web.uploads import TooLargeError, largest_body, receive, sort, too_large
 
-_TYPES = {".gz": "application/gzip", ".dcm": "application/dicom", ".csv": "text/csv", ".png": "image/png"}
+_TYPES = {
+    ".gz": "application/gzip",
+    ".dcm": "application/dicom",
+    ".csv": "text/csv",
+    ".png": "image/png",
+}
 _FILES = {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1}
 _FORM = {"schema": {"type": "object", "required": ["files"], "properties": {"files": _FILES}}}
 _UPLOAD_BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": _FORM}}}
@@ -37,7 +42,9 @@ def add_about_routes(router: APIRouter, service: Service) -> None:
         name = "bundled student" if model.bundled else model.path.resolve().name
         return About(
             version=nnstudent.__version__,
-            model=AboutModel(name=name, hash=model.hash, bundled=model.bundled, classes=list(model.classes)),
+            model=AboutModel(
+                name=name, hash=model.hash, bundled=model.bundled, classes=list(model.classes)
+            ),
             limits=AboutLimits(upload_bytes=limits.upload_bytes, files=limits.files),
             formats=[*IMAGES, "DICOM", ARCHIVE],
         )
@@ -47,7 +54,14 @@ def add_about_routes(router: APIRouter, service: Service) -> None:
         """The classes that it finds."""
         rows = [model.taxonomy[name] for name in model.classes]
         return [
-            Label(id=row.id, name=row.name, title=row.name.replace("_", " ").capitalize(), color=row.color, kind=row.kind) for row in rows
+            Label(
+                id=row.id,
+                name=row.name,
+                title=row.name.replace("_", " ").capitalize(),
+                color=row.color,
+                kind=row.kind,
+            )
+            for row in rows
         ]
 
 
@@ -63,9 +77,13 @@ def add_session_route(router: APIRouter, service: Service) -> None:
         guesses, host = request.state.guesses, client_host(request.scope)
         if not sessions.admits(body.token):
             guesses.wrong(host)
-            raise HTTPException(401, "not the token; it was set or printed where the service was started")
+            raise HTTPException(
+                401, "not the token; it was set or printed where the service was started"
+            )
         guesses.right(host)
-        response.headers.append("Set-Cookie", sessions.set_cookie(sessions.new(), secure=request.url.scheme == "https"))
+        response.headers.append(
+            "Set-Cookie", sessions.set_cookie(sessions.new(), secure=request.url.scheme == "https")
+        )
 
 
 def add_upload_route(router: APIRouter, service: Service) -> None:
@@ -83,7 +101,9 @@ def add_upload_route(router: APIRouter, service: Service) -> None:
             with jobs.draft(reserve=None if length is None else int(length)) as draft:
                 setattr(request.state, ADMITTED, True)
                 body = under_way.paced(request.stream())
-                files = await receive(body, request.headers.get("content-type", ""), draft.input, limits)
+                files = await receive(
+                    body, request.headers.get("content-type", ""), draft.input, limits
+                )
                 name, kind = await run_in_threadpool(sort, files, draft, jobs, limits)
                 job = await run_in_threadpool(jobs.add, draft, owner=owner, name=name, kind=kind)
         return job_out(job, jobs)

@@ -36,7 +36,9 @@ class Runner:
         self._settings = settings
         self._thread = threading.Thread(target=self._run, name="runner", daemon=True)
         self._stopping = threading.Event()
-        self._guard = threading.Lock()  # of the next two; never held while the jobs' own lock is asked for
+        self._guard = (
+            threading.Lock()
+        )  # of the next two; never held while the jobs' own lock is asked for
         self._process: subprocess.Popen[str] | None = None
         self._current: Job | None = None
         jobs.stop = self.abandon
@@ -76,21 +78,35 @@ class Runner:
                     swept = time.monotonic()
                     self._jobs.sweep()
             except Exception as error:  # the service goes on; the text could name a file
-                log.error("the runner met an unexpected %s", type(error).__name__, exc_info=self._settings.debug)
+                log.error(
+                    "the runner met an unexpected %s",
+                    type(error).__name__,
+                    exc_info=self._settings.debug,
+                )
                 self._stopping.wait(1.0)
 
     def _segment(self, job: Job) -> None:
         try:
             source = job.source
         except (OSError, StopIteration):
-            self._jobs.finish(job, error="the scan is no longer on the disk of the service; send it again")
+            self._jobs.finish(
+                job, error="the scan is no longer on the disk of the service; send it again"
+            )
             return
         try:
             self._hand_over(job, source)
         except Exception as error:
-            log.error("job %s: met an unexpected %s", job.id[:8], type(error).__name__, exc_info=self._settings.debug)
+            log.error(
+                "job %s: met an unexpected %s",
+                job.id[:8],
+                type(error).__name__,
+                exc_info=self._settings.debug,
+            )
             if not self._stopping.is_set():  # else it starts anew with the service
-                self._jobs.finish(job, error=f"the service met an unexpected {type(error).__name__}; send the scan again")
+                self._jobs.finish(
+                    job,
+                    error=f"the service met an unexpected {type(error).__name__}; send the scan again",
+                )
 
     def _hand_over(self, job: Job, source: Path) -> None:
         with self._guard:
@@ -115,7 +131,9 @@ class Runner:
             said = [tidy(warning, job) for warning in answer["warnings"]]
             self._jobs.finish(job, files=answer["files"], organs=answer["organs"], warnings=said)
 
-    def _converse(self, process: subprocess.Popen[str], job: Job, source: Path) -> dict[str, Any] | None:
+    def _converse(
+        self, process: subprocess.Popen[str], job: Job, source: Path
+    ) -> dict[str, Any] | None:
         """Have the worker do a job; None if it died."""
         order = {"source": str(source), "output": str(job.output), "name": job.name}
         try:
@@ -140,7 +158,10 @@ class Runner:
             with self._guard:
                 self._kill()
             code = process.wait()
-        if job.began is not None and time.monotonic() - job.began >= self._settings.limits.job_minutes * 60:
+        if (
+            job.began is not None
+            and time.monotonic() - job.began >= self._settings.limits.job_minutes * 60
+        ):
             return f"took longer than {self._settings.limits.job_minutes:g} minutes and was stopped"
         if code in (-signal.SIGKILL if hasattr(signal, "SIGKILL") else None, 137):
             return "the process that segmented it was killed, most likely because memory ran out; cut the scan to the abdomen"
@@ -150,7 +171,9 @@ class Runner:
         """The worker, started if there is none. To be called under the guard."""
         if self._process is None or self._process.poll() is not None:
             if self._process is not None:
-                log.warning("the worker ended (code %s); starting another", self._process.returncode)
+                log.warning(
+                    "the worker ended (code %s); starting another", self._process.returncode
+                )
                 self._kill()
             if self._stopping.is_set():
                 raise NnStudentError("the service stops")
@@ -159,14 +182,22 @@ class Runner:
 
     def _start(self) -> subprocess.Popen[str]:
         settings = self._settings
-        command = [sys.executable, "-m", "nnstudent.web.worker", "--voxels", str(settings.limits.voxels)]
+        command = [
+            sys.executable,
+            "-m",
+            "nnstudent.web.worker",
+            "--voxels",
+            str(settings.limits.voxels),
+        ]
         command += ["--model", str(settings.model)] if settings.model else []
         command += ["--threads", str(settings.threads)] if settings.threads else []
         return subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=None if settings.debug else subprocess.DEVNULL,  # libraries quote what they stumble over, a patient's name too
+            stderr=None
+            if settings.debug
+            else subprocess.DEVNULL,  # libraries quote what they stumble over, a patient's name too
             text=True,
             encoding="utf-8",
             env={name: value for name, value in os.environ.items() if name not in SECRETS},
@@ -202,4 +233,8 @@ def _names(job: Job) -> dict[str, str]:
         names = read_json(job.folder / NAMES, what="names of files")
     except InputError:
         return {}
-    return {str(number): str(name) for number, name in names.items()} if isinstance(names, dict) else {}
+    return (
+        {str(number): str(name) for number, name in names.items()}
+        if isinstance(names, dict)
+        else {}
+    )

@@ -87,7 +87,9 @@ class JobOut(BaseModel):
             name=job.name,
             state=job.state,
             place=place,
-            progress=None if progress is None else ProgressOut(what=progress[0], done=progress[1], total=progress[2]),
+            progress=None
+            if progress is None
+            else ProgressOut(what=progress[0], done=progress[1], total=progress[2]),
             created=job.created,
             seconds=seconds,
             error=job.error,

@@ -60,7 +60,9 @@ class Door:
         client = network(host)
         mine = [other for other, key in self._inside.items() if key == client]
         room = True
-        if not is_loopback(host) and len(mine) >= self._limits.client_connections:  # behind loopback may be a proxy
+        if (
+            not is_loopback(host) and len(mine) >= self._limits.client_connections
+        ):  # behind loopback may be a proxy
             room = self._drop_one(mine)
         elif len(self._inside) >= self._limits.connections:
             most, _ = Counter(self._inside.values()).most_common(1)[0]
@@ -78,7 +80,9 @@ class Door:
         useless = [one for one in candidates if one.may_go]
         if not useless:
             return False
-        victim = min(useless, key=lambda one: one.is_busy)  # of those that ask for nothing the oldest, else the oldest
+        victim = min(
+            useless, key=lambda one: one.is_busy
+        )  # of those that ask for nothing the oldest, else the oldest
         self.leave(victim)
         victim.transport.abort()
         return True
@@ -178,9 +182,19 @@ class GuardedProtocol(H11Protocol):
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             body = json.dumps({"error": why}).encode()
             headers = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
-            headers += [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), (b"connection", b"close")]
-            reason = {400: b"Bad Request", 408: b"Request Timeout", 503: b"Service Unavailable"}[status]
-            for event in (h11.Response(status_code=status, headers=headers, reason=reason), h11.Data(data=body), h11.EndOfMessage()):
+            headers += [
+                (b"content-type", b"application/json"),
+                (b"content-length", str(len(body)).encode()),
+                (b"connection", b"close"),
+            ]
+            reason = {400: b"Bad Request", 408: b"Request Timeout", 503: b"Service Unavailable"}[
+                status
+            ]
+            for event in (
+                h11.Response(status_code=status, headers=headers, reason=reason),
+                h11.Data(data=body),
+                h11.EndOfMessage(),
+            ):
                 self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
         self.loop.call_later(self.limits.request_seconds, self.transport.abort)

@@ -60,7 +60,9 @@ class Sessions:
     def owner(self, value: str) -> str | None:
         """Who shows this cookie; None if it is none of ours, or too old."""
         try:
-            id = self._cookies.unsign(value.encode("utf-8", "replace"), max_age=SESSION_DAYS * 86400)
+            id = self._cookies.unsign(
+                value.encode("utf-8", "replace"), max_age=SESSION_DAYS * 86400
+            )
         except BadSignature:
             return None
         return self.name(id.decode("ascii", "replace"))

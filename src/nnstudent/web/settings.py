@@ -8,7 +8,11 @@ from pathlib import Path
 GB = 10**9
 TOKEN_VARIABLE = "NNSTUDENT_TOKEN"  # noqa: S105  # the name of a variable
 PACS_VARIABLES = ("NNSTUDENT_PACS_USER", "NNSTUDENT_PACS_PASSWORD", "NNSTUDENT_PACS_TOKEN")
-SECRETS = (TOKEN_VARIABLE, *PACS_VARIABLES, "NETRC")  # variables that no process of the service inherits
+SECRETS = (
+    TOKEN_VARIABLE,
+    *PACS_VARIABLES,
+    "NETRC",
+)  # variables that no process of the service inherits
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,19 @@ from starlette.concurrency import run_in_threadpool
 
 from nnstudent.errors import InputError
 from nnstudent.io.atomic import write_json
-from nnstudent.io.dicom_read import kind_of
+from nnstudent.io.dicom.read import kind_of
 from nnstudent.web.archive import entries, unpack
 from nnstudent.web.job import NAMES, Kind
 from nnstudent.web.jobs import Draft, Jobs
-from nnstudent.web.names import ARCHIVE, IMAGES, display_name, ending, is_clutter, shown_path, top_folder
+from nnstudent.web.names import (
+    ARCHIVE,
+    IMAGES,
+    display_name,
+    ending,
+    is_clutter,
+    shown_path,
+    top_folder,
+)
 from nnstudent.web.settings import Limits
 
 _OVERHEAD = 1000  # bytes of a multipart body for each file, beside the file
@@ -71,7 +79,9 @@ class _Receiver:
         _, options = parse_options_header(self._disposition)
         name = options.get(b"filename", b"").decode("utf-8", "replace")
         if options.get(b"name") != _FIELD or not name:
-            raise InputError("a form with more than files in it; expected the field 'files', with a file name, as often as needed")
+            raise InputError(
+                "a form with more than files in it; expected the field 'files', with a file name, as often as needed"
+            )
         if is_clutter(name):
             return
         if len(self.files) >= self.most_files:
@@ -97,7 +107,9 @@ class _Receiver:
         return self._ended
 
 
-async def receive(stream: AsyncIterator[bytes], content_type: str, folder: Path, limits: Limits) -> list[tuple[str, Path]]:
+async def receive(
+    stream: AsyncIterator[bytes], content_type: str, folder: Path, limits: Limits
+) -> list[tuple[str, Path]]:
     """Write the files of a multipart body to a folder.
 
     Args:
@@ -127,7 +139,9 @@ async def receive(stream: AsyncIterator[bytes], content_type: str, folder: Path,
             await run_in_threadpool(parser.write, chunk)
         parser.finalize()
     except FormParserError as error:
-        raise InputError("a malformed form; expected multipart/form-data with the field 'files'") from error
+        raise InputError(
+            "a malformed form; expected multipart/form-data with the field 'files'"
+        ) from error
     finally:
         receiver.close()
     if not receiver.ended:
@@ -145,7 +159,9 @@ def too_large(limits: Limits) -> str:
     return f"an upload of more than {limits.upload_bytes / 1e6:.0f} MB; send less of the scan"
 
 
-def sort(files: list[tuple[str, Path]], draft: Draft, jobs: Jobs, limits: Limits) -> tuple[str, Kind]:
+def sort(
+    files: list[tuple[str, Path]], draft: Draft, jobs: Jobs, limits: Limits
+) -> tuple[str, Kind]:
     """Find out what was sent, unpack it if it is an archive, and leave in the draft just what is to be segmented.
 
     Args:
@@ -170,20 +186,36 @@ def sort(files: list[tuple[str, Path]], draft: Draft, jobs: Jobs, limits: Limits
         files = unpack(aside, wanted, draft.input)
         aside.unlink()
     if not files:
-        raise InputError("no file; expected one NIfTI file, the files of a DICOM folder, or a ZIP archive of either")
+        raise InputError(
+            "no file; expected one NIfTI file, the files of a DICOM folder, or a ZIP archive of either"
+        )
     if any(path.name.endswith(ARCHIVE) for _, path in files):
-        raise InputError(f"an archive among {len(files)} files; send it alone, or the files themselves")
+        raise InputError(
+            f"an archive among {len(files)} files; send it alone, or the files themselves"
+        )
     images = [(name, path) for name, path in files if path.name.endswith(IMAGES)]
     if len(images) > 1 or (images and len(files) > 1):
-        others = f"{len(images)} image files" if len(images) > 1 else f"an image file among {len(files)} files"
-        raise InputError(f"{others}; expected one NIfTI file, or the files of one DICOM folder, a job")
+        others = (
+            f"{len(images)} image files"
+            if len(images) > 1
+            else f"an image file among {len(files)} files"
+        )
+        raise InputError(
+            f"{others}; expected one NIfTI file, or the files of one DICOM folder, a job"
+        )
     if images:
         ((name, path),) = images
         _check_image(path)
         return display_name(name), "image"
     if not any(kind_of(path) == "dicom" for _, path in files):
-        sent = "one file, which is no DICOM" if len(files) == 1 else f"{len(files)} files, none of them DICOM"
-        raise InputError(f"{sent}; expected {', '.join(IMAGES)}, the files of a DICOM folder, or a ZIP archive of either")
+        sent = (
+            "one file, which is no DICOM"
+            if len(files) == 1
+            else f"{len(files)} files, none of them DICOM"
+        )
+        raise InputError(
+            f"{sent}; expected {', '.join(IMAGES)}, the files of a DICOM folder, or a ZIP archive of either"
+        )
     write_json(draft.folder / NAMES, {path.name: shown_path(name) for name, path in files})
     first = files[0][0]
     return display_name(called or top_folder(first) or (first if len(files) == 1 else "")), "dicom"
@@ -195,4 +227,6 @@ def _check_image(path: Path) -> None:
         head = file.read(4)
     packed = path.name.endswith((".gz", ".mgz"))
     if len(head) < 4 or packed != (head[:2] == b"\x1f\x8b"):
-        raise InputError("an image file that does not begin as its ending says; give it the ending that it was written with")
+        raise InputError(
+            "an image file that does not begin as its ending says; give it the ending that it was written with"
+        )

@@ -18,11 +18,11 @@ from typing import Any, TextIO
 
 from nnstudent.bundle.bundle import open_model
 from nnstudent.errors import InputError, NnStudentError, OutputError
-from nnstudent.inference.files import read_source
-from nnstudent.inference.formats import prepare, write_all
-from nnstudent.inference.preview import write_preview
+from nnstudent.inference.files.formats import prepare, write_all
+from nnstudent.inference.files.preview import write_preview
+from nnstudent.inference.files.segment import read_source
+from nnstudent.inference.labels.volumetry import write_statistics
 from nnstudent.inference.segmenter import Segmenter
-from nnstudent.inference.statistics import write_statistics
 from nnstudent.io.nifti import read_grid, write_image
 from nnstudent.progress import Progress
 from nnstudent.volume import Shape
@@ -31,7 +31,9 @@ FILES = ("image.nii.gz", "labels.nii.gz", "labels.seg.dcm", "statistics.csv", "p
 _EVERY = 0.2  # seconds between two messages of progress
 
 
-def segment_job(source: Path, output: Path, name: str, segmenter: Segmenter, *, voxels: int, progress: Progress) -> dict[str, Any]:
+def segment_job(
+    source: Path, output: Path, name: str, segmenter: Segmenter, *, voxels: int, progress: Progress
+) -> dict[str, Any]:
     """Segment one scan and write every file that there is of it.
 
     Args:
@@ -61,7 +63,10 @@ def segment_job(source: Path, output: Path, name: str, segmenter: Segmenter, *, 
     progress("writing", 0, 0)
     warnings = [*(series.warnings if series else ()), *sources.warnings, *result.warnings]
     path = {file: output / file for file in FILES}
-    files = {"nifti": path["labels.nii.gz"], **({"dicom-seg": path["labels.seg.dcm"]} if series else {})}
+    files = {
+        "nifti": path["labels.nii.gz"],
+        **({"dicom-seg": path["labels.seg.dcm"]} if series else {}),
+    }
     failed = write_all(files, result.labels, model=segmenter.model, sources=sources)
     if "nifti" in failed:
         raise OutputError(failed["nifti"])
@@ -79,7 +84,11 @@ def segment_job(source: Path, output: Path, name: str, segmenter: Segmenter, *, 
         }
         for organ, facts in result.organs.items()
     ]
-    return {"files": [file for file in FILES if path[file].is_file()], "organs": organs, "warnings": warnings}
+    return {
+        "files": [file for file in FILES if path[file].is_file()],
+        "organs": organs,
+        "warnings": warnings,
+    }
 
 
 def main() -> None:
@@ -93,24 +102,34 @@ def main() -> None:
     first_to_go()
     orders: queue.Queue[dict[str, Any]] = queue.Queue()
     threading.Thread(target=_listen, args=(orders,), daemon=True).start()
-    segmenter = Segmenter(open_model(args.model), precision="auto", windows="guided", threads=args.threads)
+    segmenter = Segmenter(
+        open_model(args.model), precision="auto", windows="guided", threads=args.threads
+    )
     while True:
         order = orders.get()
         try:
             source, output, name = Path(order["source"]), Path(order["output"]), str(order["name"])
-            answer = segment_job(source, output, name, segmenter, voxels=args.voxels, progress=_Teller(told))
+            answer = segment_job(
+                source, output, name, segmenter, voxels=args.voxels, progress=_Teller(told)
+            )
         except NnStudentError as error:
             answer = {"error": str(error)}
         except MemoryError:
-            answer = {"error": "memory ran out; cut the scan to the abdomen, or use a machine with more memory"}
-        except Exception as error:  # whatever a file does to a library: this job failed, the next need not
+            answer = {
+                "error": "memory ran out; cut the scan to the abdomen, or use a machine with more memory"
+            }
+        except (
+            Exception
+        ) as error:  # whatever a file does to a library: this job failed, the next need not
             answer = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
         _tell(told, answer)
 
 
 def _check_size(shape: Shape, most: int) -> None:
     if prod(shape) > most:
-        raise InputError(f"an image of {prod(shape) / 1e6:.0f} million voxels; expected at most {most / 1e6:.0f}, cut it to the abdomen")
+        raise InputError(
+            f"an image of {prod(shape) / 1e6:.0f} million voxels; expected at most {most / 1e6:.0f}, cut it to the abdomen"
+        )
 
 
 class _Teller:

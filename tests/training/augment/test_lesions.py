@@ -37,7 +37,14 @@ def many(count: int = 60, **how: int) -> list:
     for seed in range(count):
         hu, labels = patient(seed)
         before = hu.copy()
-        done.append((before, hu, labels, paint(hu, labels, ORGANS, np.random.default_rng(seed), spacing_mm=SPACING, **how)))
+        done.append(
+            (
+                before,
+                hu,
+                labels,
+                paint(hu, labels, ORGANS, np.random.default_rng(seed), spacing_mm=SPACING, **how),
+            )
+        )
     return done
 
 
@@ -71,7 +78,9 @@ def test_a_tumor_is_seen_against_its_host(windows: list) -> None:
     for _, after, labels, done in windows:
         for one in done:
             if one.kind.tumor:
-                host = np.median(after[(labels == ORGANS[one.host]) & ~np.any([each.mask for each in done], 0)])
+                host = np.median(
+                    after[(labels == ORGANS[one.host]) & ~np.any([each.mask for each in done], 0)]
+                )
                 rest = [each.mask for each in done if each is not one]
                 own = one.mask & ~np.any(rest, 0) if rest else one.mask
                 assert abs(after[own].mean() - host) > 0.5 * LEAST_HU
@@ -83,14 +92,20 @@ def test_what_is_far_from_all_that_was_painted_stays(windows: list) -> None:
             np.testing.assert_array_equal(before, after)
     hu, labels = patient(3)
     before = hu.copy()
-    paint(hu, labels, ORGANS, np.random.default_rng(3), spacing_mm=SPACING, lesions=3, look_alikes=3)
-    assert (hu[labels == AORTA] == before[labels == AORTA]).all(), "no lesion grows in or into a vessel"
+    paint(
+        hu, labels, ORGANS, np.random.default_rng(3), spacing_mm=SPACING, lesions=3, look_alikes=3
+    )
+    assert (hu[labels == AORTA] == before[labels == AORTA]).all(), (
+        "no lesion grows in or into a vessel"
+    )
     assert (hu != before).any()
 
 
 def test_lesions_do_not_overlap(windows: list) -> None:
     for *_, done in windows:
-        times = sum((one.mask.astype(int) for one in done if one.kind.tumor), start=np.zeros(SHAPE, int))
+        times = sum(
+            (one.mask.astype(int) for one in done if one.kind.tumor), start=np.zeros(SHAPE, int)
+        )
         assert times.max() <= 1
 
 
@@ -98,13 +113,30 @@ def test_lesions_do_not_overlap(windows: list) -> None:
 @given(seed=st.integers(0, 10_000), noise=st.floats(3, 25))
 def test_a_lesion_keeps_the_noise_of_its_host(seed: int, noise: float) -> None:
     hu, labels = patient(seed, noise=noise)
-    plain = {"rim": (0.0, (0.0, 0.0)), "necrosis": 0.0, "calcification": 0.0, "texture_hu": (0.0, 1.0)}
+    plain = {
+        "rim": (0.0, (0.0, 0.0)),
+        "necrosis": 0.0,
+        "calcification": 0.0,
+        "texture_hu": (0.0, 1.0),
+    }
     kinds = [replace(kind, **plain) for kind in LESIONS if kind.name == "metastasis"]
-    done = paint(hu, labels, ORGANS, np.random.default_rng(seed), spacing_mm=SPACING, lesions=1, look_alikes=0, kinds=kinds)
+    done = paint(
+        hu,
+        labels,
+        ORGANS,
+        np.random.default_rng(seed),
+        spacing_mm=SPACING,
+        lesions=1,
+        look_alikes=0,
+        kinds=kinds,
+    )
     for one in done:
         if one.mask.sum() < 150:
             continue
-        rough = [np.median(np.abs(np.diff(hu, axis=2))[where[:, :, 1:] & where[:, :, :-1]]) for where in (one.mask, labels == LIVER)]
+        rough = [
+            np.median(np.abs(np.diff(hu, axis=2))[where[:, :, 1:] & where[:, :, :-1]])
+            for where in (one.mask, labels == LIVER)
+        ]
         assert 0.4 < rough[0] / rough[1] < 2.5
 
 
@@ -112,7 +144,9 @@ def test_padding_is_no_organ() -> None:
     hu, labels = patient()
     labels[:2] = -1
     before = hu.copy()
-    assert paint(hu, labels, ORGANS, np.random.default_rng(1), spacing_mm=SPACING, lesions=3, look_alikes=0)
+    assert paint(
+        hu, labels, ORGANS, np.random.default_rng(1), spacing_mm=SPACING, lesions=3, look_alikes=0
+    )
     np.testing.assert_array_equal(hu[:2], before[:2])
 
 
@@ -120,7 +154,18 @@ def test_without_a_host_nothing_is_painted() -> None:
     hu, labels = patient()
     labels[:] = 0
     before = hu.copy()
-    assert paint(hu, labels, ORGANS, np.random.default_rng(0), spacing_mm=SPACING, lesions=4, look_alikes=4) == []
+    assert (
+        paint(
+            hu,
+            labels,
+            ORGANS,
+            np.random.default_rng(0),
+            spacing_mm=SPACING,
+            lesions=4,
+            look_alikes=4,
+        )
+        == []
+    )
     np.testing.assert_array_equal(hu, before)
 
 
@@ -130,7 +175,9 @@ def test_the_same_draws_paint_the_same() -> None:
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize(("aorta", "phase"), [(40.0, "none"), (300.0, "arterial"), (150.0, "portal")])
+@pytest.mark.parametrize(
+    ("aorta", "phase"), [(40.0, "none"), (300.0, "arterial"), (150.0, "portal")]
+)
 def test_the_phase_is_read_off_the_aorta(aorta: float, phase: str) -> None:
     hu, labels = patient()
     hu[labels == AORTA] = aorta

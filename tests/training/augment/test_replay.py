@@ -20,9 +20,20 @@ def said(voxels: int) -> torch.Tensor:
     return logits
 
 
-def noted(replay: Replay, voxels: int, labels: torch.Tensor | None = None, possible: torch.Tensor | None = None) -> int:
+def noted(
+    replay: Replay,
+    voxels: int,
+    labels: torch.Tensor | None = None,
+    possible: torch.Tensor | None = None,
+) -> int:
     labels = torch.zeros(1, 1, *SHAPE) if labels is None else labels
-    return replay.note(torch.full((1, 1, *SHAPE), float(voxels)), [labels], [f"case{voxels}"], said(voxels), possible)
+    return replay.note(
+        torch.full((1, 1, *SHAPE), float(voxels)),
+        [labels],
+        [f"case{voxels}"],
+        said(voxels),
+        possible,
+    )
 
 
 def test_the_hardest_are_kept_and_handed_out_once() -> None:
@@ -45,7 +56,9 @@ def test_what_is_truth_or_open_or_ignored_is_not_invented() -> None:
     labels.view(-1)[6:8] = 1
     assert noted(replay, 10, labels) == 4
     possible = torch.eye(CLASSES, dtype=torch.bool)[None].clone()
-    possible[0, 0, LESION] = True  # nobody looked for lesions in this case, so one may be in the background, and not in class 1
+    possible[0, 0, LESION] = (
+        True  # nobody looked for lesions in this case, so one may be in the background, and not in class 1
+    )
     assert noted(replay, 10, labels, possible) == 2
 
 

@@ -46,7 +46,9 @@ class Fake:
                 content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 fake.asked.append((self.command, self.path, dict(self.headers), content))
                 special = fake.answers.get(path.path)
-                status, kind, body = special.pop(0) if special else fake.answer(path.path, parse_qs(path.query))
+                status, kind, body = (
+                    special.pop(0) if special else fake.answer(path.path, parse_qs(path.query))
+                )
                 self.send_response(status)
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(body)))
@@ -72,7 +74,10 @@ class Fake:
                 row["00201209"] = {"vr": "IS", "Value": [len(one.slices)]}
             return 200, "application/dicom+json", json.dumps(rows).encode()
         if path.endswith("/metadata"):
-            rows = [header.to_json_dict(bulk_data_threshold=10, bulk_data_element_handler=lambda _: "x") for header in self.of(parts[3])]
+            rows = [
+                header.to_json_dict(bulk_data_threshold=10, bulk_data_element_handler=lambda _: "x")
+                for header in self.of(parts[3])
+            ]
             return 200, "application/dicom+json", json.dumps(rows).encode()
         if len(parts) == 4:
             return (
@@ -92,7 +97,10 @@ def file_of(header) -> bytes:
 
 
 def multipart(files: list[bytes], boundary: str = "b0") -> bytes:
-    parts = [f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode() + file + b"\r\n" for file in files]
+    parts = [
+        f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode() + file + b"\r\n"
+        for file in files
+    ]
     return b"".join(parts) + f"--{boundary}--\r\n".encode()
 
 
@@ -122,9 +130,19 @@ def folder(tmp_path):
 
 def test_a_series_is_fetched_byte_by_byte_under_names_of_our_own(pacs, series, folder):
     seen = []
-    assert pacs.fetch(series.study, folder, limits=Limits(), going=lambda done, total: seen.append((done, total))) == []
+    assert (
+        pacs.fetch(
+            series.study,
+            folder,
+            limits=Limits(),
+            going=lambda done, total: seen.append((done, total)),
+        )
+        == []
+    )
     assert sorted(path.name for path in folder.iterdir()) == [f"{n:05d}.dcm" for n in range(5)]
-    assert {path.read_bytes() for path in folder.iterdir()} == {file_of(header) for header in series.slices}
+    assert {path.read_bytes() for path in folder.iterdir()} == {
+        file_of(header) for header in series.slices
+    }
     assert seen[-1] == (5, 5)
 
 
@@ -136,7 +154,10 @@ def test_of_several_series_only_the_one_that_is_meant_is_fetched(pacs, fake, ser
         header.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
     fake.series = {one.uid: one for one in (sharp, scout, series)}
     (told,) = pacs.fetch(series.study, folder, limits=Limits())
-    assert told == "took CT series 7: 5 images of 8×6, axial; passed over 1: 5 images of 8×6, axial, B70f"
+    assert (
+        told
+        == "took CT series 7: 5 images of 8×6, axial; passed over 1: 5 images of 8×6, axial, B70f"
+    )
     assert {pydicom.dcmread(path).SeriesNumber for path in folder.iterdir()} == {7}
     fetched = [path for _, path, _, _ in fake.asked if path.count("/") == 5]
     assert fetched == [f"/dicom-web/studies/{series.study}/series/{series.uid}"]
@@ -148,12 +169,17 @@ def test_what_is_broken_off_is_fetched_anew(pacs, fake, series, folder):
     fake.answers[path] = [(200, MULTIPART, whole[:3000]), (503, "text/plain", b"busy")]
     pacs.fetch(series.study, folder, limits=Limits())
     assert len(list(folder.iterdir())) == 5
-    fake.answers[path] = [(200, MULTIPART, multipart([file_of(header) for header in series.slices[:3]]))] * 3
+    fake.answers[path] = [
+        (200, MULTIPART, multipart([file_of(header) for header in series.slices[:3]]))
+    ] * 3
     with pytest.raises(UnreachableError, match="sent 3 images of 5 and broke off"):
         pacs.fetch(series.study, folder, limits=Limits())
 
 
-@pytest.mark.parametrize(("limits", "said"), [(Limits(files=4), "more than 4 files"), (Limits(upload_bytes=2000), "more than 0 MB")])
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [(Limits(files=4), "more than 4 files"), (Limits(upload_bytes=2000), "more than 0 MB")],
+)
 def test_what_is_too_much_is_not_taken(pacs, series, folder, limits, said):
     with pytest.raises(InputError, match=said):
         pacs.fetch(series.study, folder, limits=limits)
@@ -171,7 +197,10 @@ def test_what_is_too_much_is_not_taken(pacs, series, folder, limits, said):
         ((200, "text/html", b"<html>Secretname"), "does not answer in DICOM JSON"),
         ((200, "application/json", b'{"a": 1}'), "does not answer in DICOM JSON"),
         ((204, "application/json", b""), "has no CT series in this study"),
-        ((200, "application/json", b'[{"0020000E": {"Value": ["../../etc"]}}]'), "has no CT series in this study"),
+        (
+            (200, "application/json", b'[{"0020000E": {"Value": ["../../etc"]}}]'),
+            "has no CT series in this study",
+        ),
     ],
 )
 def test_what_a_pacs_may_answer_is_told_in_one_line(pacs, fake, series, folder, answer, said):
@@ -181,7 +210,9 @@ def test_what_a_pacs_may_answer_is_told_in_one_line(pacs, fake, series, folder, 
     assert "\n" not in str(error.value)
     assert "Secret" not in str(error.value)
     assert series.study not in str(error.value)
-    assert not any("elsewhere" in path for _, path, _, _ in fake.asked), "nothing is sent to where nobody named"
+    assert not any("elsewhere" in path for _, path, _, _ in fake.asked), (
+        "nothing is sent to where nobody named"
+    )
 
 
 def test_a_dead_pacs_is_one_line(fake, series, folder):
@@ -190,7 +221,8 @@ def test_a_dead_pacs_is_one_line(fake, series, folder):
     with pytest.raises(UnreachableError) as error:
         Pacs(fake.url, waits=(0,)).fetch(series.study, folder, limits=Limits())
     assert (
-        str(error.value) == f"the PACS at {fake.url} cannot be reached (Connection refused); see that it runs and that the address is right"
+        str(error.value)
+        == f"the PACS at {fake.url} cannot be reached (Connection refused); see that it runs and that the address is right"
     )
 
 
@@ -203,8 +235,22 @@ def test_a_file_is_stored_with_who_we_are(fake, series, tmp_path):
     assert (command, asked, headers["Authorization"]) == ("POST", where, "Bearer abc")
     assert path.read_bytes() in content
     for answer, said in (
-        ((409, "application/dicom+json", b'{"00081198": {"Value": [{"00081197": {"Value": [272]}}]}}'), "HTTP 409, reason 0x0110"),
-        ((202, "application/dicom+json", b'{"00081198": {"Value": [{"00081197": {"Value": [42752]}}]}}'), "HTTP 202, reason 0xa700"),
+        (
+            (
+                409,
+                "application/dicom+json",
+                b'{"00081198": {"Value": [{"00081197": {"Value": [272]}}]}}',
+            ),
+            "HTTP 409, reason 0x0110",
+        ),
+        (
+            (
+                202,
+                "application/dicom+json",
+                b'{"00081198": {"Value": [{"00081197": {"Value": [42752]}}]}}',
+            ),
+            "HTTP 202, reason 0xa700",
+        ),
         ((409, "application/dicom+xml", b"<no/>"), "does not store the segmentation .HTTP 409."),
     ):
         fake.answers[where] = [answer]
@@ -214,20 +260,38 @@ def test_a_file_is_stored_with_who_we_are(fake, series, tmp_path):
 
 def test_studies_are_told_newest_first_without_names(pacs, fake):
     def row(uid: str, day: str, modalities: list[str]) -> dict:
-        values = {"0020000D": [uid], "00080020": [day], "00080030": ["101112.5"], "00080061": modalities, "00100010": ["Secretname"]}
+        values = {
+            "0020000D": [uid],
+            "00080020": [day],
+            "00080030": ["101112.5"],
+            "00080061": modalities,
+            "00100010": ["Secretname"],
+        }
         return {tag: {"Value": value} for tag, value in values.items()}
 
-    rows = [row("1.2", "20260101", ["CT"]), row("1.3", "20260201", ["CT", "SEG"]), row("1.4", "20260301", ["MR"]), row("../x", "", ["CT"])]
-    fake.answers["/dicom-web/studies"] = [(200, "application/dicom+json", json.dumps(rows).encode())]
+    rows = [
+        row("1.2", "20260101", ["CT"]),
+        row("1.3", "20260201", ["CT", "SEG"]),
+        row("1.4", "20260301", ["MR"]),
+        row("../x", "", ["CT"]),
+    ]
+    fake.answers["/dicom-web/studies"] = [
+        (200, "application/dicom+json", json.dumps(rows).encode())
+    ]
     found = pacs.studies(days=3, limit=5)
-    assert [(study.uid, study.date, study.time) for study in found] == [("1.3", "20260201", "101112"), ("1.2", "20260101", "101112")]
+    assert [(study.uid, study.date, study.time) for study in found] == [
+        ("1.3", "20260201", "101112"),
+        ("1.2", "20260101", "101112"),
+    ]
     assert "Secret" not in str(found)
     query = parse_qs(urlsplit(fake.asked[-1][1]).query)
     assert query["ModalitiesInStudy"] == ["CT"]
     assert len(query["StudyDate"][0]) == 17
 
 
-@pytest.mark.parametrize("url", ["pacs", "ftp://pacs/x", "http://", "http://pacs/x?y", "https://clerk:secret@pacs/x"])
+@pytest.mark.parametrize(
+    "url", ["pacs", "ftp://pacs/x", "http://", "http://pacs/x?y", "https://clerk:secret@pacs/x"]
+)
 def test_addresses_that_are_none(url):
     with pytest.raises(InputError) as error:
         Pacs(url)
@@ -238,11 +302,16 @@ def test_who_we_are_comes_from_the_environment_or_netrc(tmp_path):
     (path := tmp_path / "netrc").write_text("machine pacs.example login clerk password se:cret\n")
     path.chmod(0o600)
     netrc = {"NETRC": str(path)}
-    assert authorization("https://pacs.example:8/x", environment=netrc) == "Basic Y2xlcms6c2U6Y3JldA=="
+    assert (
+        authorization("https://pacs.example:8/x", environment=netrc) == "Basic Y2xlcms6c2U6Y3JldA=="
+    )
     assert authorization("https://other.example/x", environment=netrc) is None
     user = {**netrc, "NNSTUDENT_PACS_USER": "a", "NNSTUDENT_PACS_PASSWORD": "b"}
     assert authorization("https://pacs.example/x", environment=user) == "Basic YTpi"
-    assert authorization("https://pacs.example/x", environment={**user, "NNSTUDENT_PACS_TOKEN": "t"}) == "Bearer t"
+    assert (
+        authorization("https://pacs.example/x", environment={**user, "NNSTUDENT_PACS_TOKEN": "t"})
+        == "Bearer t"
+    )
     with pytest.raises(InputError, match="expected both"):
         authorization("https://pacs.example/x", environment={"NNSTUDENT_PACS_USER": "a"})
     path.write_text("machine secret nonsense")
@@ -261,13 +330,18 @@ def test_no_uids(text):
     assert not is_uid(text)
 
 
-@given(files=st.lists(st.binary(max_size=300), min_size=1, max_size=4), cuts=st.lists(st.integers(0, 2000), max_size=8))
+@given(
+    files=st.lists(st.binary(max_size=300), min_size=1, max_size=4),
+    cuts=st.lists(st.integers(0, 2000), max_size=8),
+)
 def test_parts_are_whole_wherever_the_body_is_cut(files, cuts, tmp_path_factory: Callable):
     folder = tmp_path_factory.mktemp("parts")
     boundary = "never-in-a-file-0123456789"
     body = multipart(files, boundary)
     edges = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
-    with Parts(folder, f'multipart/related; type="application/dicom"; boundary="{boundary}"', most=9) as parts:
+    with Parts(
+        folder, f'multipart/related; type="application/dicom"; boundary="{boundary}"', most=9
+    ) as parts:
         for start, end in pairwise(edges):
             parts.write(body[start:end])
     assert (parts.count, parts.ended) == (len(files), True)

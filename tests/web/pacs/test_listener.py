@@ -33,7 +33,14 @@ pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExce
 
 @pytest.fixture
 def receiver(tmp_path):
-    made = Receiver(Jobs(tmp_path / "jobs", LIMITS), LIMITS, listen=("127.0.0.1", 0), title="NNSTUDENT", quiet_seconds=0.3, listening=FAST)
+    made = Receiver(
+        Jobs(tmp_path / "jobs", LIMITS),
+        LIMITS,
+        listen=("127.0.0.1", 0),
+        title="NNSTUDENT",
+        quiet_seconds=0.3,
+        listening=FAST,
+    )
     made.start()
     yield made
     made.stop()
@@ -86,7 +93,11 @@ def request() -> bytes:
     return bytes(pdu.encode())
 
 
-HALF = {"nothing": b"", "half a header": b"\x01\x00\x00", "half a PDU": b"\x01\x00\x00\x00\x00\xff\x00\x01"}
+HALF = {
+    "nothing": b"",
+    "half a header": b"\x01\x00\x00",
+    "half a PDU": b"\x01\x00\x00\x00\x00\xff\x00\x01",
+}
 
 
 @pytest.mark.parametrize("sent", HALF.values(), ids=HALF)
@@ -160,7 +171,9 @@ def test_studies_that_broke_off_give_way(receiver):
 def test_whatever_is_sent_it_listens_on(receiver):
     """Bytes that are almost an association, seeded: each connection ends, and the next one is served."""
     dice = random.Random(21)
-    whole = request() + b"\x04\0\0\0\0\x10\0\0\0\x0c\x01\x03" + bytes(10) + b"\x05\0\0\0\0\x04\0\0\0\0"
+    whole = (
+        request() + b"\x04\0\0\0\0\x10\0\0\0\x0c\x01\x03" + bytes(10) + b"\x05\0\0\0\0\x04\0\0\0\0"
+    )
     for _ in range(60):
         sent = bytearray(whole)
         for _ in range(dice.randrange(1, 8)):
@@ -177,7 +190,11 @@ def test_whatever_is_sent_it_listens_on(receiver):
             one.shutdown(socket.SHUT_WR)
     assert works(receiver)
     until = time.monotonic() + 10
-    while (left := [thread for thread in threading.enumerate() if thread.name.startswith("AcceptorThread")]) and time.monotonic() < until:
+    while (
+        left := [
+            thread for thread in threading.enumerate() if thread.name.startswith("AcceptorThread")
+        ]
+    ) and time.monotonic() < until:
         time.sleep(0.1)
     assert left == []
     assert receiver._studies == {}

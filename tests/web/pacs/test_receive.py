@@ -37,7 +37,14 @@ def jobs(tmp_path, limits) -> Jobs:
 
 @pytest.fixture
 def receiver(jobs, limits) -> Iterator[Receiver]:
-    made = Receiver(jobs, limits, listen=("127.0.0.1", 0), title="NNSTUDENT", callers=("SCANNER",), quiet_seconds=QUIET)
+    made = Receiver(
+        jobs,
+        limits,
+        listen=("127.0.0.1", 0),
+        title="NNSTUDENT",
+        callers=("SCANNER",),
+        quiet_seconds=QUIET,
+    )
     made.start()
     yield made
     made.stop()
@@ -75,13 +82,20 @@ def test_a_study_is_one_job_however_it_comes(receiver, jobs, caplog):
     assert sent(second, [*other.slices, *series.slices[2:]]) == [0] * 8
     second.release()
     time.sleep(2 * QUIET)
-    (job,) = queued(jobs, 1)  # the other study is complete, this one is not while one who sent some of it is there
+    (job,) = queued(
+        jobs, 1
+    )  # the other study is complete, this one is not while one who sent some of it is there
     assert job.origin == {"study": other.study}
     first.release()
     _, job = queued(jobs, 2)
     assert (job.origin, job.owner, job.kind) == ({"study": series.study}, OWNER, "dicom")
-    assert sorted(path.name for path in job.input.iterdir()) == [f"{n:05d}.dcm" for n in range(5)], "one was sent twice"
-    kept = {pydicom.dcmread(path).SOPInstanceUID: pydicom.dcmread(path).PixelData for path in job.input.iterdir()}
+    assert sorted(path.name for path in job.input.iterdir()) == [
+        f"{n:05d}.dcm" for n in range(5)
+    ], "one was sent twice"
+    kept = {
+        pydicom.dcmread(path).SOPInstanceUID: pydicom.dcmread(path).PixelData
+        for path in job.input.iterdir()
+    }
     assert kept == {header.SOPInstanceUID: header.PixelData for header in series.slices}
     assert jobs.get(job.id, owner=OWNER) is job
     assert "Secret" not in caplog.text
@@ -109,7 +123,9 @@ def test_a_data_set_of_another_class_than_announced_is_refused(receiver, jobs, t
     meta.file_meta.MediaStorageSOPClassUID = CT
     meta.SOPClassUID = MR
     meta.save_as(tmp_path / "x.dcm", enforce_file_format=False)
-    pynetdicom._config.STORE_SEND_CHUNKED_DATASET = True  # sends the file as it is, by what its meta information says
+    pynetdicom._config.STORE_SEND_CHUNKED_DATASET = (
+        True  # sends the file as it is, by what its meta information says
+    )
     try:
         association = call(receiver)
         assert association.send_c_store(tmp_path / "x.dcm").Status == 0xA900
@@ -138,7 +154,9 @@ def test_what_is_broken_off_is_queued_once_it_was_sent_again(receiver, jobs):
     assert len(list(job.input.iterdir())) == 5
 
 
-def test_more_than_is_taken_is_refused_and_nothing_is_made_of_the_rest(receiver, jobs, limits, tmp_path):
+def test_more_than_is_taken_is_refused_and_nothing_is_made_of_the_rest(
+    receiver, jobs, limits, tmp_path
+):
     series = Series(slices=limits.files + 1)
     association = call(receiver)
     assert sent(association, series.slices) == [0] * limits.files + [0xA700]
@@ -159,7 +177,9 @@ def test_more_than_is_taken_is_refused_and_nothing_is_made_of_the_rest(receiver,
 def test_a_full_service_says_so(receiver, jobs, limits):
     studies = [Series() for _ in range(limits.uploads + 1)]
     association = call(receiver)
-    assert sent(association, [series.slices[0] for series in studies]) == [0] * limits.uploads + [0xA700]
+    assert sent(association, [series.slices[0] for series in studies]) == [0] * limits.uploads + [
+        0xA700
+    ]
     association.release()
     queued(jobs, limits.uploads)
 
@@ -199,7 +219,19 @@ def test_sending_by_c_store(receiver, tmp_path):
         send(tmp_path / "mr.dcm", peer, title="SCANNER")
 
 
-@pytest.mark.parametrize("text", ["PACS", "PACS@host", "@host:1", "PACS@:1", "P@host:0", "P@host:x", "A" * 17 + "@host:1", "A\\B@host:1"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "PACS",
+        "PACS@host",
+        "@host:1",
+        "PACS@:1",
+        "P@host:0",
+        "P@host:x",
+        "A" * 17 + "@host:1",
+        "A\\B@host:1",
+    ],
+)
 def test_peers_that_are_none(text):
     with pytest.raises(InputError):
         parse_peer(text)

@@ -117,8 +117,18 @@ def test_a_job_that_is_removed_is_not_fetched_on(jobs, fetching):
     assert not first.folder.exists()
 
 
-@pytest.mark.parametrize("error", [PacsError("no such study"), InputError("too much"), OSError(28, "No space"), ValueError("Secretname")])
-def test_what_cannot_be_fetched_fails_in_one_line_and_the_next_is_fetched(jobs, fetching, error, caplog):
+@pytest.mark.parametrize(
+    "error",
+    [
+        PacsError("no such study"),
+        InputError("too much"),
+        OSError(28, "No space"),
+        ValueError("Secretname"),
+    ],
+)
+def test_what_cannot_be_fetched_fails_in_one_line_and_the_next_is_fetched(
+    jobs, fetching, error, caplog
+):
     pacs = Played(error=error)
     pacs.go.set()
     fetcher = fetching(pacs)
@@ -165,7 +175,9 @@ def test_results_are_delivered_when_the_pacs_is_back(jobs, done):
     assert tries == [(STUDY, SEG)] * 3
 
 
-def test_what_could_not_be_delivered_is_told_and_tried_after_a_restart(jobs, done, tmp_path, caplog):
+def test_what_could_not_be_delivered_is_told_and_tried_after_a_restart(
+    jobs, done, tmp_path, caplog
+):
     def dead(study, path):
         raise UnreachableError("the PACS is gone")
 
@@ -189,7 +201,10 @@ def test_what_could_not_be_delivered_is_told_and_tried_after_a_restart(jobs, don
     assert after.all()[0].origin["delivery"]["state"] == "stored", "not twice"
 
 
-@pytest.mark.parametrize(("seg_of", "state", "said"), [("1.2.4", "failed", "another study"), ("", "nothing", "no DICOM-SEG")])
+@pytest.mark.parametrize(
+    ("seg_of", "state", "said"),
+    [("1.2.4", "failed", "another study"), ("", "nothing", "no DICOM-SEG")],
+)
 def test_nothing_is_stored_where_it_does_not_belong(jobs, done, seg_of, state, said):
     stored = []
     delivery = Delivery(jobs, lambda study, path: stored.append(study), where="there")
@@ -207,14 +222,20 @@ def joined(settings):
 
 
 def test_the_routes(joined, monkeypatch):
-    monkeypatch.setattr(Pacs.__init__, "__kwdefaults__", {"authorization": None, "waits": (), "seconds": (1, 1)})
+    monkeypatch.setattr(
+        Pacs.__init__, "__kwdefaults__", {"authorization": None, "waits": (), "seconds": (1, 1)}
+    )
     with taking_in(joined) as (service, somebody):
         mine, other = somebody(), somebody()
         answer = mine.get("/api/pacs/studies")
         assert answer.status_code == 502
         assert "cannot be reached (Connection refused)" in answer.json()["error"]
         job = mine.post(f"/api/pacs/studies/{STUDY}")
-        assert (job.status_code, job.json()["state"], job.json()["delivery"]) == (201, "queued", None)
+        assert (job.status_code, job.json()["state"], job.json()["delivery"]) == (
+            201,
+            "queued",
+            None,
+        )
         assert mine.get(f"/api/jobs/{job.json()['id']}").status_code == 200
         assert other.get(f"/api/jobs/{job.json()['id']}").status_code == 404
         assert mine.post(f"/api/pacs/studies/{STUDY}").json()["id"] == job.json()["id"]

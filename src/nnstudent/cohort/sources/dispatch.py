@@ -22,7 +22,9 @@ def read_source(path: Path, *, taxonomy: Taxonomy | None = None) -> Source:
         InputError: The path is missing, of no known kind, malformed, or holds no case.
     """
     if path.is_file():
-        kind = {".csv": table.read_csv, ".tsv": table.read_csv, ".toml": table.read_toml}.get(path.suffix.lower())
+        kind = {".csv": table.read_csv, ".tsv": table.read_csv, ".toml": table.read_toml}.get(
+            path.suffix.lower()
+        )
         if kind is None and path.name == "cohort.json":
             return read_source(path.parent, taxonomy=taxonomy)
         if kind is None:

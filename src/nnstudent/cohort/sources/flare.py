@@ -15,9 +15,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnstudent.cohort.cohort import Role
-from nnstudent.cohort.sources.source import EXPECTED, LIST_THEM, Entry, Source, safe_id, without_twins
+from nnstudent.cohort.sources.source import (
+    EXPECTED,
+    LIST_THEM,
+    Entry,
+    Source,
+    safe_id,
+    without_twins,
+)
 from nnstudent.errors import Failure, InputError
-from nnstudent.io.finder import DICOM, LABELS, Listing, case_names, channels_of, describe, list_folder
+from nnstudent.io.finder import (
+    DICOM,
+    LABELS,
+    Listing,
+    case_names,
+    channels_of,
+    describe,
+    list_folder,
+)
 from nnstudent.io.nifti import stem
 from nnstudent.taxonomy import Taxonomy, flare23
 
@@ -56,8 +71,14 @@ def read(folder: Path, *, taxonomy: Taxonomy | None = None) -> Source:
     images = [found for found in folders if not found.is_labels]
     if not images:
         several = sum(len(listing.volumes) for _, listing in walked)
-        what = f"{several} image{'' if several == 1 else 's'} in it, but in" if several else "no image in it, and"
-        raise InputError(f"{folder}: {what} no layout that is known; expected {EXPECTED}; {LIST_THEM}")
+        what = (
+            f"{several} image{'' if several == 1 else 's'} in it, but in"
+            if several
+            else "no image in it, and"
+        )
+        raise InputError(
+            f"{folder}: {what} no layout that is known; expected {EXPECTED}; {LIST_THEM}"
+        )
     labels: dict[str, list[tuple[_Folder, Path]]] = defaultdict(list)
     for found in folders:
         if found.is_labels:
@@ -67,17 +88,31 @@ def read(folder: Path, *, taxonomy: Taxonomy | None = None) -> Source:
     entries, used = [], set()
     for found in images:
         if channels := channels_of(found.files):
-            raise InputError(f"{found.path}: holds {len(channels)} channels of each case; expected one, the CT, ending in _0000")
+            raise InputError(
+                f"{found.path}: holds {len(channels)} channels of each case; expected one, the CT, ending in _0000"
+            )
         for file, name in case_names(found.files).items():
             label = _belonging(found, labels.get(name) or labels.get(stem(file)) or ())
             used.add(label)
-            whole = label is not None and taxonomy is None and _ALL_ORGANS.search(str(label.relative_to(folder.parent)))
-            entries.append(Entry(safe_id(name), file, label, table.organs if whole else None, found.role))
+            whole = (
+                label is not None
+                and taxonomy is None
+                and _ALL_ORGANS.search(str(label.relative_to(folder.parent)))
+            )
+            entries.append(
+                Entry(safe_id(name), file, label, table.organs if whole else None, found.role)
+            )
     kept, twins = without_twins(entries)
     lost = [(name, file) for name, rows in labels.items() for _, file in rows if file not in used]
-    orphans = [Failure(safe_id(name), f"{file}: a label without an image of that name") for name, file in lost]
+    orphans = [
+        Failure(safe_id(name), f"{file}: a label without an image of that name")
+        for name, file in lost
+    ]
     ignored = [path.relative_to(folder) for path in _ignored(folder, walked)]
-    notices = [f"{path}: not read, because made labels are not truth; give them to: nnstudent label --from" for path in ignored]
+    notices = [
+        f"{path}: not read, because made labels are not truth; give them to: nnstudent label --from"
+        for path in ignored
+    ]
     notices += describe(_passed_over(folder, walked, folders), root=folder)
     return Source("a FLARE folder", table, kept, (*twins, *orphans), tuple(notices))
 
@@ -118,7 +153,9 @@ def _folders(root: Path, walked: Iterable[tuple[Path, Listing]]) -> Iterator[_Fo
                 yield _Folder(path, name, files, is_labels, role)
 
 
-def _passed_over(root: Path, walked: Iterable[tuple[Path, Listing]], folders: Iterable[_Folder]) -> dict[str, list[Path]]:
+def _passed_over(
+    root: Path, walked: Iterable[tuple[Path, Listing]], folders: Iterable[_Folder]
+) -> dict[str, list[Path]]:
     """By kind, every file that is neither image nor label of a case."""
     labels = {folder.path for folder in folders if folder.is_labels}
     known = {folder.path for folder in folders}
@@ -130,7 +167,9 @@ def _passed_over(root: Path, walked: Iterable[tuple[Path, Listing]], folders: It
             passed[kind].extend(paths)
         passed[DICOM].extend(listing.dicom)
         if path not in known:
-            passed["image in a folder that is named like neither images nor labels"].extend(listing.volumes)
+            passed["image in a folder that is named like neither images nor labels"].extend(
+                listing.volumes
+            )
         elif path not in labels:
             passed[LABELS].extend(listing.labels)
     return passed
@@ -149,4 +188,8 @@ def _is_pseudo(parts: Iterable[str]) -> bool:
 
 
 def _ignored(root: Path, walked: Iterable[tuple[Path, Listing]]) -> list[Path]:
-    return [path for path, listing in walked if listing.volumes and _is_pseudo(path.relative_to(root).parts)]
+    return [
+        path
+        for path, listing in walked
+        if listing.volumes and _is_pseudo(path.relative_to(root).parts)
+    ]

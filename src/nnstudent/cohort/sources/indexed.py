@@ -18,6 +18,13 @@ def read(folder: Path, *, taxonomy: Taxonomy | None = None) -> Source:
     cohort = read_cohort(folder)
     table = taxonomy or cohort.taxonomy
     entries = tuple(
-        Entry(case.id, case.image, case.label, table.sorted(case.annotated) if case.declared else None, case.role) for case in cohort.cases
+        Entry(
+            case.id,
+            case.image,
+            case.label,
+            table.sorted(case.annotated) if case.declared else None,
+            case.role,
+        )
+        for case in cohort.cases
     )
     return Source("an indexed cohort", table, entries, cohort.broken)

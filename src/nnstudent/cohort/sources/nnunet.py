@@ -56,10 +56,14 @@ def read(folder: Path, *, taxonomy: Taxonomy | None = None) -> Source:
     path = folder / "dataset.json"
     data = read_json_table(path, what="an nnU-Net dataset")
     if not isinstance(data, Mapping) or not isinstance(data.get("labels"), Mapping):
-        raise InputError(f"{path}: has no labels; expected nnU-Net's dataset.json with channel_names, labels and file_ending")
+        raise InputError(
+            f"{path}: has no labels; expected nnU-Net's dataset.json with channel_names, labels and file_ending"
+        )
     ending = data.get("file_ending", ".nii.gz")
     if not isinstance(ending, str) or not ending.lower().endswith(SUFFIXES):
-        raise InputError(f"{path}: file_ending {ending!r} cannot be read; expected one of {', '.join(SUFFIXES)}")
+        raise InputError(
+            f"{path}: file_ending {ending!r} cannot be read; expected one of {', '.join(SUFFIXES)}"
+        )
     channels = data.get("channel_names", data.get("modality", {"0": "CT"}))
     if not isinstance(channels, Mapping) or len(channels) != 1:
         raise InputError(f"{path}: has the channels {channels}; expected exactly one, the CT")
@@ -72,11 +76,17 @@ def read(folder: Path, *, taxonomy: Taxonomy | None = None) -> Source:
     ids = {id: _wanted(name, table) for name, id in labels.items()}
     dropped = sorted(name for name, id in labels.items() if ids[id] == 0 and not _is_ignore(name))
     if not any(ids.values()):
-        raise InputError(f"{path}: none of its classes ({', '.join(labels)}) is in label table {table.name} ({', '.join(table.names)})")
+        raise InputError(
+            f"{path}: none of its classes ({', '.join(labels)}) is in label table {table.name} ({', '.join(table.names)})"
+        )
     if dropped:
-        notices.append(f"{path}: {', '.join(dropped)} not in label table {table.name}: taken for background")
+        notices.append(
+            f"{path}: {', '.join(dropped)} not in label table {table.name}: taken for background"
+        )
     if any(map(_is_ignore, labels)):
-        notices.append(f"{path}: voxels with the label ignore are taken for background; leave out cases that have many (--skip)")
+        notices.append(
+            f"{path}: voxels with the label ignore are taken for background; leave out cases that have many (--skip)"
+        )
     annotated = tuple(name for name in table.names if table[name].id in ids.values())
     mapping = None if all(a == b for a, b in ids.items()) else ids
     if "dataset" in data:
@@ -93,14 +103,20 @@ def _labels(path: Path, raw: Mapping[Any, Any]) -> dict[str, int]:
     found: dict[str, int] = {}
     for key, value in raw.items():
         if isinstance(value, list):
-            raise InputError(f"{path}: {key} is a region made of several labels; expected one id a class")
+            raise InputError(
+                f"{path}: {key} is a region made of several labels; expected one id a class"
+            )
         name, number = (value, key) if str(key).isdecimal() else (key, value)
         if not str(number).isdecimal() or not 0 <= int(number) <= 255:
-            raise InputError(f"{path}: class {name!r} has id {number!r}; expected a whole number from 0 to 255")
+            raise InputError(
+                f"{path}: class {name!r} has id {number!r}; expected a whole number from 0 to 255"
+            )
         if int(number) != 0:
             found[str(name)] = int(number)
     if not found or len(set(found.values())) != len(found):
-        raise InputError(f"{path}: labels {dict(raw)}; expected a name and an id of its own for each class")
+        raise InputError(
+            f"{path}: labels {dict(raw)}; expected a name and an id of its own for each class"
+        )
     return found
 
 
@@ -151,14 +167,35 @@ def _found(
         if not name.startswith(("images", "unlabel")):
             continue
         role: Role = "test" if name.startswith(("imagests", "imagesval")) else "train"
-        labels = folder / ("labels" + images.name[len("images") :]) if name.startswith("images") else None
-        truth = {file.name[: -len(ending)]: file for file in _ending(labels, ending, passed)} if labels and labels.is_dir() else {}
+        labels = (
+            folder / ("labels" + images.name[len("images") :])
+            if name.startswith("images")
+            else None
+        )
+        truth = (
+            {file.name[: -len(ending)]: file for file in _ending(labels, ending, passed)}
+            if labels and labels.is_dir()
+            else {}
+        )
         used: set[str] = set()
         for file, case in _cases(_ending(images, ending, passed), ending, truth).items():
             label = truth.get(case)
             used.add(case)
-            entries.append(Entry(safe_id(case), file, label, annotated if label else None, role, ids if label else None))
-        failures += [Failure(safe_id(n), f"{file}: a label without an image of that name") for n, file in truth.items() if n not in used]
+            entries.append(
+                Entry(
+                    safe_id(case),
+                    file,
+                    label,
+                    annotated if label else None,
+                    role,
+                    ids if label else None,
+                )
+            )
+        failures += [
+            Failure(safe_id(n), f"{file}: a label without an image of that name")
+            for n, file in truth.items()
+            if n not in used
+        ]
     return entries, failures, describe(passed, root=folder)
 
 
@@ -181,7 +218,9 @@ def _cases(files: Sequence[Path], ending: str, truth: Collection[str]) -> dict[P
         InputError: The images have several channels.
     """
     if channels := channels_of(files):
-        raise InputError(f"{files[0].parent}: holds {len(channels)} channels of each case; expected one, the CT, ending in _0000{ending}")
+        raise InputError(
+            f"{files[0].parent}: holds {len(channels)} channels of each case; expected one, the CT, ending in _0000{ending}"
+        )
     names = {}
     for file, name in case_names(files).items():
         whole = file.name[: -len(ending)]
@@ -190,17 +229,38 @@ def _cases(files: Sequence[Path], ending: str, truth: Collection[str]) -> dict[P
     return names
 
 
-def _listed(folder: Path, listed: Any, annotated: tuple[str, ...], ids: Mapping[int, int] | None) -> tuple[list[Entry], list[Failure]]:
+def _listed(
+    folder: Path, listed: Any, annotated: tuple[str, ...], ids: Mapping[int, int] | None
+) -> tuple[list[Entry], list[Failure]]:
     entries: list[Entry] = []
     failures: list[Failure] = []
     for case, row in listed.items() if isinstance(listed, Mapping) else ():
         images = row.get("images") if isinstance(row, Mapping) else None
         label = row.get("label") if isinstance(row, Mapping) else None
-        if not isinstance(images, list) or len(images) != 1 or not isinstance(images[0], str) or not isinstance(label, str | None):
-            failures.append(Failure(safe_id(str(case)), f"{folder / 'dataset.json'}: {row}; expected one image and one label"))
+        if (
+            not isinstance(images, list)
+            or len(images) != 1
+            or not isinstance(images[0], str)
+            or not isinstance(label, str | None)
+        ):
+            failures.append(
+                Failure(
+                    safe_id(str(case)),
+                    f"{folder / 'dataset.json'}: {row}; expected one image and one label",
+                )
+            )
             continue
         where = f"{folder / 'dataset.json'}: {case}"
         image = expand(images[0], root=folder, where=where)
         truth = expand(label, root=folder, where=where) if label else None
-        entries.append(Entry(safe_id(str(case)), image, truth, annotated if truth else None, "train", ids if truth else None))
+        entries.append(
+            Entry(
+                safe_id(str(case)),
+                image,
+                truth,
+                annotated if truth else None,
+                "train",
+                ids if truth else None,
+            )
+        )
     return entries, failures

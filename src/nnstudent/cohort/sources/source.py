@@ -86,7 +86,9 @@ def expand(text: str, *, root: Path, where: str) -> Path:
     def value(match: re.Match[str]) -> str:
         found = os.environ.get(match.group(1))
         if not found:
-            raise InputError(f"{where}: ${{{match.group(1)}}} is not set; set it first: export {match.group(1)}=FOLDER")
+            raise InputError(
+                f"{where}: ${{{match.group(1)}}} is not set; set it first: export {match.group(1)}=FOLDER"
+            )
         return found
 
     path = Path(_VARIABLE.sub(value, text)).expanduser()
@@ -99,10 +101,18 @@ def without_twins(entries: Iterable[Entry]) -> tuple[tuple[Entry, ...], tuple[Fa
     count = Counter(entry.id.lower() for entry in entries)
     kept = tuple(entry for entry in entries if count[entry.id.lower()] == 1)
     twins = [entry for entry in entries if count[entry.id.lower()] > 1]
-    return kept, tuple(Failure(e.id, f"{e.image}: the id {e.id} occurs {count[e.id.lower()]} times; give each case its own") for e in twins)
+    return kept, tuple(
+        Failure(
+            e.id,
+            f"{e.image}: the id {e.id} occurs {count[e.id.lower()]} times; give each case its own",
+        )
+        for e in twins
+    )
 
 
-def without_skipped(source: Source, skip: Collection[str]) -> tuple[tuple[Entry, ...], tuple[Failure, ...]]:
+def without_skipped(
+    source: Source, skip: Collection[str]
+) -> tuple[tuple[Entry, ...], tuple[Failure, ...]]:
     """The entries and failures that are not to be skipped.
 
     Raises:
@@ -111,10 +121,16 @@ def without_skipped(source: Source, skip: Collection[str]) -> tuple[tuple[Entry,
     known = {entry.id for entry in source.entries} | {failure.case for failure in source.failures}
     for id in skip:
         if id not in known:
-            raise InputError(f"--skip {id}: no such case in the source; it has {_some(sorted(known))}")
+            raise InputError(
+                f"--skip {id}: no such case in the source; it has {_some(sorted(known))}"
+            )
     entries = tuple(entry for entry in source.entries if entry.id not in skip)
     return entries, tuple(failure for failure in source.failures if failure.case not in skip)
 
 
 def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "") if names else "none"
+    return (
+        ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        if names
+        else "none"
+    )

@@ -33,7 +33,9 @@ def work(run: RunFolder) -> Outcome:
 
     cohort, at = run.cohort(), run.out / "baseline"
     organs = cohort.taxonomy.organs
-    chosen = select(cohort, at / "no_pseudo_labels", at / "fused", classes=organs, progress=run.progress)
+    chosen = select(
+        cohort, at / "no_pseudo_labels", at / "fused", classes=organs, progress=run.progress
+    )
     model = study(
         at / "fused",
         at / "student",

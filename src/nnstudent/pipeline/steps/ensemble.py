@@ -29,7 +29,10 @@ def work(run: RunFolder) -> Outcome:
         return Outcome("no test case", skipped=True)
     decision = run.preset.decision
     teachers = [
-        open_teacher(path, cohort.taxonomy, decision=decision, device=run.device, threads=run.threads) for path in run.teacher_models()
+        open_teacher(
+            path, cohort.taxonomy, decision=decision, device=run.device, threads=run.threads
+        )
+        for path in run.teacher_models()
     ]
     done = label_cases(
         cohort.test(),

@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from nnstudent.cohort.ledger import NAME, read_ledger
 from nnstudent.errors import InputError, MissingExtraError
 from nnstudent.pipeline.folder import RunFolder
 from nnstudent.pipeline.stages import Outcome, Stage
-from nnstudent.pseudo.ledger import NAME, read_ledger
 
 
 def stage(run: RunFolder) -> Stage:
@@ -31,7 +31,15 @@ def work(run: RunFolder) -> Outcome:
     from nnstudent.inference.calibration import sample_cohort
 
     overlay, second = run.tumor_models(), next(iter(run.second_models()), None)
-    write = partial(export, run.student, run.bundle, overlay=overlay, second=second, card=_card(run), progress=run.progress)
+    write = partial(
+        export,
+        run.student,
+        run.bundle,
+        overlay=overlay,
+        second=second,
+        card=_card(run),
+        progress=run.progress,
+    )
     try:
         write(int8=partial(sample_cohort, run.cohort()) if run.preset.int8 else None)
     except (InputError, MissingExtraError) as error:
@@ -39,7 +47,9 @@ def work(run: RunFolder) -> Outcome:
             raise
         write()  # which raises again what has nothing to do with int8
         run.notice(f"the bundle holds no int8: {error}")
-    size = sum(path.stat().st_size for path in run.bundle.rglob("*") if path.suffix in (".xml", ".bin"))
+    size = sum(
+        path.stat().st_size for path in run.bundle.rglob("*") if path.suffix in (".xml", ".bin")
+    )
     parts = ["student"]
     parts += ["with second stage"] if second else []
     parts += ["with tumor model laid over"] if overlay else []
@@ -49,7 +59,9 @@ def work(run: RunFolder) -> Outcome:
 def _card(run: RunFolder) -> dict[str, Any]:
     last = run.last_round()
     rows = read_ledger(last.fused / NAME)
-    truth, pseudo = ({row.case for row in rows if row.origin == origin} for origin in ("truth", "pseudo"))
+    truth, pseudo = (
+        {row.case for row in rows if row.origin == origin} for origin in ("truth", "pseudo")
+    )
     in_round = f", in round {last.number} of labelling" if last.number > 1 else ""
     return {
         "training_data": f"{len(truth | pseudo)} cases of {run.source.name}: {len(truth)} with labels of their own, "

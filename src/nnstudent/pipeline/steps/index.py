@@ -30,7 +30,13 @@ def work(run: RunFolder) -> Outcome:
     """
     from nnstudent.cohort.index import index
 
-    found = index(run.source, run.out / "cohort", taxonomy=run.taxonomy, threads=run.threads, progress=run.progress)
+    found = index(
+        run.source,
+        run.out / "cohort",
+        taxonomy=run.taxonomy,
+        threads=run.threads,
+        progress=run.progress,
+    )
     cohort = found.cohort
     for line in found.notices:
         run.notice(line)
@@ -55,6 +61,12 @@ def _require_cases(run: RunFolder, cohort: Cohort) -> None:
         raise InputError(
             f"{run.source}: no usable case to learn from; {len(cohort.test())} for testing only, {len(cohort.broken)} broken{first}"
         )
-    never = [name for name in run.preset.second_classes if not any(name in case.annotated for case in cohort.train())]
+    never = [
+        name
+        for name in run.preset.second_classes
+        if not any(name in case.annotated for case in cohort.train())
+    ]
     if never:  # known before days of training
-        raise InputError(f"second_classes of the preset: {', '.join(never)} annotated in no training case; leave it out")
+        raise InputError(
+            f"second_classes of the preset: {', '.join(never)} annotated in no training case; leave it out"
+        )

@@ -43,7 +43,9 @@ def work(run: RunFolder, now: Round) -> Outcome:
         threads=run.threads,
         progress=run.progress,
     )
-    means = [sum(item.agreement.values()) / len(item.agreement) for item in done.labels if item.agreement]
+    means = [
+        sum(item.agreement.values()) / len(item.agreement) for item in done.labels if item.agreement
+    ]
     agreed = f", folds agree {sum(means) / len(means):.2f} on average" if means else ""
     share = f"{100 * (done.change or 0):.1f} % of the foreground"
     changed = "" if done.change is None else f", {share} changed"

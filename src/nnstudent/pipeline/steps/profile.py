@@ -26,5 +26,7 @@ def work(run: RunFolder) -> Outcome:
     cases = spread(run.cohort().test())
     if not cases:
         return Outcome("no test case", skipped=True)
-    failures = measure(cases, run.bundle, run.out / "efficiency", threads=run.threads, progress=run.progress)
+    failures = measure(
+        cases, run.bundle, run.out / "efficiency", threads=run.threads, progress=run.progress
+    )
     return Outcome(f"{len(cases) - len(failures)} test cases", failures)

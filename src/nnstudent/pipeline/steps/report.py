@@ -22,6 +22,6 @@ def stage(run: RunFolder) -> Stage:
 
 def work(run: RunFolder) -> Outcome:
     """Write the report."""
-    from nnstudent.evaluation.report import write_report
+    from nnstudent.report import write_report
 
     return Outcome(str(write_report(run.out)))

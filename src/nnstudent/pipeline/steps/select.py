@@ -34,12 +34,23 @@ def work(run: RunFolder, now: Round) -> Outcome:
         return unchanged(settled)
     cohort = run.cohort()
     classes = run.preset.student_classes(cohort.taxonomy)
-    done = select(cohort, now.pseudo, now.fused, settings=run.preset.select, classes=classes, progress=run.progress)
+    done = select(
+        cohort,
+        now.pseudo,
+        now.fused,
+        settings=run.preset.select,
+        classes=classes,
+        progress=run.progress,
+    )
     for choice in done.decisions:
         log.debug("%s %s: %s", "kept" if choice.kept else "dropped", choice.case, choice.why)
     filled = sum(choice.kept and bool(choice.filled) for choice in done.decisions)
     if not filled and any(not choice.kept or choice.open for choice in done.decisions):
         ledger = (now.fused / "ledger.jsonl").relative_to(run.out)
-        run.notice(f"no pseudo-label was good enough to learn from; {ledger} says why for each case")
+        run.notice(
+            f"no pseudo-label was good enough to learn from; {ledger} says why for each case"
+        )
     kept = f"{len(done.kept)} of {len(done.decisions)} cases kept"
-    return Outcome(f"{kept}, {filled} with pseudo-labels; {len(done.classes)} classes", done.failures)
+    return Outcome(
+        f"{kept}, {filled} with pseudo-labels; {len(done.classes)} classes", done.failures
+    )

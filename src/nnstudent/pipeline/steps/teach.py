@@ -25,7 +25,14 @@ def work(run: RunFolder) -> Outcome:
     """Train the organ teachers and the tumor model."""
     from nnstudent.training.teach import teach
 
-    done = teach(run.cohort(), run.teachers, run.preset.teaching, device=run.device, threads=run.threads, progress=run.progress)
+    done = teach(
+        run.cohort(),
+        run.teachers,
+        run.preset.teaching,
+        device=run.device,
+        threads=run.threads,
+        progress=run.progress,
+    )
     models = [("organs", done.organs), ("tumor", done.tumor)]
     parts = [f"{name}: {len(model.folds)} folds" for name, model in models if model is not None]
     return Outcome(", ".join(parts), done.failures)

@@ -89,7 +89,17 @@ def paint(
             kind = own[_draw([one.hosts.get(name, 0.0) for one in own], rng)]
             for _ in range(min(left, int(rng.integers(1, kind.most + 1)))):
                 left -= 1
-                one = _paint_one(image, labels, there[name], kind, name, phase, rng, spacing_mm=spacing_mm, taken=taken)
+                one = _paint_one(
+                    image,
+                    labels,
+                    there[name],
+                    kind,
+                    name,
+                    phase,
+                    rng,
+                    spacing_mm=spacing_mm,
+                    taken=taken,
+                )
                 if one is not None:
                     done.append(one)
     return done
@@ -130,27 +140,53 @@ def _paint_one(
     space = np.array(spacing_mm, np.float64)
     own = labels == value
     voxels = np.flatnonzero(own)
-    thickness = 2 * (3 * len(voxels) * float(np.prod(space)) / (4 * np.pi)) ** (1 / 3)  # of a ball of that volume
+    thickness = 2 * (3 * len(voxels) * float(np.prod(space)) / (4 * np.pi)) ** (
+        1 / 3
+    )  # of a ball of that volume
     outward = rng.random() < kind.exophytic
     most = min(kind.size_mm[1], (1.4 if outward else 0.9) * thickness)
     if kind.shape == "ball" and kind.size_mm[0] > most:
         return None
     for _ in range(_TRIES):
-        diameter = float(np.exp(rng.uniform(np.log(kind.size_mm[0]), np.log(max(most, kind.size_mm[0] + 0.1)))))
+        diameter = float(
+            np.exp(rng.uniform(np.log(kind.size_mm[0]), np.log(max(most, kind.size_mm[0] + 0.1))))
+        )
         centre = np.array(np.unravel_index(voxels[int(rng.integers(len(voxels)))], labels.shape))
         reach = _REACH * diameter / 2 * (2.5 if kind.shape == "tube" else 1.15)
         box = tuple(
             slice(max(0, int(c - np.ceil(reach / mm))), min(size, int(c + np.ceil(reach / mm)) + 1))
             for c, mm, size in zip(centre, space, labels.shape, strict=True)
         )
-        sdf = _shape(kind, diameter, (centre - [part.start for part in box]) * space, [s.stop - s.start for s in box], space, rng)
+        sdf = _shape(
+            kind,
+            diameter,
+            (centre - [part.start for part in box]) * space,
+            [s.stop - s.start for s in box],
+            space,
+            rng,
+        )
         # a lesion displaces what its host encloses, such as the fat of a kidney's sinus
         room = own[box] | (ndimage.binary_closing(own[box], iterations=3) & (labels[box] == 0))
         room |= _free(labels[box], image[box]) if outward else False
         inside = (sdf > 0) & room & ~taken[box]
-        if inside.sum() < 2 or (not outward and inside.sum() < 0.4 * (sdf > 0).sum() and kind.tumor):
+        if inside.sum() < 2 or (
+            not outward and inside.sum() < 0.4 * (sdf > 0).sum() and kind.tumor
+        ):
             continue
-        return _blend(image, box, sdf, room & ~taken[box], own, kind, host, phase, diameter, rng, space=space, taken=taken)
+        return _blend(
+            image,
+            box,
+            sdf,
+            room & ~taken[box],
+            own,
+            kind,
+            host,
+            phase,
+            diameter,
+            rng,
+            space=space,
+            taken=taken,
+        )
     return None
 
 
@@ -169,7 +205,10 @@ def _shape(
     rng: np.random.Generator,
 ) -> Array:
     """About the distance in mm to the border of a shape, positive within, on a box of so many voxels."""
-    z, y, x = (np.arange(n, dtype=np.float32) * mm - c for n, mm, c in zip(size, space, centre, strict=True))
+    z, y, x = (
+        np.arange(n, dtype=np.float32) * mm - c
+        for n, mm, c in zip(size, space, centre, strict=True)
+    )
     grid = np.stack(np.meshgrid(z, y, x, indexing="ij"))
     radius = diameter / 2
     turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
@@ -181,7 +220,11 @@ def _shape(
     if kind.shape == "wedge":
         sides = [np.tensordot(turn[i] * rng.uniform(0.7, 1.6), grid, 1) for i in range(2)]
         third = np.tensordot(turn[2], grid, 1)
-        depth = radius - np.maximum(np.maximum(np.abs(sides[0]), np.abs(sides[1])), np.abs(third)) - 0.3 * third
+        depth = (
+            radius
+            - np.maximum(np.maximum(np.abs(sides[0]), np.abs(sides[1])), np.abs(third))
+            - 0.3 * third
+        )
         return np.asarray(depth + 0.2 * radius * rough, np.float32)
     found = np.full(tuple(size), -np.inf, np.float32)
     for number in range(int(rng.integers(2, 5)) if rng.random() < kind.lobed else 1):
@@ -189,13 +232,18 @@ def _shape(
         stretch /= np.prod(stretch) ** (1 / 3)
         shift = rng.normal(size=3) * (0.45 * radius if number else 0.0)
         own = radius * (rng.uniform(0.45, 0.75) if number else rng.uniform(0.85, 1.0))
-        turned = np.tensordot(turn, grid - shift[:, None, None, None].astype(np.float32), 1) / stretch[:, None, None, None]
+        turned = (
+            np.tensordot(turn, grid - shift[:, None, None, None].astype(np.float32), 1)
+            / stretch[:, None, None, None]
+        )
         ball = np.asarray(own - np.sqrt((turned**2).sum(0)), np.float32)
         found = np.maximum(found, ball)
     return np.asarray(found + rng.uniform(0.05, 0.22) * radius * rough, np.float32)
 
 
-def _smooth(size: Sequence[int], space: npt.NDArray[np.float64], width_mm: float, rng: np.random.Generator) -> Array:
+def _smooth(
+    size: Sequence[int], space: npt.NDArray[np.float64], width_mm: float, rng: np.random.Generator
+) -> Array:
     """Noise of deviation 1 that changes over so many mm: coarse noise, interpolated."""
     knots = [max(2, int(np.ceil(n * mm / width_mm)) + 2) for n, mm in zip(size, space, strict=True)]
     coarse = rng.normal(size=knots).astype(np.float32)
@@ -238,8 +286,14 @@ def _blend(
             return None
         hu = seen
     edge = float(rng.uniform(*kind.edge_mm)) + 0.3 * float(space.min())
-    alpha = np.clip(sdf / edge + 0.5, 0, 1) * ndimage.gaussian_filter(room.astype(np.float32), 0.5) * room
-    inner = hu + float(rng.uniform(*kind.texture_hu)) * _smooth(sdf.shape, space, max(6.0, 0.25 * diameter), rng)
+    alpha = (
+        np.clip(sdf / edge + 0.5, 0, 1)
+        * ndimage.gaussian_filter(room.astype(np.float32), 0.5)
+        * room
+    )
+    inner = hu + float(rng.uniform(*kind.texture_hu)) * _smooth(
+        sdf.shape, space, max(6.0, 0.25 * diameter), rng
+    )
     inner = _inside(inner, sdf, kind, diameter, hu, rng, space)
     grain = np.clip(grain, -3 * sd - 5, 3 * sd + 5)
     painted = under + alpha * (inner + 1.15 * grain - under)
@@ -263,7 +317,9 @@ def _inner_hu(kind: Kind, phase: Phase, around: float, rng: np.random.Generator)
     return around + float(rng.uniform(low, high))
 
 
-def _visible(hu: float, around: float, sd: float, diameter: float, space: npt.NDArray[np.float64]) -> float | None:
+def _visible(
+    hu: float, around: float, sd: float, diameter: float, space: npt.NDArray[np.float64]
+) -> float | None:
     """The HU, farther from the host's where an eye would not see it; None where it would have to be very far."""
     pixels = np.pi / 4 * diameter**2 / float(space[1] * space[2])
     least = max(LEAST_HU, ROSE * sd / np.sqrt(max(pixels, 1.0)))
@@ -274,16 +330,29 @@ def _visible(hu: float, around: float, sd: float, diameter: float, space: npt.ND
 
 
 def _inside(
-    inner: Array, sdf: Array, kind: Kind, diameter: float, hu: float, rng: np.random.Generator, space: npt.NDArray[np.float64]
+    inner: Array,
+    sdf: Array,
+    kind: Kind,
+    diameter: float,
+    hu: float,
+    rng: np.random.Generator,
+    space: npt.NDArray[np.float64],
 ) -> Array:
     """Rim, necrosis and calcium laid into a lesion's HU."""
     radius = diameter / 2
     if rng.random() < kind.rim[0]:
         width = float(rng.uniform(1.5, 4.0))
-        inner = inner + float(rng.uniform(*kind.rim[1])) * np.exp(-(((sdf - width / 2) / width) ** 2))
+        inner = inner + float(rng.uniform(*kind.rim[1])) * np.exp(
+            -(((sdf - width / 2) / width) ** 2)
+        )
     if diameter > 20 and rng.random() < kind.necrosis:
         depth = float(rng.uniform(0.25, 0.6)) * radius
-        share = np.clip((sdf - depth + 0.25 * radius * _smooth(sdf.shape, space, 0.5 * radius, rng)) / 4.0 + 0.5, 0, 1)
+        share = np.clip(
+            (sdf - depth + 0.25 * radius * _smooth(sdf.shape, space, 0.5 * radius, rng)) / 4.0
+            + 0.5,
+            0,
+            1,
+        )
         inner = inner + share * (min(float(rng.uniform(5, 35)), hu - 5) - inner)
     if rng.random() < kind.calcification:
         spots = _smooth(sdf.shape, space, 5.0, rng) > rng.uniform(2.0, 2.6)

@@ -28,7 +28,16 @@ class PaintLesions(BasicTransform):
         std: HU that normalisation took to 1.
     """
 
-    def __init__(self, p: float, *, organs: Mapping[str, int], tumor: int, spacing_mm: Spacing, mean: float, std: float) -> None:
+    def __init__(
+        self,
+        p: float,
+        *,
+        organs: Mapping[str, int],
+        tumor: int,
+        spacing_mm: Spacing,
+        mean: float,
+        std: float,
+    ) -> None:
         super().__init__()
         self.p, self.organs, self.tumor = p, dict(organs), tumor
         self.spacing_mm, self.mean, self.std = spacing_mm, mean, std
@@ -44,7 +53,15 @@ class PaintLesions(BasicTransform):
         known: Tensor = data_dict["segmentation"]
         hu = image[0].numpy() * self.std + self.mean
         labels = known[0].numpy().astype(np.int16)
-        for one in paint(hu, labels, self.organs, rng, spacing_mm=self.spacing_mm, lesions=lesions, look_alikes=look_alikes):
+        for one in paint(
+            hu,
+            labels,
+            self.organs,
+            rng,
+            spacing_mm=self.spacing_mm,
+            lesions=lesions,
+            look_alikes=look_alikes,
+        ):
             if one.kind.tumor:
                 inside = torch.from_numpy(one.mask)
                 known[:, inside] = 0  # what comes after the class is 0 where the class is certain

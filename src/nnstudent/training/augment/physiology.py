@@ -57,7 +57,12 @@ def _phases(none: Range, arterial: Range, portal: Range) -> dict[Phase, Range]:
 
 
 # How often an organ is drawn to bear something, against others in the same window; whatever is not listed, once.
-HOST_WEIGHTS: dict[str, float] = {"liver": 3.0, "right_kidney": 2.0, "left_kidney": 2.0, "pancreas": 1.5}
+HOST_WEIGHTS: dict[str, float] = {
+    "liver": 3.0,
+    "right_kidney": 2.0,
+    "left_kidney": 2.0,
+    "pancreas": 1.5,
+}
 
 _KIDNEYS = {"right_kidney": 1.0, "left_kidney": 1.0}
 _ADRENALS = {"right_adrenal_gland": 1.0, "left_adrenal_gland": 1.0}

@@ -54,7 +54,14 @@ class Replay:
             return None
         return self._kept.pop(int(np.random.randint(len(self._kept))))  # noqa: NPY002
 
-    def note(self, image: Tensor, targets: Sequence[Tensor], cases: Sequence[str], logits: Tensor, possible: Tensor | None) -> int:
+    def note(
+        self,
+        image: Tensor,
+        targets: Sequence[Tensor],
+        cases: Sequence[str],
+        logits: Tensor,
+        possible: Tensor | None,
+    ) -> int:
         """Keep a batch if it is among the hardest.
 
         Args:
@@ -79,7 +86,9 @@ class Replay:
         """Voxels in which the most probable class is a lesion that cannot be there."""
         found = torch.isin(logits.argmax(1), torch.tensor(self._lesions, device=logits.device))
         known = labels < logits.shape[1]  # else it is the ignore label
-        wrong = found & known & ~torch.isin(labels, torch.tensor(self._lesions, device=labels.device))
+        wrong = (
+            found & known & ~torch.isin(labels, torch.tensor(self._lesions, device=labels.device))
+        )
         if possible is not None:
             sample = torch.arange(len(labels), device=labels.device)[:, None, None, None]
             open_here = possible[:, :, self._lesions].any(2)[sample, labels.where(known, 0)]

@@ -31,7 +31,10 @@ class SeparableUNet(nn.Module):
         # the first layer sees one map, which there is nothing to separate of
         kinds = (convolution, *[separable] * (len(features) - 1))
         self.encoder = nn.ModuleList(
-            stacked(*row) for row in zip(kinds, encoder_convolutions, channels, features, kernels, strides, strict=True)
+            stacked(*row)
+            for row in zip(
+                kinds, encoder_convolutions, channels, features, kernels, strides, strict=True
+            )
         )
         self.decoder = Decoder(
             separable,
@@ -57,5 +60,7 @@ class SeparableUNet(nn.Module):
 def separable(channels: int, features: int, kernel: Size, stride: Size) -> nn.Module:
     """A convolution along space of each map by itself, one across the maps, instance norm and leaky ReLU."""
     padding = tuple(size // 2 for size in kernel)
-    along = nn.Conv3d(channels, channels, tuple(kernel), tuple(stride), padding, groups=channels, bias=False)
+    along = nn.Conv3d(
+        channels, channels, tuple(kernel), tuple(stride), padding, groups=channels, bias=False
+    )
     return nn.Sequential(along, nn.Conv3d(channels, features, 1), *finish(features))

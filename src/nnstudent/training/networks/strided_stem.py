@@ -32,7 +32,9 @@ class StridedStemUNet(nn.Module):
         """A network as its recipe says; the first two arguments are named by nnU-Net."""
         super().__init__()
         channels = (input_channels, *features[1:-1])
-        rows = zip(encoder_convolutions[1:], channels, features[1:], kernels[1:], strides[1:], strict=True)
+        rows = zip(
+            encoder_convolutions[1:], channels, features[1:], kernels[1:], strides[1:], strict=True
+        )
         self.encoder = nn.ModuleList(stacked(convolution, *row) for row in rows)
         self.decoder = Decoder(
             convolution,

@@ -15,7 +15,10 @@ Layer = Callable[[int, int, Size, Size], nn.Module]
 
 def convolution(channels: int, features: int, kernel: Size, stride: Size) -> nn.Module:
     """A convolution, instance norm and leaky ReLU: what nnU-Net's plain U-Net is made of."""
-    return nn.Sequential(nn.Conv3d(channels, features, tuple(kernel), tuple(stride), _padding(kernel)), *finish(features))
+    return nn.Sequential(
+        nn.Conv3d(channels, features, tuple(kernel), tuple(stride), _padding(kernel)),
+        *finish(features),
+    )
 
 
 def finish(features: int) -> tuple[nn.Module, nn.Module]:
@@ -23,10 +26,14 @@ def finish(features: int) -> tuple[nn.Module, nn.Module]:
     return nn.InstanceNorm3d(features, eps=1e-5, affine=True), nn.LeakyReLU(inplace=True)
 
 
-def stacked(layer: Layer, number: int, channels: int, features: int, kernel: Size, stride: Size = (1, 1, 1)) -> nn.Sequential:
+def stacked(
+    layer: Layer, number: int, channels: int, features: int, kernel: Size, stride: Size = (1, 1, 1)
+) -> nn.Sequential:
     """Several layers, the first of which takes the stride."""
     first = layer(channels, features, kernel, stride)
-    return nn.Sequential(first, *(layer(features, features, kernel, (1, 1, 1)) for _ in range(number - 1)))
+    return nn.Sequential(
+        first, *(layer(features, features, kernel, (1, 1, 1)) for _ in range(number - 1))
+    )
 
 
 class Decoder(nn.Module):
@@ -60,7 +67,8 @@ class Decoder(nn.Module):
         levels = range(len(features) - 2, -1, -1)
         steps = [tuple(strides[level + 1]) for level in levels]
         self.transpconvs = nn.ModuleList(
-            nn.ConvTranspose3d(features[level + 1], features[level], step, step) for level, step in zip(levels, steps, strict=True)
+            nn.ConvTranspose3d(features[level + 1], features[level], step, step)
+            for level, step in zip(levels, steps, strict=True)
         )
         self.stages = nn.ModuleList(
             stacked(layer, number, features[level] + skips[level], features[level], kernels[level])
@@ -72,7 +80,9 @@ class Decoder(nn.Module):
     def forward(self, skips: Sequence[Tensor]) -> Any:
         """Scores (sample, class, z, y, x) of the finest resolution; with ``deep_supervision`` a list of all, the finest first."""
         maps, scores = skips[-1], []
-        for number, (up, stage, head) in enumerate(zip(self.transpconvs, self.stages, self.seg_layers, strict=True), start=2):
+        for number, (up, stage, head) in enumerate(
+            zip(self.transpconvs, self.stages, self.seg_layers, strict=True), start=2
+        ):
             maps = stage(torch.cat((up(maps), skips[-number]), dim=1))
             if self.deep_supervision or number == len(skips):
                 scores.append(head(maps))

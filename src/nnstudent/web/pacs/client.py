@@ -21,15 +21,17 @@ import urllib3
 from urllib3.exceptions import HTTPError, SSLError
 
 from nnstudent.errors import InputError, require
-from nnstudent.io.dicom_files import quiet
-from nnstudent.io.dicom_groups import Group, best, listed
-from nnstudent.io.dicom_headers import TAGS, Header
+from nnstudent.io.dicom.find import quiet
+from nnstudent.io.dicom.groups import Group, best, listed
+from nnstudent.io.dicom.headers import TAGS, Header
 from nnstudent.web.pacs.errors import PacsError, UnreachableError
 from nnstudent.web.pacs.multipart import Parts
 from nnstudent.web.settings import Limits
 
 T = TypeVar("T")
-Going = Callable[[int, int], None]  # told images fetched, images in all (0: unknown); raises to end the fetching
+Going = Callable[
+    [int, int], None
+]  # told images fetched, images in all (0: unknown); raises to end the fetching
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _JSON_BYTES = 200_000_000  # of the headers of a series; those of an Enhanced CT are the longest
@@ -90,8 +92,15 @@ class Pacs:
             InputError: It is no such address, or has a user and password in it.
         """
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-            raise InputError(f"PACS {_bare(url)}: expected the root of its DICOMweb service, such as https://pacs.example/dicom-web")
+        if (
+            parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or parts.query
+            or parts.fragment
+        ):
+            raise InputError(
+                f"PACS {_bare(url)}: expected the root of its DICOMweb service, such as https://pacs.example/dicom-web"
+            )
         if "@" in parts.netloc:
             raise InputError(
                 f"PACS {_bare(url)}: a user in the address is seen by all who use this machine; give it in ~/.netrc or the environment"
@@ -129,13 +138,17 @@ class Pacs:
             )
             for row in self._patiently(lambda: self._query("/studies", {**asked, **fields}))
         ]
-        found = [study for study in found if is_uid(study.uid) and "CT" in study.modalities]  # some do not know the filter
+        found = [
+            study for study in found if is_uid(study.uid) and "CT" in study.modalities
+        ]  # some do not know the filter
         return sorted(found, key=lambda study: (study.date, study.time), reverse=True)[:limit]
 
-    def fetch(self, study: str, folder: Path, *, limits: Limits, going: Going = lambda done, total: None) -> list[str]:
+    def fetch(
+        self, study: str, folder: Path, *, limits: Limits, going: Going = lambda done, total: None
+    ) -> list[str]:
         """Write the images of the CT series that is meant to a folder, under names of our own.
 
-        Of several the rule of :func:`~nnstudent.io.dicom_groups.best` takes one by their headers; the others are not fetched.
+        Of several the rule of :func:`~nnstudent.io.dicom.groups.best` takes one by their headers; the others are not fetched.
 
         Args:
             study: Study instance UID.
@@ -154,7 +167,11 @@ class Pacs:
             raise InputError("no study instance UID; expected digits and dots")
         series, images, told = self._patiently(lambda: self._choose(study))
         until = time.monotonic() + limits.job_minutes * 60
-        self._patiently(lambda: self._fetch(f"/studies/{study}/series/{series}", folder, images, limits, until, going))
+        self._patiently(
+            lambda: self._fetch(
+                f"/studies/{study}/series/{series}", folder, images, limits, until, going
+            )
+        )
         return told
 
     def store(self, study: str, path: Path) -> None:
@@ -175,8 +192,16 @@ class Pacs:
 
     def _choose(self, study: str) -> tuple[str, int | None, list[str]]:
         """UID of the series that is meant, how many images it has if that is known, and what is to be told."""
-        rows = self._query(f"/studies/{study}/series", {"Modality": "CT", "includefield": "00201209"}, missing="has no such study")
-        counts = {str(_value(row, "0020000E")): _count(_value(row, "00201209")) for row in rows if _value(row, "00080060") in ("CT", None)}
+        rows = self._query(
+            f"/studies/{study}/series",
+            {"Modality": "CT", "includefield": "00201209"},
+            missing="has no such study",
+        )
+        counts = {
+            str(_value(row, "0020000E")): _count(_value(row, "00201209"))
+            for row in rows
+            if _value(row, "00080060") in ("CT", None)
+        }
         counts = {uid: count for uid, count in counts.items() if is_uid(uid)}
         if not counts:
             raise PacsError(f"{self._name} has no CT series in this study, or no such study")
@@ -186,9 +211,14 @@ class Pacs:
             )
         if len(counts) == 1:
             return (*next(iter(counts.items())), [])
-        groups = sorted((group for uid in counts if (group := self._group(study, uid)) is not None), key=lambda group: group.order)
+        groups = sorted(
+            (group for uid in counts if (group := self._group(study, uid)) is not None),
+            key=lambda group: group.order,
+        )
         if not groups:
-            raise PacsError(f"{self._name} has {len(counts)} CT series in this study, but none with slices of a patient")
+            raise PacsError(
+                f"{self._name} has {len(counts)} CT series in this study, but none with slices of a patient"
+            )
         with quiet():
             chosen = best(groups)
             others = [group for group in groups if group is not chosen]
@@ -202,14 +232,35 @@ class Pacs:
         rows = self._query(f"/studies/{study}/series/{series}/metadata", {})
         with quiet():
             try:
-                headers = [pydicom.Dataset.from_json({tag: item for tag, item in row.items() if tag in wanted}) for row in rows]
-                images = [Header.of(header) for header in headers if header.get("Rows") and header.get("Columns")]
+                headers = [
+                    pydicom.Dataset.from_json(
+                        {tag: item for tag, item in row.items() if tag in wanted}
+                    )
+                    for row in rows
+                ]
+                images = [
+                    Header.of(header)
+                    for header in headers
+                    if header.get("Rows") and header.get("Columns")
+                ]
                 found = [image for image in images if image.sort == "ct"]
-            except Exception as error:  # whatever a malformed value does to the library; it would quote it
-                raise PacsError(f"{self._name} tells headers that cannot be read ({type(error).__name__})") from None
+            except (
+                Exception
+            ) as error:  # whatever a malformed value does to the library; it would quote it
+                raise PacsError(
+                    f"{self._name} tells headers that cannot be read ({type(error).__name__})"
+                ) from None
         return Group.of(series, found) if found else None
 
-    def _fetch(self, path: str, folder: Path, images: int | None, limits: Limits, until: float, going: Going) -> None:
+    def _fetch(
+        self,
+        path: str,
+        folder: Path,
+        images: int | None,
+        limits: Limits,
+        until: float,
+        going: Going,
+    ) -> None:
         for old in folder.iterdir():
             old.unlink()
         accept = 'multipart/related; type="application/dicom"; transfer-syntax=*'
@@ -219,13 +270,19 @@ class Pacs:
                 for chunk in answer.stream(_CHUNK):
                     size += len(chunk)
                     if size > limits.upload_bytes:
-                        raise InputError(f"a series of more than {limits.upload_bytes / 1e6:.0f} MB; raise --limit-upload, or send less")
+                        raise InputError(
+                            f"a series of more than {limits.upload_bytes / 1e6:.0f} MB; raise --limit-upload, or send less"
+                        )
                     if time.monotonic() > until:
-                        raise PacsError(f"{self._name} took longer than {limits.job_minutes:g} minutes to send a series")
+                        raise PacsError(
+                            f"{self._name} took longer than {limits.job_minutes:g} minutes to send a series"
+                        )
                     parts.write(chunk)
                     going(parts.count, images or 0)
         if not parts.ended or parts.count < (images or 1):
-            raise UnreachableError(f"{self._name} sent {parts.count} images of {images or 'a series'} and broke off")
+            raise UnreachableError(
+                f"{self._name} sent {parts.count} images of {images or 'a series'} and broke off"
+            )
 
     def _store(self, study: str, path: Path) -> None:
         boundary = secrets.token_hex(16)
@@ -256,22 +313,35 @@ class Pacs:
         try:
             outcome = json.loads(told) if told else {}
             failed = outcome.get(_FAILED, {}).get("Value", [])
-            reason = "".join(f", reason {int(_value(item, _REASON) or 0):#06x}" for item in failed[:1])
+            reason = "".join(
+                f", reason {int(_value(item, _REASON) or 0):#06x}" for item in failed[:1]
+            )
         except (ValueError, AttributeError, TypeError, RecursionError):
-            failed, reason = [], ""  # some answer in XML whatever is asked for; the status says enough
+            failed, reason = (
+                [],
+                "",
+            )  # some answer in XML whatever is asked for; the status says enough
         if failed or answer.status == 409:
-            raise PacsError(f"{self._name} does not store the segmentation (HTTP {answer.status}{reason})")
+            raise PacsError(
+                f"{self._name} does not store the segmentation (HTTP {answer.status}{reason})"
+            )
 
-    def _query(self, path: str, fields: Mapping[str, str], *, missing: str = "has no DICOMweb there") -> list[dict[str, Any]]:
+    def _query(
+        self, path: str, fields: Mapping[str, str], *, missing: str = "has no DICOMweb there"
+    ) -> list[dict[str, Any]]:
         query = f"?{urlencode(fields)}" if fields else ""
-        with self._answer("GET", path + query, accept="application/dicom+json", also=(204,), missing=missing) as answer:
+        with self._answer(
+            "GET", path + query, accept="application/dicom+json", also=(204,), missing=missing
+        ) as answer:
             told = self._limited(answer)
         try:
             rows = json.loads(told) if told else []
         except (ValueError, RecursionError):
             rows = None
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise PacsError(f"{self._name} does not answer in DICOM JSON; expected the root of its DICOMweb service")
+            raise PacsError(
+                f"{self._name} does not answer in DICOM JSON; expected the root of its DICOMweb service"
+            )
         return rows
 
     def _limited(self, answer: urllib3.BaseHTTPResponse) -> bytes:
@@ -279,9 +349,13 @@ class Pacs:
         for chunk in answer.stream(_CHUNK):
             told += chunk
             if len(told) > _JSON_BYTES:
-                raise PacsError(f"{self._name} answers with more than {_JSON_BYTES / 1e6:.0f} MB of headers")
+                raise PacsError(
+                    f"{self._name} answers with more than {_JSON_BYTES / 1e6:.0f} MB of headers"
+                )
             if time.monotonic() > until:
-                raise UnreachableError(f"{self._name} took longer than {_ANSWER_SECONDS / 60:g} minutes to answer")
+                raise UnreachableError(
+                    f"{self._name} took longer than {_ANSWER_SECONDS / 60:g} minutes to answer"
+                )
         return bytes(told)
 
     @contextmanager
@@ -324,14 +398,18 @@ class Pacs:
 
     def _refusal(self, status: int, missing: str) -> PacsError:
         if status in _TRANSIENT:
-            return UnreachableError(f"{self._name} cannot answer now (HTTP {status}); see what its own log says")
+            return UnreachableError(
+                f"{self._name} cannot answer now (HTTP {status}); see what its own log says"
+            )
         known = {
             401: "asks who it is talking to; give user and password in ~/.netrc or in the environment",
             403: "does not allow this to the user that was given",
             404: missing,
         }
         if 300 <= status < 400:
-            return PacsError(f"{self._name} leads on to another address (HTTP {status}); give that one")
+            return PacsError(
+                f"{self._name} leads on to another address (HTTP {status}); give that one"
+            )
         return PacsError(f"{self._name} {known.get(status, 'does not understand')} (HTTP {status})")
 
     def _patiently(self, call: Callable[[], T]) -> T:

@@ -32,9 +32,19 @@ def authorization(url: str, *, environment: Mapping[str, str] = os.environ) -> s
     if not user or not password:
         path = Path(environment.get("NETRC") or Path.home() / ".netrc")
         try:
-            found = netrc.netrc(path).hosts.get(urlsplit(url).hostname or "") if path.is_file() else None
-        except (OSError, netrc.NetrcParseError, UnicodeDecodeError) as error:  # its text can quote the file
-            raise InputError(f"{path}: cannot be read as netrc ({type(error).__name__}); only its owner may read it") from None
+            found = (
+                netrc.netrc(path).hosts.get(urlsplit(url).hostname or "")
+                if path.is_file()
+                else None
+            )
+        except (
+            OSError,
+            netrc.NetrcParseError,
+            UnicodeDecodeError,
+        ) as error:  # its text can quote the file
+            raise InputError(
+                f"{path}: cannot be read as netrc ({type(error).__name__}); only its owner may read it"
+            ) from None
         if not found:
             return None
         user, _, password = found

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from nnstudent.errors import NnStudentError, require
-from nnstudent.io.dicom_files import quiet
+from nnstudent.io.dicom.find import quiet
 from nnstudent.web.job import Job
 from nnstudent.web.jobs import Jobs
 from nnstudent.web.pacs.errors import PacsError, UnreachableError
@@ -26,7 +26,14 @@ class Delivery:
     How it stands is in the job's ``origin`` under ``delivery``: ``state`` (waiting, stored, failed, nothing) and ``error``.
     """
 
-    def __init__(self, jobs: Jobs, send: Callable[[str, Path], None], *, where: str, waits: Sequence[float] = WAITS) -> None:
+    def __init__(
+        self,
+        jobs: Jobs,
+        send: Callable[[str, Path], None],
+        *,
+        where: str,
+        waits: Sequence[float] = WAITS,
+    ) -> None:
         """Deliver what these jobs make; :meth:`start` starts it.
 
         Args:
@@ -47,7 +54,10 @@ class Delivery:
         """Start, with what is left of the last time."""
         self._jobs.listeners.append(self._finished)
         for job in self._jobs.all():
-            if job.state == "done" and job.origin.get("delivery", {}).get("state") not in ("stored", "nothing"):
+            if job.state == "done" and job.origin.get("delivery", {}).get("state") not in (
+                "stored",
+                "nothing",
+            ):
                 self._finished(job)
         self._thread.start()
 
@@ -108,4 +118,6 @@ def _check(study: str, path: Path) -> None:
     with quiet():
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["StudyInstanceUID"])
     if str(header.get("StudyInstanceUID")) != study:
-        raise PacsError("the images say that they belong to another study than was asked for; nothing is stored")
+        raise PacsError(
+            "the images say that they belong to another study than was asked for; nothing is stored"
+        )

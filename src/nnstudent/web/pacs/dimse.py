@@ -13,7 +13,9 @@ from nnstudent.errors import InputError, require
 from nnstudent.web.pacs.errors import PacsError, UnreachableError
 
 CT_CLASSES = ("CTImageStorage", "EnhancedCTImageStorage", "LegacyConvertedEnhancedCTImageStorage")
-_TITLE = re.compile(r"[\x21-\x5b\x5d-\x7e]([\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?")  # ASCII without the backslash
+_TITLE = re.compile(
+    r"[\x21-\x5b\x5d-\x7e]([\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?"
+)  # ASCII without the backslash
 _SECONDS = 30.0
 
 
@@ -54,7 +56,9 @@ def check_title(text: str) -> str:
         InputError: It is none.
     """
     if not _TITLE.fullmatch(text):
-        raise InputError(f"application entity title {text!r}; expected 1 to 16 characters of ASCII, no backslash, no space at an end")
+        raise InputError(
+            f"application entity title {text!r}; expected 1 to 16 characters of ASCII, no backslash, no space at an end"
+        )
     return text
 
 
@@ -84,9 +88,13 @@ def send(path: Path, peer: Peer, *, title: str) -> None:
         PacsError: It does not take the file.
     """
     pynetdicom = library()
-    meta = require("pydicom", extra="dicom", why="reading DICOM").filereader.read_file_meta_info(path)
+    meta = require("pydicom", extra="dicom", why="reading DICOM").filereader.read_file_meta_info(
+        path
+    )
     entity = pynetdicom.AE(ae_title=title)
-    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = _SECONDS
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = (
+        entity.connection_timeout
+    ) = _SECONDS
     entity.add_requested_context(meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID)
     association = entity.associate(peer.host, peer.port, ae_title=peer.title)
     if not association.is_established:
@@ -94,7 +102,9 @@ def send(path: Path, peer: Peer, *, title: str) -> None:
             raise PacsError(f"{peer} does not let {title} in; make it known there")
         if association.rejected_contexts:
             raise PacsError(f"{peer} does not take segmentations (DICOM-SEG)")
-        raise UnreachableError(f"{peer} cannot be reached; see that it runs and that --send-to is right")
+        raise UnreachableError(
+            f"{peer} cannot be reached; see that it runs and that --send-to is right"
+        )
     try:
         status = association.send_c_store(path).get("Status")
     finally:

@@ -50,7 +50,14 @@ class Fetcher:
                     return job
             with self._jobs.draft(reserve=0) as draft:
                 name = f"PACS study {draft.id[:8]}"
-                job = self._jobs.add(draft, owner=owner, name=name, kind="dicom", origin={"study": study}, arrived=False)
+                job = self._jobs.add(
+                    draft,
+                    owner=owner,
+                    name=name,
+                    kind="dicom",
+                    origin={"study": study},
+                    arrived=False,
+                )
         self._waiting.put(job)
         return job
 
@@ -76,7 +83,10 @@ class Fetcher:
             except NnStudentError as error:
                 self._fail(job, str(error))
             except OSError as error:
-                self._fail(job, f"the service cannot write what it fetches ({error.strerror or type(error).__name__}); try again later")
+                self._fail(
+                    job,
+                    f"the service cannot write what it fetches ({error.strerror or type(error).__name__}); try again later",
+                )
             except Exception as error:  # the service goes on; the text could quote what came
                 self._fail(job, f"what the PACS sent cannot be taken ({type(error).__name__})")
 
@@ -94,7 +104,9 @@ class Fetcher:
             except FullError:  # until the worker is through with something
                 self._stopping.wait(_FULL_WAIT)
                 going(0, 0)
-        told = self._pacs.fetch(str(job.origin["study"]), job.input, limits=self._limits, going=going)
+        told = self._pacs.fetch(
+            str(job.origin["study"]), job.input, limits=self._limits, going=going
+        )
         self._jobs.arrive(job, told)
         log.info("job %s: fetched from the PACS, %.1f MB", job.id[:8], job.bytes / 1e6)
 

@@ -120,7 +120,10 @@ class GuardedServer(ThreadedAssociationServer):
             local = is_loopback(request.client)
             if len(threads) >= _ENDING * self.limits.connections:
                 return False
-            if not local and threads.count(request.client) >= _ENDING * self.limits.client_connections:
+            if (
+                not local
+                and threads.count(request.client) >= _ENDING * self.limits.client_connections
+            ):
                 return False
             room = True
             if not local and len(mine) >= self.limits.client_connections:

@@ -41,13 +41,23 @@ class Parts:
         self._file: BinaryIO | None = None
         self._parser = MultipartParser(
             options[b"boundary"],
-            {"on_part_begin": self._begin, "on_part_data": self._data, "on_part_end": self._part_end, "on_end": self._end},
+            {
+                "on_part_begin": self._begin,
+                "on_part_data": self._data,
+                "on_part_end": self._part_end,
+                "on_end": self._end,
+            },
         )
 
     def __enter__(self) -> Parts:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if self._file is not None:
             self._file.close()
 
@@ -60,11 +70,15 @@ class Parts:
         try:
             self._parser.write(chunk)
         except FormParserError as error:
-            raise InputError("an answer whose parts are malformed; expected multipart/related") from error
+            raise InputError(
+                "an answer whose parts are malformed; expected multipart/related"
+            ) from error
 
     def _begin(self) -> None:
         if self.count >= self._most:
-            raise InputError(f"more than {self._most} files; raise --limit-files, or send one series")
+            raise InputError(
+                f"more than {self._most} files; raise --limit-files, or send one series"
+            )
         self._file = (self._folder / f"{self.count:05d}.dcm").open("xb")
 
     def _data(self, data: bytes, start: int, end: int) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nnstudent.errors import InputError, NnStudentError, require
-from nnstudent.io.dicom_files import quiet
+from nnstudent.io.dicom.find import quiet
 from nnstudent.web.jobs import Draft, FullError, Jobs
 from nnstudent.web.pacs.client import is_uid
 from nnstudent.web.pacs.dimse import CT_CLASSES, check_title, library
@@ -21,9 +21,16 @@ from nnstudent.web.settings import Limits, ListenLimits
 log = logging.getLogger(__name__)
 
 OWNER = "dicom"  # of what was received; nobody who asks over the web is called so
-SUCCESS, NO_ROOM, NO_MATCH, UNREADABLE = 0x0000, 0xA700, 0xA900, 0xC000  # statuses of C-STORE, PS3.4 table B.2-1
+SUCCESS, NO_ROOM, NO_MATCH, UNREADABLE = (
+    0x0000,
+    0xA700,
+    0xA900,
+    0xC000,
+)  # statuses of C-STORE, PS3.4 table B.2-1
 _TICK = 0.2
-_BROKEN_OFF_SECONDS = 600.0  # that a study whose sending broke off is kept for whoever sends it again
+_BROKEN_OFF_SECONDS = (
+    600.0  # that a study whose sending broke off is kept for whoever sends it again
+)
 _STEP_BYTES = 64_000_000  # by which room on the disk is kept for a study
 _PDU_BYTES = 131072
 # What the decoders of the extra [dicom] read; the uncompressed ones first. Deflated data sets are not among them: a few kB can
@@ -40,9 +47,13 @@ class _Collection:
 
     draft: Draft
     holds: ExitStack
-    files: dict[str, Path] = field(default_factory=dict)  # by SOP instance UID, so that what is sent twice is there once
+    files: dict[str, Path] = field(
+        default_factory=dict
+    )  # by SOP instance UID, so that what is sent twice is there once
     sizes: dict[str, int] = field(default_factory=dict)
-    senders: set[Any] = field(default_factory=set)  # associations that brought some of it and are open
+    senders: set[Any] = field(
+        default_factory=set
+    )  # associations that brought some of it and are open
     last: float = 0.0  # monotonic seconds
     whole: bool = True  # whether the last association that brought some of it ended as it should
     refused: bool = False  # whether some of it was, for want of room
@@ -86,7 +97,9 @@ class Receiver:
         self._listening = listening or ListenLimits()
         self._quiet = quiet_seconds
         self._studies: dict[str, _Collection] = {}
-        self._coming: dict[Any, int] = {}  # bytes that an association sent since its last image was whole
+        self._coming: dict[
+            Any, int
+        ] = {}  # bytes that an association sent since its last image was whole
         self._guard = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="receiver", daemon=True)
@@ -130,7 +143,9 @@ class Receiver:
             (event.EVT_CONN_CLOSE, lambda event: self._left(event, whole=False)),
         ]
         server_class = type("Listener", (GuardedServer,), {"limits": self._listening})
-        server = self._entity.make_server(listen, evt_handlers=handlers, server_class=server_class, request_handler=Handler)
+        server = self._entity.make_server(
+            listen, evt_handlers=handlers, server_class=server_class, request_handler=Handler
+        )
         self._entity._servers.append(server)  # which its shutdown ends
         threading.Thread(target=server.serve_forever, name="AcceptorServer", daemon=True).start()
         return int(server.socket.getsockname()[1])
@@ -156,14 +171,24 @@ class Receiver:
             content = event.encoded_dataset()
             with quiet():
                 header = self._pydicom.dcmread(
-                    BytesIO(content), stop_before_pixels=True, specific_tags=["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID"]
+                    BytesIO(content),
+                    stop_before_pixels=True,
+                    specific_tags=["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID"],
                 )
-                study, instance = str(header.get("StudyInstanceUID", "")), str(header.get("SOPInstanceUID", ""))
+                study, instance = (
+                    str(header.get("StudyInstanceUID", "")),
+                    str(header.get("SOPInstanceUID", "")),
+                )
                 kind = header.get("SOPClassUID")
         except Exception:  # whatever a malformed data set does to the library
             return UNREADABLE
         asked = event.request
-        if kind not in self._classes or kind != asked.AffectedSOPClassUID or instance != asked.AffectedSOPInstanceUID or not is_uid(study):
+        if (
+            kind not in self._classes
+            or kind != asked.AffectedSOPClassUID
+            or instance != asked.AffectedSOPInstanceUID
+            or not is_uid(study)
+        ):
             return NO_MATCH
         with self._guard:
             try:
@@ -171,7 +196,9 @@ class Receiver:
             except NnStudentError as error:
                 log.warning("a scan was not received: %s", error)
             except OSError as error:
-                log.error("a scan was not received: %s", error.strerror or type(error).__name__)  # without the file's name
+                log.error(
+                    "a scan was not received: %s", error.strerror or type(error).__name__
+                )  # without the file's name
             if study in self._studies:
                 self._studies[study].refused = True
             return NO_ROOM
@@ -188,7 +215,9 @@ class Receiver:
         item.senders.add(sender)
         item.last, item.whole = time.monotonic(), True
         size = sum(item.sizes.values()) - item.sizes.get(instance, 0) + len(content)
-        if size > self._limits.upload_bytes or (instance not in item.files and len(item.files) >= self._limits.files):
+        if size > self._limits.upload_bytes or (
+            instance not in item.files and len(item.files) >= self._limits.files
+        ):
             most = f"{self._limits.upload_bytes / 1e6:.0f} MB or {self._limits.files} files"
             raise InputError(f"a study of more than {most}; send one series")
         if size > item.draft.reserved:
@@ -202,9 +231,13 @@ class Receiver:
         """Have room for one more study. One whose sending broke off gives way to it, the one that waits longest first."""
         if len(self._studies) < self._limits.uploads:
             return
-        broken = [study for study, item in self._studies.items() if not item.senders and not item.whole]
+        broken = [
+            study for study, item in self._studies.items() if not item.senders and not item.whole
+        ]
         if not broken:
-            raise FullError(f"{self._limits.uploads} studies are being received; try again when one of them is through")
+            raise FullError(
+                f"{self._limits.uploads} studies are being received; try again when one of them is through"
+            )
         log.warning("a study whose sending broke off is dropped, for another one comes")
         self._end(min(broken, key=lambda study: self._studies[study].last), queue=False)
 
@@ -213,7 +246,10 @@ class Receiver:
         association = event.assoc
         self._coming[association] = self._coming.get(association, 0) + len(event.data)
         if sum(self._coming.copy().values()) > self._limits.upload_bytes + _PDU_BYTES:
-            log.warning("a sender was broken off: images of more than %.0f MB in memory", self._limits.upload_bytes / 1e6)
+            log.warning(
+                "a sender was broken off: images of more than %.0f MB in memory",
+                self._limits.upload_bytes / 1e6,
+            )
             association.abort()
 
     def _left(self, event: Any, *, whole: bool) -> None:
@@ -247,7 +283,9 @@ class Receiver:
                 return
             name = f"received study {item.draft.id[:8]}"
             try:
-                self._jobs.add(item.draft, owner=OWNER, name=name, kind="dicom", origin={"study": study})
+                self._jobs.add(
+                    item.draft, owner=OWNER, name=name, kind="dicom", origin={"study": study}
+                )
             except NnStudentError as error:
                 log.error("a study that was received cannot be queued: %s", error)
 

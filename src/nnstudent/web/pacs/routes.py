@@ -19,7 +19,9 @@ _QUERIES = 4
 UID = Annotated[str, Path(max_length=64, pattern=r"^[0-9]+(\.[0-9]+)*$")]
 
 
-def add_pacs_routes(router: APIRouter, pacs: Pacs, fetcher: Fetcher, *, told: Callable[[Job], JobOut]) -> None:
+def add_pacs_routes(
+    router: APIRouter, pacs: Pacs, fetcher: Fetcher, *, told: Callable[[Job], JobOut]
+) -> None:
     """Add the routes.
 
     Args:
@@ -28,7 +30,9 @@ def add_pacs_routes(router: APIRouter, pacs: Pacs, fetcher: Fetcher, *, told: Ca
         fetcher: Fetches them.
         told: What is told of a job.
     """
-    asking = BoundedSemaphore(_QUERIES)  # a PACS that is slow must not take all the threads that answer
+    asking = BoundedSemaphore(
+        _QUERIES
+    )  # a PACS that is slow must not take all the threads that answer
 
     @router.get("/api/pacs/studies")
     def studies(
@@ -38,7 +42,9 @@ def add_pacs_routes(router: APIRouter, pacs: Pacs, fetcher: Fetcher, *, told: Ca
     ) -> list[Study]:
         """The PACS' CT studies of the last days, newest first; or those of an accession number."""
         if not asking.acquire(blocking=False):
-            raise FullError(f"{_QUERIES} queries of the PACS are under way; try again when one of them is answered")
+            raise FullError(
+                f"{_QUERIES} queries of the PACS are under way; try again when one of them is answered"
+            )
         try:
             return pacs.studies(days=days, limit=limit, accession=accession)
         finally:

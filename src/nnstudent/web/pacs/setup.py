@@ -59,9 +59,13 @@ def connect(jobs: Jobs, settings: Settings) -> Connected:
     if hospital.pacs is None and hospital.listen is None and hospital.peer is None:
         return Connected()
     if hospital.pacs is None and hospital.peer is None:
-        raise InputError("scans are received, but nothing says where results go; give --pacs URL, or --send-to AET@HOST:PORT")
+        raise InputError(
+            "scans are received, but nothing says where results go; give --pacs URL, or --send-to AET@HOST:PORT"
+        )
     if hospital.pacs is None and hospital.listen is None:
-        raise InputError("results have somewhere to go, but no study comes; give --pacs URL, or --dicom-port")
+        raise InputError(
+            "results have somewhere to go, but no study comes; give --pacs URL, or --dicom-port"
+        )
     for module in ("pydicom", "highdicom"):
         require(module, extra="dicom", why="what is stored in an archive")
     require("urllib3", extra="web", why="DICOMweb")
@@ -86,6 +90,18 @@ def connect(jobs: Jobs, settings: Settings) -> Connected:
     fetcher = Fetcher(jobs, pacs, limits) if pacs else None
     receiver = None
     if hospital.listen:
-        receive = partial(Receiver, jobs, limits, title=title, callers=hospital.callers, quiet_seconds=hospital.quiet_seconds)
+        receive = partial(
+            Receiver,
+            jobs,
+            limits,
+            title=title,
+            callers=hospital.callers,
+            quiet_seconds=hospital.quiet_seconds,
+        )
         receiver = receive(listen=hospital.listen)
-    return Connected(pacs, fetcher, receiver, [part for part in (delivery, fetcher, receiver) if part is not None])
+    return Connected(
+        pacs,
+        fetcher,
+        receiver,
+        [part for part in (delivery, fetcher, receiver) if part is not None],
+    )

@@ -1,6 +1,0 @@
-"""Synthetic abdominal CT, so that everything can be run, tested and measured without patient data."""
-
-from nnstudent.cohort.phantom.case import PhantomCase, make_case, scan_patient
-from nnstudent.cohort.phantom.cohort import Profile, make_cohort, profiles
-
-__all__ = ["PhantomCase", "Profile", "make_case", "make_cohort", "profiles", "scan_patient"]

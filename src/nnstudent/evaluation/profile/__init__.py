@@ -1,5 +1,0 @@
-"""What a command costs: time, memory of its whole process tree, GPU memory, over time."""
-
-from nnstudent.evaluation.profile.profile import Profile, Sample, Tolerance, profile
-
-__all__ = ["Profile", "Sample", "Tolerance", "profile"]

@@ -1,0 +1,1 @@
+"""What runs a network on one window: OpenVINO or torch, in which arithmetic."""

@@ -1,0 +1,36 @@
+"""Test-time augmentation as nnU-Net does it: the mean of what a network says of a window and of its mirror images."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from nnstudent.inference.grid.resample import Floats
+
+
+def mirrored(
+    network: Callable[[Floats], Floats], axes: Sequence[int]
+) -> Callable[[Floats], Floats]:
+    """A network that also looks at the mirror images of a window along every choice of some axes.
+
+    Args:
+        network: From a window (z, y, x) to logits (class, z, y, x).
+        axes: Of the window, 0 to 2, that the network was trained with mirrored images along. It runs 2 to the power of their number times.
+    """
+    choices = [
+        chosen
+        for count in range(1, len(axes) + 1)
+        for chosen in itertools.combinations(axes, count)
+    ]
+
+    def mean(window: Floats) -> Floats:
+        total = network(window).copy()
+        for chosen in choices:
+            logits = network(np.ascontiguousarray(np.flip(window, chosen)))
+            total += np.flip(logits, tuple(axis + 1 for axis in chosen))
+        total /= len(choices) + 1
+        return total
+
+    return mean

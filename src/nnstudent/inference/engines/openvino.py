@@ -1,0 +1,81 @@
+"""Runs a network with OpenVINO."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+
+from nnstudent.bundle import graph
+from nnstudent.bundle.bundle import Member, Model, Network
+from nnstudent.bundle.network import build, load_weights
+from nnstudent.errors import InputError, quoted
+from nnstudent.inference.engines.precision import choose, doubt, instructions
+from nnstudent.inference.grid.resample import Floats
+
+log = logging.getLogger(__name__)
+
+
+class OpenvinoEngine:
+    """See :class:`nnstudent.inference.engines.engine.Engine`."""
+
+    name = "openvino"
+    restores_on: str | None = None
+
+    def __init__(
+        self,
+        model: Model,
+        network: Network,
+        member: Member,
+        *,
+        device: str,
+        precision: str,
+        threads: int,
+    ) -> None:
+        """Read the graph, or convert the weights to one, and compile it for the network's patch.
+
+        Raises:
+            InputError: There is no such device, the precision cannot be had, or the network cannot be read or converted.
+            MissingExtraError: OpenVINO is not installed; or the model has only weights and torch is not installed.
+        """
+        core = graph.openvino().Core()
+        name = device.upper()
+        if not any(have == name or have.startswith(f"{name}.") for have in core.available_devices):
+            raise InputError(
+                f"device {device!r}: OpenVINO has {', '.join(core.available_devices)} here; use that or --engine torch"
+            )
+        has = instructions() if name == "CPU" else ()
+        self.precision = choose(precision, graph=member.int8 is not None, has=has)
+        if (said := doubt(self.precision, has)) is not None:
+            log.warning("%s", said)
+        source = member.int8 if self.precision == "int8" else member.graph
+        if source is not None:
+            compiled = graph.read(source)
+        else:
+            compiled = graph.convert(
+                load_weights(build(network.spec), member.weights(), path=model.path), network.spec
+            )
+        # Said even for fp32: left out, OpenVINO rounds to bfloat16 where it can. What int8 leaves (normalisation, activation, transposed
+        # convolution) is done as a model without int8 would be: half of a window's time goes there.
+        around = (
+            choose("auto", graph=False, has=has) if self.precision == "int8" else self.precision
+        )
+        settings = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": "bf16" if around == "bf16" else "f32",
+        }
+        if name == "CPU":
+            settings["INFERENCE_NUM_THREADS"] = str(threads)
+        try:
+            self._request = core.compile_model(compiled, name, settings).create_infer_request()
+        except RuntimeError as error:
+            raise InputError(
+                f"{model.path}: OpenVINO cannot run this network on {device} ({quoted(error)})"
+            ) from error
+
+    def __call__(self, window: Floats) -> Floats:
+        """Logits (class, z, y, x) of a window (z, y, x); valid until the next call."""
+        self._request.infer([window[np.newaxis, np.newaxis]], share_inputs=True)
+        logits = self._request.get_output_tensor(0).data
+        result: Floats = logits[0]
+        return result

@@ -1,0 +1,95 @@
+"""Which arithmetic a network runs in: what the processor makes pay, or what was asked for."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Collection
+from pathlib import Path
+
+from nnstudent.errors import InputError
+
+PRECISIONS = ("auto", "fp32", "bf16", "int8")
+# All but the last multiply bytes and sum them in one step, in 32 bits. AVX2 alone adds pairs in 16 bits, which cannot overflow with our
+# weights of 7 bits (bundle/quantise.py), and still gains: 1.6 times measured for the bundled student's network.
+INT8 = ("avx512_vnni", "avx_vnni", "amx_int8", "avx2")
+BF16 = ("avx512_bf16", "amx_bf16")
+_ARM = ("asimd", "asimddp", "i8mm", "sve")
+_KNOWN = (
+    "avx2",
+    "avx512f",
+    "avx512_vnni",
+    "avx_vnni",
+    "avx512_bf16",
+    "amx_tile",
+    "amx_int8",
+    "amx_bf16",
+    *_ARM,
+)
+
+
+def instructions() -> tuple[str, ...]:
+    """What this processor has of the instructions that matter here; empty where the system does not tell (not Linux)."""
+    try:
+        text = Path("/proc/cpuinfo").read_text("utf-8")
+    except OSError:
+        return ()
+    flags = set(
+        next(
+            (
+                line.split(":")[1]
+                for line in text.splitlines()
+                if line.startswith(("flags", "Features"))
+            ),
+            "",
+        ).split()
+    )
+    return tuple(name for name in _KNOWN if name in flags)
+
+
+def choose(wanted: str, *, graph: bool, has: Collection[str]) -> str:
+    """The precision to run in on a CPU with OpenVINO.
+
+    Args:
+        wanted: ``auto`` takes int8 where the model has it and the processor has the instructions for it, else bf16 where
+            the processor computes in it, else fp32. Another is taken as it is, if it can be.
+        graph: Whether the model has an int8 graph.
+        has: The processor's instructions, see :func:`instructions`.
+
+    Raises:
+        InputError: There is no such precision, the model has no int8, or the processor no bf16.
+    """
+    int8, bf16 = (any(name in has for name in names) for names in (INT8, BF16))
+    if wanted not in PRECISIONS:
+        raise InputError(f"precision {wanted!r}; expected one of {', '.join(PRECISIONS)}")
+    if wanted == "auto":
+        return "int8" if graph and int8 else "bf16" if bf16 else "fp32"
+    if wanted == "int8" and not graph:
+        raise InputError(
+            "precision int8: this model has none; use --precision auto, or export it with --int8 --calibration COHORT"
+        )
+    if wanted == "bf16" and not bf16:
+        raise InputError(
+            f"precision bf16: this processor has none of {', '.join(BF16)}; use --precision auto"
+        )
+    return wanted
+
+
+def doubt(precision: str, has: Collection[str]) -> str | None:
+    """What there is to say of a precision that was asked for on a processor with these instructions; None if nothing."""
+    if precision != "int8" or not has or any(name in has for name in INT8):
+        return None
+    return f"precision int8: this processor has none of {', '.join(INT8)}; it may be no faster than fp32; --precision auto takes what pays"
+
+
+def explain(has: Collection[str]) -> str:
+    """What ``auto`` takes on a processor with these instructions, and why; one line."""
+    int8, bf16 = (next((name for name in names if name in has), None) for names in (INT8, BF16))
+    other = f"bf16 ({bf16})" if bf16 else f"fp32 (no {' or '.join(BF16)})"
+    if int8:
+        return f"int8 ({int8}) where the model has it, else {other}"
+    known = (
+        f"no {', '.join(INT8[:-1])} or {INT8[-1]}"
+        if has
+        else f"{platform.system()} does not tell what there is; try --precision int8"
+    )
+    return f"{other}; int8 not by itself ({known})"

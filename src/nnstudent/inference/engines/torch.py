@@ -1,0 +1,61 @@
+"""Runs a network with torch, on the CPU or a GPU."""
+
+from __future__ import annotations
+
+from nnstudent.bundle.bundle import Member, Model, Network
+from nnstudent.bundle.network import build, load_weights
+from nnstudent.errors import InputError, require
+from nnstudent.inference.grid.resample import Floats
+
+
+class TorchEngine:
+    """See :class:`nnstudent.inference.engines.engine.Engine`."""
+
+    name = "torch"
+
+    def __init__(
+        self,
+        model: Model,
+        network: Network,
+        member: Member,
+        *,
+        device: str,
+        precision: str,
+        threads: int,
+    ) -> None:
+        """Build the network, load its weights, and put it on the device; float32 on the CPU, mixed precision on CUDA.
+
+        Raises:
+            InputError: There is no such device or precision, or the weights do not fit.
+            MissingExtraError: torch is not installed.
+        """
+        torch = require("torch", extra="torch", why="the torch engine")
+        if precision not in ("auto", "fp32"):
+            raise InputError(
+                f"precision {precision!r}: torch has fp32, on CUDA mixed; leave it out or use --engine openvino"
+            )
+        try:
+            self._device = torch.device(device)
+        except RuntimeError as error:
+            raise InputError(
+                f"device {device!r}: torch does not know it; use cpu or cuda"
+            ) from error
+        if self._device.type == "cuda" and not torch.cuda.is_available():
+            raise InputError(
+                f"device {device!r}: torch sees no CUDA here; use --device cpu, or install a torch that is built for your GPU"
+            )
+        self._torch = torch
+        self._cuda = self._device.type == "cuda"
+        self.restores_on = device if self._cuda else None
+        self.precision = "fp16" if self._cuda else "fp32"
+        torch.set_num_threads(threads)
+        module = load_weights(build(network.spec), member.weights(), path=model.path)
+        self._module = module.to(self._device)
+
+    def __call__(self, window: Floats) -> Floats:
+        """Logits (class, z, y, x) of a window (z, y, x)."""
+        torch = self._torch
+        with torch.inference_mode(), torch.autocast(self._device.type, enabled=self._cuda):
+            logits = self._module(torch.from_numpy(window)[None, None].to(self._device))
+        result: Floats = logits[0].float().cpu().numpy()
+        return result

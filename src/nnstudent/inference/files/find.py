@@ -1,0 +1,269 @@
+"""Which images a file or folder holds, and where the labels of each go."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nnstudent.errors import InputError
+from nnstudent.inference.files.formats import ENDINGS, FORMATS, check_formats, check_source, fits
+from nnstudent.io.atomic import check_folder
+from nnstudent.io.content import content_of
+from nnstudent.io.dicom.find import holds_dicom
+from nnstudent.io.finder import (
+    FOLDER,
+    LABELS,
+    NO_IMAGE,
+    Listing,
+    case_names,
+    channels_of,
+    describe,
+    list_folder,
+    same_name,
+)
+from nnstudent.io.nifti import stem
+
+_NAME_BYTES = 255  # of a file, on every common file system
+
+
+@dataclass(frozen=True)
+class CaseFile:
+    """One image to segment.
+
+    Attributes:
+        id: Name of the case.
+        source: Image file, or folder of a DICOM series.
+        output: Label map to write, of several formats the first; or the folder of one file an organ.
+    """
+
+    id: str
+    source: Path
+    output: Path
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a file or folder holds.
+
+    Attributes:
+        cases: The images to segment.
+        notices: What was passed over, a line a kind.
+    """
+
+    cases: tuple[CaseFile, ...]
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Images by the name of their case, whether one alone was given, and what was passed over."""
+
+    images: tuple[tuple[str, Path], ...]
+    single: bool
+    passed_over: Mapping[str, Sequence[Path]]
+
+
+def find_cases(
+    source: Path, output: Path, *, split: bool = False, formats: Sequence[str] = ("nifti",)
+) -> tuple[CaseFile, ...]:
+    """The cases of :func:`find_inputs`."""
+    return find_inputs(source, output, split=split, formats=formats).cases
+
+
+def find_inputs(
+    source: Path, output: Path, *, split: bool = False, formats: Sequence[str] = ("nifti",)
+) -> Inputs:
+    """The cases that a file or folder holds, and where each one's output goes; makes nothing.
+
+    What a file is, is told by its content. Label maps, pictures and whatever else lies beside the images is passed over and named.
+
+    Args:
+        source: An image, a folder of images (``NAME_0000`` is nnU-Net's name for the first channel of ``NAME``, where all of
+            them are named so), the folder of a DICOM series (or a disc's, with its DICOMDIR), or a folder whose folders hold
+            a series or an image each.
+        output: For one image a file or an existing folder, for a folder of images a folder.
+        split: Outputs are folders of one file an organ.
+        formats: What is to be written of each.
+
+    Raises:
+        InputError: There is no image, it is not clear which is meant, two would write the same output, ``output`` cannot be what
+            it must or would replace an image, or a format needs what the image has not.
+        MissingExtraError: What writes a format is not installed.
+        OutputError: The output's folder cannot be written.
+    """
+    check_formats(formats, split=split)
+    found = _find(source, output)
+    cases = (
+        _one(found, output, split, formats)
+        if found.single
+        else _several(found, source, output, split, formats)
+    )
+    _check_outputs(cases)
+    for folder in {case.output if split else case.output.parent for case in cases}:
+        check_folder(folder)
+    return Inputs(cases, describe(found.passed_over, root=source))
+
+
+def _find(source: Path, output: Path) -> _Found:
+    if source.is_file():
+        return _file(source)
+    if not source.is_dir():
+        if source.exists():
+            raise InputError(
+                f"{source}: is a pipe or device; expected an image file or a folder of images"
+            )
+        raise InputError(
+            f"{source}: no such file or folder; expected an image or a folder of images"
+        )
+    listing = _listed(source)
+    passed = {**listing.passed_over, LABELS: listing.labels}
+    if holds_dicom(source) or (source / "DICOMDIR").is_file():
+        if listing.images:
+            raise InputError(
+                f"{source}: holds a DICOM series and {_named(listing.images)}; which is meant is not clear, "
+                "give the image by its name, or keep the series in a folder of its own"
+            )
+        passed.pop(NO_IMAGE, None)  # the series' reader tells what of them is DICOM
+        return _Found(((source.resolve().name, source),), True, passed)
+    folders = [folder for folder in listing.folders if folder.resolve() != output.resolve()]
+    if listing.images:
+        channels = channels_of(listing.images)
+        if channels:
+            raise InputError(
+                f"{source}: holds {len(channels)} channels of each case ({_named(listing.images)}); expected one, the CT; "
+                "put the files of that channel into a folder of their own"
+            )
+        names = case_names(listing.images)
+        return _Found(
+            tuple((names[path], path) for path in listing.images),
+            False,
+            {**passed, FOLDER: folders},
+        )
+    return _case_folders(source, folders, passed)
+
+
+def _file(source: Path) -> _Found:
+    if content_of(source) == "dicom":
+        raise InputError(
+            f"{source}: is one file of a DICOM series; give the folder that holds the series: {source.parent}"
+        )
+    name = stem(source)
+    if name.endswith("_0000"):
+        beside = _listed(source.resolve().parent).images
+        name = (
+            case_names({*beside, source.resolve()})[source.resolve()]
+            if stem(source.resolve()) == name
+            else name
+        )
+    return _Found(((name, source),), True, {})
+
+
+def _case_folders(
+    source: Path, folders: Sequence[Path], passed: Mapping[str, Sequence[Path]]
+) -> _Found:
+    """Of a folder whose folders are the cases: in each a series or one image."""
+    images: list[tuple[str, Path]] = []
+    over = {kind: list(paths) for kind, paths in passed.items()}
+    many: list[Path] = []
+    for folder in folders:
+        inside = _listed(folder)
+        series = holds_dicom(folder, deep=True)
+        if series and inside.images:
+            raise InputError(
+                f"{folder}: holds a DICOM series and {_named(inside.images)}; which is meant is not clear, take one out"
+            )
+        if len(inside.images) > 1:
+            many.append(folder)
+        elif series or inside.images:
+            images.append((folder.name, folder if series else inside.images[0]))
+            for kind, paths in {**inside.passed_over, LABELS: inside.labels}.items():
+                if not (series and kind == NO_IMAGE):
+                    over.setdefault(kind, []).extend(paths)
+        else:
+            over.setdefault(f"{FOLDER} without an image", []).append(folder)
+    if many and images:
+        raise InputError(
+            f"{many[0]}: holds several images, other folders in {source} one each; expected one image or series a case"
+        )
+    if not images:
+        raise InputError(_nothing(source, folders, passed))
+    return _Found(tuple(images), False, over)
+
+
+def _nothing(source: Path, folders: Sequence[Path], passed: Mapping[str, Sequence[Path]]) -> str:
+    hint = ""
+    if folders:
+        hint = f"; it has the folders {', '.join(folder.name for folder in folders[:5])}, name the one that holds the images"
+    told = "".join(f"; {line}" for line in describe(passed, root=source))
+    return f"{source}: no image in this folder; expected files that end in .nii.gz, .nii or .mgz, or DICOM series{hint}{told}"
+
+
+def _listed(folder: Path) -> Listing:
+    try:
+        return list_folder(folder)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be read ({error.strerror}); choose a folder that you may read"
+        ) from error
+
+
+def _named(paths: Sequence[Path]) -> str:
+    return ", ".join(path.name for path in paths[:3]) + (
+        f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+    )
+
+
+def _one(found: _Found, output: Path, split: bool, formats: Sequence[str]) -> tuple[CaseFile, ...]:
+    ((id, source),) = found.images
+    if split:
+        return (CaseFile(id, source, output),)
+    named = fits(output.name, formats)
+    if not named and not (output.is_dir() or output.suffix == ""):
+        endings = " or ".join(dict.fromkeys(ending for name in formats for ending in ENDINGS[name]))
+        raise InputError(
+            f"{output}: an output file ends in {endings}; without an ending it is a folder"
+        )
+    check_source(source, formats)
+    return (CaseFile(id, source, output if named else output / f"{id}{ENDINGS[formats[0]][0]}"),)
+
+
+def _several(
+    found: _Found, source: Path, output: Path, split: bool, formats: Sequence[str]
+) -> tuple[CaseFile, ...]:
+    if fits(output.name, FORMATS) or output.is_file():
+        raise InputError(
+            f"{output}: {source} is a folder of {len(found.images)} images, so the output must be a folder too"
+        )
+    if output.resolve() == source.resolve():
+        raise InputError(
+            f"{output}: is the folder of the images; label maps there would be taken for images, choose another folder"
+        )
+    cases: dict[str, CaseFile] = {}
+    for id, path in found.images:
+        other = cases.get(same_name(id))
+        if other is not None:
+            raise InputError(
+                f"{other.source} and {path}: are both case {id}; rename one, or their outputs would be the same file"
+            )
+        check_source(path, formats)
+        cases[same_name(id)] = CaseFile(
+            id, path, output / id if split else output / f"{id}{ENDINGS[formats[0]][0]}"
+        )
+    return tuple(cases.values())
+
+
+def _check_outputs(cases: Iterable[CaseFile]) -> None:
+    """Refuse outputs that would replace an image, by whatever links, or that no file system takes."""
+    images = {case.source.resolve() for case in cases}
+    for case in cases:
+        size = len(os.fsencode(case.output.name))
+        if size > _NAME_BYTES:
+            raise InputError(
+                f"{case.output}: a name of {size} bytes; expected at most {_NAME_BYTES}, rename {case.source.name}"
+            )
+        if case.output.resolve() in images:
+            raise InputError(
+                f"{case.output}: is the image itself, which the labels would replace; give the output another name"
+            )

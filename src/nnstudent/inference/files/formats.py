@@ -1,0 +1,213 @@
+"""The formats that a segmentation can be written in: what each needs, what its file is called, who writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nnstudent
+from nnstudent.bundle.bundle import Model
+from nnstudent.errors import InputError, one_line, require
+from nnstudent.io.dicom.derived import Algorithm, Origin, read_origin
+from nnstudent.io.dicom.rtstruct import write_rtstruct
+from nnstudent.io.dicom.seg import check_seg, write_seg
+from nnstudent.io.dicom.series import Series
+from nnstudent.io.nifti import write_labels
+from nnstudent.io.nrrd import write_seg_nrrd
+from nnstudent.volume import Volume
+
+# What a name may end in, longest first; the first is what a file is called that has no name yet.
+ENDINGS = {
+    "nifti": (".nii.gz", ".nii"),
+    "dicom-seg": (".seg.dcm", ".dcm"),
+    "rtstruct": (".rtstruct.dcm", ".dcm"),
+    "seg.nrrd": (".seg.nrrd",),
+}
+FORMATS = tuple(ENDINGS)
+_LIBRARY = {"dicom-seg": "highdicom", "rtstruct": "contourpy", "seg.nrrd": "nrrd"}
+_OF_A_SERIES = ("dicom-seg", "rtstruct")
+
+
+def check_formats(formats: Sequence[str], *, split: bool = False) -> None:
+    """Find out before the work whether these formats can be written.
+
+    Raises:
+        InputError: There is no such format, or ``split`` is asked for and it holds every organ by itself anyway.
+        MissingExtraError: What writes it is not installed.
+    """
+    for name in formats or ("",):
+        if name not in FORMATS:
+            raise InputError(f"format {name!r}; expected one of {', '.join(FORMATS)}")
+        if split and name != "nifti":
+            raise InputError(
+                f"format {name} with one file an organ; it keeps the organs apart in one file, leave out --split"
+            )
+        if name in _LIBRARY:
+            require(_LIBRARY[name], extra="dicom", why=f"writing {name}")
+
+
+@dataclass(frozen=True, eq=False)
+class Sources:
+    """What the formats have to refer to, found out before the work.
+
+    Attributes:
+        source: The image's file, or the folder of its series.
+        series: The series that was read, or None where the image is a file.
+        origin: What DICOM objects take over of the series, if any are to be written.
+        refused: Why a format cannot be written, by format.
+        warnings: What a reader should know, a line each.
+    """
+
+    source: Path
+    series: Series | None = None
+    origin: Origin | None = None
+    refused: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+def prepare(
+    source: Path, formats: Sequence[str], series: Series | None, *, new_uids: bool = False
+) -> Sources:
+    """Find out before the work what of these formats can be written of an image.
+
+    Args:
+        source: The image's file, or the folder of its series.
+        formats: The formats.
+        series: The series that was read, or None where the image is a file.
+        new_uids: Derive UIDs that the series lacks from its content.
+
+    Raises:
+        InputError: None of them can be written.
+    """
+    check_source(source, formats)
+    wanted = [name for name in formats if name in _OF_A_SERIES]
+    if series is None or not wanted:
+        return Sources(source, series)
+    origin, refused = None, {}
+    try:
+        origin = read_origin(series, new_uids=new_uids)
+        if "dicom-seg" in wanted:
+            wanted = ["dicom-seg"]
+            check_seg(series, origin)
+    except InputError as error:
+        if set(wanted) == set(formats):
+            raise
+        refused = dict.fromkeys(wanted, str(error))
+    return Sources(source, series, origin, refused, origin.warnings if origin else ())
+
+
+def check_source(source: Path, formats: Sequence[str]) -> None:
+    """See that an image can be written in these formats, by what it is alone.
+
+    Args:
+        source: The image's file, or the folder of its series.
+        formats: The formats.
+
+    Raises:
+        InputError: It is no DICOM series, and a format refers to one.
+    """
+    for name in formats:
+        if name in _OF_A_SERIES and source.is_file():
+            raise InputError(
+                f"{source}: {name} refers to the DICOM series that was segmented; give the folder of the series, or use seg.nrrd"
+            )
+
+
+def fits(name: str, formats: Sequence[str]) -> bool:
+    """Whether a file's name ends as one of the formats does."""
+    return any(name.lower().endswith(ENDINGS[format]) for format in formats)
+
+
+def bare(name: str) -> str:
+    """A file's name without the ending of any format."""
+    endings = sorted(
+        {ending for endings in ENDINGS.values() for ending in endings}, key=len, reverse=True
+    )
+    return name[
+        : -len(next((ending for ending in endings if name.lower().endswith(ending)), "")) or None
+    ]
+
+
+def paths(output: Path, formats: Sequence[str]) -> dict[str, Path]:
+    """The file of each format: the given name for the first that it fits, beside it the same with another ending for the others."""
+    taken = next((format for format in formats if fits(output.name, [format])), None)
+    return {
+        format: output
+        if format == taken
+        else output.with_name(bare(output.name) + ENDINGS[format][0])
+        for format in formats
+    }
+
+
+def write_all(
+    files: Mapping[str, Path], labels: Volume, *, model: Model, sources: Sources
+) -> dict[str, str]:
+    """Write a label map in several formats; one that fails keeps none of the others from being written.
+
+    Args:
+        files: The file of each format.
+        labels: On the image's grid, ids of the model's label table.
+        model: What made them.
+        sources: What they refer to.
+
+    Returns:
+        Why a format was not written, by format; it is empty if all were.
+
+    Raises:
+        NnStudentError: As :func:`write`, where none was written.
+    """
+    failed: dict[str, str] = {}
+    errors: list[Exception] = []
+    for name, path in files.items():
+        if name in sources.refused:
+            failed[name] = f"{path}: not written: {sources.refused[name]}"
+            continue
+        try:
+            write(name, path, labels, model=model, sources=sources)
+        except (
+            Exception
+        ) as error:  # whatever a library makes of it, the other formats need not know
+            errors.append(error)
+            failed[name] = one_line(error)
+    if errors and len(failed) == len(files):
+        raise errors[0]
+    return failed
+
+
+def write(format: str, path: Path, labels: Volume, *, model: Model, sources: Sources) -> None:
+    """Write a label map in one format.
+
+    Args:
+        format: One of ``FORMATS``.
+        path: Where to.
+        labels: On the image's grid, ids of the model's label table.
+        model: What made them.
+        sources: What they refer to.
+
+    Raises:
+        InputError: The format refers to a DICOM series, and there is none or it cannot be referred to; or nothing was found.
+        OutputError: ``path`` cannot be written.
+    """
+    if format == "nifti":
+        write_labels(path, labels, like=sources.source if sources.series is None else None)
+    elif format == "seg.nrrd":
+        write_seg_nrrd(path, labels, model.taxonomy)
+    elif sources.series is None:
+        check_source(sources.source, [format])
+    else:
+        name = (
+            "nnStudent bundled student"
+            if model.bundled
+            else f"nnStudent {_plain(model.path.resolve().name)}"
+        )
+        algorithm = Algorithm(name[:64], nnstudent.__version__, model.hash)
+        writer = write_seg if format == "dicom-seg" else write_rtstruct
+        writer(
+            path, labels, sources.series, model.taxonomy, algorithm=algorithm, origin=sources.origin
+        )
+
+
+def _plain(name: str) -> str:
+    """A name as a DICOM value may be: a backslash would make two of it, and control characters switch alphabets."""
+    return "".join(letter if letter.isprintable() and letter != "\\" else "_" for letter in name)

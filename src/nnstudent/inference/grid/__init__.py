@@ -1,0 +1,1 @@
+"""Between the scan's grid and the network's: preprocessing, resampling, restoring."""

@@ -1,0 +1,223 @@
+"""Resampling as nnU-Net does it, one axis after the other.
+
+nnU-Net resamples with skimage's ``resize``, that is spline interpolation between grids that fill the same box. Such
+an interpolation is linear and separable: along each axis it is one small matrix, and a matrix product is the fastest
+thing that numpy can do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import scipy
+
+from nnstudent.bundle.spec import Resampling
+from nnstudent.volume import Shape
+
+Floats = npt.NDArray[np.float32]
+_SLAB_VOXELS = 1 << 23  # of a slab that is worked on at once
+_NOTHING = 1e-12  # share of a voxel that no sum of float32 shows
+
+
+def new_shape(shape: Sequence[int], spacing: Sequence[float], target: Sequence[float]) -> Shape:
+    """Voxels along each axis after resampling from ``spacing`` to ``target``, rounded as nnU-Net rounds."""
+    z, y, x = (
+        max(1, round(have / want * n)) for have, want, n in zip(spacing, target, shape, strict=True)
+    )
+    return z, y, x
+
+
+def separate_axis(how: Resampling, spacing: Sequence[float], target: Sequence[float]) -> int | None:
+    """The coarse axis that is resampled apart from the other two, or None.
+
+    It is that of the grid one comes from if that is anisotropic, else that of the grid one goes to; two axes that are
+    equally coarse count as none.
+
+    Args:
+        how: The resampling's settings.
+        spacing: Of the array, in mm.
+        target: Of the result, in mm.
+    """
+    if how.force_separate_z is False:
+        return None
+    if how.force_separate_z:
+        decisive: Sequence[float] | None = spacing
+    else:
+        decisive = next(
+            (mm for mm in (spacing, target) if max(mm) / min(mm) > how.anisotropy), None
+        )
+    if decisive is None:
+        return None
+    coarsest = [axis for axis, mm in enumerate(decisive) if max(decisive) / mm == 1]
+    return coarsest[0] if len(coarsest) == 1 else None
+
+
+def axis_orders(
+    how: Resampling, spacing: Sequence[float], target: Sequence[float]
+) -> tuple[int, int, int]:
+    """Spline order along each axis."""
+    apart = separate_axis(how, spacing, target)
+    z, y, x = (how.order_z if axis == apart else how.order for axis in range(3))
+    return z, y, x
+
+
+def as_floats(array: npt.NDArray[Any]) -> Floats:
+    """The same values as float32, contiguous."""
+    return np.ascontiguousarray(array, np.float32)
+
+
+def resample(
+    array: npt.NDArray[Any],
+    shape: Shape,
+    how: Resampling,
+    *,
+    spacing: Sequence[float],
+    target: Sequence[float],
+    prepare: Callable[[npt.NDArray[Any]], Floats] = as_floats,
+) -> Floats:
+    """Resample an image, slab by slab, so that no second array of its size exists unless the result is as large.
+
+    Args:
+        array: Values, three axes.
+        shape: Voxels of the result along each axis.
+        how: Spline orders and when the coarse axis is done apart.
+        spacing: Of ``array``, in mm, in the order of its axes.
+        target: Of the result, in mm.
+        prepare: What is done to the values before, voxel by voxel, on slabs of any thickness.
+
+    Returns:
+        The values at the voxel centres of the new grid, which fills the same box.
+    """
+    if array.shape == tuple(shape):
+        return prepare(array)
+    orders = axis_orders(how, spacing, target)
+    apart = separate_axis(how, spacing, target)
+    # Slabs lie across the axis that comes last: the coarse one, for its slices are clipped before it, else the first.
+    last = apart or 0
+    order = (last, *(axis for axis in range(3) if axis != last))
+    result = _by_slabs(
+        array.transpose(order),
+        [operator(array.shape[axis], shape[axis], orders[axis]) for axis in order],
+        prepare,
+        # Splines overshoot; skimage clips to the range of what it was given: each slice by itself, or the whole volume.
+        clip=("slices" if apart is not None else "whole") if how.order > 1 else None,
+    )
+    return np.ascontiguousarray(result.transpose(np.argsort(order)), np.float32)
+
+
+def _by_slabs(
+    array: npt.NDArray[Any],
+    operators: Sequence[Floats],
+    prepare: Callable[[npt.NDArray[Any]], Floats],
+    *,
+    clip: Literal["slices", "whole"] | None,
+) -> Floats:
+    # Where a linear interpolation leaves voxels out, which a coarser grid does with most, they need not be prepared either.
+    used = [np.flatnonzero(matrix.any(axis=0)) for matrix in operators]
+    along, *across = (
+        np.ascontiguousarray(matrix[:, columns])
+        for matrix, columns in zip(operators, used, strict=True)
+    )
+    size = [len(columns) for columns in used]
+    planes = np.empty((size[0], len(across[0]), len(across[1])), np.float32)
+    lower, upper = np.float32(np.inf), np.float32(-np.inf)
+    thick = max(1, _SLAB_VOXELS // (size[1] * size[2]))
+    for first in range(0, size[0], thick):
+        values = prepare(_taken(array, [used[0][first : first + thick], *used[1:]]))
+        part = values
+        for axis in sorted(
+            (1, 2), key=lambda axis: len(across[axis - 1]) / size[axis]
+        ):  # small results first
+            part = apply_along(across[axis - 1], part, axis)
+        if clip == "slices":
+            part = np.clip(
+                part, values.min((1, 2), keepdims=True), values.max((1, 2), keepdims=True)
+            )
+        elif clip == "whole":
+            lower, upper = min(lower, values.min()), max(upper, values.max())
+        planes[first : first + thick] = part
+    result = apply_along(along, planes, 0)
+    return np.clip(result, lower, upper, out=result) if clip == "whole" else result
+
+
+def _taken(array: npt.NDArray[Any], indices: Sequence[npt.NDArray[np.intp]]) -> npt.NDArray[Any]:
+    """These planes, rows and columns; no copy along an axis of which a run of voxels is taken."""
+    for axis, index in enumerate(indices):
+        run = len(index) == index[-1] - index[0] + 1
+        array = (
+            array[(slice(None),) * axis + (slice(index[0], index[-1] + 1),)]
+            if run
+            else array.take(index, axis=axis)
+        )
+    return array
+
+
+def apply_along(matrix: Floats, array: Floats, axis: int) -> Floats:
+    """Multiply a matrix (new, old) onto one axis of a three-axis array."""
+    if matrix.shape[0] == matrix.shape[1] and np.array_equal(
+        matrix, np.eye(len(matrix), dtype=np.float32)
+    ):
+        return array
+    # One large product each: a product a plane would let the threads of the matrix library wait for each other every time.
+    if axis == 0:
+        product: Floats = matrix @ array.reshape(len(array), -1)
+        return product.reshape(len(matrix), *array.shape[1:])
+    last = np.ascontiguousarray(np.moveaxis(array, axis, -1))
+    flat: Floats = last.reshape(-1, last.shape[-1]) @ matrix.T
+    return np.moveaxis(flat.reshape(*last.shape[:-1], len(matrix)), -1, axis)
+
+
+@lru_cache(maxsize=64)
+def operator(old: int, new: int, order: int) -> Floats:
+    """Spline interpolation from ``old`` to ``new`` voxels along the same length, as a matrix (new, old).
+
+    Column k is what interpolating makes of a single one at k; beyond the border the outermost value goes on.
+    """
+    if old == new:
+        return np.eye(old, dtype=np.float32)
+    if order <= 1:
+        lower, upper, share = neighbours(old, new, order)
+        matrix = np.zeros((new, old))
+        rows = np.arange(new)
+        np.add.at(matrix, (rows, lower), 1.0 - share.astype(np.float64))
+        np.add.at(matrix, (rows, upper), share.astype(np.float64))
+        return matrix.astype(np.float32)
+    unit = np.eye(old)
+    columns = [
+        scipy.ndimage.zoom(unit[k], new / old, order=order, mode="nearest", grid_mode=True)
+        for k in range(old)
+    ]
+    spline: Floats = np.stack(columns, axis=1).astype(np.float32)
+    # A spline's reach falls off by a factor a voxel without end: what adds nothing goes, for subnormal numbers take a processor
+    # a hundred times as long.
+    spline[np.abs(spline) < _NOTHING] = 0
+    return spline
+
+
+@lru_cache(maxsize=64)
+def neighbours(
+    old: int, new: int, order: int
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Floats]:
+    """For order 0 or 1: the two voxels that each new voxel lies between, and the share of the upper one.
+
+    Args:
+        old: Voxels before.
+        new: Voxels after, along the same length.
+        order: 0 for the nearest voxel, 1 for linear.
+
+    Returns:
+        Lower index, upper index, share of the upper from 0 to below 1; each of length ``new``.
+    """
+    position = np.clip((np.arange(new) + 0.5) * (old / new) - 0.5, 0, old - 1)
+    if order == 0:
+        nearest = np.floor(position + 0.5).astype(np.intp)
+        return nearest, nearest, np.zeros(new, np.float32)
+    lower = np.floor(position).astype(np.intp)
+    share = np.minimum(
+        (position - lower).astype(np.float32), np.nextafter(np.float32(1), np.float32(0))
+    )  # 1 - 1e-16 rounds to 1
+    return lower, np.minimum(lower + 1, old - 1), share

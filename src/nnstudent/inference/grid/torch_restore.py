@@ -1,0 +1,67 @@
+"""The way back to the image's grid on a torch device: what ``restore`` does slab by slab, where the network ran."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nnstudent.errors import require
+from nnstudent.inference.grid.resample import Floats, neighbours
+from nnstudent.inference.labels.run_length import Labels
+from nnstudent.volume import Shape
+
+
+class TorchLinear:
+    """Best channels of a slab by linear or nearest interpolation of every class; the scores lie on the device."""
+
+    def __init__(
+        self, values: Floats, shape: Shape, orders: Shape, *, regions: bool, device: str
+    ) -> None:
+        """Bring the scores (class, z, y, x) to the device.
+
+        Args:
+            values: The scores.
+            shape: Of the image, in the scores' axes.
+            orders: 0 or 1 along each axis.
+            regions: Whether classes may lie over each other.
+            device: Such as ``cuda``; ``cpu`` gives the same.
+
+        Raises:
+            MissingExtraError: torch is not installed.
+        """
+        self._torch = require("torch", extra="torch", why="restoring on a device")
+        self._device, self._regions = device, regions
+        self._values = self._torch.from_numpy(np.ascontiguousarray(values)).to(device)
+        self._axes = [
+            neighbours(have, want, order)
+            for have, want, order in zip(values.shape[1:], shape, orders, strict=True)
+        ]
+
+    def __call__(self, slab: slice) -> Labels:
+        """Best channels of these slices along the first axis, (z, y, x)."""
+        torch = self._torch
+        with torch.inference_mode():
+            scores = self._values
+            for axis, parts in enumerate(self._axes, start=1):
+                lower, upper, share = (
+                    torch.from_numpy(part[slab] if axis == 1 else part).to(self._device)
+                    for part in parts
+                )
+                size = [-1 if k == axis else 1 for k in range(4)]
+                low = scores.index_select(axis, lower)
+                scores = (
+                    low.lerp_(scores.index_select(axis, upper), share.view(size))
+                    if bool(share.any())
+                    else low
+                )
+            labels: Labels = self._best(scores).to(torch.uint8).cpu().numpy()
+        return labels
+
+    def _best(self, scores: Any) -> Any:
+        if not self._regions:
+            return scores.argmax(dim=0)
+        best = self._torch.zeros(scores.shape[1:], dtype=self._torch.uint8, device=scores.device)
+        for channel in range(1, len(scores)):
+            best[scores[channel] > scores[0]] = channel
+        return best

@@ -1,0 +1,1 @@
+"""What becomes of class scores: labels, their correction, and what is said of each organ."""

@@ -1,0 +1,199 @@
+"""Correct a label map by what the label table knows of anatomy.
+
+Every rule looks at connected pieces, and at facts that the table gives: a class without the fact is left as it is. What is removed
+becomes background.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import scipy
+
+from nnstudent.errors import InputError
+from nnstudent.inference.labels.run_length import Indices, Labels, Runs, connected, find_runs, paint
+from nnstudent.taxonomy import LabelClass, Taxonomy
+from nnstudent.volume import Grid, Volume
+
+Floats = npt.NDArray[np.float64]
+SECOND = 0.5  # share of an organ's largest piece from which on another piece is no scrap: another body's in the image, or a doubt to show
+SPECK = 0.1  # share of a whole organ's least volume under which it is a speck: docs/explanation/postprocess.md has the measurement
+BEYOND_MM = 15.0  # a piece whose middle is so far beyond the body's is of the organ of that side
+_CELL_MM = 4.0  # coarse enough that distances to organs cost next to nothing
+
+
+def postprocess(labels: Volume, taxonomy: Taxonomy, *, rules: Collection[str]) -> Volume:
+    """Apply rules to a label map.
+
+    Args:
+        labels: The label map, (z, y, x), uint8.
+        taxonomy: Its label table.
+        rules: Names of the rules, see :data:`RULES`; they are applied in the order that they have there.
+
+    Returns:
+        The same volume if nothing changes, else a new one on the same grid.
+
+    Raises:
+        InputError: There is no such rule.
+    """
+    check_rules(rules)
+    runs = find_runs(labels.array)
+    label = runs.label
+    for name, rule in RULES.items():
+        if name in rules:
+            label = rule(replace(runs, label=label), labels.grid, taxonomy)
+    if np.array_equal(label, runs.label):
+        return labels
+    array = np.array(labels.array, np.uint8, order="C")
+    paint(runs, label, array)
+    return Volume(array, labels.grid)
+
+
+def check_rules(rules: Collection[str]) -> None:
+    """Refuse names that are no rules.
+
+    Raises:
+        InputError: One is not.
+    """
+    for name in rules:
+        if name not in RULES:
+            raise InputError(
+                f"post-processing {name!r}; expected none, or some of {','.join(RULES)}"
+            )
+
+
+def sides(runs: Runs, grid: Grid, taxonomy: Taxonomy) -> Labels:
+    """Give a piece of an organ that lies on the other side of the body to its partner there.
+
+    The body's middle is that of the organs that the table puts there, in patient coordinates; without any, nothing changes.
+
+    Args:
+        runs: The label map.
+        grid: Its grid.
+        taxonomy: Its label table; decides by ``side`` and ``partner``.
+
+    Returns:
+        The new label of each run.
+    """
+    z, y, x = runs.places
+    right = (
+        np.stack([x, y, z], axis=-1) @ grid.affine[0, :3]
+    )  # towards the patient's right, RAS+ grows
+    length = runs.stop - runs.start
+    middles = [
+        _mean(right, length, runs.label == item.id) for item in taxonomy if item.side == "middle"
+    ]
+    known = [middle for middle in middles if middle is not None]
+    label = runs.label.copy()
+    if not known:
+        return label
+    piece = connected(runs)
+    beyond = np.bincount(piece, right * length) / np.bincount(piece, length) - np.mean(known)
+    for item in taxonomy:
+        if item.partner is not None and item.side in ("left", "right"):
+            wrong = beyond > BEYOND_MM if item.side == "left" else beyond < -BEYOND_MM
+            label[(runs.label == item.id) & wrong[piece]] = taxonomy[item.partner].id
+    return label
+
+
+def largest(runs: Runs, grid: Grid, taxonomy: Taxonomy) -> Labels:
+    """Keep of each organ as many pieces as the table says that it has at most, the largest; a lesion in it does not part it.
+
+    Pieces at least half as large as the smallest of these stay too: several bodies may be in an image, each with its own.
+
+    Args and result as in :func:`sides`; decides by ``components``.
+    """
+    piece = connected(runs, through=_ids(taxonomy, lambda item: item.kind == "lesion"))
+    size, of = _pieces(runs, piece)
+    least = np.zeros(256)
+    for item in taxonomy:
+        own = np.sort(size[of == item.id])
+        if 0 < item.components < len(own):
+            least[item.id] = SECOND * own[-item.components]
+    return np.where((size < least[of])[piece], np.uint8(0), runs.label)
+
+
+def small(runs: Runs, grid: Grid, taxonomy: Taxonomy) -> Labels:
+    """Remove specks: organs that are in all under a tenth of the least volume of the table, and pieces of lesions under that volume.
+
+    The table's least volume is that of a whole organ. What a network finds of a small one is often less than half of it and still
+    right, so that only what is far smaller is taken for none. An organ that the image's border cuts may go on beyond it and stays.
+    Args and result as in :func:`sides`; decides by ``minimum_ml``.
+    """
+    piece = connected(runs)
+    size, of = _pieces(runs, piece)
+    least = np.zeros(256)
+    least[list(taxonomy.ids)] = [item.minimum_ml for item in taxonomy]
+    lesion = np.isin(of, _ids(taxonomy, lambda item: item.kind == "lesion"))
+    whole = np.bincount(of, size, minlength=256)
+    cut = np.isin(of, runs.label[runs.at_border])
+    gone = (
+        np.where(lesion, size, whole[of]) * grid.voxel_ml < np.where(lesion, 1.0, SPECK) * least[of]
+    )
+    return np.where((gone & ~cut)[piece], np.uint8(0), runs.label)
+
+
+def tumor(runs: Runs, grid: Grid, taxonomy: Taxonomy) -> Labels:
+    """Remove pieces of lesions that are all further from any organ than the table says that they may be.
+
+    Args and result as in :func:`sides`; decides by ``reach_mm``.
+    """
+    reach = np.full(256, math.inf)
+    for item in taxonomy:
+        if item.kind == "lesion" and item.reach_mm:
+            reach[item.id] = item.reach_mm
+    if not np.isfinite(reach[runs.label]).any():
+        return runs.label
+    step = [max(1, int(_CELL_MM / mm)) for mm in grid.spacing_mm]
+    z, y, first = (
+        index // by
+        for index, by in zip(np.unravel_index(runs.start, runs.shape), step, strict=True)
+    )
+    last = (runs.stop - 1) % runs.shape[2] // step[2]
+    organ = np.isin(runs.label, _ids(taxonomy, lambda item: item.kind == "organ"))
+    # A run begins in one cell and ends in another: what has begun and not yet ended is organ.
+    begun = np.zeros(
+        [
+            math.ceil(size / by) + (axis == 2)
+            for axis, (size, by) in enumerate(zip(runs.shape, step, strict=True))
+        ],
+        np.int32,
+    )
+    np.add.at(begun, (z[organ], y[organ], first[organ]), 1)
+    np.add.at(begun, (z[organ], y[organ], last[organ] + 1), -1)
+    free = np.cumsum(begun, axis=2)[:, :, :-1] == 0
+    if free.all():  # no organ to be near to
+        return np.where(np.isfinite(reach[runs.label]), np.uint8(0), runs.label)
+    distance = scipy.ndimage.distance_transform_edt(
+        free, sampling=[by * mm for by, mm in zip(step, grid.spacing_mm, strict=True)]
+    )
+    piece = connected(runs)
+    size, of = _pieces(runs, piece)
+    nearest = np.full(len(size), math.inf)
+    np.minimum.at(nearest, piece, np.minimum(distance[z, y, first], distance[z, y, last]))
+    return np.where((nearest > reach[of])[piece], np.uint8(0), runs.label)
+
+
+Rule = Callable[[Runs, Grid, Taxonomy], Labels]
+RULES: dict[str, Rule] = {"sides": sides, "largest": largest, "small": small, "tumor": tumor}
+DEFAULT = ("largest", "small")  # those that help, as bench/postprocess.py measures
+
+
+def _pieces(runs: Runs, piece: Indices) -> tuple[Floats, Labels]:
+    """Voxels and label of each piece."""
+    size: Floats = np.asarray(np.bincount(piece, runs.stop - runs.start), np.float64)
+    of = np.zeros(len(size), np.uint8)
+    of[piece] = runs.label
+    return size, of
+
+
+def _ids(taxonomy: Taxonomy, wanted: Callable[[LabelClass], bool]) -> list[int]:
+    return [item.id for item in taxonomy if wanted(item)]
+
+
+def _mean(values: Floats, weights: Indices, where: npt.NDArray[np.bool_]) -> float | None:
+    return float(np.average(values[where], weights=weights[where])) if where.any() else None

@@ -1,0 +1,143 @@
+"""A label map as runs of equal voxels, and which of them hang together.
+
+Organs are thick: as runs along x a label map is a hundredth of its size, so that connected pieces of all classes of a large scan
+are found at once, exactly, in little time and memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import scipy
+
+from nnstudent.volume import Shape
+
+Labels = npt.NDArray[np.uint8]
+Indices = npt.NDArray[np.intp]
+_FORWARD = (
+    (0, 1),
+    (1, -1),
+    (1, 0),
+    (1, 1),
+)  # rows (z, y) whose voxels touch those of a row, each pair of rows once
+
+
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """Runs of equal foreground voxels along x, in the order of memory.
+
+    Attributes:
+        shape: Of the label map, (z, y, x).
+        start: First voxel of each, as an index into the flat label map.
+        stop: One after its last voxel.
+        label: Its value; 0 where it has been removed.
+    """
+
+    shape: Shape
+    start: Indices
+    stop: Indices
+    label: Labels
+
+    @property
+    def places(self) -> tuple[Indices, Indices, npt.NDArray[np.float64]]:
+        """The middle of each run as voxel indices (z, y, x); x may lie between two voxels."""
+        z, y, x = np.unravel_index(self.start, self.shape)
+        return z, y, x + (self.stop - self.start - 1) / 2
+
+    @property
+    def at_border(self) -> npt.NDArray[np.bool_]:
+        """Whether each run holds a voxel of the label map's first or last plane along any axis."""
+        border: npt.NDArray[np.bool_] = (self.start % self.shape[2] == 0) | (
+            self.stop % self.shape[2] == 0
+        )
+        for index, size in zip(self.places[:2], self.shape[:2], strict=True):
+            border |= (index == 0) | (index == size - 1)
+        return border
+
+
+def find_runs(labels: Labels) -> Runs:
+    """The runs of a label map, (z, y, x)."""
+    size = labels.shape[1] * labels.shape[2]
+    starts, stops, values = [np.zeros(0, np.intp)], [np.zeros(0, np.intp)], [np.zeros(0, np.uint8)]
+    for z, plane in enumerate(labels):
+        edge = plane[:, 1:] != plane[:, :-1]
+        first, last = plane != 0, plane != 0
+        first[:, 1:] &= edge
+        last[:, :-1] &= edge
+        starts.append(np.flatnonzero(first) + z * size)
+        stops.append(np.flatnonzero(last) + (z * size + 1))
+        values.append(plane[first])
+    return Runs(labels.shape, np.concatenate(starts), np.concatenate(stops), np.concatenate(values))
+
+
+def voxel_counts(labels: Labels) -> Indices:
+    """How many voxels each value from 0 to 255 has, (256,)."""
+    # Plane by plane, and of the foreground only: numpy counts in a copy of eight bytes a voxel.
+    counts: Indices = sum(
+        (np.bincount(plane[plane != 0], minlength=256) for plane in labels),
+        start=np.zeros(256, np.intp),
+    )
+    counts[0] = labels.size - counts.sum()
+    return counts
+
+
+def connected(runs: Runs, *, through: Sequence[int] = ()) -> Indices:
+    """Which piece each run is of: runs of one label that touch, be it at a corner, are one piece.
+
+    Args:
+        runs: The runs.
+        through: Labels that connect whatever they touch; what hangs together through them counts as one piece.
+
+    Returns:
+        Number of the piece of each run, from 0 without a gap; a piece is of one label.
+    """
+    ones, others = _touching(runs)
+    glue = np.isin(runs.label, through)
+    joined = (runs.label[ones] == runs.label[others]) | glue[ones] | glue[others]
+    count = len(runs.label)
+    if count == 0:
+        return np.zeros(0, np.intp)
+    edges = scipy.sparse.coo_array(
+        (np.ones(int(joined.sum()), bool), (ones[joined], others[joined])), (count, count)
+    )
+    _, group = scipy.sparse.csgraph.connected_components(edges, directed=False)
+    piece: Indices = np.unique(group.astype(np.int64) * 256 + runs.label, return_inverse=True)[1]
+    return piece
+
+
+def paint(runs: Runs, label: Labels, onto: Labels) -> None:
+    """Write another label for the runs where it differs into the label map that they are of.
+
+    Args:
+        runs: The runs.
+        label: The new label of each, 0 for background.
+        onto: The label map, contiguous; changed in place.
+    """
+    changed = label != runs.label
+    length = (runs.stop - runs.start)[changed]
+    before = np.cumsum(length) - length
+    voxels = np.repeat(runs.start[changed] - before, length) + np.arange(length.sum())
+    onto.reshape(-1)[voxels] = np.repeat(label[changed], length)
+
+
+def _touching(runs: Runs) -> tuple[Indices, Indices]:
+    """Pairs of runs that touch."""
+    depth, height, width = runs.shape
+    row = runs.start // width
+    z, y = row // height, row % height
+    next_in_row = np.flatnonzero((runs.stop[:-1] == runs.start[1:]) & (row[:-1] == row[1:]))
+    ones, others = [next_in_row], [next_in_row + 1]
+    for dz, dy in _FORWARD:
+        here = np.flatnonzero((z + dz < depth) & (y + dy >= 0) & (y + dy < height))
+        begin = (row[here] + dz * height + dy) * width
+        shift = begin - row[here] * width
+        low = np.maximum(runs.start[here] + shift - 1, begin)
+        high = np.minimum(runs.stop[here] + shift + 1, begin + width)
+        first = np.searchsorted(runs.stop, low, side="right")
+        count = np.searchsorted(runs.start, high, side="left") - first
+        ones.append(np.repeat(here, count))
+        others.append(np.repeat(first - (np.cumsum(count) - count), count) + np.arange(count.sum()))
+    return np.concatenate(ones), np.concatenate(others)

@@ -1,0 +1,171 @@
+"""Class scores on a network's grid, with the way back to the image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from nnstudent.bundle.spec import Resampling
+from nnstudent.errors import GeometryError, InputError
+from nnstudent.inference.grid.preprocess import Frame
+from nnstudent.inference.grid.resample import Floats
+from nnstudent.volume import Spacing
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What a network says of every voxel of its grid.
+
+    Attributes:
+        values: (class, z, y, x) in the network's axes, float32; of a slab, only some of the planes.
+        kind: ``logits``, or ``probabilities`` that sum to 1.
+        classes: Class name by channel; channel 0 is background.
+        ids: Value in a label map by channel; 0 for background.
+        spacing_mm: Of the network's grid, in its axes.
+        resampling: How scores are carried to the image's grid.
+        frame: Where the image lies.
+        windows: How many windows were planned and run.
+        regions: Whether classes may lie over each other, see :class:`~nnstudent.bundle.spec.NetworkSpec`.
+        first: Of a slab, the first plane of the frame that it holds.
+        slab: Whether this is a slab.
+
+    Raises:
+        GeometryError: The array is not of the frame's shape.
+    """
+
+    values: Floats
+    kind: Literal["logits", "probabilities"]
+    classes: tuple[str, ...]
+    ids: tuple[int, ...]
+    spacing_mm: Spacing
+    resampling: Resampling
+    frame: Frame
+    windows: int = 0
+    regions: bool = False
+    first: int = 0
+    slab: bool = False
+
+    def __post_init__(self) -> None:
+        planes = self.values.shape[1] if self.slab else self.frame.shape[0]
+        if self.values.shape != (len(self.classes), planes, *self.frame.shape[1:]) or len(
+            self.ids
+        ) != len(self.classes):
+            raise GeometryError(
+                f"scores of shape {self.values.shape}; expected {len(self.classes)} classes on {self.frame.shape} voxels"
+            )
+
+    def probabilities(self) -> Scores:
+        """The same as probabilities: softmax over the classes, or of regions the sigmoid of each (of background's 0, a half)."""
+        if self.kind == "probabilities":
+            return self
+        values = np.empty_like(self.values)
+        if self.regions:
+            for channel, logits in enumerate(self.values):
+                values[channel] = _sigmoid(logits)
+            return replace(self, values=values, kind="probabilities")
+        for z in range(values.shape[1]):  # plane by plane: no temporary of the whole size
+            plane = np.exp(self.values[:, z] - self.values[:, z].max(axis=0))
+            values[:, z] = plane / plane.sum(axis=0)
+        return replace(self, values=values, kind="probabilities")
+
+    def tally(self) -> npt.NDArray[np.float64]:
+        """Sum of the probability of each foreground channel over its own voxels, and their number, (2, class), background's 0.
+
+        A slab's repeated plane is left out.
+        """
+        values = self.values[:, 1:] if self.first else self.values
+        total = np.zeros((2, len(self.classes)))
+        for z, channel in enumerate(best_channel(values, regions=self.regions)):
+            inside = channel != 0  # nearly all is background, whose probability nobody asks for
+            own, scores = channel[inside], values[:, z, inside]
+            certain = np.take_along_axis(scores, own[np.newaxis], axis=0)[0]
+            if self.kind == "logits":
+                certain = (
+                    _sigmoid(certain)
+                    if self.regions
+                    else 1.0 / np.exp(scores - certain).sum(axis=0)
+                )
+            total += [
+                np.bincount(own, weights=certain, minlength=len(self.classes)),
+                np.bincount(own, minlength=len(self.classes)),
+            ]
+        return total
+
+    def confidence(self) -> dict[str, float | None]:
+        """Mean probability that the network gives each foreground class over its own voxels; None where it has none."""
+        return mean_confidence(self.classes, self.tally())
+
+
+def mean_confidence(
+    classes: tuple[str, ...], tally: npt.NDArray[np.float64]
+) -> dict[str, float | None]:
+    """Mean probability of each foreground class from :meth:`Scores.tally`, or from the sum of those of all slabs."""
+    return {
+        name: float(total / count) if count else None
+        for name, total, count in list(zip(classes, *tally, strict=True))[1:]
+    }
+
+
+def _sigmoid(logits: Floats) -> Floats:
+    half: Floats = 0.5 * np.tanh(0.5 * logits) + 0.5
+    return half
+
+
+def best_channel(values: Floats, *, regions: bool = False) -> npt.NDArray[np.uint8]:
+    """The channel of the highest value of each voxel, the first of equals: argmax over the first axis, but in one sweep.
+
+    Of regions it is the last one whose value is above that of channel 0, as nnU-Net lays them over each other.
+    """
+    channel = np.zeros(values.shape[1:], np.uint8)
+    for z in range(values.shape[1]):
+        top = values[0, z].copy()
+        for k in range(1, len(values)):
+            better = values[k, z] > top
+            channel[z][better] = k
+            if not regions:
+                np.maximum(top, values[k, z], out=top)
+    return channel
+
+
+def mean_scores(scores: Iterable[Scores]) -> Scores:
+    """The mean of an ensemble's scores, one at a time so that only two are held.
+
+    Args:
+        scores: Of each member.
+
+    Raises:
+        InputError: There are none, or they differ in kind or classes.
+        GeometryError: They are on different grids.
+    """
+    total: Scores | None = None
+    count = 0
+    for item in scores:
+        count += 1
+        if total is None:
+            total = replace(item, values=item.values.copy())
+            continue
+        if item.kind != total.kind or item.classes != total.classes:
+            raise InputError(
+                f"scores of {item.classes} ({item.kind}) cannot be averaged with {total.classes} ({total.kind})"
+            )
+        if item.frame.shape != total.frame.shape:
+            raise GeometryError(
+                f"scores on {item.frame.shape} voxels cannot be averaged with {total.frame.shape}"
+            )
+        total.frame.grid.require(
+            item.frame.grid,
+            what="the image of some scores",
+            of="that of the others",
+            advice="average scores of one image",
+        )
+        total.values[...] += item.values
+        total = replace(total, windows=total.windows + item.windows)
+    if total is None:
+        raise InputError("no scores to average; give at least one")
+    if count > 1:
+        total.values[...] /= count
+    return total

@@ -1,0 +1,104 @@
+"""Where in an image there is a body, coarsely and generously: a window that misses it needs no network."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import scipy
+
+from nnstudent.bundle.spec import Normalization
+from nnstudent.inference.windows.sliding import Scene
+from nnstudent.volume import Shape, Spacing
+
+Mask = npt.NDArray[np.bool_]
+CELL_MM = 4.0
+TABLE_MM = 16.0  # a piece that is nowhere thicker than this in its slice, such as a table's shell, is no body
+SMALLEST_ML = 10.0  # smaller pieces, such as tubes, are no body
+_AIR_HU = -300.0
+
+
+def air_limit(normalization: Normalization) -> float | None:
+    """The value on the network's scale that air lies below and a body above; None if the scale does not tell.
+
+    Where intensities are clipped above -300 HU, the clipping limit serves: nnU-Net takes it from the training foreground,
+    of which 99.5 % lies above.
+    """
+    if normalization.scheme != "ct":
+        return None
+    clipped = normalization.lower >= _AIR_HU
+    limit = normalization.lower if clipped else _AIR_HU
+    scaled = (limit - normalization.mean) / max(normalization.std, 1e-8)
+    return (
+        scaled + 1e-3 if clipped else scaled
+    )  # what was clipped lies on the limit, give or take rounding
+
+
+def cell_size(spacing_mm: Spacing, patch: Shape) -> Shape:
+    """Voxels of a cell along each axis: about 4 mm, and never more than a quarter of a window."""
+    z, y, x = (
+        max(1, min(int(CELL_MM / mm), size // 4))
+        for mm, size in zip(spacing_mm, patch, strict=True)
+    )
+    return z, y, x
+
+
+def pool(mask: Mask, cell: Shape) -> Mask:
+    """Cells in which any voxel is set.
+
+    Args:
+        mask: Voxels, (z, y, x).
+        cell: Voxels of a cell along each axis.
+    """
+    if cell == (1, 1, 1):
+        return mask
+    margins = [(0, -size % by) for size, by in zip(mask.shape, cell, strict=True)]
+    whole = np.pad(mask, margins)
+    z, y, x = (size // by for size, by in zip(whole.shape, cell, strict=True))
+    split = whole.reshape(z, cell[0], y, cell[1], x, cell[2])
+    pooled: Mask = np.logical_or.reduce(split, axis=(1, 3, 5))
+    return pooled
+
+
+def find_body(scene: Scene, *, air: float | None, spacing_mm: Spacing, cell: Shape) -> Mask:
+    """Cells that hold body, however it lies and however many there are, and the cells around them.
+
+    Args:
+        scene: The image.
+        air: The value that air lies below; None: all is body.
+        spacing_mm: Of the grid.
+        cell: Voxels of a cell along each axis.
+
+    Returns:
+        (z, y, x) in cells of the padded image. What is enclosed by body along y or along x, such as lungs and gas, is body.
+    """
+    size = scene.image.shape
+    if air is None:
+        return np.ones([math.ceil(n / by) for n, by in zip(size, cell, strict=True)], bool)
+    # Padding goes on as the image ends. Along a padded axis there is one window only, so that this costs none.
+    margins = [(part.start, n - part.stop) for part, n in zip(scene.place, size, strict=True)]
+    solid = pool(np.pad(scene.image[scene.place] > air, margins, mode="edge"), cell)
+    cell_mm = [by * mm for by, mm in zip(cell, spacing_mm, strict=True)]
+    # In the slice only: the first or last slice of a scan is no thin thing. Nor is what the image's border cuts.
+    reach = [max(1, round(TABLE_MM / 2 / mm)) for mm in cell_mm[1:]]
+    brush = np.ones((1, 2 * reach[0] + 1, 2 * reach[1] + 1), bool)
+    labels, count = scipy.ndimage.label(solid, np.ones((3, 3, 3)))
+    volumes = np.bincount(labels.ravel(), minlength=count + 1) * (math.prod(cell_mm) / 1000)
+    core = scipy.ndimage.binary_erosion(solid, brush, border_value=1)
+    core[:, [0, -1]], core[:, :, [0, -1]] = solid[:, [0, -1]], solid[:, :, [0, -1]]
+    thick = np.bincount(labels[core], minlength=count + 1)
+    # A piece counts as a whole or not at all: a thin part of a body is body.
+    kept = (volumes >= SMALLEST_ML) & (thick > 0)
+    kept[0] = False
+    body: Mask = scipy.ndimage.binary_dilation(_fill(kept[labels]), np.ones((3, 3, 3), bool))
+    return body
+
+
+def _fill(mask: Mask) -> Mask:
+    filled = mask
+    for axis in (1, 2):
+        before = np.logical_or.accumulate(mask, axis=axis)
+        after = np.flip(np.logical_or.accumulate(np.flip(mask, axis), axis=axis), axis)
+        filled = filled | (before & after)
+    return filled

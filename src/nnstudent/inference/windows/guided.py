@@ -1,0 +1,106 @@
+"""Windows guided by the body and by what the network finds in it: laid over the body, closer where there is something.
+
+Layer by layer along z, from one end of the body to the other, windows lie evenly over what is body in the layer, and overlap. How
+far on the next layer lies is decided by what the network just found: where something, or anything that might be, reaches the far
+side of the layer, what cuts it is seen again from half a window on. Every part of every body lies in a window; no position in the
+body, posture or orientation is taken for granted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from nnstudent.inference.grid.resample import Floats
+from nnstudent.inference.windows.body import Mask, cell_size, find_body
+from nnstudent.inference.windows.sliding import Look, Planner, Scene, starts_along
+from nnstudent.volume import Shape, Spacing
+
+LOW = 0.05  # odds of a class against background from which on a voxel may be foreground
+NEAR, FAR = (
+    0.5,
+    0.8,
+)  # how far layers are apart, in patches, where something is cut by the far side and elsewhere
+BESIDE = (
+    0.65  # how far windows of a layer are apart: nothing is seen by the outer sixth of windows only
+)
+_RIM = 0.25  # the far side: the share of a window that another, FAR on, has at most a little way in
+
+
+def guided(*, spacing_mm: Spacing, air: float | None, low: float = LOW) -> Planner:
+    """The guided planner. Its looks never go back along z.
+
+    Args:
+        spacing_mm: Of the network's grid.
+        air: The value on the network's scale that air lies below; None if it does not tell, then all is body.
+        low: Odds of any class against background from which on a voxel may be foreground.
+    """
+
+    def planner(scene: Scene, look: Look) -> None:
+        cell = cell_size(spacing_mm, scene.patch)
+        body = find_body(scene, air=air, spacing_mm=spacing_mm, cell=cell)
+        size, patch = scene.image.shape, scene.patch
+        first, last = _extent(_over(body, 1, 2), cell[0], size[0])
+        z = _clip(first, last, patch[0], size[0])
+        rim = slice(-max(1, int(_RIM * patch[0])), None)
+        while first < last:
+            cut = False
+            for y, x in _layer(_over(body[_cells(z, patch[0], cell[0])], 0), cell, size, patch):
+                cut |= bool(foreground(look((z, y, x))[:, rim], low=low).any())
+            left = last - patch[0] - z
+            if left <= 0:
+                return
+            z += math.ceil(
+                left / math.ceil(left / (patch[0] * (NEAR if cut else FAR)))
+            )  # the rest evenly spread
+
+    return planner
+
+
+def foreground(logits: Floats, *, low: float = LOW) -> Mask:
+    """Voxels where some class has at least these odds against background.
+
+    Args:
+        logits: (class, z, y, x); channel 0 is background.
+        low: The odds.
+    """
+    mask: Mask = logits[1:].max(axis=0) - logits[0] > math.log(low)
+    return mask
+
+
+def _layer(body: Mask, cell: Shape, size: Shape, patch: Shape) -> Iterator[tuple[int, int]]:
+    """Windows (y, x) over the cells (y, x) of a layer that are body; those between bodies, without any, are left out."""
+    for y in _starts(_over(body, 1), cell[1], patch[1], size[1]):
+        row = _over(body[_cells(y, patch[1], cell[1])], 0)
+        for x in _starts(row, cell[2], patch[2], size[2]):
+            if row[_cells(x, patch[2], cell[2])].any():
+                yield y, x
+
+
+def _starts(busy: Mask, cell: int, window: int, size: int) -> list[int]:
+    first, last = _extent(busy, cell, size)
+    if last - first <= window:
+        return [_clip(first, last, window, size)] if first < last else []
+    return [first + start for start in starts_along(last - first, window, step=BESIDE)]
+
+
+def _over(mask: Mask, *axes: int) -> Mask:
+    anywhere: Mask = np.asarray(mask.any(axis=axes))
+    return anywhere
+
+
+def _extent(busy: Mask, cell: int, size: int) -> tuple[int, int]:
+    """First voxel, and the one after the last, of the cells along an axis that are set; nothing if none is."""
+    where = np.flatnonzero(busy)
+    return (int(where[0]) * cell, min(size, (int(where[-1]) + 1) * cell)) if len(where) else (0, 0)
+
+
+def _clip(first: int, last: int, window: int, size: int) -> int:
+    """Where a window starts: at the first voxel, or with all of them in its middle if it is larger, and in the image."""
+    return max(0, min(first - max(0, window - (last - first)) // 2, size - window))
+
+
+def _cells(start: int, window: int, cell: int) -> slice:
+    return slice(start // cell, math.ceil((start + window) / cell))

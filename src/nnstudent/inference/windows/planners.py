@@ -1,0 +1,32 @@
+"""The ways to lay windows, by name."""
+
+from __future__ import annotations
+
+from nnstudent.bundle.spec import NetworkSpec
+from nnstudent.errors import InputError
+from nnstudent.inference.windows.body import air_limit
+from nnstudent.inference.windows.flare22 import TUBES, flare22
+from nnstudent.inference.windows.guided import guided
+from nnstudent.inference.windows.sliding import Planner, dense
+
+WINDOWS = ("dense", "guided", "flare22")
+
+
+def make_planner(name: str, spec: NetworkSpec) -> Planner:
+    """The planner of this name for a network.
+
+    Args:
+        name: ``dense``: everywhere, as nnU-Net; ``guided``: all over the body, closer where the network finds something, not in
+            the air; ``flare22``: as the winner of FLARE22.
+        spec: The network.
+
+    Raises:
+        InputError: There is no such planner.
+    """
+    if name == "dense":
+        return dense
+    if name == "guided":
+        return guided(spacing_mm=spec.spacing_mm, air=air_limit(spec.normalization))
+    if name == "flare22":
+        return flare22(tubes=[spec.classes.index(tube) for tube in TUBES if tube in spec.classes])
+    raise InputError(f"windows {name!r}; expected one of {', '.join(WINDOWS)}")

@@ -1,0 +1,252 @@
+"""What is needed of a DICOM image's header, as plain checked values: what it is, and each of its planes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from nnstudent.io.dicom.values import Floats, Values
+
+Sort = Literal["ct", "localizer", "capture", "other"]
+
+# What may tell two volumes apart that share a series UID, flat and in the functional groups of an enhanced image.
+IDENTITY = ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID")
+TRAITS = (
+    "StackID", "TemporalPositionIdentifier", "TemporalPositionIndex", "AcquisitionNumber", "ImageType", "ConvolutionKernel", "KVP",
+    "NominalPercentageOfCardiacPhase", "TriggerTime", "IrradiationEventUID", "AcquisitionDateTime", "AcquisitionTime", "FilterType",
+    "SliceThickness",
+)  # fmt: skip
+ORDERS = (
+    "AcquisitionDateTime",
+    "AcquisitionTime",
+    "ContentTime",
+    "InstanceNumber",
+)  # in which planes were taken or made
+# What all slices of a volume must have in common for their values to mean the same.
+VALUES = (
+    "RescaleType",
+    "BitsAllocated",
+    "BitsStored",
+    "PixelRepresentation",
+    "PhotometricInterpretation",
+    "ModalityLUTSequence",
+)
+TAGS = (
+    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "Modality", "ImagePositionPatient", "ImageOrientationPatient",
+    "PixelSpacing", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "RescaleSlope", "RescaleIntercept",
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "ContentTime", "InstanceNumber", *IDENTITY, *TRAITS, *VALUES,
+)  # fmt: skip
+_FRAME_TRAITS = {
+    "FrameContentSequence": {
+        "StackID": "StackID", "TemporalPositionIndex": "TemporalPositionIndex", "FrameAcquisitionNumber": "AcquisitionNumber",
+        "FrameAcquisitionDateTime": "AcquisitionDateTime",
+    },
+    "CTImageFrameTypeSequence": {"FrameType": "ImageType"},
+    "CTReconstructionSequence": {"ConvolutionKernel": "ConvolutionKernel"},
+    "CTXRayDetailsSequence": {"KVP": "KVP", "FilterType": "FilterType"},
+    "CardiacSynchronizationSequence": {"NominalPercentageOfCardiacPhase": "NominalPercentageOfCardiacPhase"},
+    "IrradiationEventIdentificationSequence": {"IrradiationEventUID": "IrradiationEventUID"},
+}  # fmt: skip
+_MOST_PIXELS = 1 << 26  # of a plane; a CT has 2^18, the finest reconstructions 2^22
+_MOST_FRAMES = 1 << 16
+_MOST_MM = 1e5
+_UNIT = 0.02  # how far the length of a direction may be from 1: what rounding to two decimals does
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """One plane of an image.
+
+    Attributes:
+        path: Its file; empty where the header comes from an archive.
+        instance: SOP instance UID of its file.
+        frame: Its number in the file, from 0.
+        size: Rows, columns.
+        position: Centre of its first voxel, LPS, mm; None where it is not told.
+        orientation: Direction along a row, then along a column, LPS; None where it is not told.
+        spacing: Between rows, between columns, mm; None where it is not told.
+        slope: HU a stored unit; None where it is not told.
+        intercept: HU at 0; None where it is not told.
+        traits: What may tell it apart from the planes of another volume, by element.
+    """
+
+    path: Path
+    instance: str
+    frame: int
+    size: tuple[int, int]
+    position: Floats | None
+    orientation: Floats | None
+    spacing: Floats | None
+    slope: float | None
+    intercept: float | None
+    traits: Mapping[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Header:
+    """What an image says of itself.
+
+    Attributes:
+        path: Its file; empty where the header comes from an archive.
+        series: Series instance UID.
+        number: Of the series, ``?`` if it has none.
+        modality: As it says.
+        sort: ``ct`` if it shows planes of a CT; else why not.
+        image: Whether it has rows and columns.
+        planes: Of a CT.
+    """
+
+    path: Path
+    series: str
+    number: str
+    modality: str
+    sort: Sort
+    image: bool
+    planes: tuple[Plane, ...]
+
+    @classmethod
+    def of(cls, dataset: Any, path: Path | None = None) -> Header:
+        """From a pydicom data set.
+
+        Args:
+            dataset: With the elements of :data:`TAGS`.
+            path: Its file; None where it comes from an archive.
+
+        Raises:
+            InputError: An element that is needed is malformed.
+        """
+        values = Values(dataset, str(path) if path else "header")
+        sort = _sort(values)
+        planes = tuple(_planes(values, path or Path())) if sort == "ct" else ()
+        number = values.trait("SeriesNumber") or "?"
+        return cls(
+            path or Path(),
+            values.text("SeriesInstanceUID"),
+            number,
+            values.text("Modality") or "unknown",
+            sort,
+            bool(values.trait("Rows")),
+            planes,
+        )
+
+
+def _sort(values: Values) -> Sort:
+    """A screenshot calls itself CT too, but has no place in the patient; reports, plans and DICOMDIR have no rows."""
+    if values.text("Modality") != "CT":
+        return "other"
+    if "LOCALIZER" in [word.upper() for word in values.texts("ImageType")]:
+        return "localizer"
+    if values.number("SamplesPerPixel") not in (None, 1):
+        return "capture"
+    captured = values.text("SOPClassUID").startswith(
+        "1.2.840.10008.5.1.4.1.1.7"
+    )  # secondary capture, of one frame or several
+    return "capture" if captured and values.numbers("ImagePositionPatient") is None else "ct"
+
+
+def _planes(values: Values, path: Path) -> Iterator[Plane]:
+    rows, columns = (values.integer(tag, least=1, most=65535) for tag in ("Rows", "Columns"))
+    if rows is None or columns is None:
+        raise values.wrong(
+            "Rows" if rows is None else "Columns", "the size of a CT image", state="missing"
+        )
+    if rows * columns > _MOST_PIXELS:
+        raise values.wrong(
+            "Rows",
+            f"a CT image of at most {_MOST_PIXELS} pixels",
+            state=f"{rows}, Columns {columns}",
+        )
+    frames = values.integer("NumberOfFrames", least=1, most=_MOST_FRAMES) or 1
+    common = {
+        tag: values.trait(tag) for tag in (*IDENTITY, *TRAITS, *ORDERS, *VALUES) if tag in values
+    }
+    if "ModalityLUTSequence" in values:
+        common["ModalityLUTSequence"] = "a table"
+    instance = values.text("SOPInstanceUID")
+    levels = list(_levels(values))
+    if frames != len(levels):
+        raise values.wrong(
+            "NumberOfFrames",
+            "an Enhanced CT or one slice a file",
+            state=f"{frames} frames without a place for each",
+        )
+    for frame, (position, orientation, measures, transform, traits) in enumerate(levels):
+        number = common.get("InstanceNumber", "") if frames == 1 else str(frame)
+        yield Plane(
+            path,
+            instance,
+            frame,
+            (rows, columns),
+            _position(position),
+            _orientation(orientation),
+            _spacing(measures),
+            None if transform is None else transform.number("RescaleSlope", least=1e-6, most=1e4),
+            None
+            if transform is None
+            else transform.number("RescaleIntercept", least=-1e5, most=1e5),
+            {**common, **traits, "InstanceNumber": number},
+        )
+
+
+def _position(values: Values | None) -> Floats | None:
+    position = None if values is None else values.numbers("ImagePositionPatient", 3)
+    if values is not None and position is not None and np.abs(position).max() > _MOST_MM:
+        raise values.wrong("ImagePositionPatient", "a place within 100 m")
+    return position
+
+
+def _orientation(values: Values | None) -> Floats | None:
+    orientation = None if values is None else values.numbers("ImageOrientationPatient", 6)
+    if values is not None and orientation is not None:
+        lengths = np.linalg.norm(orientation.reshape(2, 3), axis=1)
+        if np.abs(lengths - 1).max() > _UNIT:
+            raise values.wrong("ImageOrientationPatient", "two directions of length 1")
+    return orientation
+
+
+def _spacing(values: Values | None) -> Floats | None:
+    spacing = None if values is None else values.numbers("PixelSpacing", 2)
+    if values is not None and spacing is not None and (spacing.min() < 1e-3 or spacing.max() > 1e2):
+        raise values.wrong("PixelSpacing", "two distances from 0.001 to 100 mm")
+    return spacing
+
+
+def _levels(
+    values: Values,
+) -> Iterator[tuple[Values | None, Values | None, Values | None, Values | None, dict[str, str]]]:
+    """What holds position, orientation, pixel spacing, slope and intercept, and traits, of each plane of a file."""
+    if "PerFrameFunctionalGroupsSequence" not in values:
+        yield values, values, values, values, {}
+        return
+    shared = values.items("SharedFunctionalGroupsSequence")[:1]
+    common = _frame_traits(shared)
+    for frame in values.items("PerFrameFunctionalGroupsSequence"):
+        levels = [frame, *shared]
+        position, orientation, measures, transform = (
+            next((items[0] for level in levels if (items := level.items(name))), None)
+            for name in (
+                "PlanePositionSequence",
+                "PlaneOrientationSequence",
+                "PixelMeasuresSequence",
+                "PixelValueTransformationSequence",
+            )
+        )
+        traits = {**common, **_frame_traits([frame])}
+        if transform is not None:
+            traits["RescaleType"] = transform.trait("RescaleType")
+        yield position, orientation, measures, transform, traits
+
+
+def _frame_traits(levels: list[Values]) -> dict[str, str]:
+    return {
+        trait: items[0].trait(tag)
+        for level in levels
+        for name, names in _FRAME_TRAITS.items()
+        if (items := level.items(name))
+        for tag, trait in names.items()
+        if tag in items[0]
+    }

@@ -1,0 +1,91 @@
+"""A patient drawn at random: build, organs, contrast phase, lesions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+Phase = Literal["none", "arterial", "portal"]
+PHASES: tuple[Phase, ...] = ("none", "arterial", "portal")
+HOSTS = ("liver", "right_kidney", "left_kidney", "pancreas", "stomach", "colon")
+_HOW_OFTEN = (0.3, 0.15, 0.15, 0.2, 0.08, 0.12)
+_ELSEWHERE = (
+    0.4  # chance that a lesion after the first is in another organ, as in cohorts of all cancers
+)
+
+
+@dataclass(frozen=True)
+class Patient:
+    """What distinguishes one patient from another.
+
+    Attributes:
+        seed: Of everything that is drawn later for this patient.
+        sex: ``f`` or ``m``.
+        scale: Size relative to the model anatomy along (x, y, z).
+        pose_deg: How the patient lies, turned about x, y and z.
+        fat_mm: Thickness of the subcutaneous fat at the flank, in mm.
+        visceral: Amount of fat between the organs, 0 to 1.
+        muscle: Thickness of muscles relative to the model.
+        phase: Contrast phase.
+        gallbladder: Whether there is one.
+        lesions: Host organ of each lesion, in the order they are made.
+        steatosis: How much the liver's HU is lowered by fat.
+        oral: Whether positive contrast was drunk.
+    """
+
+    seed: int
+    sex: str
+    scale: tuple[float, float, float]
+    pose_deg: tuple[float, float, float]
+    fat_mm: float
+    visceral: float
+    muscle: float
+    phase: Phase
+    gallbladder: bool
+    lesions: tuple[str, ...]
+    steatosis: float
+    oral: bool
+
+
+def draw_patient(rng: np.random.Generator, *, tumor: bool | None = None) -> Patient:
+    """Draw a patient; ``tumor`` says whether there must or must not be a lesion, None leaves it to chance."""
+    sex = "f" if rng.random() < 0.5 else "m"
+    obesity = float(rng.beta(2, 2.6))
+    base = 0.95 if sex == "f" else 1.02
+    scale = (
+        base * float(rng.normal(0.93 + 0.10 * obesity, 0.035)),
+        base * float(rng.normal(0.91 + 0.22 * obesity, 0.04)),
+        base * float(rng.normal(1.0, 0.045)),
+    )
+    has_tumor = bool(rng.random() < 0.5) if tumor is None else tumor
+    count = int(rng.choice([1, 1, 2, 3])) if has_tumor else 0
+    first = str(rng.choice(HOSTS, p=_HOW_OFTEN))
+    seed = int(rng.integers(2**31))
+    return Patient(
+        seed=seed,
+        sex=sex,
+        scale=scale,
+        pose_deg=(float(rng.normal(0, 1.5)), float(rng.normal(0, 1.5)), float(rng.normal(0, 2.5))),
+        fat_mm=float(np.clip((8 if sex == "m" else 12) + 30 * obesity + rng.normal(0, 3), 4, 50)),
+        visceral=float(
+            np.clip(obesity + (0.15 if sex == "m" else -0.1) + rng.normal(0, 0.15), 0, 1)
+        ),
+        muscle=float(np.clip(rng.normal(1.0 if sex == "m" else 0.85, 0.12), 0.55, 1.3)),
+        phase=PHASES[int(rng.choice(3, p=[0.27, 0.18, 0.55]))],
+        gallbladder=bool(rng.random() < 0.88),
+        lesions=_hosts(seed, first, count),
+        steatosis=float(max(0.0, rng.normal(-6, 16))),
+        oral=bool(rng.random() < 0.2),
+    )
+
+
+def _hosts(seed: int, first: str, count: int) -> tuple[str, ...]:
+    """The host of each lesion, drawn apart, so that all else of a patient does not depend on it."""
+    rng = np.random.default_rng([seed, 2])
+    others = [
+        str(rng.choice(HOSTS, p=_HOW_OFTEN)) if rng.random() < _ELSEWHERE else first
+        for _ in range(count - 1)
+    ]
+    return (first, *others) if count else ()

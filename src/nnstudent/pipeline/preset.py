@@ -1,0 +1,181 @@
+"""Presets: named sets of recipes and stage settings, in TOML. Imports neither torch nor nnunetv2."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from nnstudent.errors import InputError
+from nnstudent.pseudo.ensemble import Decision
+from nnstudent.pseudo.selection import SelectSettings
+from nnstudent.serialization import MAX_TOML_BYTES, from_plain, parse_toml, read_text, to_plain
+from nnstudent.taxonomy import Taxonomy
+from nnstudent.training.recipe import Recipe, Teaching
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named set of recipes and stage settings.
+
+    Attributes:
+        name: Its name.
+        teachers: The organ teachers, and the tumor teacher where ``tumor`` is None.
+        student: The student.
+        tumor: The tumor model, or None.
+        second: The second stage of the student's cascade, for ``second_classes`` on a finer grid; None for none.
+        second_classes: The classes that it looks at again.
+        folds: Organ teachers; at most as many as there are cases.
+        tumor_folds: Tumor models.
+        one_student: Whether the student learns organs and tumors in one; else organs only, and the tumor model is laid over it.
+        decision: Which label a voxel of a pseudo-label gets (:func:`~nnstudent.pseudo.label.label`).
+        select: Which pseudo-labels are kept.
+        int8: Whether the bundle of a run also holds the student in int8: twice as fast and more where the processor has it. Left out
+            with a notice where it costs DSC, or where the extra ``int8`` is not installed.
+    """
+
+    name: str
+    teachers: Recipe
+    student: Recipe
+    tumor: Recipe | None = None
+    second: Recipe | None = None
+    second_classes: tuple[str, ...] = ()
+    folds: int = 5
+    tumor_folds: int = 1
+    one_student: bool = True
+    decision: Decision = "dice"
+    select: SelectSettings = field(default_factory=SelectSettings)
+    int8: bool = False
+
+    def __post_init__(self) -> None:
+        if self.folds < 1 or self.tumor_folds < 1:
+            raise InputError(
+                f"preset {self.name}: folds = {self.folds}, tumor_folds = {self.tumor_folds}; expected at least 1"
+            )
+        if (self.second is None) == bool(self.second_classes):
+            lacks = "the recipe [second]" if self.second is None else "second_classes"
+            raise InputError(
+                f"preset {self.name}: the second stage of a cascade lacks {lacks}; give both, or neither"
+            )
+        for role, recipe in (("student", self.student), ("second", self.second)):
+            if (
+                recipe is not None
+                and self.select.leave_open
+                and recipe.training.partial != "marginal"
+            ):
+                raise InputError(
+                    f'preset {self.name}: select.leave_open = true, but the recipe [{role}] has partial = "{recipe.training.partial}", '
+                    f'which takes an open class for absent; set {role}.training.partial = "marginal"'
+                )
+
+    @property
+    def teaching(self) -> Teaching:
+        """Which teachers ``teach`` trains, and how."""
+        return Teaching(self.teachers, self.tumor, self.folds, self.tumor_folds)
+
+    def student_classes(self, taxonomy: Taxonomy) -> tuple[str, ...] | None:
+        """The classes that ``select`` has the student learn: the organs, where tumors are left to another model; None for all there are."""
+        return None if self.one_student else taxonomy.organs
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data."""
+        plain: dict[str, Any] = to_plain(self)
+        return plain
+
+
+def preset_names() -> tuple[str, ...]:
+    """The presets that come with the package."""
+    folder = files("nnstudent").joinpath("pipeline/presets")
+    return tuple(
+        sorted(
+            item.name.removesuffix(".toml")
+            for item in folder.iterdir()
+            if item.name.endswith(".toml")
+        )
+    )
+
+
+def load_preset(name_or_path: str | Path) -> Preset:
+    """Read a preset that comes with the package, by name, or any TOML file, by path.
+
+    A file may begin with ``like = "laptop"``, or the name of a file beside it: it is then that preset, with what is given changed.
+    In the same way a recipe in it may begin with ``like = "student"``.
+
+    Raises:
+        InputError: There is none of this name, or the file is unreadable or holds an unknown key or a wrong value.
+    """
+    table, where = _whole(str(name_or_path), ())
+    return _preset({"name": where.removesuffix(".toml")} | table, where)
+
+
+def _whole(name: str, seen: tuple[str, ...]) -> tuple[dict[str, Any], str]:
+    """The table of a preset with what it is like filled in, and how errors call it."""
+    table, where = _read(name)
+    if "like" not in table:
+        return table, where
+    base = str(table.pop("like"))
+    beside = str(Path(name).with_name(Path(base).name))
+    if base not in preset_names() and (
+        not Path(beside).is_file() or Path(base).name != base or beside in (*seen, name)
+    ):
+        raise InputError(
+            f"preset {where}: like = {base!r}; expected one of {', '.join(preset_names())}, or another file beside it"
+        )
+    known, _ = _whole(base if base in preset_names() else beside, (*seen, name))
+    return _merged(known, table), where
+
+
+def _read(name: str) -> tuple[dict[str, Any], str]:
+    if name in preset_names():
+        text, where = (
+            files("nnstudent").joinpath(f"pipeline/presets/{name}.toml").read_text("utf-8"),
+            name,
+        )
+    else:
+        path = Path(name)
+        if not path.is_file():
+            raise InputError(
+                f"no preset {name!r}; there are {', '.join(preset_names())}, or give the path of a TOML file"
+            )
+        text, where = read_text(path, what="a preset", most=MAX_TOML_BYTES), path.name
+    return parse_toml(text, where=f"preset {where}", what="a preset"), where
+
+
+def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with what ``own`` says changed, table by table."""
+    merged = dict(base)
+    for key, value in own.items():
+        known = base.get(key)
+        merged[key] = (
+            _merged(known, value)
+            if isinstance(value, Mapping) and isinstance(known, Mapping)
+            else value
+        )
+    return merged
+
+
+def _preset(table: Mapping[str, Any], where: str) -> Preset:
+    values = dict(table)
+    for role in ("student", "teachers", "tumor", "second"):
+        if role in values:
+            values[role] = Recipe.from_dict(
+                _resolve(table, role, where, ()), where=f"preset {where}: {role}"
+            )
+    preset: Preset = from_plain(Preset, values, f"preset {where}")
+    return preset
+
+
+def _resolve(
+    table: Mapping[str, Any], role: str, where: str, seen: tuple[str, ...]
+) -> dict[str, Any]:
+    recipe = table.get(role)
+    if not isinstance(recipe, Mapping) or role in seen:
+        raise InputError(
+            f"preset {where}: {role!r} is no recipe that another can be like; expected a table [{role}]"
+        )
+    own = {key: value for key, value in recipe.items() if key != "like"}
+    if "like" not in recipe:
+        return own
+    return _merged(_resolve(table, str(recipe["like"]), where, (*seen, role)), own)

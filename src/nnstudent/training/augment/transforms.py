@@ -1,0 +1,241 @@
+"""A recipe's augmentations, built from nnU-Net's own transforms (batchgeneratorsv2), and one for contrast phases."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform, ImageOnlyTransform
+from batchgeneratorsv2.transforms.intensity.brightness import MultiplicativeBrightnessTransform
+from batchgeneratorsv2.transforms.intensity.contrast import BGContrast, ContrastTransform
+from batchgeneratorsv2.transforms.intensity.gamma import GammaTransform
+from batchgeneratorsv2.transforms.intensity.gaussian_noise import GaussianNoiseTransform
+from batchgeneratorsv2.transforms.noise.gaussian_blur import GaussianBlurTransform
+from batchgeneratorsv2.transforms.spatial.low_resolution import SimulateLowResolutionTransform
+from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
+from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
+from batchgeneratorsv2.transforms.utils.deep_supervision_downsampling import (
+    DownsampleSegForDSTransform,
+)
+from batchgeneratorsv2.transforms.utils.pseudo2d import (
+    Convert2DTo3DTransform,
+    Convert3DTo2DTransform,
+)
+from batchgeneratorsv2.transforms.utils.random import RandomTransform
+from batchgeneratorsv2.transforms.utils.remove_label import RemoveLabelTansform
+from scipy import ndimage
+from torch import Tensor
+from torch.nn.functional import avg_pool3d
+
+from nnstudent.training.recipe import Augmentation, Recipe
+
+# The field's size over the patch, from which the width of an elastic deformation is drawn; batchgenerators' 9 to 13 voxels
+# on a patch of 128 lies in the middle.
+_ELASTIC_SCALE = (0.04, 0.2)
+_GEOMETRY = ("rotation", "scaling", "elastic")
+
+
+def training_transforms(
+    recipe: Recipe,
+    scales: Sequence[Sequence[float]] | None,
+    *,
+    ignore: int | None = None,
+    lesions: Collection[int] = (),
+    painter: BasicTransform | None = None,
+) -> ComposeTransforms:
+    """What a training window goes through, from the dataloader's crop to image and targets.
+
+    Args:
+        recipe: Says which augmentations, and the patch.
+        scales: Resolutions of the loss, relative to the finest (z, y, x); None without deep supervision.
+        ignore: The label that is no class but says that nothing is to be learned there, if there is one.
+        lesions: Channels of the lesion classes.
+        painter: Paints lesions into the window once it lies as it will.
+    """
+    chosen = {item.name: item for item in recipe.training.augment}
+    planar = recipe.training.in_plane
+    steps: list[BasicTransform] = [_spatial(recipe, chosen)]
+    if planar:
+        steps = [Convert3DTo2DTransform(), *steps, Convert2DTo3DTransform()]
+    steps.append(OwnImageTransform())
+    if painter is not None:
+        steps.append(painter)
+    for item in recipe.training.augment:
+        if item.name not in _GEOMETRY:
+            steps.append(
+                RandomTransform(
+                    _intensity(item, planar=planar, ignore=ignore, lesions=lesions),
+                    apply_probability=item.p,
+                )
+            )
+    return ComposeTransforms([*steps, *_targets(scales)])
+
+
+class OwnImageTransform(ImageOnlyTransform):
+    """Gives the window an image of its own: a crop that nothing turned is still the scan in memory, and what follows works in place."""
+
+    def _apply_to_image(self, img: Tensor, **params: Any) -> Tensor:
+        return img.clone()
+
+
+class OrganIntensityTransform(ImageOnlyTransform):
+    """Makes each labeled organ lighter or darker by an amount of its own, as another contrast phase would.
+
+    What has no label stays, so that the network must know an organ by its place and shape as well as by its brightness. A lesion goes
+    with what it lies in: it is found by how it differs from that.
+
+    Args:
+        offset: Least and largest offset, in the image's unit: standard deviations of the foreground after normalisation.
+        ignore: A label that is no class and stays as well.
+        lesions: Channels of the lesion classes.
+    """
+
+    def __init__(
+        self,
+        offset: tuple[float, float],
+        *,
+        ignore: int | None = None,
+        lesions: Collection[int] = (),
+    ) -> None:
+        super().__init__()
+        self.offset, self.ignore, self.lesions = offset, ignore, lesions
+
+    def get_parameters(self, **data_dict: Any) -> dict[str, Any]:
+        """Draw an offset for every class in the window: a field of them, (1, z, y, x), softened at the edges by a voxel."""
+        labels = _as_hosts(
+            data_dict["segmentation"][0].long().clamp(min=0), self.lesions
+        )  # -1 is padding
+        offsets = torch.empty(int(labels.max()) + 1).uniform_(*self.offset)
+        offsets[0] = 0.0
+        if self.ignore is not None:
+            offsets[self.ignore :] = 0.0  # the highest label
+        return {"field": avg_pool3d(offsets[labels][None], 3, 1, 1, count_include_pad=False)}
+
+    def _apply_to_image(self, img: Tensor, **params: Any) -> Tensor:
+        return img.add_(params["field"])
+
+
+def _as_hosts(labels: Tensor, lesions: Collection[int]) -> Tensor:
+    """Labels (z, y, x) in which every lesion is part of what most of the voxels next to it are."""
+    flat = labels.numpy()
+    among = np.isin(flat, list(lesions))
+    parts, _ = ndimage.label(among)
+    hosted = flat.copy()
+    for number, box in enumerate(ndimage.find_objects(parts), start=1):
+        around = tuple(slice(max(span.start - 1, 0), span.stop + 1) for span in box)
+        own = parts[around] == number
+        rim = flat[around][ndimage.binary_dilation(own) & ~among[around]]
+        hosted[around][own] = np.bincount(rim).argmax() if rim.size else 0
+    return torch.from_numpy(hosted)
+
+
+def validation_transforms(scales: Sequence[Sequence[float]] | None) -> ComposeTransforms:
+    """What a validation window goes through: nothing but the targets of the loss."""
+    return ComposeTransforms(_targets(scales))
+
+
+def initial_patch(recipe: Recipe) -> list[int]:
+    """Size of the crop (z, y, x) that a turned and scaled window is cut from, by nnU-Net's rule."""
+    from nnunetv2.training.data_augmentation.compute_initial_patch_size import get_patch_size
+
+    chosen = {item.name: item for item in recipe.training.augment}
+    turn = chosen.get("rotation")
+    angle = math.radians(max(abs(turn.low), abs(turn.high))) if turn else 0.0
+    # nnU-Net's own lower end of the scaling, whatever is drawn: farther out is padding
+    size = [
+        int(n) for n in get_patch_size(list(recipe.data.patch), angle, angle, angle, (0.85, 1.25))
+    ]
+    return [recipe.data.patch[0], *size[1:]] if recipe.training.in_plane else size
+
+
+def _spatial(recipe: Recipe, chosen: dict[str, Augmentation]) -> BasicTransform:
+    patch = recipe.data.patch[1:] if recipe.training.in_plane else recipe.data.patch
+    settings: dict[str, Any] = {}
+    if "rotation" in chosen:
+        item = chosen["rotation"]
+        settings |= {
+            "p_rotation": item.p,
+            "rotation": (math.radians(item.low), math.radians(item.high)),
+        }
+    if "scaling" in chosen:
+        item = chosen["scaling"]
+        settings |= {
+            "p_scaling": item.p,
+            "scaling": (item.low, item.high),
+            "p_synchronize_scaling_across_axes": 1,
+        }
+    if "elastic" in chosen:
+        item = chosen["elastic"]
+        settings |= {
+            "p_elastic_deform": item.p,
+            "elastic_deform_magnitude": (item.low, item.high),
+            "elastic_deform_scale": _ELASTIC_SCALE,
+        }
+    return SpatialTransform(
+        patch,
+        patch_center_dist_from_border=0,
+        random_crop=False,
+        mode_seg="bilinear" if recipe.training.label_interpolation == "linear" else "nearest",
+        border_mode_seg="constant",
+        padding_value_seg=-1,
+        **settings,
+    )
+
+
+def _intensity(
+    item: Augmentation, *, planar: bool, ignore: int | None, lesions: Collection[int]
+) -> BasicTransform:
+    both = (item.low, item.high)
+    if item.name == "noise":
+        return GaussianNoiseTransform(
+            noise_variance=both, p_per_channel=1, synchronize_channels=True
+        )
+    if item.name == "blur":
+        return GaussianBlurTransform(
+            blur_sigma=both,
+            synchronize_channels=False,
+            synchronize_axes=False,
+            p_per_channel=1,
+            benchmark=False,
+        )
+    if item.name == "brightness":
+        return MultiplicativeBrightnessTransform(
+            multiplier_range=BGContrast(both), synchronize_channels=False, p_per_channel=1
+        )
+    if item.name == "contrast":
+        return ContrastTransform(
+            contrast_range=BGContrast(both),
+            preserve_range=True,
+            synchronize_channels=False,
+            p_per_channel=1,
+        )
+    if item.name == "low_resolution":
+        return SimulateLowResolutionTransform(
+            scale=both,
+            synchronize_channels=False,
+            synchronize_axes=True,
+            ignore_axes=(0,) if planar else None,
+            p_per_channel=1,
+        )
+    if item.name == "organ_intensity":
+        return OrganIntensityTransform(both, ignore=ignore, lesions=lesions)
+    inverted = float(item.name == "gamma_inverted")
+    return GammaTransform(
+        gamma=BGContrast(both),
+        p_invert_image=inverted,
+        synchronize_channels=False,
+        p_per_channel=1,
+        p_retain_stats=1,
+    )
+
+
+def _targets(scales: Sequence[Sequence[float]] | None) -> list[BasicTransform]:
+    steps: list[BasicTransform] = [
+        RemoveLabelTansform(-1, 0)
+    ]  # -1 marks padding and what lies outside the body's box
+    if scales is not None:
+        steps.append(DownsampleSegForDSTransform(ds_scales=[list(scale) for scale in scales]))
+    return steps

@@ -1,0 +1,1 @@
+"""Making a training step fast on a processor."""

@@ -1,0 +1,61 @@
+"""How many processor threads a step is quickest with, found by trying."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+
+class Tuner:
+    """Tries a few numbers of threads for some steps each, keeps the quickest, and tries again now and then.
+
+    More threads are quicker on an idle machine. Beside other work they are not: the threads of a convolution's backward pass
+    wait for each other by spinning, and when one of two is not running, a step took five times as long as with a single thread.
+    """
+
+    def __init__(
+        self, numbers: Sequence[int], use: Callable[[int], None], *, every_seconds: float = 120.0
+    ) -> None:
+        """A tuner.
+
+        Args:
+            numbers: What to choose from; the first is used until there is a choice.
+            use: Called with the number to use from now on.
+            every_seconds: Time of training after which it tries again.
+        """
+        self._numbers = list(dict.fromkeys(numbers))
+        self._use = use
+        self._every = every_seconds
+        self._since = 0.0
+        self._trial: list[tuple[int, float]] = []
+        self._plan: list[int] = []
+        self._begin()
+
+    def step(self, seconds: float) -> None:
+        """Take note of how long a step took; may change the number for the next."""
+        if not self._plan:
+            self._since += seconds
+            if self._since >= self._every:
+                self._begin()
+            return
+        self._trial.append((self._plan.pop(0), seconds))
+        if self._plan:
+            self._use(self._plan[0])
+            return
+        # the first step with a number is left out: it allocates and chooses its kernels
+        measured = {
+            number: [t for n, t in self._trial if n == number][1:] for number in self._numbers
+        }
+        self._use(min(self._numbers, key=lambda number: min(measured[number])))
+        self._since = 0.0
+
+    def _begin(self) -> None:
+        self._trial = []
+        self._plan = (
+            [number for number in self._numbers for _ in range(3)] if len(self._numbers) > 1 else []
+        )
+        self._use(self._numbers[0])
+
+
+def choices(most: int) -> tuple[int, ...]:
+    """Numbers of threads worth trying on so many cores: all, and half of them."""
+    return (most, most // 2) if most > 1 else (1,)

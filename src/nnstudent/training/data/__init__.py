@@ -1,0 +1,1 @@
+"""A task's cases on disk and in memory."""

@@ -1,0 +1,219 @@
+"""How fast this machine runs networks and resamples scans, measured in a minute."""
+
+from __future__ import annotations
+
+import math
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from nnstudent.bundle import graph
+from nnstudent.bundle.network import build
+from nnstudent.bundle.spec import Architecture, NetworkSpec, Normalization, Resampling
+from nnstudent.errors import require
+from nnstudent.inference.grid.preprocess import preprocess
+from nnstudent.inference.grid.resample import Floats
+from nnstudent.inference.grid.restore import restore
+from nnstudent.inference.labels.postprocess import DEFAULT, postprocess
+from nnstudent.inference.labels.scores import Scores
+from nnstudent.inference.windows.sliding import slide
+from nnstudent.progress import Progress, silent
+from nnstudent.taxonomy import flare23
+from nnstudent.training.design.search import Machine, networks
+from nnstudent.training.plans import architecture
+from nnstudent.training.recipe import Network
+from nnstudent.volume import Grid, Shape, Spacing, Volume
+
+WINDOW: Shape = (
+    64,
+    128,
+    192,
+)  # the larger, the longer a voxel takes, by a tenth from a third of this size
+SCAN: Shape = (96, 256, 256)
+MEASURED = (8, 16, 32)
+CLASSES = ("background", *flare23().names)
+
+
+def window_seconds(network: Network, patch: Shape, *, threads: int, repeats: int = 3) -> float:
+    """Seconds that OpenVINO takes for a window of 14 classes in fp32, weights by chance: the quickest of some runs, the first left out.
+
+    Args:
+        network: The network.
+        patch: Voxels of the window, (z, y, x).
+        threads: Processor threads.
+        repeats: How many runs.
+
+    Raises:
+        MissingExtraError: torch, which builds it, is not installed.
+    """
+    spec = _spec(network, patch, (1.0, 1.0, 1.0))
+    torch = require("torch", extra="torch", why="measuring a network")
+    module = build(spec)
+    with torch.no_grad():  # scales of 1 and shifts of 0 would be left out of the graph
+        for weight in module.parameters():
+            weight.add_(0.01)
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": str(threads),
+    }
+    request = (
+        graph.openvino()
+        .Core()
+        .compile_model(graph.convert(module, spec), "CPU", settings)
+        .create_infer_request()
+    )
+    window = np.random.default_rng(0).standard_normal((1, 1, *patch)).astype(np.float32)
+    request.infer([window], share_inputs=True)
+    return quickest(lambda: request.infer([window], share_inputs=True), repeats=repeats)
+
+
+def measure(
+    *,
+    threads: int,
+    widths: Sequence[int] = MEASURED,
+    window: Shape = WINDOW,
+    scan: Shape = SCAN,
+    progress: Progress = silent,
+) -> Machine:
+    """Measure this machine.
+
+    Args:
+        threads: Processor threads, as `segment` will have them.
+        widths: Of which widths to measure networks; the cost of those between is drawn between.
+        window: On which window.
+        scan: Voxels of the scan that is resampled there and back.
+        progress: Told after each network.
+    """
+    asked = {name: network for name, network in networks().items() if _width(name) in widths}
+    table, summing = {}, _summing_seconds(window)
+    for done, (name, network) in enumerate(asked.items(), start=1):
+        seconds = window_seconds(network, window, threads=threads, repeats=2) + summing
+        table[name] = seconds / (math.prod(window) / 1e6)
+        progress("measuring this machine", done, len(asked))
+    scan_seconds, grid_seconds = _seconds_around(scan, threads=threads)
+    return Machine(
+        f"{platform.machine()}, {threads} threads", filled(table), scan_seconds, grid_seconds
+    )
+
+
+def filled(table: Mapping[str, float]) -> dict[str, float]:
+    """The seconds of every network whose width lies between two that were measured: a power of the width between each two."""
+    found = {}
+    for name in networks():
+        same = sorted(
+            (_width(other), seconds)
+            for other, seconds in table.items()
+            if _kind(other) == _kind(name)
+        )
+        widths = [width for width, _ in same]
+        if widths and widths[0] <= _width(name) <= widths[-1]:
+            found[name] = float(
+                np.exp(
+                    np.interp(
+                        math.log(_width(name)),
+                        np.log(widths),
+                        np.log([seconds for _, seconds in same]),
+                    )
+                )
+            )
+    return found
+
+
+def _kind(name: str) -> str:
+    return name.rpartition(" ")[0]
+
+
+def _width(name: str) -> int:
+    return int(name.rpartition(" ")[2])
+
+
+def _summing_seconds(patch: Shape) -> float:
+    """Seconds that it takes to add a window's logits to the sum."""
+    image, logits = np.zeros(patch, np.float32), np.ones((len(CLASSES), *patch), np.float32)
+    return quickest(lambda: slide(image, lambda _: logits, patch=patch, classes=len(CLASSES)))
+
+
+def _seconds_around(size: Shape, *, threads: int) -> tuple[float, float]:
+    """Seconds a million voxels of scan and of network's grid of all but the network: a scan carried to two grids and back.
+
+    How long that takes depends on what is found, for only surfaces are interpolated: here an ellipsoid a class.
+    """
+    rng = np.random.default_rng(0)
+    scan = Volume(
+        rng.integers(-200, 300, size).astype(np.int16), Grid(size, np.diag([0.8, 0.8, 2.5, 1.0]))
+    )
+    taxonomy = flare23()
+    equations, seconds = [], []
+    for spacing in ((3.0, 1.6, 1.6), (5.0, 4.0, 4.0)):
+        spec = _spec(next(iter(networks().values())), (16, 16, 16), spacing)
+        image, _ = preprocess(scan, spec)
+        logits = _ellipsoids(image.shape)
+
+        def around(spec: NetworkSpec = spec, logits: Floats = logits) -> None:
+            _, frame = preprocess(scan, spec)
+            scores = Scores(
+                logits,
+                "logits",
+                spec.classes,
+                tuple(range(len(CLASSES))),
+                spec.spacing_mm,
+                spec.score_resampling,
+                frame,
+            )
+            scores.tally()
+            postprocess(restore(scores, scan.grid, threads=threads), taxonomy, rules=DEFAULT)
+
+        seconds.append(quickest(around))
+        equations.append([math.prod(size) / 1e6, math.prod(image.shape) / 1e6])
+    of_scan, of_grid = (float(value) for value in np.linalg.solve(equations, seconds))
+    # where noise makes one of them negative, the other takes it all
+    return max(of_scan, 1e-3), max(of_grid, 1e-3)
+
+
+def _ellipsoids(shape: Shape) -> Floats:
+    """Logits (class, z, y, x) of background and one ellipsoid for each other class, a quarter of the scan long, here and there."""
+    centres = np.random.default_rng(0).uniform(0.2, 0.8, (len(CLASSES) - 1, 3))
+    logits = np.zeros((len(CLASSES), *shape), np.float32)
+    for channel, centre in enumerate(centres, start=1):
+        along = [
+            ((np.arange(size) + 0.5) / size - middle) / 0.125
+            for size, middle in zip(shape, centre, strict=True)
+        ]
+        z, y, x = np.meshgrid(*along, indexing="ij", sparse=True)
+        logits[channel] = 10 * (1 - np.sqrt(z**2 + y**2 + x**2))
+    return logits
+
+
+def quickest(work: Callable[[], object], *, repeats: int = 2) -> float:
+    """Seconds of the quickest of some runs.
+
+    Args:
+        work: What is run.
+        repeats: How often.
+    """
+    taken = []
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - begin)
+    return min(taken)
+
+
+def _spec(network: Network, patch: Shape, spacing: Spacing) -> NetworkSpec:
+    built = architecture(network)
+    return NetworkSpec(
+        patch=patch,
+        spacing_mm=spacing,
+        orientation="RAS",
+        transpose=(0, 1, 2),
+        normalization=Normalization("ct", 50.0, 100.0, -200.0, 300.0),
+        image_resampling=Resampling(1, 1, False),
+        score_resampling=Resampling(1, 1, False),
+        classes=CLASSES,
+        architecture=Architecture(
+            built["network_class_name"], built["arch_kwargs"], tuple(built["_kw_requires_import"])
+        ),
+    )

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nnstudent.errors import InputError
+from nnstudent.inference.windows.sliding import dense_starts, gaussian, pad, padded_shape, slide
+
+sizes = st.tuples(*[st.integers(1, 60)] * 3)
+patches = st.tuples(*[st.integers(4, 24)] * 3)
+
+
+@settings(deadline=None)
+@given(shape=sizes, patch=patches)
+def test_every_voxel_lies_in_a_window_and_no_window_sticks_out(shape, patch):
+    padded, _ = pad(np.zeros(shape, np.float32), patch)
+    seen = np.zeros(padded.shape, bool)
+    for start in dense_starts(padded.shape, patch):
+        assert all(
+            s >= 0 and s + p <= n for s, p, n in zip(start, patch, padded.shape, strict=True)
+        )
+        seen[tuple(slice(s, s + p) for s, p in zip(start, patch, strict=True))] = True
+    assert seen.all()
+
+
+@settings(deadline=None)
+@given(shape=sizes, patch=patches, step=st.sampled_from([0.3, 0.5, 0.8, 1.0]))
+def test_windows_are_nnunets(shape, patch, step):
+    stock = pytest.importorskip(
+        "nnunetv2.inference.sliding_window_prediction",
+        reason="compares with nnU-Net, which is not installed",
+    )
+    shape = tuple(max(n, p) for n, p in zip(shape, patch, strict=True))
+    steps = stock.compute_steps_for_sliding_window(shape, patch, step)
+    expected = [(z, y, x) for z in steps[0] for y in steps[1] for x in steps[2]]
+    assert dense_starts(shape, patch, step=step) == expected
+
+
+@pytest.mark.parametrize("patch", [(16, 16, 16), (32, 128, 192), (7, 48, 33)])
+def test_weights_are_nnunets(patch):
+    stock = pytest.importorskip(
+        "nnunetv2.inference.sliding_window_prediction",
+        reason="compares with nnU-Net, which is not installed",
+    )
+    import torch
+
+    expected = (
+        stock.compute_gaussian(
+            patch, sigma_scale=1 / 8, value_scaling_factor=10, device=torch.device("cpu")
+        )
+        .float()
+        .numpy()
+    )
+    weight = gaussian(patch)
+    np.testing.assert_array_equal(weight, expected)
+    assert weight.min() > 0
+    assert weight.max() == 10
+
+
+@settings(deadline=None)
+@given(shape=sizes, patch=patches)
+def test_padding_is_nnunets(shape, patch):
+    padding = pytest.importorskip(
+        "acvl_utils.cropping_and_padding.padding",
+        reason="compares with nnU-Net's padding, which is not installed",
+    )
+    image = np.random.default_rng(0).random(shape, np.float32)
+    expected, place = padding.pad_nd_image(image, patch, "constant", {"constant_values": 0}, True)
+    padded, where = pad(image, patch)
+    np.testing.assert_array_equal(padded, expected)
+    np.testing.assert_array_equal(padded[where], expected[place])
+
+
+@settings(max_examples=20, deadline=None)
+@given(shape=st.tuples(*[st.integers(3, 30)] * 3))
+def test_a_pointwise_network_gives_the_same_window_by_window_as_at_once(shape):
+    image = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
+
+    def network(window):
+        return np.stack([window, 2 * window + 1, -window])
+
+    logits, ran = slide(image, network, patch=(8, 10, 12), classes=3)
+    assert ran == len(dense_starts(padded_shape(shape, (8, 10, 12)), (8, 10, 12)))
+    np.testing.assert_allclose(logits, network(image), atol=1e-5)
+
+
+def test_what_no_window_saw_is_background():
+    def corner(scene, look):
+        look((0, 0, 0))
+
+    logits, ran = slide(
+        np.zeros((8, 8, 16), np.float32),
+        lambda w: np.stack([w, w + 5]),
+        patch=(8, 8, 8),
+        classes=2,
+        planner=corner,
+    )
+    assert ran == 1
+    assert (logits[:, :, :, :8].argmax(0) == 1).all()
+    assert (logits[:, :, :, 8:].argmax(0) == 0).all()
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf])
+def test_logits_that_are_not_finite_are_refused(broken):
+    with pytest.raises(InputError, match="not finite"):
+        slide(
+            np.zeros((8, 8, 8), np.float32),
+            lambda w: np.full((2, *w.shape), broken, np.float32),
+            patch=(8, 8, 8),
+            classes=2,
+        )
+
+
+def test_progress_counts_the_windows():
+    told = []
+    slide(
+        np.zeros((8, 8, 16), np.float32),
+        lambda w: np.stack([w, w]),
+        patch=(8, 8, 8),
+        classes=2,
+        progress=lambda what, done, total: told.append((what, done, total)),
+    )
+    assert told == [("windows", k, 3) for k in (1, 2, 3)]
+
+
+def test_progress_ends_with_all_done_if_windows_were_skipped():
+    told = []
+    slide(
+        np.zeros((8, 8, 16), np.float32),
+        lambda w: np.stack([w, w]),
+        patch=(8, 8, 8),
+        classes=2,
+        planner=lambda scene, look: look((0, 0, 0)),
+        progress=lambda what, done, total: told.append((what, done, total)),
+    )
+    assert told == [("windows", 1, 3), ("windows", 3, 3)]
+
+
+def test_logits_that_a_planner_does_not_keep_are_not_summed():
+    def planner(scene, look):
+        look((0, 0, 0), keep=lambda logits: False)
+
+    logits, ran = slide(
+        np.zeros((8, 8, 8), np.float32),
+        lambda w: np.stack([w, w + 5]),
+        patch=(8, 8, 8),
+        classes=2,
+        planner=planner,
+    )
+    assert ran == 1
+    assert (logits.argmax(0) == 0).all()

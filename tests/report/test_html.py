@@ -1,0 +1,447 @@
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import re
+from html import unescape
+
+import nibabel as nib
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nnstudent.cli import main
+from nnstudent.cli.common import write_report as write_json_report
+from nnstudent.cohort.cohort import Case, Cohort, read_cohort, write_cohort
+from nnstudent.errors import Failure, InputError
+from nnstudent.evaluation.evaluate import evaluate
+from nnstudent.io.atomic import write_json
+from nnstudent.report import embed, write_report
+from nnstudent.report.context import describe, duration, memory, percent, signed
+from nnstudent.report.downsample import VOXELS, coarser, reduced_shape
+from nnstudent.report.embed import Viewer, find_viewer
+from nnstudent.report.load import gather
+from nnstudent.report.slices import View, around_organs, cut, draw, find_view
+from nnstudent.taxonomy import flare23
+from nnstudent.volume import Grid, Volume
+from tests.evaluation.scenes import GRID, SHAPE, ct, make_cohort, organs, save
+
+pytest.importorskip("jinja2", reason="the report needs the extra [report]")
+pytest.importorskip("matplotlib", reason="the report needs the extra [report]")
+TABLE = flare23()
+
+
+VIEWER = Viewer("show('a < b')", "'sha256-x'")
+
+
+@pytest.fixture(autouse=True)
+def built_without_a_viewer(monkeypatch):
+    """The same report whether this tree has a viewer or not; tests that want one say so."""
+    monkeypatch.setattr("nnstudent.report.html.find_viewer", lambda: None)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run as the stages leave it: scores are real evaluations of shifted label maps, the rest is written as the stages do."""
+    folder = tmp_path / "RUN <1>"
+    cohort = make_cohort(folder / "cohort", test=3)
+    broken = (Failure("bad_01", "label is on another grid (<script>alert(1)</script>)"),)
+    write_cohort(folder / "cohort", Cohort(cohort.taxonomy, cohort.cases, broken))
+    for who, shifts in (("teacher", (0, 1, 1)), ("student", (0, 0, 1))):
+        for case, shift in zip(cohort.test(), shifts, strict=True):
+            save(
+                folder / "predictions" / who / f"{case.id}.nii.gz",
+                organs(shift=shift, tumor=shift == 0),
+            )
+            facts = {"id": case.id, "seconds": {"read": 0.1, "total": 2.5 + shift}}
+            write_json(folder / "predictions" / who / f"{case.id}.json", facts)
+        scores = evaluate(folder / "predictions" / who, folder / "cohort")
+        write_json_report(
+            folder / "scores" / f"{who}.json", scores.to_dict(), command=["nnstudent", "evaluate"]
+        )
+        write_json(
+            folder / "scores" / f"{who}.whole.json",
+            evaluate(folder / "predictions" / who, cohort, whole_organs=True).to_dict(),
+        )
+    for place, epochs in (
+        ("teachers/organs/fold_0", 4),
+        ("teachers/organs/fold_1", 3),
+        ("student/fold_0", 5),
+    ):
+        losses = [1.0 - 0.1 * epoch for epoch in range(epochs)]
+        curve = {
+            "train_loss": losses,
+            "val_loss": [*losses[1:], None],
+            "dice": [None, *losses[1:]],
+            "seconds": [1.5] * epochs,
+        }
+        write_json(folder / place / "progress.json", {"fold": 0, "epochs": epochs, **curve})
+    keys = ("case", "class", "origin", "model", "round", "score", "why")
+    rows = [
+        ("train_00", "liver", "truth", None, 0, None, "annotated"),
+        ("train_01", "liver", "pseudo", "abc", 1, 0.9, "folds agree"),
+        ("train_01", "spleen", "dropped", "abc", 1, 0.1, "agreement 0.10 < 0.20"),
+    ]
+    (folder / "fused").mkdir()
+    (folder / "fused" / "ledger.jsonl").write_text(
+        "".join(json.dumps(dict(zip(keys, row, strict=True))) + "\n" for row in rows)
+    )
+    stages = [
+        {
+            "name": "index",
+            "state": "done",
+            "seconds": 1.25,
+            "peak_rss_mb": 210.0,
+            "detail": "2 cases",
+            "failures": [{"case": "bad_01", "reason": "why"}],
+        },
+        {
+            "name": "study",
+            "state": "failed",
+            "seconds": 75.0,
+            "peak_rss_mb": 2048.0,
+            "detail": "no space left",
+            "failures": [],
+        },
+        {"name": "export", "state": "left"},
+    ]
+    write_json(
+        folder / "run.json",
+        {
+            "schema": 1,
+            "version": "0.1.0",
+            "preset": "demo",
+            "source": "/home/me/phantoms",
+            "stages": stages,
+        },
+    )
+    return folder
+
+
+def rows_of(html: str) -> dict[str, list[str]]:
+    """The cells of each table row by its header, tags taken out."""
+    found = {}
+    for row in re.findall(r"<tr[^>]*><th scope=\"row\">(.*?)</tr>", html, re.S):
+        cells = [
+            " ".join(unescape(re.sub(r"<[^>]+>", " ", cell)).split())
+            for cell in re.split(r"</t[hd]>", row)
+        ]
+        found.setdefault(cells[0], cells[1:-1])
+    return found
+
+
+def test_the_figures_shown_are_those_of_the_scores(run):
+    html = write_report(run).read_text()
+    teacher, student = (
+        json.loads((run / "scores" / f"{who}.json").read_text())["mean"]
+        for who in ("teacher", "student")
+    )
+    rows = rows_of(html)
+    assert student["liver"]["dsc"] != teacher["liver"]["dsc"]
+    for name, title in (
+        ("liver", "liver"),
+        ("left_adrenal_gland", "left adrenal gland"),
+        ("tumor", "tumor"),
+        ("organs", "mean of the organs"),
+    ):
+        cells = rows[title]
+        for column, (mean, value) in enumerate(
+            [(m, v) for m in (teacher, student) for v in ("dsc", "nsd")]
+        ):
+            assert (
+                cells[column]
+                == f"{100 * mean[name][value]:.1f} ± {100 * mean[name][f'{value}_sd']:.1f}"
+            )
+        assert float(cells[4].replace("−", "-")) == pytest.approx(
+            100 * (student[name]["dsc"] - teacher[name]["dsc"]), abs=0.051
+        )
+        assert cells[-1] == "3"
+    assert f"{100 * student['organs']['dsc']:.1f} <span" in html
+
+
+def test_every_part_is_there(run):
+    html = write_report(run).read_text()
+    for part in ("scores", "pictures", "cohort", "labels", "trainings", "stages"):
+        assert f'<section id="{part}">' in html
+    assert re.findall(r"(Good|Bad|Only) case: (\w+)", html) == [
+        ("Good", "test_02"),
+        ("Good", "test_03"),
+        ("Bad", "test_04"),
+    ]
+    assert html.count("<figure>") == 3 * 4
+    assert html.count("data:image/svg+xml") == 2 * (
+        1 + 2
+    )  # light and dark: scores, organ teachers, student
+    assert rows_of(html)["study"] == ["failed", "1 min 15 s", "2.0 GiB", "no space left"]
+    assert "agreement 0.10 &lt; 0.20" in html
+    assert "2.5 s (median of 3; the longest 3.5 s)" in html
+    assert "Not shown" not in html
+    assert html.index("Organ teachers") < html.index("<h3>Student</h3>")
+    assert "phantoms" in html
+    assert "/home/me" not in html
+
+
+def test_it_loads_nothing_from_elsewhere(run):
+    html = write_report(run).read_text()
+    assert not re.search(
+        r"https?:|//[a-z]", re.sub(r"data:[a-z/+]+;base64,[A-Za-z0-9+/=]+", "", html)
+    )
+    assert "built without its viewer" in html
+    assert not re.search(r"<(script|link|iframe|object)\b", html)
+    assert all(
+        address.startswith(("data:", "#"))
+        for address in re.findall(r"(?:src|href|srcset)=\"([^\"]*)\"", html)
+    )
+    for picture in re.findall(r"data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)", html):
+        drawn = base64.b64decode(picture).decode()
+        assert all(address.startswith("#") for address in re.findall(r"href=\"([^\"]*)\"", drawn))
+
+
+def test_what_comes_from_data_is_escaped(run):
+    html = write_report(run).read_text()
+    assert "<script>" not in html
+    assert "&lt;script&gt;alert(1)" in html
+    assert "RUN &lt;1&gt;" in html
+
+
+def test_the_viewer_and_its_scans_are_in_the_file(run, monkeypatch):
+    monkeypatch.setattr("nnstudent.report.html.find_viewer", lambda: VIEWER)
+    html = write_report(run).read_text()
+    assert "<script>show('a < b')</script>" in html
+    assert "script-src 'sha256-x';" in unescape(html)
+    assert "without its viewer" not in html
+    classes = json.loads(re.search(r'id="viewer-classes">(.*?)</script>', html)[1])
+    assert classes[0] == {"id": 1, "title": "liver", "color": list(TABLE["liver"].color)}
+    scans = [json.loads(text) for text in re.findall(r'data-scan="[^"]*">(.*?)</script>', html)]
+    assert [scan["title"] for scan in scans] == ["Good: test_02", "Good: test_03", "Bad: test_04"]
+    image, truth, prediction = (
+        unpacked(text)
+        for text in (scans[0]["image"], *(layer["labels"] for layer in scans[0]["layers"]))
+    )
+    assert image.shape == truth.shape == SHAPE[::-1]
+    np.testing.assert_array_equal(truth.affine, image.affine)
+    values = (
+        Volume(np.asarray(truth.dataobj).T, Grid(SHAPE, truth.affine))
+        .reoriented(GRID.axcodes)
+        .array
+    )
+    np.testing.assert_array_equal(values, organs(tumor=True))
+    np.testing.assert_array_equal(np.asarray(prediction.dataobj), np.asarray(truth.dataobj))
+    hu = Volume(image.get_fdata().T, Grid(SHAPE, image.affine)).reoriented(GRID.axcodes).array
+    assert np.abs(hu - np.clip(ct(organs(tumor=True), 2), -160, 240)).max() < 1.6  # eight bits
+
+
+def test_a_viewer_that_was_built_cannot_end_its_own_script(monkeypatch, tmp_path):
+    (tmp_path / "viewer").mkdir()
+    (tmp_path / "viewer" / "viewer.js.gz").write_bytes(
+        gzip.compress(b"a='</SCRIPT>'; b='<!--'; c=1<2")
+    )
+    monkeypatch.setattr(embed, "files", lambda _: tmp_path)
+    found = find_viewer()
+    assert found.script == r"a='\x3c/SCRIPT>'; b='\x3c!--'; c=1<2"
+    assert re.fullmatch(r"'sha256-[A-Za-z0-9+/]{43}='", found.allowed)
+
+
+@given(
+    st.tuples(*[st.integers(2, 700)] * 3),
+    st.tuples(*[st.floats(0.3, 8)] * 3),
+)
+def test_a_scan_is_reduced_to_the_budget_and_no_further(shape, spacing):
+    z, y, x = spacing
+    grid = Grid(shape, np.diag([x, y, z, 1.0]))
+    new = reduced_shape(grid)
+    assert np.prod(new) <= VOXELS
+    assert all(1 <= small <= large for small, large in zip(new, shape, strict=True))
+    if (
+        np.prod(shape) > VOXELS
+        and min(shape) > 100
+        and all(size < large for size, large in zip(new, shape, strict=True))
+    ):
+        assert np.prod(new) > 0.9 * VOXELS or max(grid.resampled(new).spacing_mm) < 1.52
+    old, small = (
+        np.array(each.shape[::-1]) * each.spacing_mm[::-1] for each in (grid, grid.resampled(new))
+    )
+    np.testing.assert_allclose(small, old)
+
+
+@given(st.tuples(*[st.integers(2, 12)] * 3), st.integers(0, 99))
+def test_coarser_keeps_the_mean(shape, seed):
+    flat = np.full(shape, 7.0)
+    small = tuple((size + 1) // 2 for size in shape)
+    np.testing.assert_allclose(coarser(flat, small), 7.0, rtol=1e-5)
+    noise = np.random.default_rng(seed).normal(size=shape)
+    assert np.abs(coarser(noise, small)).max() <= np.abs(noise).max() + 1e-6
+
+
+def unpacked(text: str) -> nib.Nifti1Image:
+    return nib.Nifti1Image.from_bytes(gzip.decompress(base64.b64decode(text)))
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "run.json",
+        "cohort/cohort.json",
+        "scores/teacher.json",
+        "scores/student.json",
+        "fused/ledger.jsonl",
+        "student/fold_0/progress.json",
+    ],
+)
+@pytest.mark.parametrize("how", ["missing", "broken"])
+def test_a_part_that_is_missing_is_left_out_and_one_that_is_broken_is_named(run, part, how):
+    if how == "missing":
+        (run / part).unlink()
+    else:
+        (run / part).write_text('{"stages": 3, "cases": [')
+    html = write_report(run).read_text()
+    assert ("Not shown" in html) == (how == "broken")
+    if how == "broken":
+        assert part.rsplit("/", 1)[-1] in html.split("Not shown")[1]
+
+
+def test_of_several_rounds_it_tells_of_the_last(run):
+    about = json.loads((run / "run.json").read_text())
+    write_json(run / "run.json", about | {"rounds": 3})
+    row = {
+        "case": "train_01",
+        "class": "liver",
+        "origin": "pseudo",
+        "model": "s",
+        "round": 2,
+        "score": None,
+        "why": "a single fold",
+    }
+    write_json(
+        run / "round2" / "student" / "fold_0" / "progress.json",
+        {"fold": 0, "epochs": 1, "train_loss": [0.5]},
+    )
+    (run / "round2" / "fused").mkdir()
+    (run / "round2" / "fused" / "ledger.jsonl").write_text(json.dumps(row) + "\n")
+    found = gather(run)
+    assert found.ledger.round == 2
+    assert found.ledger.by_class == {"liver": {"pseudo": 1}}
+    assert [curve.group for curve in found.curves if "student" in curve.group] == [
+        "student, round 2",
+        "student",
+    ]
+    page = write_report(run).read_text()
+    assert "3 rounds of labelling at most" in page
+    assert "here in round 2 the student of the round before" in page
+    write_json(run / "run.json", about | {"rounds": 1})  # what lies there is of an earlier call
+    assert gather(run).ledger.by_class == {
+        "liver": {"truth": 1, "pseudo": 1},
+        "spleen": {"dropped": 1},
+    }
+    assert "rounds of labelling" not in write_report(run).read_text()
+
+
+def test_pictures_come_from_where_the_run_lies_now(run, tmp_path):
+    moved = tmp_path / "moved"
+    run.rename(moved)
+    html = write_report(moved).read_text()
+    assert html.count("<figure>") == 3 * 4
+    (moved / "predictions" / "student" / "test_02.nii.gz").write_bytes(b"no image")
+    assert "no picture of test_02" in write_report(moved).read_text()
+
+
+def test_only_a_trained_network_makes_a_report(tmp_path):
+    write_json(tmp_path / "student" / "fold_0" / "progress.json", {"train_loss": [1.0]})
+    html = write_report(tmp_path, out=tmp_path / "out" / "r.html").read_text()
+    assert '<section id="trainings">' in html
+    assert '<section id="scores">' not in html
+
+
+def test_nothing_of_a_run_is_one_line(tmp_path, capsys):
+    assert main(["report", str(tmp_path)]) == 2
+    assert main(["report", str(tmp_path / "nowhere")]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 2
+    with pytest.raises(InputError, match="nothing of a run"):
+        gather(tmp_path)
+
+
+def test_the_command_prints_where_the_report_is(run, capsys):
+    assert main(["report", str(run)]) == 0
+    assert capsys.readouterr().out.strip() == str(run / "report.html")
+
+
+def test_a_baseline_gets_a_column_and_the_headline(run):
+    (run / "scores" / "baseline.json").write_text((run / "scores" / "teacher.json").read_text())
+    html = write_report(run).read_text()
+    assert len(rows_of(html)["liver"]) == 3 * 2 + 2 + 1
+    assert "Change by pseudo-labels" in html
+
+
+def test_planes_show_most_classes_and_what_they_are_cut_to_holds_all_labels():
+    labels = Volume(organs(tumor=True), GRID).reoriented()
+    box = around_organs(labels)
+    assert np.count_nonzero(labels.array[box]) == np.count_nonzero(labels.array)
+    view = find_view(labels, "axial")
+    counts = [len(np.unique(plane)) for plane in labels.array]
+    assert counts[view.index] == max(counts)
+    empty = Volume(np.zeros(SHAPE, np.uint8), GRID)
+    assert find_view(empty, "coronal") == View("coronal", SHAPE[1] // 2)
+    assert around_organs(empty) == tuple(slice(0, size) for size in SHAPE)
+    part = cut(labels, (slice(2, 9), slice(3, 20), slice(4, 20)))
+    corner = part.grid.affine @ [0, 0, 0, 1]
+    assert corner == pytest.approx(labels.grid.affine @ [4, 3, 2, 1])
+
+
+def test_labels_are_drawn_in_the_tables_colors():
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[:, 8:16, 8:16] = 1
+    volume = Volume(labels, GRID).reoriented()
+    image = Volume(ct(labels), GRID).reoriented()
+    picture = draw(image, volume, View("axial", 5), taxonomy=TABLE)
+    center = np.asarray(picture).astype(int)[picture.height // 2, picture.width // 2]
+    assert center[0] > center[2] + 10  # liver's is a warm color, over gray
+    bare = draw(
+        image, Volume(np.zeros_like(volume.array), volume.grid), View("axial", 5), taxonomy=TABLE
+    )
+    assert np.ptp(np.asarray(bare).astype(int), axis=2).max() < 12
+
+
+def test_words():
+    assert describe(frozenset(), TABLE) == "nothing"
+    assert describe(frozenset(TABLE.names), TABLE) == "all 13 organs and tumor"
+    assert (
+        describe(frozenset(TABLE.organs) - {"gallbladder"}, TABLE) == "all organs but gallbladder"
+    )
+    assert describe(frozenset({"liver", "tumor"}), TABLE) == "liver and tumor"
+    assert [duration(value) for value in (None, 1.25, 75, 7260)] == [
+        "–",
+        "1.2 s",
+        "1 min 15 s",
+        "2 h 01 min",
+    ]
+    assert [memory(value) for value in (None, 512.0, 2048.0)] == ["–", "512 MiB", "2.0 GiB"]
+    assert [signed(value) for value in (None, 0.031, -0.031, -0.0001)] == [
+        "–",
+        "+3.1",
+        "−3.1",
+        "0.0",
+    ]
+    assert percent(0.8859) == "88.6"
+
+
+def test_a_real_scan_is_drawn(real_data, tmp_path):
+    folder = real_data / "ts_example"
+    labels = folder / "label.nii.gz"
+    case = Case(
+        "ts_example",
+        folder / "ct.nii.gz",
+        labels,
+        frozenset(TABLE.organs) - {"esophagus"},
+        True,
+        "test",
+    )
+    write_cohort(tmp_path / "cohort", Cohort(TABLE, (case,)))
+    (tmp_path / "predictions" / "student").mkdir(parents=True)
+    (tmp_path / "predictions" / "student" / "ts_example.nii.gz").write_bytes(labels.read_bytes())
+    scores = evaluate(tmp_path / "predictions" / "student", read_cohort(tmp_path / "cohort"))
+    write_json(tmp_path / "scores" / "student.json", scores.to_dict())
+    html = write_report(tmp_path).read_text()
+    assert "Only case: ts_example, organ DSC 100.0 %" in html
+    assert html.count("<figure>") == 4

@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from nnstudent.cli import main
+from nnstudent.errors import InputError
+from nnstudent.evaluation.evaluate import evaluate
+from nnstudent.io.atomic import write_json
+from nnstudent.report import write_tables
+from nnstudent.report.costs import spread_out
+from nnstudent.report.export import escape, latex, markdown
+from nnstudent.report.load import gather
+from nnstudent.report.overlays import make_overlays
+from nnstudent.report.tables import Table, paper_tables
+from tests.evaluation.scenes import make_cohort, organs, save
+
+NUMBER = r"[−+]?\d+\.\d+"
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run of four test cases: real scores of student, of baseline (worse), and of teachers."""
+    folder = tmp_path / "RUN_1"
+    cohort = make_cohort(folder / "cohort", test=4)
+    for who, shifts in (
+        ("teacher", (0, 1, 1, 0)),
+        ("baseline", (1, 1, 1, 1)),
+        ("student", (0, 0, 1, 0)),
+    ):
+        for case, shift in zip(cohort.test(), shifts, strict=True):
+            save(
+                folder / "predictions" / who / f"{case.id}.nii.gz",
+                organs(shift=shift, tumor=case.id != "test_05"),
+            )
+            write_json(
+                folder / "predictions" / who / f"{case.id}.json",
+                {"id": case.id, "seconds": {"total": 2.5 + shift}},
+            )
+        write_json(
+            folder / "scores" / f"{who}.json",
+            evaluate(folder / "predictions" / who, folder / "cohort").to_dict(),
+        )
+    return folder
+
+
+def profiled(run, case, **changed):
+    found = {
+        "wall_seconds": 7.25, "exit_code": 0, "peak_rss_mb": 812.4, "rss_area_mb_s": 4200.0,
+        "peak_gpu_mb": "no GPU", "gpu_area_mb_s": "no GPU",
+    }  # fmt: skip
+    write_json(run / "efficiency" / f"{case}.json", {"profile": found | changed})
+
+
+def tables(run) -> dict[str, Table]:
+    return {table.key: table for table in paper_tables(gather(run))}
+
+
+def test_scores_are_those_of_the_run(run):
+    mean = json.loads((run / "scores" / "student.json").read_text())["mean"]
+    table = tables(run)["organs"]
+    rows = {row[0]: row[1:] for row in table.rows}
+    for title, name in (
+        ("Liver", "liver"),
+        ("Left adrenal gland", "left_adrenal_gland"),
+        ("Average of the organs", "organs"),
+    ):
+        for cell, metric in zip(rows[title], ("dsc", "nsd"), strict=False):
+            assert (
+                cell == f"{100 * mean[name][metric]:.2f} ± {100 * mean[name][f'{metric}_sd']:.2f}"
+            )
+        assert rows[title][2] == "4"
+    assert (len(table.rows), table.groups) == (15, 1)
+
+
+def test_lesions_are_those_of_the_run(run):
+    rows = {row[0]: row[1:] for row in tables(run)["lesions"].rows}
+    assert rows["Tumor, all"] == ("4", "3", "75.0", "0", "0.00")
+    assert rows["Tumor, 0 to 0.5 ml"][:2] == ("4", "3")
+
+
+def test_time_is_the_segmenters_own_where_nothing_was_profiled(run):
+    table = tables(run)["efficiency"]
+    assert table.header == ("Case", "Image size", "Time (s)")
+    assert ("test_02", "26 × 24 × 14", "2.50") in table.rows
+    assert "start-up and loading the model not included" in table.note
+
+
+def test_a_profile_brings_memory_and_replaces_the_time(run):
+    profiled(run, "test_02")
+    profiled(run, "test_03", peak_gpu_mb=2538.0, gpu_area_mb_s=23063.0)
+    rows = {row[0]: row[1:] for row in tables(run)["efficiency"].rows}
+    assert rows["test_02"] == ("26 × 24 × 14", "7.25", "812", "4200", "no GPU", "no GPU")
+    assert rows["test_03"][-2:] == ("2538", "23063")
+    assert set(rows) == {"test_02", "test_03"}  # what the others took was measured in another way
+
+
+@pytest.mark.parametrize("changed", [{"exit_code": 1}, {"wall_seconds": None}])
+def test_a_profile_of_a_command_that_failed_is_no_figure(run, changed):
+    profiled(run, "test_02", **changed)
+    found = gather(run)
+    assert "test_02" not in {cost.id for cost in found.costs}
+    assert len(found.problems) == 1
+    assert "Not readable" in write_tables(run, kind="md").read_text()
+
+
+def test_unlabeled_scans_gain_what_the_scores_differ(run):
+    means = {
+        who: json.loads((run / "scores" / f"{who}.json").read_text())["mean"]["organs"]["dsc"]
+        for who in ("student", "baseline")
+    }
+    table = tables(run)["unlabeled"]
+    assert [row[1] for row in table.rows] == [
+        "labeled",
+        "labeled",
+        "labeled + unlabeled",
+        "by unlabeled scans",
+    ]
+    gain = table.rows[-1][2]
+    assert gain.startswith("+")
+    assert float(gain) == pytest.approx(100 * (means["student"] - means["baseline"]), abs=0.006)
+    assert "Wilcoxon" in table.note
+    assert f"{gain} points" in table.note  # all cases have all organs: both are the same mean
+
+
+def test_without_a_baseline_the_table_says_so(run):
+    (run / "scores" / "baseline.json").unlink()
+    table = tables(run)["unlabeled"]
+    assert "--baseline" in table.note
+    assert len(table.rows) == 2
+    (run / "scores" / "student.json").unlink()
+    assert "unlabeled" not in tables(run)
+
+
+@pytest.mark.parametrize(("kind", "name"), [("md", "report.md"), ("latex", "report.tex")])
+def test_the_command_writes_them(run, kind, name, capsys):
+    assert main(["report", str(run), "--format", kind]) == 0
+    assert capsys.readouterr().out.strip() == str(run / name)
+    text = (run / name).read_text()
+    for table in tables(run).values():
+        assert table.caption in text
+        assert len(re.findall(NUMBER, text)) > 40
+    assert "report-cases.png" in text
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        (1, {"a": "only"}),
+        (2, {"a": "good", "b": "bad"}),
+        (4, {"a": "good", "b": "good", "c": "bad", "d": "bad"}),
+        (5, {"a": "good", "b": "good", "c": "median", "d": "bad", "e": "bad"}),
+        (8, {"a": "good", "b": "good", "e": "median", "g": "bad", "h": "bad"}),
+    ],
+)
+def test_the_cases_shown_are_the_best_the_median_and_the_worst(run, monkeypatch, count, expected):
+    from nnstudent.report import overlays
+
+    found = gather(run)
+    monkeypatch.setattr(
+        overlays, "ranked", lambda *_: [{"id": name} for name in "abcdefgh"[:count]]
+    )
+    monkeypatch.setattr(
+        overlays, "_overlay", lambda run, method, case, rank, scroll: (case["id"], rank)
+    )
+    assert dict(overlays.make_overlays(found)) == expected
+
+
+def test_the_figure_has_two_good_and_two_bad_cases_in_the_tables_colors(run):
+    text = write_tables(run, kind="latex", out=run / "paper" / "tables.tex").read_text()
+    assert r"\includegraphics[width=\linewidth]{tables-cases.png}" in text
+    overlays = make_overlays(gather(run))
+    assert [(overlay.rank, overlay.id) for overlay in overlays] == [
+        ("good", "test_02"), ("good", "test_03"), ("bad", "test_05"), ("bad", "test_04"),
+    ]  # fmt: skip
+    sheet = Image.open(run / "paper" / "tables-cases.png").convert("RGB")
+    assert (
+        sheet.width
+        == max(
+            sum(p.truth.width + p.prediction.width for p in overlay.panels) for overlay in overlays
+        )
+        + 5 * 12
+    )
+    assert sheet.height > sum(max(p.truth.height for p in overlay.panels) for overlay in overlays)
+    colors = {color for _, color in sheet.getcolors(1 << 24)}
+    shown = {item.color for overlay in overlays for item in overlay.classes}
+    assert shown <= colors
+    assert len(shown) > 5
+
+
+def test_without_the_scans_there_is_no_figure(run):
+    shutil.rmtree(run / "cohort" / "images")
+    text = write_tables(run, kind="md").read_text()
+    assert "cases.png" not in text
+    assert "no picture of test\\_02" in text
+    assert not (run / "report-cases.png").exists()
+
+
+def test_the_suffix_decides(run):
+    assert main(["report", str(run), "-o", str(run / "x" / "t.tex")]) == 0
+    assert (run / "x" / "t.tex").read_text().count(r"\begin{tabular}") == 4
+
+
+def test_nothing_scored_is_no_table(tmp_path, capsys):
+    write_json(tmp_path / "student" / "fold_0" / "progress.json", {"train_loss": [1.0]})
+    assert main(["report", str(tmp_path), "--format", "md"]) == 2
+    assert "no scores" in capsys.readouterr().err
+    with pytest.raises(InputError, match="docx"):
+        write_tables(tmp_path, kind="docx")
+
+
+def test_html_has_them_too(run):
+    pytest.importorskip("jinja2", reason="the report needs the extra [report]")
+    pytest.importorskip("matplotlib", reason="the report needs the extra [report]")
+    assert main(["report", str(run)]) == 0
+    html = (run / "report.html").read_text()
+    part = html[html.index('<section id="tables">') :]
+    assert part.count("<table>") == 4
+    assert "26 × 24 × 14" in part
+
+
+cells = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=12)
+
+
+@given(st.lists(st.tuples(cells, cells), max_size=4), cells)
+def test_whatever_is_in_a_cell_the_columns_stay(rows, title):
+    table = Table("k", title, ("a", "b"), tuple(rows), note=title)
+    lines = markdown([table], title=title).splitlines()
+    for line in [line for line in lines if line.startswith("| ")]:
+        assert len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) == 3
+    text = latex([table], title=title)
+    body = text[text.index(r"\midrule") : text.index(r"\bottomrule")].splitlines()[1:]
+    assert len(body) == len(rows)
+    for line in body:
+        assert len(re.findall(r"(?<!\\)&", line)) == 1
+        assert line.endswith(r" \\")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a_b & 5 %", r"a\_b \& 5 \%"),
+        ("1 ± 2 × 3 −4", r"1 $\pm$ 2 $\times$ 3 $-$4"),
+        ("\\x{y}", r"\textbackslash{}x\{y\}"),
+        ("--o", "-{}-o"),
+    ],
+)
+def test_latex_is_escaped_once(text, shown):
+    assert escape(text) == shown
+
+
+@given(st.integers(0, 60), st.integers(2, 20))
+def test_a_choice_keeps_the_ends(count, most):
+    chosen = spread_out(list(range(count)), most)
+    assert len(chosen) == min(count, most)
+    assert len(set(chosen)) == len(chosen)
+    assert chosen == sorted(chosen)
+    assert not count or (chosen[0], chosen[-1]) == (0, count - 1)
