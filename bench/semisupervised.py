@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from nnstudent.pipeline.lock import alone_in
+from nnstudent.io.lock import writing
 
 from bench.common import (
     ROOT,
@@ -519,7 +519,7 @@ def main() -> int:
             threads=args.threads,
             progress=within(args.max_minutes, display),
         )
-        with alone_in(args.work):
+        with writing(args.work):
             run(bench, args.json, only=args.only, seeds=args.seed)
     except OutOfTime:
         print("time is up; the same call goes on from here")

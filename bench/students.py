@@ -23,7 +23,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from nnstudent.pipeline.lock import alone_in
+from nnstudent.io.lock import writing
 
 from bench.common import (
     ROOT,
@@ -436,7 +436,7 @@ def main() -> int:
             threads=args.threads,
             progress=progress,
         )
-        with alone_in(args.work):
+        with writing(args.work):
             run(bench, rows, PICTURE if rows == ROWS else rows.with_suffix(".png"), only=args.only)
     except OutOfTime:
         print("time is up; the same call goes on from here")

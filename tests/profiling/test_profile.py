@@ -59,7 +59,11 @@ def test_shared_pages_are_counted_once(held):
 
 def test_the_tree_is_measured_not_only_its_root():
     inner = HOLD.format(mb=150, seconds=1.0)
-    code = f"import subprocess, sys\na = [subprocess.Popen([sys.executable, '-S', '-c', {inner!r}]) for _ in range(2)]\n[p.wait() for p in a]"
+    code = (
+        f"import subprocess, sys\n"
+        f"a = [subprocess.Popen([sys.executable, '-S', '-c', {inner!r}]) for _ in range(2)]\n"
+        f"[p.wait() for p in a]"
+    )
     assert profile([sys.executable, "-c", code]).peak_rss_mb > 300
 
 

@@ -333,11 +333,9 @@ def _address(settings: Settings, token: str) -> str:
     """Where the page is; the token stands behind the #, which browsers do not send."""
     import socket
 
-    host = settings.host
-    if host in ("0.0.0.0", "::"):  # noqa: S104  # compared, not bound
+    name = f"[{settings.host}]" if ":" in settings.host else settings.host
+    if settings.host in ("0.0.0.0", "::"):  # noqa: S104  # compared, not bound
         name = socket.gethostname()
-    else:
-        name = f"[{host}]" if ":" in host else host
     return f"http://{name}:{settings.port}/" + (f"#token={token}" if token else "")
 
 

@@ -94,7 +94,8 @@ class Segmenter:
             device: ``cpu``, ``cuda``, another that the engine knows, or ``auto``.
             precision: ``fp32``, the same on every machine; ``auto`` for the fastest that this one has, or ``bf16`` or ``int8``.
             threads: Processor threads; None for every core that this process may use.
-            windows: Where windows lie: ``dense``, ``guided`` or ``flare22``; see :func:`~nnstudent.inference.windows.planners.make_planner`.
+            windows: Where windows lie: ``dense``, ``guided`` or ``flare22``; see
+                :func:`~nnstudent.inference.windows.planners.make_planner`.
             tta: Whether every window is also seen mirrored, along the axes that the networks were trained with.
             postprocess: Rules that labels are corrected by; see :func:`~nnstudent.inference.labels.postprocess.postprocess`.
             memory_limit_mb: What resident memory of this process stays under, in MiB; None for what is free when a case begins.

@@ -95,7 +95,8 @@ def study(
         out: Where to.
         recipe: Network and training.
         organs_only: Whether the student learns no tumors.
-        start: A trained model of the same network to begin from (:func:`~nnstudent.training.initial_weights.load_start`); None to begin from chance.
+        start: A trained model of the same network to begin from
+            (:func:`~nnstudent.training.initial_weights.load_start`); None to begin from chance.
         only: The classes it learns, the others are background; None for all.
         device: ``auto``, ``cpu`` or ``cuda``.
         threads: Processor threads.
