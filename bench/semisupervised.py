@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from nnstudent.io.lock import writing
 
 from bench.common import (
     ROOT,
@@ -46,6 +45,7 @@ from nnstudent.cohort.cohort import Cohort
 from nnstudent.errors import InputError, NnStudentError
 from nnstudent.evaluation.evaluate import evaluate
 from nnstudent.inference.segmenter import Segmenter
+from nnstudent.io.lock import writing
 from nnstudent.io.record import data_hash, file_hash, is_made_from, write_record
 from nnstudent.phantom import Profile
 from nnstudent.pipeline.predict import predict

@@ -23,8 +23,6 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from nnstudent.io.lock import writing
-
 from bench.common import (
     ROOT,
     OutOfTime,
@@ -43,6 +41,7 @@ from nnstudent.evaluation.evaluate import evaluate
 from nnstudent.inference.calibration import sample_cohort
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.atomic import replacing, write_json
+from nnstudent.io.lock import writing
 from nnstudent.io.record import data_hash, file_hash, is_made_from, write_record
 from nnstudent.phantom import Profile
 from nnstudent.pipeline.predict import predict
