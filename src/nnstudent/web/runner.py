@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from nnstudent.errors import InputError, NnStudentError
-from nnstudent.io.atomic import read_json
+from nnstudent.serialization import read_json
 from nnstudent.web.job import NAMES, Job
 from nnstudent.web.jobs import Jobs
 from nnstudent.web.settings import SECRETS, Settings

@@ -18,7 +18,7 @@ from nnstudent.io.dicom.find import quiet
 from nnstudent.io.dicom.headers import TAGS, Header
 from nnstudent.io.dicom.read import read_header
 from nnstudent.io.dicom.series import Series
-from nnstudent.io.dicom.series.text import Texts, fitting, raw_text, read_texts
+from nnstudent.io.dicom.text import Texts, fitting, raw_text, read_texts
 from nnstudent.taxonomy import LabelClass, Taxonomy
 from nnstudent.volume import Volume
 

@@ -22,7 +22,7 @@ from nnstudent.io.dicom.derived import (
 from nnstudent.io.dicom.find import quiet
 from nnstudent.io.dicom.series import Series
 from nnstudent.io.dicom.stack import Slice
-from nnstudent.io.dicom.series.text import UTF_8
+from nnstudent.io.dicom.text import UTF_8
 from nnstudent.io.terms import category, meaning, type_code
 from nnstudent.taxonomy import LabelClass, Taxonomy
 from nnstudent.volume import Volume
