@@ -20,6 +20,7 @@ Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
 LEAST_HU = 10.0  # of contrast that an eye notices, however large and smooth the lesion
+MOTTLED = 0.8  # contrast over the deviation of the host itself: cortex and medulla, lobules and fat
 ROSE = 4.0  # contrast over noise, times the square root of the area in pixels: what an eye needs (Rose criterion)
 _LEAST_HOST_ML = 0.3  # of an organ in the window, for it to bear anything
 _REACH = 1.35  # half a box over the lesion's radius
@@ -275,13 +276,15 @@ def _blend(
 ) -> Painted | None:
     under = image[box]
     near = under[own[box] & (sdf > -6)] if own[box].any() else image[own]
-    around = float(np.median(near if near.size > 8 else image[own]))
+    near = near if near.size > 8 else image[own]
+    around = float(np.median(near))
+    mottled = 1.4826 * float(np.median(np.abs(near - around)))
     soft = ndimage.gaussian_filter(under, 1.0)
     grain = under - soft  # the scan's own noise, and edges of what is small
     sd = 1.4826 * float(np.median(np.abs(grain[own[box]]))) / 0.9 if own[box].any() else 8.0
     hu = _inner_hu(kind, phase, around, rng)
     if kind.tumor:
-        seen = _visible(hu, around, sd, diameter, space)
+        seen = _visible(hu, around, sd, mottled, diameter, space)
         if seen is None:
             return None
         hu = seen
@@ -318,11 +321,16 @@ def _inner_hu(kind: Kind, phase: Phase, around: float, rng: np.random.Generator)
 
 
 def _visible(
-    hu: float, around: float, sd: float, diameter: float, space: npt.NDArray[np.float64]
+    hu: float,
+    around: float,
+    sd: float,
+    mottled: float,
+    diameter: float,
+    space: npt.NDArray[np.float64],
 ) -> float | None:
     """The HU, farther from the host's where an eye would not see it; None where it would have to be very far."""
     pixels = np.pi / 4 * diameter**2 / float(space[1] * space[2])
-    least = max(LEAST_HU, ROSE * sd / np.sqrt(max(pixels, 1.0)))
+    least = max(LEAST_HU, ROSE * sd / np.sqrt(max(pixels, 1.0)), MOTTLED * mottled)
     contrast = hu - around
     if abs(contrast) < least:
         contrast = np.sign(contrast or -1) * least * 1.1

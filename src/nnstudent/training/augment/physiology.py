@@ -83,7 +83,7 @@ LESIONS: tuple[Kind, ...] = (
     ),
     Kind(
         "renal cell carcinoma", dict.fromkeys(_KIDNEYS, 1.0),
-        _phases((-14, 16), (-80, 40), (-80, -20)), size_mm=(8, 100), exophytic=0.55, texture_hu=(3, 16), necrosis=0.35,
+        _phases((-18, 18), (-90, 40), (-95, -25)), size_mm=(8, 100), exophytic=0.45, texture_hu=(3, 16), necrosis=0.35,
         rim=(0.2, (10, 30)), calcification=0.1,
     ),
     Kind(
