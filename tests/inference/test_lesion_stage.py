@@ -66,14 +66,23 @@ def test_pieces_under_the_least_size_of_their_host_are_left_out() -> None:
 
 def test_nothing_is_kept_out_of_reach_of_a_host() -> None:
     odds, organs = scene()
-    odds[:] = 5.0
+    odds[5:7, 14:17] = 5.0  # through the liver and beyond
     kept = keep(odds, organs, {LIVER: HostRule()}, spacing_mm=SPACING) > 0
-    host = nearest(organs, [LIVER], spacing_mm=SPACING)
-    np.testing.assert_array_equal(kept, host == LIVER)
+    host, _ = nearest(organs, [LIVER], spacing_mm=SPACING)
+    np.testing.assert_array_equal(kept, (host == LIVER) & (odds > 0))
     reach = int(REACH_MM / 2.5)
     assert kept[5, 15, 19 + reach]
     assert not kept[5, 15, 19 + reach + 1]
     assert not keep(odds, np.zeros_like(organs), {LIVER: HostRule()}, spacing_mm=SPACING).max() > 0
+
+
+def test_what_lies_beside_a_host_and_not_in_it_is_something_else() -> None:
+    odds, organs = scene()
+    odds[4:8, 10:14, 22:24] = 5.0  # 5 to 10 mm beyond the liver
+    odds[4:8, 18:22, 17:23] = 5.0  # grows out of it
+    kept = keep(odds, organs, {LIVER: HostRule()}, spacing_mm=SPACING) > 0
+    assert not kept[:, :16].any()
+    assert kept[4:8, 18:22, 17:23].all()
 
 
 @pytest.mark.parametrize(("threshold", "least_ml"), [(0.0, 0.0), (1.0, 0.0), (0.5, -1.0)])
@@ -107,7 +116,7 @@ def test_a_stage_changes_nothing_but_lesions(bundles):
     changed = after.labels.array != before
     assert changed.any(), "the stage finds nothing, which shows nothing"
     assert (after.labels.array[changed] == tumor).all()
-    host = nearest(
+    host, _ = nearest(
         before, [flare23()["spleen"].id], spacing_mm=image.spacing_mm, reach_mm=REACH_MM + 16
     )  # and three voxels of its grid
     assert (host[changed] > 0).all()

@@ -16,6 +16,8 @@ from nnstudent.inference.labels.scores import Scores
 from nnstudent.volume import Spacing
 
 REACH_MM = 12.0  # beyond an organ's border: lesions grow out, and where one is the first stage may have drawn the organ too small
+TOUCHING = 0.5
+_BESIDE_MM = 3.0
 _NEVER = -20.0  # log odds of a lesion where there can be none
 _NEIGHBORS = np.ones((3, 3, 3), bool)
 Labels = npt.NDArray[np.uint8]
@@ -80,7 +82,9 @@ def keep(
 ) -> Floats:
     """Log odds less each voxel's threshold, and far below 0 where nothing is kept.
 
-    A voxel belongs to the nearest host within :data:`REACH_MM`; a piece to the one that most of its voxels belong to.
+    A voxel belongs to the nearest host within :data:`REACH_MM`; a piece to the one that most of
+    its voxels belong to. A piece of which less than :data:`TOUCHING` lies in its host or right
+    beside it is left out: it is something else nearby.
 
     Args:
         odds: Log odds of a lesion, (z, y, x).
@@ -88,7 +92,7 @@ def keep(
         hosts: By id, the rule; other organs bear none.
         spacing_mm: (z, y, x).
     """
-    host = nearest(organs, list(hosts), spacing_mm=spacing_mm)
+    host, away = nearest(organs, list(hosts), spacing_mm=spacing_mm)
     thresholds = np.full(256, np.inf, np.float32)
     for id, rule in hosts.items():
         thresholds[id] = np.log(rule.threshold / (1 - rule.threshold))
@@ -98,15 +102,20 @@ def keep(
     for number, box in enumerate(ndimage.find_objects(parts), start=1):
         own = parts[box] == number
         rule = hosts[int(np.bincount(host[box][own]).argmax())]
-        if own.sum() * voxel_ml < rule.least_ml:
+        touching = float((away[box][own] <= _BESIDE_MM).mean())
+        if own.sum() * voxel_ml < rule.least_ml or touching < TOUCHING:
             above[box][own] = _NEVER
     return above
 
 
 def nearest(
-    organs: Labels, hosts: Collection[int], *, spacing_mm: Spacing, reach_mm: float = REACH_MM
-) -> Labels:
-    """The nearest host of each voxel, 0 where none is within reach.
+    organs: Labels,
+    hosts: Collection[int],
+    *,
+    spacing_mm: Spacing,
+    reach_mm: float = REACH_MM,
+) -> tuple[Labels, Floats]:
+    """The nearest host of each voxel, 0 where none is within reach, and how far it is, in mm.
 
     Args:
         organs: Ids, (z, y, x).
@@ -116,12 +125,12 @@ def nearest(
     """
     inside = np.isin(organs, list(hosts))
     if not inside.any():
-        return np.zeros_like(organs)
+        return np.zeros_like(organs), np.full(organs.shape, np.inf, np.float32)
     away, (z, y, x) = ndimage.distance_transform_edt(
         ~inside, sampling=spacing_mm, return_indices=True
     )
     found: Labels = np.where(away <= reach_mm, organs[z, y, x], 0).astype(np.uint8)
-    return found
+    return found, away.astype(np.float32)
 
 
 def on_network_grid(labels: Labels, frame: Frame) -> Labels:
