@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import scipy
 
 from nnstudent.bundle.spec import BACKGROUND, HostRule, NetworkSpec
 from nnstudent.inference.grid.preprocess import Frame
@@ -97,9 +97,9 @@ def keep(
     for id, rule in hosts.items():
         thresholds[id] = np.log(rule.threshold / (1 - rule.threshold))
     above: Floats = np.maximum(odds - thresholds[host], _NEVER)
-    parts, _ = ndimage.label(above > 0, structure=_NEIGHBORS)
+    parts, _ = scipy.ndimage.label(above > 0, structure=_NEIGHBORS)
     voxel_ml = float(np.prod(spacing_mm)) / 1000
-    for number, box in enumerate(ndimage.find_objects(parts), start=1):
+    for number, box in enumerate(scipy.ndimage.find_objects(parts), start=1):
         own = parts[box] == number
         rule = hosts[int(np.bincount(host[box][own]).argmax())]
         touching = float((away[box][own] <= _BESIDE_MM).mean())
@@ -126,7 +126,7 @@ def nearest(
     inside = np.isin(organs, list(hosts))
     if not inside.any():
         return np.zeros_like(organs), np.full(organs.shape, np.inf, np.float32)
-    away, (z, y, x) = ndimage.distance_transform_edt(
+    away, (z, y, x) = scipy.ndimage.distance_transform_edt(
         ~inside, sampling=spacing_mm, return_indices=True
     )
     found: Labels = np.where(away <= reach_mm, organs[z, y, x], 0).astype(np.uint8)
