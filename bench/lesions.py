@@ -14,7 +14,7 @@ import argparse
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +79,6 @@ def main() -> None:
                 organs,
                 tumor,
                 seed=seed,
-                before=None,
                 pictures=args.pictures,
             )
         print(summary(rows, false), flush=True)
@@ -126,25 +125,18 @@ def painted(
     tumor: int,
     *,
     seed: int,
-    before: object,
-    pictures: Path | None,
+    pictures: Path | None = None,
 ) -> list[Row]:
     """Paint up to four lesions into a scan and look which of them are found."""
     rng = np.random.default_rng([seed, sum(map(ord, name))])
     hu = image.array.astype(np.float32)
     ids = {host: segmenter.taxonomy[host].id for host in (*HOSTS, "aorta")}
     labels = organs.array.copy()
+    among = [kind for kind in LESIONS if set(kind.hosts) & set(HOSTS)]
+    hosts = [{name: often for name, often in kind.hosts.items() if name in HOSTS} for kind in among]
     kinds = [
-        type(kind)(
-            **{
-                **vars(kind),
-                "hosts": {h: w for h, w in kind.hosts.items() if h in HOSTS},
-                "size_mm": SIZE_MM,
-                "exophytic": 0.0,
-            }
-        )
-        for kind in LESIONS
-        if any(host in HOSTS for host in kind.hosts)
+        replace(kind, hosts=own, size_mm=SIZE_MM, exophytic=0.0)
+        for kind, own in zip(among, hosts, strict=True)
     ]
     done = []
     for _ in range(24):
