@@ -268,7 +268,7 @@ def test_the_values_that_are_written_are_the_models_own(folder, tmp_path, capfd,
 
 def test_networks_of_one_name_are_told_apart(folder, tmp_path):
     other = make_folder(tmp_path / "model", ISOTROPIC, classes=("tumor",))
-    model = open_model(export(folder, tmp_path / "bundle", overlay=[other]))
+    model = open_model(export(folder, tmp_path / "bundle", overlay=[other], taxonomy=flare23()))
     assert [network.name for network in model.networks] == ["model", "model_2"]
     assert model.classes == ("liver", "spleen", "aorta", "tumor")
     assert model.taxonomy == flare23()

@@ -318,7 +318,7 @@ def test_toml_list(files: Files):
         (
             "a.toml",
             'taxonomy = "none.toml"\n[[case]]\nimage = "a"\n',
-            "cannot read the label table",
+            "expected the file of a label table",
         ),
     ],
 )
