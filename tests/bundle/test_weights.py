@@ -165,3 +165,14 @@ def test_weights_of_another_network(copy):
         change(copy, network_weights=changed)
         with pytest.raises(InputError, match=says):
             Segmenter(open_model(copy, fold=0))
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80", b"PK\x03\x04", b"\x80\x02}q\x00.", b"\x00" * 99])
+def test_bytes_that_are_no_checkpoint_are_named(copy, content):
+    """torch says what is wrong with them in a dozen types of exceptions, IndexError among them."""
+    path = copy / "fold_0" / "checkpoint_final.pth"
+    path.write_bytes(content)
+    with pytest.raises(
+        InputError, match=r"checkpoint_final\.pth: (is damaged|has no network|holds more)"
+    ):
+        load_checkpoint(path)

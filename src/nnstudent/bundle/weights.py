@@ -46,14 +46,8 @@ def load_checkpoint(path: Path, *, trust_pickle: bool = False) -> dict[str, Any]
             f"{path}: is damaged or no checkpoint ({quoted(error)}); copy it again"
         ) from error
     except (
-        OSError,
-        EOFError,
-        RuntimeError,
-        ValueError,
-        KeyError,
-        AttributeError,
-        ImportError,
-    ) as error:
+        Exception
+    ) as error:  # damaged bytes are read as any instruction: there is no list of what goes wrong
         raise InputError(
             f"{path}: is damaged or no checkpoint ({quoted(error)}); copy it again"
         ) from error
