@@ -247,3 +247,7 @@ def test_stages_are_metered_by_the_same_look():
     assert meter.peak_rss_mb > 100
     assert Tree().rss_mb() > 0
     assert Tree(2**22 + 5).rss_mb() == 0
+
+
+def test_a_command_that_ends_before_the_first_look_has_no_area():
+    assert _area([], 0.004) == 0

@@ -195,6 +195,8 @@ def _measured(
 
 def _area(points: Sequence[tuple[float, float]], end: float) -> float:
     """Each value times the time until the next look: FLARE's sum of samples × 0.1 s, right also where looks came late."""
+    if not points:  # it ended before the first look
+        return 0.0
     times = [*(seconds for seconds, _ in points[1:]), end]
     return sum(
         value * (until - seconds) for (seconds, value), until in zip(points, times, strict=True)
