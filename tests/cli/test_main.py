@@ -275,3 +275,13 @@ def test_what_is_no_file_is_refused_at_once(tmp_path, name, capsys):
         (line,) = capsys.readouterr().err.splitlines()
         assert "--debug" not in line
     assert not Path(out).exists()
+
+
+@pytest.mark.parametrize("word", ["--taxonomy=--", "-o--"])
+def test_two_dashes_are_no_value(word, capsys):
+    """argparse makes an empty list of them, whatever the option takes."""
+    with pytest.raises(SystemExit) as stop:
+        main(["index", "cases.csv", word])
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"nnstudent: {word}: -- is no value")

@@ -7,11 +7,12 @@ import importlib
 import io
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import nnstudent
 from nnstudent.errors import NnStudentError, OutputError, one_line
@@ -35,6 +36,14 @@ Exit codes: 0 done; 1 some case failed, the others are done; 2 the input or the 
 
 class OneLineParser(argparse.ArgumentParser):
     """Says in one line what is wrong with the usage, as every other error is said."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Refuse ``--option=--``, of which argparse makes an empty list instead of a value."""
+        words = list(sys.argv[1:] if args is None else args)
+        for word in words[: words.index("--") if "--" in words else None]:
+            if re.fullmatch(r"--[\w-]+=--|-[A-Za-z]--", word):
+                self.error(f"{word}: -- is no value; expected one such as --help says")
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         """End the command with exit code 2."""
