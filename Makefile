@@ -1,5 +1,6 @@
 # make demo         the whole path on synthetic CT
 # make test         the tests; make coverage measures what they run
+# make test-faults  the fault campaign: malformed inputs, kills, limits, attacks; goes on where it ended
 # make lint         style, spelling, types, import layers
 # make web          the report's viewer and the service's page (needs Node 20.19 or newer)
 # make test-system  the tests that need more than Python; installs what they need with apt and npm
@@ -12,7 +13,7 @@ DEMO   := runs/demo
 VIEWER := src/nnstudent/report/viewer/viewer.js.gz
 PAGE   := src/nnstudent/web/page
 
-.PHONY: demo test coverage test-system web lint docs dist clean
+.PHONY: demo test test-faults coverage test-system web lint docs dist clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/.train: pyproject.toml constraints.txt
@@ -43,6 +44,12 @@ test: $(VENV)/.dev
 # The floor is in pyproject.toml.
 coverage: $(VENV)/.dev
 	@HYPOTHESIS_PROFILE=few $(PYTEST) --cov --cov-report=term:skip-covered --cov-report=html:runs/coverage
+
+# FAULTS="--count 100000 --seed 7" lengthens it; a second call goes on, and tries again what was a fault.
+FAULTS ?= --count 10000
+test-faults: $(VENV)/.dev
+	@mkdir -p runs/faults
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults --record runs/faults/record.jsonl --scratch runs/faults $(FAULTS)
 
 web: $(VIEWER)
 

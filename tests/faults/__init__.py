@@ -1,0 +1,1 @@
+"""The project's fault campaign: malformed inputs, kills, limits and attacks, counted by kind (``make test-faults``)."""
