@@ -371,7 +371,7 @@ def test_a_run_of_which_no_case_can_be_read_names_one(source, tmp_path):
     )
     done = command("run", source, "-o", tmp_path / "RUN2", "--preset", source / "tiny.toml")
     assert done.returncode == 2
-    assert "images in it, but in no layout that is known" in done.stderr
+    assert "images in it, but in no known layout" in done.stderr
     assert not (tmp_path / "RUN2").exists()
 
 

@@ -17,7 +17,7 @@ from nnstudent.bundle.labels import has_regions
 from nnstudent.bundle.nnunet import from_nnunet
 from nnstudent.bundle.spec import NetworkSpec
 from nnstudent.cohort.cohort import Case, Cohort, read_cohort, write_cohort
-from nnstudent.cohort.ledger import Row, read_ledger, write_ledger
+from nnstudent.cohort.ledger import LedgerRow, read_ledger, write_ledger
 from nnstudent.cohort.sources import nnunet
 from nnstudent.errors import Failure, InputError
 from nnstudent.evaluation.declared import declared_table
@@ -83,7 +83,9 @@ def cohort(folder: Path) -> Any:
 
 
 def ledger(folder: Path) -> Any:
-    write_ledger(folder / "ledger.jsonl", [Row("a", "liver", "pseudo", "m", 1, 0.5, "why", 0.1)])
+    write_ledger(
+        folder / "ledger.jsonl", [LedgerRow("a", "liver", "pseudo", "m", 1, 0.5, "why", 0.1)]
+    )
     return json.loads((folder / "ledger.jsonl").read_text())
 
 

@@ -33,7 +33,7 @@ def test_a_cohort_behind_a_link(tmp_path):
     )
 
 
-def test_who_trains_what():
+def test_cases_by_annotated_classes_and_role():
     image, label = Path("i"), Path("l")
     cohort = Cohort(
         flare23(),
@@ -47,19 +47,19 @@ def test_who_trains_what():
     assert [case.id for case in cohort.annotated_with(ORGANS)] == ["full"]
     assert [case.id for case in cohort.annotated_with(["tumor"])] == ["tumor"]
     assert cohort.annotated_with([]) == ()
-    assert [case.id for case in cohort.lacking(ORGANS)] == ["tumor", "bare"]
+    assert [case.id for case in cohort.not_fully_annotated(ORGANS)] == ["tumor", "bare"]
     assert [case.id for case in cohort.test()] == ["test"]
     with pytest.raises(InputError, match="no case 'nobody'"):
         cohort["nobody"]
 
 
 @pytest.mark.parametrize("id", ["", "a/b", "..", "-x", "a b", "a\n", ".hidden", "ä"])
-def test_ids_that_could_not_name_a_file(id):
+def test_ids_that_cannot_name_a_file_are_refused(id):
     with pytest.raises(InputError, match="case id"):
         Case(id, Path("i"))
 
 
-def test_what_no_cohort_can_be():
+def test_invalid_cases_and_cohorts_are_refused():
     with pytest.raises(InputError, match="occurs twice"):
         Cohort(flare23(), (Case("a", Path("i")), Case("A", Path("i"))))
     with pytest.raises(InputError, match="no class"):
@@ -81,7 +81,7 @@ def test_what_no_cohort_can_be():
         '{"schema": 1, "cases": [3]}',
     ],
 )
-def test_files_that_are_no_cohort(tmp_path, content):
+def test_malformed_files_are_refused(tmp_path, content):
     (tmp_path / "cohort.json").write_text(content)
     with pytest.raises(InputError, match=r"cohort\.json"):
         read_cohort(tmp_path)

@@ -29,18 +29,21 @@ def listed(files: Files, *rows: str) -> Path:
 
 @pytest.fixture
 def four(files: Files) -> Path:
-    """Full, without a gallbladder but said to be full, tumor and some organs, unlabeled."""
+    """Four cases: fully labeled, declared full without a gallbladder, partial, unlabeled."""
     files.ct("full.nii.gz"), files.label("full_l.nii.gz", ALL)
     files.ct("operated.nii.gz"), files.label("operated_l.nii.gz", [id for id in ALL if id != 9])
     files.ct("partial.nii.gz"), files.label("partial_l.nii.gz", [1, 2, 14])
     files.ct("bare.nii.gz")
     return listed(
-        files, "full,full.nii.gz,full_l.nii.gz,,", "operated,operated.nii.gz,operated_l.nii.gz,organs,",
-        "partial,partial.nii.gz,partial_l.nii.gz,,", "bare,bare.nii.gz,,,",
-    )  # fmt: skip
+        files,
+        "full,full.nii.gz,full_l.nii.gz,,",
+        "operated,operated.nii.gz,operated_l.nii.gz,organs,",
+        "partial,partial.nii.gz,partial_l.nii.gz,,",
+        "bare,bare.nii.gz,,,",
+    )
 
 
-def test_what_is_annotated_is_declared_or_seen(four: Path, tmp_path: Path):
+def test_annotated_classes_are_declared_or_inferred(four: Path, tmp_path: Path):
     cohort = cohort_of(four, tmp_path / "C")
     assert {case.id: (set(case.annotated), case.declared) for case in cohort} == {
         "full": (set(ORGANS), False),
@@ -50,7 +53,7 @@ def test_what_is_annotated_is_declared_or_seen(four: Path, tmp_path: Path):
     }
     assert [case.id for case in cohort.annotated_with(ORGANS)] == ["full", "operated"]
     assert [case.id for case in cohort.annotated_with(["tumor"])] == ["partial"]
-    assert [case.id for case in cohort.lacking(ORGANS)] == ["partial", "bare"]
+    assert [case.id for case in cohort.not_fully_annotated(ORGANS)] == ["partial", "bare"]
     assert read_cohort(tmp_path / "C") == cohort
 
 
@@ -77,7 +80,7 @@ def test_annotated_can_be_overridden(four: Path, tmp_path: Path):
         ({"x*": ["all"]}, "no such case"),
     ],
 )
-def test_overrides_that_mean_nothing(four: Path, tmp_path: Path, overrides, said):
+def test_overrides_that_match_nothing_are_refused(four: Path, tmp_path: Path, overrides, said):
     with pytest.raises(InputError, match=said):
         cohort_of(four, tmp_path / "C", annotated=overrides)
     assert not (tmp_path / "C").exists()
@@ -102,12 +105,20 @@ def test_broken_cases_are_named_and_the_others_stay(files: Files, tmp_path: Path
     files.text("empty.nii.gz", "")
     cohort = cohort_of(
         listed(
-            files, "good,good.nii.gz,good_l.nii.gz,,", "missing,none.nii.gz,,,", "text,text.nii.gz,,,", "empty,empty.nii.gz,,,",
-            "shifted,good.nii.gz,shifted.nii.gz,,", "smaller,good.nii.gz,smaller.nii.gz,,", "alien,good.nii.gz,alien.nii.gz,,",
-            "no_label,good.nii.gz,none.nii.gz,,", "../evil,good.nii.gz,,,", "wrong,good.nii.gz,good_l.nii.gz,heart,",
+            files,
+            "good,good.nii.gz,good_l.nii.gz,,",
+            "missing,none.nii.gz,,,",
+            "text,text.nii.gz,,,",
+            "empty,empty.nii.gz,,,",
+            "shifted,good.nii.gz,shifted.nii.gz,,",
+            "smaller,good.nii.gz,smaller.nii.gz,,",
+            "alien,good.nii.gz,alien.nii.gz,,",
+            "no_label,good.nii.gz,none.nii.gz,,",
+            "../evil,good.nii.gz,,,",
+            "wrong,good.nii.gz,good_l.nii.gz,heart,",
         ),
         tmp_path / "C",
-    )  # fmt: skip
+    )
     assert [case.id for case in cohort] == ["good"]
     reasons = {failure.case: failure.reason for failure in cohort.broken}
     assert "no such file" in reasons["missing"]
@@ -210,7 +221,7 @@ def test_labels_in_another_orientation_are_turned(files: Files, tmp_path: Path):
     assert case.label.is_file()
 
 
-def test_a_header_off_by_rounding_is_set_right(files: Files, tmp_path: Path):
+def test_a_header_off_by_rounding_is_corrected(files: Files, tmp_path: Path):
     files.ct("a.nii.gz")
     affine = GRID.affine.copy()
     affine[2, 3] += 0.03
@@ -219,7 +230,7 @@ def test_a_header_off_by_rounding_is_set_right(files: Files, tmp_path: Path):
     assert read_labels(case.label).grid.matches(GRID)
 
 
-def test_a_table_of_ones_own(files: Files, tmp_path: Path):
+def test_a_custom_label_table(files: Files, tmp_path: Path):
     table = Taxonomy(
         "mine",
         (LabelClass(7, "liver"), LabelClass(9, "spleen"), LabelClass(12, "mass", kind="lesion")),
@@ -238,7 +249,7 @@ def test_a_table_of_ones_own(files: Files, tmp_path: Path):
     assert read_cohort(tmp_path / "C").taxonomy == table
 
 
-def test_what_is_no_ct_is_warned_of(files: Files, tmp_path: Path):
+def test_images_that_do_not_look_like_ct_cause_warnings(files: Files, tmp_path: Path):
     from nnstudent.io.nifti import write_image
     from nnstudent.volume import Volume
 
@@ -270,7 +281,7 @@ def test_what_is_no_ct_is_warned_of(files: Files, tmp_path: Path):
     assert any(line.startswith("mr: ") for line in found.notices)
 
 
-def test_classes_beyond_the_declared_are_told(files: Files, tmp_path: Path):
+def test_classes_beyond_the_declared_are_named(files: Files, tmp_path: Path):
     files.ct("a.nii.gz"), files.label("a_l.nii.gz", [1, 3])
     found = index(listed(files, "a,a.nii.gz,a_l.nii.gz,liver,"), tmp_path / "C")
     assert found.notices == (
@@ -278,7 +289,7 @@ def test_classes_beyond_the_declared_are_told(files: Files, tmp_path: Path):
     )
 
 
-def test_partial_labels_in_an_nnunet_dataset_are_doubted(files: Files, tmp_path: Path):
+def test_sparse_labels_in_an_nnunet_dataset_cause_a_notice(files: Files, tmp_path: Path):
     labels = {"background": 0} | {row.name: row.id for row in flare23()}
     files.text(
         "dataset.json",
@@ -340,8 +351,8 @@ def test_real_ct_and_a_dicom_series(real_data: Path, tmp_path: Path, monkeypatch
     assert not any(facts.warnings for facts in found.facts.values())
 
 
-def test_what_was_guessed_is_on_the_cases_record(files: Files, tmp_path: Path):
-    """An orientation that nothing states: in the notices, in the facts, in cohort.json, and in what a report shows of it."""
+def test_a_guess_is_recorded_with_the_case(files: Files, tmp_path: Path):
+    """An unstated orientation is in the notices, facts, cohort.json and the report."""
     from types import SimpleNamespace
 
     import nibabel as nib

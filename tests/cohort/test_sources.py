@@ -66,7 +66,7 @@ def test_flare22_as_released(files: Files):
     assert said["Case_00001"] is None
 
 
-def test_flare_labels_come_from_the_folder_named_alike(files: Files):
+def test_flare_labels_come_from_the_folder_with_the_similar_name(files: Files):
     files.ct("imagesTr/a_0000.nii.gz")
     files.label("labelsTr/a.nii.gz", [1])
     files.label("labelsTr_old/a.nii.gz", [1])
@@ -74,7 +74,7 @@ def test_flare_labels_come_from_the_folder_named_alike(files: Files):
     assert entry.label.parent.name == "labelsTr"
 
 
-def test_flare_says_what_does_not_belong(files: Files):
+def test_flare_names_what_does_not_belong(files: Files):
     files.ct("images/a b.nii.gz")
     files.ct("images/A_b.nii.gz")
     files.label("labels/lonely.nii.gz", [1])
@@ -89,17 +89,17 @@ def test_flare_says_what_does_not_belong(files: Files):
     ]
 
 
-def test_an_output_inside_the_source_is_no_part_of_it(files: Files):
+def test_an_output_inside_the_source_is_not_part_of_it(files: Files):
     files.ct("imagesTr/a_0000.nii.gz")
     files.ct("cohort/images/b.nii.gz")
     files.text("cohort/cohort.json", "{}")
     assert list(rows(read_source(files.folder))) == ["a"]
 
 
-def test_a_plain_folder_of_scans_is_told_how_to_list_them(files: Files):
+def test_the_error_for_a_plain_folder_says_how_to_list_its_scans(files: Files):
     first, _ = files.ct("a.nii.gz"), files.ct("b.nii.gz")
     for source, said in (
-        (files.folder, "2 images in it, but in no layout that is known"),
+        (files.folder, "2 images in it, but in no known layout"),
         (first, "is an image"),
     ):
         with pytest.raises(
@@ -116,13 +116,13 @@ def test_a_plain_folder_of_scans_is_told_how_to_list_them(files: Files):
     ] == ["a", "b"]
 
 
-def test_folders_that_are_nothing(tmp_path: Path):
-    with pytest.raises(InputError, match="no image in it, and no layout that is known"):
+def test_folders_without_a_layout_are_refused(tmp_path: Path):
+    with pytest.raises(InputError, match="no image in it, and no known layout"):
         read_source(tmp_path)
     with pytest.raises(InputError, match="no such file or folder"):
         read_source(tmp_path / "none")
     (tmp_path / "a.xlsx").write_text("")
-    with pytest.raises(InputError, match="is no source of cases; expected a list"):
+    with pytest.raises(InputError, match="is not a source of cases; expected a list"):
         read_source(tmp_path / "a.xlsx")
 
 
@@ -160,7 +160,7 @@ def test_nnunet_dataset(files: Files):
     assert all(entry.ids is None for entry in source.entries)
 
 
-def test_nnunet_ids_are_carried_to_the_tables(files: Files, tmp_path: Path):
+def test_nnunet_ids_are_mapped_to_the_table(files: Files, tmp_path: Path):
     dataset(files, {"background": 0, "spleen": 1, "postcava": 2, "Tumour": 5})
     files.ct("imagesTr/a_0000.nii.gz")
     files.label("labelsTr/a.nii.gz", [1, 2, 5])
@@ -175,7 +175,7 @@ def test_nnunet_ids_are_carried_to_the_tables(files: Files, tmp_path: Path):
     )
 
 
-def test_nnunet_dataset_with_names_of_its_own(files: Files, tmp_path: Path):
+def test_nnunet_dataset_with_its_own_names(files: Files, tmp_path: Path):
     dataset(files, {"background": 0, "prostate": 2, "liver": 1, "Liver Lesion": 3}, name="Mine")
     files.ct("imagesTr/a_0000.nii.gz")
     files.label("labelsTr/a.nii.gz", [1, 2, 3])
@@ -191,7 +191,7 @@ def test_nnunet_dataset_with_names_of_its_own(files: Files, tmp_path: Path):
     assert set(np.unique(read_labels(given.cases[0].label).array)) == {0, 1}
 
 
-def test_an_ignore_label_is_not_passed_over_in_silence(files: Files):
+def test_an_ignore_label_causes_a_notice(files: Files):
     dataset(files, {"background": 0, "liver": 1, "ignore": 2})
     files.ct("imagesTr/a_0000.nii.gz")
     files.label("labelsTr/a.nii.gz", [1, 2])
@@ -229,7 +229,7 @@ def test_nnunet_first_version_wrote_labels_the_other_way_round(files: Files):
         ({"channel_names": {"0": "CT", "1": "PET"}}, "expected exactly one, the CT"),
         ({"file_ending": ".nrrd"}, "cannot be read"),
         ({"labels": {"background": 0, "whole": [1, 2]}}, "a region made of several labels"),
-        ({"labels": {"background": 0, "a": 1, "b": 1}}, "an id of its own"),
+        ({"labels": {"background": 0, "a": 1, "b": 1}}, "a distinct name and id"),
         ({"labels": {"background": 0, "a": 999}}, "whole number from 0 to 255"),
         ({"labels": ["liver"]}, "has no labels"),
     ],

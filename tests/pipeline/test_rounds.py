@@ -71,7 +71,12 @@ class World:
             *(Threshold(TABLE, name, 190) for name in ("kidney", "tumor")),
         ]
         return label_cases(
-            cohort.lacking(TABLE.names), out, models, taxonomy=TABLE, round=round, before=before
+            cohort.not_fully_annotated(TABLE.names),
+            out,
+            models,
+            taxonomy=TABLE,
+            round=round,
+            before=before,
         )
 
     def study(self, fused, out, recipe, **_):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nnstudent.cohort.cohort import Case, Cohort
-from nnstudent.cohort.uncertainty import Doubt, write_doubt
+from nnstudent.cohort.uncertainty import Uncertainty, write_uncertainty
 from nnstudent.io.nifti import write_image, write_labels
 from nnstudent.io.record import write_record
 from nnstudent.pseudo.pseudo_label import PseudoLabel, paths
@@ -83,8 +83,10 @@ class Maker:
         )
         write_record(record, stage="label", made_from=[id, made], **item.to_dict())
         if probability:
-            doubt = Doubt(self.rng.integers(0, 256, SHAPE).astype(np.uint8), self.labels())
-            write_doubt(self.pseudo, id, doubt, GRID, like=self.folder / "images" / f"{id}.nii.gz")
+            doubt = Uncertainty(self.rng.integers(0, 256, SHAPE).astype(np.uint8), self.labels())
+            write_uncertainty(
+                self.pseudo, id, doubt, GRID, like=self.folder / "images" / f"{id}.nii.gz"
+            )
 
     def cohort(self, *cases: Case) -> Cohort:
         return Cohort(self.taxonomy, cases)

@@ -13,9 +13,9 @@ from hypothesis.extra.numpy import arrays
 
 from nnstudent.cohort.fuse import fuse
 from nnstudent.cohort.uncertainty import (
-    Doubt,
-    doubt_of_fused,
-    joined,
+    Uncertainty,
+    combine_uncertainty,
+    fused_uncertainty,
     probability_path,
     read_probability,
     runner_up_path,
@@ -43,7 +43,7 @@ class Threshold:
     def guess(self, image: Volume, *, probability=False, progress=None) -> Guess:
         self.calls += 1
         certain = (
-            Doubt(
+            Uncertainty(
                 (np.abs(image.array) % 256).astype(np.uint8),
                 np.full(image.array.shape, 9, np.uint8),
             )
@@ -224,11 +224,11 @@ def test_the_change_is_a_share_of_what_is_foreground_in_either(old, new):
 def test_what_stands_without_a_models_word_is_as_probable_as_the_least_sure_finds_it():
     said, own = (
         np.array([2, 0, 0, 3], np.uint8),
-        Doubt(np.array([200, 90, 250, 10], np.uint8), np.array([3, 2, 2, 0], np.uint8)),
+        Uncertainty(np.array([200, 90, 250, 10], np.uint8), np.array([3, 2, 2, 0], np.uint8)),
     )
     fused, beneath = np.array([2, 1, 0, 1], np.uint8), np.array([1, 1, 0, 1], np.uint8)
-    before = Doubt(np.array([50, 240, 60, 230], np.uint8), np.array([4, 4, 4, 4], np.uint8))
-    after = joined(fused, said, own, beneath=beneath, before=before)
+    before = Uncertainty(np.array([50, 240, 60, 230], np.uint8), np.array([4, 4, 4, 4], np.uint8))
+    after = combine_uncertainty(fused, said, own, beneath=beneath, before=before)
     assert after.probability.tolist() == [200, 90, 60, 10]
     assert after.runner_up.tolist() == [
         3,
@@ -241,9 +241,11 @@ def test_what_stands_without_a_models_word_is_as_probable_as_the_least_sure_find
 def test_what_is_else_background_to_who_laid_it_over_is_else_what_lies_beneath():
     said, own = (
         np.array([9, 9], np.uint8),
-        Doubt(np.array([150, 150], np.uint8), np.array([0, 0], np.uint8)),
+        Uncertainty(np.array([150, 150], np.uint8), np.array([0, 0], np.uint8)),
     )
-    after = joined(said, said, own, beneath=np.array([1, 0], np.uint8), before=Doubt.none((2,)))
+    after = combine_uncertainty(
+        said, said, own, beneath=np.array([1, 0], np.uint8), before=Uncertainty.certain((2,))
+    )
     assert after.runner_up.tolist() == [1, 0]
 
 
@@ -254,13 +256,13 @@ def test_doubt_is_left_only_between_what_the_truth_allows(toy):
     guess = np.array([kidney, 0, 0, liver, tumor, liver, kidney], np.uint8)
     other = np.array([0, kidney, liver, tumor, 0, kidney, tumor], np.uint8)
     fused = fuse(truth, guess, annotated=[liver], taxonomy=toy)
-    said = Doubt(np.full(7, 140, np.uint8), other)
-    found = doubt_of_fused(
+    said = Uncertainty(np.full(7, 140, np.uint8), other)
+    found = fused_uncertainty(
         fused, truth, guess, said, annotated=[liver], filled=[kidney, tumor], taxonomy=toy
     )
     assert found.probability.tolist() == [140, 140, 255, 140, 140, 255, 255]
     assert found.runner_up.tolist() == [0, kidney, 0, tumor, liver, 0, 0]
-    alone = doubt_of_fused(
+    alone = fused_uncertainty(
         guess, None, guess, said, annotated=[], filled=[kidney, tumor], taxonomy=toy
     )
     assert alone.probability[:3].tolist() == [

@@ -15,11 +15,11 @@ from nnstudent.cohort.fuse import fuse
 from nnstudent.cohort.index import index
 from nnstudent.cohort.ledger import read_ledger
 from nnstudent.cohort.uncertainty import (
-    doubt_is_there,
+    has_uncertainty,
     probability_path,
-    read_doubt,
     read_probability,
-    remove_doubt,
+    read_uncertainty,
+    remove_uncertainty,
     runner_up_path,
 )
 from nnstudent.errors import InputError
@@ -498,13 +498,13 @@ def test_what_is_thought_of_the_fused_labels_comes_along(
     for id in ("organs", "none"):
         maker.guess(id, GOOD, probability=True)
     select(cohort, maker.pseudo, out)
-    kept = [case for case in read_cohort(out) if doubt_is_there(out, case.id)]
+    kept = [case for case in read_cohort(out) if has_uncertainty(out, case.id)]
     assert {case.id for case in kept} == {"organs", "none"}
     before = {path: path.read_bytes() for path in (out / DATASET / "labelsTr").iterdir()}
     for case in kept:
         labels, truth = read_labels(case.label).array, cohort[case.id].label
-        sure, other = (volume.array for volume in read_doubt(out, case.id))
-        given, _ = (volume.array for volume in read_doubt(maker.pseudo, case.id))
+        sure, other = (volume.array for volume in read_uncertainty(out, case.id))
+        given, _ = (volume.array for volume in read_uncertainty(maker.pseudo, case.id))
         doubted = sure < 255
         assert doubted.any()
         np.testing.assert_array_equal(sure[doubted], given[doubted])
@@ -516,7 +516,7 @@ def test_what_is_thought_of_the_fused_labels_comes_along(
             assert set(other[doubted & drawn & (labels != 3)]) <= {0, 3} | set(
                 labels[doubted & drawn]
             )
-    remove_doubt(maker.pseudo, "none")
+    remove_uncertainty(maker.pseudo, "none")
     select(cohort, maker.pseudo, out)
     assert not probability_path(out, "none").exists()
     assert {

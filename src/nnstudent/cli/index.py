@@ -106,7 +106,7 @@ def _override(text: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _table(found: Indexed) -> list[str]:
-    from nnstudent.cohort.annotate import in_words
+    from nnstudent.cohort.annotate import describe_annotated
 
     rows = [("case", "image", "annotated", "said by", "role")]
     for case in found.cohort:
@@ -115,7 +115,7 @@ def _table(found: Indexed) -> list[str]:
             (
                 case.id,
                 found.facts[case.id].geometry,
-                in_words(case.annotated, taxonomy=found.cohort.taxonomy),
+                describe_annotated(case.annotated, taxonomy=found.cohort.taxonomy),
                 by,
                 case.role,
             )
@@ -129,10 +129,10 @@ def _table(found: Indexed) -> list[str]:
 
 def summary(found: Indexed) -> list[str]:
     """What the cohort is good for, in words."""
-    from nnstudent.cohort.annotate import in_words
+    from nnstudent.cohort.annotate import describe_annotated
 
     cohort, table = found.cohort, found.cohort.taxonomy
-    groups = Counter(in_words(case.annotated, taxonomy=table) for case in cohort.train())
+    groups = Counter(describe_annotated(case.annotated, taxonomy=table) for case in cohort.train())
     full = cohort.annotated_with(table.organs)
     lines = [
         f"{len(cohort)} cases under label table {table.name} from {found.kind}; {len(cohort.broken)} broken"
@@ -163,7 +163,7 @@ def summary(found: Indexed) -> list[str]:
             f"notice: no case has {' or '.join(table.lesions)} annotated; it is left out, and the path goes on without"
         )
     lines.append(
-        f"{_cases(len(cohort.lacking(table.organs)))} not fully annotated: their organs are to be filled in by the teachers"
+        f"{_cases(len(cohort.not_fully_annotated(table.organs)))} not fully annotated: their organs are to be filled in by the teachers"
     )
     with_truth = sum(case.label is not None for case in cohort.test())
     lines.append(

@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     organs = None if preset is None else preset.student_classes(cohort.taxonomy)
     classes = args.classes.split(",") if args.classes else organs
     known = {name for case in cohort.train() for name in case.annotated}
-    if not args.pseudo.is_dir() and cohort.lacking(classes or known):
+    if not args.pseudo.is_dir() and cohort.not_fully_annotated(classes or known):
         raise InputError(
             f"{args.pseudo}: no such folder; expected the pseudo-labels that nnstudent label wrote"
         )

@@ -1,1 +1,1 @@
-"""Which scans there are, and which classes each has annotated."""
+"""Cohorts: which scans there are, and which classes are annotated in each."""

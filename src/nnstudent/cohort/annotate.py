@@ -1,4 +1,4 @@
-"""Which classes a case has annotated: said by somebody, or read off its label map as the paper does."""
+"""Annotated classes of a case, either declared or inferred from its label map as the paper does."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from nnstudent.taxonomy import Taxonomy
 INFER = "infer"
 
 
-def classes_from_words(words: Iterable[str], *, taxonomy: Taxonomy, where: str) -> frozenset[str]:
-    """The classes that words name.
+def parse_classes(words: Iterable[str], *, taxonomy: Taxonomy, where: str) -> frozenset[str]:
+    """Turn a list of words into class names.
 
     Args:
-        words: Class names; ``organs`` for all organs, ``all`` for every class, ``none`` for no class; ``-NAME`` takes one out.
+        words: Class names; ``organs`` for all organs, ``lesions`` for all lesions, ``all`` for
+            every class, ``none`` for no class; ``-NAME`` removes a class.
         taxonomy: The label table.
-        where: What the words are said of, for the error.
+        where: Where the words stand, for the error message.
 
     Raises:
-        InputError: A word names no class.
+        InputError: A word is not the name of a class or group.
     """
     groups = {
         "all": taxonomy.names,
@@ -28,62 +29,66 @@ def classes_from_words(words: Iterable[str], *, taxonomy: Taxonomy, where: str) 
         "lesions": taxonomy.lesions,
         "none": (),
     }
-    found: set[str] = set()
+    classes: set[str] = set()
     for word in words:
         name = word.removeprefix("-").strip().lower().replace(" ", "_")
-        # A class of the user's own table may be called like a group, and then is meant.
+        # A class of the user's own table may have a group's name; the class takes precedence.
         if name in taxonomy.names:
-            meant: Collection[str] = (name,)
+            named: Collection[str] = (name,)
         elif name in groups:
-            meant = groups[name]
+            named = groups[name]
         else:
             raise InputError(
-                f"{where}: no class {word!r} in label table {taxonomy.name}; expected all, organs, none, or {', '.join(taxonomy.names)}"
+                f"{where}: no class {word!r} in label table {taxonomy.name}; "
+                f"expected all, organs, none, or {', '.join(taxonomy.names)}"
             )
-        found = found - set(meant) if word.startswith("-") else found | set(meant)
-    return frozenset(found)
+        classes = classes - set(named) if word.startswith("-") else classes | set(named)
+    return frozenset(classes)
 
 
-def inferred(present: Iterable[str], *, taxonomy: Taxonomy) -> frozenset[str]:
-    """The classes that count as annotated where nobody said: those that occur in the label map.
+def infer_annotated(present: Iterable[str], *, taxonomy: Taxonomy) -> frozenset[str]:
+    """The classes that count as annotated if none are declared: those in the label map.
 
-    So a case in which all organs occur is fully annotated, and one in which a tumor occurs has the tumor annotated. An organ
-    that surgery has removed, or that lies outside the view, then counts as not annotated: only a declaration can tell.
+    A case in which all organs occur is therefore fully annotated, and a case in which a tumor
+    occurs has the tumor annotated. An organ that was removed by surgery, or that lies outside the
+    field of view, counts as not annotated; only a declaration can say otherwise.
     """
     return frozenset(taxonomy.sorted(present))
 
 
-def overriding(id: str, overrides: Mapping[str, Sequence[str]]) -> Sequence[str] | None:
-    """What the user says of a case: its own entry, else the last pattern (``*``, ``FLARE22_*``) that fits its id."""
+def find_override(id: str, overrides: Mapping[str, Sequence[str]]) -> Sequence[str] | None:
+    """The user's override for a case.
+
+    The case's own entry takes precedence, then the last pattern (``*``, ``FLARE22_*``) that matches
+    its id. None if there is neither.
+    """
     if id in overrides:
         return overrides[id]
-    fitting = [words for pattern, words in overrides.items() if fnmatchcase(id, pattern)]
-    return fitting[-1] if fitting else None
+    matching = [words for pattern, words in overrides.items() if fnmatchcase(id, pattern)]
+    return matching[-1] if matching else None
 
 
 def check_overrides(overrides: Mapping[str, Sequence[str]], ids: Collection[str]) -> None:
-    """Refuse an override that fits no case.
+    """Check that every override matches a case.
 
     Raises:
-        InputError: A case or pattern is unknown.
+        InputError: An override matches no case.
     """
     for pattern in overrides:
         if not any(fnmatchcase(id, pattern) for id in ids):
-            some = ", ".join(sorted(ids)[:5])
-            raise InputError(
-                f"--annotated {pattern}=…: no such case in the source; it has {some or 'none'}{' …' if len(ids) > 5 else ''}"
-            )
+            some = (", ".join(sorted(ids)[:5]) or "none") + (" …" if len(ids) > 5 else "")
+            raise InputError(f"--annotated {pattern}=…: no such case in the source; it has {some}")
 
 
-def in_words(annotated: Collection[str], *, taxonomy: Taxonomy) -> str:
+def describe_annotated(annotated: Collection[str], *, taxonomy: Taxonomy) -> str:
     """Annotated classes in few words: ``all 13 organs + tumor``, ``liver, spleen``, ``none``."""
     organs = [name for name in taxonomy.organs if name in annotated]
     lesions = [name for name in taxonomy.lesions if name in annotated]
     missing = [name for name in taxonomy.organs if name not in annotated]
     if organs and not missing:
-        said = f"all {len(organs)} organs" if len(organs) > 1 else organs[0]
+        description = f"all {len(organs)} organs" if len(organs) > 1 else organs[0]
     elif organs and len(missing) <= 3 < len(organs):
-        said = f"{len(organs)} organs (not {', '.join(missing)})"
+        description = f"{len(organs)} organs (not {', '.join(missing)})"
     else:
-        said = ", ".join(organs)
-    return " + ".join(part for part in (said, *lesions) if part) or "none"
+        description = ", ".join(organs)
+    return " + ".join(part for part in (description, *lesions) if part) or "none"

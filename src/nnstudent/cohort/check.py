@@ -1,4 +1,4 @@
-"""One case's files, looked at: is this a CT, and does its label belong to it?"""
+"""Checks of one case's files: is the image a CT, and does the label map belong to it?"""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from nnstudent.cohort.sources.source import Entry
 from nnstudent.errors import InputError
@@ -18,26 +17,27 @@ from nnstudent.io.nifti import read_image, read_labels, write_image, write_label
 from nnstudent.io.plausible import image_warnings, is_label_map
 from nnstudent.io.record import data_hash
 from nnstudent.taxonomy import Taxonomy
+from nnstudent.types import LabelArray
 from nnstudent.volume import Grid, Volume
 
-_SAME_MM = (
-    0.01  # what is copied onto the image's own grid: else readers less lenient would refuse it
-)
+# A label map that is farther off is copied onto the image's grid for the sake of stricter readers.
+_SAME_MM = 0.01
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What was found in a case's files.
+    """What a case's files hold.
 
     Attributes:
-        image: The CT to use: the source's, or the NIfTI made of a DICOM series.
-        label: The label map to use: the source's, or a copy on the image's grid with the table's ids; or None.
-        size: Voxels along (x, y, z), as people say it.
-        spacing_mm: Along (x, y, z), in mm.
+        image: The CT to use: the source's, or the NIfTI file converted from a DICOM series.
+        label: The label map to use: the source's, or a copy on the image's grid with the table's
+            ids; None if there is none.
+        size: Voxels along (x, y, z).
+        spacing_mm: Spacing along (x, y, z), in mm.
         axcodes: Direction in which the axes (x, y, z) increase.
         hu: Smallest and largest value of the image.
         present: Names of the classes that occur in the label map.
-        warnings: One line each: what is odd but usable.
+        warnings: What is unusual but usable, one line each.
     """
 
     image: Path
@@ -51,32 +51,47 @@ class Facts:
 
     @property
     def geometry(self) -> str:
-        """Such as ``512×512×100 at 0.80×0.80×2.50 mm, LPS``."""
-        return f"{'×'.join(map(str, self.size))} at {'×'.join(f'{mm:.2f}' for mm in self.spacing_mm)} mm, {self.axcodes}"
+        """Size, spacing and orientation, such as ``512×512×100 at 0.80×0.80×2.50 mm, LPS``."""
+        size = "×".join(map(str, self.size))
+        spacing = "×".join(f"{mm:.2f}" for mm in self.spacing_mm)
+        return f"{size} at {spacing} mm, {self.axcodes}"
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data."""
+        """The facts as plain data."""
         return {
-            "image": str(self.image), "label": None if self.label is None else str(self.label), "size": list(self.size),
-            "spacing_mm": list(self.spacing_mm), "axcodes": self.axcodes, "hu": list(self.hu), "present": list(self.present),
+            "image": str(self.image),
+            "label": None if self.label is None else str(self.label),
+            "size": list(self.size),
+            "spacing_mm": list(self.spacing_mm),
+            "axcodes": self.axcodes,
+            "hu": list(self.hu),
+            "present": list(self.present),
             "warnings": list(self.warnings),
-        }  # fmt: skip
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Facts:
-        """From what :meth:`to_dict` gave."""
+        """The facts from the result of :meth:`to_dict`."""
         x, y, z = data["size"]
         dx, dy, dz = data["spacing_mm"]
         low, high = data["hu"]
-        label = None if data["label"] is None else Path(data["label"])
         return cls(
-            Path(data["image"]), label, (x, y, z), (dx, dy, dz), str(data["axcodes"]), (low, high),
-            tuple(data["present"]), tuple(data["warnings"]),
-        )  # fmt: skip
+            image=Path(data["image"]),
+            label=None if data["label"] is None else Path(data["label"]),
+            size=(x, y, z),
+            spacing_mm=(dx, dy, dz),
+            axcodes=str(data["axcodes"]),
+            hu=(low, high),
+            present=tuple(data["present"]),
+            warnings=tuple(data["warnings"]),
+        )
 
 
-def stamp(path: Path | None) -> Any:
-    """Size and time of change of a file, or of every file in and below a folder; None where there is nothing."""
+def file_stamp(path: Path | None) -> Any:
+    """Size and modification time of a file, or a hash of those of all files in and below a folder.
+
+    None if the path is None or does not exist.
+    """
     if path is None or not path.exists():
         return None
     if path.is_dir():
@@ -91,26 +106,29 @@ def stamp(path: Path | None) -> Any:
     return [state.st_size, state.st_mtime_ns]
 
 
-def check(entry: Entry, *, taxonomy: Taxonomy, out: Path) -> Facts:
-    """Read a case's files whole and say what they hold.
+def check_case(entry: Entry, *, taxonomy: Taxonomy, out: Path) -> Facts:
+    """Read all files of a case and return what they hold.
 
-    A DICOM series becomes ``out/images/ID.nii.gz``. A label map whose ids differ from the table's, that is stored in another
-    orientation than the image, or whose header is off by rounding, becomes ``out/labels/ID.nii.gz``.
+    A DICOM series is converted to ``out/images/ID.nii.gz``. A label map is copied to
+    ``out/labels/ID.nii.gz`` if its ids differ from the table's, if it is stored in another
+    orientation than the image, or if its header is off by rounding.
 
     Raises:
-        InputError: A file is missing, no 3D image, or holds ids that are not in the table.
-        GeometryError: The geometry is unusable, or the label is on another grid.
+        InputError: A file is missing or not a 3D image, the image is not a CT, or the label map has
+            ids that are not in the table.
+        GeometryError: The geometry is unusable, or the label map is on another grid.
         OutputError: A copy cannot be written.
     """
-    image, image_path, read = _image(entry, out)
+    image, image_path, series_warnings = _image(entry, out)
     low, high = float(image.array.min()), float(image.array.max())
     if low == high:
         raise InputError(f"{image_path}: every voxel is {low:g}; expected a CT")
     if is_label_map(image.array):
         raise InputError(
-            f"{entry.image}: holds whole numbers from 0 to {high:g} only: a label map; expected a CT in HU"
+            f"{entry.image}: holds whole numbers from 0 to {high:g} only: a label map; "
+            "expected a CT in HU"
         )
-    warnings = (*read, *image_warnings(image))
+    warnings = (*series_warnings, *image_warnings(image))
     present: tuple[str, ...] = ()
     label_path = entry.label
     if entry.label is not None:
@@ -122,14 +140,14 @@ def check(entry: Entry, *, taxonomy: Taxonomy, out: Path) -> Facts:
     z, y, x = image.grid.shape
     dz, dy, dx = (round(mm, 4) for mm in image.spacing_mm)
     return Facts(
-        image_path,
-        label_path,
-        (x, y, z),
-        (dx, dy, dz),
-        image.grid.axcodes,
-        (low, high),
-        present,
-        warnings,
+        image=image_path,
+        label=label_path,
+        size=(x, y, z),
+        spacing_mm=(dx, dy, dz),
+        axcodes=image.grid.axcodes,
+        hu=(low, high),
+        present=present,
+        warnings=warnings,
     )
 
 
@@ -143,14 +161,15 @@ def _image(entry: Entry, out: Path) -> tuple[Volume, Path, tuple[str, ...]]:
 
 
 def _labels(entry: Entry, grid: Grid) -> tuple[Volume, bool]:
-    """The label map on exactly the image's grid with the table's ids, and whether that changed it."""
+    """The label map on exactly the image's grid with the table's ids, and whether it changed."""
     path = entry.label or Path()
     labels = read_labels(path)
     turned = labels.reoriented(grid.axcodes)
+    skip = f"--skip {entry.id}"
     grid.require(
         turned.grid,
         what=str(path),
-        advice=f"resample the label onto the image or leave the case out with --skip {entry.id}",
+        advice=f"resample the label onto the image or leave the case out with {skip}",
     )
     changed = not labels.grid.matches(grid, tolerance_mm=_SAME_MM)
     array = turned.array
@@ -159,7 +178,8 @@ def _labels(entry: Entry, grid: Grid) -> tuple[Volume, bool]:
         unknown = sorted(set(_ids(array)) - set(entry.ids) - {0})
         if unknown:
             raise InputError(
-                f"{path}: holds the ids {_list(unknown)}, which its dataset.json does not name; mend one of the two"
+                f"{path}: holds the ids {_list(unknown)}, which its dataset.json does not name; "
+                "correct one of the two"
             )
         for old, new in entry.ids.items():
             table[old] = new
@@ -167,9 +187,9 @@ def _labels(entry: Entry, grid: Grid) -> tuple[Volume, bool]:
     return Volume(np.ascontiguousarray(array), grid), changed
 
 
-def _ids(array: npt.NDArray[np.uint8]) -> list[int]:
+def _ids(array: LabelArray) -> list[int]:
     seen = np.zeros(256, bool)
-    for plane in array:  # counting a whole scan at once would take eight times its memory
+    for plane in array:  # indexing by the whole scan at once would take eight times its memory
         seen[plane] = True
     return [int(id) for id in np.flatnonzero(seen)]
 
@@ -183,7 +203,8 @@ def _present(path: Path, labels: Volume, taxonomy: Taxonomy) -> tuple[str, ...]:
     unknown = [id for id in ids if id not in taxonomy.ids]
     if unknown:
         raise InputError(
-            f"{path}: holds the ids {_list(unknown)}, which label table {taxonomy.name} does not have "
-            f"({min(taxonomy.ids)} to {max(taxonomy.ids)}); mend the label or give its table with --taxonomy FILE"
+            f"{path}: holds the ids {_list(unknown)}, which label table {taxonomy.name} does not "
+            f"have ({min(taxonomy.ids)} to {max(taxonomy.ids)}); "
+            "correct the label map or give its table with --taxonomy FILE"
         )
     return tuple(taxonomy.by_id(id).name for id in ids)

@@ -1,4 +1,4 @@
-"""A cohort: cases, and for each the classes that somebody looked for in it."""
+"""A cohort: cases, each with the classes that are annotated in it."""
 
 from __future__ import annotations
 
@@ -28,9 +28,15 @@ class Case:
         image: The CT.
         label: Its label map, or None.
         annotated: Names of the classes that somebody looked for, whether or not they are there.
-        declared: Whether the source said so; else it was inferred from the label map.
-        role: ``train``, or ``test`` for what no stage may learn from.
-        warnings: What was guessed about the scan or is odd about it, a line each; the index says it, and so does the report.
+        declared: Whether the source declared ``annotated``; otherwise it was inferred from the
+            label map.
+        role: ``train``, or ``test`` for a case that no stage may learn from.
+        warnings: What was guessed about the scan or is unusual about it, one line each; ``index``
+            and the report print them.
+
+    Raises:
+        InputError: The id cannot name a file, the role is unknown, or there are annotated classes
+            but no label map.
     """
 
     id: str
@@ -44,11 +50,13 @@ class Case:
     def __post_init__(self) -> None:
         if not _ID.fullmatch(self.id):
             raise InputError(
-                f"case id {self.id!r}; expected letters, digits, '_', '.' and '-' only, for it names files"
+                f"case id {self.id!r}; expected letters, digits, '_', '.' and '-' only, "
+                "because files are named after it"
             )
         if self.label is None and self.annotated:
             raise InputError(
-                f"{self.id}: annotated classes but no label map; give the label or leave the classes out"
+                f"{self.id}: annotated classes but no label map; "
+                "give the label map or leave the classes out"
             )
         if self.role not in ("train", "test"):
             raise InputError(f"{self.id}: role {self.role!r}; expected train or test")
@@ -56,12 +64,12 @@ class Case:
 
 @dataclass(frozen=True)
 class Cohort:
-    """Cases under one label table, valid once constructed; on disk, a folder with ``cohort.json``.
+    """Cases under one label table; on disk, a folder with ``cohort.json``.
 
     Attributes:
         taxonomy: The label table.
         cases: The usable cases.
-        broken: What was left out, with the reason.
+        broken: The cases that were left out, each with the reason.
 
     Raises:
         InputError: A case id occurs twice, or an annotated class is not in the table.
@@ -74,9 +82,12 @@ class Cohort:
     def __post_init__(self) -> None:
         seen: set[str] = set()
         for case in self.cases:
-            if case.id.lower() in seen:  # file systems of macOS and Windows do not tell case apart
+            if (
+                case.id.lower() in seen
+            ):  # file systems of macOS and Windows ignore upper and lower case
                 raise InputError(
-                    f"{case.id}: this case id occurs twice; ids must differ, also without regard to case"
+                    f"{case.id}: this case id occurs twice; "
+                    "expected ids that differ in more than upper and lower case"
                 )
             seen.add(case.id.lower())
             self.taxonomy.sorted(case.annotated)
@@ -91,16 +102,15 @@ class Cohort:
         for case in self.cases:
             if case.id == id:
                 return case
-        raise InputError(
-            f"no case {id!r} in the cohort; it has {len(self.cases)}: {', '.join(c.id for c in self.cases[:5])} …"
-        )
+        some = ", ".join(case.id for case in self.cases[:5])
+        raise InputError(f"no case {id!r} in the cohort; it has {len(self.cases)}: {some} …")
 
     def train(self) -> tuple[Case, ...]:
-        """The cases to learn from."""
+        """The cases to train on."""
         return tuple(case for case in self.cases if case.role == "train")
 
     def test(self) -> tuple[Case, ...]:
-        """The cases that no stage learns from."""
+        """The cases to test on; no stage learns from them."""
         return tuple(case for case in self.cases if case.role == "test")
 
     def annotated_with(self, classes: Iterable[str]) -> tuple[Case, ...]:
@@ -108,31 +118,32 @@ class Cohort:
         wanted = frozenset(classes)
         return tuple(case for case in self.train() if wanted and wanted <= case.annotated)
 
-    def lacking(self, classes: Iterable[str]) -> tuple[Case, ...]:
-        """The training cases in which at least one of these classes is not annotated: those to fill in."""
+    def not_fully_annotated(self, classes: Iterable[str]) -> tuple[Case, ...]:
+        """The training cases in which at least one of these classes is not annotated."""
         wanted = frozenset(classes)
         return tuple(case for case in self.train() if not wanted <= case.annotated)
 
 
 def write_cohort(folder: Path, cohort: Cohort) -> Path:
-    """Write ``cohort.json`` into ``folder``; paths inside the folder are stored relative to it, others absolute.
+    """Write ``cohort.json`` into ``folder``.
+
+    Paths inside the folder are stored relative to it, others as absolute paths.
 
     Returns:
         The file written.
     """
-    root = Path(os.path.abspath(folder))  # not resolved: an image in it may be a link to elsewhere
+    root = Path(os.path.abspath(folder))  # not resolved: an image in it may be a symbolic link
 
-    def place(path: Path) -> str:
-        whole = Path(os.path.abspath(path))
-        return (
-            whole.relative_to(root).as_posix() if whole.is_relative_to(root) else whole.as_posix()
-        )
+    def stored(path: Path) -> str:
+        absolute = Path(os.path.abspath(path))
+        inside = absolute.is_relative_to(root)
+        return (absolute.relative_to(root) if inside else absolute).as_posix()
 
     rows: list[dict[str, Any]] = [
         {
             "id": case.id,
-            "image": place(case.image),
-            "label": None if case.label is None else place(case.label),
+            "image": stored(case.image),
+            "label": None if case.label is None else stored(case.label),
             "annotated": list(cohort.taxonomy.sorted(case.annotated)),
             "declared": case.declared,
             "role": case.role,
@@ -153,19 +164,18 @@ def read_cohort(folder: Path) -> Cohort:
     """Read a cohort folder.
 
     Raises:
-        InputError: There is no ``cohort.json``, it is of another schema, or it is malformed.
+        InputError: ``cohort.json`` is missing, malformed or of another schema.
     """
     path = folder / "cohort.json"
     if not path.is_file():
         raise InputError(
-            f"{folder}: no cohort (it has no cohort.json); make one with: nnstudent index SOURCE -o {folder}"
+            f"{folder}: no cohort (it has no cohort.json); "
+            f"make one with: nnstudent index SOURCE -o {folder}"
         )
     data = read_json_table(path, what="a cohort")
     record = Record(data, str(path))
     if (schema := record.get("schema", int)) != SCHEMA:
-        raise InputError(
-            f"{path}: schema {schema}, this version reads {SCHEMA}; index the source again"
-        )
+        raise InputError(f"{path}: schema {schema}; expected {SCHEMA}; index the source again")
     cases = [_case(row, folder) for row in record.rows("cases")]
     broken = tuple(
         Failure(row.get("id", str), row.get("reason", str)) for row in record.rows("broken")
@@ -177,23 +187,19 @@ def read_cohort(folder: Path) -> Cohort:
 
 
 def _case(row: Record, folder: Path) -> Case:
-    label = row.get("label", str | None)
-    image, annotated = row.get("image", str), row.get("annotated", tuple[str, ...])
-    declared, role, warnings = (
-        row.get("declared", bool),
-        row.get("role", Role),
-        row.get("warnings", tuple[str, ...], ()),
-    )
-    id = row.get("id", str)
+    id, image, label = row.get("id", str), row.get("image", str), row.get("label", str | None)
+    annotated = frozenset(row.get("annotated", tuple[str, ...]))
+    declared, role = row.get("declared", bool), row.get("role", Role)
+    warnings = row.get("warnings", tuple[str, ...], ())
     try:
         return Case(
-            id,
-            folder / image,
-            None if label is None else folder / label,
-            frozenset(annotated),
-            declared,
-            role,
-            warnings,
+            id=id,
+            image=folder / image,
+            label=None if label is None else folder / label,
+            annotated=annotated,
+            declared=declared,
+            role=role,
+            warnings=warnings,
         )
     except InputError as error:
         raise InputError(f"{row.where}: {error}") from error

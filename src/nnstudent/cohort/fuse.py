@@ -1,51 +1,57 @@
-"""Truth over pseudo-labels, voxel by voxel."""
+"""Fusing truth and pseudo-labels voxel by voxel; the truth takes precedence."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
 import numpy as np
-import numpy.typing as npt
 
 from nnstudent.errors import GeometryError, InputError
 from nnstudent.taxonomy import Taxonomy
-
-Labels = npt.NDArray[np.uint8]
+from nnstudent.types import LabelArray
 
 
 def fuse(
-    truth: Labels | None, pseudo: Labels | None, *, annotated: Collection[int], taxonomy: Taxonomy
-) -> Labels:
-    """Complete a partly annotated label map with pseudo-labels of what nobody looked for.
+    truth: LabelArray | None,
+    pseudo: LabelArray | None,
+    *,
+    annotated: Collection[int],
+    taxonomy: Taxonomy,
+) -> LabelArray:
+    """Complete a partly annotated label map with pseudo-labels for the other classes.
 
-    The truth decides for every class that is annotated, the pseudo-label for every other:
+    The truth decides on every annotated class, the pseudo-label on every other class:
 
-    1. An annotated class lies exactly where the truth has it. Pseudo voxels of an annotated class become background:
-       somebody looked there and did not find it.
-    2. A class that is not annotated comes from the pseudo-label, and only where the truth is background. Truth voxels of such a
-       class count as background, for nobody vouches that they are complete.
-    3. One exception to both: a lesion that is *not* annotated is laid over annotated organs. In FLARE's labels tumors lie over
-       organs, so who draws a liver without looking for tumors draws over them; keeping the organ there would teach that a tumor
-       is liver. An annotated lesion, though, is final: where the truth has one it stays, elsewhere none is added.
+    1. An annotated class lies exactly where the truth has it. Pseudo-label voxels of an annotated
+       class become background, because somebody looked there and did not find it.
+    2. A class that is not annotated comes from the pseudo-label, and only where the truth is
+       background. Truth voxels of such a class count as background, because nobody vouches that
+       they are complete.
+    3. There is one exception: a lesion that is *not* annotated replaces annotated organs. In
+       FLARE's labels tumors replace organ voxels, so somebody who draws a liver without looking
+       for tumors draws over them; keeping the organ there would teach that a tumor is liver. An
+       annotated lesion is final: the truth's lesions stay, and none is added.
 
     Args:
-        truth: Label map, (z, y, x), uint8; None where there is none.
-        pseudo: Label map on the same grid, uint8; None where there is none.
+        truth: Label map, (z, y, x), uint8; None if there is none.
+        pseudo: Pseudo-label on the same grid, uint8; None if there is none.
         annotated: Ids of the annotated classes.
-        taxonomy: The label table; says which classes are lesions.
+        taxonomy: The label table, which says which classes are lesions.
 
     Returns:
         The fused label map, (z, y, x), uint8; a new array.
 
     Raises:
         GeometryError: The two maps differ in shape.
-        InputError: A map holds, or ``annotated`` names, an id that is not in the table, or there is neither map.
+        InputError: A map or ``annotated`` has an id that is not in the table, or both maps are
+            None.
     """
     if truth is None and pseudo is None:
         raise InputError("neither truth nor pseudo-label to fuse; give at least one label map")
     if truth is not None and pseudo is not None and truth.shape != pseudo.shape:
         raise GeometryError(
-            f"truth of {truth.shape} and pseudo-label of {pseudo.shape} voxels (z, y, x); both must be on the case's grid"
+            f"truth of {truth.shape} and pseudo-label of {pseudo.shape} voxels (z, y, x); "
+            "expected both on the case's grid"
         )
     for what, ids in (
         ("the truth", ids_in(truth)),
@@ -54,24 +60,24 @@ def fuse(
     ):
         check_ids(ids, taxonomy, what=what)
 
-    kept, filled, over = (np.zeros(256, np.uint8) for _ in range(3))
+    from_truth, from_pseudo, replaces_organs = (np.zeros(256, np.uint8) for _ in range(3))
     for item in taxonomy:
-        (kept if item.id in annotated else filled)[item.id] = item.id
-        over[item.id] = item.kind == "lesion" and item.id not in annotated
-    lesion = [item.id for item in taxonomy if item.kind == "lesion"]
+        (from_truth if item.id in annotated else from_pseudo)[item.id] = item.id
+        replaces_organs[item.id] = item.kind == "lesion" and item.id not in annotated
+    lesions = [item.id for item in taxonomy if item.kind == "lesion"]
 
     if truth is None:
-        return filled[pseudo]
-    base: Labels = kept[truth]
+        return from_pseudo[pseudo]
+    fused: LabelArray = from_truth[truth]
     if pseudo is not None:
-        free = base == 0
-        free |= over[pseudo].astype(bool) & ~np.isin(base, lesion)
-        np.copyto(base, filled[pseudo], where=free)
-    return base
+        free = fused == 0
+        free |= replaces_organs[pseudo].astype(bool) & ~np.isin(fused, lesions)
+        np.copyto(fused, from_pseudo[pseudo], where=free)
+    return fused
 
 
-def ids_in(labels: Labels | None) -> set[int]:
-    """The ids that occur in a label map, background left out."""
+def ids_in(labels: LabelArray | None) -> set[int]:
+    """The ids that occur in a label map, without background."""
     if labels is None:
         return set()
     return {int(id) for id in np.flatnonzero(np.bincount(labels.ravel(), minlength=256))} - {0}
@@ -81,10 +87,11 @@ def check_ids(ids: Collection[int], taxonomy: Taxonomy, *, what: str) -> None:
     """Check that every id is in the table.
 
     Raises:
-        InputError: One is not.
+        InputError: An id is not in the table.
     """
     foreign = sorted(set(ids) - set(taxonomy.ids) - {0})
     if foreign:
         raise InputError(
-            f"{what}: id {foreign[0]} is not in the label table {taxonomy.name}, which has {', '.join(map(str, taxonomy.ids))}"
+            f"{what}: id {foreign[0]} is not in the label table {taxonomy.name}; "
+            f"expected one of {', '.join(map(str, taxonomy.ids))}"
         )

@@ -1,4 +1,4 @@
-"""A cohort folder from a source: every file is looked at once, and what is broken is named."""
+"""Indexing: every file of a source is checked once, and the usable cases become a cohort folder."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from nnstudent.cases import attempt, for_each_case
 from nnstudent.cohort.annotate import (
     INFER,
     check_overrides,
-    classes_from_words,
-    inferred,
-    overriding,
+    find_override,
+    infer_annotated,
+    parse_classes,
 )
-from nnstudent.cohort.check import Facts, check, stamp
+from nnstudent.cohort.check import Facts, check_case, file_stamp
 from nnstudent.cohort.cohort import Case, Cohort, write_cohort
 from nnstudent.cohort.sources.dispatch import read_source
 from nnstudent.cohort.sources.source import Entry, Source, without_skipped
@@ -30,7 +30,7 @@ from nnstudent.io.record import data_hash, read_state
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import Taxonomy
 
-CHECKS = 2  # changes when a check changes: what was found before is then looked at again
+CHECKS = 2  # to be raised when a check changes, so that files are checked again
 _SAVE_SECONDS = 30.0
 
 
@@ -40,9 +40,9 @@ class Indexed:
 
     Attributes:
         cohort: The cohort, as written to disk.
-        kind: What the source was taken for, in words.
-        facts: By case id, what is in its files.
-        notices: What was assumed or left out, and what is odd, one line each.
+        kind: The kind of source, in words.
+        facts: What each case's files hold, by case id.
+        notices: What was assumed, left out or is unusual, one line each.
     """
 
     cohort: Cohort
@@ -63,40 +63,42 @@ def index(
 ) -> Indexed:
     """Make a cohort folder from a source.
 
-    Every file is read whole, once: ``out/checks.json`` remembers what was found, by size and time of change. The images stay
-    where they are; ``out/images`` gets those converted from DICOM, ``out/labels`` the label maps that had to be changed.
+    Every file is read completely, once: ``out/checks.json`` keeps the results by size and
+    modification time. The images stay where they are; ``out/images`` receives those converted from
+    DICOM, ``out/labels`` the label maps that had to be changed.
 
     Args:
         source: A FLARE folder, an nnU-Net raw dataset, a .csv or .toml list, or an indexed cohort.
-        out: The cohort folder; gets ``cohort.json``.
-        taxonomy: The label table; None for the source's own, else FLARE23's.
-        annotated: Case id or pattern → class names (or ``all``, ``organs``, ``none``, ``infer``), over what the source declares.
+        out: The cohort folder, into which ``cohort.json`` is written.
+        taxonomy: The label table; None for the source's own, or FLARE23's if it has none.
+        annotated: Overrides of what the source declares: case id or pattern → class names (or
+            ``all``, ``organs``, ``none``, ``infer``).
         skip: Ids of cases to leave out.
-        threads: Processor threads, each of which reads a case; None for up to four.
-        progress: Told about each case.
+        threads: Threads, each of which reads a case; None for up to four.
+        progress: Called after each case.
 
     Returns:
         The cohort and what was found; broken cases are in ``cohort.broken``, each with the reason.
 
     Raises:
-        InputError: The source is of no known kind, or a case or class that was named does not exist.
+        InputError: The source is of no known kind, or a named case or class does not exist.
         OutputError: ``out`` cannot be written.
     """
-    found = read_source(source, taxonomy=taxonomy)
-    entries, broken = without_skipped(found, skip)
+    contents = read_source(source, taxonomy=taxonomy)
+    entries, broken = without_skipped(contents, skip)
     overrides = dict(annotated or {})
     check_overrides(overrides, [entry.id for entry in entries])
     for pattern, words in overrides.items():
         if tuple(words) != (INFER,):
-            classes_from_words(words, taxonomy=found.taxonomy, where=f"--annotated {pattern}")
+            parse_classes(words, taxonomy=contents.taxonomy, where=f"--annotated {pattern}")
     with writing(out):
         return _index(
-            found, entries, broken, out, overrides=overrides, threads=threads, progress=progress
+            contents, entries, broken, out, overrides=overrides, threads=threads, progress=progress
         )
 
 
 def _index(
-    found: Source,
+    source: Source,
     entries: Sequence[Entry],
     broken: tuple[Failure, ...],
     out: Path,
@@ -105,78 +107,77 @@ def _index(
     threads: int | None,
     progress: Progress,
 ) -> Indexed:
-    """The cohort of these entries, written into ``out``."""
-    notices = list(found.notices)
+    """Check the entries and write the cohort."""
+    notices = list(source.notices)
     cases: list[Case] = []
     facts: dict[str, Facts] = {}
-    for entry, result in _checked(
-        entries, out=out, taxonomy=found.taxonomy, threads=threads, progress=progress
+    for entry, result in _check_all(
+        entries, out=out, taxonomy=source.taxonomy, threads=threads, progress=progress
     ):
         if isinstance(result, Failure):
             broken = (*broken, result)
             continue
         made = attempt(
             entry,
-            partial(_case, facts=result, taxonomy=found.taxonomy, overrides=overrides),
+            partial(_make_case, facts=result, taxonomy=source.taxonomy, overrides=overrides),
             files=_files,
         )
         if isinstance(made, Failure):
             broken = (*broken, made)
             continue
-        case, odd = made
+        case, warnings = made
         cases.append(case)
         facts[case.id] = result
-        notices += [f"{case.id}: {line}" for line in (*result.warnings, *odd)]
-    notices += _doubts(found.kind, cases, facts)
-    cohort = Cohort(found.taxonomy, tuple(cases), broken)
+        notices += [f"{case.id}: {line}" for line in (*result.warnings, *warnings)]
+    notices += _sparse_labels(source.kind, cases, facts)
+    cohort = Cohort(source.taxonomy, tuple(cases), broken)
     write_cohort(out, cohort)
-    return Indexed(cohort, found.kind, facts, tuple(notices))
+    return Indexed(cohort, source.kind, facts, tuple(notices))
 
 
 def _files(entry: Entry) -> tuple[Path | None, ...]:
     return entry.image, entry.label
 
 
-def _case(
+def _make_case(
     entry: Entry, *, facts: Facts, taxonomy: Taxonomy, overrides: Mapping[str, Sequence[str]]
 ) -> tuple[Case, list[str]]:
-    """The case, and what is odd about its annotation."""
-    override = overriding(entry.id, overrides)
-    said = (
-        entry.annotated
-        if override is None
-        else None
-        if tuple(override) == (INFER,)
-        else tuple(override)
-    )
-    declared = said is not None
-    where = f"{entry.id}: annotated"
-    classes = (
-        inferred(facts.present, taxonomy=taxonomy)
-        if said is None
-        else classes_from_words(said, taxonomy=taxonomy, where=where)
-    )
+    """The case, and warnings about its annotation."""
+    words: Sequence[str] | None = find_override(entry.id, overrides)
+    if words is None:
+        words = entry.annotated
+    elif tuple(words) == (INFER,):
+        words = None
+    if words is None:
+        classes = infer_annotated(facts.present, taxonomy=taxonomy)
+    else:
+        classes = parse_classes(words, taxonomy=taxonomy, where=f"{entry.id}: annotated")
     if classes and facts.label is None:
         raise InputError(
-            f"{entry.id}: {', '.join(taxonomy.sorted(classes))} said to be annotated, but it has no label map; give its label"
+            f"{entry.id}: {', '.join(taxonomy.sorted(classes))} declared as annotated, but the "
+            "case has no label map; give its label map"
         )
     extra = [name for name in facts.present if name not in classes]
-    odd = (
-        [f"its label map holds {', '.join(extra)}, not declared as annotated: not learned from"]
-        if extra
-        else []
+    warnings = []
+    if extra:
+        warnings.append(
+            f"its label map holds {', '.join(extra)}, not declared as annotated: not learned from"
+        )
+    label = None if facts.label is None else Path(os.path.abspath(facts.label))
+    case = Case(
+        id=entry.id,
+        image=Path(os.path.abspath(facts.image)),
+        label=label,
+        annotated=classes,
+        declared=words is not None and label is not None,
+        role=entry.role,
+        warnings=facts.warnings,
     )
-    image, label = (
-        Path(os.path.abspath(facts.image)),
-        facts.label and Path(os.path.abspath(facts.label)),
-    )
-    return Case(
-        entry.id, image, label, classes, declared and label is not None, entry.role, facts.warnings
-    ), odd
+    return case, warnings
 
 
-def _doubts(kind: str, cases: Sequence[Case], facts: Mapping[str, Facts]) -> list[str]:
-    """One line where a layout's declaration looks wrong: nnU-Net's says that every class is annotated in every case."""
+def _sparse_labels(kind: str, cases: Sequence[Case], facts: Mapping[str, Facts]) -> list[str]:
+    """A notice if an nnU-Net dataset's declaration, every class in every case, looks wrong."""
     sparse = [
         c.id
         for c in cases
@@ -186,12 +187,12 @@ def _doubts(kind: str, cases: Sequence[Case], facts: Mapping[str, Facts]) -> lis
         return []
     some = ", ".join(sparse[:3]) + (" …" if len(sparse) > 3 else "")
     return [
-        f"{len(sparse)} of {len(cases)} cases ({some}) hold less than half of the classes that dataset.json declares; "
-        "if labels are partial, say so: --annotated '*=infer'"
+        f"{len(sparse)} of {len(cases)} cases ({some}) hold less than half of the classes that "
+        "dataset.json declares; if labels are partial, declare that: --annotated '*=infer'"
     ]
 
 
-def _checked(
+def _check_all(
     entries: Sequence[Entry],
     *,
     out: Path,
@@ -199,54 +200,58 @@ def _checked(
     threads: int | None,
     progress: Progress,
 ) -> Iterator[tuple[Entry, Facts | Failure]]:
-    """What was found of each entry, in the source's order; read anew only where something changed."""
-    book = _Book(out / "checks.json")
+    """The facts of each entry, in the source's order; files are read only if something changed."""
+    cache = _CheckCache(out / "checks.json")
 
-    def look(entry: Entry) -> tuple[str, bool, Facts]:
-        """Under which circumstances it was looked at, whether that was now, and what was found."""
-        Case(
-            entry.id, entry.image
-        )  # refuses an id that could not name a file, before a file is named by it
-        key = _key(entry, taxonomy)
-        known = book.find(entry.id, key)
-        return key, known is None, known or check(entry, taxonomy=taxonomy, out=out)
+    def check(entry: Entry) -> tuple[str, bool, Facts]:
+        """The cache key, whether the files were read now, and the facts."""
+        Case(entry.id, entry.image)  # refuses an id that cannot name a file before one is written
+        key = _cache_key(entry, taxonomy)
+        known = cache.find(entry.id, key)
+        return key, known is None, known or check_case(entry, taxonomy=taxonomy, out=out)
 
-    def note(entry: Entry, looked: tuple[str, bool, Facts]) -> None:
-        key, new, facts = looked
+    def remember(entry: Entry, checked: tuple[str, bool, Facts]) -> None:
+        key, new, facts = checked
         if new:
-            book.note(entry.id, key, facts)
+            cache.add(entry.id, key, facts)
 
     try:
-        # Threads, for reading is unpacking, which runs without the interpreter's lock; few, for each holds a scan.
-        some = threads or min(4, os.cpu_count() or 1)
+        # Threads suffice, because decompression releases the interpreter's lock; each holds a scan.
+        threads = threads or min(4, os.cpu_count() or 1)
         results, failures = for_each_case(
-            entries, look, files=_files, what="check", threads=some, progress=progress, done=note
+            entries,
+            check,
+            files=_files,
+            what="check",
+            threads=threads,
+            progress=progress,
+            done=remember,
         )
     finally:
-        # What was found stays found, also when it is stopped; the error that stopped it is the one to tell.
+        # Results are kept even after an interruption, whose error is the one to report.
         with contextlib.suppress(OutputError):
-            book.save()
+            cache.save()
     outcomes: dict[str, Facts | Failure] = {entry.id: facts for entry, (_, _, facts) in results}
     outcomes |= {failure.case: failure for failure in failures}
     for entry in entries:
         yield entry, outcomes[entry.id]
 
 
-def _key(entry: Entry, taxonomy: Taxonomy) -> str:
-    """Everything that what is found depends on."""
+def _cache_key(entry: Entry, taxonomy: Taxonomy) -> str:
+    """A hash of everything that the facts depend on."""
     files = [
         os.path.abspath(entry.image),
-        stamp(entry.image),
+        file_stamp(entry.image),
         entry.label and os.path.abspath(entry.label),
-        stamp(entry.label),
+        file_stamp(entry.label),
     ]
     return data_hash(
         [CHECKS, files, entry.ids and sorted(entry.ids.items()), [(c.id, c.name) for c in taxonomy]]
     )
 
 
-class _Book:
-    """What was found before, on disk in ``checks.json``; paths inside its folder are relative to it."""
+class _CheckCache:
+    """Results of earlier checks, in ``checks.json``; paths inside its folder are relative to it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -256,7 +261,7 @@ class _Book:
             self._rows = dict((read_state(path, what="what index found before") or {})["cases"])
 
     def find(self, id: str, key: str) -> Facts | None:
-        """What is known of a case, if it was found under the same circumstances and its copies are still the same."""
+        """The facts of a case if neither the key nor the case's copies have changed."""
         try:
             row = self._rows[id]
             facts = Facts.from_dict(row["facts"])
@@ -266,37 +271,34 @@ class _Book:
                 image=folder / facts.image,
                 label=None if facts.label is None else folder / facts.label,
             )
-            return (
-                facts
-                if row["key"] == key and row["files"] == [stamp(facts.image), stamp(facts.label)]
-                else None
-            )
+            stamps = [file_stamp(facts.image), file_stamp(facts.label)]
+            return facts if row["key"] == key and row["files"] == stamps else None
         except (KeyError, TypeError, ValueError):
             return None
 
-    def note(self, id: str, key: str, facts: Facts) -> None:
-        """Remember what was found."""
+    def add(self, id: str, key: str, facts: Facts) -> None:
+        """Add the facts of a case."""
         folder = Path(os.path.abspath(self._path.parent))
 
-        def place(path: Path) -> Path:
-            whole = Path(os.path.abspath(path))
-            return whole.relative_to(folder) if whole.is_relative_to(folder) else whole
+        def stored(path: Path) -> Path:
+            absolute = Path(os.path.abspath(path))
+            return absolute.relative_to(folder) if absolute.is_relative_to(folder) else absolute
 
         kept = replace(
             facts,
-            image=place(facts.image),
-            label=None if facts.label is None else place(facts.label),
+            image=stored(facts.image),
+            label=None if facts.label is None else stored(facts.label),
         )
         self._rows[id] = {
             "key": key,
-            "files": [stamp(facts.image), stamp(facts.label)],
+            "files": [file_stamp(facts.image), file_stamp(facts.label)],
             "facts": kept.to_dict(),
         }
         if time.monotonic() - self._saved > _SAVE_SECONDS:
             self.save()
 
     def save(self) -> None:
-        """Write it, cases in the order of their ids."""
+        """Write the cache, cases in the order of their ids."""
         write_json(
             self._path,
             {"checks": CHECKS, "cases": {id: self._rows[id] for id in sorted(self._rows)}},

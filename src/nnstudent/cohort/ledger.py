@@ -1,4 +1,4 @@
-"""The ledger: for each case and class where its labels come from. JSON lines, one row each."""
+"""The ledger: where the labels of each class in each case come from. JSON lines, one row each."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from nnstudent.io.atomic import write_text
 from nnstudent.serialization import from_plain, read_json_lines
 
 Origin = Literal["truth", "pseudo", "dropped"]
-NAME = "ledger.jsonl"
+LEDGER_NAME = "ledger.jsonl"
 
 
 @dataclass(frozen=True)
-class Row:
+class LedgerRow:
     """Where the labels of one class in one case come from.
 
     Attributes:
         case: The case's id.
         cls: The class's name; ``class`` in the file.
-        origin: ``truth``, ``pseudo``, or ``dropped`` for what the student does not learn from.
-        model: Hash of the model that gave the pseudo-label, or None.
-        round: The round of labelling that gave it; 0 for truth.
-        score: Agreement of the model's folds on this class, 0 to 1, or None where there is none.
-        why: One line.
-        change: How much the pseudo-label of this class changed from round to round, 0 to 1, or None in the first round.
+        origin: ``truth``, ``pseudo``, or ``dropped`` if the student does not learn from the labels.
+        model: Hash of the model that made the pseudo-label, or None.
+        round: The round in which the pseudo-label was made; 0 for truth.
+        score: Agreement of the model's folds on this class, 0 to 1, or None if there is none.
+        why: The reason, in one line.
+        change: How much the pseudo-label of this class changed since the previous round, 0 to 1;
+            None in the first round.
     """
 
     case: str
@@ -40,34 +41,36 @@ class Row:
     change: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data, in the order of the columns."""
+        """The row as plain data, in the order of the columns."""
         return {("class" if key == "cls" else key): value for key, value in asdict(self).items()}
 
 
-def write_ledger(path: Path, rows: Iterable[Row]) -> None:
-    """Write the rows, whole or not at all."""
+def write_ledger(path: Path, rows: Iterable[LedgerRow]) -> None:
+    """Write the rows atomically."""
     write_text(path, "".join(json.dumps(row.to_dict(), ensure_ascii=False) + "\n" for row in rows))
 
 
-def read_ledger(path: Path) -> tuple[Row, ...]:
+def read_ledger(path: Path) -> tuple[LedgerRow, ...]:
     """Read the rows.
 
     Raises:
-        InputError: The file is missing or a line is no row; names the line.
+        InputError: The file is missing, or a line is not a row; the message names the line.
     """
     rows = []
     for where, values in read_json_lines(path, what="a ledger, which select writes"):
-        row: Row = from_plain(
-            Row, {("cls" if key == "class" else key): value for key, value in values.items()}, where
+        row: LedgerRow = from_plain(
+            LedgerRow,
+            {("cls" if key == "class" else key): value for key, value in values.items()},
+            where,
         )
         rows.append(row)
     return tuple(rows)
 
 
-def pseudo_classes(rows: Iterable[Row]) -> dict[str, tuple[str, ...]]:
-    """By case, the classes whose labels are pseudo-labels."""
-    found: dict[str, list[str]] = {}
+def pseudo_classes(rows: Iterable[LedgerRow]) -> dict[str, tuple[str, ...]]:
+    """The classes of each case whose labels are pseudo-labels."""
+    classes: dict[str, list[str]] = {}
     for row in rows:
         if row.origin == "pseudo":
-            found.setdefault(row.case, []).append(row.cls)
-    return {case: tuple(names) for case, names in found.items()}
+            classes.setdefault(row.case, []).append(row.cls)
+    return {case: tuple(names) for case, names in classes.items()}

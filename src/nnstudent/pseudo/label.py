@@ -13,8 +13,14 @@ import numpy as np
 
 from nnstudent.cases import for_each_case
 from nnstudent.cohort.cohort import Case, Cohort
-from nnstudent.cohort.fuse import Labels, fuse
-from nnstudent.cohort.uncertainty import Doubt, doubt_is_there, joined, remove_doubt, write_doubt
+from nnstudent.cohort.fuse import fuse
+from nnstudent.cohort.uncertainty import (
+    Uncertainty,
+    combine_uncertainty,
+    has_uncertainty,
+    remove_uncertainty,
+    write_uncertainty,
+)
 from nnstudent.errors import Failure, InputError
 from nnstudent.io.lock import writing
 from nnstudent.io.nifti import read_grid, read_image, write_labels
@@ -25,6 +31,7 @@ from nnstudent.pseudo.ensemble import Decision
 from nnstudent.pseudo.pseudo_label import Guess, PseudoLabel
 from nnstudent.pseudo.stability import compare
 from nnstudent.taxonomy import Taxonomy
+from nnstudent.types import LabelArray
 from nnstudent.volume import Volume
 
 log = logging.getLogger(__name__)
@@ -61,9 +68,9 @@ class Made:
         doubt: What is thought of each voxel beside its label; None where nobody asked.
     """
 
-    labels: Labels
+    labels: LabelArray
     told: PseudoLabel
-    doubt: Doubt | None = None
+    doubt: Uncertainty | None = None
 
 
 Work = Callable[[Case], tuple[Any, Callable[[], Made]]]
@@ -163,7 +170,7 @@ def label(
 
     from nnstudent.pseudo.teacher import open_teacher  # the engines are heavy
 
-    if not cohort.lacking(cohort.taxonomy.names):
+    if not cohort.not_fully_annotated(cohort.taxonomy.names):
         return LabelResult((), ())
     check_map(mapping or {}, cohort.taxonomy)
     opened = [
@@ -186,7 +193,7 @@ def label(
                 f"--map {name}=…: no model has a class {name!r}; they have {', '.join(sorted(foreign))}"
             )
     known = {name for teacher in opened for name in teacher.classes}
-    cases = cohort.lacking(cohort.taxonomy.sorted(known))[number - 1 :: parts]
+    cases = cohort.not_fully_annotated(cohort.taxonomy.sorted(known))[number - 1 :: parts]
     return label_cases(
         cases,
         out,
@@ -279,12 +286,12 @@ def _ask(
     case: Case, teachers: Sequence[Teacher], taxonomy: Taxonomy, round: int, probability: bool
 ) -> Made:
     image = read_image(case.image)
-    labels: Labels = np.zeros(image.array.shape, np.uint8)
+    labels: LabelArray = np.zeros(image.array.shape, np.uint8)
     confidence: dict[str, float] = {}
     agreement: dict[str, float] = {}
     models: dict[str, str] = {}
     folds: dict[str, int] = {}
-    doubt = Doubt.none(labels.shape) if probability else None
+    doubt = Uncertainty.certain(labels.shape) if probability else None
     for teacher in teachers:
         said = teacher.guess(image, probability=True) if probability else teacher.guess(image)
         # For the classes that it knows a later model's word counts as truth does over pseudo-labels.
@@ -298,7 +305,9 @@ def _ask(
             ),
         )
         if doubt is not None and said.doubt is not None:
-            doubt = joined(labels, said.labels, said.doubt, beneath=beneath, before=doubt)
+            doubt = combine_uncertainty(
+                labels, said.labels, said.doubt, beneath=beneath, before=doubt
+            )
         for name in teacher.classes:
             models[name], folds[name] = teacher.hash, said.folds
             for table, told in ((confidence, said.confidence), (agreement, said.agreement)):
@@ -330,9 +339,9 @@ def _take(
     progress: Progress,
 ) -> LabelResult:
     taxonomy = cohort.taxonomy
-    lacking = cohort.lacking(taxonomy.names if source.classes is None else source.classes)[
-        part[0] - 1 :: part[1]
-    ]
+    lacking = cohort.not_fully_annotated(
+        taxonomy.names if source.classes is None else source.classes
+    )[part[0] - 1 :: part[1]]
     cases = [case for case in lacking if case.id in source.files]
     absent = tuple(case.id for case in lacking if case.id not in source.files)
 
@@ -418,14 +427,14 @@ def _one(case: Case, out: Path, work: Work, *, taxonomy: Taxonomy, probability: 
     path, record = pseudo_label.paths(out, case.id)
     made_from, make = work(case)
     fresh = is_made_from(record, made_from) and _is_readable(out, case)
-    if fresh and (doubt_is_there(out, case.id) or not probability):
+    if fresh and (has_uncertainty(out, case.id) or not probability):
         return False
     made, grid = make(), read_grid(case.image)
     if not fresh:
         record.unlink(missing_ok=True)  # never an old record beside a new map
-        remove_doubt(out, case.id)
+        remove_uncertainty(out, case.id)
     if made.doubt is not None:
-        write_doubt(out, case.id, made.doubt, grid, like=case.image)
+        write_uncertainty(out, case.id, made.doubt, grid, like=case.image)
     if fresh:  # a label that is there is not written again, for what was made from it would be made again too
         return True
     sizes = np.bincount(made.labels.ravel(), minlength=256)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nnstudent.cohort.fuse import Labels
-from nnstudent.cohort.uncertainty import Doubt
+from nnstudent.cohort.uncertainty import Uncertainty
 from nnstudent.serialization import Record, read_json_table
+from nnstudent.types import LabelArray
 
 FORMAT = 1  # of the record; another makes every pseudo-label be made again
 
@@ -26,11 +26,11 @@ class Guess:
         doubt: How probable the label of each voxel is and what it would be else; None where it was not asked for.
     """
 
-    labels: Labels
+    labels: LabelArray
     confidence: Mapping[str, float]
     agreement: Mapping[str, float]
     folds: int
-    doubt: Doubt | None = None
+    doubt: Uncertainty | None = None
 
 
 @dataclass(frozen=True)

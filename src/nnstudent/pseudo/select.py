@@ -15,16 +15,16 @@ import numpy as np
 from nnstudent.cases import for_each_case
 from nnstudent.cohort import ledger
 from nnstudent.cohort.cohort import Case, Cohort, write_cohort
-from nnstudent.cohort.fuse import Labels, check_ids, fuse, ids_in
+from nnstudent.cohort.fuse import check_ids, fuse, ids_in
 from nnstudent.cohort.uncertainty import (
-    Doubt,
-    doubt_is_there,
-    doubt_of_fused,
+    Uncertainty,
+    fused_uncertainty,
+    has_uncertainty,
     probability_path,
-    read_doubt,
-    remove_doubt,
+    read_uncertainty,
+    remove_uncertainty,
     runner_up_path,
-    write_doubt,
+    write_uncertainty,
 )
 from nnstudent.errors import Failure, InputError
 from nnstudent.io.atomic import write_json
@@ -37,6 +37,7 @@ from nnstudent.pseudo.pseudo_label import PseudoLabel
 from nnstudent.pseudo.selection import Decision, SelectSettings, decide, dropped, trimmed
 from nnstudent.serialization import Record, read_json_table
 from nnstudent.taxonomy import IGNORE, Taxonomy
+from nnstudent.types import LabelArray
 from nnstudent.volume import Volume
 
 log = logging.getLogger(__name__)
@@ -198,11 +199,13 @@ def _fuse(
         written,
         ignored,
     )
-    ledger.write_ledger(out / ledger.NAME, (row for choice in decisions for row in choice.rows))
+    ledger.write_ledger(
+        out / ledger.LEDGER_NAME, (row for choice in decisions for row in choice.rows)
+    )
     if not result.kept:
         reason = decisions[0].why if decisions else "the cohort has no training case"
         raise InputError(
-            f"{out}: no case is left to learn from ({reason}); {out / ledger.NAME} says why for each"
+            f"{out}: no case is left to learn from ({reason}); {out / ledger.LEDGER_NAME} says why for each"
         )
     _write_dataset(cohort, result, out, settings=settings)
     return result
@@ -224,7 +227,7 @@ def _warn_of_holes(
 
 def _check_probabilities(pseudo: Path, decisions: Sequence[Decision]) -> None:
     used = [choice.case for choice in decisions if choice.kept and choice.filled]
-    lacking = [case for case in used if not doubt_is_there(pseudo, case)]
+    lacking = [case for case in used if not has_uncertainty(pseudo, case)]
     if lacking:
         raise InputError(
             f"{pseudo}: {len(lacking)} of {len(used)} pseudo-labels come without the probability of each voxel, {lacking[0]} the first; "
@@ -291,7 +294,7 @@ def _write_fused(
     taxonomy = cohort.taxonomy
     values = channels(cohort, learned)
     doubted = item is not None and below > 0
-    kept_doubt = item is not None and doubt_is_there(pseudo, case.id)
+    kept_doubt = item is not None and has_uncertainty(pseudo, case.id)
     made_from = {
         "truth": None if case.label is None else file_hash(case.label),
         "pseudo": None if item is None else file_hash(pseudo_label.paths(pseudo, case.id)[0]),
@@ -338,11 +341,11 @@ def _write_fused(
         annotated=[taxonomy[name].id for name in case.annotated],
         taxonomy=taxonomy,
     )
-    remove_doubt(out, case.id)
+    remove_uncertainty(out, case.id)
     ignored = 0.0
     if kept_doubt and guess is not None:
         doubt = _doubt(case, labels, truth, guess, pseudo, filled, taxonomy=taxonomy)
-        write_doubt(out, case.id, doubt, grid, like=case.image)
+        write_uncertainty(out, case.id, doubt, grid, like=case.image)
         if (
             doubted
         ):  # an organ that a person drew is learned, whether or not there may be a lesion in it
@@ -358,7 +361,7 @@ def _write_fused(
         write_labels(plain, Volume(keep[labels], grid), like=case.image)
     doubts = (
         [place(out, case.id) for place in (probability_path, runner_up_path)]
-        if doubt_is_there(out, case.id)
+        if has_uncertainty(out, case.id)
         else []
     )
     files = [path, *([] if same_ids else [plain]), *doubts]
@@ -369,15 +372,15 @@ def _write_fused(
 
 def _doubt(
     case: Case,
-    fused: Labels,
+    fused: LabelArray,
     truth: Volume | None,
     guess: Volume,
     pseudo: Path,
     filled: Sequence[str],
     *,
     taxonomy: Taxonomy,
-) -> Doubt:
-    said = read_doubt(pseudo, case.id)
+) -> Uncertainty:
+    said = read_uncertainty(pseudo, case.id)
     for volume in said:
         guess.grid.require(
             volume.grid,
@@ -385,11 +388,11 @@ def _doubt(
             of="its pseudo-label",
             advice="label the case again with --probability",
         )
-    return doubt_of_fused(
+    return fused_uncertainty(
         fused,
         None if truth is None else truth.array,
         guess.array,
-        Doubt(*(volume.array for volume in said)),
+        Uncertainty(*(volume.array for volume in said)),
         annotated=[taxonomy[name].id for name in case.annotated],
         filled=[taxonomy[name].id for name in filled],
         taxonomy=taxonomy,

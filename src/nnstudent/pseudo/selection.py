@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from nnstudent.cohort.cohort import Case
-from nnstudent.cohort.ledger import Row
+from nnstudent.cohort.ledger import LedgerRow
 from nnstudent.errors import InputError
 from nnstudent.pseudo.pseudo_label import PseudoLabel
 from nnstudent.taxonomy import LabelClass, Taxonomy
@@ -69,7 +69,7 @@ class Decision:
     why: str
     filled: tuple[str, ...]
     score: float | None
-    rows: tuple[Row, ...]
+    rows: tuple[LedgerRow, ...]
     open: tuple[str, ...] = ()
 
 
@@ -127,7 +127,7 @@ def decide(
             why = f"{why}; {len(filled)} of {len(missing)} classes filled in, the others left open"
     rows = [_row(case, pseudo, name, filled=filled, why=why) for name in classes]
     rows += [
-        Row(case.id, name, "dropped", None, 0, None, NOT_LEARNED)
+        LedgerRow(case.id, name, "dropped", None, 0, None, NOT_LEARNED)
         for name in taxonomy.names
         if name not in classes
     ]
@@ -284,13 +284,13 @@ def _judge(
 
 def _row(
     case: Case, pseudo: PseudoLabel | None, name: str, *, filled: Sequence[str], why: str
-) -> Row:
+) -> LedgerRow:
     if name in case.annotated:
-        return Row(case.id, name, "truth", None, 0, None, "annotated")
+        return LedgerRow(case.id, name, "truth", None, 0, None, "annotated")
     model = None if pseudo is None else pseudo.models.get(name)
     score = None if pseudo is None else pseudo.agreement.get(name)
     change = None if pseudo is None else pseudo.class_change.get(name)
-    return Row(
+    return LedgerRow(
         case.id,
         name,
         "pseudo" if name in filled else "dropped",

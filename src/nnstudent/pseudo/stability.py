@@ -13,16 +13,18 @@ from pathlib import Path
 import numpy as np
 
 from nnstudent.cohort.cohort import Case
-from nnstudent.cohort.fuse import Labels
 from nnstudent.io.atomic import write_json
 from nnstudent.io.nifti import read_labels
 from nnstudent.io.record import data_hash, file_hash
 from nnstudent.pseudo import pseudo_label
 from nnstudent.serialization import read_json_table
 from nnstudent.taxonomy import Taxonomy
+from nnstudent.types import LabelArray
 
 
-def changed(old: Labels, new: Labels, classes: Mapping[str, int]) -> tuple[float, dict[str, float]]:
+def changed(
+    old: LabelArray, new: LabelArray, classes: Mapping[str, int]
+) -> tuple[float, dict[str, float]]:
     """Which share of the foreground two label maps disagree on.
 
     Args:

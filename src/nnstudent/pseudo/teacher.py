@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from nnstudent.bundle.bundle import Model, Network, open_model
-from nnstudent.cohort.fuse import Labels, fuse
-from nnstudent.cohort.uncertainty import Doubt, joined
+from nnstudent.cohort.fuse import fuse
+from nnstudent.cohort.uncertainty import Uncertainty, combine_uncertainty
 from nnstudent.errors import InputError
 from nnstudent.inference.labels.scores import Scores
 from nnstudent.inference.labels.uncertainty import probability_of, runner_up_of
@@ -22,6 +22,7 @@ from nnstudent.pseudo.external import label_names
 from nnstudent.pseudo.pseudo_label import Guess
 from nnstudent.serialization import read_json_table
 from nnstudent.taxonomy import Taxonomy
+from nnstudent.types import LabelArray
 from nnstudent.volume import Volume
 
 
@@ -74,8 +75,8 @@ class ModelTeacher:
             probability: Also say how probable the label of each voxel is, and what it would be else.
             progress: Told after each window.
         """
-        labels: Labels = np.zeros(image.array.shape, np.uint8)
-        doubt = Doubt.none(labels.shape) if probability else None
+        labels: LabelArray = np.zeros(image.array.shape, np.uint8)
+        doubt = Uncertainty.certain(labels.shape) if probability else None
         sure: dict[str, float] = {}
         agreement: dict[str, float] = {}
         folds: list[int] = []
@@ -93,8 +94,8 @@ class ModelTeacher:
                 fuse(said.array, labels, annotated=sorted(set(ids) - {0}), taxonomy=self.taxonomy),
             )
             if doubt is not None:
-                own = Doubt(probability_of(said, scores), runner_up_of(said, scores))
-                doubt = joined(labels, said.array, own, beneath=beneath, before=doubt)
+                own = Uncertainty(probability_of(said, scores), runner_up_of(said, scores))
+                doubt = combine_uncertainty(labels, said.array, own, beneath=beneath, before=doubt)
             # What only the mean brings to light no fold has found by itself: nothing that they agree on.
             unseen = dict.fromkeys(given, 0.0) if verdict.folds > 1 else {}
             agreement |= self._named(unseen | verdict.agreement)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from nnstudent.bundle.bundle import Model
 from nnstudent.cohort.cohort import read_cohort
-from nnstudent.cohort.ledger import NAME, pseudo_classes, read_ledger
-from nnstudent.cohort.uncertainty import doubt_is_there, probability_path, runner_up_path
+from nnstudent.cohort.ledger import LEDGER_NAME, pseudo_classes, read_ledger
+from nnstudent.cohort.uncertainty import has_uncertainty, probability_path, runner_up_path
 from nnstudent.errors import InputError
 from nnstudent.io.atomic import check_folder
 from nnstudent.progress import Progress, silent
@@ -37,7 +37,7 @@ def study_task(
         InputError: There is no cohort, the ledger is malformed, no training case has a label, a class of ``only`` is not there, or the
             recipe distils and nothing is known of the teachers' doubts.
     """
-    cohort, ledger = read_cohort(fused), fused / NAME
+    cohort, ledger = read_cohort(fused), fused / LEDGER_NAME
     if ledger.is_file():
         task = student_task(
             cohort,
@@ -66,7 +66,7 @@ def _doubt(fused: Path, task: Task) -> dict[str, tuple[Path, Path]]:
     there = {
         id: (probability_path(fused, id), runner_up_path(fused, id))
         for id in task.pseudo
-        if doubt_is_there(fused, id)
+        if has_uncertainty(fused, id)
     }
     if task.pseudo and not there:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Where a cohort comes from: each layout is one module that turns a place on disk into entries."""
+"""Sources of a cohort: each layout has one module that turns a place on disk into entries."""
 
 from nnstudent.cohort.sources.dispatch import read_source
 from nnstudent.cohort.sources.source import Entry, Source

@@ -1,4 +1,4 @@
-"""Which kind of source a path is."""
+"""Reading a source of any kind."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from nnstudent.taxonomy import Taxonomy
 
 
 def read_source(path: Path, *, taxonomy: Taxonomy | None = None) -> Source:
-    """Read which cases a source has; no image is opened.
+    """Read which cases a source has, without opening an image.
 
     Args:
         path: The folder or list.
-        taxonomy: The label table; None for the one that the source brings, else FLARE23's.
+        taxonomy: The label table; None for the source's own, or FLARE23's if it has none.
 
     Raises:
-        InputError: The path is missing, of no known kind, malformed, or holds no case.
+        InputError: The path is missing, of no known kind, malformed, or has no case.
     """
     if path.is_file():
         kind = {".csv": table.read_csv, ".tsv": table.read_csv, ".toml": table.read_toml}.get(
@@ -30,7 +30,7 @@ def read_source(path: Path, *, taxonomy: Taxonomy | None = None) -> Source:
         if kind is None:
             if is_image(path):
                 raise InputError(f"{path}: is an image; expected {EXPECTED}; {LIST_THEM}")
-            raise InputError(f"{path}: is no source of cases; expected {EXPECTED}")
+            raise InputError(f"{path}: is not a source of cases; expected {EXPECTED}")
         source = kind(path, taxonomy=taxonomy)
     elif path.is_dir():
         if (path / "cohort.json").is_file():

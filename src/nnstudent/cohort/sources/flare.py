@@ -1,8 +1,9 @@
-"""The folders of the FLARE22 and FLARE23 challenges, as released and as people keep them.
+"""Folders of the FLARE22 and FLARE23 challenges, as released and as people keep them.
 
-FLARE23 is released as ``imagesTr2200``, ``labelsTr2200``, ``unlabelTr1800`` and ``validation``; FLARE22 as
-``FLARE22_LabeledCase50/images`` and ``/labels``, ``FLARE22_UnlabeledCase1-1000`` and so on, ``Validation``. Folders are
-known by the words in their names, at any depth, and a label belongs to the image with its name.
+FLARE23 is released as ``imagesTr2200``, ``labelsTr2200``, ``unlabelTr1800`` and ``validation``;
+FLARE22 as ``FLARE22_LabeledCase50/images`` and ``/labels``, ``FLARE22_UnlabeledCase1-1000`` and so
+on, ``Validation``. Folders are recognized by the words in their names, at any depth, and a label
+map belongs to the image of the same name.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ _LABELS = re.compile(r"^(labels?|masks?|gt|ground_?truth)(?![a-z]*case)", re.I)
 _IMAGES = re.compile(r"^images?|unlabel|^val|^tuning|^test", re.I)
 _TEST = re.compile(r"(^|[^a-z]|images|labels)(val|tuning|test)|(images|labels)ts", re.I)
 _PSEUDO = re.compile(r"pseudo|predict", re.I)
-# Every case of this release has all 13 organs annotated, whatever surgery has removed.
+# Every case of this release has all 13 organs annotated, including those that surgery has removed.
 _ALL_ORGANS = re.compile(r"(?<!un)labeledcase", re.I)
 
 
@@ -55,30 +56,28 @@ class _Folder:
 
     @property
     def subset(self) -> str:
-        """What is left of the name without images or labels: ``imagesTr2200`` → ``tr2200``."""
+        """The name without the word for images or labels: ``imagesTr2200`` → ``tr2200``."""
         return re.sub(r"images?|labels?|masks?", "", self.name, flags=re.I).lower()
 
 
 def read(folder: Path, *, taxonomy: Taxonomy | None = None) -> Source:
-    """Read a FLARE folder: the download itself, or one that holds it.
+    """Read a FLARE folder: the download itself, or a folder that contains it.
 
     Raises:
-        InputError: No folder in it is named like images.
+        InputError: No folder in it has the name of an image folder.
     """
-    folder = Path(os.path.abspath(folder))  # its own name counts, also where it was given as "."
+    folder = Path(os.path.abspath(folder))  # its own name counts too, even if it was given as "."
     walked = list(_walk(folder))
     folders = list(_folders(folder, walked))
     images = [found for found in folders if not found.is_labels]
     if not images:
-        several = sum(len(listing.volumes) for _, listing in walked)
+        count = sum(len(listing.volumes) for _, listing in walked)
         what = (
-            f"{several} image{'' if several == 1 else 's'} in it, but in"
-            if several
+            f"{count} image{'' if count == 1 else 's'} in it, but in"
+            if count
             else "no image in it, and"
         )
-        raise InputError(
-            f"{folder}: {what} no layout that is known; expected {EXPECTED}; {LIST_THEM}"
-        )
+        raise InputError(f"{folder}: {what} no known layout; expected {EXPECTED}; {LIST_THEM}")
     labels: dict[str, list[tuple[_Folder, Path]]] = defaultdict(list)
     for found in folders:
         if found.is_labels:
@@ -89,50 +88,55 @@ def read(folder: Path, *, taxonomy: Taxonomy | None = None) -> Source:
     for found in images:
         if channels := channels_of(found.files):
             raise InputError(
-                f"{found.path}: holds {len(channels)} channels of each case; expected one, the CT, ending in _0000"
+                f"{found.path}: holds {len(channels)} channels of each case; "
+                "expected one, the CT, ending in _0000"
             )
         for file, name in case_names(found.files).items():
-            label = _belonging(found, labels.get(name) or labels.get(stem(file)) or ())
+            label = _matching_label(found, labels.get(name) or labels.get(stem(file)) or ())
             used.add(label)
-            whole = (
+            all_organs = (
                 label is not None
                 and taxonomy is None
                 and _ALL_ORGANS.search(str(label.relative_to(folder.parent)))
             )
             entries.append(
-                Entry(safe_id(name), file, label, table.organs if whole else None, found.role)
+                Entry(safe_id(name), file, label, table.organs if all_organs else None, found.role)
             )
     kept, twins = without_twins(entries)
     lost = [(name, file) for name, rows in labels.items() for _, file in rows if file not in used]
     orphans = [
-        Failure(safe_id(name), f"{file}: a label without an image of that name")
+        Failure(safe_id(name), f"{file}: a label map without an image of that name")
         for name, file in lost
     ]
     ignored = [path.relative_to(folder) for path in _ignored(folder, walked)]
     notices = [
-        f"{path}: not read, because made labels are not truth; give them to: nnstudent label --from"
+        f"{path}: not read, because pseudo-labels are not truth; "
+        "give them to: nnstudent label --from"
         for path in ignored
     ]
     notices += describe(_passed_over(folder, walked, folders), root=folder)
     return Source("a FLARE folder", table, kept, (*twins, *orphans), tuple(notices))
 
 
-def _belonging(images: _Folder, labels: Sequence[tuple[_Folder, Path]]) -> Path | None:
-    """The label of an image among those of its name: from the folder named alike, then from the nearest."""
+def _matching_label(images: _Folder, labels: Sequence[tuple[_Folder, Path]]) -> Path | None:
+    """The label map of an image among those of the same name.
+
+    A folder with a similar name takes precedence, then the nearest folder.
+    """
     if not labels or "unlabel" in images.name.lower():
         return None
 
     def distance(row: tuple[_Folder, Path]) -> tuple[bool, bool, str]:
         return row[0].subset != images.subset, row[0].path.parent != images.path.parent, str(row[1])
 
-    fitting = [row for row in labels if row[0].role == images.role] or list(labels)
-    return min(fitting, key=distance)[1]
+    candidates = [row for row in labels if row[0].role == images.role] or list(labels)
+    return min(candidates, key=distance)[1]
 
 
 def _walk(root: Path) -> Iterator[tuple[Path, Listing]]:
     for name, folders, _ in os.walk(root, followlinks=True):
         here = Path(name)
-        # An output folder kept inside the source is no part of it.
+        # An output folder that lies inside the source is not part of it.
         inside = len(here.relative_to(root).parts) < _DEPTH and not (here / "cohort.json").exists()
         folders[:] = sorted(f for f in folders if inside and not f.startswith("."))
         if inside:
@@ -144,7 +148,7 @@ def _folders(root: Path, walked: Iterable[tuple[Path, Listing]]) -> Iterator[_Fo
         relative = path.relative_to(root).parts
         if not listing.volumes or _is_pseudo(relative):
             continue
-        name = _telling(relative)
+        name = _type_name(relative)
         if name is not None:
             role: Role = "test" if any(_TEST.search(part) for part in relative) else "train"
             is_labels = bool(_LABELS.search(name))
@@ -156,7 +160,7 @@ def _folders(root: Path, walked: Iterable[tuple[Path, Listing]]) -> Iterator[_Fo
 def _passed_over(
     root: Path, walked: Iterable[tuple[Path, Listing]], folders: Iterable[_Folder]
 ) -> dict[str, list[Path]]:
-    """By kind, every file that is neither image nor label of a case."""
+    """All files that are neither the image nor the label map of a case, by kind."""
     labels = {folder.path for folder in folders if folder.is_labels}
     known = {folder.path for folder in folders}
     passed: dict[str, list[Path]] = defaultdict(list)
@@ -175,8 +179,8 @@ def _passed_over(
     return passed
 
 
-def _telling(parts: Sequence[str]) -> str | None:
-    """The innermost folder name that says images or labels; ``validation/images`` says it in its last part."""
+def _type_name(parts: Sequence[str]) -> str | None:
+    """The innermost folder name that says whether the folder has images or labels, if any."""
     for part in reversed(parts):
         if _LABELS.search(part) or _IMAGES.search(part):
             return part

@@ -1,4 +1,4 @@
-"""A cohort that was indexed before, or that the phantom maker wrote: its files are checked again."""
+"""A cohort that was indexed before, or that ``phantom`` wrote; its files are checked again."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from nnstudent.taxonomy import Taxonomy
 
 
 def read(folder: Path, *, taxonomy: Taxonomy | None = None) -> Source:
-    """Read ``cohort.json``; what it declares stays declared, what was inferred is inferred again.
+    """Read ``cohort.json``.
+
+    Declared classes stay declared; those that were inferred are inferred again.
 
     Raises:
-        InputError: It is malformed, or a declared class is not in the given table.
+        InputError: The file is malformed, or a declared class is not in the given table.
     """
     cohort = read_cohort(folder)
     table = taxonomy or cohort.taxonomy

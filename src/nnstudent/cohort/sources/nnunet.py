@@ -1,6 +1,8 @@
-"""An nnU-Net raw dataset: ``dataset.json`` with ``imagesTr``, ``labelsTr``, ``imagesTs``, or with its files listed.
+"""An nnU-Net raw dataset.
 
-Format: nnU-Net's ``documentation/dataset_format.md``. Classes are matched to the label table by name.
+``dataset.json`` lies beside ``imagesTr``, ``labelsTr`` and ``imagesTs``, or lists the files. The
+format is described in nnU-Net's ``documentation/dataset_format.md``. Classes are matched to the
+label table by name.
 """
 
 from __future__ import annotations
@@ -19,13 +21,22 @@ from nnstudent.io.nifti import SUFFIXES
 from nnstudent.serialization import read_json_table
 from nnstudent.taxonomy import LabelClass, Taxonomy, flare23
 
-# Words for one class that datasets in use have.
+# Other names that public datasets give to the classes.
 _ALIASES = {
-    "postcava": "inferior_vena_cava", "ivc": "inferior_vena_cava", "vena_cava": "inferior_vena_cava",
-    "gall_bladder": "gallbladder", "oesophagus": "esophagus", "arota": "aorta", "tumour": "tumor",
-    "rag": "right_adrenal_gland", "lag": "left_adrenal_gland", "adrenal_gland_right": "right_adrenal_gland",
-    "adrenal_gland_left": "left_adrenal_gland", "kidney_right": "right_kidney", "kidney_left": "left_kidney",
-}  # fmt: skip
+    "postcava": "inferior_vena_cava",
+    "ivc": "inferior_vena_cava",
+    "vena_cava": "inferior_vena_cava",
+    "gall_bladder": "gallbladder",
+    "oesophagus": "esophagus",
+    "arota": "aorta",
+    "tumour": "tumor",
+    "rag": "right_adrenal_gland",
+    "lag": "left_adrenal_gland",
+    "adrenal_gland_right": "right_adrenal_gland",
+    "adrenal_gland_left": "left_adrenal_gland",
+    "kidney_right": "right_kidney",
+    "kidney_left": "left_kidney",
+}
 _LESION = re.compile(r"tumou?r|lesion|cancer|metasta|cyst")
 _COLORS = (
     (221, 130, 101),
@@ -47,17 +58,20 @@ def is_dataset(folder: Path) -> bool:
 def read(folder: Path, *, taxonomy: Taxonomy | None = None) -> Source:
     """Read an nnU-Net raw dataset.
 
-    Its labels are declared: nnU-Net takes every class for annotated in every training case. Images of ``imagesTr`` without
-    a label and those of folders named ``unlabeled…`` are to be learned from; ``imagesTs`` is for testing.
+    Its classes are declared, because nnU-Net takes every class to be annotated in every training
+    case. Images of ``imagesTr`` without a label map and those of folders named ``unlabeled…`` are
+    for training; ``imagesTs`` is for testing.
 
     Raises:
-        InputError: ``dataset.json`` is malformed, the images have several channels, or none of its classes is in the table.
+        InputError: ``dataset.json`` is malformed, the images have several channels, or none of its
+            classes is in the table.
     """
     path = folder / "dataset.json"
     data = read_json_table(path, what="an nnU-Net dataset")
     if not isinstance(data, Mapping) or not isinstance(data.get("labels"), Mapping):
         raise InputError(
-            f"{path}: has no labels; expected nnU-Net's dataset.json with channel_names, labels and file_ending"
+            f"{path}: has no labels; "
+            "expected nnU-Net's dataset.json with channel_names, labels and file_ending"
         )
     ending = data.get("file_ending", ".nii.gz")
     if not isinstance(ending, str) or not ending.lower().endswith(SUFFIXES):
@@ -70,14 +84,15 @@ def read(folder: Path, *, taxonomy: Taxonomy | None = None) -> Source:
     notices = []
     channel = str(next(iter(channels.values())))
     if channel.upper() != "CT":
-        notices.append(f"{path}: the channel is called {channel!r}, not CT; HU are expected in it")
+        notices.append(f"{path}: the channel is called {channel!r}, not CT; it must hold HU")
     labels = _labels(path, data["labels"])
     table = taxonomy or _own_table(data, labels)
-    ids = {id: _wanted(name, table) for name, id in labels.items()}
+    ids = {id: _table_id(name, table) for name, id in labels.items()}
     dropped = sorted(name for name, id in labels.items() if ids[id] == 0 and not _is_ignore(name))
     if not any(ids.values()):
         raise InputError(
-            f"{path}: none of its classes ({', '.join(labels)}) is in label table {table.name} ({', '.join(table.names)})"
+            f"{path}: none of its classes ({', '.join(labels)}) is in label table {table.name} "
+            f"({', '.join(table.names)})"
         )
     if dropped:
         notices.append(
@@ -85,7 +100,8 @@ def read(folder: Path, *, taxonomy: Taxonomy | None = None) -> Source:
         )
     if any(map(_is_ignore, labels)):
         notices.append(
-            f"{path}: voxels with the label ignore are taken for background; leave out cases that have many (--skip)"
+            f"{path}: voxels with the label ignore are taken for background; "
+            "leave out cases that have many (--skip)"
         )
     annotated = tuple(name for name in table.names if table[name].id in ids.values())
     mapping = None if all(a == b for a, b in ids.items()) else ids
@@ -99,12 +115,12 @@ def read(folder: Path, *, taxonomy: Taxonomy | None = None) -> Source:
 
 
 def _labels(path: Path, raw: Mapping[Any, Any]) -> dict[str, int]:
-    """Name → id without the background; the first nnU-Net wrote them id → name."""
+    """Name → id without the background; the first version of nnU-Net wrote id → name."""
     found: dict[str, int] = {}
     for key, value in raw.items():
         if isinstance(value, list):
             raise InputError(
-                f"{path}: {key} is a region made of several labels; expected one id a class"
+                f"{path}: {key} is a region made of several labels; expected one id per class"
             )
         name, number = (value, key) if str(key).isdecimal() else (key, value)
         if not str(number).isdecimal() or not 0 <= int(number) <= 255:
@@ -115,7 +131,7 @@ def _labels(path: Path, raw: Mapping[Any, Any]) -> dict[str, int]:
             found[str(name)] = int(number)
     if not found or len(set(found.values())) != len(found):
         raise InputError(
-            f"{path}: labels {dict(raw)}; expected a name and an id of its own for each class"
+            f"{path}: labels {dict(raw)}; expected a distinct name and id for each class"
         )
     return found
 
@@ -126,17 +142,18 @@ def _plain(name: str) -> str:
 
 
 def _is_ignore(name: str) -> bool:
-    """Whether it is the name of nnU-Net's label for what nobody looked at."""
+    """Whether this is nnU-Net's label for voxels that nobody looked at."""
     return _plain(name) == "ignore"
 
 
-def _wanted(name: str, table: Taxonomy) -> int:
+def _table_id(name: str, table: Taxonomy) -> int:
+    """The class's id in the label table; 0 if the table does not have it."""
     plain = _plain(name)
     return table[plain].id if plain in table.names else 0
 
 
 def _own_table(data: Mapping[str, Any], labels: Mapping[str, int]) -> Taxonomy:
-    """FLARE23's where it has all the classes, else one made of the dataset's own names and ids."""
+    """FLARE23's table if it has all classes; otherwise one of the dataset's own names and ids."""
     ours = data.get("nnstudent")
     if isinstance(ours, Mapping) and isinstance(ours.get("taxonomy"), Mapping):
         return Taxonomy.from_dict(ours["taxonomy"])
@@ -149,10 +166,14 @@ def _own_table(data: Mapping[str, Any], labels: Mapping[str, int]) -> Taxonomy:
         known = flare23()[plain] if plain in flare23().names else None
         rows.append(
             LabelClass(
-                id=id, name=plain, kind="lesion" if _LESION.search(plain) else "organ", nsd_mm=known.nsd_mm if known else 2.0,
-                color=known.color if known else _COLORS[place % len(_COLORS)], snomed=known.snomed if known else None,
+                id=id,
+                name=plain,
+                kind="lesion" if _LESION.search(plain) else "organ",
+                nsd_mm=known.nsd_mm if known else 2.0,
+                color=known.color if known else _COLORS[place % len(_COLORS)],
+                snomed=known.snomed if known else None,
             )
-        )  # fmt: skip
+        )
     return Taxonomy(safe_id(str(data.get("name", "nnunet"))), tuple(rows))
 
 
@@ -192,15 +213,15 @@ def _found(
                 )
             )
         failures += [
-            Failure(safe_id(n), f"{file}: a label without an image of that name")
-            for n, file in truth.items()
-            if n not in used
+            Failure(safe_id(case), f"{file}: a label map without an image of that name")
+            for case, file in truth.items()
+            if case not in used
         ]
     return entries, failures, describe(passed, root=folder)
 
 
 def _ending(folder: Path, ending: str, passed: dict[str, list[Path]]) -> list[Path]:
-    """The images of a folder that end as dataset.json says; notes whatever else is there."""
+    """The images with the file ending of dataset.json; other files are added to ``passed``."""
     listing = list_folder(folder)
     for kind, paths in listing.passed_over.items():
         passed[kind].extend(paths)
@@ -212,14 +233,18 @@ def _ending(folder: Path, ending: str, passed: dict[str, list[Path]]) -> list[Pa
 
 
 def _cases(files: Sequence[Path], ending: str, truth: Collection[str]) -> dict[Path, str]:
-    """The case of each image: without the channel, where a label or all other images say that it is one.
+    """The case of each image.
+
+    ``_0000`` at the end of a name is left out if a label map or all other images show that it is
+    the channel.
 
     Raises:
         InputError: The images have several channels.
     """
     if channels := channels_of(files):
         raise InputError(
-            f"{files[0].parent}: holds {len(channels)} channels of each case; expected one, the CT, ending in _0000{ending}"
+            f"{files[0].parent}: holds {len(channels)} channels of each case; "
+            f"expected one, the CT, ending in _0000{ending}"
         )
     names = {}
     for file, name in case_names(files).items():

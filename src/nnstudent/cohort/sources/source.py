@@ -1,4 +1,4 @@
-"""What every kind of source is read into: entries that name files, and nothing read from them yet."""
+"""The common form of all sources: entries that name files, none of which has been read yet."""
 
 from __future__ import annotations
 
@@ -19,23 +19,28 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _LONGEST_ID = 120
 
 EXPECTED = (
-    "a list (.csv or .toml), a FLARE folder (imagesTr…, labelsTr…, unlabeled…), an nnU-Net raw dataset (dataset.json), "
-    "or an indexed cohort (cohort.json)"
+    "a list (.csv or .toml), a FLARE folder (imagesTr…, labelsTr…, unlabeled…), "
+    "an nnU-Net raw dataset (dataset.json), or an indexed cohort (cohort.json)"
 )
-LIST_THEM = "list the scans in a .csv with the header id,image,label,annotated,role (only image is needed) and give that"
+LIST_THEM = (
+    "list the scans in a .csv with the header id,image,label,annotated,role "
+    "(only image is needed) and give that"
+)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One case as a source names it, its files not looked at yet.
+    """One case as a source names it; its files have not been read yet.
 
     Attributes:
         id: The case's id, not checked yet.
         image: The image file, or the folder of a DICOM series.
         label: The label map, or None.
-        annotated: Names of the annotated classes as the source declares them; None where it says nothing.
+        annotated: Names of the annotated classes as the source declares them; None if it declares
+            nothing.
         role: ``train`` or ``test``.
-        ids: Ids of the label map → ids of the table, where they differ; 0 drops a class. None: they are the table's.
+        ids: Ids of the label map → ids of the table, if they differ; 0 drops a class. None if the
+            label map has the table's ids.
     """
 
     id: str
@@ -51,11 +56,11 @@ class Source:
     """A source's entries under a label table.
 
     Attributes:
-        kind: What it was taken for, in words.
+        kind: The kind of source, in words.
         taxonomy: The label table.
         entries: The cases, in a fixed order.
-        failures: What is broken before a file was opened.
-        notices: One line each: what was assumed or left out.
+        failures: Cases that are broken before a file is opened.
+        notices: What was assumed or left out, one line each.
     """
 
     kind: str
@@ -66,29 +71,30 @@ class Source:
 
 
 def safe_id(name: str) -> str:
-    """The case id that a file name gives: always the same one, and safe to name files with.
+    """A case id made from a file name, safe to name files with.
 
-    Runs of other characters become ``_``. Where letters outside ASCII were lost, six digits of a hash keep names apart.
+    The same name always gives the same id. Runs of other characters become ``_``. If letters
+    outside ASCII are lost, six digits of a hash keep names apart.
     """
     id = _UNSAFE.sub("_", name).strip("_.-")
     if not name.isascii() or len(id) > _LONGEST_ID or not id:
-        id = f"{id[:_LONGEST_ID] or 'case'}_{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:6]}"
+        digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+        id = f"{id[:_LONGEST_ID] or 'case'}_{digest[:6]}"
     return id
 
 
 def expand(text: str, *, root: Path, where: str) -> Path:
-    """A path from a list: ``${VARIABLES}`` and ``~`` expanded, relative to ``root``.
+    """Expand ``${VARIABLES}`` and ``~`` in a path, which is relative to ``root``.
 
     Raises:
         InputError: A variable is not set.
     """
 
     def value(match: re.Match[str]) -> str:
-        found = os.environ.get(match.group(1))
+        name = match.group(1)
+        found = os.environ.get(name)
         if not found:
-            raise InputError(
-                f"{where}: ${{{match.group(1)}}} is not set; set it first: export {match.group(1)}=FOLDER"
-            )
+            raise InputError(f"{where}: ${{{name}}} is not set; set it first: export {name}=FOLDER")
         return found
 
     path = Path(_VARIABLE.sub(value, text)).expanduser()
@@ -96,7 +102,10 @@ def expand(text: str, *, root: Path, where: str) -> Path:
 
 
 def without_twins(entries: Iterable[Entry]) -> tuple[tuple[Entry, ...], tuple[Failure, ...]]:
-    """Set entries apart whose ids differ at most in case: no file system can be trusted to hold both."""
+    """Separate entries whose ids are equal apart from upper and lower case.
+
+    Some file systems cannot hold both, so all entries of such an id fail.
+    """
     entries = tuple(entries)
     count = Counter(entry.id.lower() for entry in entries)
     kept = tuple(entry for entry in entries if count[entry.id.lower()] == 1)
@@ -104,7 +113,8 @@ def without_twins(entries: Iterable[Entry]) -> tuple[tuple[Entry, ...], tuple[Fa
     return kept, tuple(
         Failure(
             e.id,
-            f"{e.image}: the id {e.id} occurs {count[e.id.lower()]} times; give each case its own",
+            f"{e.image}: the id {e.id} occurs {count[e.id.lower()]} times; "
+            "give each case an id of its own",
         )
         for e in twins
     )
@@ -113,7 +123,7 @@ def without_twins(entries: Iterable[Entry]) -> tuple[tuple[Entry, ...], tuple[Fa
 def without_skipped(
     source: Source, skip: Collection[str]
 ) -> tuple[tuple[Entry, ...], tuple[Failure, ...]]:
-    """The entries and failures that are not to be skipped.
+    """The entries and failures of a source without those to skip.
 
     Raises:
         InputError: A case to skip is not in the source.
@@ -129,8 +139,5 @@ def without_skipped(
 
 
 def _some(names: list[str]) -> str:
-    return (
-        ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-        if names
-        else "none"
-    )
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return (", ".join(names[:5]) or "none") + more

@@ -1,4 +1,7 @@
-"""A list of cases: CSV with a header, or TOML with ``[[case]]`` tables. Paths are relative to the list."""
+"""A list of cases: CSV with a header, or TOML with ``[[case]]`` tables.
+
+Paths are relative to the list.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +23,13 @@ _ROLES: dict[str, Role] = {"train": "train", "test": "test"}
 
 
 def read_csv(path: Path, *, taxonomy: Taxonomy | None = None) -> Source:
-    """Read a CSV list: a header with ``image`` and any of ``id``, ``label``, ``annotated``, ``role``.
+    """Read a CSV list.
+
+    Its header has ``image`` and any of ``id``, ``label``, ``annotated`` and ``role``.
 
     Raises:
-        InputError: It cannot be read, lacks ``image``, has an unknown column, or names an unset variable.
+        InputError: The file cannot be read, lacks ``image``, has an unknown column, or names an
+            unset variable.
     """
     text = read_text(path, what="a list of cases")
     first = text.split("\n", 1)[0]
@@ -31,16 +37,19 @@ def read_csv(path: Path, *, taxonomy: Taxonomy | None = None) -> Source:
     names, rows = parse_csv(text, where=str(path), delimiter=delimiter)
     if "image" not in names:
         raise InputError(
-            f"{path}: the columns are {', '.join(names) or 'none'}; expected a header with image and any of {', '.join(KEYS)}"
+            f"{path}: the columns are {', '.join(names) or 'none'}; "
+            f"expected a header with image and any of {', '.join(KEYS)}"
         )
     return _source(path, "a CSV list", taxonomy or flare23(), rows)
 
 
 def read_toml(path: Path, *, taxonomy: Taxonomy | None = None) -> Source:
-    """Read a TOML list: ``[[case]]`` tables, and optionally ``taxonomy`` (a file) and ``[defaults]``.
+    """Read a TOML list.
+
+    It has ``[[case]]`` tables, and optionally ``taxonomy`` (a file) and ``[defaults]``.
 
     Raises:
-        InputError: It cannot be read, a key is unknown, or it names an unset variable.
+        InputError: The file cannot be read, has an unknown key, or names an unset variable.
     """
     data = parse_toml(
         read_text(path, what="a list of cases", most=MAX_TOML_BYTES),

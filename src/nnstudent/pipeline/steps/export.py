@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from nnstudent.cohort.ledger import NAME, read_ledger
+from nnstudent.cohort.ledger import LEDGER_NAME, read_ledger
 from nnstudent.errors import InputError, MissingExtraError
 from nnstudent.pipeline.folder import RunFolder
 from nnstudent.pipeline.stages import Outcome, Stage
@@ -58,7 +58,7 @@ def work(run: RunFolder) -> Outcome:
 
 def _card(run: RunFolder) -> dict[str, Any]:
     last = run.last_round()
-    rows = read_ledger(last.fused / NAME)
+    rows = read_ledger(last.fused / LEDGER_NAME)
     truth, pseudo = (
         {row.case for row in rows if row.origin == origin} for origin in ("truth", "pseudo")
     )

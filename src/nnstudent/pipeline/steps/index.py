@@ -47,7 +47,7 @@ def work(run: RunFolder) -> Outcome:
     full, test = len(cohort.annotated_with(table.organs)), len(cohort.test())
     if not test:
         run.notice("no case has the role test; nothing is segmented or scored")
-    partly = sum(bool(case.annotated) for case in cohort.lacking(table.organs))
+    partly = sum(bool(case.annotated) for case in cohort.not_fully_annotated(table.organs))
     unlabeled = len(cohort.train()) - full - partly
     detail = f"{full} cases fully, {partly} partly and {unlabeled} not labeled, {test} for testing; label table {table.name}"
     return Outcome(detail, cohort.broken)
