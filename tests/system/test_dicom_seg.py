@@ -12,7 +12,7 @@ import pytest
 import SimpleITK
 import slicerio
 
-from nnstudent.io.dicom.derived import Algorithm
+from nnstudent.io.dicom.derived import Algorithm, read_origin
 from nnstudent.io.dicom.rtstruct import write_rtstruct
 from nnstudent.io.dicom.seg import write_seg
 from nnstudent.io.dicom.series import read_series
@@ -104,6 +104,76 @@ def test_slicerio_and_itk_read_seg_nrrd(made):
         assert segment["terminology"]["type"] == ["SCT", item.snomed, meaning(item)]
     image = SimpleITK.ReadImage(str(made / "l.seg.nrrd"))
     assert np.array_equal(SimpleITK.GetArrayFromImage(image), anatomy(where(image)))
+
+
+def without(*keywords):
+    def change(header):
+        for keyword in keywords:
+            del header[keyword]
+
+    return change
+
+
+def named(terms, name):
+    def change(header):
+        header.SpecificCharacterSet, header.PatientName = terms, name
+
+    return change
+
+
+ODD = {
+    "no thickness": without("SliceThickness"),
+    "no identifiers": without("StudyInstanceUID", "FrameOfReferenceUID"),
+    "anonymous": without(
+        "PatientName",
+        "PatientID",
+        "PatientBirthDate",
+        "PatientSex",
+        "StudyDate",
+        "StudyTime",
+        "StudyID",
+        "AccessionNumber",
+    ),
+    "Japanese": named(["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
+    "Korean": named(["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동"),
+    "Chinese": named("GB18030", "Wang^XiaoDong=王^小东"),
+}
+
+
+@pytest.mark.parametrize("change", ODD.values(), ids=ODD)
+def test_of_an_odd_series_the_objects_are_as_good(tmp_path, change):
+    source = anatomical(*ORIENTATIONS[0])
+    for header in source.slices:
+        change(header)
+    series = read_series(source.write(tmp_path / "series"))
+    grid = series.volume.grid
+    labels = Volume(anatomy(places(np.diag([-1, -1, 1, 1]) @ grid.affine, grid.shape)), grid)
+    origin = read_origin(series, new_uids=True)
+    for name, write, module in (
+        ("l.seg.dcm", write_seg, "Segmentation"),
+        ("l.rtstruct.dcm", write_rtstruct, "RTStructureSet"),
+    ):
+        write(tmp_path / name, labels, series, flare23(), algorithm=ALGORITHM, origin=origin)
+        verdict = subprocess.run(
+            ["dciodvfy", str(tmp_path / name)], capture_output=True, check=False
+        )
+        said = (verdict.stdout + verdict.stderr).decode("utf-8", "replace")
+        assert module in said
+        assert "Error" not in said  # it warns of a patient without name
+    reader = Path(sys.executable).with_name("segimage2itkimage")
+    command = [
+        reader,
+        "--inputDICOM",
+        tmp_path / "l.seg.dcm",
+        "--outputDirectory",
+        tmp_path,
+        "--outputType",
+        "nrrd",
+    ]
+    subprocess.run(command, check=True)
+    for number, id in enumerate(NAMES, start=1):
+        image = SimpleITK.ReadImage(str(tmp_path / f"{number}.nrrd"))
+        assert np.array_equal(SimpleITK.GetArrayFromImage(image) > 0, anatomy(where(image)) == id)
 
 
 def where(image: SimpleITK.Image) -> np.ndarray:

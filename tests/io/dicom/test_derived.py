@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from nnstudent.errors import InputError
-from nnstudent.io.dicom.derived import Algorithm, read_origin
+from nnstudent.io.dicom.derived import Algorithm, File, read_origin
 from nnstudent.io.dicom.rtstruct import write_rtstruct
-from nnstudent.io.dicom.seg import write_seg
+from nnstudent.io.dicom.seg import check_seg, write_seg
 from nnstudent.io.dicom.series import read_series
 from nnstudent.taxonomy import flare23
 from nnstudent.volume import Volume
@@ -456,3 +457,15 @@ def test_what_was_compressed_with_loss_says_so(tmp_path):
         tmp_path, lambda header, _: setattr(header, "LossyImageCompression", "01")
     )
     assert seg.LossyImageCompression == "01"
+
+
+def test_several_files_of_several_frames_are_no_dicom_seg(tmp_path):
+    series = read_series(Series().write(tmp_path / "s"))
+    origin = read_origin(series)
+    check_seg(series, origin)
+    framed = {
+        path: File(file.sop_class, file.uid, ((0.0, 0.0, 0.0),))
+        for path, file in origin.files.items()
+    }
+    with pytest.raises(InputError, match="5 files, some of several frames"):
+        check_seg(series, replace(origin, files=framed))
