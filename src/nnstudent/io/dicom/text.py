@@ -38,6 +38,7 @@ _TEXT_VRS = frozenset(
 )
 _SPELLING = re.compile(r"ISO[ _.-]*(2022)?[ _.-]*IR[ _.-]*(\d+)")
 _ESCAPE = re.compile(r"\x1b\$?[()-]?[A-Z]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _OTHER_NAMES = {
     "UTF8": UTF_8,
     "ISO88591": _LATIN_1,
@@ -140,10 +141,7 @@ def fitting(texts: Texts, more: Sequence[str]) -> tuple[str, ...]:
         return ()
     encodings = _encodings(texts.character_set)
     named = [*texts.values.items(), *(("", text) for text in more)]
-    whole = all(
-        _decoded(keyword, _encoded(keyword, text, encodings), encodings) == text
-        for keyword, text in named
-    )
+    whole = all(_survives(keyword, text, encodings) for keyword, text in named)
     return texts.character_set if whole and texts.character_set else (UTF_8,)
 
 
@@ -179,26 +177,40 @@ def _encodings(terms: Sequence[str]) -> list[str]:
 
 
 def _guessed(raw: Mapping[str, bytes]) -> tuple[dict[str, str], tuple[str, ...]]:
+    encoding, term = "utf-8", UTF_8
     try:
-        return {keyword: value.decode("utf-8") for keyword, value in raw.items()}, (UTF_8,)
+        for value in raw.values():
+            value.decode(encoding)
     except UnicodeDecodeError:
-        return {keyword: value.decode("latin-1") for keyword, value in raw.items()}, (_LATIN_1,)
+        encoding, term = "latin-1", _LATIN_1
+    values = {key: _CONTROL.sub("", value.decode(encoding)) for key, value in raw.items()}
+    return values, (term,)
 
 
 def _decoded(keyword: str, value: bytes, encodings: list[str]) -> str:
     pydicom = require("pydicom", extra="dicom", why="reading DICOM")
-    if keyword in _PERSON:
-        text = str(pydicom.valuerep.PersonName(value, encodings))
-    else:
-        text = str(pydicom.charset.decode_bytes(value, encodings, pydicom.valuerep.TEXT_VR_DELIMS))
+    try:
+        if keyword in _PERSON:
+            text = str(pydicom.valuerep.PersonName(value, encodings))
+        else:
+            delimiters = pydicom.valuerep.TEXT_VR_DELIMS
+            text = str(pydicom.charset.decode_bytes(value, encodings, delimiters))
+    except Exception:  # whatever escapes that lead nowhere do to the library
+        return "\ufffd"
+    if encodings == [pydicom.charset.default_encoding]:
+        return text
     # pydicom leaves the escapes of Chinese (ISO 2022 IR 58) in the text
-    return text if encodings == [pydicom.charset.default_encoding] else _ESCAPE.sub("", text)
+    return _CONTROL.sub("", _ESCAPE.sub("", text))
 
 
-def _encoded(keyword: str, text: str, encodings: list[str]) -> bytes:
+def _survives(keyword: str, text: str, encodings: list[str]) -> bool:
+    """Whether a text that is written in these encodings is read as it was."""
     pydicom = require("pydicom", extra="dicom", why="reading DICOM")
-    if keyword in _PERSON:
-        name: bytes = pydicom.valuerep.PersonName(text).encode(encodings)
-        return name
-    value: bytes = pydicom.charset.encode_string(text, encodings)
-    return value
+    try:
+        if keyword in _PERSON:
+            value = pydicom.valuerep.PersonName(text).encode(encodings)
+        else:
+            value = pydicom.charset.encode_string(text, encodings)
+    except Exception:  # whatever the library makes of what it cannot encode
+        return False
+    return _decoded(keyword, value, encodings) == text
