@@ -49,7 +49,8 @@ coverage: $(VENV)/.dev
 FAULTS ?= --count 10000
 test-faults: $(VENV)/.dev
 	@mkdir -p runs/faults
-	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults --record runs/faults/record.jsonl --scratch runs/faults $(FAULTS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults --record runs/faults/record.jsonl --scratch runs/faults \
+	  --page docs/reference/reliability.md $(FAULTS)
 
 web: $(VIEWER)
 

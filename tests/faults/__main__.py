@@ -3,111 +3,103 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
 import sys
 import tempfile
 import time
-from collections import Counter
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy is imported: workers are forked
 
+from tests.faults.kills import kill_all
 from tests.faults.kinds import KINDS, makers, tasks
+from tests.faults.limits import limit_all
 from tests.faults.outcome import FAULTS
-from tests.faults.pool import Verdict, run_tasks
+from tests.faults.page import summary, write_page
+from tests.faults.pool import run_tasks
+from tests.faults.record import Record
 from tests.faults.sound import make_sound
+
+PARTS = ("inputs", "kills", "limits", "service")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    parser.add_argument("--seed", type=int, default=20)
-    parser.add_argument("--count", type=int, default=10_000, help="malformed inputs")
-    parser.add_argument(
-        "--minutes", type=float, default=240.0, help="start no more of them after so long"
-    )
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument(
-        "--kind", action="append", choices=list(KINDS), help="only this kind; repeatable"
-    )
-    parser.add_argument(
-        "--only", type=int, help="only the case of this number of each kind, and keep its files"
-    )
-    parser.add_argument(
-        "--scratch", type=Path, help="where the cases' files go (default: a temporary folder)"
-    )
-    args = parser.parse_args()
+    args = _arguments()
     scratch = args.scratch or Path(tempfile.mkdtemp(prefix="nnstudent-faults-"))
-    sound = scratch / "sound"
+    sound = scratch.resolve() / "sound"
     if not (sound / "run" / "run.json").is_file():
         make_sound(sound)
-    verdicts = inputs(args, scratch, sound)
-    faults = [verdict for verdict in verdicts if verdict.outcome in FAULTS]
-    count = Counter((verdict.task.kind, verdict.outcome) for verdict in verdicts)
-    for kind in KINDS:
-        row = {outcome: n for (of, outcome), n in count.items() if of == kind}
-        print(
-            f"{kind:34} {sum(row.values()):6}  {', '.join(f'{outcome} {n}' for outcome, n in sorted(row.items()))}"
-        )
-    print(f"seed {args.seed}: {len(verdicts)} malformed inputs, {len(faults)} faults")
-    return 1 if faults else 0
-
-
-def inputs(args: argparse.Namespace, scratch: Path, sound: Path) -> list[Verdict]:
-    """Try malformed inputs, and tell of each fault as it is found."""
+    record = Record(args.record or scratch / "record.jsonl", seed=args.seed)
     import_heavy()
+    for part in args.part or PARTS:
+        {"inputs": inputs, "kills": kills, "limits": limits, "service": service}[part](
+            args, scratch.resolve(), sound, record
+        )
+    print(summary(record.latest(), seed=args.seed))
+    if args.page:
+        write_page(args.page, record.latest(), seed=args.seed)
+    return 1 if any(row["outcome"] in FAULTS for row in record.latest()) else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    more = parser.add_argument
+    more("--seed", type=int, default=20)
+    more("--part", action="append", choices=PARTS, help="only this part; repeatable")
+    more("--count", type=int, default=10_000, help="malformed inputs")
+    more("--minutes", type=float, default=240.0, help="start no more of them after so long")
+    more("--workers", type=int, default=2)
+    more("--kind", action="append", choices=list(KINDS), help="inputs of this kind only")
+    more("--only", type=int, help="only the input of this number of each kind")
+    more("--kills", type=int, default=100)
+    more("--limited", type=int, default=60, help="calls under each limit")
+    more("--attacks", type=int, default=1000, help="malformed uploads, and requests")
+    more("--record", type=Path, help="what was tried; a second call goes on from it")
+    more("--page", type=Path, help="a page to write of it, such as docs/reference/reliability.md")
+    more("--scratch", type=Path, help="where the files go (default: a temporary folder)")
+    return parser.parse_args()
+
+
+def inputs(args: argparse.Namespace, scratch: Path, sound: Path, record: Record) -> None:
+    """Try malformed inputs, and tell of each fault as it is found; those that were none before are passed over."""
     until = time.monotonic() + 60 * args.minutes
-    before = known(args.record, args.seed)
-    chosen = (
+    before = record.known()
+    todo = (
         task
         for task in tasks(args.count, kinds=tuple(args.kind or KINDS))
-        if before.get((task.kind, task.number), FAULTS[0]) in FAULTS
+        if (args.only is None and (task.kind, task.number) not in before)
+        or task.number == args.only
     )
-    if args.only is not None:
-        chosen = (task for task in chosen if task.number == args.only)
-    todo = (task for task in chosen if time.monotonic() < until)
-    done = []
-    for verdict in run_tasks(
-        todo, makers(sound), seed=args.seed, scratch=scratch, workers=args.workers
-    ):
-        done.append(verdict)
-        if args.record:
-            note(args.record, args.seed, verdict)
+    todo = (task for task in todo if time.monotonic() < until)
+    tried = run_tasks(todo, makers(sound), seed=args.seed, scratch=scratch, workers=args.workers)
+    for count, verdict in enumerate(tried, 1):
+        task = verdict.task
+        record.note(task.kind, task.number, verdict.outcome, verdict.detail, process=task.process)
         if verdict.outcome in FAULTS:
-            words = shlex.join(verdict.argv)
-            print(
-                f"FAULT {verdict.outcome}: {verdict.task.kind} {verdict.task.number}: {verdict.detail}\n      {words}",
-                flush=True,
-            )
-        if len(done) % 500 == 0:
-            print(f"{len(done)} tried", file=sys.stderr, flush=True)
-    return done
+            print(f"      {shlex.join(verdict.argv)}", flush=True)
+        if count % 500 == 0:
+            print(f"{count} tried", file=sys.stderr, flush=True)
 
 
-def known(record: Path | None, seed: int) -> dict[tuple[str, int], str]:
-    """What became of each case, the last time that it was tried with this seed."""
-    if record is None or not record.is_file():
-        return {}
-    rows = [json.loads(line) for line in record.read_text().splitlines()]
-    return {(row["kind"], row["number"]): row["outcome"] for row in rows if row["seed"] == seed}
+def kills(args: argparse.Namespace, scratch: Path, sound: Path, record: Record) -> None:
+    record.forget("kills: ")
+    for number, row in enumerate(kill_all(sound, scratch, seed=args.seed, count=args.kills)):
+        record.note(row[0], number, *row[1:])
 
 
-def note(record: Path, seed: int, verdict: Verdict) -> None:
-    """Add a line to the record."""
-    row = {
-        "seed": seed,
-        "kind": verdict.task.kind,
-        "number": verdict.task.number,
-        "process": verdict.task.process,
-    }
-    row |= {
-        "outcome": verdict.outcome,
-        "seconds": round(verdict.seconds, 3),
-        "detail": verdict.detail[:500],
-    }
-    with record.open("a") as stream:
-        stream.write(json.dumps(row) + "\n")
+def limits(args: argparse.Namespace, scratch: Path, sound: Path, record: Record) -> None:
+    record.forget("limits: ")
+    for number, row in enumerate(limit_all(sound, scratch, seed=args.seed, count=args.limited)):
+        record.note(f"limits: {row[0]}", number, *row[1:])
+
+
+def service(args: argparse.Namespace, scratch: Path, sound: Path, record: Record) -> None:
+    from tests.faults.service import attack_all  # the extra [web] may be missing
+
+    record.forget("service: ")
+    for number, row in enumerate(attack_all(sound, scratch, seed=args.seed, count=args.attacks)):
+        record.note(f"service: {row[0]}", number, *row[1:])
 
 
 def import_heavy() -> None:

@@ -91,6 +91,12 @@ def listing(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
+def leftovers(folder: Path) -> str:
+    """The name of something temporary below a folder; empty if there is nothing."""
+    left = [name for name in sorted(listing(folder)) if Path(name).name.startswith(_TEMPORARY)]
+    return left[0] if left else ""
+
+
 def _half_written(attack: Attack, result: Result, before: set[str]) -> str:
     """What is not as it should be below the folder of the attack; empty if nothing is."""
     new = sorted(listing(attack.folder) - before)
@@ -109,7 +115,7 @@ def _half_written(attack: Attack, result: Result, before: set[str]) -> str:
     if result.code == 2 and any((attack.folder / name).is_file() for name in new):
         return f"refused, and yet made: {new[0]}"
     for name in new:
-        reason = _unreadable(attack.folder / name)
+        reason = unreadable(attack.folder / name)
         if reason:
             return f"{name}: {reason}"
     return ""
@@ -137,7 +143,8 @@ def _is_output(path: Path, out: Path | None) -> bool:
     )
 
 
-def _unreadable(path: Path) -> str:
+def unreadable(path: Path) -> str:
+    """Why a file that was written cannot be read; empty if it can."""
     if not path.is_file():
         return ""
     try:

@@ -143,7 +143,7 @@ def _serve(pipe: Connection, *, makers: dict[str, Make], seed: int, scratch: Pat
         try:
             attack = makers[task.kind](random.Random(f"{seed} {task.kind} {task.number}"), folder)
             before = listing(folder)
-            result = _as_process(attack) if task.process else _here(attack)
+            result = _as_process(attack) if task.process else call_here(attack)
             outcome, detail = judge(attack, result, before=before)
             argv = attack.argv
         except Exception:  # the campaign's own fault, told as one so that it is not overlooked
@@ -153,7 +153,7 @@ def _serve(pipe: Connection, *, makers: dict[str, Make], seed: int, scratch: Pat
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _here(attack: Attack) -> Result:
+def call_here(attack: Attack) -> Result:
     """Call the command in this process."""
     from nnstudent.cli.main import main
 
