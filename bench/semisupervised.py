@@ -51,10 +51,11 @@ from nnstudent.phantom import Profile
 from nnstudent.pipeline.predict import predict
 from nnstudent.pipeline.preset import Preset, load_preset
 from nnstudent.progress import Progress, silent
-from nnstudent.pseudo.ensemble import Decision
+from nnstudent.pseudo.ensemble import DecisionRule
 from nnstudent.pseudo.label import label
 from nnstudent.pseudo.select import select
 from nnstudent.pseudo.selection import SelectSettings
+from nnstudent.pseudo.settings import LabelSettings, TeacherOptions
 from nnstudent.training.recipe import Recipe, Teaching
 from nnstudent.training.study import study
 from nnstudent.training.teach import Target, teach
@@ -92,7 +93,7 @@ class Arm:
     network: Literal["large", "small"] = "small"
     learns: Literal["complete", "labeled", "all"] = "all"
     one: bool = False
-    decision: Decision = "dice"
+    decision: DecisionRule = "dice"
     keep: float = 1.0
     round: int = 1
     cutmix: float = 0.0
@@ -282,10 +283,10 @@ class Bench:
             self.cohort,
             pseudo,
             teachers=teachers,
-            decision=arm.decision,
-            round=arm.round,
-            probability=arm.distill > 0 or arm.ignore_below > 0,
-            threads=self.threads,
+            options=TeacherOptions(decision=arm.decision, threads=self.threads),
+            settings=LabelSettings(
+                round=arm.round, uncertainty=arm.distill > 0 or arm.ignore_below > 0
+            ),
             progress=self.progress,
         )
         out = at / "fused" / arm.labels

@@ -62,7 +62,8 @@ class World:
     def _short(self, path: Path) -> str:
         return path.relative_to(self.out).as_posix()
 
-    def label(self, cohort, out, *, teachers, round, before, **_):
+    def label(self, cohort, out, *, teachers, settings, **_):
+        round = settings.round
         self.taught.append((round, [self._short(path) for path in teachers]))
         assert (teachers[0] / "plans.json").is_file()
         limit = self.limits[round]
@@ -73,10 +74,9 @@ class World:
         return label_cases(
             cohort.not_fully_annotated(TABLE.names),
             out,
-            models,
+            teachers=models,
             taxonomy=TABLE,
-            round=round,
-            before=before,
+            settings=settings,
         )
 
     def study(self, fused, out, recipe, **_):

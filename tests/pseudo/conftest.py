@@ -12,7 +12,7 @@ from nnstudent.cohort.cohort import Case, Cohort
 from nnstudent.cohort.uncertainty import Uncertainty, write_uncertainty
 from nnstudent.io.nifti import write_image, write_labels
 from nnstudent.io.record import write_record
-from nnstudent.pseudo.pseudo_label import PseudoLabel, paths
+from nnstudent.pseudo.pseudo_label import PseudoLabel, pseudo_label_paths
 from nnstudent.taxonomy import LabelClass, Taxonomy
 from nnstudent.volume import Grid, Volume
 
@@ -53,7 +53,7 @@ class Maker:
             write_labels(label, Volume(values, grid))
         return Case(id, image, label, annotated, declared=True, role=role)
 
-    def guess(
+    def pseudo_label(
         self,
         id: str,
         agreement: dict[str, float],
@@ -61,10 +61,10 @@ class Maker:
         classes: Iterable[str] | None = None,
         folds: int = 3,
         made: str = "m1",
-        probability: bool = False,
+        uncertainty: bool = False,
         confidence: dict[str, float] | None = None,
     ) -> None:
-        image, record = paths(self.pseudo, id)
+        image, record = pseudo_label_paths(self.pseudo, id)
         values = self.labels()
         write_labels(image, Volume(values, GRID))
         found = [item.name for item in self.taxonomy if (values == item.id).any()]
@@ -82,7 +82,7 @@ class Maker:
             count,
         )
         write_record(record, stage="label", made_from=[id, made], **item.to_dict())
-        if probability:
+        if uncertainty:
             doubt = Uncertainty(self.rng.integers(0, 256, SHAPE).astype(np.uint8), self.labels())
             write_uncertainty(
                 self.pseudo, id, doubt, GRID, like=self.folder / "images" / f"{id}.nii.gz"

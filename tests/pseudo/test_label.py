@@ -1,4 +1,5 @@
-"""Labelling, with teachers that threshold the image: who is asked, who wins, what is written, what is done again."""
+"""Labeling with teachers that threshold the image: which are asked, which one decides, what is
+written, and what is done again."""
 
 from __future__ import annotations
 
@@ -7,25 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
-from nnstudent.cohort.fuse import fuse
 from nnstudent.cohort.uncertainty import (
     Uncertainty,
-    combine_uncertainty,
-    fused_uncertainty,
     probability_path,
     read_probability,
     runner_up_path,
 )
 from nnstudent.errors import InputError, OutputError
 from nnstudent.io.nifti import read_grid, read_image, read_labels, write_labels
-from nnstudent.pseudo.ensemble import agreement
+from nnstudent.pseudo.ensemble import fold_agreement
 from nnstudent.pseudo.label import label, label_cases
-from nnstudent.pseudo.pseudo_label import Guess, read_pseudo_label
-from nnstudent.pseudo.stability import changed
+from nnstudent.pseudo.pseudo_label import Prediction, read_pseudo_label
+from nnstudent.pseudo.settings import LabelSettings
 from nnstudent.volume import Volume
 from tests.pseudo.conftest import GRID, SHAPE, Maker
 
@@ -40,26 +35,26 @@ class Threshold:
         self._id, self._limits = taxonomy[name].id, limits
         self.calls = 0
 
-    def guess(self, image: Volume, *, probability=False, progress=None) -> Guess:
+    def predict(self, image: Volume, *, uncertainty=False, progress=None) -> Prediction:
         self.calls += 1
         certain = (
             Uncertainty(
                 (np.abs(image.array) % 256).astype(np.uint8),
                 np.full(image.array.shape, 9, np.uint8),
             )
-            if probability
+            if uncertainty
             else None
         )
         folds = [(image.array > limit).astype(np.uint8) * self._id for limit in self._limits]
         name = self.classes[0]
-        told = dict(zip(self.classes, agreement(folds).values(), strict=False))
-        return Guess(folds[0], {name: 0.8}, told, len(folds), certain)
+        record = dict(zip(self.classes, fold_agreement(folds).values(), strict=False))
+        return Prediction(folds[0], {name: 0.8}, record, len(folds), certain)
 
 
 def test_each_case_is_labeled_by_those_who_know_what_it_lacks(maker: Maker, toy, tmp_path):
     cases = [maker.case("none"), maker.case("liver", ("liver",))]
     liver, kidney = Threshold(toy, "liver", 0, 50), Threshold(toy, "kidney", 100, hash="k")
-    result = label_cases(cases, tmp_path / "out", [liver, kidney], taxonomy=toy)
+    result = label_cases(cases, tmp_path / "out", teachers=[liver, kidney], taxonomy=toy)
     assert result.made == ("none", "liver")
     assert (liver.calls, kidney.calls) == (1, 2)
     image = read_image(cases[0].image).array
@@ -68,14 +63,16 @@ def test_each_case_is_labeled_by_those_who_know_what_it_lacks(maker: Maker, toy,
     np.testing.assert_array_equal(
         written.array, np.where(image > 100, 2, np.where(image > 0, 1, 0))
     )
-    told = read_pseudo_label(tmp_path / "out", "none")
-    assert told.classes == ("liver", "kidney")
-    assert told.models == {"liver": "h", "kidney": "k"}
-    assert told.confidence == {"liver": 0.8, "kidney": 0.8}
-    pair = agreement([(image > limit).astype(np.uint8) for limit in (0, 50)])[1]
-    assert told.agreement == {"liver": round(pair, 4)}
-    assert told.folds == {"liver": 2, "kidney": 1}
-    assert told.volume_ml["kidney"] == pytest.approx((image > 100).sum() * GRID.voxel_ml, abs=1e-3)
+    record = read_pseudo_label(tmp_path / "out", "none")
+    assert record.classes == ("liver", "kidney")
+    assert record.models == {"liver": "h", "kidney": "k"}
+    assert record.confidence == {"liver": 0.8, "kidney": 0.8}
+    pair = fold_agreement([(image > limit).astype(np.uint8) for limit in (0, 50)])[1]
+    assert record.agreement == {"liver": round(pair, 4)}
+    assert record.folds == {"liver": 2, "kidney": 1}
+    assert record.volume_ml["kidney"] == pytest.approx(
+        (image > 100).sum() * GRID.voxel_ml, abs=1e-3
+    )
     assert read_pseudo_label(tmp_path / "out", "liver").classes == ("kidney",)
 
 
@@ -85,7 +82,7 @@ def test_a_later_model_replaces_the_earlier_for_what_it_knows(maker: Maker, toy,
         Threshold(toy, "liver", -100, hash="first"),
         Threshold(toy, "liver", 100, hash="second"),
     )
-    label_cases([case], tmp_path / "out", [first, second], taxonomy=toy)
+    label_cases([case], tmp_path / "out", teachers=[first, second], taxonomy=toy)
     np.testing.assert_array_equal(
         read_labels(tmp_path / "out" / "none.nii.gz").array == 1, read_image(case.image).array > 100
     )
@@ -96,29 +93,33 @@ def test_what_is_made_is_not_made_again_unless_image_or_model_changed(maker: Mak
     cases = [maker.case("a"), maker.case("b")]
     out = tmp_path / "out"
     teacher = Threshold(toy, "liver", 0)
-    assert label_cases(cases, out, [teacher], taxonomy=toy).made == ("a", "b")
-    again = label_cases(cases, out, [teacher], taxonomy=toy)
+    assert label_cases(cases, out, teachers=[teacher], taxonomy=toy).made == ("a", "b")
+    again = label_cases(cases, out, teachers=[teacher], taxonomy=toy)
     assert again.made == ()
     assert [item.case for item in again.labels] == ["a", "b"]
     cases[1] = maker.case("b")  # drawn anew
-    assert label_cases(cases, out, [teacher], taxonomy=toy).made == ("b",)
-    assert label_cases(cases, out, [Threshold(toy, "liver", 0, hash="new")], taxonomy=toy).made == (
+    assert label_cases(cases, out, teachers=[teacher], taxonomy=toy).made == ("b",)
+    assert label_cases(
+        cases, out, teachers=[Threshold(toy, "liver", 0, hash="new")], taxonomy=toy
+    ).made == (
         "a",
         "b",
     )
     (out / "a.nii.gz").unlink()
-    assert label_cases(cases, out, [Threshold(toy, "liver", 0, hash="new")], taxonomy=toy).made == (
-        "a",
-    )
+    assert label_cases(
+        cases, out, teachers=[Threshold(toy, "liver", 0, hash="new")], taxonomy=toy
+    ).made == ("a",)
 
 
 def test_a_broken_case_is_named_and_the_others_are_done(maker: Maker, toy, tmp_path):
     cases = [maker.case("bad"), maker.case("good")]
     cases[0].image.write_bytes(cases[0].image.read_bytes()[:600])
-    result = label_cases(cases, tmp_path / "out", [Threshold(toy, "liver", 0)], taxonomy=toy)
+    result = label_cases(
+        cases, tmp_path / "out", teachers=[Threshold(toy, "liver", 0)], taxonomy=toy
+    )
     assert result.made == ("good",)
     assert result.failures[0].case == "bad"
-    assert "cannot be opened as an image" in result.failures[0].reason
+    assert "the file is truncated or damaged" in result.failures[0].reason
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "good.json",
         "good.nii.gz",
@@ -129,17 +130,21 @@ def test_a_folder_that_cannot_be_written_stops_at_once(maker: Maker, toy, tmp_pa
     (tmp_path / "out").write_text("a file")
     teacher = Threshold(toy, "liver", 0)
     with pytest.raises(OutputError, match="cannot be written"):
-        label_cases([maker.case("a"), maker.case("b")], tmp_path / "out", [teacher], taxonomy=toy)
+        label_cases(
+            [maker.case("a"), maker.case("b")], tmp_path / "out", teachers=[teacher], taxonomy=toy
+        )
     assert teacher.calls == 0
 
 
 def test_how_probable_each_label_is_comes_beside_it_when_asked(maker: Maker, toy, tmp_path):
     case, out = maker.case("none"), tmp_path / "out"
     teachers = [Threshold(toy, "liver", 0), Threshold(toy, "kidney", 100, hash="k")]
-    label_cases([case], out, teachers, taxonomy=toy)
+    label_cases([case], out, teachers=teachers, taxonomy=toy)
     assert not probability_path(out, "none").exists()
     before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
-    assert label_cases([case], out, teachers, taxonomy=toy, probability=True).made == ("none",)
+    assert label_cases(
+        [case], out, teachers=teachers, taxonomy=toy, settings=LabelSettings(uncertainty=True)
+    ).made == ("none",)
     assert before == {
         path.name: path.stat().st_mtime_ns for path in out.iterdir() if path.is_file()
     }  # the label is left as it was
@@ -147,11 +152,18 @@ def test_how_probable_each_label_is_comes_beside_it_when_asked(maker: Maker, toy
     assert written.grid.matches(read_grid(case.image))
     np.testing.assert_array_equal(written.array, np.abs(read_image(case.image).array) % 256)
     assert read_labels(runner_up_path(out, "none")).array.max() == 9
-    assert label_cases([case], out, teachers, taxonomy=toy, probability=True).made == ()
-    assert label_cases([case], out, teachers, taxonomy=toy).made == ()
+    assert (
+        label_cases(
+            [case], out, teachers=teachers, taxonomy=toy, settings=LabelSettings(uncertainty=True)
+        ).made
+        == ()
+    )
+    assert label_cases([case], out, teachers=teachers, taxonomy=toy).made == ()
     runner_up_path(out, "none").unlink()
-    assert label_cases([case], out, teachers, taxonomy=toy, probability=True).made == ("none",)
-    label_cases([case], out, [Threshold(toy, "liver", 0, hash="new")], taxonomy=toy)
+    assert label_cases(
+        [case], out, teachers=teachers, taxonomy=toy, settings=LabelSettings(uncertainty=True)
+    ).made == ("none",)
+    label_cases([case], out, teachers=[Threshold(toy, "liver", 0, hash="new")], taxonomy=toy)
     with pytest.raises(
         InputError, match="run label with --probability"
     ):  # that of another label would be no word on this one
@@ -163,119 +175,57 @@ def test_a_later_round_tells_how_much_has_changed(maker: Maker, toy, tmp_path):
     first, second, third = (tmp_path / name for name in ("first", "second", "third"))
     at = read_image(cases[0].image).array
     kidney = Threshold(toy, "kidney", 150)
-    label_cases(cases[:2], first, [Threshold(toy, "liver", 0), kidney], taxonomy=toy)
+    label_cases(cases[:2], first, teachers=[Threshold(toy, "liver", 0), kidney], taxonomy=toy)
     again = label_cases(
         cases,
         second,
-        [Threshold(toy, "liver", 50, hash="2"), kidney],
+        teachers=[Threshold(toy, "liver", 50, hash="2"), kidney],
         taxonomy=toy,
-        round=2,
-        before=first,
+        settings=LabelSettings(round=2, previous=first),
     )
-    told = read_pseudo_label(second, "none")
-    assert told.changes == (
+    record = read_pseudo_label(second, "none")
+    assert record.changes == (
         pytest.approx(((at > 0) & (at <= 50)).sum() / (at > 0).sum(), abs=1e-5),
     )
     between = {
         "liver": ((at > 0) & (at <= 50)).sum() / ((at > 0) & (at <= 150)).sum(),
         "kidney": 0.0,
     }
-    assert told.class_change == pytest.approx(between, abs=1e-5)
+    assert record.class_change == pytest.approx(between, abs=1e-5)
     assert read_pseudo_label(second, "liver").class_change == {
         "kidney": 0.0
     }  # what is annotated is not asked for
-    assert read_pseudo_label(second, "late").change is None
-    assert again.change == pytest.approx(told.changes[0] / 2)
+    assert read_pseudo_label(second, "late").mean_change is None
+    assert again.mean_change == pytest.approx(record.changes[0] / 2)
 
     teachers = [Threshold(toy, "liver", 100, hash="3"), kidney]
-    label_cases(cases, third, teachers, taxonomy=toy, round=3)
+    label_cases(cases, third, teachers=teachers, taxonomy=toy, settings=LabelSettings(round=3))
     calls = teachers[0].calls
-    assert label_cases(cases, third, teachers, taxonomy=toy, round=3, before=second).made == ()
+    assert (
+        label_cases(
+            cases,
+            third,
+            teachers=teachers,
+            taxonomy=toy,
+            settings=LabelSettings(round=3, previous=second),
+        ).made
+        == ()
+    )
     assert teachers[0].calls == calls  # only compared
     last = read_pseudo_label(third, "none")
     step = ((at > 50) & (at <= 100)).sum() / (at > 50).sum()
-    assert last.changes == (told.changes[0], pytest.approx(step, abs=1e-5))
-    assert last.change == pytest.approx((told.changes[0] + step) / 2, abs=1e-5)
+    assert last.changes == (record.changes[0], pytest.approx(step, abs=1e-5))
+    assert last.mean_change == pytest.approx((record.changes[0] + step) / 2, abs=1e-5)
     mean = (
         between["liver"] + ((at > 50) & (at <= 100)).sum() / ((at > 50) & (at <= 150)).sum()
     ) / 2
     assert last.class_change["liver"] == pytest.approx(mean, abs=1e-5)
 
 
-@given(
-    old=arrays(np.uint8, (2, 3, 4), elements=st.integers(0, 3)),
-    new=arrays(np.uint8, (2, 3, 4), elements=st.integers(0, 3)),
-)
-def test_the_change_is_a_share_of_what_is_foreground_in_either(old, new):
-    classes = {"liver": 1, "kidney": 2}  # 3 counts as background
-    share, by_class = changed(old, new, classes)
-    pairs = [
-        (a if a < 3 else 0, b if b < 3 else 0)
-        for a, b in zip(old.ravel(), new.ravel(), strict=True)
-    ]
-    either = [(a, b) for a, b in pairs if a or b]
-    assert share == pytest.approx(sum(a != b for a, b in either) / max(1, len(either)))
-    for name, id in classes.items():
-        one = [(a, b) for a, b in pairs if id in (a, b)]
-        assert by_class[name] == pytest.approx(sum(a != b for a, b in one) / max(1, len(one)))
-    assert changed(new, old, classes) == (share, by_class)
-
-
-def test_what_stands_without_a_models_word_is_as_probable_as_the_least_sure_finds_it():
-    said, own = (
-        np.array([2, 0, 0, 3], np.uint8),
-        Uncertainty(np.array([200, 90, 250, 10], np.uint8), np.array([3, 2, 2, 0], np.uint8)),
-    )
-    fused, beneath = np.array([2, 1, 0, 1], np.uint8), np.array([1, 1, 0, 1], np.uint8)
-    before = Uncertainty(np.array([50, 240, 60, 230], np.uint8), np.array([4, 4, 4, 4], np.uint8))
-    after = combine_uncertainty(fused, said, own, beneath=beneath, before=before)
-    assert after.probability.tolist() == [200, 90, 60, 10]
-    assert after.runner_up.tolist() == [
-        3,
-        2,
-        4,
-        4,
-    ]  # the last: it says what may not stand, so that its else is not that label's
-
-
-def test_what_is_else_background_to_who_laid_it_over_is_else_what_lies_beneath():
-    said, own = (
-        np.array([9, 9], np.uint8),
-        Uncertainty(np.array([150, 150], np.uint8), np.array([0, 0], np.uint8)),
-    )
-    after = combine_uncertainty(
-        said, said, own, beneath=np.array([1, 0], np.uint8), before=Uncertainty.certain((2,))
-    )
-    assert after.runner_up.tolist() == [1, 0]
-
-
-def test_doubt_is_left_only_between_what_the_truth_allows(toy):
-    liver, kidney, tumor = (toy[name].id for name in ("liver", "kidney", "tumor"))
-    #                  nothing there: 3 ways      liver is drawn: 3 ways         the truth decides
-    truth = np.array([0, 0, 0, liver, liver, liver, liver], np.uint8)
-    guess = np.array([kidney, 0, 0, liver, tumor, liver, kidney], np.uint8)
-    other = np.array([0, kidney, liver, tumor, 0, kidney, tumor], np.uint8)
-    fused = fuse(truth, guess, annotated=[liver], taxonomy=toy)
-    said = Uncertainty(np.full(7, 140, np.uint8), other)
-    found = fused_uncertainty(
-        fused, truth, guess, said, annotated=[liver], filled=[kidney, tumor], taxonomy=toy
-    )
-    assert found.probability.tolist() == [140, 140, 255, 140, 140, 255, 255]
-    assert found.runner_up.tolist() == [0, kidney, 0, tumor, liver, 0, 0]
-    alone = fused_uncertainty(
-        guess, None, guess, said, annotated=[], filled=[kidney, tumor], taxonomy=toy
-    )
-    assert alone.probability[:3].tolist() == [
-        140,
-        140,
-        255,
-    ]  # the liver is neither annotated nor filled in: it is left open
-
-
-class TestElsewhere:
+class TestLabelMapsFromAFolder:
     @pytest.fixture
     def folder(self, tmp_path):
-        return tmp_path / "elsewhere"
+        return tmp_path / "external"
 
     def put(self, folder, id, values, grid=GRID):
         write_labels(
@@ -306,8 +256,8 @@ class TestElsewhere:
             0,
             0,
         ]
-        told = read_pseudo_label(tmp_path / "out", "a")
-        assert (told.classes, told.found, told.folds) == (
+        record = read_pseudo_label(tmp_path / "out", "a")
+        assert (record.classes, record.found, record.folds) == (
             ("liver", "kidney"),
             ("liver", "kidney"),
             {},
@@ -352,26 +302,44 @@ class TestElsewhere:
         for id in ids:
             self.put(folder, id, 1)
         parts = [
-            label(cohort, tmp_path / "out", labels_from=folder, part=(i, 3)).made for i in (1, 2, 3)
+            label(
+                cohort, tmp_path / "out", labels_from=folder, settings=LabelSettings(part=(i, 3))
+            ).made
+            for i in (1, 2, 3)
         ]
         assert sorted(id for part in parts for id in part) == ids
 
     @pytest.mark.parametrize(
-        ("more", "message"),
+        ("settings", "message"),
         [
-            ({}, "either teachers"),
-            ({"before": Path("nowhere")}, "--before nowhere: expected another folder"),
-            ({"probability": True}, "--probability with --from"),
+            (
+                {"previous": Path("nowhere")},
+                "--before nowhere: expected the folder that label wrote",
+            ),
+            ({"uncertainty": True}, "--probability with --from"),
             ({"part": (4, 3)}, "--part 4/3"),
-            ({"mapping": {"liver": "liver"}}, "has no 'liver'"),
-            ({"mapping": {"1": "lung"}}, "no class 'lung'"),
         ],
     )
-    def test_wrong_usage_is_refused(self, maker: Maker, folder, tmp_path, more, message):
+    def test_wrong_settings_are_refused(self, maker: Maker, folder, tmp_path, settings, message):
         self.put(folder, "a", 1)
         with pytest.raises(InputError, match=message):
             label(
                 maker.cohort(maker.case("a")),
                 tmp_path / "out",
-                **({"labels_from": folder} | more if more else {}),
+                labels_from=folder,
+                settings=LabelSettings(**settings),
             )
+
+    @pytest.mark.parametrize(
+        ("mapping", "message"),
+        [({"liver": "liver"}, "has no 'liver'"), ({"1": "lung"}, "no class 'lung'")],
+    )
+    def test_a_wrong_map_is_refused(self, maker: Maker, folder, tmp_path, mapping, message):
+        self.put(folder, "a", 1)
+        cohort = maker.cohort(maker.case("a"))
+        with pytest.raises(InputError, match=message):
+            label(cohort, tmp_path / "out", labels_from=folder, mapping=mapping)
+
+    def test_neither_teachers_nor_folder_is_refused(self, maker: Maker, tmp_path):
+        with pytest.raises(InputError, match="either teachers"):
+            label(maker.cohort(maker.case("a")), tmp_path / "out")

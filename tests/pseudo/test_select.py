@@ -24,8 +24,9 @@ from nnstudent.cohort.uncertainty import (
 )
 from nnstudent.errors import InputError
 from nnstudent.io.nifti import read_grid, read_labels
-from nnstudent.pseudo.pseudo_label import paths
-from nnstudent.pseudo.select import DATASET, select
+from nnstudent.pseudo.fused import DATASET
+from nnstudent.pseudo.pseudo_label import pseudo_label_paths
+from nnstudent.pseudo.select import select
 from nnstudent.pseudo.selection import SelectSettings
 from nnstudent.taxonomy import IGNORE, LabelClass, Taxonomy
 from tests.pseudo.conftest import Maker
@@ -45,10 +46,10 @@ def cohort(maker: Maker) -> Cohort:
         maker.case("unlabeled"),
         maker.case("held_out", ALL, role="test"),
     )
-    maker.guess("organs", GOOD)
-    maker.guess("partial", GOOD)
-    maker.guess("none", GOOD)
-    maker.guess("doubtful", {"liver": 0.3, "kidney": 0.9})
+    maker.pseudo_label("organs", GOOD)
+    maker.pseudo_label("partial", GOOD)
+    maker.pseudo_label("none", GOOD)
+    maker.pseudo_label("doubtful", {"liver": 0.3, "kidney": 0.9})
     return maker.cohort(*cases)
 
 
@@ -61,9 +62,9 @@ def test_each_case_is_judged_by_the_organs_that_are_filled_in(
     why = {choice.case: (choice.kept, choice.why) for choice in result.decisions}
     assert why["full"] == (True, "annotated throughout")
     assert why["organs"] == (True, "only tumor filled in")
-    assert why["partial"] == (True, "folds agree 0.70 over 1 organs, at least 0.60")
+    assert why["partial"] == (True, "folds agree 0.70 over 1 organ, at least 0.60")
     assert why["none"] == (True, "folds agree 0.80 over 2 organs, at least 0.60")
-    assert why["doubtful"] == (False, "folds agree 0.30 over 1 organs, under 0.60")
+    assert why["doubtful"] == (False, "folds agree 0.30 over 1 organ, under 0.60")
     assert why["unlabeled"][0] is False
     assert "no pseudo-label" in why["unlabeled"][1]
     assert "held_out" not in why
@@ -133,7 +134,7 @@ def test_a_second_call_writes_nothing_and_a_new_pseudo_label_only_its_case(
     out = tmp_path / "out"
     assert select(cohort, maker.pseudo, out).written == 4
     assert select(cohort, maker.pseudo, out).written == 0
-    maker.guess("none", GOOD)  # drawn anew
+    maker.pseudo_label("none", GOOD)  # drawn anew
     assert select(cohort, maker.pseudo, out).written == 1
 
 
@@ -170,7 +171,7 @@ def test_one_bad_organ_and_a_bad_rank_drop_a_case(cohort: Cohort, maker: Maker, 
     rows = [row for row in read_ledger(tmp_path / "b" / "ledger.jsonl") if row.case == "partial"]
     assert {row.origin for row in rows} == {"dropped"}
     assert rows[0].why == (
-        "annotated, but the case is dropped: folds agree 0.70 over 1 organs, at least 0.60, but not among the best 1 of 2"
+        "annotated, but the case is dropped: folds agree 0.70 over 1 organ, at least 0.60, but not among the best 1 of 2"
     )
 
 
@@ -180,8 +181,8 @@ OPEN = SelectSettings(min_agreement=0.6, leave_open=True)
 def test_a_class_that_no_model_knows_does_not_keep_the_worst_cases(
     cohort: Cohort, maker: Maker, tmp_path
 ):
-    maker.guess("none", {"liver": 0.9, "kidney": 0.9}, classes=("liver", "kidney"))
-    maker.guess("partial", {"kidney": 0.7}, classes=("kidney",))
+    maker.pseudo_label("none", {"liver": 0.9, "kidney": 0.9}, classes=("liver", "kidney"))
+    maker.pseudo_label("partial", {"kidney": 0.7}, classes=("kidney",))
     result = select(cohort, maker.pseudo, tmp_path / "out", settings=replace(OPEN, keep=0.5))
     filled = {choice.case: choice.filled for choice in result.decisions}
     assert filled["none"] == ("liver", "kidney")
@@ -197,7 +198,7 @@ def test_a_class_that_no_model_knows_does_not_keep_the_worst_cases(
 def test_with_open_classes_each_needs_a_confidence_of_its_own_lesions_too(
     cohort: Cohort, maker: Maker, tmp_path
 ):
-    maker.guess("none", {"liver": 0.9, "kidney": 0.9}, confidence={"tumor": 0.5})
+    maker.pseudo_label("none", {"liver": 0.9, "kidney": 0.9}, confidence={"tumor": 0.5})
     for least, filled in (
         (0.4, ("liver", "kidney", "tumor")),
         (0.6, ("liver", "kidney")),
@@ -216,7 +217,7 @@ def test_with_open_classes_each_needs_a_confidence_of_its_own_lesions_too(
 def test_with_open_classes_a_case_keeps_its_truth_and_what_the_folds_agree_on(
     cohort: Cohort, maker: Maker, tmp_path
 ):
-    maker.guess("none", {"liver": 0.9, "kidney": 0.2})
+    maker.pseudo_label("none", {"liver": 0.9, "kidney": 0.2})
     out = tmp_path / "out"
     result = select(cohort, maker.pseudo, out, settings=OPEN)
     choices = {choice.case: choice for choice in result.decisions}
@@ -228,7 +229,7 @@ def test_with_open_classes_a_case_keeps_its_truth_and_what_the_folds_agree_on(
         == "folds agree 0.55 over 2 organs, under 0.60; 1 of 3 classes filled in, the others left open"
     )
     assert (choices["doubtful"].filled, choices["doubtful"].open) == ((), ("liver", "tumor"))
-    assert choices["doubtful"].why == "its truth alone: folds agree 0.30 over 1 organs, under 0.60"
+    assert choices["doubtful"].why == "its truth alone: folds agree 0.30 over 1 organ, under 0.60"
     assert choices["unlabeled"].kept is False
 
     annotated = {case.id: case.annotated for case in read_cohort(out)}
@@ -277,7 +278,9 @@ def steadiness(maker: Maker, id: str, changes: list[float], **by_class: float) -
 def test_what_changes_from_round_to_round_is_dropped_by_case(
     cohort: Cohort, maker: Maker, tmp_path
 ):
-    maker.guess("none", {}, folds=1)  # of one model, so that nothing else is there to judge by
+    maker.pseudo_label(
+        "none", {}, folds=1
+    )  # of one model, so that nothing else is there to judge by
     steadiness(maker, "none", [0.3, 0.2], liver=0.05, kidney=0.4)
     steadiness(maker, "partial", [0.1, 0.02], kidney=0.06)
     result = select(cohort, maker.pseudo, tmp_path / "a", settings=SelectSettings(max_change=0.2))
@@ -296,7 +299,7 @@ def test_what_changes_from_round_to_round_is_dropped_by_case(
 def test_what_changes_from_round_to_round_is_left_open_by_class(
     cohort: Cohort, maker: Maker, tmp_path
 ):
-    maker.guess("none", {}, folds=1)
+    maker.pseudo_label("none", {}, folds=1)
     steadiness(maker, "none", [0.25], liver=0.05, kidney=0.4, tumor=0.9)
     steadiness(maker, "partial", [0.1], kidney=0.06, tumor=0.9)
     result = select(cohort, maker.pseudo, tmp_path / "out", settings=replace(OPEN, max_change=0.2))
@@ -308,7 +311,7 @@ def test_what_changes_from_round_to_round_is_left_open_by_class(
     assert (choices["partial"].filled, choices["partial"].open) == (("kidney", "tumor"), ())
 
 
-DOUBT = SelectSettings(ignore_below=0.6)
+IGNORING = SelectSettings(ignore_below=0.6)
 
 
 def _is_doubtful(case: Case, fused: int, truth: int, guess: int, other: int) -> bool:
@@ -325,10 +328,10 @@ def test_doubtful_voxels_are_ignored_but_never_what_the_truth_decides(
     cohort: Cohort, maker: Maker, tmp_path
 ):
     for id in ("organs", "partial", "none"):
-        maker.guess(id, GOOD, probability=True)
+        maker.pseudo_label(id, GOOD, uncertainty=True)
     plain, out = tmp_path / "plain", tmp_path / "out"
     select(cohort, maker.pseudo, plain)
-    result = select(cohort, maker.pseudo, out, settings=DOUBT)
+    result = select(cohort, maker.pseudo, out, settings=IGNORING)
     assert set(result.ignored) == set(result.kept)
     assert result.ignored["full"] == 0
     fused = read_cohort(out)
@@ -340,7 +343,7 @@ def test_doubtful_voxels_are_ignored_but_never_what_the_truth_decides(
         truth = np.zeros_like(without) if case.label is None else read_labels(case.label).array
         guess, other = (
             read_labels(path).array
-            for path in (paths(maker.pseudo, id)[0], runner_up_path(maker.pseudo, id))
+            for path in (pseudo_label_paths(maker.pseudo, id)[0], runner_up_path(maker.pseudo, id))
         )
         open_ = np.vectorize(lambda *voxel, case=case: _is_doubtful(case, *voxel), otypes=[bool])(
             without, truth, guess, other
@@ -357,8 +360,8 @@ def test_doubtful_voxels_are_ignored_but_never_what_the_truth_decides(
 
 def test_nnunet_is_told_which_label_to_ignore(cohort: Cohort, maker: Maker, tmp_path):
     for id in ("organs", "partial", "none"):
-        maker.guess(id, GOOD, probability=True)
-    select(cohort, maker.pseudo, tmp_path / "out", settings=DOUBT)
+        maker.pseudo_label(id, GOOD, uncertainty=True)
+    select(cohort, maker.pseudo, tmp_path / "out", settings=IGNORING)
     table = json.loads((tmp_path / "out" / DATASET / "dataset.json").read_text())
     assert table["labels"] == {"background": 0, "liver": 1, "kidney": 2, "tumor": 3, "ignore": 4}
     assert table["nnstudent"]["classes"] == {"1": "liver", "2": "kidney", "3": "tumor"}
@@ -376,10 +379,10 @@ def test_nnunet_is_told_which_label_to_ignore(cohort: Cohort, maker: Maker, tmp_
 
 def test_another_threshold_writes_again_what_it_changes(cohort: Cohort, maker: Maker, tmp_path):
     for id in ("organs", "partial", "none"):
-        maker.guess(id, GOOD, probability=True)
+        maker.pseudo_label(id, GOOD, uncertainty=True)
     out = tmp_path / "out"
-    assert select(cohort, maker.pseudo, out, settings=DOUBT).written == 4
-    again = select(cohort, maker.pseudo, out, settings=DOUBT)
+    assert select(cohort, maker.pseudo, out, settings=IGNORING).written == 4
+    again = select(cohort, maker.pseudo, out, settings=IGNORING)
     assert again.written == 0
     assert again.ignored["none"] > 0.4
     assert select(cohort, maker.pseudo, out, settings=SelectSettings(ignore_below=0.7)).written == 3
@@ -388,16 +391,16 @@ def test_another_threshold_writes_again_what_it_changes(cohort: Cohort, maker: M
 
 
 def test_without_probabilities_there_is_nothing_to_doubt_by(cohort: Cohort, maker: Maker, tmp_path):
-    maker.guess("none", GOOD, probability=True)
+    maker.pseudo_label("none", GOOD, uncertainty=True)
     with pytest.raises(
         InputError,
         match=r"2 of 3 pseudo-labels come without .*, organs the first; run label again with --probability",
     ):
-        select(cohort, maker.pseudo, tmp_path / "out", settings=DOUBT)
+        select(cohort, maker.pseudo, tmp_path / "out", settings=IGNORING)
 
 
 def test_no_case_left_is_an_error_that_points_at_the_ledger(maker: Maker, tmp_path):
-    maker.guess("a", {"liver": 0.1, "kidney": 0.1})
+    maker.pseudo_label("a", {"liver": 0.1, "kidney": 0.1})
     with pytest.raises(
         InputError,
         match=r"no case is left to learn from \(folds agree 0.10 .*ledger.jsonl says why",
@@ -408,7 +411,7 @@ def test_no_case_left_is_an_error_that_points_at_the_ledger(maker: Maker, tmp_pa
 
 def test_a_class_that_no_model_knows_drops_the_case_only_if_it_is_learned(maker: Maker, tmp_path):
     cohort = maker.cohort(maker.case("full", ALL), maker.case("none"))
-    maker.guess("none", GOOD, classes=("liver", "kidney"))
+    maker.pseudo_label("none", GOOD, classes=("liver", "kidney"))
     result = select(cohort, maker.pseudo, tmp_path / "out")
     assert result.kept == ("full",)
     assert (
@@ -436,12 +439,12 @@ def test_a_tumor_that_is_not_learned_and_leaves_holes_is_told(
     assert not caplog.messages
     select(cohort, maker.pseudo, tmp_path / "organs", classes=("liver", "kidney"))
     (told,) = caplog.messages
-    assert told.startswith("tumor: in 2 of 2 pseudo-labels and not learned")
+    assert told.startswith("tumor: found in 2 of 2 pseudo-labels but not learned")
 
 
 def test_without_folds_to_compare_a_case_is_kept_with_a_note(maker: Maker, tmp_path):
-    maker.guess("single", {}, folds=1)
-    maker.guess("elsewhere", {}, folds=0)
+    maker.pseudo_label("single", {}, folds=1)
+    maker.pseudo_label("elsewhere", {}, folds=0)
     result = select(
         maker.cohort(maker.case("single"), maker.case("elsewhere")), maker.pseudo, tmp_path / "out"
     )
@@ -453,7 +456,7 @@ def test_without_folds_to_compare_a_case_is_kept_with_a_note(maker: Maker, tmp_p
 
 def test_a_single_tumor_model_does_not_hide_that_the_organ_folds_disagree(maker: Maker, tmp_path):
 
-    maker.guess("doubtful", {"liver": 0.2, "kidney": 0.3})
+    maker.pseudo_label("doubtful", {"liver": 0.2, "kidney": 0.3})
     record = maker.pseudo / "doubtful.json"
     data = json.loads(record.read_text())
     data["folds"]["tumor"] = 1
@@ -496,7 +499,7 @@ def test_what_is_thought_of_the_fused_labels_comes_along(
 ):
     out = tmp_path / "out"
     for id in ("organs", "none"):
-        maker.guess(id, GOOD, probability=True)
+        maker.pseudo_label(id, GOOD, uncertainty=True)
     select(cohort, maker.pseudo, out)
     kept = [case for case in read_cohort(out) if has_uncertainty(out, case.id)]
     assert {case.id for case in kept} == {"organs", "none"}

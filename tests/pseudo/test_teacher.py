@@ -10,9 +10,10 @@ import pytest
 
 from nnstudent.errors import InputError
 from nnstudent.io.nifti import read_labels, write_image
-from nnstudent.pseudo.ensemble import agreement, dice_weights
+from nnstudent.pseudo.ensemble import dice_weights, fold_agreement
 from nnstudent.pseudo.label import label
 from nnstudent.pseudo.pseudo_label import read_pseudo_label
+from nnstudent.pseudo.settings import TeacherOptions
 from nnstudent.pseudo.teacher import open_teacher
 from nnstudent.taxonomy import LabelClass, Taxonomy
 from nnstudent.volume import Grid, Volume
@@ -29,6 +30,7 @@ TABLE = Taxonomy(
     ),
 )
 SHAPE = (20, 26, 30)
+TWO = TeacherOptions(threads=2)
 
 
 @pytest.fixture(scope="module")
@@ -54,23 +56,28 @@ def image() -> Volume:
 
 
 def test_the_mean_of_the_folds_probabilities_decides(folder, image):
-    teacher = open_teacher(folder, TABLE, mapping={"milz": "spleen"}, decision="argmax", threads=2)
+    teacher = open_teacher(
+        folder, TABLE, mapping={"milz": "spleen"}, options=TeacherOptions("argmax", threads=2)
+    )
     assert teacher.classes == ("liver", "spleen")
-    said = teacher.guess(image)
+    predicted = teacher.predict(image)
     members = [scores.probabilities().values for scores in teacher.segmenter.predict_members(image)]
     ids = np.array([0, 1, 4, 0], np.uint8)  # bone is not in the table
     mean = np.mean(members, axis=0)
-    np.testing.assert_array_equal(said.labels, ids[mean.argmax(0)])
-    assert said.folds == 3
-    votes = agreement([ids[member.argmax(0)] for member in members])
-    assert said.agreement == {"liver": pytest.approx(votes[1]), "spleen": pytest.approx(votes[4])}
-    assert 0 < said.agreement["liver"] < 1
-    sure = mean.max(0)[mean.argmax(0) == 2].mean()
-    assert said.confidence["spleen"] == pytest.approx(sure, rel=1e-4)
+    np.testing.assert_array_equal(predicted.labels, ids[mean.argmax(0)])
+    assert predicted.folds == 3
+    votes = fold_agreement([ids[member.argmax(0)] for member in members])
+    assert predicted.agreement == {
+        "liver": pytest.approx(votes[1]),
+        "spleen": pytest.approx(votes[4]),
+    }
+    assert 0 < predicted.agreement["liver"] < 1
+    confident = mean.max(0)[mean.argmax(0) == 2].mean()
+    assert predicted.confidence["spleen"] == pytest.approx(confident, rel=1e-4)
 
 
 def test_labels_of_the_best_expected_dice(folder, image):
-    teacher = open_teacher(folder, TABLE, mapping={"milz": "spleen"}, threads=2)
+    teacher = open_teacher(folder, TABLE, mapping={"milz": "spleen"}, options=TWO)
     ids = np.array([0, 1, 4, 0], np.uint8)
     mean = np.mean(
         [scores.probabilities().values for scores in teacher.segmenter.predict_members(image)],
@@ -78,9 +85,9 @@ def test_labels_of_the_best_expected_dice(folder, image):
     )
     weighted = mean * dice_weights(mean, ids.tolist())[:, None, None, None]
     assert (weighted.argmax(0) != mean.argmax(0)).any()
-    said = teacher.guess(image)
-    np.testing.assert_array_equal(said.labels, ids[weighted.argmax(0)])
-    assert said.confidence == {
+    predicted = teacher.predict(image)
+    np.testing.assert_array_equal(predicted.labels, ids[weighted.argmax(0)])
+    assert predicted.confidence == {
         name: pytest.approx(mean[c][weighted.argmax(0) == c].mean(), rel=1e-4)
         for name, c in (("liver", 1), ("spleen", 2))
     }
@@ -88,24 +95,24 @@ def test_labels_of_the_best_expected_dice(folder, image):
 
 
 def test_the_probability_of_each_label_is_the_mean_of_the_folds(folder, image):
-    teacher = open_teacher(folder, TABLE, mapping={"milz": "spleen"}, threads=2)
-    assert teacher.guess(image).doubt is None
-    said = teacher.guess(image, probability=True)
-    doubt = said.doubt
-    assert doubt is not None
+    teacher = open_teacher(folder, TABLE, mapping={"milz": "spleen"}, options=TWO)
+    assert teacher.predict(image).uncertainty is None
+    predicted = teacher.predict(image, uncertainty=True)
+    uncertainty = predicted.uncertainty
+    assert uncertainty is not None
     mean = np.mean(
         [scores.probabilities().values for scores in teacher.segmenter.predict_members(image)],
         axis=0,
     )
     by_id = {0: mean[0] + mean[3], 1: mean[1], 4: mean[2]}  # bone counts as background
-    expected = np.select([said.labels == id for id in by_id], list(by_id.values()))
-    assert np.abs(doubt.probability - 255 * expected).max() < 0.6
+    expected = np.select([predicted.labels == id for id in by_id], list(by_id.values()))
+    assert np.abs(uncertainty.probability - 255 * expected).max() < 0.6
     ids = np.array(list(by_id))
     ranked = ids[
         np.argsort(np.stack(list(by_id.values())), axis=0)
     ]  # the summed channels of background may rank first and lose
     np.testing.assert_array_equal(
-        doubt.runner_up, np.where(ranked[-1] == said.labels, ranked[-2], ranked[-1])
+        uncertainty.runner_up, np.where(ranked[-1] == predicted.labels, ranked[-2], ranked[-1])
     )
 
 
@@ -123,24 +130,26 @@ def test_label_writes_what_the_teacher_says_and_does_it_once(folder, image, tmp_
     case = maker.case("a")
     write_image(case.image, image)
     cohort = maker.cohort(case, maker.case("full", TABLE.names))
-    done = label(cohort, tmp_path / "out", teachers=[folder], mapping={"milz": "spleen"}, threads=2)
-    assert done.made == ("a",)
-    teacher = open_teacher(folder, TABLE, mapping={"milz": "spleen"}, threads=2)
-    np.testing.assert_array_equal(
-        read_labels(tmp_path / "out" / "a.nii.gz").array, teacher.guess(image).labels
+    done = label(
+        cohort, tmp_path / "out", teachers=[folder], mapping={"milz": "spleen"}, options=TWO
     )
-    told = read_pseudo_label(tmp_path / "out", "a")
-    assert told.models == {"liver": teacher.hash, "spleen": teacher.hash}
-    assert told.folds == {"liver": 3, "spleen": 3}
+    assert done.made == ("a",)
+    teacher = open_teacher(folder, TABLE, mapping={"milz": "spleen"}, options=TWO)
+    np.testing.assert_array_equal(
+        read_labels(tmp_path / "out" / "a.nii.gz").array, teacher.predict(image).labels
+    )
+    record = read_pseudo_label(tmp_path / "out", "a")
+    assert record.models == {"liver": teacher.hash, "spleen": teacher.hash}
+    assert record.folds == {"liver": 3, "spleen": 3}
     # By the name in its dataset.json as well as by the tidied one.
     assert (
         label(
-            cohort, tmp_path / "out", teachers=[folder], mapping={"Milz": "spleen"}, threads=2
+            cohort, tmp_path / "out", teachers=[folder], mapping={"Milz": "spleen"}, options=TWO
         ).made
         == ()
     )
     assert label(
-        cohort, tmp_path / "out", teachers=[folder], mapping={"milz": "kidney"}, threads=2
+        cohort, tmp_path / "out", teachers=[folder], mapping={"milz": "kidney"}, options=TWO
     ).made == ("a",)
 
 

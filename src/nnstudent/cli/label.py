@@ -91,6 +91,7 @@ def run(args: argparse.Namespace) -> int:
     from nnstudent.cli.common import Display, name_failures, write_report
     from nnstudent.cohort.cohort import read_cohort
     from nnstudent.pseudo.label import label
+    from nnstudent.pseudo.settings import LabelSettings, TeacherOptions
 
     display = Display()
     try:
@@ -100,15 +101,19 @@ def run(args: argparse.Namespace) -> int:
             teachers=args.teacher,
             labels_from=args.labels_from,
             mapping=read_map(args.map) if args.map else None,
-            decision=args.decision,
-            engine=args.engine,
-            device=args.device,
-            threads=args.threads,
-            part=read_part(args.part),
-            round=args.round,
-            before=args.before,
-            probability=args.probability,
-            trust_pickle=args.trust_pickle,
+            options=TeacherOptions(
+                decision=args.decision,
+                engine=args.engine,
+                device=args.device,
+                threads=args.threads,
+                trust_pickle=args.trust_pickle,
+            ),
+            settings=LabelSettings(
+                part=read_part(args.part),
+                round=args.round,
+                previous=args.before,
+                uncertainty=args.probability,
+            ),
             progress=display,
         )
     finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nnstudent.errors import InputError
-from nnstudent.pseudo.ensemble import Decision
+from nnstudent.pseudo.ensemble import DecisionRule
 from nnstudent.pseudo.selection import SelectSettings
 from nnstudent.serialization import MAX_TOML_BYTES, from_plain, parse_toml, read_text, to_plain
 from nnstudent.taxonomy import Taxonomy
@@ -45,7 +45,7 @@ class Preset:
     folds: int = 5
     tumor_folds: int = 1
     one_student: bool = True
-    decision: Decision = "dice"
+    decision: DecisionRule = "dice"
     select: SelectSettings = field(default_factory=SelectSettings)
     int8: bool = False
 

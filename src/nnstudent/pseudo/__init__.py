@@ -1,1 +1,1 @@
-"""Labels for what has none: the ensemble, fusing truth over pseudo, selection."""
+"""Pseudo-labels: made by teachers or taken from a folder, then selected and fused with the truth."""

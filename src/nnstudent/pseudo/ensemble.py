@@ -1,4 +1,7 @@
-"""What an ensemble's folds say together: their mean, how well they agree, and what label follows. Pure functions on arrays."""
+"""The folds of a teacher as an ensemble.
+
+Pure functions on arrays: the mean of the folds, how well they agree, and the label that follows.
+"""
 
 from __future__ import annotations
 
@@ -11,52 +14,55 @@ import numpy as np
 import numpy.typing as npt
 
 from nnstudent.errors import InputError
+from nnstudent.types import Float32Array, IndexArray, LabelArray
 
-Decision = Literal["argmax", "dice"]  # the most probable label, or that of the best expected Dice
-Labels = npt.NDArray[np.uint8]
+DecisionRule = Literal["argmax", "dice"]  # most probable label, or best expected Dice
 Scores = npt.NDArray[np.floating]
-LEAST = 0.25  # the least threshold of a label against background
+MIN_THRESHOLD = 0.25  # lowest probability at which a label is chosen over background
 
 
 @dataclass(frozen=True, eq=False)
-class Verdict:
-    """The folds' common word, on the model's grid.
+class EnsemblePrediction:
+    """What the folds predict together, on the model's grid.
 
     Attributes:
         mean: Mean of the folds' class probabilities, (class, z, y, x), float32.
-        agreement: For each label that a fold found, the mean DSC over pairs of folds; empty with a single fold.
-        folds: How many there were.
+        agreement: For each label that a fold found, the mean DSC between pairs of folds, 0 to 1;
+            empty if there is only one fold.
+        folds: Number of folds.
     """
 
-    mean: npt.NDArray[np.float32]
+    mean: Float32Array
     agreement: dict[int, float]
     folds: int
 
 
-def combine(
-    members: Iterable[Scores], labels: Sequence[int], *, decision: Decision = "argmax"
-) -> Verdict:
-    """Average the folds' probabilities and measure how well they agree.
+def combine_folds(
+    folds: Iterable[Scores], labels: Sequence[int], *, decision: DecisionRule = "argmax"
+) -> EnsemblePrediction:
+    """Average the folds' probabilities and measure how well the folds agree.
 
-    One member at a time is held beside the running sum, so that an iterator of members keeps the memory at two of them.
+    Only one fold is held beside the running sum, so that an iterator keeps memory at two of them.
 
     Args:
-        members: Softmax probabilities of each fold, (class, z, y, x).
-        labels: For each channel the label that it stands for, 0 for background; several channels may share one.
-        decision: Which label each fold by itself gives a voxel, of which the agreement is measured.
+        folds: Softmax probabilities of each fold, (class, z, y, x).
+        labels: For each channel, the label that it stands for, 0 for background; several channels
+            may share one.
+        decision: How each fold alone chooses its label of a voxel; agreement is measured on these.
 
     Raises:
-        InputError: There is no member, or a member's channels are not those of ``labels``.
+        InputError: There is no fold, or the channels of a fold are not those of ``labels``.
     """
     table = np.array(labels, np.uint8)
-    total: npt.NDArray[np.float32] | None = None
-    said: list[Labels] = []
-    for scores in members:
+    total: Float32Array | None = None
+    predicted: list[LabelArray] = []
+    for scores in folds:
         if scores.shape[0] != len(table):
             raise InputError(
-                f"the model gives {scores.shape[0]} channels, its dataset.json names {len(table)}; the folder is not one model"
+                f"the model gives {scores.shape[0]} channels, its dataset.json names {len(table)}; "
+                "the folder is not one model"
             )
-        said.append(table[_best(scores, labels, decision)])
+        predicted.append(table[_best_channel(scores, labels, decision)])
         if total is None:
             total = scores.astype(np.float32)
         else:
@@ -65,99 +71,110 @@ def combine(
         raise InputError(
             "an ensemble without folds; expected at least one fold_K folder with a checkpoint"
         )
-    total /= len(said)
-    return Verdict(total, agreement(said), len(said))
+    total /= len(predicted)
+    return EnsemblePrediction(total, fold_agreement(predicted), len(predicted))
 
 
-def _best(scores: Scores, labels: Sequence[int], decision: Decision) -> npt.NDArray[np.intp]:
-    """The channel of each voxel by :func:`weighted`; slice by slice, for the product would be another array as large as the scores."""
+def _best_channel(scores: Scores, labels: Sequence[int], decision: DecisionRule) -> IndexArray:
+    """Return the channel that :func:`apply_decision` gives each voxel, (z, y, x).
+
+    Works slice by slice, because the product would be another array as large as the scores.
+    """
     if decision == "argmax":
-        most: npt.NDArray[np.intp] = np.argmax(scores, axis=0)
-        return most
+        best: IndexArray = np.argmax(scores, axis=0)
+        return best
     factors = dice_weights(scores, labels)[:, None, None]
     return np.stack([np.argmax(scores[:, z] * factors, axis=0) for z in range(scores.shape[1])])
 
 
-def weighted(scores: Scores, labels: Sequence[int], decision: Decision) -> Scores:
-    """Class probabilities, (class, z, y, x), with factors under which the largest one decides; see :func:`dice_weights`."""
-    return (
-        scores
-        if decision == "argmax"
-        else scores * dice_weights(scores, labels)[:, None, None, None]
-    )
+def apply_decision(scores: Scores, labels: Sequence[int], *, decision: DecisionRule) -> Scores:
+    """Scale class probabilities so that the largest is the class to choose.
+
+    Args:
+        scores: Class probabilities, (class, z, y, x).
+        labels: For each channel, the label that it stands for, 0 for background.
+        decision: How the label of a voxel is chosen.
+
+    Returns:
+        The scores themselves for ``argmax``, otherwise times :func:`dice_weights`.
+    """
+    if decision == "argmax":
+        return scores
+    return scores * dice_weights(scores, labels)[:, None, None, None]
 
 
-def dice_weights(mean: Scores, labels: Sequence[int]) -> npt.NDArray[np.float32]:
-    """Factors on the probabilities of the channels, under which the highest product marks what is expected to have the best Dice.
+def dice_weights(mean: Scores, labels: Sequence[int]) -> Float32Array:
+    """Compute factors on the probabilities with which the largest has the best expected Dice.
 
-    Where folds agree on a thin or small organ but not on its voxels, no class but background reaches the majority, and the most probable
-    label loses half of the organ. The Dice expected of the k most probable voxels of a label is about 2·Σp(those) / (k + Σp(all)); where
-    its maximum over k is D, just the voxels with p > D/2 belong to it (Lipton, Elkan and Naryanaswamy, "Optimal thresholding of
-    classifiers to maximize F1 measure", 2014). With the factor (1 − D/2) / (D/2), and 1 for the background, a voxel that only these two
-    contend for gets the label there, and among several labels the one that is furthest over its threshold, or least under it. No
-    threshold is under 0.25: where nothing better than a Dice of 0.5 can be expected, the organ may as well be absent.
+    Where folds agree on a thin or small organ but not on its voxels, only background reaches a
+    majority, and the most probable label loses half of the organ. The expected Dice of the k most
+    probable voxels of a label is about 2·Σp(those) / (k + Σp(all)). If its maximum over k is D, the
+    best set is the voxels with p > D/2 (Lipton, Elkan and Naryanaswamy, "Optimal thresholding of
+    classifiers to maximize F1 measure", 2014). With the factor (1 − D/2) / (D/2) for the label and
+    1 for background, a voxel that only these two compete for gets the label exactly there; among
+    several labels it gets the one whose threshold it exceeds most, or misses least. No threshold is
+    below 0.25: if no Dice above 0.5 can be expected, the organ may as well be absent.
 
     Args:
         mean: Mean of the folds' class probabilities, (class, z, y, x).
-        labels: For each channel the label that it stands for, 0 for background.
+        labels: For each channel, the label that it stands for, 0 for background.
 
     Returns:
-        Of each channel, at least 1, float32.
+        A factor of at least 1 for each channel, (class,), float32.
     """
     weights = np.ones(len(mean), np.float32)
     for label in set(labels) - {0}:
         channels = [channel for channel, meant in enumerate(labels) if meant == label]
         probability = mean[channels].sum(axis=0)
-        ranked = np.sort(probability[probability > 0.01].astype(np.float64))[
-            ::-1
-        ]  # less adds to no sum
+        relevant = probability[probability > 0.01]  # smaller ones change no sum
+        ranked = np.sort(relevant.astype(np.float64))[::-1]
         if len(ranked):
             mass = np.cumsum(ranked)
-            threshold = float(
-                np.max(mass / (np.arange(1, len(mass) + 1) + mass[-1]))
-            )  # half of the best Dice
-            threshold = max(threshold, LEAST)
+            half_dice = mass / (np.arange(1, len(mass) + 1) + mass[-1])
+            threshold = max(float(np.max(half_dice)), MIN_THRESHOLD)
             weights[channels] = (1 - threshold) / threshold
     return weights
 
 
-def confidence(
-    mean: npt.NDArray[np.float32], best: npt.NDArray[np.intp], labels: Sequence[int]
+def class_confidence(
+    mean: Float32Array, chosen: IndexArray, *, labels: Sequence[int]
 ) -> dict[int, float]:
-    """Mean probability of each label over the voxels that were given it, background left out.
+    """Compute the mean probability of each label over its own voxels, background left out.
 
     Args:
         mean: Mean of the folds' class probabilities, (class, z, y, x).
-        best: The channel that each voxel was given, (z, y, x).
-        labels: For each channel the label that it stands for, 0 for background.
+        chosen: Channel of each voxel, (z, y, x).
+        labels: For each channel, the label that it stands for, 0 for background.
 
     Returns:
-        Label → 0 to 1, for every label that a voxel was given.
+        Label → 0 to 1, for every label that a voxel has.
     """
-    given = np.array(labels, np.uint8)[best].ravel()
-    size = np.bincount(given, minlength=256)
+    label = np.array(labels, np.uint8)[chosen].ravel()
+    size = np.bincount(label, minlength=256)
     mass = np.bincount(
-        given, weights=np.take_along_axis(mean, best[None], axis=0).ravel(), minlength=256
+        label, weights=np.take_along_axis(mean, chosen[None], axis=0).ravel(), minlength=256
     )
     return {int(id): float(mass[id] / size[id]) for id in np.flatnonzero(size) if id}
 
 
-def agreement(members: Sequence[Labels]) -> dict[int, float]:
-    """Mean DSC of each label over all pairs of label maps; a pair in which neither has it agrees wholly.
+def fold_agreement(folds: Sequence[LabelArray]) -> dict[int, float]:
+    """Compute the mean DSC of each label over all pairs of label maps.
+
+    A pair in which neither map has the label counts as full agreement.
 
     Args:
-        members: Label maps on one grid, (z, y, x).
+        folds: Label maps on one grid, (z, y, x).
 
     Returns:
-        Label → 0 to 1, for every label that a map has; empty for fewer than two maps.
+        Label → 0 to 1, for every label in a map; empty for fewer than two maps.
     """
-    if len(members) < 2:
+    if len(folds) < 2:
         return {}
-    sizes = [np.bincount(item.ravel(), minlength=256) for item in members]
+    sizes = [np.bincount(item.ravel(), minlength=256) for item in folds]
     present = [int(id) for id in np.flatnonzero(sum(sizes)) if id]
     pairs = []
-    for a, b in combinations(range(len(members)), 2):
-        both = np.bincount(members[a][members[a] == members[b]], minlength=256)
+    for a, b in combinations(range(len(folds)), 2):
+        both = np.bincount(folds[a][folds[a] == folds[b]], minlength=256)
         whole = sizes[a] + sizes[b]
         pairs.append(np.where(whole > 0, 2 * both / np.maximum(whole, 1), 1.0))
     mean = np.mean(pairs, axis=0)

@@ -1,4 +1,4 @@
-"""Labels that another program made, taken in as pseudo-labels: found, checked, and written under the label table's ids."""
+"""Label maps that another program made, taken as pseudo-labels."""
 
 from __future__ import annotations
 
@@ -20,43 +20,42 @@ from nnstudent.serialization import read_json_table
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Volume
 
-Table = npt.NDArray[np.uint8]
-
 
 @dataclass(frozen=True, eq=False)
-class Elsewhere:
-    """A folder of label maps, one a case, named after the case.
+class ExternalLabels:
+    """A folder of label maps, one for each case, named after the case.
 
     Attributes:
         folder: The folder.
         files: Case id → label map.
-        classes: The classes that their maker knows, or None where nothing says so.
-        table: Value in a file → id in the label table, or None to take the values as they are.
-        notices: What in the folder is no label map, a line a kind.
+        classes: The classes that their maker knows; None if nothing says so.
+        values: Value in a file → id of the label table, (256,); None if the values are the ids.
+        notices: What in the folder is not a label map, one line for each kind.
     """
 
     folder: Path
     files: Mapping[str, Path]
     classes: tuple[str, ...] | None
-    table: Table | None
+    values: npt.NDArray[np.uint8] | None
     notices: tuple[str, ...] = ()
 
 
-def find(
+def find_external_labels(
     folder: Path, taxonomy: Taxonomy, *, mapping: Mapping[str, str] | None = None
-) -> Elsewhere:
-    """Look through a folder of label maps.
+) -> ExternalLabels:
+    """Find the label maps in a folder and what their values mean.
 
-    What the values mean is said by ``mapping``; else by the names in a ``dataset.json`` beside the maps, as nnU-Net writes it;
-    else they are the label table's own ids.
+    The meaning comes from ``mapping``; without it, from the names in a ``dataset.json`` beside the
+    maps, as nnU-Net writes it; without that, the values are the label table's ids.
 
     Args:
         folder: The folder; its label maps are called ``<case>.nii.gz`` or the like.
         taxonomy: The label table.
-        mapping: Value, or name in ``dataset.json`` → class; what is not named becomes background.
+        mapping: Value, or name in ``dataset.json`` → class; anything else becomes background.
 
     Raises:
-        InputError: The folder is missing, has no label map or two of one name, or ``mapping`` names a value or class that there is not.
+        InputError: The folder is missing, has no label map or two with one name, or ``mapping``
+            names an unknown value or class.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected label maps named after the cases")
@@ -73,20 +72,24 @@ def find(
     if mapping is None:
         mapping = {name: name for name in named if name in taxonomy.names}
         if not mapping:
-            return Elsewhere(folder, files, None, None, notices)
-    table = np.zeros(256, np.uint8)
+            return ExternalLabels(folder, files, None, None, notices)
+    values = np.zeros(256, np.uint8)
     for foreign, name in mapping.items():
         value = named.get(foreign, int(foreign) if foreign.isdecimal() else -1)
         if not 1 <= value <= 255:
+            names = f" or one of {', '.join(named)}" if named else ""
             raise InputError(
-                f"--map {foreign}={name}: {folder} has no {foreign!r}; give a value from 1 to 255{_or_one_of(named)}"
+                f"--map {foreign}={name}: {folder} has no {foreign!r}; "
+                f"give a value from 1 to 255{names}"
             )
-        table[value] = taxonomy[name].id
-    return Elsewhere(folder, files, taxonomy.sorted(mapping.values()), table, notices)
+        values[value] = taxonomy[name].id
+    return ExternalLabels(folder, files, taxonomy.sorted(mapping.values()), values, notices)
 
 
 def label_names(dataset: Mapping[str, Any], *, where: Path) -> dict[str, int]:
-    """Name → value of the single-valued labels in an nnU-Net ``dataset.json``, background and what is ignored left out.
+    """Return name → value of the labels in an nnU-Net ``dataset.json``.
+
+    Background and the ignore label are left out.
 
     Raises:
         InputError: There is no table of labels, or a label is a region of several values.
@@ -99,28 +102,24 @@ def label_names(dataset: Mapping[str, Any], *, where: Path) -> dict[str, int]:
     regions = [name for name, value in labels.items() if not isinstance(value, int | str)]
     if regions:
         raise InputError(
-            f"{where}: {regions[0]!r} is a region of several labels; only models whose labels exclude each other can be used"
+            f"{where}: {regions[0]!r} is a region of several labels; "
+            "only models whose labels exclude each other can be used"
         )
     values = {name: label_value(value, name=str(where)) for name, value in labels.items()}
     return {name: value for name, value in values.items() if value > 0 and name != "ignore"}
 
 
-def read(source: Elsewhere, case: Case, taxonomy: Taxonomy) -> Volume:
-    """Read the label map of one case under the label table's ids.
+def read_external_labels(external: ExternalLabels, case: Case, *, taxonomy: Taxonomy) -> Volume:
+    """Read the label map of one case, with the label table's ids.
 
     Raises:
         InputError: It is unreadable or holds a value that is not in the table.
         GeometryError: It is not on the image's grid.
     """
-    labels = read_labels(source.files[case.id])
+    path = external.files[case.id]
+    labels = read_labels(path)
     grid = read_grid(case.image)
-    grid.require(
-        labels.grid, what=str(source.files[case.id]), advice="resample the label map onto the image"
-    )
-    array = labels.array if source.table is None else source.table[labels.array]
-    check_ids(ids_in(array), taxonomy, what=str(source.files[case.id]))
+    grid.require(labels.grid, what=str(path), advice="resample the label map onto the image")
+    array = labels.array if external.values is None else external.values[labels.array]
+    check_ids(ids_in(array), taxonomy, what=str(path))
     return Volume(array, grid)
-
-
-def _or_one_of(named: Mapping[str, int]) -> str:
-    return f" or one of {', '.join(named)}" if named else ""

@@ -1,4 +1,4 @@
-"""A pseudo-label on disk: ``<case>.nii.gz`` and, beside it, ``<case>.json`` with who made it and how sure they were."""
+"""A pseudo-label on disk: the label map ``<case>.nii.gz`` and its record ``<case>.json``."""
 
 from __future__ import annotations
 
@@ -11,47 +11,52 @@ from nnstudent.cohort.uncertainty import Uncertainty
 from nnstudent.serialization import Record, read_json_table
 from nnstudent.types import LabelArray
 
-FORMAT = 1  # of the record; another makes every pseudo-label be made again
+FORMAT = 1  # of the record; with another number every pseudo-label is made again
 
 
 @dataclass(frozen=True, eq=False)
-class Guess:
-    """What one model says of one image.
+class Prediction:
+    """What one teacher predicts for one image.
 
     Attributes:
         labels: Ids of the label table on the image's grid, (z, y, x), uint8.
-        confidence: Class → mean ensemble probability over the voxels that were given it; the classes found.
-        agreement: Class → mean pairwise DSC between the folds; empty with one fold.
-        folds: How many folds spoke.
-        doubt: How probable the label of each voxel is and what it would be else; None where it was not asked for.
+        confidence: For each class found, the mean ensemble probability over its voxels, 0 to 1.
+        agreement: For each class that a fold found, the mean DSC between pairs of folds, 0 to 1;
+            empty if there is only one fold.
+        folds: Number of folds.
+        uncertainty: Uncertainty of each voxel; None if it was not asked for.
     """
 
     labels: LabelArray
     confidence: Mapping[str, float]
     agreement: Mapping[str, float]
     folds: int
-    doubt: Uncertainty | None = None
+    uncertainty: Uncertainty | None = None
 
 
 @dataclass(frozen=True)
 class PseudoLabel:
-    """What a label map of a model's says about itself.
+    """The record of a pseudo-label: who made it, and how good it may be.
 
     Attributes:
         case: The case's id.
-        made_from: Hash of the image, the models and the settings it was made from.
-        classes: The classes that its makers know, whether or not they found them; None where labels made elsewhere do not say.
-        models: For each known class, the hash of the model that gave it.
-        round: The round of labelling.
-        confidence: For each class found, the mean ensemble probability over the voxels that were given it, 0 to 1.
-        agreement: For each class that a fold found, the mean DSC between pairs of folds; empty where there is only one fold.
+        made_from: Hash of the image, the models and the settings that it was made from.
+        classes: The classes that its models know, found or not; None if it was taken from a folder
+            that does not say.
+        models: For each known class, the hash of the model that decided on it.
+        round: The round of labeling.
+        confidence: For each class found, the mean ensemble probability over its voxels, 0 to 1.
+        agreement: For each class that a fold found, the mean DSC between pairs of folds, 0 to 1;
+            empty if there is only one fold.
         found: The classes in the label map.
-        folds: For each known class, how many folds its model has; empty for labels made elsewhere.
-        seconds: Time it took.
+        folds: For each known class, the number of folds of its model; empty if the label map was
+            taken from a folder.
+        seconds: Time that it took.
         volume_ml: Volume of each class found, in ml.
-        changes: How much it changed from each round to the next, 0 to 1 (:func:`~nnstudent.pseudo.stability.changed`); empty in the first.
-        class_change: The mean of that over rounds for each class.
-        against: Identity of what it was compared with last; empty if with nothing.
+        changes: How much it changed from each round to the next, 0 to 1
+            (:func:`~nnstudent.pseudo.stability.changed_share`); empty in the first round.
+        class_change: For each class, the mean of these changes.
+        compared_with: Identity of the pseudo-label that it was last compared with; empty if none.
     """
 
     case: str
@@ -67,16 +72,16 @@ class PseudoLabel:
     volume_ml: Mapping[str, float] = field(default_factory=dict)
     changes: tuple[float, ...] = ()
     class_change: Mapping[str, float] = field(default_factory=dict)
-    against: str = ""
+    compared_with: str = ""
 
     @property
-    def change(self) -> float | None:
-        """The mean of how much it changed from round to round; None in the first."""
+    def mean_change(self) -> float | None:
+        """Mean change from round to round; None in the first round."""
         return sum(self.changes) / len(self.changes) if self.changes else None
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data, without ``made_from``, which the record adds."""
-        return {
+        """Return plain data, without ``made_from``, which the record adds."""
+        data: dict[str, Any] = {
             "case": self.case,
             "classes": None if self.classes is None else list(self.classes),
             "found": list(self.found),
@@ -87,34 +92,30 @@ class PseudoLabel:
             "agreement": _rounded(self.agreement),
             "volume_ml": _rounded(self.volume_ml),
             "seconds": round(self.seconds, 2),
-            **(
-                {
-                    "changes": list(self.changes),
-                    "class_change": dict(self.class_change),
-                    "against": self.against,
-                }
-                if self.changes
-                else {}
-            ),
         }
+        if self.changes:
+            data["changes"] = list(self.changes)
+            data["class_change"] = dict(self.class_change)
+            data["compared_with"] = self.compared_with
+        return data
 
 
 def _rounded(values: Mapping[str, float]) -> dict[str, float]:
     return {name: round(float(value), 4) for name, value in values.items()}
 
 
-def paths(folder: Path, case: str) -> tuple[Path, Path]:
-    """Where a case's label map and its record are."""
+def pseudo_label_paths(folder: Path, case: str) -> tuple[Path, Path]:
+    """Return where a case's label map and its record are."""
     return folder / f"{case}.nii.gz", folder / f"{case}.json"
 
 
 def read_pseudo_label(folder: Path, case: str) -> PseudoLabel | None:
-    """Read the record of a case; None where the case has no pseudo-label.
+    """Read the record of a case's pseudo-label; None if there is none.
 
     Raises:
         InputError: The record is malformed.
     """
-    image, record = paths(folder, case)
+    image, record = pseudo_label_paths(folder, case)
     if not image.is_file() or not record.is_file():
         return None
     data = Record(read_json_table(record, what="a pseudo-label"), str(record))
@@ -132,5 +133,5 @@ def read_pseudo_label(folder: Path, case: str) -> PseudoLabel | None:
         volume_ml=data.get("volume_ml", dict[str, float]),
         changes=data.get("changes", tuple[float, ...], ()),
         class_change=data.get("class_change", dict[str, float], {}),
-        against=data.get("against", str, ""),
+        compared_with=data.get("compared_with", str, ""),
     )

@@ -1,13 +1,17 @@
-"""Whether the student may learn from a case, and where each of its classes comes from: the pure part of ``select``."""
+"""Whether the student learns from a case, and where each of its classes comes from.
+
+These are the pure functions behind ``select``.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from nnstudent.cohort.cohort import Case
-from nnstudent.cohort.ledger import LedgerRow
+from nnstudent.cohort.ledger import LedgerRow, Origin
 from nnstudent.errors import InputError
 from nnstudent.pseudo.pseudo_label import PseudoLabel
 from nnstudent.taxonomy import LabelClass, Taxonomy
@@ -17,23 +21,25 @@ NOT_LEARNED = "not a class of this student"
 
 @dataclass(frozen=True)
 class SelectSettings:
-    """What a pseudo-label must reach to be learned from.
+    """What a pseudo-label must reach for the student to learn from it.
 
     Attributes:
-        min_agreement: Least mean, over the organs that it fills in, of the folds' pairwise DSC, 0 to 1.
-        min_class_agreement: Least agreement of the worst of these organs.
-        min_confidence: Least mean, over the same organs, of the ensemble's probability over the organ's own voxels, 0 to 1; with
-            ``leave_open`` of each class by itself, lesions too.
-        keep: Share of the cases with an agreement, best first, that is kept at most.
-        leave_open: Whether a case may be learned from without knowing all of its classes, which the student's loss has to allow
-            for (``partial = "marginal"``). Then each class is judged by itself, and a case whose pseudo-label is dropped keeps its
-            truth.
-        max_change: Largest change from round to round, the mean over rounds of the voxels that changed among those that are foreground, 0
-            to 1: of the case; with ``leave_open`` of each organ by itself. Where there was no round before it has no say.
-        ignore_below: Voxels of a pseudo-label whose ensemble probability is under this are not learned from: nnU-Net's ignore label.
+        min_agreement: Lowest mean pairwise DSC of the folds over the organs filled in, 0 to 1.
+        min_class_agreement: Lowest agreement of any one of these organs, 0 to 1.
+        min_confidence: Lowest mean confidence over these organs, 0 to 1; with ``leave_open``, of
+            each class alone, lesions too.
+        keep: Largest share of the cases with an agreement that is kept, best first, 0 to 1.
+        leave_open: Learn from a case without knowing all of its classes. The student's loss must
+            allow for it (``partial = "marginal"``). Each class is then judged alone, and a case
+            whose pseudo-label is dropped keeps its truth.
+        max_change: Largest share of the foreground that may change from round to round, averaged
+            over rounds, 0 to 1: of the case, and with ``leave_open`` of each organ alone. It has no
+            effect in the first round.
+        ignore_below: Voxels of a pseudo-label with a lower ensemble probability are not learned
+            from; they get nnU-Net's ignore label.
 
     Raises:
-        InputError: A value is not from 0 to 1.
+        InputError: A value is not 0 to 1.
     """
 
     min_agreement: float = 0.6
@@ -57,11 +63,11 @@ class Decision:
     Attributes:
         case: The case's id.
         kept: Whether the student learns from it.
-        why: One line.
-        filled: The classes that the pseudo-label fills in; empty for a case that is annotated throughout.
-        open: The classes that nobody looked for and no pseudo-label fills in.
-        score: Mean agreement over the organs filled in, or None where there is none.
-        rows: The ledger's rows, one a class of the label table.
+        why: The reason, in one line.
+        filled: The classes that the pseudo-label fills in; empty if all classes are annotated.
+        score: Mean agreement over the organs filled in; None if there is none.
+        rows: Its rows of the ledger, one for each class of the label table.
+        open: The classes that are neither annotated nor filled in.
     """
 
     case: str
@@ -71,6 +77,12 @@ class Decision:
     score: float | None
     rows: tuple[LedgerRow, ...]
     open: tuple[str, ...] = ()
+
+
+class _Judgment(NamedTuple):
+    score: float | None
+    why: str
+    kept: bool
 
 
 def decide(
@@ -84,15 +96,17 @@ def decide(
 ) -> Decision:
     """Decide on one case.
 
-    A case that is annotated throughout is always kept. Any other is kept if every class that nobody looked for in it is known
-    to the makers of its pseudo-label, and the folds agree well enough on the organs filled in. Lesions have no say: folds
-    disagree about them in cases whose organs are fine, and their score is in the ledger. A case whose pseudo-label is dropped is
-    dropped as a whole, its truth included: the student's loss would else punish every organ that the truth leaves out.
+    A case with all classes annotated is always kept. Any other is kept if the models of its
+    pseudo-label know every class that it lacks, and if the folds agree well enough on the organs
+    filled in. Lesions do not count: folds disagree about them in cases whose organs are fine. Their
+    score is in the ledger. If the pseudo-label is dropped, the whole case is, truth included,
+    because the student's loss would punish every organ that the truth lacks.
 
-    With ``leave_open`` an organ is filled in if the folds agree on it and it does not change from round to round. What has no agreement
-    of its own, for a single model labeled it or every fold missed it, and lesions are filled in if the case as a whole would be kept
-    and, where they were found, the ensemble is sure enough of them. The others are left open, and the case is kept if any class of it is
-    known.
+    With ``leave_open``, an organ is filled in if the folds agree on it and it is stable from round
+    to round. A lesion, and an organ without an agreement of its own (a single model labeled it, or
+    every fold missed it), is filled in if the case as a whole would be kept and the ensemble is
+    confident enough of the class. The other classes are left open, and the case is kept if any of
+    its classes is known.
 
     Args:
         case: The case.
@@ -100,27 +114,28 @@ def decide(
         classes: The classes that the student learns.
         taxonomy: The label table.
         settings: What a pseudo-label must reach.
-        known: The classes that the makers know, where the pseudo-label itself does not say.
+        known: The classes that the models know, if the pseudo-label itself does not say.
     """
     missing = tuple(name for name in classes if name not in case.annotated)
-    asked = (
-        _known(missing, pseudo, known) if settings.leave_open else missing
-    )  # what no model knows may stay open and has no say then
+    # With leave_open a class that no model knows stays open and does not count against the case.
+    judged = _known_of(missing, pseudo, known) if settings.leave_open else missing
     score, why, kept = _judge(
-        case, pseudo, filled=asked or missing, taxonomy=taxonomy, settings=settings, known=known
+        case, pseudo, filled=judged or missing, taxonomy=taxonomy, settings=settings, known=known
     )
     filled = missing
     if settings.leave_open:
-        steady = replace(settings, max_change=1.0)  # of an organ its own change decides
-        without = _judge(
-            case, pseudo, filled=asked, taxonomy=taxonomy, settings=steady, known=known
-        )[2]
-        whole = {name: kept if taxonomy[name].kind == "lesion" else without for name in asked}
+        stable = replace(settings, max_change=1.0)  # each organ's own change decides
+        organs_kept = _judge(
+            case, pseudo, filled=judged, taxonomy=taxonomy, settings=stable, known=known
+        ).kept
+        case_kept = {
+            name: kept if taxonomy[name].kind == "lesion" else organs_kept for name in judged
+        }
         filled = tuple(
             name
-            for name in asked
+            for name in judged
             if pseudo
-            and _is_taken(pseudo, taxonomy[name], settings=settings, as_a_whole=whole[name])
+            and _is_filled(pseudo, taxonomy[name], settings=settings, case_kept=case_kept[name])
         )
         kept = bool(filled) or not missing
         if kept and len(filled) < len(missing):
@@ -131,86 +146,92 @@ def decide(
         for name in taxonomy.names
         if name not in classes
     ]
-    open_ = tuple(name for name in missing if name not in filled)
-    choice = Decision(case.id, True, why, filled, score, tuple(rows), open_)
-    return choice if kept else _without_pseudo(choice, why, leave_open=settings.leave_open)
+    left_open = tuple(name for name in missing if name not in filled)
+    decision = Decision(case.id, True, why, filled, score, tuple(rows), left_open)
+    return decision if kept else _without_pseudo(decision, why, leave_open=settings.leave_open)
 
 
-def dropped(choice: Decision, why: str) -> Decision:
-    """The same decision turned into a drop, its rows included."""
+def drop(decision: Decision, why: str) -> Decision:
+    """Return the decision as one that drops the case, rows included."""
     rows = (
         row
         if row.why == NOT_LEARNED
         else replace(row, origin="dropped", why=_why_dropped(row.origin == "truth", why))
-        for row in choice.rows
+        for row in decision.rows
     )
-    return replace(choice, kept=False, why=why, rows=tuple(rows))
+    return replace(decision, kept=False, why=why, rows=tuple(rows))
 
 
-def _without_pseudo(choice: Decision, why: str, *, leave_open: bool) -> Decision:
-    """The same decision without its pseudo-label: on the truth alone where classes may be left open, else a drop."""
-    if not leave_open or all(row.origin != "truth" for row in choice.rows):
-        return dropped(choice, why)
+def _without_pseudo(decision: Decision, why: str, *, leave_open: bool) -> Decision:
+    """Return the decision without its pseudo-label.
+
+    If classes may be left open, the truth alone is kept; otherwise the case is dropped.
+    """
+    if not leave_open or all(row.origin != "truth" for row in decision.rows):
+        return drop(decision, why)
     rows = (
         replace(row, origin="dropped", why=why) if row.origin == "pseudo" else row
-        for row in choice.rows
+        for row in decision.rows
     )
     return replace(
-        choice,
+        decision,
         why=f"its truth alone: {why}",
         filled=(),
-        open=choice.filled + choice.open,
+        open=decision.filled + decision.open,
         rows=tuple(rows),
     )
 
 
-def trimmed(choices: Sequence[Decision], *, settings: SelectSettings) -> tuple[Decision, ...]:
-    """Drop the worst of the pseudo-labels that have an agreement, so that at most the share ``settings.keep`` of them is left.
+def keep_best(decisions: Sequence[Decision], *, settings: SelectSettings) -> tuple[Decision, ...]:
+    """Drop the worst pseudo-labels, so that at most the share ``settings.keep`` is left.
+
+    Only pseudo-labels with an agreement are ranked.
 
     Args:
-        choices: Decisions, in any order.
+        decisions: Decisions, in any order.
         settings: What is kept.
 
     Returns:
-        The decisions in the order given.
+        The decisions, in the same order.
     """
-    judged = [
-        choice for choice in choices if choice.kept and choice.filled and choice.score is not None
-    ]
-    ranked = sorted(judged, key=lambda choice: -(choice.score or 0))
+    ranked = sorted(
+        (item for item in decisions if item.kept and item.filled and item.score is not None),
+        key=lambda item: -(item.score or 0),
+    )
     room = math.ceil(settings.keep * len(ranked) - 1e-9)
-    out = {choice.case for choice in ranked[room:]}
+    worst = {item.case for item in ranked[room:]}
     return tuple(
         _without_pseudo(
-            choice,
-            f"{choice.why}, but not among the best {room} of {len(ranked)}",
+            item,
+            f"{item.why}, but not among the best {room} of {len(ranked)}",
             leave_open=settings.leave_open,
         )
-        if choice.case in out
-        else choice
-        for choice in choices
+        if item.case in worst
+        else item
+        for item in decisions
     )
 
 
-def _known(
+def _known_of(
     names: Sequence[str], pseudo: PseudoLabel | None, known: Sequence[str]
 ) -> tuple[str, ...]:
-    """Those of the classes that the makers of the pseudo-label know."""
-    makers = () if pseudo is None else known if pseudo.classes is None else pseudo.classes
-    return tuple(name for name in names if name in makers)
+    """Return those of the classes that the models of the pseudo-label know."""
+    by_models = () if pseudo is None else known if pseudo.classes is None else pseudo.classes
+    return tuple(name for name in names if name in by_models)
 
 
-def _is_taken(
-    pseudo: PseudoLabel, item: LabelClass, *, settings: SelectSettings, as_a_whole: bool
+def _is_filled(
+    pseudo: PseudoLabel, item: LabelClass, *, settings: SelectSettings, case_kept: bool
 ) -> bool:
+    """Return whether a class is filled in where classes may be left open."""
     if item.kind != "lesion" and pseudo.class_change.get(item.name, 0.0) > settings.max_change:
         return False
     agreement = pseudo.agreement.get(item.name) if pseudo.folds.get(item.name, 0) > 1 else None
-    sure = pseudo.confidence.get(item.name)
-    if sure is not None and sure < settings.min_confidence:
+    confidence = pseudo.confidence.get(item.name)
+    if confidence is not None and confidence < settings.min_confidence:
         return False
     if agreement is None or item.kind == "lesion":
-        return as_a_whole
+        return case_kept
     return agreement >= max(settings.min_agreement, settings.min_class_agreement)
 
 
@@ -222,64 +243,62 @@ def _judge(
     taxonomy: Taxonomy,
     settings: SelectSettings,
     known: Sequence[str],
-) -> tuple[float | None, str, bool]:
+) -> _Judgment:
+    """Judge a case by all the classes that its pseudo-label would fill in."""
     if not filled:
-        return None, "annotated throughout", True
+        return _Judgment(None, "annotated throughout", True)
     if pseudo is None:
-        return None, f"no pseudo-label, and {_few(filled)} not annotated; run label again", False
-    there = _known(filled, pseudo, known)
-    lacking = [name for name in filled if name not in there]
-    if lacking:
-        return (
-            None,
-            f"{_few(lacking)} neither annotated nor known to the models that labeled it",
-            False,
-        )
-
+        why = f"no pseudo-label, and {_few(filled)} not annotated; run label again"
+        return _Judgment(None, why, False)
+    by_models = _known_of(filled, pseudo, known)
+    unknown = [name for name in filled if name not in by_models]
+    if unknown:
+        why = f"{_few(unknown)} neither annotated nor known to the models that labeled it"
+        return _Judgment(None, why, False)
     organs = [name for name in filled if taxonomy[name].kind == "organ"]
-    found = [name for name in organs if name in pseudo.found]
     if not organs:
-        return None, f"only {_few(filled)} filled in", True
+        return _Judgment(None, f"only {_few(filled)} filled in", True)
+    found = [name for name in organs if name in pseudo.found]
     if not found and not any(taxonomy[name].kind == "organ" for name in case.annotated):
-        return None, f"the models found none of {len(organs)} organs", False
+        return _Judgment(None, f"the models found none of {len(organs)} organs", False)
+    return _judge_organs(pseudo, organs, settings)
 
-    if pseudo.change is not None and pseudo.change > settings.max_change:
-        return (
-            _mean(pseudo.agreement.get(name) for name in organs),
-            f"{100 * pseudo.change:.1f} % of its foreground changes from round to round, over {100 * settings.max_change:.1f} %",
-            False,
-        )
-    sure = _mean(pseudo.confidence.get(name) for name in organs)
-    if sure is not None and sure < settings.min_confidence:
-        return (
-            _mean(pseudo.agreement.get(name) for name in organs),
-            f"mean confidence {sure:.2f}, under {settings.min_confidence:.2f}",
-            False,
-        )
-    if max((pseudo.folds.get(name, 0) for name in organs), default=0) < 2:
-        return (
-            None,
-            "kept without agreement: "
-            + ("a single fold" if pseudo.folds else "labels made elsewhere"),
-            True,
-        )
+
+def _judge_organs(
+    pseudo: PseudoLabel, organs: Sequence[str], settings: SelectSettings
+) -> _Judgment:
+    """Judge a pseudo-label by its organs: stability, confidence, agreement."""
     score = _mean(pseudo.agreement.get(name) for name in organs)
+    change = pseudo.mean_change
+    if change is not None and change > settings.max_change:
+        why = (
+            f"{100 * change:.1f} % of its foreground changes from round to round, "
+            f"over {100 * settings.max_change:.1f} %"
+        )
+        return _Judgment(score, why, False)
+    confidence = _mean(pseudo.confidence.get(name) for name in organs)
+    if confidence is not None and confidence < settings.min_confidence:
+        why = f"mean confidence {confidence:.2f}, under {settings.min_confidence:.2f}"
+        return _Judgment(score, why, False)
+    if max((pseudo.folds.get(name, 0) for name in organs), default=0) < 2:
+        reason = "a single fold" if pseudo.folds else "labels made elsewhere"
+        return _Judgment(None, f"kept without agreement: {reason}", True)
     if score is None:
-        return None, f"the folds agree that {_few(organs)} is not in view", True
+        return _Judgment(None, f"the folds agree that {_few(organs)} is not in view", True)
     relation, kept = ("at least", True) if score >= settings.min_agreement else ("under", False)
     seen = {name: pseudo.agreement[name] for name in organs if name in pseudo.agreement}
     worst = min(seen, key=lambda name: seen[name])
     if kept and seen[worst] < settings.min_class_agreement:
-        return (
-            score,
-            f"folds agree {seen[worst]:.2f} on {worst}, under {settings.min_class_agreement:.2f} for one organ",
-            False,
+        why = (
+            f"folds agree {seen[worst]:.2f} on {worst}, "
+            f"under {settings.min_class_agreement:.2f} for one organ"
         )
-    return (
-        score,
-        f"folds agree {score:.2f} over {len(seen)} organs, {relation} {settings.min_agreement:.2f}",
-        kept,
+        return _Judgment(score, why, False)
+    why = (
+        f"folds agree {score:.2f} over {len(seen)} organ{'' if len(seen) == 1 else 's'}, "
+        f"{relation} {settings.min_agreement:.2f}"
     )
+    return _Judgment(score, why, kept)
 
 
 def _row(
@@ -287,18 +306,18 @@ def _row(
 ) -> LedgerRow:
     if name in case.annotated:
         return LedgerRow(case.id, name, "truth", None, 0, None, "annotated")
-    model = None if pseudo is None else pseudo.models.get(name)
-    score = None if pseudo is None else pseudo.agreement.get(name)
-    change = None if pseudo is None else pseudo.class_change.get(name)
+    origin: Origin = "pseudo" if name in filled else "dropped"
+    if pseudo is None:
+        return LedgerRow(case.id, name, origin, None, 0, None, why, None)
     return LedgerRow(
         case.id,
         name,
-        "pseudo" if name in filled else "dropped",
-        model,
-        0 if pseudo is None else pseudo.round,
-        score,
+        origin,
+        pseudo.models.get(name),
+        pseudo.round,
+        pseudo.agreement.get(name),
         why,
-        change,
+        pseudo.class_change.get(name),
     )
 
 
@@ -312,6 +331,6 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 
 def _few(names: Sequence[str]) -> str:
-    return (
-        ", ".join(names) if len(names) <= 3 else f"{', '.join(names[:2])} and {len(names) - 2} more"
-    )
+    if len(names) <= 3:
+        return ", ".join(names)
+    return f"{', '.join(names[:2])} and {len(names) - 2} more"

@@ -1,8 +1,8 @@
-"""How much a case's pseudo-label changes from round to round: what does not settle is not to be trusted.
+"""How much a case's pseudo-label changes from round to round; an unstable one is not to be trusted.
 
-The score is of the winner of FLARE22: Huang et al., "Revisiting nnU-Net for iterative pseudo labeling and efficient sliding window
-inference". There the voxels that changed are counted against the foreground; here against what is foreground in either round, so that the
-score is from 0 to 1.
+The score is that of the winner of FLARE22: Huang et al., "Revisiting nnU-Net for iterative pseudo
+labeling and efficient sliding window inference". There the voxels that changed are divided by the
+foreground; here by the voxels that are foreground in either round, so that the score is 0 to 1.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from nnstudent.cohort.cohort import Case
 from nnstudent.io.atomic import write_json
 from nnstudent.io.nifti import read_labels
 from nnstudent.io.record import data_hash, file_hash
-from nnstudent.pseudo import pseudo_label
+from nnstudent.pseudo.pseudo_label import pseudo_label_paths, read_pseudo_label
 from nnstudent.serialization import read_json_table
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.types import LabelArray
 
 
-def changed(
-    old: LabelArray, new: LabelArray, classes: Mapping[str, int]
+def changed_share(
+    old: LabelArray, new: LabelArray, *, classes: Mapping[str, int]
 ) -> tuple[float, dict[str, float]]:
-    """Which share of the foreground two label maps disagree on.
+    """Compute the share of the foreground in which two label maps differ.
 
     Args:
         old: Label map, (z, y, x), uint8.
-        new: Another on the same grid.
-        classes: Name → id of what counts; everything else is background.
+        new: Another one on the same grid.
+        classes: Name → id of the classes that count; every other id is background.
 
     Returns:
-        Of all voxels that are foreground in either the share that differs, 0 to 1, and the same of each class by itself; 0 where
-        neither has any.
+        The share, 0 to 1, of the voxels that are foreground in either map; and the same for each
+        class alone. A share of nothing is 0.
     """
-    kept = np.zeros(256, np.uint8)
-    kept[list(classes.values())] = list(classes.values())
-    old, new = kept[old], kept[new]
+    counted = np.zeros(256, np.uint8)
+    counted[list(classes.values())] = list(classes.values())
+    old, new = counted[old], counted[new]
     same = np.bincount(old[old == new], minlength=256)
     either = (
         np.bincount(old.ravel(), minlength=256) + np.bincount(new.ravel(), minlength=256) - same
@@ -51,48 +51,52 @@ def changed(
     return (1 - float(same[1:].sum()) / foreground if foreground else 0.0), by_class
 
 
-def compare(case: Case, folder: Path, *, before: Path, taxonomy: Taxonomy) -> None:
-    """Write into the record of a case's pseudo-label how much it differs from that of the round before, and the mean over rounds.
+def record_change(case: Case, folder: Path, *, previous: Path, taxonomy: Taxonomy) -> None:
+    """Add to the record of a pseudo-label how much it changed since the previous round.
 
-    Counted are the classes that both rounds know and the case has not annotated. Without a pseudo-label before there is nothing to
-    compare.
+    Only classes count that both rounds know and that are not annotated in the case. If there is no
+    previous pseudo-label, nothing is added.
 
     Args:
         case: The case; its pseudo-label is in ``folder``.
         folder: Folder of this round.
-        before: Folder of the round before.
+        previous: Folder of the previous round.
         taxonomy: The label table.
 
     Raises:
-        GeometryError: The two are on different grids.
+        GeometryError: The two label maps are on different grids.
         InputError: A file is unreadable.
     """
-    then, now = (pseudo_label.read_pseudo_label(place, case.id) for place in (before, folder))
-    if then is None or now is None:
+    before, now = (read_pseudo_label(place, case.id) for place in (previous, folder))
+    if before is None or now is None:
         return
-    (old, _), (new, record) = (pseudo_label.paths(place, case.id) for place in (before, folder))
-    against = data_hash([file_hash(old), then.changes, dict(then.class_change)])
-    if now.against == against:
+    old_path, _ = pseudo_label_paths(previous, case.id)
+    new_path, record_path = pseudo_label_paths(folder, case.id)
+    identity = data_hash([file_hash(old_path), before.changes, dict(before.class_change)])
+    if now.compared_with == identity:
         return
-    maps = read_labels(old), read_labels(new)
-    maps[1].grid.require(
-        maps[0].grid, what=str(old), of="this round's pseudo-label", advice="label that round again"
+    old, new = read_labels(old_path), read_labels(new_path)
+    new.grid.require(
+        old.grid,
+        what=str(old_path),
+        of="this round's pseudo-label",
+        advice="label that round again",
     )
-    known = (
-        set(taxonomy.names).intersection(
-            *(item.classes for item in (then, now) if item.classes is not None)
-        )
-        - case.annotated
-    )
-    share, by_class = changed(
-        maps[0].array, maps[1].array, {name: taxonomy[name].id for name in taxonomy.sorted(known)}
-    )
-    rounds = len(then.changes)
+    known = set(taxonomy.names)
+    for item in (before, now):
+        known = known if item.classes is None else known.intersection(item.classes)
+    classes = {name: taxonomy[name].id for name in taxonomy.sorted(known - case.annotated)}
+    share, by_class = changed_share(old.array, new.array, classes=classes)
+    rounds = len(before.changes)
     for name, value in by_class.items():
-        if name in then.class_change:
-            by_class[name] = (rounds * then.class_change[name] + value) / (rounds + 1)
-    told = {
-        "changes": [*then.changes, round(share, 6)],
-        "class_change": {name: round(value, 6) for name, value in by_class.items()},
-    }
-    write_json(record, read_json_table(record, what="a pseudo-label") | told | {"against": against})
+        if name in before.class_change:
+            by_class[name] = (rounds * before.class_change[name] + value) / (rounds + 1)
+    write_json(
+        record_path,
+        {
+            **read_json_table(record_path, what="a pseudo-label"),
+            "changes": [*before.changes, round(share, 6)],
+            "class_change": {name: round(value, 6) for name, value in by_class.items()},
+            "compared_with": identity,
+        },
+    )

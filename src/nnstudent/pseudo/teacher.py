@@ -1,8 +1,8 @@
-"""A model folder as a teacher: its folds asked one by one, their mean carried to the image's grid."""
+"""A model folder as a teacher: the mean of its folds, on the image's grid."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,40 +10,49 @@ from typing import Any
 import numpy as np
 
 from nnstudent.bundle.bundle import Model, Network, open_model
-from nnstudent.cohort.fuse import fuse
-from nnstudent.cohort.uncertainty import Uncertainty, combine_uncertainty
+from nnstudent.cohort.uncertainty import Uncertainty
 from nnstudent.errors import InputError
 from nnstudent.inference.labels.scores import Scores
 from nnstudent.inference.labels.uncertainty import probability_of, runner_up_of
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.progress import Progress, silent
-from nnstudent.pseudo.ensemble import LEAST, Decision, Verdict, combine, confidence, weighted
+from nnstudent.pseudo.ensemble import (
+    MIN_THRESHOLD,
+    DecisionRule,
+    EnsemblePrediction,
+    apply_decision,
+    class_confidence,
+    combine_folds,
+)
 from nnstudent.pseudo.external import label_names
-from nnstudent.pseudo.pseudo_label import Guess
+from nnstudent.pseudo.overlay import Overlay
+from nnstudent.pseudo.pseudo_label import Prediction
+from nnstudent.pseudo.settings import TeacherOptions
 from nnstudent.serialization import read_json_table
 from nnstudent.taxonomy import Taxonomy
-from nnstudent.types import LabelArray
+from nnstudent.types import Float32Array
 from nnstudent.volume import Volume
 
 
 @dataclass(frozen=True, eq=False)
 class ModelTeacher:
-    """A model that labels images under the cohort's label table.
+    """A model that labels images with the classes of the cohort's label table.
 
     Attributes:
         segmenter: Runs the model.
         taxonomy: The cohort's label table.
-        meaning: For each of the model's networks, for each channel the id that it stands for; 0 for what is not wanted.
-        foreign: The model's own names of its classes.
-        decision: Which label a voxel gets: ``argmax``, the most probable one, or ``dice``, so that each label is expected to have the
-            best Dice (:func:`~nnstudent.pseudo.ensemble.dice_weights`).
+        channel_ids: For each of the model's networks and each of its channels, the id of the class;
+            0 for a class that is not wanted.
+        class_names: The model's own names of its classes.
+        decision: How the label of a voxel is chosen
+            (:class:`~nnstudent.pseudo.settings.TeacherOptions`).
     """
 
     segmenter: Segmenter
     taxonomy: Taxonomy
-    meaning: tuple[tuple[int, ...], ...]
-    foreign: frozenset[str]
-    decision: Decision = "dice"
+    channel_ids: tuple[tuple[int, ...], ...]
+    class_names: frozenset[str]
+    decision: DecisionRule = "dice"
 
     @property
     def hash(self) -> str:
@@ -54,72 +63,106 @@ class ModelTeacher:
     def classes(self) -> tuple[str, ...]:
         """The classes of the label table that it knows."""
         return self.taxonomy.sorted(
-            self.taxonomy.by_id(id).name for ids in self.meaning for id in ids if id
+            self.taxonomy.by_id(id).name for ids in self.channel_ids for id in ids if id
         )
 
     @property
     def settings(self) -> Any:
-        """What each channel stands for, and how a voxel is decided on."""
-        return [
-            *(list(ids) for ids in self.meaning),
-            *([] if self.decision == "argmax" else [self.decision, LEAST]),
-        ]
+        """What each channel stands for, and how a label is chosen."""
+        rule = [] if self.decision == "argmax" else [self.decision, MIN_THRESHOLD]
+        return [*(list(ids) for ids in self.channel_ids), *rule]
 
-    def guess(
-        self, image: Volume, *, probability: bool = False, progress: Progress = silent
-    ) -> Guess:
+    def predict(
+        self, image: Volume, *, uncertainty: bool = False, progress: Progress = silent
+    ) -> Prediction:
         """Label one image by the mean of the folds' probabilities, as ``decision`` says.
 
         Args:
             image: The image, in HU.
-            probability: Also say how probable the label of each voxel is, and what it would be else.
-            progress: Told after each window.
+            uncertainty: Also say how uncertain each voxel is.
+            progress: Called after each window.
         """
-        labels: LabelArray = np.zeros(image.array.shape, np.uint8)
-        doubt = Uncertainty.certain(labels.shape) if probability else None
-        sure: dict[str, float] = {}
+        overlay = Overlay(image.array.shape, self.taxonomy, uncertainty=uncertainty)
+        confidence: dict[str, float] = {}
         agreement: dict[str, float] = {}
         folds: list[int] = []
-        for network, ids in enumerate(self.meaning):
+        for network, ids in enumerate(self.channel_ids):
             if not any(ids):
                 continue
-            verdict, scores = self._verdict(image, network, ids, progress)
-            decided = replace(scores, values=weighted(scores.values, ids, self.decision))
-            given = confidence(scores.values, decided.values.argmax(axis=0), ids)
-            sure |= self._named(given)
-            said = self.segmenter.restore(decided, onto=image)
-            del decided  # as large as the scores
-            beneath, labels = (
-                labels,
-                fuse(said.array, labels, annotated=sorted(set(ids) - {0}), taxonomy=self.taxonomy),
+            ensemble, scores = self._ensemble(image, network, ids, progress)
+            decided = replace(
+                scores, values=apply_decision(scores.values, ids, decision=self.decision)
             )
-            if doubt is not None:
-                own = Uncertainty(probability_of(said, scores), runner_up_of(said, scores))
-                doubt = combine_uncertainty(labels, said.array, own, beneath=beneath, before=doubt)
-            # What only the mean brings to light no fold has found by itself: nothing that they agree on.
-            unseen = dict.fromkeys(given, 0.0) if verdict.folds > 1 else {}
-            agreement |= self._named(unseen | verdict.agreement)
-            folds.append(verdict.folds)
-        return Guess(labels, sure, agreement, min(folds), doubt)
+            found = class_confidence(scores.values, decided.values.argmax(axis=0), labels=ids)
+            predicted = self.segmenter.restore(decided, onto=image)
+            del decided  # as large as the scores
+            own = None
+            if uncertainty:
+                own = Uncertainty(
+                    probability_of(predicted, scores), runner_up_of(predicted, scores)
+                )
+            overlay.add(predicted.array, known=sorted(set(ids) - {0}), uncertainty=own)
+            # On a label that only the mean brings to light, and no fold alone, no folds agree.
+            unseen = dict.fromkeys(found, 0.0) if ensemble.folds > 1 else {}
+            confidence |= self._by_name(found)
+            agreement |= self._by_name(unseen | ensemble.agreement)
+            folds.append(ensemble.folds)
+        return Prediction(overlay.labels, confidence, agreement, min(folds), overlay.uncertainty)
 
-    def _verdict(
+    def _ensemble(
         self, image: Volume, network: int, ids: tuple[int, ...], progress: Progress
-    ) -> tuple[Verdict, Scores]:
-        first: list[Scores] = []
+    ) -> tuple[EnsemblePrediction, Scores]:
+        template: list[Scores] = []
 
-        def members() -> Any:
+        def folds() -> Iterator[Float32Array]:
             for scores in self.segmenter.predict_members(image, network=network, progress=progress):
-                if not first:  # only how to restore it is kept, not its values
-                    first.append(
-                        replace(scores, values=np.broadcast_to(np.float32(0), scores.values.shape))
-                    )
+                if not template:  # only how to restore the scores is kept, not their values
+                    empty = np.broadcast_to(np.float32(0), scores.values.shape)
+                    template.append(replace(scores, values=empty))
                 yield scores.probabilities().values
 
-        verdict = combine(members(), ids, decision=self.decision)
-        return verdict, replace(first[0], values=verdict.mean, kind="probabilities", ids=ids)
+        ensemble = combine_folds(folds(), ids, decision=self.decision)
+        return ensemble, replace(template[0], values=ensemble.mean, kind="probabilities", ids=ids)
 
-    def _named(self, values: Mapping[int, float]) -> dict[str, float]:
+    def _by_name(self, values: Mapping[int, float]) -> dict[str, float]:
         return {self.taxonomy.by_id(id).name: value for id, value in values.items()}
+
+
+def open_teachers(
+    paths: Sequence[Path],
+    taxonomy: Taxonomy,
+    *,
+    mapping: Mapping[str, str] | None = None,
+    options: TeacherOptions | None = None,
+) -> list[ModelTeacher]:
+    """Open several models as teachers.
+
+    Args:
+        paths: Model folders; see :func:`open_teacher`.
+        taxonomy: The cohort's label table.
+        mapping: Class name of a model → class of the table.
+        options: How teachers are run.
+
+    Raises:
+        InputError: A folder is not a usable model, or ``mapping`` names a class that no model or
+            the table does not have.
+    """
+    mapping = mapping or {}
+    for foreign, name in mapping.items():
+        if name not in taxonomy.names:
+            raise InputError(
+                f"--map {foreign}={name}: no class {name!r} in label table {taxonomy.name}; "
+                f"it has {', '.join(taxonomy.names)}"
+            )
+    opened = [open_teacher(path, taxonomy, mapping=mapping, options=options) for path in paths]
+    class_names = {name for teacher in opened for name in teacher.class_names}
+    for foreign in mapping:
+        if foreign not in class_names:
+            raise InputError(
+                f"--map {foreign}=…: no model has a class {foreign!r}; "
+                f"they have {', '.join(sorted(class_names))}"
+            )
+    return opened
 
 
 def open_teacher(
@@ -127,80 +170,70 @@ def open_teacher(
     taxonomy: Taxonomy,
     *,
     mapping: Mapping[str, str] | None = None,
-    decision: Decision = "dice",
-    engine: str = "auto",
-    device: str = "auto",
-    threads: int | None = None,
-    trust_pickle: bool = False,
+    options: TeacherOptions | None = None,
 ) -> ModelTeacher:
     """Open a model as a teacher.
 
     Args:
-        path: An nnU-Net model folder, whose folds form an ensemble, a bundle, or None for the bundled student.
+        path: An nnU-Net model folder, whose folds form an ensemble, a bundle, or None for the
+            bundled student.
         taxonomy: The cohort's label table.
-        mapping: Foreign class name → class of the table; a foreign class that is neither in it nor in the table is background.
-        decision: See :class:`ModelTeacher`.
-        engine: ``auto``, ``openvino`` or ``torch``.
-        device: ``auto`` (CUDA where torch finds a GPU), ``cpu`` or ``cuda``.
-        threads: Processor threads; None for all there are.
-        trust_pickle: Also load checkpoints that hold more than tensors.
+        mapping: Class name of the model → class of the table. A class that is neither in it nor in
+            the table is background.
+        options: How the teacher is run.
 
     Raises:
-        InputError: The folder is no usable model, or none of its classes is in the table.
+        InputError: The folder is not a usable model, or none of its classes is in the table.
     """
-    model = open_model(path, trust_pickle=trust_pickle)
+    options = options or TeacherOptions()
+    model = open_model(path, trust_pickle=options.trust_pickle)
     if any(network.spec.regions for network in model.networks):
         raise InputError(
-            f"{model.path}: its classes are regions that lie over each other, of which no probabilities of one label follow; "
-            "only models whose labels exclude each other can teach, or label with segment and take that in with --from"
+            f"{model.path}: its classes are overlapping regions, from which no probability of a "
+            "single label follows; teach with a model whose labels exclude each other, or label "
+            "with segment and give the label maps to --from"
         )
-    own = _own_names(model)
-    # The second stage of a cascade says something only near what the first found: a teacher is asked of every voxel.
-    meaning = tuple(
-        _ids(network, own, taxonomy, mapping or {})
+    own_names = _own_names(model)
+    # The second stage of a cascade only sees what is near the first stage's findings, but a teacher
+    # has to answer for every voxel.
+    channel_ids = tuple(
+        _channel_ids(network, own_names, taxonomy, mapping or {})
         if network.spec.near_mm is None
         else (0,) * len(network.spec.classes)
         for network in model.networks
     )
-    if not any(id for ids in meaning for id in ids):
+    if not any(id for ids in channel_ids for id in ids):
         raise InputError(
-            f"{model.path}: none of its classes ({_few(model)}) is in the label table {taxonomy.name} ({', '.join(taxonomy.names[:5])} …); "
+            f"{model.path}: none of its classes ({_first_names(model)}) is in the label table "
+            f"{taxonomy.name} ({', '.join(taxonomy.names[:5])} …); "
             "say which is which with --map foreign=class,…"
         )
-    foreign = frozenset(own.values()).union(
+    segmenter = Segmenter(
+        model, engine=options.engine, device=options.device, threads=options.threads
+    )
+    class_names = frozenset(own_names.values()).union(
         *(network.spec.foreground for network in model.networks)
     )
-    return ModelTeacher(
-        Segmenter(model, engine=engine, device=device, threads=threads),
-        taxonomy,
-        meaning,
-        foreign,
-        decision,
-    )
+    return ModelTeacher(segmenter, taxonomy, channel_ids, class_names, options.decision)
 
 
 def _own_names(model: Model) -> dict[int, str]:
-    """Channel → the name that an nnU-Net folder's maker gave it; the bundle's own names are tidied or translated ones."""
+    """Return channel → name in an nnU-Net folder; a bundle's names were tidied or translated."""
     if model.kind != "nnunet":
         return {}
-    return {
-        value: name
-        for name, value in label_names(
-            read_json_table(model.path / "dataset.json", what="a model"), where=model.path
-        ).items()
-    }
+    dataset = read_json_table(model.path / "dataset.json", what="a model")
+    return {value: name for name, value in label_names(dataset, where=model.path).items()}
 
 
-def _ids(
-    network: Network, own: Mapping[int, str], taxonomy: Taxonomy, mapping: Mapping[str, str]
+def _channel_ids(
+    network: Network, own_names: Mapping[int, str], taxonomy: Taxonomy, mapping: Mapping[str, str]
 ) -> tuple[int, ...]:
     ids = [0]
     for channel, tidied in enumerate(network.spec.foreground, start=1):
-        name = mapping.get(own.get(channel, ""), mapping.get(tidied, tidied))
+        name = mapping.get(own_names.get(channel, ""), mapping.get(tidied, tidied))
         ids.append(taxonomy[name].id if name in taxonomy.names else 0)
     return tuple(ids)
 
 
-def _few(model: Model) -> str:
-    names = model.classes
-    return ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
+def _first_names(model: Model) -> str:
+    return ", ".join(model.classes[:5]) + (" …" if len(model.classes) > 5 else "")

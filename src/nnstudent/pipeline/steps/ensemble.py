@@ -22,24 +22,20 @@ def stage(run: RunFolder) -> Stage:
 def work(run: RunFolder) -> Outcome:
     """Label the test cases with the teachers."""
     from nnstudent.pseudo.label import label_cases
-    from nnstudent.pseudo.teacher import open_teacher
+    from nnstudent.pseudo.settings import TeacherOptions
+    from nnstudent.pseudo.teacher import open_teachers
 
     cohort = run.cohort()
     if not cohort.test():
         return Outcome("no test case", skipped=True)
-    decision = run.preset.decision
-    teachers = [
-        open_teacher(
-            path, cohort.taxonomy, decision=decision, device=run.device, threads=run.threads
-        )
-        for path in run.teacher_models()
-    ]
+    options = TeacherOptions(decision=run.preset.decision, device=run.device, threads=run.threads)
+    teachers = open_teachers(run.teacher_models(), cohort.taxonomy, options=options)
     done = label_cases(
         cohort.test(),
         run.predictions("teacher"),
-        teachers,
+        teachers=teachers,
         taxonomy=cohort.taxonomy,
-        everything=True,
+        every_teacher=True,
         progress=run.progress,
     )
     return Outcome(f"{len(done.labels)} test cases by the teachers", done.failures)

@@ -26,6 +26,7 @@ def stage(run: RunFolder, now: Round) -> Stage:
 def work(run: RunFolder, now: Round) -> Outcome:
     """Label what nobody annotated, unless an earlier round changed hardly anything."""
     from nnstudent.pseudo.label import label
+    from nnstudent.pseudo.settings import LabelSettings, TeacherOptions
 
     settled = run.settled_round()
     if settled is not None and settled.number < now.number:
@@ -35,20 +36,22 @@ def work(run: RunFolder, now: Round) -> Outcome:
         run.cohort(),
         now.pseudo,
         teachers=run.labelers() if before is None else [before.student],
-        round=now.number,
-        before=None if before is None else before.pseudo,
-        decision=run.preset.decision,
-        probability=run.keeps_probability,
-        device=run.device,
-        threads=run.threads,
+        options=TeacherOptions(
+            decision=run.preset.decision, device=run.device, threads=run.threads
+        ),
+        settings=LabelSettings(
+            round=now.number,
+            previous=None if before is None else before.pseudo,
+            uncertainty=run.keeps_probability,
+        ),
         progress=run.progress,
     )
     means = [
         sum(item.agreement.values()) / len(item.agreement) for item in done.labels if item.agreement
     ]
     agreed = f", folds agree {sum(means) / len(means):.2f} on average" if means else ""
-    share = f"{100 * (done.change or 0):.1f} % of the foreground"
-    changed = "" if done.change is None else f", {share} changed"
+    share = f"{100 * (done.mean_change or 0):.1f} % of the foreground"
+    changed = "" if done.mean_change is None else f", {share} changed"
     if run.settled_round() == now:
         run.notice(f"round {now.number} changes {share}: no further student is trained")
     return Outcome(f"{len(done.labels)} cases{agreed}{changed}", done.failures)
