@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from nnstudent.profiling import profile
     from nnstudent.pseudo.label import label
     from nnstudent.pseudo.select import select
+    from nnstudent.pseudo.selection import SelectSettings
+    from nnstudent.pseudo.settings import LabelSettings, TeacherOptions
     from nnstudent.report import write_report, write_tables
     from nnstudent.taxonomy import Taxonomy, flare23, read_taxonomy
     from nnstudent.training.study import study
@@ -60,6 +62,7 @@ _PUBLIC = {
     "GeometryError": "errors",
     "Grid": "volume",
     "InputError": "errors",
+    "LabelSettings": "pseudo.settings",
     "MissingExtraError": "errors",
     "Model": "bundle.bundle",
     "NnStudentError": "errors",
@@ -69,9 +72,11 @@ _PUBLIC = {
     "SegmentOptions": "inference.files.segment:Options",
     "Segmentation": "inference.segmenter",
     "Segmenter": "inference.segmenter",
+    "SelectSettings": "pseudo.selection",
     "Service": "web.service",
     "ServiceSettings": "web.settings:Settings",
     "Taxonomy": "taxonomy",
+    "TeacherOptions": "pseudo.settings",
     "Volume": "volume",
     "compare": "evaluation.compare:against",
     "create_app": "web.app",

@@ -11,9 +11,14 @@ from nnstudent.cli import main
 from nnstudent.cohort.cohort import write_cohort
 from nnstudent.io.nifti import write_labels
 from nnstudent.volume import Volume
-from tests.pseudo.conftest import GRID, SHAPE, Maker
+from tests.pseudo.conftest import GRID, SHAPE, TOY, Maker
 
 ALL = ("liver", "kidney", "tumor")
+
+
+@pytest.fixture
+def maker(tmp_path) -> Maker:
+    return Maker(tmp_path, TOY)
 
 
 @pytest.fixture
@@ -29,18 +34,28 @@ def cohort(maker: Maker, tmp_path):
 def test_labels_from_elsewhere_are_selected(cohort, tmp_path, capsys):
     pseudo, fused = tmp_path / "pseudo", tmp_path / "fused"
     report = tmp_path / "label.json"
-    assert main(["label", str(cohort), "-o", str(pseudo), "--from", str(tmp_path / "made"), "--map", "2=liver,3=kidney",
-                 "--report", str(report)]) == 0  # fmt: skip
-    said = capsys.readouterr().out
-    assert "no label map for 1 of 2 cases, lost the first" in said
-    assert "1 case labeled, 1 of them now" in said
+    words = ["label", str(cohort), "-o", str(pseudo), "--from", str(tmp_path / "made")]
+    assert main([*words, "--map", "2=liver,3=kidney", "--report", str(report)]) == 0
+    printed = capsys.readouterr().out
+    assert "no label map for 1 of 2 cases, lost the first" in printed
+    assert "1 case labeled, 1 of them now" in printed
     data = json.loads(report.read_text())
     assert {"schema", "version", "command"} <= set(data)
-    assert data["cases"][0] | {"seconds": 0} == {
-        "id": "none", "made": True, "case": "none", "classes": ["liver", "kidney"], "found": ["liver"], "folds": {}, "round": 1,
-        "models": dict.fromkeys(("liver", "kidney"), data["cases"][0]["models"]["liver"]), "confidence": {}, "agreement": {},
-        "volume_ml": {"liver": pytest.approx(GRID.voxel_ml * np.prod(SHAPE), abs=1e-3)}, "seconds": 0,
-    }  # fmt: skip
+    (row,) = data["cases"]
+    assert row | {"seconds": 0} == {
+        "id": "none",
+        "made": True,
+        "case": "none",
+        "classes": ["liver", "kidney"],
+        "found": ["liver"],
+        "folds": {},
+        "round": 1,
+        "models": dict.fromkeys(("liver", "kidney"), row["models"]["liver"]),
+        "confidence": {},
+        "agreement": {},
+        "volume_ml": {"liver": pytest.approx(GRID.voxel_ml * np.prod(SHAPE), abs=1e-3)},
+        "seconds": 0,
+    }
     assert data["absent"] == ["lost"]
 
     report = tmp_path / "select.json"
@@ -60,9 +75,9 @@ def test_labels_from_elsewhere_are_selected(cohort, tmp_path, capsys):
         )
         == 0
     )
-    said = capsys.readouterr().out
-    assert "kept     none: kept without agreement: labels made elsewhere" in said
-    assert "dropped  lost: no pseudo-label" in said
+    printed = capsys.readouterr().out
+    assert "kept     none: kept without agreement: labels made elsewhere" in printed
+    assert "dropped  lost: no pseudo-label" in printed
     assert [row["kept"] for row in json.loads(report.read_text())["cases"]] == [True, True, False]
 
     preset = tmp_path / "mine.toml"
@@ -78,9 +93,9 @@ def test_labels_from_elsewhere_are_selected(cohort, tmp_path, capsys):
     )
     preset.write_text('like = "paper"\n')  # one_student = false
     assert main(words) == 0
-    said = capsys.readouterr().out
-    assert "kept     none: kept without agreement: labels made elsewhere\n" in said
-    assert "2 of 3 cases kept, 2 classes" in said
+    printed = capsys.readouterr().out
+    assert "kept     none: kept without agreement: labels made elsewhere\n" in printed
+    assert "2 of 3 cases kept, 2 classes" in printed
 
 
 def test_a_failed_case_is_named_and_the_exit_code_says_so(cohort, tmp_path, capsys):
@@ -91,9 +106,9 @@ def test_a_failed_case_is_named_and_the_exit_code_says_so(cohort, tmp_path, caps
         )
         == 1
     )
-    told = capsys.readouterr().err.strip().splitlines()[-1]
-    assert told.startswith("nnstudent label: failed: lost: ")
-    assert "id 77 is not in the label table toy" in told
+    errors = capsys.readouterr().err.strip().splitlines()[-1]
+    assert errors.startswith("nnstudent label: failed: lost: ")
+    assert "id 77 is not in the label table toy" in errors
 
 
 @pytest.mark.parametrize(
@@ -121,10 +136,10 @@ def test_a_failed_case_is_named_and_the_exit_code_says_so(cohort, tmp_path, caps
 def test_wrong_input_is_one_line_and_exit_code_2(cohort, tmp_path, capsys, words, message):
     out = tmp_path / "out"
     assert main([word.format(c=cohort, o=out) for word in words]) == 2
-    told = capsys.readouterr().err.strip().splitlines()
-    assert len(told) == 1
-    assert told[0].startswith(f"nnstudent {words[0]}: ")
-    assert message in told[0]
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert len(errors) == 1
+    assert errors[0].startswith(f"nnstudent {words[0]}: ")
+    assert message in errors[0]
     assert not out.exists()
 
 
@@ -136,6 +151,6 @@ def test_an_output_folder_that_cannot_be_written(cohort, tmp_path, capsys):
         ["run", cohort, "-o", tmp_path / "file" / "x", "--preset", "demo"],
     ):
         assert main([str(word) for word in words]) == 2
-        told = capsys.readouterr().err.strip().splitlines()
-        assert len(told) == 1, told
-        assert "choose a place that you may write to" in told[0]
+        errors = capsys.readouterr().err.strip().splitlines()
+        assert len(errors) == 1, errors
+        assert "choose a place that you may write to" in errors[0]

@@ -20,12 +20,15 @@ SHAPE = (6, 8, 10)
 GRID = Grid(SHAPE, np.diag([2.0, 1.5, 3.0, 1.0]))
 
 
+TOY = Taxonomy(
+    "toy",
+    (LabelClass(1, "liver"), LabelClass(2, "kidney"), LabelClass(3, "tumor", kind="lesion")),
+)
+
+
 @pytest.fixture
 def toy() -> Taxonomy:
-    return Taxonomy(
-        "toy",
-        (LabelClass(1, "liver"), LabelClass(2, "kidney"), LabelClass(3, "tumor", kind="lesion")),
-    )
+    return TOY
 
 
 class Maker:
@@ -83,9 +86,9 @@ class Maker:
         )
         write_record(record, stage="label", made_from=[id, made], **item.to_dict())
         if uncertainty:
-            doubt = Uncertainty(self.rng.integers(0, 256, SHAPE).astype(np.uint8), self.labels())
+            maps = Uncertainty(self.rng.integers(0, 256, SHAPE).astype(np.uint8), self.labels())
             write_uncertainty(
-                self.pseudo, id, doubt, GRID, like=self.folder / "images" / f"{id}.nii.gz"
+                self.pseudo, id, maps, GRID, like=self.folder / "images" / f"{id}.nii.gz"
             )
 
     def cohort(self, *cases: Case) -> Cohort:

@@ -164,10 +164,8 @@ def test_how_probable_each_label_is_comes_beside_it_when_asked(maker: Maker, toy
         [case], out, teachers=teachers, taxonomy=toy, settings=LabelSettings(uncertainty=True)
     ).made == ("none",)
     label_cases([case], out, teachers=[Threshold(toy, "liver", 0, hash="new")], taxonomy=toy)
-    with pytest.raises(
-        InputError, match="run label with --probability"
-    ):  # that of another label would be no word on this one
-        read_probability(out, "none")
+    with pytest.raises(InputError, match="run label again with --probability"):
+        read_probability(out, "none")  # the map of another label says nothing about this one
 
 
 def test_a_later_round_tells_how_much_has_changed(maker: Maker, toy, tmp_path):

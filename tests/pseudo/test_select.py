@@ -100,11 +100,11 @@ def test_the_fused_maps_are_truth_over_pseudo_on_the_image_grid(
         written = read_labels(out / DATASET / "labelsTr" / f"{id}.nii.gz")
         assert written.grid.matches(read_grid(case.image))
         truth = None if case.label is None else read_labels(case.label).array
-        guess = maker.pseudo / f"{id}.nii.gz"
+        prediction = maker.pseudo / f"{id}.nii.gz"
         ids = [cohort.taxonomy[name].id for name in case.annotated]
         expected = fuse(
             truth,
-            read_labels(guess).array if guess.is_file() else None,
+            read_labels(prediction).array if prediction.is_file() else None,
             annotated=ids,
             taxonomy=cohort.taxonomy,
         )
@@ -171,7 +171,8 @@ def test_one_bad_organ_and_a_bad_rank_drop_a_case(cohort: Cohort, maker: Maker, 
     rows = [row for row in read_ledger(tmp_path / "b" / "ledger.jsonl") if row.case == "partial"]
     assert {row.origin for row in rows} == {"dropped"}
     assert rows[0].why == (
-        "annotated, but the case is dropped: folds agree 0.70 over 1 organ, at least 0.60, but not among the best 1 of 2"
+        "annotated, but the case is dropped: folds agree 0.70 over 1 organ, at least 0.60, "
+        "but not among the best 1 of 2"
     )
 
 
@@ -189,9 +190,9 @@ def test_a_class_that_no_model_knows_does_not_keep_the_worst_cases(
     assert filled["partial"] == ()
     (best,) = (choice for choice in result.decisions if choice.case == "none")
     assert best.score == pytest.approx(0.9)
-    assert (
-        best.why
-        == "folds agree 0.90 over 2 organs, at least 0.60; 2 of 3 classes filled in, the others left open"
+    assert best.why == (
+        "folds agree 0.90 over 2 organs, at least 0.60; "
+        "2 of 3 classes filled in, the others left open"
     )
 
 
@@ -224,9 +225,8 @@ def test_with_open_classes_a_case_keeps_its_truth_and_what_the_folds_agree_on(
     assert choices["full"].why == "annotated throughout"
     assert (choices["partial"].filled, choices["partial"].open) == (("kidney", "tumor"), ())
     assert (choices["none"].filled, choices["none"].open) == (("liver",), ("kidney", "tumor"))
-    assert (
-        choices["none"].why
-        == "folds agree 0.55 over 2 organs, under 0.60; 1 of 3 classes filled in, the others left open"
+    assert choices["none"].why == (
+        "folds agree 0.55 over 2 organs, under 0.60; 1 of 3 classes filled in, the others left open"
     )
     assert (choices["doubtful"].filled, choices["doubtful"].open) == ((), ("liver", "tumor"))
     assert choices["doubtful"].why == "its truth alone: folds agree 0.30 over 1 organ, under 0.60"
@@ -234,8 +234,10 @@ def test_with_open_classes_a_case_keeps_its_truth_and_what_the_folds_agree_on(
 
     annotated = {case.id: case.annotated for case in read_cohort(out)}
     assert annotated == {
-        "full": frozenset(ALL), "organs": frozenset(ALL), "partial": frozenset(ALL), "none": {"liver"}, "doubtful": {"kidney"},
-    }  # fmt: skip
+        **dict.fromkeys(("full", "organs", "partial"), frozenset(ALL)),
+        "none": {"liver"},
+        "doubtful": {"kidney"},
+    }
     for id, classes in annotated.items():
         found = set(np.unique(read_labels(out / DATASET / "labelsTr" / f"{id}.nii.gz").array)) - {0}
         assert found <= {cohort.taxonomy[name].id for name in classes}
@@ -268,7 +270,7 @@ def test_with_open_classes_a_bad_rank_takes_the_pseudo_label_only(
     np.testing.assert_array_equal(written, np.where(truth == cohort.taxonomy["liver"].id, truth, 0))
 
 
-def steadiness(maker: Maker, id: str, changes: list[float], **by_class: float) -> None:
+def set_changes(maker: Maker, id: str, changes: list[float], **by_class: float) -> None:
     record = maker.pseudo / f"{id}.json"
     record.write_text(
         json.dumps(json.loads(record.read_text()) | {"changes": changes, "class_change": by_class})
@@ -281,8 +283,8 @@ def test_what_changes_from_round_to_round_is_dropped_by_case(
     maker.pseudo_label(
         "none", {}, folds=1
     )  # of one model, so that nothing else is there to judge by
-    steadiness(maker, "none", [0.3, 0.2], liver=0.05, kidney=0.4)
-    steadiness(maker, "partial", [0.1, 0.02], kidney=0.06)
+    set_changes(maker, "none", [0.3, 0.2], liver=0.05, kidney=0.4)
+    set_changes(maker, "partial", [0.1, 0.02], kidney=0.06)
     result = select(cohort, maker.pseudo, tmp_path / "a", settings=SelectSettings(max_change=0.2))
     why = {choice.case: choice.why for choice in result.decisions if not choice.kept}
     assert why["none"] == "25.0 % of its foreground changes from round to round, over 20.0 %"
@@ -300,8 +302,8 @@ def test_what_changes_from_round_to_round_is_left_open_by_class(
     cohort: Cohort, maker: Maker, tmp_path
 ):
     maker.pseudo_label("none", {}, folds=1)
-    steadiness(maker, "none", [0.25], liver=0.05, kidney=0.4, tumor=0.9)
-    steadiness(maker, "partial", [0.1], kidney=0.06, tumor=0.9)
+    set_changes(maker, "none", [0.25], liver=0.05, kidney=0.4, tumor=0.9)
+    set_changes(maker, "partial", [0.1], kidney=0.06, tumor=0.9)
     result = select(cohort, maker.pseudo, tmp_path / "out", settings=replace(OPEN, max_change=0.2))
     choices = {choice.case: choice for choice in result.decisions}
     assert (choices["none"].filled, choices["none"].open) == (
@@ -314,17 +316,17 @@ def test_what_changes_from_round_to_round_is_left_open_by_class(
 IGNORING = SelectSettings(ignore_below=0.6)
 
 
-def _is_doubtful(case: Case, fused: int, truth: int, guess: int, other: int) -> bool:
-    """Whether a voxel rests on a pseudo-label, and the truth leaves open whether that or the runner-up is there; TOY's tumor is 3."""
+def _is_uncertain(case: Case, fused: int, truth: int, prediction: int, other: int) -> bool:
+    """Return whether a voxel has a pseudo-label and the truth allows the runner-up; tumor is 3."""
     names = {1: "liver", 2: "kidney", 3: "tumor"}
-    if names.get(fused) in case.annotated or fused != guess:
+    if names.get(fused) in case.annotated or fused != prediction:
         return False
     filled = {id for id, name in names.items() if name not in case.annotated}
     other = other or truth
     return other in ({truth} | (filled & {3}) if truth else {0} | filled)
 
 
-def test_doubtful_voxels_are_ignored_but_never_what_the_truth_decides(
+def test_uncertain_voxels_are_ignored_but_never_what_the_truth_decides(
     cohort: Cohort, maker: Maker, tmp_path
 ):
     for id in ("organs", "partial", "none"):
@@ -336,20 +338,20 @@ def test_doubtful_voxels_are_ignored_but_never_what_the_truth_decides(
     assert result.ignored["full"] == 0
     fused = read_cohort(out)
     for id in ("organs", "partial", "none"):
-        sure = read_probability(maker.pseudo, id).array
+        probability = read_probability(maker.pseudo, id).array
         without = read_labels(plain / DATASET / "labelsTr" / f"{id}.nii.gz").array
         nnunet = read_labels(out / DATASET / "labelsTr" / f"{id}.nii.gz").array
         case = cohort[id]
         truth = np.zeros_like(without) if case.label is None else read_labels(case.label).array
-        guess, other = (
+        prediction, other = (
             read_labels(path).array
             for path in (pseudo_label_paths(maker.pseudo, id)[0], runner_up_path(maker.pseudo, id))
         )
-        open_ = np.vectorize(lambda *voxel, case=case: _is_doubtful(case, *voxel), otypes=[bool])(
-            without, truth, guess, other
+        open_ = np.vectorize(lambda *voxel, case=case: _is_uncertain(case, *voxel), otypes=[bool])(
+            without, truth, prediction, other
         )
         assert 0 < open_.sum() < open_.size or case.label is None
-        expected = np.where(open_ & (sure < 153), 4, without)
+        expected = np.where(open_ & (probability < 153), 4, without)
         np.testing.assert_array_equal(nnunet, expected)
         np.testing.assert_array_equal(
             read_labels(fused[id].label).array, np.where(expected == 4, IGNORE, expected)
@@ -390,11 +392,11 @@ def test_another_threshold_writes_again_what_it_changes(cohort: Cohort, maker: M
     assert not (read_labels(read_cohort(out)["none"].label).array == IGNORE).any()
 
 
-def test_without_probabilities_there_is_nothing_to_doubt_by(cohort: Cohort, maker: Maker, tmp_path):
+def test_without_probabilities_nothing_can_be_ignored(cohort: Cohort, maker: Maker, tmp_path):
     maker.pseudo_label("none", GOOD, uncertainty=True)
     with pytest.raises(
         InputError,
-        match=r"2 of 3 pseudo-labels come without .*, organs the first; run label again with --probability",
+        match="2 of 3 pseudo-labels come without .*, organs the first; run label again with --prob",
     ):
         select(cohort, maker.pseudo, tmp_path / "out", settings=IGNORING)
 
@@ -432,21 +434,21 @@ def test_a_class_that_no_model_knows_drops_the_case_only_if_it_is_learned(maker:
         ) <= {0, 1, 2}
 
 
-def test_a_tumor_that_is_not_learned_and_leaves_holes_is_told(
+def test_a_tumor_that_is_not_learned_and_leaves_holes_is_a_warning(
     cohort: Cohort, maker: Maker, tmp_path, caplog
 ):
     select(cohort, maker.pseudo, tmp_path / "out")
     assert not caplog.messages
     select(cohort, maker.pseudo, tmp_path / "organs", classes=("liver", "kidney"))
-    (told,) = caplog.messages
-    assert told.startswith("tumor: found in 2 of 2 pseudo-labels but not learned")
+    (warning,) = caplog.messages
+    assert warning.startswith("tumor: found in 2 of 2 pseudo-labels but not learned")
 
 
 def test_without_folds_to_compare_a_case_is_kept_with_a_note(maker: Maker, tmp_path):
     maker.pseudo_label("single", {}, folds=1)
-    maker.pseudo_label("elsewhere", {}, folds=0)
+    maker.pseudo_label("external", {}, folds=0)
     result = select(
-        maker.cohort(maker.case("single"), maker.case("elsewhere")), maker.pseudo, tmp_path / "out"
+        maker.cohort(maker.case("single"), maker.case("external")), maker.pseudo, tmp_path / "out"
     )
     assert [choice.why for choice in result.decisions] == [
         "kept without agreement: a single fold",
@@ -494,7 +496,7 @@ def test_settings_out_of_range_are_refused(value):
         SelectSettings(min_agreement=value)
 
 
-def test_what_is_thought_of_the_fused_labels_comes_along(
+def test_the_uncertainty_of_the_fused_labels_is_written(
     cohort: Cohort, maker: Maker, tmp_path: Path
 ):
     out = tmp_path / "out"
@@ -506,18 +508,18 @@ def test_what_is_thought_of_the_fused_labels_comes_along(
     before = {path: path.read_bytes() for path in (out / DATASET / "labelsTr").iterdir()}
     for case in kept:
         labels, truth = read_labels(case.label).array, cohort[case.id].label
-        sure, other = (volume.array for volume in read_uncertainty(out, case.id))
+        probability, other = (volume.array for volume in read_uncertainty(out, case.id))
         given, _ = (volume.array for volume in read_uncertainty(maker.pseudo, case.id))
-        doubted = sure < 255
-        assert doubted.any()
-        np.testing.assert_array_equal(sure[doubted], given[doubted])
-        assert not other[~doubted & (given < 255)].any()
+        uncertain = probability < 255
+        assert uncertain.any()
+        np.testing.assert_array_equal(probability[uncertain], given[uncertain])
+        assert not other[~uncertain & (given < 255)].any()
         if (
             truth is not None
-        ):  # what is drawn is doubted only against a lesion that nobody looked for
+        ):  # what is drawn is uncertain only against a lesion that nobody looked for
             drawn = read_labels(truth).array > 0
-            assert set(other[doubted & drawn & (labels != 3)]) <= {0, 3} | set(
-                labels[doubted & drawn]
+            assert set(other[uncertain & drawn & (labels != 3)]) <= {0, 3} | set(
+                labels[uncertain & drawn]
             )
     remove_uncertainty(maker.pseudo, "none")
     select(cohort, maker.pseudo, out)

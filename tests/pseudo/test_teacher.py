@@ -1,4 +1,7 @@
-"""Real model folders as teachers: untrained networks, but every part from the folds to the written pseudo-label."""
+"""Real model folders as teachers, from the folds to the written pseudo-label.
+
+The networks are untrained.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,7 @@ def image() -> Volume:
     from scipy import ndimage
 
     smooth = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=SHAPE), 2)
-    # On the networks' own spacing and axes, so that nothing is resampled and the mean itself can be compared.
+    # On the networks' own grid, so that nothing is resampled and the mean itself can be compared.
     return Volume(
         (60 + 150 * smooth / smooth.std()).astype(np.int16),
         Grid(SHAPE, np.diag([6.0, 6.0, 6.0, 1.0])),

@@ -1,1 +1,1 @@
-"""Pseudo-labels: made by teachers or taken from a folder, then selected and fused with the truth."""
+"""Pseudo-labels: predicted or taken from a folder, then selected and fused with the truth."""
