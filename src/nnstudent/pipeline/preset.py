@@ -30,7 +30,8 @@ class Preset:
         folds: Organ teachers; at most as many as there are cases.
         tumor_folds: Tumor models.
         one_student: Whether the student learns organs and tumors in one; else organs only, and the tumor model is laid over it.
-        decision: Which label a voxel of a pseudo-label gets (:func:`~nnstudent.pseudo.label.label`).
+        decision: How the label of a voxel of a pseudo-label is chosen
+            (:class:`~nnstudent.pseudo.settings.TeacherOptions`).
         select: Which pseudo-labels are kept.
         int8: Whether the bundle of a run also holds the student in int8: twice as fast and more where the processor has it. Left out
             with a notice where it costs DSC, or where the extra ``int8`` is not installed.
