@@ -396,7 +396,7 @@ def test_without_probabilities_nothing_can_be_ignored(cohort: Cohort, maker: Mak
     maker.pseudo_label("none", GOOD, uncertainty=True)
     with pytest.raises(
         InputError,
-        match="2 of 3 pseudo-labels come without .*, organs the first; run label again with --prob",
+        match=r"2 of 3 pseudo-labels come without .*, organs the first; run label again",
     ):
         select(cohort, maker.pseudo, tmp_path / "out", settings=IGNORING)
 
