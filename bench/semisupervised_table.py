@@ -29,7 +29,7 @@ TITLES = {
     "cutmix": "CutMix",
     "copy-paste": "Tumor copy-paste",
     "cascade": "A cascade for small organs",
-    "distilling": "Learning from the teachers' doubts",
+    "distilling": "Learning from the teachers' uncertainty",
     "uncertain": "Voxels that the teachers are not sure of",
 }
 # Which arms are compared, the first minus the second.
