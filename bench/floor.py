@@ -9,6 +9,7 @@ import numpy as np
 
 from nnstudent.bundle import graph
 from nnstudent.bundle.bundle import Network
+from nnstudent.bundle.spec import NetworkSpec
 from nnstudent.inference.grid.resample import new_shape
 from nnstudent.training.design.speed import quickest
 from nnstudent.volume import Volume
@@ -20,10 +21,10 @@ CHANNELS, SIZE = (
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 
 
-def flops(path: Path) -> float:
+def flops(path: Path, spec: NetworkSpec) -> float:
     """Floating-point operations of the convolutions of one window, a multiplication and a sum being two."""
     total = 0
-    for node in graph.read(path).get_ops():
+    for node in graph.read(path, spec).get_ops():
         kind = node.get_type_name()
         if kind not in ("Convolution", "ConvolutionBackpropData"):
             continue

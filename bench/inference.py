@@ -291,7 +291,7 @@ def shares(
         read_image(scan / "images" / "ct_0000.nii.gz"),
         network,
         windows=row["windows"]["run"],
-        operations=flops(graph),
+        operations=flops(graph, network.spec),
         peak=machine[f"gflops_{row['precision']}"] * 1e9,
         bandwidth=machine["gb_per_second"] * 1e9,
     )

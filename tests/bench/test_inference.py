@@ -109,7 +109,7 @@ def test_operations_are_counted_as_torch_counts_them(tmp_path):
     module = build(network.spec)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         module(torch.zeros(1, 1, *network.spec.patch))
-    assert floor.flops(graph) == pytest.approx(counter.get_total_flops(), rel=0.01)
+    assert floor.flops(graph, network.spec) == pytest.approx(counter.get_total_flops(), rel=0.01)
 
 
 def test_the_floor_follows_from_sizes(contender, tmp_path):

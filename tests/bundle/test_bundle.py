@@ -180,6 +180,27 @@ def test_a_graph_whose_weights_are_not_finite_is_one_line_before_any_window(copy
         Segmenter(copy)
 
 
+@pytest.mark.parametrize(
+    "change", [{"patch": [16, 16, 16]}, {"classes": ["background", "liver", "spleen"]}]
+)
+def test_a_graph_of_another_network_than_the_manifest_says(copy, change):
+    manifest = json.loads((copy / "bundle.json").read_text())
+    manifest["networks"][0]["spec"] |= change
+    edit(copy, **manifest)
+    with pytest.raises(InputError, match=r"model\.xml: takes \[.* and gives \[.*; expected"):
+        Segmenter(copy)
+
+
+def test_a_graph_in_another_format_is_not_opened(copy):
+    path = copy / "networks" / "model.xml"
+    path.write_bytes(b"\x08\x07\x12\x07pytorch" + path.read_bytes())
+    manifest = json.loads((copy / "bundle.json").read_text())
+    manifest["networks"][0]["files"]["networks/model.xml"] = content_hash(path)
+    edit(copy, **manifest)
+    with pytest.raises(InputError, match="no graph in OpenVINO's own format"):
+        Segmenter(copy)
+
+
 def test_a_file_is_no_model(tmp_path):
     (tmp_path / "model.pth").write_bytes(b"x")
     with pytest.raises(InputError, match="is a file; expected a bundle or an nnU-Net model folder"):

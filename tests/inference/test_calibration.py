@@ -149,7 +149,8 @@ def test_int8_is_in_the_bundle_and_says_nearly_the_same(with_int8):
 
 def test_two_products_fit_in_16_bits(with_int8):
     """On AVX2, pairs of an activation (to 255) and a weight are summed in 16 bits."""
-    nodes = read(open_model(with_int8).networks[0].members[0].int8).get_ops()
+    network = open_model(with_int8).networks[0]
+    nodes = read(network.members[0].int8, network.spec).get_ops()
     arrays = [node.data for node in nodes if node.get_type_name() == "Constant"]
     kernels = [array for array in arrays if array.dtype in (np.int8, np.uint8) and array.ndim == 5]
     assert len(kernels) > 5

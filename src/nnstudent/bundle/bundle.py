@@ -261,7 +261,7 @@ def _network(folder: Path, row: Mapping[str, Any]) -> Network:
 def _read_weights(path: Path, graph: Path, spec: NetworkSpec) -> Weights:
     """Weights for torch: those beside the graph, or, in a bundle that was exported without, the graph's own."""
     if not path.is_file():
-        return with_neutral(build(spec), weights_in(read_graph(graph)))
+        return with_neutral(build(spec), weights_in(read_graph(graph, spec)))
     safetensors = require("safetensors", extra="torch", why="the torch engine")
     tensors = require("safetensors.numpy", extra="torch", why="the torch engine")
     try:

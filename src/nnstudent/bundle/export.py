@@ -266,7 +266,7 @@ def _write_int8(
 ) -> str:
     """Quantise the graph that is there; what it costs, for the card."""
     calibration, held_back = sampling(spec)
-    network = graph.read(stem.with_name(f"{stem.name}.xml"))
+    network = graph.read(stem.with_name(f"{stem.name}.xml"), spec)
     quantised = quantise(network, calibration)
     loss = compare(network, quantised, held_back, spec, progress=progress)
     if not loss.bearable:

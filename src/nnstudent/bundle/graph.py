@@ -74,18 +74,28 @@ def save(graph: Any, path: Path) -> None:
     openvino().save_model(graph, path, compress_to_fp16=True)
 
 
-def read(path: Path) -> Any:
-    """Read a graph.
+def read(path: Path, spec: NetworkSpec) -> Any:
+    """Read the graph of a network.
+
+    Args:
+        path: The ``.xml`` file; the ``.bin`` file lies beside it.
+        spec: What the graph should take and give.
 
     Raises:
-        InputError: The file is damaged, or a weight is not finite.
+        InputError: The file is damaged or no OpenVINO IR, takes or gives something else, or a weight is not finite.
     """
+    with path.open("rb") as file:
+        start = file.read(64).lstrip()
+    # OpenVINO tells formats by content, and others may refer to files elsewhere
+    if not start.startswith((b"<?xml", b"<net")):
+        raise InputError(f"{path}: is no graph in OpenVINO's own format; export the bundle again")
     try:
         graph = openvino().Core().read_model(path)
     except RuntimeError as error:
         raise InputError(
             f"{path}: is no graph that OpenVINO reads ({quoted(error)}); export the bundle again"
         ) from error
+    _check_shapes(graph, spec, path)
     constants = {
         one.get_friendly_name(): one.data
         for one in graph.get_ops()
@@ -95,6 +105,19 @@ def read(path: Path) -> Any:
         {name: values for name, values in constants.items() if values.dtype.kind == "f"}, path=path
     )
     return graph
+
+
+def _check_shapes(graph: Any, spec: NetworkSpec, path: Path) -> None:
+    wanted = [[1, 1, *spec.patch]], [[1, len(spec.classes), *spec.patch]]
+    found = tuple(
+        [[int(n) for n in port.shape] if port.partial_shape.is_static else [] for port in ports]
+        for ports in (graph.inputs, graph.outputs)
+    )
+    if found != wanted:
+        raise InputError(
+            f"{path}: takes {found[0]} and gives {found[1]}; expected {wanted[0]} and {wanted[1]}, "
+            "from patch and classes of its bundle; export the bundle again"
+        )
 
 
 def weights(graph: Any) -> Weights:

@@ -50,7 +50,7 @@ class OpenvinoEngine:
             log.warning("%s", said)
         source = member.int8 if self.precision == "int8" else member.graph
         if source is not None:
-            compiled = graph.read(source)
+            compiled = graph.read(source, network.spec)
         else:
             compiled = graph.convert(
                 load_weights(build(network.spec), member.weights(), path=model.path), network.spec
