@@ -19,7 +19,7 @@ from types import SimpleNamespace
 import numpy as np
 from scipy import ndimage
 
-from nnstudent.evaluation.metrics import boxes
+from nnstudent.evaluation.metrics import bounding_boxes
 from nnstudent.evaluation.protocols import STRICT, score
 from nnstudent.io.nifti import read_labels
 from nnstudent.taxonomy import flare23
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def our_scores(prediction: np.ndarray, truth: np.ndarray) -> Scores:
-    predicted, true = boxes(prediction), boxes(truth)
+    predicted, true = bounding_boxes(prediction), bounding_boxes(truth)
     found = {}
     for item in ORGANS:
         both = predicted.get(item.id), true.get(item.id)

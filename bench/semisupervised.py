@@ -380,7 +380,7 @@ class Bench:
         failures = predict(
             test, out, Segmenter(bundle, threads=self.threads), progress=self.progress
         )
-        scores = evaluate(out, self.cohort, which="test", progress=self.progress)
+        scores = evaluate(out, self.cohort, subset="test", progress=self.progress)
         if failures or scores.failures:
             raise InputError(
                 f"{arm.key}: {[*failures, *scores.failures][0]}; every test case must be scored, call again"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.common import Row
-from nnstudent.evaluation.statistics import Comparison, compare
+from nnstudent.evaluation.statistics import PairedComparison, compare_paired
 from nnstudent.io.atomic import replacing, write_text
 
 METRICS = {
@@ -72,7 +72,9 @@ def newest(rows: Sequence[Row]) -> list[Row]:
     return list({(row["experiment"], row["arm"], row["seed"]): row for row in same}.values())
 
 
-def difference(first: Sequence[Row], second: Sequence[Row], metric: str) -> tuple[Comparison, int]:
+def difference(
+    first: Sequence[Row], second: Sequence[Row], metric: str
+) -> tuple[PairedComparison, int]:
     """Two arms, paired over test cases and seeds: a case's difference is its mean over the seeds that both arms have.
 
     Returns:
@@ -85,7 +87,7 @@ def difference(first: Sequence[Row], second: Sequence[Row], metric: str) -> tupl
         [_mean([side[seed].get(case, {}).get(metric) for seed in seeds]) for case in cases]
         for side in (ours, theirs)
     ]
-    return compare(*means), len(seeds)
+    return compare_paired(*means), len(seeds)
 
 
 def render(rows: Sequence[Row]) -> str:

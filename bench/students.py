@@ -205,7 +205,7 @@ class Bench:
             Segmenter(bundle, threads=self.threads, precision=candidate.precision),
             progress=self.progress,
         )
-        scores = evaluate(out, self.cohort, which="test", progress=self.progress)
+        scores = evaluate(out, self.cohort, subset="test", progress=self.progress)
         if failures or scores.failures:
             raise InputError(
                 f"{candidate.name}: {[*failures, *scores.failures][0]}; every test case must be scored, call again"

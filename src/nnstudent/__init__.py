@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         NnStudentError,
         OutputError,
     )
-    from nnstudent.evaluation.compare import against as compare
+    from nnstudent.evaluation.compare import compare_methods as compare
     from nnstudent.evaluation.evaluate import evaluate
     from nnstudent.evaluation.lesions import detect as detect_lesions
     from nnstudent.evaluation.metrics import dsc, nsd
@@ -78,7 +78,7 @@ _PUBLIC = {
     "Taxonomy": "taxonomy",
     "TeacherOptions": "pseudo.settings",
     "Volume": "volume",
-    "compare": "evaluation.compare:against",
+    "compare": "evaluation.compare:compare_methods",
     "create_app": "web.app",
     "detect_lesions": "evaluation.lesions:detect",
     "dsc": "evaluation.metrics",

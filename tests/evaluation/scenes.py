@@ -43,7 +43,7 @@ def ct(labels: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def make_cohort(folder: Path, *, test: int = 2, train: int = 2) -> Cohort:
-    """Training cases with organs only, one of them with liver only; test cases with everything annotated."""
+    """Training cases with organs or only the liver annotated; fully annotated test cases."""
     table = flare23()
     cases = []
     for index in range(train + test):

@@ -49,13 +49,13 @@ def test_scores_are_the_metrics_of_each_class_and_means_of_means(folders):
     assert means["tumor"].n == 2
 
 
-def test_files_of_any_name_are_compared(folders):
+def test_two_files_of_any_names_are_compared(folders):
     scores = evaluate(folders[0] / "b.nii.gz", folders[1] / "a.nii.gz")
     assert [case.id for case in scores.cases] == ["a"]
     assert scores.cases[0].scores["liver"].dsc < 1
 
 
-def test_only_annotated_classes_are_scored_and_the_mean_says_on_how_many_it_rests(tmp_path):
+def test_only_annotated_classes_are_scored_and_the_mean_has_their_number(tmp_path):
     cohort = make_cohort(tmp_path / "cohort", test=0, train=3)
     for case in cohort:
         save(tmp_path / "pred" / f"{case.id}.nii.gz", organs(tumor=True))
@@ -89,7 +89,7 @@ def test_a_cohort_beside_label_maps_says_what_is_annotated(tmp_path):
     }
 
 
-def test_test_cases_are_taken_if_one_was_predicted_and_the_missing_scores_zero(tmp_path):
+def test_test_cases_are_scored_if_one_was_predicted_and_the_missing_scores_zero(tmp_path):
     make_cohort(tmp_path / "cohort")
     save(tmp_path / "pred" / "test_02.nii.gz", organs(tumor=True))
     save(tmp_path / "pred" / "other.nii.gz", organs())
@@ -98,10 +98,10 @@ def test_test_cases_are_taken_if_one_was_predicted_and_the_missing_scores_zero(t
     assert scores.missing == ("test_03",)
     assert scores.without_truth == ("other.nii.gz",)
     assert scores.means()["liver"].dsc == 0.5
-    assert len(evaluate(tmp_path / "pred", tmp_path / "cohort", which="all").cases) == 4
+    assert len(evaluate(tmp_path / "pred", tmp_path / "cohort", subset="all").cases) == 4
 
 
-def test_common_only_lists_what_it_leaves_out(folders):
+def test_common_only_lists_the_cases_it_leaves_out(folders):
     (folders[0] / "a.nii.gz").unlink()
     scores = evaluate(*folders, common_only=True)
     assert ([case.id for case in scores.cases], scores.missing) == (["b"], ("a",))
@@ -115,7 +115,7 @@ def test_classes_can_be_chosen(folders):
         evaluate(*folders, classes=["bladder"])
 
 
-def test_a_class_that_no_truth_has_is_pointed_out(tmp_path):
+def test_a_class_that_is_in_no_truth_causes_a_note(tmp_path):
     save(tmp_path / "pred" / "a.nii.gz", organs())
     save(tmp_path / "truth" / "a.nii.gz", organs(without=(9,)))
     scores = evaluate(tmp_path / "pred", tmp_path / "truth")
@@ -142,7 +142,7 @@ def test_organs_that_the_field_of_view_cuts_are_left_out(tmp_path):
     assert "tumor" in left.scores
 
 
-def test_the_slices_are_the_patients_whatever_the_axes(tmp_path):
+def test_slices_run_along_the_patient_whatever_the_axes(tmp_path):
     table = Taxonomy("one", (LabelClass(1, "liver"),))
     labels = np.zeros(SHAPE, np.uint8)
     labels[3:6, 3:6, 0:5] = 1  # touches the border of the array's last axis only
@@ -190,7 +190,7 @@ def test_the_report_and_the_table_hold_the_same_figures(folders, tmp_path, capsy
     assert "organs" in printed
 
 
-def test_flare23_ignores_where_the_grid_lies_and_strict_does_not(folders, tmp_path):
+def test_flare23_ignores_the_position_of_the_grid_and_strict_does_not(folders, tmp_path):
     moved = GRID.affine.copy()
     moved[0, 3] += 40
     save(folders[0] / "a.nii.gz", organs(tumor=True), grid=Grid(SHAPE, moved))
@@ -206,7 +206,7 @@ def test_flare23_ignores_where_the_grid_lies_and_strict_does_not(folders, tmp_pa
 
 
 def scaled(folder, labels):
-    """Labels as floats under a CT's int16 header: nibabel finds a slope, and 3 is read as 2.9999."""
+    """Labels as floats under an int16 header: nibabel finds a slope, and 3 is read as 2.9999."""
     header = nib.Nifti1Image(np.zeros((2, 2, 2), np.int16), np.eye(4)).header
     nib.save(nib.Nifti1Image(labels.T.astype(float), GRID.affine, header), folder / "b.nii.gz")
     assert not np.array_equal(nib.load(folder / "b.nii.gz").get_fdata(), labels.T)
@@ -252,7 +252,7 @@ def test_labels_stored_in_another_way_score_the_same(folders, store, side):
 
 
 @pytest.mark.parametrize("value", [2.9, 0.5, -1.0, 256.0, np.nan, np.inf, -np.inf, 1e30])
-def test_what_is_no_label_is_named(folders, value):
+def test_values_that_are_not_labels_are_named(folders, value):
     labels = organs().astype(np.float32)
     labels[3, 4, 5] = value
     nib.save(nib.Nifti1Image(labels.T, GRID.affine), folders[0] / "a.nii.gz")
@@ -265,7 +265,7 @@ def test_what_is_no_label_is_named(folders, value):
     assert [case.id for case in scores.cases] == ["b"]
 
 
-def test_truth_that_is_gone_is_named_and_the_others_are_scored(folders, tmp_path):
+def test_missing_truth_is_named_and_the_others_are_scored(folders, tmp_path):
     cohort = make_cohort(tmp_path / "cohort")
     ids = [case.id for case in cohort.test()]
     for case in cohort.test():
@@ -278,7 +278,9 @@ def test_truth_that_is_gone_is_named_and_the_others_are_scored(folders, tmp_path
 
 
 @pytest.mark.parametrize("option", ["--report", "--csv"])
-def test_what_cannot_be_written_does_not_cost_the_table(folders, tmp_path, capsys, option):
+def test_the_table_is_printed_even_if_an_output_cannot_be_written(
+    folders, tmp_path, capsys, option
+):
     place = tmp_path / "folder"
     place.mkdir()
     other = {"--report": "--csv", "--csv": "--report"}[option]
@@ -434,7 +436,7 @@ def test_one_broken_pair_is_one_line_and_exit_code_2(tmp_path, capsys, kind, sid
     assert str(files[side]) in line
 
 
-def test_what_to_compare_with_is_looked_for_before_the_work(folders, monkeypatch, capsys):
+def test_predictions_to_compare_with_are_checked_before_the_work(folders, monkeypatch, capsys):
     monkeypatch.setattr(
         "nnstudent.evaluation.evaluate.evaluate", lambda *args, **kwargs: pytest.fail("has begun")
     )
@@ -456,7 +458,7 @@ def test_nothing_to_compare_is_one_line_and_exit_code_2(folders, tmp_path, capsy
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
-def test_predictions_named_as_no_case_are_a_usage_error(folders, tmp_path):
+def test_predictions_without_a_matching_case_are_a_usage_error(folders, tmp_path):
     save(tmp_path / "other" / "zzz.nii.gz", organs())
     with pytest.raises(InputError, match=r"zzz\.nii\.gz"):
         evaluate(tmp_path / "other", folders[1])
@@ -468,7 +470,7 @@ def test_two_files_of_one_name_are_refused(folders):
         evaluate(*folders)
 
 
-def test_a_table_of_the_users_own(tmp_path):
+def test_a_custom_label_table(tmp_path):
     table = Taxonomy(
         "chest",
         (

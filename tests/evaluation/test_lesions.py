@@ -60,10 +60,10 @@ def test_corners_connect():
     assert len(detect(None, truth, voxel_ml=1.0).lesions) == 1
 
 
-def test_specks_count_neither_way():
+def test_components_below_the_minimum_count_neither_way():
     truth, prediction = ball(box(0, 0, 0, 1), box(4, 4, 4)), ball(box(4, 4, 4), box(0, 12, 12, 1))
     found = detect(prediction, truth, voxel_ml=0.01, minimum_ml=0.05)
-    assert (len(found.lesions), found.lesions[0].iou, found.false_ml, found.specks) == (
+    assert (len(found.lesions), found.lesions[0].iou, found.false_ml, found.below_minimum) == (
         1,
         1.0,
         (),
@@ -114,8 +114,8 @@ def test_every_lesion_is_in_one_bin(cases):
     assert math.isnan(summary.sensitivity) or 0 <= summary.sensitivity <= 1
 
 
-def test_bins_must_rise():
-    with pytest.raises(InputError, match="rising"):
+def test_bins_must_ascend():
+    with pytest.raises(InputError, match="ascending"):
         summarize([], edges_ml=(4.0, 1.0))
 
 
@@ -124,8 +124,8 @@ def test_masks_must_fit():
         detect(np.zeros((2, 2, 2), bool), np.zeros((2, 2, 3), bool), voxel_ml=1.0)
 
 
-def test_evaluate_counts_lesions_and_says_so(tmp_path, capsys):
-    """Two scans: in one the lesion is found and another invented, of the other there is no prediction."""
+def test_evaluate_counts_and_reports_lesions(tmp_path, capsys):
+    """Of two scans, one has a found and a false lesion, the other has no prediction."""
     invented = organs(tumor=True)
     invented[10:13, 20:24, 20:24] = 14
     save(tmp_path / "pred" / "a.nii.gz", invented)

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from nnstudent.errors import GeometryError
 from nnstudent.evaluation import metrics
-from nnstudent.evaluation.metrics import around_both, boxes, dsc, nsd
+from nnstudent.evaluation.metrics import bounding_boxes, dsc, enclosing_box, nsd
 from nnstudent.evaluation.surface import surface_codes, surfel_areas
 
 SPACINGS = st.one_of(
@@ -94,7 +94,7 @@ def test_far_and_fine_surfaces_equal_the_package(oracle):
         )
 
 
-def test_so_many_steps_that_a_distance_transform_is_quicker(oracle):
+def test_many_steps_make_a_distance_transform_faster(oracle):
     random = np.random.default_rng(3)
     prediction, truth = (
         ndimage.gaussian_filter(random.normal(size=(20, 24, 28)), 2) > 0.1 for _ in range(2)
@@ -108,7 +108,7 @@ def test_so_many_steps_that_a_distance_transform_is_quicker(oracle):
 
 
 def test_distances_that_tie_to_both_sides_of_the_tolerance(oracle, monkeypatch):
-    """Five steps of 1.1 mm are 5.5 mm, three and four at a right angle a little more: what the transform picks counts."""
+    """Five steps of 1.1 mm are 5.5 mm, three and four at a right angle slightly more."""
     spacing = (1.1, 1.1, 1.1)
     rows = metrics._rows(spacing, 5.5, 1e-9)
     assert rows.tied_in.size
@@ -151,7 +151,7 @@ def test_surfel_areas_equal_the_package_for_every_code(oracle, spacing):
         assert ours[code] == pytest.approx(theirs[their_code], rel=1e-12, abs=1e-12)
 
 
-def test_a_plane_has_the_area_it_has():
+def test_the_area_of_a_plane():
     half = np.zeros((10, 10, 10), bool)
     half[:5] = True
     codes = surface_codes(half)[5, 1:-1, 1:-1]
@@ -170,7 +170,7 @@ def test_empty_masks(prediction, truth, score):
     assert nsd(prediction, truth, spacing_mm=(1.0, 1.0, 1.0), tolerance_mm=2.0) == score
 
 
-def test_nothing_common_within_the_tolerance_is_exactly_zero():
+def test_surfaces_beyond_the_tolerance_score_exactly_zero():
     one, other = np.zeros((3, 3, 40), bool), np.zeros((3, 3, 40), bool)
     one[1, 1, 1:3], other[1, 1, 30:33] = True, True
     assert nsd(one, other, spacing_mm=(1.0, 1.0, 1.0), tolerance_mm=5.0) == 0.0
@@ -204,7 +204,7 @@ def test_shapes_must_agree():
     )
 )
 def test_boxes_hold_each_label_tightly(labels):
-    found = boxes(labels)
+    found = bounding_boxes(labels)
     assert set(found) == set(np.unique(labels)) - {0}
     for label, box in found.items():
         cut = labels[box] == label
@@ -215,8 +215,8 @@ def test_boxes_hold_each_label_tightly(labels):
         )
 
 
-def test_a_box_around_both():
+def test_the_enclosing_box_of_two():
     one, other = (slice(0, 2), slice(3, 5), slice(1, 2)), (slice(1, 4), slice(0, 1), slice(1, 9))
-    assert around_both(one, other) == (slice(0, 4), slice(0, 5), slice(1, 9))
-    assert around_both(one, None) == one
-    assert around_both(None, None) is None
+    assert enclosing_box(one, other) == (slice(0, 4), slice(0, 5), slice(1, 9))
+    assert enclosing_box(one, None) == one
+    assert enclosing_box(None, None) is None

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from nnstudent.errors import InputError
-from nnstudent.evaluation.metrics import boxes
+from nnstudent.evaluation.metrics import bounding_boxes
 from nnstudent.evaluation.protocols import FLARE23, STRICT, find_protocol, score
 from nnstudent.taxonomy import flare23
 
@@ -19,12 +19,12 @@ SPACING = (2.5, 0.8, 0.7)
 
 def scored(prediction, truth, name, protocol, spacing=SPACING):
     item = TABLE[name]
-    both = boxes(prediction).get(item.id), boxes(truth).get(item.id)
+    both = bounding_boxes(prediction).get(item.id), bounding_boxes(truth).get(item.id)
     return score(prediction, truth, item=item, boxes=both, spacing_mm=spacing, protocol=protocol)
 
 
-def organisers(oracle, prediction, truth, id, tolerance, spacing):
-    """The challenge's rules, written down again over the package they call; arrays (x, y, z) as nibabel gives them."""
+def organizers(oracle, prediction, truth, id, tolerance, spacing):
+    """The challenge's rules over the package they call; arrays are (x, y, z) as in nibabel."""
     one, other = id == prediction.T, id == truth.T
     if not one.any() and not other.any():
         return 1.0, 1.0
@@ -49,14 +49,14 @@ def blob_maps(seed: int, shift: int) -> tuple[np.ndarray, np.ndarray]:
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6), shift=st.integers(0, 3))
-def test_flare23_gives_the_organisers_numbers(oracle, seed, shift):
+def test_flare23_gives_the_organizers_numbers(oracle, seed, shift):
     prediction, truth = blob_maps(seed, shift)
     for item in TABLE:
         z = np.flatnonzero((truth == item.id).any(axis=(1, 2)))
         if item.name in FLARE23.truth_slices_only and z.size == 1:
             continue  # has its own test: the package cannot take an array without slices
         ours = scored(prediction, truth, item.name, FLARE23)
-        assert (ours.dsc, ours.nsd) == organisers(
+        assert (ours.dsc, ours.nsd) == organizers(
             oracle, prediction, truth, item.id, item.nsd_mm, SPACING
         )
 
@@ -68,7 +68,7 @@ def rod(z0: int, z1: int, id: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ["aorta", "inferior_vena_cava", "esophagus"])
-def test_tubes_are_scored_on_the_truths_slices_but_the_last(name):
+def test_tubes_are_scored_on_all_slices_of_the_truth_except_the_last(name):
     id = TABLE[name].id
     truth = rod(3, 9, id)
     for prediction in (rod(3, 8, id), rod(0, 12, id)):  # misses the last slice; over-runs both ends

@@ -11,9 +11,9 @@ from scipy import stats
 
 from nnstudent.cli import main
 from nnstudent.errors import InputError
-from nnstudent.evaluation.compare import against
+from nnstudent.evaluation.compare import compare_methods
 from nnstudent.evaluation.evaluate import evaluate
-from nnstudent.evaluation.statistics import bootstrap, compare, holm, signed_rank
+from nnstudent.evaluation.statistics import bootstrap, compare_paired, holm, signed_rank
 from tests.evaluation.scenes import organs, save
 
 score = st.floats(0, 1).map(lambda value: round(value, 4))
@@ -31,7 +31,7 @@ def test_the_interval_contains_the_mean_and_stays_among_the_values(values, seed)
     assert high <= max(values) + 1e-9
 
 
-def test_the_interval_is_that_of_theory_where_theory_knows_it():
+def test_the_interval_equals_the_theoretical_one():
     """Of many normal values the mean ± 1.96 standard errors."""
     values = np.random.default_rng(0).normal(0.8, 0.1, 400)
     ((low, high),) = bootstrap(values[:, None], [[0]])
@@ -41,7 +41,7 @@ def test_the_interval_is_that_of_theory_where_theory_knows_it():
     )
 
 
-def test_the_interval_holds_the_truth_about_as_often_as_it_says():
+def test_the_coverage_of_the_interval_is_about_its_level():
     rng = np.random.default_rng(1)
     hits = 0
     for seed in range(200):
@@ -50,13 +50,13 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says():
     assert 0.88 <= hits / 200 <= 0.99
 
 
-def test_the_seed_decides():
+def test_the_seed_determines_the_interval():
     table = np.random.default_rng(0).random((12, 1))
     assert bootstrap(table, [[0]], seed=4) == bootstrap(table, [[0]], seed=4)
     assert bootstrap(table, [[0]], seed=4) != bootstrap(table, [[0]], seed=5)
 
 
-def test_a_group_is_the_mean_of_its_columns_means_also_where_cases_lack_one():
+def test_a_group_is_the_mean_of_its_columns_means_even_if_cases_lack_one():
     table = np.array([[0.5, np.nan], [0.5, 1.0], [0.5, 1.0], [0.5, np.nan]])
     assert bootstrap(table, [[0], [1], [0, 1], []])[0] == (0.5, 0.5)
     low, high = bootstrap(table, [[0, 1]])[0]
@@ -65,7 +65,7 @@ def test_a_group_is_the_mean_of_its_columns_means_also_where_cases_lack_one():
     assert all(math.isnan(bound) for bound in bootstrap(table, [[]])[0])
 
 
-def test_a_level_of_nonsense_is_refused():
+def test_an_impossible_level_is_refused():
     with pytest.raises(InputError, match="level"):
         bootstrap(np.zeros((3, 1)), [[0]], level=95)
 
@@ -74,11 +74,11 @@ def test_a_level_of_nonsense_is_refused():
 @given(paired)
 def test_swapping_the_methods_turns_the_sign_and_keeps_p(pairs):
     one, other = zip(*pairs, strict=True)
-    there, back = compare(one, other), compare(other, one)
+    there, back = compare_paired(one, other), compare_paired(other, one)
     assert there.p == pytest.approx(back.p, abs=1e-12)
     assert there.effect == pytest.approx(-back.effect, abs=1e-12)
     assert there.difference == pytest.approx(-back.difference, abs=1e-12)
-    assert (there.n, there.differ) == (back.n, back.differ)
+    assert (there.n, there.n_different) == (back.n, back.n_different)
     assert 0 <= there.p <= 1
     assert -1 <= there.effect <= 1
 
@@ -86,14 +86,14 @@ def test_swapping_the_methods_turns_the_sign_and_keeps_p(pairs):
 @settings(max_examples=40, deadline=None)
 @given(samples)
 def test_a_method_does_not_differ_from_itself(values):
-    same = compare(values, values)
-    assert (same.p, same.effect, same.difference, same.differ) == (1.0, 0.0, 0.0, 0)
+    same = compare_paired(values, values)
+    assert (same.p, same.effect, same.difference, same.n_different) == (1.0, 0.0, 0.0, 0)
 
 
 def test_better_in_every_case_is_an_effect_of_one_and_the_exact_p():
     """With n cases all on one side the exact two-sided p is 2 / 2^n."""
     other = np.linspace(0.3, 0.6, 8)
-    result = compare(other + np.linspace(0.01, 0.08, 8), other)
+    result = compare_paired(other + np.linspace(0.01, 0.08, 8), other)
     assert result.effect == 1.0
     assert result.p == pytest.approx(2 / 2**8)
 
@@ -106,11 +106,11 @@ def test_the_effect_is_that_of_the_rank_sums():
 
 
 def test_nan_leaves_a_case_out():
-    result = compare([0.5, math.nan, 0.7], [0.4, 0.4, 0.4])
+    result = compare_paired([0.5, math.nan, 0.7], [0.4, 0.4, 0.4])
     assert (result.n, result.difference) == (2, pytest.approx(0.2))
-    assert compare([math.nan], [1.0]).n == 0
+    assert compare_paired([math.nan], [1.0]).n == 0
     with pytest.raises(InputError, match="against 1"):
-        compare([1.0, 2.0], [1.0])
+        compare_paired([1.0, 2.0], [1.0])
 
 
 @given(st.dictionaries(st.text(max_size=3), st.floats(0, 1), max_size=6))
@@ -132,7 +132,7 @@ def test_holm_by_hand():
 
 @pytest.fixture
 def folders(tmp_path):
-    """Six cases; the first method is exact, the second shifted in all but one, in which it is exact as well."""
+    """Six cases; the first method is exact, the second is shifted in all cases but one."""
     for index in range(6):
         save(tmp_path / "truth" / f"c{index}.nii.gz", organs(tumor=True))
         save(tmp_path / "good" / f"c{index}.nii.gz", organs(tumor=True))
@@ -157,7 +157,7 @@ def test_two_methods_are_compared_per_class_and_for_the_means(folders, capsys):
     assert list(found["results"])[-1] == "organs"
     assert {"liver", "tumor", "organs"} <= set(found["results"])
     liver = found["results"]["liver"]["dsc"]
-    assert (liver["n"], liver["differ"], liver["effect"]) == (6, 5, 1.0)
+    assert (liver["n"], liver["n_different"], liver["effect"]) == (6, 5, 1.0)
     assert liver["difference"] == pytest.approx(liver["first"] - liver["second"])
     assert liver["interval"][0] <= liver["difference"] <= liver["interval"][1]
     assert liver["p"] <= liver["p_holm"] <= 1
@@ -169,23 +169,25 @@ def test_two_methods_are_compared_per_class_and_for_the_means(folders, capsys):
     assert f"{liver['difference']:+.4f}" in printed
 
 
-def test_what_only_one_side_has_is_listed(folders):
+def test_cases_of_one_method_only_are_listed(folders):
     (folders / "poor" / "c3.nii.gz").unlink()
     (folders / "good" / "c4.nii.gz").unlink()
     good, poor = (
         evaluate(folders / name, folders / "truth", common_only=True) for name in ("good", "poor")
     )
-    found = against(good, poor)
+    found = compare_methods(good, poor)
     assert (found.only_first, found.only_second) == (["c3"], ["c4"])
     assert found.results["liver"]["dsc"].n == 4
-    zero = against(*(evaluate(folders / name, folders / "truth") for name in ("good", "poor")))
+    zero = compare_methods(
+        *(evaluate(folders / name, folders / "truth") for name in ("good", "poor"))
+    )
     assert zero.results["liver"]["dsc"].n == 6
     assert zero.results["liver"]["dsc"].effect < 1
 
 
 def test_methods_scored_differently_are_not_compared(folders):
     with pytest.raises(InputError, match="same way"):
-        against(
+        compare_methods(
             evaluate(folders / "good", folders / "truth"),
             evaluate(folders / "poor", folders / "truth", protocol="flare23"),
         )
@@ -196,7 +198,7 @@ def test_no_class_on_both_sides_is_no_result(folders):
         evaluate(folders / "good", folders / "truth", classes=[name])
         for name in ("liver", "spleen")
     )
-    assert against(liver, spleen).results == {}
+    assert compare_methods(liver, spleen).results == {}
 
 
 def test_means_carry_median_and_interval(folders):

@@ -31,10 +31,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nnstudent.evaluation.compare import Against
+    from nnstudent.evaluation.compare import MethodComparison
     from nnstudent.evaluation.lesions import DetectionSummary
     from nnstudent.evaluation.scores import Mean, Scores
-    from nnstudent.evaluation.statistics import Comparison
+    from nnstudent.evaluation.statistics import PairedComparison
 
 HELP = "score segmentations against the truth: DSC and NSD"
 
@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
     from nnstudent.cli.common import Display, name_failures, write_report
     from nnstudent.cohort.cohort import read_cohort
     from nnstudent.errors import Failure
-    from nnstudent.evaluation.compare import against
+    from nnstudent.evaluation.compare import compare_methods
     from nnstudent.evaluation.evaluate import evaluate
     from nnstudent.evaluation.pairs import label_maps
     from nnstudent.taxonomy import find_taxonomy
@@ -125,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
         protocol=args.protocol,
         classes=args.classes,
         annotation=None if args.cohort is None else read_cohort(args.cohort),
-        which=args.cases,
+        subset=args.cases,
         whole_organs=args.whole_organs,
         common_only=args.common_only,
         seed=args.seed,
@@ -136,7 +136,7 @@ def run(args: argparse.Namespace) -> int:
         other = None if args.against is None else score(args.against)
     finally:
         display.close()
-    compared = None if other is None else against(scores, other, seed=args.seed)
+    compared = None if other is None else compare_methods(scores, other, seed=args.seed)
     more = (
         {}
         if compared is None or other is None
@@ -227,12 +227,14 @@ def _cell(mean: Mean, metric: str) -> str:
     return f"{spread:<15}  {'NaN' if math.isnan(middle) else f'{middle:.4f}':<6}  {interval:<13}"
 
 
-def comparison_table(compared: Against, first: str, second: str) -> str:
+def comparison_table(compared: MethodComparison, first: str, second: str) -> str:
     """The differences of two methods: a line a class and metric, then the means."""
     width = max(map(len, ["class", *compared.results]))
     lines = [
-        f"{name:<{width}}  {metric.upper():<6}  {_signed(result.difference):<10}  {_bounds(result):<17}  {_p(result.p):<8}  "
-        f"{_p(result.p_holm):<8}  {'–' if math.isnan(result.effect) else f'{result.effect:+.2f}':<6}  {result.n:>3}  {result.differ:>6}"
+        f"{name:<{width}}  {metric.upper():<6}  {_signed(result.difference):<10}  "
+        f"{_bounds(result):<17}  {_p(result.p):<8}  {_p(result.p_holm):<8}  "
+        f"{'–' if math.isnan(result.effect) else f'{result.effect:+.2f}':<6}  "
+        f"{result.n:>3}  {result.n_different:>6}"
         for name, by_metric in compared.results.items()
         for metric, result in by_metric.items()
     ]
@@ -250,7 +252,7 @@ def _signed(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:+.4f}"
 
 
-def _bounds(result: Comparison) -> str:
+def _bounds(result: PairedComparison) -> str:
     low, high = result.interval
     return "–" if math.isnan(low) else f"{low:+.4f} {high:+.4f}"
 

@@ -88,7 +88,7 @@ def read_probability(folder: Path, case: str) -> Volume:
     if not path.is_file():
         raise InputError(
             f"{case}: its pseudo-label has no probability map {path}; "
-            "run label again with --probability"
+            "run label with --probability"
         )
     return read_labels(path)
 

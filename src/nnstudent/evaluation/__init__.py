@@ -1,1 +1,1 @@
-"""How good a segmentation is, and how to show it."""
+"""Evaluation of segmentations: scores, detected lesions, statistics, comparison of methods."""

@@ -1,4 +1,7 @@
-"""Which label table a folder of label maps declares: nnU-Net writes dataset.json beside what it predicts and trains on."""
+"""The label table that a folder of label maps declares.
+
+nnU-Net writes a dataset.json beside its predictions and its training data.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,12 @@ from nnstudent.taxonomy import Taxonomy, flare23
 
 
 def declared_table(folder: Path) -> Taxonomy | None:
-    """The label table of the dataset.json in a folder, or above nnU-Net's ``labelsTr`` and ``labelsTs``; None if there is none.
+    """The label table of the dataset.json in a folder; None if there is none.
+
+    For nnU-Net's ``labelsTr`` and ``labelsTs``, dataset.json lies in the folder above.
 
     Raises:
-        InputError: There is one, and it is malformed.
+        InputError: dataset.json is malformed.
     """
     places = [folder, *([folder.absolute().parent] if folder.name.startswith("labelsT") else [])]
     path = next(
@@ -27,10 +32,10 @@ def declared_table(folder: Path) -> Taxonomy | None:
 
 
 def common_table(predictions: Path, truth: Path) -> Taxonomy:
-    """The label table of two folders: the one that either declares, or else FLARE23's.
+    """The label table that one of two folders declares, or FLARE23's if neither does.
 
     Raises:
-        InputError: They declare tables in which a class has different values.
+        InputError: Both declare a table, and a class has different ids in them.
     """
     tables = [
         table for table in (declared_table(truth), declared_table(predictions)) if table is not None
@@ -42,7 +47,8 @@ def common_table(predictions: Path, truth: Path) -> Taxonomy:
         for item in other:
             if item.name in first.names and first[item.name].id != item.id:
                 raise InputError(
-                    f"{item.name} is {item.id} in {predictions} and {first[item.name].id} in {truth}, by the dataset.json of each; "
-                    "segment again with --taxonomy, or say with --taxonomy which label table both have"
+                    f"{item.name} is {item.id} in {predictions} and {first[item.name].id} in "
+                    f"{truth}, according to the dataset.json of each; segment again with "
+                    "--taxonomy, or give with --taxonomy the label table that both have"
                 )
     return first

@@ -1,4 +1,4 @@
-"""Score predictions against truth: files in, :class:`Scores` out."""
+"""Evaluation of predictions against truth: from files to :class:`Scores`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from nnstudent.cohort.cohort import Cohort, read_cohort
 from nnstudent.errors import InputError
 from nnstudent.evaluation.declared import common_table
 from nnstudent.evaluation.lesions import Detection, detect
-from nnstudent.evaluation.metrics import around_both, boxes
-from nnstudent.evaluation.pairs import Pair, Which, pair_cohort, pair_files
+from nnstudent.evaluation.metrics import bounding_boxes, enclosing_box
+from nnstudent.evaluation.pairs import CaseSubset, Pair, pair_cohort, pair_files
 from nnstudent.evaluation.protocols import ClassScore, Protocol, find_protocol, score
 from nnstudent.evaluation.scores import CaseScores, Scores
 from nnstudent.io.nifti import read_labels
@@ -32,7 +32,7 @@ def evaluate(
     protocol: str = "strict",
     classes: Iterable[str] | None = None,
     annotation: Cohort | None = None,
-    which: Which = "auto",
+    subset: CaseSubset = "auto",
     whole_organs: bool = False,
     common_only: bool = False,
     seed: int = 0,
@@ -40,26 +40,30 @@ def evaluate(
 ) -> Scores:
     """Score label maps against the truth, per case and class.
 
-    Classes that the truth has not annotated are not scored; of lesion classes the single lesions are counted as well, found, missed
-    and false. A missing prediction scores 0. A case whose files cannot be read or do not
-    fit together is named in ``failures`` and is in no mean.
+    Only annotated classes are scored. For lesion classes, single lesions are counted as well:
+    found, missed and false. A missing prediction scores 0. A case whose files cannot be read or do
+    not fit together is named in ``failures`` and is in no mean.
 
     Args:
-        predictions: A label map or a folder of them, named as the cases.
-        truth: A label map, a folder of them, or a cohort (a folder with ``cohort.json``, or read already).
-        taxonomy: The label table; None: the cohort's, else FLARE23's.
+        predictions: A label map or a folder of label maps, named after the cases.
+        truth: A label map, a folder of label maps, or a cohort (read, or a folder with
+            ``cohort.json``).
+        taxonomy: The label table; None for the cohort's, or FLARE23's if there is no cohort.
         protocol: ``strict`` or ``flare23``.
-        classes: Score only these classes; None for all that are annotated.
-        annotation: Where ``truth`` holds label maps: a cohort that says what is annotated in the cases of these names.
-        which: Where ``truth`` is a cohort: which of its cases; ``auto`` is the test cases if one of them was predicted.
-        whole_organs: Leave out an organ whose truth touches the first or last slice, or is under the table's ``minimum_ml``:
-            the field of view cuts it.
-        common_only: Leave out the cases without a prediction instead of scoring them 0; they are listed.
-        seed: Of the bootstrap intervals.
-        progress: Told after each case.
+        classes: The classes to score; None for all that are annotated.
+        annotation: If ``truth`` holds label maps, a cohort that has the annotated classes of the
+            cases of these names.
+        subset: If ``truth`` is a cohort, the cases to score; ``auto`` for the test cases if one of
+            them was predicted.
+        whole_organs: Leave out an organ whose truth touches the first or last slice, or is smaller
+            than the table's ``minimum_ml``, because the field of view cuts it.
+        common_only: Leave out cases without a prediction instead of scoring them 0; they are
+            listed.
+        seed: Seed of the bootstrap intervals.
+        progress: Called after each case.
 
     Raises:
-        InputError: A path, protocol or class does not exist, a folder is empty, or nothing fits together.
+        InputError: A path, protocol or class does not exist, a folder is empty, or no names match.
     """
     rules = find_protocol(protocol)
     if isinstance(truth, Path) and (truth / "cohort.json").is_file():
@@ -67,10 +71,11 @@ def evaluate(
     if isinstance(truth, Cohort):
         if annotation is not None:
             raise InputError(
-                "the truth is a cohort and says itself what is annotated; leave the other cohort out"
+                "the truth is a cohort and says itself what is annotated; "
+                "leave the other cohort out"
             )
         table = taxonomy or truth.taxonomy
-        paired = pair_cohort(predictions, truth, classes=classes, which=which)
+        paired = pair_cohort(predictions, truth, classes=classes, subset=subset)
     else:
         table = taxonomy or (
             annotation.taxonomy if annotation is not None else common_table(predictions, truth)
@@ -81,35 +86,42 @@ def evaluate(
 
     results, failures = for_each_case(
         [pair for pair in paired.pairs if pair.prediction is not None or not common_only],
-        lambda pair: _score_case(pair, table, rules, whole_organs),
+        lambda pair: _score_case(pair, table, rules, whole_organs=whole_organs),
         files=lambda pair: (pair.prediction, pair.truth),
         what="evaluate",
         progress=progress,
     )
-    cases = [case for _, (case, _) in results]
-    present = {name for _, (_, seen) in results for name in seen}
-    missing = tuple(pair.id for pair in paired.pairs if pair.prediction is None)
     scores = Scores(
-        rules, table, cases, failures, missing, paired.without_truth, common_only, seed=seed
+        protocol=rules,
+        taxonomy=table,
+        cases=[case for _, (case, _) in results],
+        failures=failures,
+        missing=tuple(pair.id for pair in paired.pairs if pair.prediction is None),
+        without_truth=paired.without_truth,
+        common_only=common_only,
+        seed=seed,
     )
+    present = {name for _, (_, names) in results for name in names}
+    absent = [name for name in scores.classes if name not in present]
     notes = paired.notices
-    never = [name for name in scores.classes if name not in present]
-    if never:
+    if absent:
         notes += (
-            f"{', '.join(never)}: in no truth of these cases; if nobody looked for it, say what is annotated",
+            f"{', '.join(absent)}: in no truth of these cases; "
+            "if nobody looked for it, declare what is annotated",
         )
     return replace(scores, notes=notes)
 
 
 def _score_case(
-    pair: Pair, table: Taxonomy, protocol: Protocol, whole_organs: bool
+    pair: Pair, table: Taxonomy, protocol: Protocol, *, whole_organs: bool
 ) -> tuple[CaseScores, set[str]]:
+    """The scores of a case, and the names of the classes in its truth."""
     truth, true = _read(pair.truth, table, what="truth")
     items = [table[name] for name in pair.classes]
     left_out = {
         item.name: why
         for item in items
-        if whole_organs and (why := _cut(item, truth, true.get(item.id)))
+        if whole_organs and (why := _why_cut(item, truth, true.get(item.id)))
     }
     scored = [item for item in items if item.name not in left_out]
     present = {table.by_id(id).name for id in true}
@@ -152,12 +164,12 @@ def _lesions(
     predicted: Mapping[int, Box],
     true: Mapping[int, Box],
 ) -> dict[str, Detection]:
-    """The lesions of each lesion class, looked for in the box around both label maps' only."""
+    """Detection of each lesion class, within the box around both label maps' lesions."""
     found = {}
     for item in items:
         if item.kind != "lesion":
             continue
-        box = around_both(predicted.get(item.id), true.get(item.id))
+        box = enclosing_box(predicted.get(item.id), true.get(item.id))
         if box is None:
             found[item.name] = Detection()
             continue
@@ -174,17 +186,18 @@ def _lesions(
 def _read(
     path: Path, table: Taxonomy, *, what: str, axcodes: str | None = None
 ) -> tuple[Volume, Mapping[int, Box]]:
-    """A label map and the box around each class; with ``axcodes``, stored in that orientation."""
+    """A label map and the box around each class; ``axcodes`` is the orientation to turn it to."""
     labels = read_labels(path)
     if axcodes is not None and labels.grid.axcodes != axcodes:
         turned = labels.reoriented(axcodes)
         labels = Volume(np.ascontiguousarray(turned.array), turned.grid)
-    found = boxes(labels.array)
+    found = bounding_boxes(labels.array)
     unknown = sorted(set(found) - set(table.ids))
     if unknown:
         raise InputError(
-            f"{path}: the {what} holds {', '.join(map(str, unknown[:5]))}, which label table {table.name} does not have "
-            f"(it has {', '.join(map(str, table.ids))}); give the right table with --taxonomy"
+            f"{path}: the {what} holds {', '.join(map(str, unknown[:5]))}, which label table "
+            f"{table.name} does not have (it has {', '.join(map(str, table.ids))}); "
+            "give the right table with --taxonomy"
         )
     return labels, found
 
@@ -199,26 +212,30 @@ def _compare_grids(
         return ()
     difference = truth.grid.difference(prediction.grid)
     return (
-        f"the prediction is on another grid than the truth ({difference}); {protocol.name} compares voxels as they are stored",
+        f"the prediction is on another grid than the truth ({difference}); "
+        f"{protocol.name} compares voxels as they are stored",
     )
 
 
 def _header_spacing(path: Path, labels: Volume) -> Spacing:
-    """The spacing that the organisers' script reads: single precision, from the header's own field, along (z, y, x)."""
+    """The spacing along (z, y, x) that the organizers' script reads.
+
+    It is the header's own field, in single precision.
+    """
     zooms = nib.load(path).header.get_zooms()[:3]
     z, y, x = (float(np.float32(mm)) for mm in zooms[::-1])
     return (z, y, x) if min(z, y, x) > 0 else labels.spacing_mm
 
 
-def _cut(item: LabelClass, truth: Volume, box: Box | None) -> str | None:
-    """Why an organ's truth is not a whole one; None if it is, or the class is a lesion."""
+def _why_cut(item: LabelClass, truth: Volume, box: Box | None) -> str | None:
+    """Why an organ's truth is not whole; None if it is, or if the class is a lesion."""
     if item.kind != "organ":
         return None
     volume = (
         0.0 if box is None else np.count_nonzero(truth.array[box] == item.id) * truth.grid.voxel_ml
     )
     if box is None or volume < item.minimum_ml:
-        return f"{volume:.1f} ml in view, a whole one has at least {item.minimum_ml:g} ml"
+        return f"{volume:.1f} ml in view; a whole one has at least {item.minimum_ml:g} ml"
     codes = truth.grid.axcodes[::-1]  # of the array's axes (z, y, x)
     axis = next(i for i, code in enumerate(codes) if code in "SI")
     if box[axis].start == 0 or box[axis].stop == truth.array.shape[axis]:

@@ -1,8 +1,9 @@
-"""Which lesions were found: what voxel-wise DSC says little about.
+"""Detection of lesions, about which voxel-wise DSC says little.
 
-A lesion is a connected component (26 neighbors). A lesion of the truth and one of the prediction belong together if their
-intersection over union is at least 0.1, one with one at most, so assigned that the sum of these is largest: the rule of the PI-CAI
-challenge and of nnDetection for lesions in volumes. A stricter threshold would mostly measure outlines, which DSC and NSD do.
+A lesion is a connected component (26 neighbors). A true and a predicted lesion match if their
+intersection over union (IoU) is at least 0.1. Matches are one to one and chosen so that the sum of
+IoU is largest, as in the PI-CAI challenge and nnDetection. A stricter threshold would mostly
+measure outlines, as DSC and NSD do.
 """
 
 from __future__ import annotations
@@ -19,23 +20,24 @@ from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 
 from nnstudent.errors import GeometryError, InputError
-from nnstudent.evaluation.metrics import Mask, boxes
+from nnstudent.evaluation.metrics import bounding_boxes
+from nnstudent.types import IndexArray, MaskArray
 from nnstudent.volume import Box
 
 LEAST_IOU = 0.1
-# Volumes in ml, about those of spheres of 10, 20, 30 and 50 mm across: what follow-up guidelines and staging go by.
+# Volumes of spheres of about 10, 20, 30 and 50 mm in diameter, used in follow-up and staging.
 BINS_ML = (0.5, 4.0, 14.0, 65.0)
-_MORE = 1e-9  # of two assignments of the same sum, the one of more pairs
+_PAIR_BONUS = 1e-9  # prefers more pairs among assignments of the same sum
 _NEIGHBORS = np.ones((3, 3, 3), bool)
 
 
 @dataclass(frozen=True)
 class Lesion:
-    """A lesion of the truth.
+    """A true lesion.
 
     Attributes:
-        volume_ml: Its volume, in ml.
-        iou: Intersection over union with the predicted lesion that belongs to it, 0 if none does.
+        volume_ml: Volume in ml.
+        iou: IoU with the matching predicted lesion; 0 if there is none.
     """
 
     volume_ml: float
@@ -43,7 +45,7 @@ class Lesion:
 
     @property
     def found(self) -> bool:
-        """Whether a predicted lesion belongs to it."""
+        """Whether a predicted lesion matches it."""
         return self.iou > 0
 
 
@@ -52,43 +54,47 @@ class Detection:
     """The lesions of one class in one case.
 
     Attributes:
-        lesions: Those of the truth.
-        false_ml: Volumes of the predicted lesions that belong to none of the truth, in ml.
-        specks: How many components of truth and prediction were left out as too small.
+        lesions: The true lesions.
+        false_ml: Volumes in ml of the predicted lesions that match no true lesion.
+        below_minimum: Number of components of truth and prediction that were left out as too
+            small.
     """
 
     lesions: tuple[Lesion, ...] = ()
     false_ml: tuple[float, ...] = ()
-    specks: int = 0
+    below_minimum: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data for JSON."""
+        """The detection as plain data for JSON."""
         return {
             "lesions": [
                 {"volume_ml": lesion.volume_ml, "found": lesion.found, "iou": lesion.iou}
                 for lesion in self.lesions
             ],
             "false_positives_ml": list(self.false_ml),
-            "specks": self.specks,
+            "below_minimum": self.below_minimum,
         }
 
 
 def detect(
-    prediction: Mask | None, truth: Mask, *, voxel_ml: float, minimum_ml: float = 0.0
+    prediction: MaskArray | None, truth: MaskArray, *, voxel_ml: float, minimum_ml: float = 0.0
 ) -> Detection:
     """Match the lesions of two masks.
 
-    Components under ``minimum_ml`` count neither as missed nor as false; a predicted one of any size can find a lesion, and one that
-    belongs to a speck of the truth is not false.
+    Components below ``minimum_ml`` count neither as missed nor as false. A predicted component of
+    any size can match a lesion, and one that matches a true component below the minimum is not
+    false.
 
     Args:
-        prediction: Mask of one class, (z, y, x); None where there is no prediction: every lesion is missed.
-        truth: The other mask, on the same grid.
+        prediction: Predicted mask of one class, (z, y, x); None if there is no prediction, so that
+            every lesion is missed.
+        truth: True mask on the same grid.
         voxel_ml: Volume of a voxel, in ml.
-        minimum_ml: Volume under which a component is a speck, in ml.
+        minimum_ml: Least volume of a component that counts, in ml.
 
     Raises:
-        GeometryError: The masks are not three-dimensional or differ in shape, or the volume of a voxel is not above 0.
+        GeometryError: The masks are not three-dimensional or differ in shape, or the volume of a
+            voxel is not above 0.
     """
     if truth.ndim != 3 or (prediction is not None and prediction.shape != truth.shape):
         shape = None if prediction is None else prediction.shape
@@ -101,21 +107,24 @@ def detect(
     predicted = _Components(np.zeros_like(truth) if prediction is None else prediction)
     iou = np.zeros(true.sizes.size)
     matched = np.zeros(predicted.sizes.size, bool)
-    for row, column, value in _assigned(_overlaps(true, predicted)):
+    for row, column, value in _match(_overlaps(true, predicted)):
         iou[row], matched[column] = value, True
     true_ml, predicted_ml = true.sizes * voxel_ml, predicted.sizes * voxel_ml
     counts, false = true_ml >= minimum_ml, ~matched & (predicted_ml >= minimum_ml)
-    specks = int(np.count_nonzero(~counts) + np.count_nonzero(~matched & ~false))
+    below_minimum = int(np.count_nonzero(~counts) + np.count_nonzero(~matched & ~false))
     lesions = tuple(
         Lesion(float(ml), float(value))
         for ml, value in zip(true_ml[counts], iou[counts], strict=True)
     )
-    return Detection(lesions, tuple(float(ml) for ml in predicted_ml[false]), specks)
+    return Detection(lesions, tuple(float(ml) for ml in predicted_ml[false]), below_minimum)
 
 
 @dataclass(frozen=True)
 class SizeBin:
-    """Lesions of a range of volumes, from ``from_ml`` to below ``to_ml``; false ones are counted by their predicted volume."""
+    """Lesions with volumes from ``from_ml`` to below ``to_ml``.
+
+    False positives are counted by their predicted volume.
+    """
 
     from_ml: float
     to_ml: float
@@ -125,20 +134,20 @@ class SizeBin:
 
     @property
     def sensitivity(self) -> float:
-        """Part of the lesions that was found; NaN if there is none."""
+        """Share of the lesions that were found; NaN if there are none."""
         return self.found / self.lesions if self.lesions else math.nan
 
 
 @dataclass(frozen=True)
 class DetectionSummary:
-    """Lesion-wise detection over all cases in which the class was looked for.
+    """Detection of lesions over all cases in which the class is annotated.
 
     Attributes:
-        lesions: How many the truth has.
-        found: How many of them were found.
-        false_positives: How many predicted ones belong to none.
-        scans: How many cases it rests on.
-        specks: How many components were left out as too small.
+        lesions: Number of true lesions.
+        found: Number of true lesions that were found.
+        false_positives: Number of predicted lesions that match no true lesion.
+        scans: Number of cases.
+        below_minimum: Number of components that were left out as too small.
         bins: The same by size.
     """
 
@@ -146,44 +155,56 @@ class DetectionSummary:
     found: int
     false_positives: int
     scans: int
-    specks: int
+    below_minimum: int
     bins: tuple[SizeBin, ...]
 
     @property
     def sensitivity(self) -> float:
-        """Part of all lesions that was found; NaN if there is none."""
+        """Share of the lesions that were found; NaN if there are none."""
         return self.found / self.lesions if self.lesions else math.nan
 
     @property
     def precision(self) -> float:
-        """Part of the predicted lesions that belongs to one of the truth; NaN if none was predicted."""
+        """Share of the predicted lesions that match a true one; NaN if none were predicted."""
         predicted = self.found + self.false_positives
         return self.found / predicted if predicted else math.nan
 
     @property
     def f1(self) -> float:
-        """Harmonic mean of both; NaN if there is no lesion, neither true nor predicted."""
+        """Harmonic mean of sensitivity and precision; NaN without true or predicted lesions."""
         both = self.lesions + self.found + self.false_positives
         return 2 * self.found / both if both else math.nan
 
     @property
     def false_per_scan(self) -> float:
-        """False positives a scan."""
+        """False positives per scan."""
         return self.false_positives / self.scans if self.scans else math.nan
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data for JSON; what is not defined, or has no end, is None."""
+        """The summary as plain data for JSON; undefined and infinite values are None."""
         return {
-            "lesions": self.lesions, "found": self.found, "false_positives": self.false_positives, "scans": self.scans,
-            "sensitivity": _known(self.sensitivity), "precision": _known(self.precision), "f1": _known(self.f1),
-            "false_positives_per_scan": _known(self.false_per_scan), "specks": self.specks,
+            "lesions": self.lesions,
+            "found": self.found,
+            "false_positives": self.false_positives,
+            "scans": self.scans,
+            "sensitivity": _known(self.sensitivity),
+            "precision": _known(self.precision),
+            "f1": _known(self.f1),
+            "false_positives_per_scan": _known(self.false_per_scan),
+            "below_minimum": self.below_minimum,
             "bins": [
-                {"from_ml": item.from_ml, "to_ml": _known(item.to_ml), "lesions": item.lesions, "found": item.found,
-                 "false_positives": item.false_positives, "sensitivity": _known(item.sensitivity)}
+                {
+                    "from_ml": item.from_ml,
+                    "to_ml": _known(item.to_ml),
+                    "lesions": item.lesions,
+                    "found": item.found,
+                    "false_positives": item.false_positives,
+                    "sensitivity": _known(item.sensitivity),
+                }
                 for item in self.bins
             ],
             "rule": {"connectivity": 26, "least_iou": LEAST_IOU, "one_to_one": True},
-        }  # fmt: skip
+        }
 
 
 def summarize(
@@ -192,16 +213,16 @@ def summarize(
     """Pool the lesions of many cases.
 
     Args:
-        detections: One a case.
-        edges_ml: Volumes at which the bins part, in ml; rising.
+        detections: One per case.
+        edges_ml: Edges of the size bins in ml, in ascending order.
 
     Raises:
-        InputError: The edges do not rise, or one is not above 0.
+        InputError: The edges do not ascend, or one is not above 0.
     """
     edges = (0.0, *edges_ml, math.inf)
     if any(not low < high for low, high in pairwise(edges)):
         raise InputError(
-            f"size bins that part at {list(edges_ml)} ml; expected rising volumes above 0"
+            f"size bins with edges at {list(edges_ml)} ml; expected ascending volumes above 0"
         )
     cases = list(detections)
     lesions = [lesion for case in cases for lesion in case.lesions]
@@ -218,23 +239,23 @@ def summarize(
     )
     found = sum(lesion.found for lesion in lesions)
     return DetectionSummary(
-        len(lesions), found, len(false), len(cases), sum(case.specks for case in cases), bins
+        len(lesions), found, len(false), len(cases), sum(case.below_minimum for case in cases), bins
     )
 
 
 class _Components:
-    """The components of a mask: numbered from 1 in the box around the mask, and their sizes in voxels."""
+    """Connected components of a mask: numbers from 1 in the mask's box, and sizes in voxels."""
 
-    def __init__(self, mask: Mask) -> None:
-        self.box: Box | None = boxes(mask.view(np.uint8)).get(1)
+    def __init__(self, mask: MaskArray) -> None:
+        self.box: Box | None = bounding_boxes(mask.view(np.uint8)).get(1)
         self.labels: npt.NDArray[np.int32] = np.zeros((0, 0, 0), np.int32)
-        self.sizes: npt.NDArray[np.intp] = np.zeros(0, np.intp)
+        self.sizes: IndexArray = np.zeros(0, np.intp)
         if self.box is not None:
             self.labels, count = ndimage.label(mask[self.box], structure=_NEIGHBORS)
             self.sizes = np.bincount(self.labels.ravel(), minlength=count + 1)[1:]
 
     def inside(self, box: Box) -> npt.NDArray[np.int32]:
-        """The numbers in a part of the own box."""
+        """The numbers in a part of the mask's box."""
         if self.box is None:
             return self.labels
         z, y, x = (
@@ -244,11 +265,11 @@ class _Components:
         return self.labels[z, y, x]
 
 
-Pairs = Mapping[tuple[int, int], float]
+_Overlaps = Mapping[tuple[int, int], float]
 
 
-def _overlaps(true: _Components, predicted: _Components) -> Pairs:
-    """Intersection over union of the components that overlap enough, by their places in ``sizes``."""
+def _overlaps(true: _Components, predicted: _Components) -> _Overlaps:
+    """IoU of the components that overlap enough, by their indices in ``sizes``."""
     if true.box is None or predicted.box is None:
         return {}
     z, y, x = (
@@ -267,7 +288,8 @@ def _overlaps(true: _Components, predicted: _Components) -> Pairs:
     return {(int(row), int(column)): float(iou) for row, column, iou in found if iou >= LEAST_IOU}
 
 
-def _assigned(pairs: Pairs) -> list[tuple[int, int, float]]:
+def _match(pairs: _Overlaps) -> list[tuple[int, int, float]]:
+    """The one-to-one matches with the largest sum of IoU: true index, predicted index, IoU."""
     if not pairs:
         return []
     rows, columns = (sorted({pair[side] for pair in pairs}) for side in (0, 1))
@@ -276,7 +298,7 @@ def _assigned(pairs: Pairs) -> list[tuple[int, int, float]]:
     ]
     gain = np.zeros((len(rows), len(columns)))
     for (row, column), iou in pairs.items():
-        gain[places[0][row], places[1][column]] = iou + _MORE
+        gain[places[0][row], places[1][column]] = iou + _PAIR_BONUS
     chosen = zip(*linear_sum_assignment(gain, maximize=True), strict=True)
     return [(rows[i], columns[j], pairs[rows[i], columns[j]]) for i, j in chosen if gain[i, j] > 0]
 

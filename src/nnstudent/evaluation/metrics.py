@@ -1,4 +1,4 @@
-"""How well two masks agree: DSC of their volumes, NSD of their surfaces."""
+"""Agreement of two masks: DSC of their volumes, NSD of their surfaces."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from scipy import ndimage
 
 from nnstudent.errors import GeometryError
 from nnstudent.evaluation.surface import surface_codes, surfel_areas
+from nnstudent.types import Float64Array, IndexArray, LabelArray, MaskArray
 from nnstudent.volume import Box, Spacing
 
-Mask = npt.NDArray[np.bool_]
 _MOST_ROWS = 2500
-_ROUNDING = 1e-9  # relative; far above what float64 loses, far below any spacing
+_ROUNDING = 1e-9  # relative; far above the rounding of float64, far below any spacing
 
 
-def dsc(prediction: Mask, truth: Mask) -> float:
+def dsc(prediction: MaskArray, truth: MaskArray) -> float:
     """Dice similarity coefficient: twice the common volume over the sum of the volumes.
 
     Args:
-        prediction: One mask, (z, y, x).
-        truth: The other, on the same grid.
+        prediction: Predicted mask, (z, y, x).
+        truth: True mask on the same grid.
 
     Returns:
-        From 0 to 1; 1 if both are empty, 0 if one is.
+        From 0 to 1; 1 if both masks are empty, 0 if one is.
 
     Raises:
         GeometryError: The masks are not three-dimensional or differ in shape.
@@ -37,42 +37,47 @@ def dsc(prediction: Mask, truth: Mask) -> float:
     return float(2 * np.count_nonzero(prediction & truth) / volumes) if volumes else 1.0
 
 
-def nsd(prediction: Mask, truth: Mask, *, spacing_mm: Spacing, tolerance_mm: float) -> float:
-    """Normalized surface distance (surface Dice): the part of both surfaces that lies within a tolerance of the other.
+def nsd(
+    prediction: MaskArray, truth: MaskArray, *, spacing_mm: Spacing, tolerance_mm: float
+) -> float:
+    """Normalized surface distance (surface Dice).
 
-    As Nikolov et al. (arXiv:1809.04430) define it and the surface-distance package computes it: surfaces are sampled at the corners
-    of the voxels, each sample weighted by its area. Only the box around both masks is worked on.
+    It is the share of both surfaces that lies within a tolerance of the other surface, as Nikolov
+    et al. (arXiv:1809.04430) define it and the surface-distance package computes it: surfaces are
+    sampled at the corners of the voxels, each sample weighted by its area. Only the box around both
+    masks is processed.
 
     Args:
-        prediction: One mask, (z, y, x).
-        truth: The other, on the same grid.
-        spacing_mm: Distance between voxel centres along (z, y, x), in mm.
+        prediction: Predicted mask, (z, y, x).
+        truth: True mask on the same grid.
+        spacing_mm: Distance between voxel centers along (z, y, x), in mm.
         tolerance_mm: Distance up to which surfaces count as the same, in mm.
 
     Returns:
-        From 0 to 1; 1 if both are empty, 0 if one is.
+        From 0 to 1; 1 if both masks are empty, 0 if one is.
 
     Raises:
-        GeometryError: The masks are not three-dimensional or differ in shape, or a spacing is not above 0.
+        GeometryError: The masks are not three-dimensional or differ in shape, or a spacing is not
+            above 0.
     """
     prediction, truth = _masks(prediction, truth)
     if len(spacing_mm) != 3 or not all(mm > 0 for mm in spacing_mm):
         raise GeometryError(
-            f"a spacing of {tuple(spacing_mm)} mm; expected three numbers above 0, along (z, y, x)"
+            f"a spacing of {tuple(spacing_mm)} mm; expected three numbers above 0 along (z, y, x)"
         )
     box = _box(prediction | truth)
     if box is None:
         return 1.0
     spacing = (float(spacing_mm[0]), float(spacing_mm[1]), float(spacing_mm[2]))
     one, other = _Surface(prediction[box], spacing), _Surface(truth[box], spacing)
-    if not one.places.size or not other.places.size:
+    if not one.corners.size or not other.corners.size:
         return 0.0
     common = one.area_near(other, tolerance_mm) + other.area_near(one, tolerance_mm)
     return common / (one.area + other.area)
 
 
-def boxes(labels: npt.NDArray[np.uint8]) -> dict[int, Box]:
-    """The box around each label but 0, found in one pass.
+def bounding_boxes(labels: LabelArray) -> dict[int, Box]:
+    """The bounding box of each label except 0, found in one pass.
 
     Args:
         labels: A label map, (z, y, x).
@@ -91,8 +96,8 @@ def boxes(labels: npt.NDArray[np.uint8]) -> dict[int, Box]:
     }
 
 
-def around_both(one: Box | None, other: Box | None) -> Box | None:
-    """The smallest box that holds both; None holds nothing."""
+def enclosing_box(one: Box | None, other: Box | None) -> Box | None:
+    """The smallest box that encloses both boxes; None is an empty box."""
     if one is None or other is None:
         return one or other
     z, y, x = (
@@ -102,43 +107,45 @@ def around_both(one: Box | None, other: Box | None) -> Box | None:
 
 
 class _Surface:
-    """The surface of a mask, as the voxel corners that it passes and the area around each."""
+    """The surface of a mask: the voxel corners that it passes, and the area around each."""
 
-    def __init__(self, mask: Mask, spacing: Spacing) -> None:
+    def __init__(self, mask: MaskArray, spacing: Spacing) -> None:
         codes = surface_codes(mask)
         self.is_surface = (codes + np.uint8(1)) > 1  # neither 0 nor 255, which wraps to 0
-        self.places = np.flatnonzero(self.is_surface)
-        self.areas = surfel_areas(spacing)[codes.ravel()[self.places]]
+        self.corners = np.flatnonzero(self.is_surface)
+        self.areas = surfel_areas(spacing)[codes.ravel()[self.corners]]
         self.area = float(self.areas.sum())
         self.spacing = np.array(spacing)
 
     def area_near(self, other: _Surface, tolerance_mm: float) -> float:
-        """Area of this surface that lies at most ``tolerance_mm`` from the other."""
-        near = other.is_surface.ravel()[self.places].copy()
+        """Area of the part of this surface that lies at most ``tolerance_mm`` from the other."""
+        near = other.is_surface.ravel()[self.corners].copy()
         if tolerance_mm > 0:
             apart = np.flatnonzero(~near)
-            near[apart] = self._within(other, self.places[apart], tolerance_mm)
+            near[apart] = self._within(other, self.corners[apart], tolerance_mm)
         return float(self.areas[near].sum())
 
-    def _within(self, other: _Surface, places: npt.NDArray[np.intp], tolerance_mm: float) -> Mask:
-        """Which of these places have a place of the other surface within the tolerance.
+    def _within(self, other: _Surface, corners: IndexArray, tolerance_mm: float) -> MaskArray:
+        """Whether each of these corners has a corner of the other surface within the tolerance.
 
-        Places look around along rows, the nearest first, until they have found one. Every row holds, for each of its places, how far
-        the next surface is in its own direction, so that a look takes in the whole row.
+        Each corner searches rows around it, the nearest first, until it finds the other surface.
+        For every corner the distance to the nearest surface along its row is known beforehand, so
+        that one lookup covers a whole row.
         """
         extent = float((self.spacing * self.is_surface.shape).max())
         rows = _rows(tuple(self.spacing), tolerance_mm, _ROUNDING * max(tolerance_mm, extent))
         if rows is None:
-            return other._transformed(places, tolerance_mm)
+            return other._within_by_transform(corners, tolerance_mm)
         padding = np.abs(np.concatenate([rows.steps, rows.tied_in, rows.tied_out])).max(axis=0)
         along = np.pad(
             _steps_to(other.is_surface, rows.axis, int(rows.reach.max())),
             [(n, n) for n in padding],
             constant_values=255,
         )
-        strides = np.array(along.strides)  # of single bytes, so in elements
-        at = (np.stack(np.unravel_index(places, self.is_surface.shape), axis=1) + padding) @ strides
-        flat, near, left = along.ravel(), np.zeros(places.size, bool), np.arange(places.size)
+        strides = np.array(along.strides)  # elements are single bytes
+        at = np.stack(np.unravel_index(corners, self.is_surface.shape), axis=1) + padding
+        at = at @ strides
+        flat, near, left = along.ravel(), np.zeros(corners.size, bool), np.arange(corners.size)
         for shift, reach in zip(rows.steps @ strides, rows.reach, strict=True):
             found = flat[at + shift] <= reach
             near[left[found]] = True
@@ -150,42 +157,44 @@ class _Surface:
                     hit |= flat[at + shift] == 0
             near[left] = hit_in
             both = left[hit_in & hit_out]
-            near[both] = other._transformed(places[both], tolerance_mm)
+            near[both] = other._within_by_transform(corners[both], tolerance_mm)
         return near
 
-    def _transformed(self, places: npt.NDArray[np.intp], tolerance_mm: float) -> Mask:
-        """Which places a distance transform of this surface puts within the tolerance."""
-        if not places.size:
+    def _within_by_transform(self, corners: IndexArray, tolerance_mm: float) -> MaskArray:
+        """Whether each corner is within the tolerance of this surface, by a distance transform."""
+        if not corners.size:
             return np.zeros(0, bool)
-        distance: npt.NDArray[np.float64] = ndimage.distance_transform_edt(
+        distance: Float64Array = ndimage.distance_transform_edt(
             ~self.is_surface, sampling=self.spacing
         )
-        return np.asarray(distance.ravel()[places] <= tolerance_mm)
+        return np.asarray(distance.ravel()[corners] <= tolerance_mm)
 
 
 @dataclass(frozen=True)
 class _Rows:
-    """Where to look for a surface within a tolerance: rows of voxel corners along one axis.
+    """The rows of voxel corners, along one axis, that lie within a tolerance.
 
     Attributes:
-        axis: The axis that the rows run along, the one of the finest spacing.
-        steps: The way to the middle of each row, (row, 3), the nearest first.
-        reach: How far along the row, to both sides, one is surely within the tolerance, in steps.
-        tied_in: Steps whose length equals the tolerance but for rounding, and is rounded to within, (step, 3). Such lengths are
-            common on a lattice, and are rounded as a distance transform does it.
-        tied_out: Those that are rounded to beyond. A surface at both counts as what the transform picks of the two.
+        axis: The axis along which the rows run, which has the finest spacing.
+        steps: Steps to the middle of each row, (row, 3), the nearest row first.
+        reach: Steps along the row, to both sides, that are certainly within the tolerance.
+        tied_in: Steps whose length equals the tolerance apart from rounding and is rounded down to
+            it, (step, 3). Such lengths are common on a lattice; they are rounded as a distance
+            transform does it.
+        tied_out: Steps whose length is rounded to above the tolerance. If there is a surface at
+            both, the distance transform decides.
     """
 
     axis: int
-    steps: npt.NDArray[np.intp]
-    reach: npt.NDArray[np.intp]
-    tied_in: npt.NDArray[np.intp]
-    tied_out: npt.NDArray[np.intp]
+    steps: IndexArray
+    reach: IndexArray
+    tied_in: IndexArray
+    tied_out: IndexArray
 
 
 @lru_cache(maxsize=256)
 def _rows(spacing: Spacing, tolerance_mm: float, slack: float) -> _Rows | None:
-    """The rows within a tolerance; None where they are so many that a distance transform is quicker."""
+    """The rows within a tolerance; None if a distance transform is faster than so many rows."""
     most = [int((tolerance_mm + slack) / mm) for mm in spacing]
     axis = int(np.argmin(spacing))
     if (
@@ -200,7 +209,7 @@ def _rows(spacing: Spacing, tolerance_mm: float, slack: float) -> _Rows | None:
     tied = (np.abs(lengths - tolerance_mm) <= slack) & (lengths > 0)
     rounded_in = lengths <= tolerance_mm
     within = (lengths < tolerance_mm - slack) | (lengths == 0)
-    if not (tied & ~rounded_in).any():  # then what is tied is as sure as the rest
+    if not (tied & ~rounded_in).any():  # then tied steps are as certain as the others
         within |= tied
         tied[:] = False
     inner, column = steps[within], np.delete(steps[within], axis, axis=1)
@@ -214,8 +223,8 @@ def _rows(spacing: Spacing, tolerance_mm: float, slack: float) -> _Rows | None:
     )
 
 
-def _steps_to(surface: Mask, axis: int, most: int) -> npt.NDArray[np.uint8]:
-    """How many steps along an axis the nearest surface is away; ``most`` + 1 where it is farther."""
+def _steps_to(surface: MaskArray, axis: int, most: int) -> npt.NDArray[np.uint8]:
+    """Steps along an axis to the nearest surface; ``most`` + 1 if it is farther away."""
     reached = surface.copy()
     steps = (~reached).view(np.uint8).copy()
     later = tuple(slice(1, None) if a == axis else slice(None) for a in range(3))
@@ -228,25 +237,24 @@ def _steps_to(surface: Mask, axis: int, most: int) -> npt.NDArray[np.uint8]:
     return steps
 
 
-def _lengths(
-    steps: npt.NDArray[np.intp], spacing: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
-    """Lengths in mm, rounded as in a distance transform: times spacing, squared, summed in the order of the axes."""
+def _lengths(steps: IndexArray, spacing: Float64Array) -> Float64Array:
+    """Lengths in mm, rounded as in a distance transform: squares summed in the axes' order."""
     squares = (steps * spacing) ** 2
-    lengths: npt.NDArray[np.float64] = np.sqrt(squares[:, 0] + squares[:, 1] + squares[:, 2])
+    lengths: Float64Array = np.sqrt(squares[:, 0] + squares[:, 1] + squares[:, 2])
     return lengths
 
 
-def _masks(prediction: Mask, truth: Mask) -> tuple[Mask, Mask]:
+def _masks(prediction: MaskArray, truth: MaskArray) -> tuple[MaskArray, MaskArray]:
     if prediction.ndim != 3 or prediction.shape != truth.shape:
         raise GeometryError(
-            f"masks of {prediction.shape} and {truth.shape} voxels; expected two of the same (z, y, x) shape"
+            f"masks of {prediction.shape} and {truth.shape} voxels; "
+            "expected two of the same (z, y, x) shape"
         )
     return prediction.astype(bool, copy=False), truth.astype(bool, copy=False)
 
 
 def _box(array: npt.NDArray[Any]) -> Box | None:
-    """The box around what is not 0; None if all is, or the array is empty."""
+    """The bounding box of the nonzero elements; None if there are none."""
     rows = np.asarray(array.any(axis=2))
     z, y = (np.flatnonzero(rows.any(axis=axis)) for axis in (1, 0))
     if not z.size:

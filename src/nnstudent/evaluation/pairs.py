@@ -1,4 +1,4 @@
-"""Which prediction is compared to which truth, and which classes of it somebody looked for."""
+"""Pairing of predictions with their truth, and the classes to score in each pair."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nnstudent.io import finder
 from nnstudent.io.nifti import stem
 from nnstudent.taxonomy import Taxonomy
 
-Which = Literal["auto", "test", "train", "all"]
+CaseSubset = Literal["auto", "test", "train", "all"]
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Pair:
     """A case to score.
 
     Attributes:
-        id: The case.
-        prediction: Its label map, None where it is missing.
-        truth: The label map that it is compared to.
+        id: The case's id.
+        prediction: The predicted label map; None if it is missing.
+        truth: The true label map.
         classes: Names of the classes to score, in the table's order.
     """
 
@@ -35,7 +35,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class Pairs:
-    """The cases to score, the names of the predictions that no truth belongs to, and what was passed over, a line each."""
+    """The cases to score.
+
+    Attributes:
+        pairs: The cases.
+        without_truth: Names of the predictions that have no truth.
+        notices: What was passed over, one line each.
+    """
 
     pairs: tuple[Pair, ...]
     without_truth: tuple[str, ...] = ()
@@ -50,18 +56,19 @@ def pair_files(
     classes: Iterable[str] | None = None,
     annotation: Cohort | None = None,
 ) -> Pairs:
-    """Pair label maps with label maps of the same name; a file with a file whatever their names.
+    """Pair label maps of the same name; two single files are paired whatever their names.
 
     Args:
-        predictions: A label map or a folder of them.
-        truth: The same.
+        predictions: A label map or a folder of label maps.
+        truth: A label map or a folder of label maps.
         taxonomy: The label table.
-        classes: Score only these; None for all of the table.
-        annotation: A cohort that says what the cases of these names have annotated; None: all classes of the table. Cases
-            that it does not have are not scored.
+        classes: The classes to score; None for all classes of the table.
+        annotation: A cohort that has the annotated classes of the cases of these names; cases that
+            it does not have are not scored. None if all classes of the table are annotated.
 
     Raises:
-        InputError: A path is missing, a folder has no label map, nothing fits together, or a class is not in the table.
+        InputError: A path is missing, a folder has no label map, no names match, or a class is not
+            in the table.
     """
     wanted = taxonomy.names if classes is None else taxonomy.sorted(classes)
     found, true = label_maps(predictions, what="predictions"), label_maps(truth, what="truth")
@@ -92,23 +99,25 @@ def pair_cohort(
     cohort: Cohort,
     *,
     classes: Iterable[str] | None = None,
-    which: Which = "auto",
+    subset: CaseSubset = "auto",
 ) -> Pairs:
-    """Pair label maps with the cases of a cohort; only what a case has annotated is scored.
+    """Pair label maps with the cases of a cohort; only annotated classes are scored.
 
     Args:
-        predictions: A label map or a folder of them, named as the cases.
+        predictions: A label map or a folder of label maps, named after the cases.
         cohort: The cases and their truth.
-        classes: Score only these of the annotated; None for all.
-        which: Which cases; ``auto`` is the test cases if one of them was predicted, else all that have truth.
+        classes: The classes to score as far as they are annotated; None for all.
+        subset: The cases to score; ``auto`` for the test cases if one of them was predicted, and
+            otherwise all cases that have truth.
 
     Raises:
-        InputError: No prediction is there, none belongs to a case with truth, or a class is not in the table.
+        InputError: There are no predictions, none belongs to a case with truth, or a class is not
+            in the table.
     """
     wanted = cohort.taxonomy.names if classes is None else cohort.taxonomy.sorted(classes)
     found = label_maps(predictions, what="predictions")
     cases = [
-        case for case in _chosen(cohort, which, found) if case.label is not None and case.annotated
+        case for case in _chosen(cohort, subset, found) if case.label is not None and case.annotated
     ]
     if predictions.is_file():
         cases = [case for case in cases if case.id in found]
@@ -125,39 +134,37 @@ def pair_cohort(
     return _checked(pairs, found, predictions, "the cohort", notices=passed_over(predictions))
 
 
-def _chosen(cohort: Cohort, which: Which, found: dict[str, Path]) -> Sequence[Case]:
-    if which == "train":
+def _chosen(cohort: Cohort, subset: CaseSubset, found: dict[str, Path]) -> Sequence[Case]:
+    if subset == "train":
         return cohort.train()
-    if which == "test" or (which == "auto" and any(case.id in found for case in cohort.test())):
+    if subset == "test" or (subset == "auto" and any(case.id in found for case in cohort.test())):
         return cohort.test()
     return cohort.cases
 
 
-def label_maps(place: Path, *, what: str) -> dict[str, Path]:
-    """The label maps at a place by their names without suffix, in the order of these.
+def label_maps(path: Path, *, what: str) -> dict[str, Path]:
+    """The label maps at a path by their names without suffix, sorted by name.
 
     Raises:
-        InputError: It is missing, has no image, or two images of one name.
+        InputError: The path is missing, has no label map, or has two of the same name.
     """
-    if place.is_file():
-        return {stem(place): place}
-    if not place.is_dir():
+    if path.is_file():
+        return {stem(path): path}
+    if not path.is_dir():
         raise InputError(
-            f"{place}: no such file or folder; expected the {what}, a label map or a folder of them"
+            f"{path}: no such file or folder; expected the {what}, a label map or a folder of them"
         )
-    maps, _ = finder.label_maps(place)
+    maps, _ = finder.label_maps(path)
     if not maps:
         raise InputError(
-            f"{place}: no label map in it; expected the {what}, files that end in .nii.gz"
+            f"{path}: no label map in it; expected the {what}, files that end in .nii.gz"
         )
     return maps
 
 
-def passed_over(place: Path) -> tuple[str, ...]:
-    """What of a folder of label maps is none, a line a kind; nothing where one file was given."""
-    return (
-        tuple(f"{place}: {line}" for line in finder.label_maps(place)[1]) if place.is_dir() else ()
-    )
+def passed_over(path: Path) -> tuple[str, ...]:
+    """What a folder holds apart from label maps, one line per kind; empty if it is a file."""
+    return tuple(f"{path}: {line}" for line in finder.label_maps(path)[1]) if path.is_dir() else ()
 
 
 def _checked(
@@ -169,9 +176,10 @@ def _checked(
     notices: tuple[str, ...],
 ) -> Pairs:
     if not any(pair.prediction for pair in pairs):
+        some = ", ".join(path.name for path in list(found.values())[:3])
         raise InputError(
-            f"{predictions}: none of {', '.join(path.name for path in list(found.values())[:3])}{' …' if len(found) > 3 else ''} is named "
-            f"as a case with truth in {truth}; a prediction has the name of its case, CASE.nii.gz"
+            f"{predictions}: none of {some}{' …' if len(found) > 3 else ''} has the name of a case "
+            f"with truth in {truth}; expected predictions named after their cases, CASE.nii.gz"
         )
     without = set(found) - {pair.id for pair in pairs}
     return Pairs(

@@ -1,4 +1,4 @@
-"""Scores as data: per case, per class, and the means; as JSON, CSV and text."""
+"""Scores per case and class, and their means, as data, JSON and CSV."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ ORGANS, TUMOR = "organs", "tumor"
 
 @dataclass(frozen=True)
 class CaseScores:
-    """What one case scored.
+    """Scores of one case.
 
     Attributes:
-        id: The case.
-        prediction: The file scored, None where it is missing (every class then scores 0).
-        truth: The file scored against.
-        scores: By class name; classes that are not annotated are not in it.
-        left_out: Annotated classes that were not scored, and why.
+        id: The case's id.
+        prediction: The predicted label map; None if it is missing, so that every class scores 0.
+        truth: The true label map.
+        scores: Scores by class name; classes that are not annotated are left out.
+        left_out: Annotated classes that were not scored, with the reason.
         warnings: What a reader of the scores should know about the case.
-        lesions: Of each lesion class that was scored: which lesions were found.
+        lesions: Detection of lesions for each lesion class that was scored.
     """
 
     id: str
@@ -50,15 +50,16 @@ class Mean:
     """A mean over cases.
 
     Attributes:
-        dsc: Mean DSC, NaN where there is no case.
-        nsd: Mean NSD.
-        dsc_sd: Standard deviation between cases (of a sample: n - 1), NaN where there are fewer than two.
-        nsd_sd: The same of the NSD.
-        dsc_median: Median over the cases (of a group: of the cases' own means).
-        nsd_median: The same of the NSD.
-        dsc_interval: Bootstrap interval of the mean at the level of 95 %, NaN where there are fewer than two cases.
-        nsd_interval: The same of the NSD.
-        n: How many cases it rests on.
+        dsc: Mean DSC; NaN if there is no case.
+        nsd: Mean NSD; NaN if there is no case.
+        dsc_sd: Sample standard deviation of DSC between cases (n - 1); NaN with fewer than two
+            cases.
+        nsd_sd: The same for NSD.
+        dsc_median: Median DSC over the cases; for a group, over the cases' own means.
+        nsd_median: The same for NSD.
+        dsc_interval: 95 % bootstrap interval of the mean DSC; NaN with fewer than two cases.
+        nsd_interval: The same for NSD.
+        n: Number of cases.
     """
 
     dsc: float
@@ -72,7 +73,7 @@ class Mean:
     n: int
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data for JSON; NaN becomes None."""
+        """The mean as plain data for JSON; NaN becomes None."""
         values = {
             f"{metric}{what}": _number(getattr(self, f"{metric}{what}"))
             for what in ("", "_sd", "_median")
@@ -91,18 +92,18 @@ class Mean:
 
 @dataclass(frozen=True)
 class Scores:
-    """What an evaluation found.
+    """Scores of all cases.
 
     Attributes:
-        protocol: What was counted how.
+        protocol: How scores were computed and averaged.
         taxonomy: The label table.
         cases: The scored cases.
         failures: Cases that could not be scored; they are in no mean.
-        missing: Ids of cases with truth and without a prediction.
-        without_truth: Names of predictions that no truth belongs to.
-        common_only: Whether the missing were left out of the means instead of scoring 0.
+        missing: Ids of cases with truth but without a prediction.
+        without_truth: Names of predictions that have no truth.
+        common_only: Whether cases without a prediction were left out instead of scoring 0.
         notes: What a reader of the means should know.
-        seed: Of the bootstrap intervals.
+        seed: Seed of the bootstrap intervals.
     """
 
     protocol: Protocol
@@ -121,11 +122,11 @@ class Scores:
         return self.taxonomy.sorted({name for case in self.cases for name in case.scores})
 
     def of(self, name: str) -> list[ClassScore]:
-        """The scores of a class, in the order of the cases that have it."""
+        """The scores of a class, in the order of the cases."""
         return [case.scores[name] for case in self.cases if name in case.scores]
 
     def detection(self) -> dict[str, DetectionSummary]:
-        """Lesion-wise detection of each lesion class, over the cases that were scored on it."""
+        """Detection of lesions for each lesion class, over the cases that were scored on it."""
         names = [
             name
             for name in self.taxonomy.lesions
@@ -137,16 +138,17 @@ class Scores:
         }
 
     def means(self) -> dict[str, Mean]:
-        """``organs``, ``tumor`` and each scored class.
+        """The means of ``organs``, ``tumor`` and each scored class.
 
-        The mean of a group is the mean of its classes' means; its deviation and median are those of the cases' own means.
+        The mean of a group is the mean of its classes' means; its deviation and median are those of
+        the cases' own means.
         """
         single = {name: [name] for name in self.classes}
         groups = {
             name: [item for item in items if item in single]
             for name, items in self.groups().items()
         } | single
-        # The order is that of the result: where the table has a class that is called as a group, it takes the group's place.
+        # A class of the table that has the name of a group takes the group's place.
         intervals = {
             metric: self._intervals(list(groups.values()), metric) for metric in ("dsc", "nsd")
         }
@@ -203,7 +205,7 @@ class Scores:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data for JSON: ``protocol``, ``cases``, ``mean`` and what was not scored; NaN becomes None."""
+        """The scores as plain data for JSON; NaN becomes None."""
         return {
             "protocol": self.protocol.name,
             "taxonomy": self.taxonomy.name,
@@ -239,7 +241,7 @@ class Scores:
         }
 
     def to_csv(self) -> str:
-        """One row a case and class, then one a mean (case ``mean``, with n); NaN is left empty."""
+        """CSV with one row per case and class, then one per mean (case ``mean``); NaN is empty."""
         text = io.StringIO()
         rows = csv.writer(text, lineterminator="\n")
         rows.writerow(["case", "class", "dsc", "nsd", "n"])
@@ -255,10 +257,10 @@ class Scores:
         return text.getvalue()
 
     def write_csv(self, path: Path) -> None:
-        """Write :meth:`to_csv`, whole or not at all.
+        """Write the result of :meth:`to_csv` atomically.
 
         Raises:
-            OutputError: It cannot be written.
+            OutputError: The file cannot be written.
         """
         write_text(path, self.to_csv())
 

@@ -1,4 +1,4 @@
-"""How sure a mean is, and whether two methods differ: bootstrap intervals and paired tests over cases."""
+"""Statistics over cases: bootstrap intervals of means, and paired tests of two methods."""
 
 from __future__ import annotations
 
@@ -7,47 +7,47 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from nnstudent.errors import InputError
+from nnstudent.types import Float64Array
 
-Values = npt.NDArray[np.float64]
 Interval = tuple[float, float]
 RESAMPLES = 5000
 LEVEL = 0.95
 UNKNOWN: Interval = (math.nan, math.nan)
-_AT_ONCE = 500  # resamples that are drawn together: memory is this many times the cases
+_CHUNK = 500  # resamples that are drawn together; memory is proportional to this times the cases
 
 
 def bootstrap(
-    table: Values,
+    table: Float64Array,
     groups: Sequence[Sequence[int]],
     *,
     seed: int = 0,
     resamples: int = RESAMPLES,
     level: float = LEVEL,
 ) -> list[Interval]:
-    """Percentile bootstrap intervals of means of columns' means, cases drawn with replacement.
+    """Percentile bootstrap intervals of the mean of several columns' means.
 
-    The same cases are drawn for all columns, so that classes scored in one case stay together. A column that a resample has no case of
-    is left out of that resample.
+    Cases are drawn with replacement, the same ones for all columns, so that classes scored in one
+    case stay together. A column for which a resample has no case is left out of that resample.
 
     Args:
-        table: Scores, (case, column); NaN where a case was not scored on that column.
-        groups: For each interval the columns whose means it averages.
-        seed: Decides which cases are drawn.
-        resamples: How often.
-        level: Part of the resamples that the interval holds.
+        table: Scores, (case, column); NaN if a case was not scored on that column.
+        groups: For each interval, the columns whose means are averaged.
+        seed: Seed of the drawing.
+        resamples: Number of resamples.
+        level: Confidence level, between 0 and 1.
 
     Returns:
-        Lower and upper bound of each group; NaN where it rests on fewer than two cases.
+        Lower and upper bound for each group; NaN if it rests on fewer than two cases.
 
     Raises:
-        InputError: The level is not between 0 and 1, or there is not one resample.
+        InputError: The level is not between 0 and 1, or the number of resamples is below 1.
     """
     if not 0 < level < 1 or resamples < 1:
         raise InputError(
-            f"{resamples} bootstrap resamples at a level of {level}; expected at least one, and a level between 0 and 1"
+            f"{resamples} bootstrap resamples at a level of {level}; "
+            "expected at least one resample, and a level between 0 and 1"
         )
     cases = len(table)
     known = ~np.isnan(table)
@@ -60,18 +60,18 @@ def bootstrap(
     filled, counted = np.where(known, table, 0.0), known.astype(np.float64)
     rng = np.random.default_rng(seed)
     means = np.empty((resamples, len(groups)))
-    for start in range(0, resamples, _AT_ONCE):
-        size = min(_AT_ONCE, resamples - start)
+    for start in range(0, resamples, _CHUNK):
+        size = min(_CHUNK, resamples - start)
         drawn = rng.multinomial(cases, np.full(cases, 1 / cases), size=size).astype(np.float64)
         sums, counts = drawn @ filled, drawn @ counted
         columns = np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
         for place, group in enumerate(groups):
             part = columns[:, list(group)]
-            there = ~np.isnan(part)
-            number = there.sum(axis=1)
-            total = np.where(there, part, 0.0).sum(axis=1)
+            defined = ~np.isnan(part)
+            count = defined.sum(axis=1)
+            total = np.where(defined, part, 0.0).sum(axis=1)
             means[start : start + size, place] = np.divide(
-                total, number, out=np.full(size, np.nan), where=number > 0
+                total, count, out=np.full(size, np.nan), where=count > 0
             )
     tail = 50 * (1 - level)
     intervals = []
@@ -82,25 +82,27 @@ def bootstrap(
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairedComparison:
     """Two methods on the same cases; differences are the first minus the second.
 
     Attributes:
-        n: Cases that both have a score of.
-        differ: Cases in which these differ; the test rests on them alone.
-        first: Mean of the first method over these cases, NaN if there is none.
-        second: Mean of the second.
+        n: Number of cases that have a score from both methods.
+        n_different: Number of cases whose two scores differ; only these enter the test.
+        first: Mean of the first method over the n cases; NaN if there are none.
+        second: Mean of the second method over the n cases.
         difference: Mean of the differences.
-        interval: Bootstrap interval of this mean.
+        interval: Bootstrap interval of the mean difference.
         median: Median of the differences.
         p: Two-sided p of the Wilcoxon signed-rank test; 1 if no case differs.
-        effect: Matched-pairs rank-biserial correlation: the rank sum in favor of the first minus that in favor of the second, over
-            both; from -1 (the second is better wherever they differ) to 1.
-        p_holm: ``p`` corrected by Holm for the classes tested together, NaN where it is not one of these.
+        effect: Matched-pairs rank-biserial correlation: the rank sum in favor of the first method
+            minus that in favor of the second, divided by their sum; from -1 (the second is better
+            in every case that differs) to 1.
+        p_holm: ``p`` after Holm's correction for the classes tested together; NaN for a group that
+            is not among them.
     """
 
     n: int
-    differ: int
+    n_different: int
     first: float
     second: float
     difference: float
@@ -111,44 +113,46 @@ class Comparison:
     p_holm: float = math.nan
 
 
-def compare(
+def compare_paired(
     first: Sequence[float],
     second: Sequence[float],
     *,
     seed: int = 0,
     interval: Interval | None = None,
-) -> Comparison:
+) -> PairedComparison:
     """Compare two methods case by case.
 
-    Cases where one of the two is NaN are left out. Equal cases are dropped from the ranks (Wilcoxon's own way); p is exact where
-    cases are few and ranks are not tied, else by the normal approximation or by permutation, as scipy chooses.
+    Cases in which one of the two scores is NaN are left out. Cases with equal scores are dropped
+    from the ranks, as in Wilcoxon's original test. p is exact if cases are few and ranks are not
+    tied; otherwise it comes from the normal approximation or a permutation test, as scipy chooses.
 
     Args:
-        first: A score a case.
-        second: Scores of the other method, of the same cases in the same order.
-        seed: Of the bootstrap interval.
-        interval: That interval, where it is known already; None to compute it.
+        first: Scores of the first method, one per case.
+        second: Scores of the second method, for the same cases in the same order.
+        seed: Seed of the bootstrap interval.
+        interval: The bootstrap interval if it is known already; None to compute it.
 
     Raises:
-        InputError: The two are not of the same length.
+        InputError: The two have different lengths.
     """
     if len(first) != len(second):
         raise InputError(
-            f"{len(first)} scores against {len(second)}; expected one of each method a case"
+            f"{len(first)} scores against {len(second)}; expected one per case from each method"
         )
     both = np.array([first, second], np.float64).reshape(2, -1)
     both = both[:, ~np.isnan(both).any(axis=0)]
     n = both.shape[1]
     if n == 0:
-        return Comparison(0, 0, math.nan, math.nan, math.nan, UNKNOWN, math.nan, math.nan, math.nan)
-    # Rounded, or a difference that is 0 but for the last bit would be ranked, and equal differences would not tie.
+        nan = math.nan
+        return PairedComparison(0, 0, nan, nan, nan, UNKNOWN, nan, nan, nan)
+    # Without rounding, differences of the last bit would be ranked and equal differences not tie.
     differences = np.round(both[0] - both[1], 12)
     if interval is None:
         (interval,) = bootstrap(differences[:, None], [[0]], seed=seed)
     p, effect = signed_rank(differences)
-    return Comparison(
+    return PairedComparison(
         n=n,
-        differ=int(np.count_nonzero(differences)),
+        n_different=int(np.count_nonzero(differences)),
         first=float(both[0].mean()),
         second=float(both[1].mean()),
         difference=float(differences.mean()),
@@ -159,30 +163,32 @@ def compare(
     )
 
 
-def signed_rank(differences: Values) -> tuple[float, float]:
-    """Two-sided p of the Wilcoxon signed-rank test, and the matched-pairs rank-biserial correlation (Kerby 2014).
+def signed_rank(differences: Float64Array) -> tuple[float, float]:
+    """Wilcoxon signed-rank test and its effect size.
+
+    The effect size is the matched-pairs rank-biserial correlation (Kerby 2014).
 
     Args:
-        differences: One a case; those that are 0 are dropped.
+        differences: One per case; those that are 0 are dropped.
 
     Returns:
-        p and effect; 1 and 0 if no difference is left.
+        Two-sided p and effect; 1 and 0 if all differences are 0.
     """
     from scipy import stats  # takes a second to load, and only comparisons need it
 
-    left = differences[differences != 0]
-    if not left.size:
+    nonzero = differences[differences != 0]
+    if not nonzero.size:
         return 1.0, 0.0
-    ranks = stats.rankdata(np.abs(left))
-    effect = float((ranks[left > 0].sum() - ranks[left < 0].sum()) / ranks.sum())
-    return float(stats.wilcoxon(left, zero_method="wilcox").pvalue), effect
+    ranks = stats.rankdata(np.abs(nonzero))
+    effect = float((ranks[nonzero > 0].sum() - ranks[nonzero < 0].sum()) / ranks.sum())
+    return float(stats.wilcoxon(nonzero, zero_method="wilcox").pvalue), effect
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Correct p values for being many, by Holm's step-down method.
+    """Correct p values for multiple tests by Holm's step-down method.
 
     Args:
-        p_values: By name; NaN stays NaN and does not count.
+        p_values: p values by name; NaN stays NaN and does not count as a test.
     """
     order = sorted(
         (name for name, p in p_values.items() if not math.isnan(p)), key=lambda name: p_values[name]

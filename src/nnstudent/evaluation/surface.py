@@ -1,18 +1,21 @@
-"""Where a mask's surface passes between its voxels, and how large it is there.
+"""The surface of a mask: where it passes between the voxels, and its area there.
 
-The surface is sampled at the corners of the voxels: around each corner lie 2×2×2 voxels, inside the mask or outside. Where both
-kinds meet, a piece of surface (a *surfel*) passes through the cube that those eight voxel centres span, and its area depends on
-which of the eight are inside (256 codes) and on the spacing.
+The surface is sampled at the corners of the voxels. Around each corner lie 2×2×2 voxels, inside or
+outside the mask. If both kinds occur, a piece of surface (a *surfel*) passes through the cube that
+the eight voxel centers span. Its area depends on which of the eight are inside (256 codes) and on
+the spacing.
 
-The pieces are those of marching cubes with vertices at the middle of the cube's cut edges. They follow from the geometry:
+The pieces are those of marching cubes with vertices at the middle of the cube's cut edges. They
+follow from the geometry:
 
-* The rarer kind of the eight is cut off (inside or outside, the surface is the same), and each of its groups of
-  corners joined by edges is cut off on its own.
-* Each group of one to four corners leaves a polygon through the middles of the edges that leave it. Up to symmetry there are six
-  such polygons; all but the last consist of plane pieces in only one way:
-  a corner (a triangle), an edge (a rectangle), an L of three (a triangle and a trapezoid), a face (the square), a corner with its
-  three neighbors (a hexagon), and a path of three edges along three axes. The last is not plane and has 14 triangulations; taken is
-  the one (and its mirror image, of the same area) that cuts one triangle off at each end of the path's middle edge.
+* The rarer kind of the eight corners is cut off (the surface is the same for inside and outside),
+  and each of its groups of corners that are connected by edges is cut off separately.
+* Each group of one to four corners leaves a polygon through the middles of its outgoing edges. Up
+  to symmetry there are six such polygons: a corner (a triangle), an edge (a rectangle), an L of
+  three (a triangle and a trapezoid), a face (the square), a corner with its three neighbors (a
+  hexagon), and a path of three edges along three axes. All but the last have only one decomposition
+  into plane pieces. The last has 14 triangulations; the one used here, or its mirror image of the
+  same area, cuts off one triangle at each end of the path's middle edge.
 """
 
 from __future__ import annotations
@@ -22,21 +25,23 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from nnstudent.types import Float64Array, MaskArray
 from nnstudent.volume import Spacing
 
 Corner = tuple[int, int, int]
-# The bit of a corner in a code is its place here: z counts 4, y 2, x 1.
+# The bit of a corner in a code is its index here: z counts 4, y 2, x 1.
 _CORNERS: tuple[Corner, ...] = tuple((z, y, x) for z in (0, 1) for y in (0, 1) for x in (0, 1))
 
 
-def surface_codes(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
-    """Which of the eight voxels around each voxel corner are inside, a bit each; outside of the array nothing is.
+def surface_codes(mask: MaskArray) -> npt.NDArray[np.uint8]:
+    """Codes that say which of the eight voxels around each voxel corner are inside, one bit each.
 
     Args:
-        mask: The mask, (z, y, x).
+        mask: The mask, (z, y, x). Everything outside the array is outside the mask.
 
     Returns:
-        Codes at the voxel corners, one more along each axis than voxels; 0 is outside and 255 inside, all others are surface.
+        Codes at the voxel corners, one more along each axis than voxels. 0 is outside and 255
+        inside; all others are surface.
     """
     padded = np.zeros([n + 2 for n in mask.shape], np.uint8)
     padded[1:-1, 1:-1, 1:-1] = mask
@@ -46,16 +51,15 @@ def surface_codes(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
 
 
 @lru_cache(maxsize=64)
-def surfel_areas(spacing_mm: Spacing) -> npt.NDArray[np.float64]:
-    """Area of the surface around a voxel corner, in mm², for each of the 256 codes of :func:`surface_codes`.
+def surfel_areas(spacing_mm: Spacing) -> Float64Array:
+    """Area in mm² of the surface around a voxel corner, for each code of :func:`surface_codes`.
 
     Args:
-        spacing_mm: Distance between voxel centres along (z, y, x), in mm.
+        spacing_mm: Distance between voxel centers along (z, y, x), in mm.
     """
     z, y, x = spacing_mm
-    scale = np.array(
-        [y * x, z * x, z * y]
-    )  # an area vector's components are areas projected along each axis
+    # The components of an area vector are the areas projected along each axis.
+    scale = np.array([y * x, z * x, z * y])
     areas = np.array(
         [np.linalg.norm(np.array(_cut(code)) * scale, axis=1).sum() for code in range(256)]
     )
@@ -64,7 +68,7 @@ def surfel_areas(spacing_mm: Spacing) -> npt.NDArray[np.float64]:
 
 
 def _cut(code: int) -> list[tuple[float, float, float]]:
-    """Area vectors, up to sign, of the plane pieces in a cube of unit edges."""
+    """Area vectors, up to sign, of the plane pieces in a cube with edges of length 1."""
     inside = {corner for bit, corner in enumerate(_CORNERS) if code >> bit & 1}
     rarer = inside if len(inside) <= 4 else set(_CORNERS) - inside
     return [vector for group in _groups(rarer) for vector in _polygon(group)] or [(0.0, 0.0, 0.0)]
@@ -82,7 +86,7 @@ def _groups(corners: set[Corner]) -> list[set[Corner]]:
 
 
 def _edge(one: Corner, other: Corner) -> int | None:
-    """The axis of the edge between two corners, None if there is none."""
+    """The axis of the edge between two corners; None if there is no edge."""
     differing = [axis for axis in range(3) if one[axis] != other[axis]]
     return differing[0] if len(differing) == 1 else None
 
@@ -97,7 +101,7 @@ def _polygon(group: set[Corner]) -> list[tuple[float, float, float]]:
     normals = [axis for axis in range(3) if len({corner[axis] for corner in group}) == 1]
     if len(group) == 1:
         return [(1 / 8, 1 / 8, 1 / 8)]
-    if len(group) == 2:  # a rectangle that runs along the edge, aslant to the two other axes
+    if len(group) == 2:  # a rectangle along the edge, oblique to the two other axes
         return [_vector(dict.fromkeys(normals, 1 / 2))]
     if len(group) == 3:  # half the mid square over the L, and the trapezoid down to its two ends
         return [_vector({normals[0]: 1 / 2}), (3 / 8, 3 / 8, 3 / 8)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from nnstudent.evaluation.statistics import compare
+from nnstudent.evaluation.statistics import compare_paired
 from nnstudent.report.context import percent, scored_classes, signed, words
 from nnstudent.report.costs import Cost, spread_out
 from nnstudent.report.load import Method, Run
@@ -244,7 +244,7 @@ def _paired(student: Method, baseline: Method, run: Run) -> str:
     ]
     if len(pairs) < 2:
         return "Too few cases to test the gain."
-    found = compare([one for one, _ in pairs], [other for _, other in pairs])
+    found = compare_paired([one for one, _ in pairs], [other for _, other in pairs])
     low, high = (signed(bound, digits=2) for bound in found.interval)
     effect = (
         ""

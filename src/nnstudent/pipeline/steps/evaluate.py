@@ -33,9 +33,9 @@ def work(run: RunFolder) -> Outcome:
         folder = run.predictions(who)
         if not any(folder.glob("*.nii.gz")):
             continue
-        scores = evaluate(folder, cohort, which="test", progress=run.progress)
+        scores = evaluate(folder, cohort, subset="test", progress=run.progress)
         write_json(run.out / "scores" / f"{who}.json", scores.to_dict())
-        whole = evaluate(folder, cohort, which="test", whole_organs=True)
+        whole = evaluate(folder, cohort, subset="test", whole_organs=True)
         write_json(run.out / "scores" / f"{who}.whole.json", whole.to_dict())
         details.append(f"{who} {scores.means()['organs'].dsc:.3f}")
         failures += list(scores.failures) if who == "student" else []
