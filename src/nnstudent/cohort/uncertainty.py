@@ -87,8 +87,7 @@ def read_probability(folder: Path, case: str) -> Volume:
     path = probability_path(folder, case)
     if not path.is_file():
         raise InputError(
-            f"{case}: its pseudo-label has no probability map {path}; "
-            "run label with --probability"
+            f"{case}: its pseudo-label has no probability map {path}; run label with --probability"
         )
     return read_labels(path)
 
