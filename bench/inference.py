@@ -33,7 +33,7 @@ from nnstudent.cohort.cohort import read_cohort
 from nnstudent.errors import InputError
 from nnstudent.evaluation.metrics import dsc
 from nnstudent.inference.calibration import sample_cohort
-from nnstudent.inference.engines.precision import choose, instructions
+from nnstudent.inference.engines.precision import choose_precision, cpu_instructions
 from nnstudent.inference.labels.postprocess import DEFAULT, postprocess
 from nnstudent.io.atomic import write_json
 from nnstudent.io.nifti import read_image, read_labels
@@ -304,10 +304,10 @@ def shares(
 
 
 def describe(threads: int) -> dict[str, Any]:
-    has = instructions()
+    has = cpu_instructions()
     precisions = [
         "fp32",
-        *dict.fromkeys(choose("auto", graph=graph, has=has) for graph in (False, True)),
+        *dict.fromkeys(choose_precision("auto", graph=graph, has=has) for graph in (False, True)),
     ]
     peaks = {
         f"gflops_{name}": round(peak(name, threads=threads) / 1e9, 1)

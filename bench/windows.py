@@ -28,7 +28,7 @@ from nnstudent.inference.segmenter import Segmenter
 from nnstudent.inference.windows.body import air_limit
 from nnstudent.inference.windows.flare22 import TUBES, flare22
 from nnstudent.inference.windows.guided import guided
-from nnstudent.inference.windows.sliding import Scene, dense, pad
+from nnstudent.inference.windows.sliding import Canvas, dense, pad
 from nnstudent.io.nifti import read_image, read_labels, write_labels
 from nnstudent.phantom import make_case
 from nnstudent.taxonomy import flare23
@@ -164,7 +164,7 @@ def run(values, labels, patch, planner) -> tuple[int, float]:
     seen = np.zeros(padded.shape, bool)
     ran = 0
 
-    def look(start, *, keep=lambda logits: True):
+    def run_window(start, *, keep=lambda logits: True):
         nonlocal ran
         ran += 1
         window = tuple(slice(first, first + size) for first, size in zip(start, patch, strict=True))
@@ -174,7 +174,7 @@ def run(values, labels, patch, planner) -> tuple[int, float]:
         seen[window] |= keep(logits)
         return logits
 
-    planner(Scene(padded, place, patch), look)
+    planner(Canvas(padded, place, patch), run_window)
     return ran, float(seen[truth > 0].mean())
 
 

@@ -43,12 +43,12 @@ class Oracle:
         padded, _ = pad(self.truth.astype(np.float32), self.patch)
         self.starts.clear()
 
-        def listening(scene, look):
+        def listening(canvas, run_window):
             def heard(start, **keep):
                 self.starts.append(start)
-                return look(start, **keep)
+                return run_window(start, **keep)
 
-            planner(scene, heard)
+            planner(canvas, heard)
 
         def network(window):
             place = tuple(slice(s, s + p) for s, p in zip(self.starts[-1], self.patch, strict=True))

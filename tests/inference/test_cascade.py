@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from nnstudent.bundle.bundle import open_model
 from nnstudent.bundle.export import export
 from nnstudent.errors import InputError
-from nnstudent.inference.cascade import box_around, decide
+from nnstudent.inference.cascade import box_around, merge_second_stage
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.pseudo.teacher import open_teacher
 from nnstudent.taxonomy import flare23
@@ -38,7 +38,7 @@ def test_the_box_holds_all_that_was_found_with_its_margin(data, shape, spacing, 
     )
     for number, spot in enumerate(spots):
         labels[spot] = (3, 5)[number % 2]
-    box = box_around(labels, {3, 5}, spacing_mm=spacing, near_mm=near, least_mm=least)
+    box = box_around(labels, {3, 5}, spacing_mm=spacing, context_mm=near, least_mm=least)
     assert box is not None
     for axis, part in enumerate(box):
         assert 0 <= part.start < part.stop <= shape[axis]
@@ -54,7 +54,9 @@ def test_the_box_holds_all_that_was_found_with_its_margin(data, shape, spacing, 
 def test_there_is_no_box_where_nothing_was_found():
     labels = np.zeros((4, 5, 6), np.uint8)
     labels[1, 2, 3] = 7
-    assert box_around(labels, {3, 5}, spacing_mm=(1, 1, 1), near_mm=5, least_mm=(0, 0, 0)) is None
+    assert (
+        box_around(labels, {3, 5}, spacing_mm=(1, 1, 1), context_mm=5, least_mm=(0, 0, 0)) is None
+    )
 
 
 def test_in_its_part_the_second_stage_decides_on_its_classes():
@@ -64,7 +66,7 @@ def test_in_its_part_the_second_stage_decides_on_its_classes():
     said = np.zeros((3, 4, 4), np.uint8)
     said[1, 1, 0] = 3
     said[2, 2, 2] = 5
-    decide(first, said, {3, 5})
+    merge_second_stage(first, said, {3, 5})
     expected = np.zeros_like(first)
     expected[1, 1, 0] = 3
     expected[2, 2, 1:3] = (9, 5)
@@ -94,7 +96,7 @@ def stages(tmp_path_factory) -> tuple[Path, Path, Path]:
     return (
         first,
         second,
-        export(first, at / "bundle", second=second, near_mm=6.0, torch_weights=False),
+        export(first, at / "bundle", second=second, context_mm=6.0, torch_weights=False),
     )
 
 
@@ -139,8 +141,8 @@ def test_a_second_stage_of_other_classes_is_refused(stages, tmp_path):
     heart = make_folder(tmp_path / "heart", ISOTROPIC, classes=("pancreas",))
     with pytest.raises(InputError, match=r"pancreas, of which .* does not find all"):
         export(stages[0], tmp_path / "bundle", second=heart)
-    with pytest.raises(InputError, match=r"near_mm = -1\.0; expected a length in mm"):
-        export(stages[0], tmp_path / "bundle", second=stages[1], near_mm=-1.0)
+    with pytest.raises(InputError, match=r"context_mm = -1\.0; expected a length in mm"):
+        export(stages[0], tmp_path / "bundle", second=stages[1], context_mm=-1.0)
 
 
 def test_a_cascade_teaches_by_its_first_stage(stages):

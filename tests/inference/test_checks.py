@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnstudent.inference.checks import found_nothing, ids_at_border, look_over
+from nnstudent.inference.checks import ids_at_border, image_warnings, missing_organ_warnings
 from nnstudent.io.nifti import read_image
 from nnstudent.phantom import make_case
 from nnstudent.taxonomy import flare23
@@ -18,18 +18,18 @@ def volume(array: np.ndarray, mm: float = 4.0) -> Volume:
 
 
 def test_a_ct_is_not_warned_about():
-    assert look_over(blobs((30, 60, 60), (4.0, 4.0, 4.0))) == ()
+    assert image_warnings(blobs((30, 60, 60), (4.0, 4.0, 4.0))) == ()
 
 
 def test_a_phantom_is_not_warned_about():
-    assert look_over(make_case(1, preset="tiny").image) == ()
+    assert image_warnings(make_case(1, preset="tiny").image) == ()
 
 
 @pytest.mark.parametrize(
     "name", ["ts_example", "acrin_flt_001", "cptac_C3L-00189", "lidc_0314", "cmb_crc_01068"]
 )
 def test_real_ct_is_not_warned_about(real_data, name):
-    assert look_over(read_image(real_data / name / "ct.nii.gz")) == ()
+    assert image_warnings(read_image(real_data / name / "ct.nii.gz")) == ()
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_what_is_no_ct_in_hu_is_warned_about(kind):
         ),  # the scanner's 12 bits in the upper part of 16
         "constant": np.zeros(ct.shape, np.int16),
     }[kind]
-    (warning,) = look_over(volume(array))
+    (warning,) = image_warnings(volume(array))
     assert "does not look like CT in HU (range" in warning
 
 
@@ -63,7 +63,10 @@ def test_what_is_no_ct_in_hu_is_warned_about(kind):
 )
 def test_a_scan_without_any_whole_organ_is_warned_about(volumes, warned):
     assert (
-        any("expected a scan of the abdomen" in line for line in found_nothing(volumes, flare23()))
+        any(
+            "expected a scan of the abdomen" in line
+            for line in missing_organ_warnings(volumes, flare23())
+        )
         == warned
     )
 
@@ -79,7 +82,7 @@ def test_a_head_is_warned_about():
         0, 10, z.shape
     )
     array[5:10, 10:20, 25:38] = -1000
-    (warning,) = look_over(volume(array.astype(np.int16), mm))
+    (warning,) = image_warnings(volume(array.astype(np.int16), mm))
     assert "does not look like a scan of the abdomen" in warning
 
 
@@ -122,5 +125,5 @@ def test_without_padding_it_is_the_faces(seed, shape):
 
 
 def test_a_small_field_of_view_is_warned_about():
-    (warning,) = look_over(blobs((10, 60, 60), (4.0, 4.0, 4.0)))
+    (warning,) = image_warnings(blobs((10, 60, 60), (4.0, 4.0, 4.0)))
     assert warning.startswith("small field of view (240×240×40 mm)")

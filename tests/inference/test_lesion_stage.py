@@ -103,7 +103,9 @@ def bundles(tmp_path_factory):
     return (
         organs,
         stage,
-        add_lesion_stage(organs, stage, at / "both", hosts=hosts, near_mm=8.0, torch_weights=False),
+        add_lesion_stage(
+            organs, stage, at / "both", hosts=hosts, context_mm=8.0, torch_weights=False
+        ),
     )
 
 
@@ -126,7 +128,7 @@ def test_a_stage_changes_nothing_but_lesions(bundles):
 def test_the_rules_are_kept_in_the_bundle(bundles):
     spec = open_model(bundles[2]).networks[-1].spec
     assert spec.hosts == {"spleen": HostRule(0.3, 0.0)}
-    assert spec.near_mm == 8.0
+    assert spec.context_mm == 8.0
     assert NetworkSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
     assert "lesions only, in and around spleen" in (bundles[2] / "card.md").read_text("utf-8")
 

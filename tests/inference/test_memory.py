@@ -15,7 +15,7 @@ from nnstudent.bundle.export import export
 from nnstudent.bundle.nnunet import from_nnunet
 from nnstudent.errors import InputError
 from nnstudent.inference.grid.preprocess import preprocess
-from nnstudent.inference.memory import free_mb, grid_of, parse_size, plan
+from nnstudent.inference.memory import free_mb, network_shape, parse_size, plan
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.inference.windows.sliding import slide, stream
 from nnstudent.taxonomy import flare23
@@ -53,9 +53,9 @@ def test_slab_by_slab_the_logits_are_the_same(depth, more, seed):
 def test_a_planner_that_goes_back_is_refused_only_in_slabs():
     image = np.zeros((40, 8, 8), np.float32)
 
-    def back(scene, look):
+    def back(canvas, run_window):
         for z in (0, 20, 0):
-            look((z, 0, 0))
+            run_window((z, 0, 0))
 
     def network(window):
         return np.stack([window, window])
@@ -100,27 +100,28 @@ def test_labels_and_confidence_are_the_same_under_any_limit(request, monkeypatch
 @pytest.mark.parametrize("axes", ["RAS", "LPS", "SRA", "IPL"])
 def test_the_networks_grid_is_known_before_the_image(axes):
     image = blobs((24, 20, 25), (5.0, 4.1, 3.7), axes=axes)
-    assert grid_of(image.grid, SPEC) == preprocess(image, SPEC)[1].shape
+    assert network_shape(image.grid, SPEC) == preprocess(image, SPEC)[1].shape
 
 
 def test_what_does_not_fit_at_once_is_done_in_slabs_and_what_cannot_is_refused():
     grid = Grid((400, 300, 300), np.diag([1.0, 1.0, 1.0, 1.0]))
-    roomy = plan(grid, [FINE], members=[1], base_mb=100, limit_mb=1e6)
-    assert roomy.planes is None
-    tight = plan(grid, [FINE], members=[1], base_mb=100, limit_mb=roomy.peak_mb - 1)
+    unlimited = plan(grid, [FINE], members=[1], base_mb=100, limit_mb=1e6)
+    assert unlimited.planes is None
+    tight = plan(grid, [FINE], members=[1], base_mb=100, limit_mb=unlimited.peak_mb - 1)
     assert tight.planes is not None
     assert FINE.patch[0] < tight.planes < 400
-    assert tight.peak_mb <= roomy.peak_mb - 1
+    assert tight.peak_mb <= unlimited.peak_mb - 1
     with pytest.raises(InputError, match=r"needs \d+ MiB of memory, and may take 200"):
         plan(grid, [FINE], members=[1], base_mb=100, limit_mb=200)
     assert (
-        plan(grid, [FINE], members=[3], base_mb=100, limit_mb=roomy.peak_mb - 1).planes is not None
+        plan(grid, [FINE], members=[3], base_mb=100, limit_mb=unlimited.peak_mb - 1).planes
+        is not None
     )
     splines = replace(
         FINE, score_resampling=replace(FINE.score_resampling, order=3)
     )  # which need all scores at once
     with pytest.raises(InputError, match="needs"):
-        plan(grid, [splines], members=[1], base_mb=100, limit_mb=roomy.peak_mb - 1)
+        plan(grid, [splines], members=[1], base_mb=100, limit_mb=unlimited.peak_mb - 1)
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from nnstudent.inference.files.find import CaseFile
 from nnstudent.inference.files.segment import segment_file, segment_files
-from nnstudent.inference.pipelining import Room, in_turn, overlapped, through
+from nnstudent.inference.pipelining import MemoryReservation, run_pipelined, run_serial, run_stages
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.nifti import read_labels, write_image
 from tests.inference.conftest import blobs
 
 
-def roomy() -> Room:
-    return Room(base_mb=0, limit_mb=lambda: 1e9, strict=False)
+def unlimited() -> MemoryReservation:
+    return MemoryReservation(base_mb=0, limit_mb=lambda: 1e9, strict=False)
 
 
 class Work:
@@ -27,9 +27,9 @@ class Work:
         plans: list[tuple[str, int]],
         *,
         needs: list[float] | None = None,
-        room: Room | None = None,
+        reservation: MemoryReservation | None = None,
     ) -> None:
-        self.plans, self.needs, self.room = plans, needs, room
+        self.plans, self.needs, self.reservation = plans, needs, reservation
         self.at_work: dict[int, int] = {}
         self.most = 0
         self.seen: list[tuple[int, int]] = []
@@ -39,8 +39,8 @@ class Work:
         how, where = self.plans[number]
         try:
             for stage in range(3):
-                if self.room is not None and self.needs is not None and stage == 0:
-                    self.room.take(str(number), self.needs[number])
+                if self.reservation is not None and self.needs is not None and stage == 0:
+                    self.reservation.acquire(str(number), self.needs[number])
                 with self.lock:
                     assert stage not in self.at_work.values(), "two cases in one stage"
                     self.at_work[number] = stage
@@ -59,8 +59,8 @@ class Work:
         finally:
             with self.lock:
                 self.at_work.pop(number, None)
-            if self.room is not None:
-                self.room.leave(str(number))
+            if self.reservation is not None:
+                self.reservation.release(str(number))
 
     def all(self):
         return (self.stages(number) for number in range(len(self.plans)))
@@ -85,8 +85,8 @@ plans = st.lists(
 @given(plans=plans)
 def test_overlapped_cases_come_out_as_in_turn(plans):
     in_order, beside = Work(plans), Work(plans)
-    expected = told(lambda take: in_turn(in_order.all(), take))
-    assert told(lambda take: overlapped(beside.all(), take, room=roomy())) == expected
+    expected = told(lambda take: run_serial(in_order.all(), take))
+    assert told(lambda take: run_pipelined(beside.all(), take, reservation=unlimited())) == expected
     assert len(expected) == len(plans)
     assert sorted(beside.seen) == sorted(in_order.seen)
     assert in_order.most <= 1
@@ -96,35 +96,41 @@ def test_overlapped_cases_come_out_as_in_turn(plans):
 @settings(max_examples=60, deadline=None)
 @given(needs=st.lists(st.floats(1, 60), min_size=1, max_size=8), plans=plans)
 def test_no_more_memory_is_promised_than_there_is(needs, plans):
-    room = Room(base_mb=40, limit_mb=lambda: 100, strict=True)
+    reservation = MemoryReservation(base_mb=40, limit_mb=lambda: 100, strict=True)
     work = Work(
         (plans + [("whole", 0)] * len(needs))[: len(needs)],
         needs=[40 + need for need in needs],
-        room=room,
+        reservation=reservation,
     )
-    assert len(told(lambda take: overlapped(work.all(), take, room=room))) == len(needs)
-    assert room.highest_mb <= 100 + 1e-9
-    assert room.highest_mb >= 40 + max(needs) - 1e-9
+    assert len(told(lambda take: run_pipelined(work.all(), take, reservation=reservation))) == len(
+        needs
+    )
+    assert reservation.highest_mb <= 100 + 1e-9
+    assert reservation.highest_mb >= 40 + max(needs) - 1e-9
 
 
 def test_cases_that_do_not_fit_beside_each_other_are_done_one_by_one():
     for need, most in ((40.0, 1), (30.0, 2), (20.0, 3)):
-        room = Room(base_mb=40, limit_mb=lambda: 100, strict=True)
-        work = Work([("whole", 0)] * 6, needs=[40 + need] * 6, room=room)
-        told(lambda take, work=work, room=room: overlapped(work.all(), take, room=room))
-        assert room.highest_mb == 40 + most * need
+        reservation = MemoryReservation(base_mb=40, limit_mb=lambda: 100, strict=True)
+        work = Work([("whole", 0)] * 6, needs=[40 + need] * 6, reservation=reservation)
+        told(
+            lambda take, work=work, reservation=reservation: run_pipelined(
+                work.all(), take, reservation=reservation
+            )
+        )
+        assert reservation.highest_mb == 40 + most * need
         assert work.most <= most
 
 
 @pytest.mark.parametrize(("strict", "begins"), [(True, False), (False, True)])
 def test_what_is_of_unknown_size_waits_under_a_limit(strict, begins):
-    room = Room(base_mb=0, limit_mb=lambda: 100, strict=strict)
-    room.take("a", 30)
-    thread = threading.Thread(target=lambda: room.take("b", None))
+    reservation = MemoryReservation(base_mb=0, limit_mb=lambda: 100, strict=strict)
+    reservation.acquire("a", 30)
+    thread = threading.Thread(target=lambda: reservation.acquire("b", None))
     thread.start()
     thread.join(0.2)
     assert thread.is_alive() != begins
-    room.leave("a")
+    reservation.release("a")
     thread.join(5)
     assert not thread.is_alive()
 
@@ -204,6 +210,6 @@ def test_stopped_by_a_key_nothing_is_half_written(scans, tmp_path, isotropic, mo
 
 
 def test_stages_can_be_done_here_and_now():
-    assert through(Work([("whole", 0)]).stages(0)) == 0
+    assert run_stages(Work([("whole", 0)]).stages(0)) == 0
     with pytest.raises(ValueError, match="case 0 in stage 1"):
-        through(Work([("error", 1)]).stages(0))
+        run_stages(Work([("error", 1)]).stages(0))

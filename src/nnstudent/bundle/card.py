@@ -51,8 +51,8 @@ def _facts(network: Network) -> list[str]:
         f"- architecture: {spec.architecture.class_name.rpartition('.')[2]}",
         *(
             []
-            if spec.near_mm is None
-            else [f"- sees: {_seen(spec)}, and {spec.near_mm:g} mm around"]
+            if spec.context_mm is None
+            else [f"- sees: {_seen(spec)}, and {spec.context_mm:g} mm around"]
         ),
         *(f"- {key}: {value}" for key, value in spec.source.items() if value != ""),
     ]

@@ -27,7 +27,7 @@ from nnstudent.volume import Shape
 
 # Graph and torch must agree to this share of the largest logit; float16 weights alone cost about a thousandth.
 TOLERANCE = 0.02
-NEAR_MM = 20.0  # how far beyond what the first stage of a cascade found the second one sees
+CONTEXT_MM = 20.0  # how far beyond what the first stage of a cascade found the second one sees
 
 
 def export(
@@ -36,7 +36,7 @@ def export(
     *,
     overlay: Sequence[Path] = (),
     second: Path | None = None,
-    near_mm: float = NEAR_MM,
+    context_mm: float = CONTEXT_MM,
     fold: int | str = "0",
     taxonomy: Taxonomy | None = None,
     card: Mapping[str, Any] | None = None,
@@ -53,7 +53,7 @@ def export(
         overlay: Further model folders; their foreground is laid over that of the ones before (tumor over organ).
         second: The second stage of a cascade: a model folder of some of the classes, which sees only the box around what ``model`` found of
             them, and decides on them there.
-        near_mm: How far beyond it the second stage sees.
+        context_mm: How far beyond it the second stage sees.
         fold: Which fold of each.
         taxonomy: Label table of the bundle's results, which has all classes of the models; None for the models' own.
         card: Facts for the model card, such as ``training_data``; plain data.
@@ -83,7 +83,7 @@ def export(
             )
     folders = [nnunet.open_folder(path, fold=fold, trust_pickle=trust_pickle) for path in paths]
     if second is not None:
-        folders[1] = replace(folders[1], spec=replace(folders[1].spec, near_mm=near_mm))
+        folders[1] = replace(folders[1], spec=replace(folders[1].spec, context_mm=context_mm))
         if not set(folders[1].spec.foreground) <= set(folders[0].spec.foreground):
             raise InputError(
                 f"{second}: finds {', '.join(folders[1].spec.foreground)}, of which {model} does not find all; "
@@ -129,7 +129,7 @@ def add_lesion_stage(
     out: Path,
     *,
     hosts: Mapping[str, HostRule],
-    near_mm: float = NEAR_MM,
+    context_mm: float = CONTEXT_MM,
     window: Shape | None = None,
     fold: int | str = "0",
     card: Mapping[str, Any] | None = None,
@@ -145,7 +145,7 @@ def add_lesion_stage(
         stage: nnU-Net model folder of the lesion stage: it finds a lesion class, and perhaps organs, on which nobody asks it.
         out: The new bundle's folder, replaced as a whole.
         hosts: The organs that it looks for lesions in and around, each with its rule.
-        near_mm: How far around them it sees.
+        context_mm: How far around them it sees.
         window: Voxels of a window, (z, y, x), where another size than that of the training serves better; it must suit the network.
         fold: Which fold of the stage.
         card: Facts for the model card, beside those that the bundle has.
@@ -188,7 +188,7 @@ def add_lesion_stage(
             "export it again with a table that has, such as --taxonomy flare23"
         )
     spec = replace(
-        source.spec, near_mm=near_mm, hosts=dict(hosts), patch=window or source.spec.patch
+        source.spec, context_mm=context_mm, hosts=dict(hosts), patch=window or source.spec.patch
     )
     source = replace(source, spec=spec)
     manifest = read_json_table(model.path / MANIFEST, what="a bundle")

@@ -122,7 +122,7 @@ class NetworkSpec:
         image_resampling: Image → network's grid.
         score_resampling: Logits → image's grid.
         classes: Class name by channel; channel 0 is ``background``.
-        near_mm: Of a cascade's second stage: it sees only the box around what the networks before it found of its classes, and so
+        context_mm: Of a cascade's second stage: it sees only the box around what the networks before it found of its classes, and so
             much beyond; None if it sees the whole image.
         hosts: Of a lesion stage: the organs that it looks for lesions in and around, each with its rule. It sees the box around them, like
             a cascade's second stage, and decides on nothing but lesions, which it lays over the organs. Empty for any other network.
@@ -145,7 +145,7 @@ class NetworkSpec:
     mirror_axes: tuple[int, ...] = ()
     source: Mapping[str, Any] = field(default_factory=dict)
     regions: bool = False
-    near_mm: float | None = None
+    context_mm: float | None = None
     hosts: Mapping[str, HostRule] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -171,11 +171,11 @@ class NetworkSpec:
             raise InputError(f"orientation {self.orientation!r}; expected RAS or stored")
         if not 2 <= len(self.classes) <= 255 or self.classes[0] != BACKGROUND:
             raise InputError(f"classes {self.classes}; expected {BACKGROUND} and 1 to 254 more")
-        if self.near_mm is not None and not 0 <= self.near_mm < math.inf:
-            raise InputError(f"near_mm = {self.near_mm}; expected a length in mm, 0 or more")
-        if self.hosts and self.near_mm is None:
+        if self.context_mm is not None and not 0 <= self.context_mm < math.inf:
+            raise InputError(f"context_mm = {self.context_mm}; expected a length in mm, 0 or more")
+        if self.hosts and self.context_mm is None:
             raise InputError(
-                "a lesion stage without near_mm; expected how far around its hosts it sees, in mm"
+                "a lesion stage without context_mm; expected how far around its hosts it sees, in mm"
             )
         if len(set(self.classes)) != len(self.classes):
             raise InputError(f"classes {self.classes}; a name occurs twice")
@@ -192,8 +192,8 @@ class NetworkSpec:
             del data[
                 "regions"
             ]  # so that the identity of all other models stays what it was before there were regions
-        if self.near_mm is None:
-            del data["near_mm"]  # nor cascades
+        if self.context_mm is None:
+            del data["context_mm"]  # nor cascades
         if not self.hosts:
             del data["hosts"]  # nor lesion stages
         return data
@@ -224,7 +224,10 @@ class NetworkSpec:
             mirror_axes=record.get("mirror_axes", tuple[int, ...], ()),
             source=record.get("source", dict, {}),
             regions=record.get("regions", bool, False),
-            near_mm=record.get("near_mm", float | None, None),
+            # Older bundles call it near_mm.
+            context_mm=record.get(
+                "near_mm" if "near_mm" in data else "context_mm", float | None, None
+            ),
             hosts=record.get("hosts", dict[str, HostRule], {}),
         )
 

@@ -79,7 +79,7 @@ def examine() -> dict[str, Any]:
 
     import nnstudent
     from nnstudent.cli.common import cores
-    from nnstudent.inference.engines.precision import explain, instructions
+    from nnstudent.inference.engines.precision import cpu_instructions, explain_auto
 
     memory = psutil.virtual_memory()
     return {
@@ -87,8 +87,8 @@ def examine() -> dict[str, Any]:
         "python": platform.python_version(),
         "system": platform.platform(terse=True),
         "cores": cores(),
-        "instructions": list(instructions()),
-        "precision": explain(instructions()),
+        "instructions": list(cpu_instructions()),
+        "precision": explain_auto(cpu_instructions()),
         "memory_gb": memory.total / 2**30,
         "memory_free_gb": memory.available / 2**30,
         "packages": {name: _version(name) for name in _PACKAGES},

@@ -135,7 +135,7 @@ def run(args: argparse.Namespace) -> int:
         )
     display = Display()
     how: dict[str, Any] = {
-        "near_mm": args.near,
+        "context_mm": args.near,
         "fold": args.fold,
         "card": card,
         "torch_weights": not args.no_torch,

@@ -11,10 +11,11 @@ from nnstudent.bundle.spec import NetworkSpec, Resampling
 from nnstudent.cohort.cohort import Case, Cohort
 from nnstudent.errors import InputError
 from nnstudent.inference.grid.preprocess import preprocess
-from nnstudent.inference.grid.resample import Floats, resample
+from nnstudent.inference.grid.resample import resample
 from nnstudent.inference.windows.sliding import dense_starts, pad
 from nnstudent.io.nifti import read_image, read_labels
 from nnstudent.taxonomy import Taxonomy
+from nnstudent.types import Float32Array
 from nnstudent.volume import Box
 
 CASES = 12  # at most, of which a third is held back
@@ -70,7 +71,9 @@ def windows(case: Case, spec: NetworkSpec, taxonomy: Taxonomy) -> Iterator[Sampl
         )
 
 
-def _choose(values: Floats, labels: np.typing.NDArray[np.uint8], boxes: Sequence[Box]) -> list[Box]:
+def _choose(
+    values: Float32Array, labels: np.typing.NDArray[np.uint8], boxes: Sequence[Box]
+) -> list[Box]:
     counts = np.array([np.bincount(labels[box].ravel(), minlength=256)[1:] for box in boxes])
     best = [
         int(counts[:, k].argmax()) for k in np.argsort(counts.sum(axis=0)) if counts[:, k].any()
@@ -84,7 +87,7 @@ def _choose(values: Floats, labels: np.typing.NDArray[np.uint8], boxes: Sequence
 
 def _on_network_grid(
     case: Case, spec: NetworkSpec, taxonomy: Taxonomy
-) -> tuple[Floats, np.typing.NDArray[np.uint8] | None, frozenset[int]]:
+) -> tuple[Float32Array, np.typing.NDArray[np.uint8] | None, frozenset[int]]:
     values, frame = preprocess(read_image(case.image), spec)
     known = {
         taxonomy[name].id: channel

@@ -6,25 +6,23 @@ import math
 from collections.abc import Collection
 
 import numpy as np
-import numpy.typing as npt
 import scipy
 
 from nnstudent.bundle.spec import NetworkSpec
+from nnstudent.types import LabelArray
 from nnstudent.volume import Box, Spacing, Volume
 
-Labels = npt.NDArray[np.uint8]
 
-
-def look_again(
-    image: Volume, labels: Labels, ids: Collection[int], spec: NetworkSpec
-) -> tuple[Volume, Labels] | None:
+def crop_for_second_stage(
+    image: Volume, labels: LabelArray, ids: Collection[int], spec: NetworkSpec
+) -> tuple[Volume, LabelArray] | None:
     """What a second stage sees.
 
     Args:
         image: The image.
         labels: What the first stage said, on its grid.
         ids: The second stage's classes.
-        spec: The second stage; its ``near_mm`` is the margin.
+        spec: The second stage; its ``context_mm`` is the margin.
 
     Returns:
         The part of the image around what was found, turned to canonical axes, and the labels there, a view; None if nothing was found.
@@ -39,13 +37,22 @@ def look_again(
     )
     least = (window[0], window[1], window[2])
     box = box_around(
-        there.array, ids, spacing_mm=there.spacing_mm, near_mm=spec.near_mm or 0.0, least_mm=least
+        there.array,
+        ids,
+        spacing_mm=there.spacing_mm,
+        context_mm=spec.context_mm or 0.0,
+        least_mm=least,
     )
     return None if box is None else (image.reoriented().cropped(box), there.array[box])
 
 
 def box_around(
-    labels: Labels, ids: Collection[int], *, spacing_mm: Spacing, near_mm: float, least_mm: Spacing
+    labels: LabelArray,
+    ids: Collection[int],
+    *,
+    spacing_mm: Spacing,
+    context_mm: float,
+    least_mm: Spacing,
 ) -> Box | None:
     """The box around all voxels of some ids, and a margin.
 
@@ -53,7 +60,7 @@ def box_around(
         labels: (z, y, x).
         ids: What to look for.
         spacing_mm: Of the labels, (z, y, x).
-        near_mm: The margin, as far as the image reaches.
+        context_mm: The margin, as far as the image reaches.
         least_mm: At least this long along each axis, as far as the image reaches: the extent of a window.
 
     Returns:
@@ -68,7 +75,7 @@ def box_around(
         return None
     sides = []
     for axis, (size, mm, least) in enumerate(zip(labels.shape, spacing_mm, least_mm, strict=True)):
-        margin = math.ceil(near_mm / mm)
+        margin = math.ceil(context_mm / mm)
         first, last = (
             min(box[axis].start for box in found) - margin,
             max(box[axis].stop for box in found) + margin,
@@ -80,7 +87,7 @@ def box_around(
     return sides[0], sides[1], sides[2]
 
 
-def decide(labels: Labels, said: Labels, ids: Collection[int]) -> None:
+def merge_second_stage(labels: LabelArray, said: LabelArray, ids: Collection[int]) -> None:
     """Take a second stage's word for its classes, in place: what it does not confirm is background.
 
     Args:

@@ -9,15 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from nnstudent.errors import InputError
-from nnstudent.inference.labels.run_length import Labels
-from nnstudent.io.plausible import image_warnings, is_label_map
+from nnstudent.io import plausible
 from nnstudent.taxonomy import Taxonomy
+from nnstudent.types import LabelArray
 from nnstudent.volume import Volume
 
 SMALL_MM = 60.0
 
 
-def found_nothing(volumes_ml: Mapping[str, float], taxonomy: Taxonomy) -> tuple[str, ...]:
+def missing_organ_warnings(volumes_ml: Mapping[str, float], taxonomy: Taxonomy) -> tuple[str, ...]:
     """A warning if no organ was found that is whole: of a head, a leg, or what the network does not know.
 
     Args:
@@ -43,13 +43,13 @@ def check_image(image: Volume) -> None:
     Raises:
         InputError: It is one.
     """
-    if is_label_map(image.array):
+    if plausible.is_label_map(image.array):
         raise InputError(
             f"holds whole numbers from 0 to {image.array.max():g} only: a label map; expected a CT in HU, give the image"
         )
 
 
-def look_over(image: Volume) -> tuple[str, ...]:
+def image_warnings(image: Volume) -> tuple[str, ...]:
     """Warnings about an image, a line each.
 
     Args:
@@ -59,7 +59,7 @@ def look_over(image: Volume) -> tuple[str, ...]:
         What was guessed when it was read, whether it does not look like CT in HU, or like a head, and whether its field of view
         is too small for organs.
     """
-    warnings = [*image_warnings(image)]
+    warnings = [*plausible.image_warnings(image)]
     sample = image.array.ravel()[:: max(1, image.array.size // 1_000_000)]
     body = sample[sample > -300]
     bone, fat = (
@@ -79,7 +79,7 @@ def look_over(image: Volume) -> tuple[str, ...]:
     return tuple(warnings)
 
 
-def ids_at_border(image: Volume, labels: Labels) -> frozenset[int]:
+def ids_at_border(image: Volume, labels: LabelArray) -> frozenset[int]:
     """Labels that reach the border of what was scanned, beyond which an organ may go on.
 
     That is the border of the image or, where it was padded, turned or masked, the first voxel along any line that is no padding:
@@ -116,7 +116,7 @@ def _scanned(values: npt.NDArray[Any], pads: npt.NDArray[Any]) -> npt.NDArray[np
     return scanned
 
 
-def _at_ends(scanned: npt.NDArray[np.bool_], plane: Labels) -> list[int]:
+def _at_ends(scanned: npt.NDArray[np.bool_], plane: LabelArray) -> list[int]:
     """Labels of the first and last scanned voxel of each row."""
     rows = np.flatnonzero(scanned.any(axis=1))
     first, last = (

@@ -6,13 +6,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 import scipy
 
 from nnstudent.bundle.spec import BACKGROUND, HostRule, NetworkSpec
 from nnstudent.inference.grid.preprocess import Frame
-from nnstudent.inference.grid.resample import Floats
-from nnstudent.inference.labels.scores import Scores
+from nnstudent.inference.labels.scores import ClassScores
+from nnstudent.types import Float32Array, LabelArray
 from nnstudent.volume import Spacing
 
 REACH_MM = 12.0  # beyond an organ's border: lesions grow out, and where one is the first stage may have drawn the organ too small
@@ -20,17 +19,16 @@ TOUCHING = 0.5
 _BESIDE_MM = 3.0
 _NEVER = -20.0  # log odds of a lesion where there can be none
 _NEIGHBORS = np.ones((3, 3, 3), bool)
-Labels = npt.NDArray[np.uint8]
 
 
 def lesion_scores(
-    scores: Scores,
+    scores: ClassScores,
     spec: NetworkSpec,
-    organs: Labels,
+    organs: LabelArray,
     *,
     lesions: Collection[str],
     ids: Mapping[str, int],
-) -> Scores:
+) -> ClassScores:
     """Scores of a lesion against everything else, so shifted that what is kept is above 0.
 
     Args:
@@ -56,7 +54,7 @@ def lesion_scores(
     )
 
 
-def log_odds(logits: Floats, channels: Collection[int]) -> Floats:
+def log_odds(logits: Float32Array, channels: Collection[int]) -> Float32Array:
     """Logarithm of the odds of some channels together against all others.
 
     Args:
@@ -71,15 +69,15 @@ def log_odds(logits: Floats, channels: Collection[int]) -> Floats:
     return odds
 
 
-def _log_sum(logits: Floats) -> Floats:
+def _log_sum(logits: Float32Array) -> Float32Array:
     top = logits.max(axis=0)
-    total: Floats = top + np.log(np.exp(logits - top).sum(axis=0))
+    total: Float32Array = top + np.log(np.exp(logits - top).sum(axis=0))
     return total
 
 
 def keep(
-    odds: Floats, organs: Labels, hosts: Mapping[int, HostRule], *, spacing_mm: Spacing
-) -> Floats:
+    odds: Float32Array, organs: LabelArray, hosts: Mapping[int, HostRule], *, spacing_mm: Spacing
+) -> Float32Array:
     """Log odds less each voxel's threshold, and far below 0 where nothing is kept.
 
     A voxel belongs to the nearest host within :data:`REACH_MM`; a piece to the one that most of
@@ -96,7 +94,7 @@ def keep(
     thresholds = np.full(256, np.inf, np.float32)
     for id, rule in hosts.items():
         thresholds[id] = np.log(rule.threshold / (1 - rule.threshold))
-    above: Floats = np.maximum(odds - thresholds[host], _NEVER)
+    above: Float32Array = np.maximum(odds - thresholds[host], _NEVER)
     parts, _ = scipy.ndimage.label(above > 0, structure=_NEIGHBORS)
     voxel_ml = float(np.prod(spacing_mm)) / 1000
     for number, box in enumerate(scipy.ndimage.find_objects(parts), start=1):
@@ -109,12 +107,12 @@ def keep(
 
 
 def nearest(
-    organs: Labels,
+    organs: LabelArray,
     hosts: Collection[int],
     *,
     spacing_mm: Spacing,
     reach_mm: float = REACH_MM,
-) -> tuple[Labels, Floats]:
+) -> tuple[LabelArray, Float32Array]:
     """The nearest host of each voxel, 0 where none is within reach, and how far it is, in mm.
 
     Args:
@@ -129,11 +127,11 @@ def nearest(
     away, (z, y, x) = scipy.ndimage.distance_transform_edt(
         ~inside, sampling=spacing_mm, return_indices=True
     )
-    found: Labels = np.where(away <= reach_mm, organs[z, y, x], 0).astype(np.uint8)
+    found: LabelArray = np.where(away <= reach_mm, organs[z, y, x], 0).astype(np.uint8)
     return found, away.astype(np.float32)
 
 
-def on_network_grid(labels: Labels, frame: Frame) -> Labels:
+def on_network_grid(labels: LabelArray, frame: Frame) -> LabelArray:
     """Labels on the image's grid, taken to the network's by the nearest voxel.
 
     Args:
@@ -145,5 +143,5 @@ def on_network_grid(labels: Labels, frame: Frame) -> Labels:
         np.minimum(((np.arange(n) + 0.5) * have / n).astype(int), have - 1)
         for n, have in zip(frame.shape, own.shape, strict=True)
     ]
-    taken: Labels = own[np.ix_(*at)]
+    taken: LabelArray = own[np.ix_(*at)]
     return taken

@@ -20,7 +20,7 @@ from nnstudent.inference.grid.resample import axis_orders, new_shape
 from nnstudent.inference.windows.sliding import padded_shape
 from nnstudent.volume import Grid, Shape, Spacing
 
-MB = 2**20
+MIB = 2**20
 MARGIN = 1.15  # of what is predicted: the allocator's, and what libraries hold for themselves
 _UNITS = {
     "KB": 1e3,
@@ -36,7 +36,7 @@ _FEATURES = 32  # at full size, of networks that do not say
 
 
 @dataclass(frozen=True)
-class Plan:
+class MemoryPlan:
     """How a case is run.
 
     Attributes:
@@ -49,7 +49,7 @@ class Plan:
 
 
 def parse_size(text: str) -> float:
-    """Memory in MiB from what a person writes, such as ``2GB`` (10⁹ bytes each), ``1.5 GiB`` (2³⁰) or ``800MB``.
+    """Memory in MiB from what a person writes, such as ``2GB`` (10⁹ bytes each), ``1.5 GiB`` (2³⁰) or ``800MIB``.
 
     Raises:
         InputError: It is none, or not above 0.
@@ -62,17 +62,17 @@ def parse_size(text: str) -> float:
         size = math.nan
     if not 0 < size < math.inf:
         raise InputError(f"memory {text!r}; expected a size above 0 such as 800MB, 2GB or 1.5GiB")
-    return size / MB
+    return size / MIB
 
 
 def gigabytes(mb: float) -> float:
     """Memory in GB, which are 10⁹ bytes, from what it is in MiB."""
-    return mb * MB / 1e9
+    return mb * MIB / 1e9
 
 
 def free_mb() -> float:
     """Memory that this process can still take, in MiB: what the machine has free, or what its control group leaves if that is less."""
-    return min([float(psutil.virtual_memory().available), *_group_left()]) / MB
+    return min([float(psutil.virtual_memory().available), *_group_left()]) / MIB
 
 
 def plan(
@@ -83,7 +83,7 @@ def plan(
     base_mb: float,
     limit_mb: float,
     item_bytes: int = 2,
-) -> Plan:
+) -> MemoryPlan:
     """How a case is run within a limit.
 
     Args:
@@ -100,15 +100,15 @@ def plan(
     Raises:
         InputError: The case cannot fit.
     """
-    whole = predict(
+    whole = predict_peak_mb(
         grid, networks, members=members, base_mb=base_mb, planes=None, item_bytes=item_bytes
     )
     if whole <= limit_mb:
-        return Plan(None, whole)
+        return MemoryPlan(None, whole)
     least = max(spec.patch[0] for spec in networks) + 1
     in_parts = all(_linear(grid, spec) for spec in networks)
     smallest = (
-        predict(
+        predict_peak_mb(
             grid, networks, members=members, base_mb=base_mb, planes=least, item_bytes=item_bytes
         )
         if in_parts
@@ -123,22 +123,22 @@ def plan(
     planes = least
     for more in range(2 * least, 16 * least, least):
         if (
-            predict(
+            predict_peak_mb(
                 grid, networks, members=members, base_mb=base_mb, planes=more, item_bytes=item_bytes
             )
             > limit_mb
         ):
             break
         planes = more
-    return Plan(
+    return MemoryPlan(
         planes,
-        predict(
+        predict_peak_mb(
             grid, networks, members=members, base_mb=base_mb, planes=planes, item_bytes=item_bytes
         ),
     )
 
 
-def predict(
+def predict_peak_mb(
     grid: Grid,
     networks: Sequence[NetworkSpec],
     *,
@@ -155,7 +155,7 @@ def predict(
     # Each engine keeps what it needs for a window, once it has run.
     windows = sum(count * _window(spec) for spec, count in zip(networks, members, strict=True))
     for spec, count in zip(networks, members, strict=True):
-        shape = grid_of(grid, spec)
+        shape = network_shape(grid, spec)
         padded = padded_shape(shape, spec.patch)
         plane = math.prod(padded[1:])
         values = math.prod(padded) * 4
@@ -183,10 +183,10 @@ def predict(
             restoring += held * math.prod(shape[1:]) * channels * 4
         running = image + 2 * labels + values + scores + windows + mean + restoring
         peak = max(peak, preparing, running)
-    return base_mb + MARGIN * peak / MB
+    return base_mb + MARGIN * peak / MIB
 
 
-def grid_of(grid: Grid, spec: NetworkSpec) -> Shape:
+def network_shape(grid: Grid, spec: NetworkSpec) -> Shape:
     """Voxels of a network's grid over the whole of an image, in the network's axes."""
     shape, spacing = _turned(grid, spec)
     return new_shape(shape, spacing, spec.spacing_mm)

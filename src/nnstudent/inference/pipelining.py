@@ -17,7 +17,7 @@ T = TypeVar("T")
 Stages = Generator[None, None, T]
 
 
-class Room:
+class MemoryReservation:
     """Memory that the cases in work have been promised: another begins only if what it needs fits beside them.
 
     Attributes:
@@ -40,7 +40,7 @@ class Room:
         self._changed = threading.Condition()
         self._closed = False
 
-    def take(self, case: str, peak_mb: float | None) -> None:
+    def acquire(self, case: str, peak_mb: float | None) -> None:
         """Promise a case its memory; waits until that fits beside the others, or there are none.
 
         Args:
@@ -70,7 +70,7 @@ class Room:
                 )
             self._promised[case] = need
 
-    def leave(self, case: str) -> None:
+    def release(self, case: str) -> None:
         """Give back what a case was promised."""
         with self._changed:
             self._promised.pop(case, None)
@@ -103,7 +103,7 @@ class _Case(Generic[T]):
             self.outcome.set_exception(error)
 
 
-def through(stages: Stages[T]) -> T:
+def run_stages(stages: Stages[T]) -> T:
     """Do all stages here and now."""
     while True:
         try:
@@ -113,8 +113,8 @@ def through(stages: Stages[T]) -> T:
             return result
 
 
-def in_turn(cases: Iterable[Stages[T]], take: Callable[[Future[T]], None]) -> None:
-    """Do one case after the other; for the arguments see :func:`overlapped`."""
+def run_serial(cases: Iterable[Stages[T]], take: Callable[[Future[T]], None]) -> None:
+    """Do one case after the other; for the arguments see :func:`run_pipelined`."""
     for stages in cases:
         case = _Case(stages)
         while not case.outcome.done():
@@ -122,15 +122,15 @@ def in_turn(cases: Iterable[Stages[T]], take: Callable[[Future[T]], None]) -> No
         take(case.outcome)
 
 
-def overlapped(
-    cases: Iterable[Stages[T]], take: Callable[[Future[T]], None], *, room: Room
+def run_pipelined(
+    cases: Iterable[Stages[T]], take: Callable[[Future[T]], None], *, reservation: MemoryReservation
 ) -> None:
     """Do cases in a row, the first stage of the next and the last one of the one before beside the second of each.
 
     Args:
         cases: The stages of each, three at most.
         take: Given what became of each, in the order of the cases, in another thread; what it raises ends all.
-        room: What the cases take their memory from; closed where all is ended.
+        reservation: What the cases take their memory from; closed where all is ended.
     """
     waiting = iter(cases)
 
@@ -161,5 +161,5 @@ def overlapped(
         except (
             BaseException
         ):  # such as a key that stops it: what is being written is finished, nothing more is begun
-            room.close()
+            reservation.close()
             raise

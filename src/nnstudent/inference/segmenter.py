@@ -16,23 +16,23 @@ import psutil
 from nnstudent.bundle.bundle import Model, Network, open_model
 from nnstudent.errors import InputError
 from nnstudent.inference import memory
-from nnstudent.inference.cascade import decide, look_again
-from nnstudent.inference.checks import check_image, found_nothing, look_over
-from nnstudent.inference.engines.engine import Engine, averaged, make_engine
-from nnstudent.inference.engines.mirror import mirrored
+from nnstudent.inference.cascade import crop_for_second_stage, merge_second_stage
+from nnstudent.inference.checks import check_image, image_warnings, missing_organ_warnings
+from nnstudent.inference.engines.engine import Engine, make_engine, mean_of_members
+from nnstudent.inference.engines.mirror import with_mirroring
 from nnstudent.inference.grid.preprocess import Frame, preprocess
-from nnstudent.inference.grid.resample import Floats
 from nnstudent.inference.grid.restore import Restoration, restore
 from nnstudent.inference.labels.organs import OrganFacts, organ_facts
 from nnstudent.inference.labels.postprocess import DEFAULT, check_rules
 from nnstudent.inference.labels.postprocess import postprocess as corrected
-from nnstudent.inference.labels.scores import Scores, mean_confidence
+from nnstudent.inference.labels.scores import ClassScores, mean_confidence
 from nnstudent.inference.lesion_stage import lesion_scores, on_network_grid
-from nnstudent.inference.pipelining import Room, Stages, through
+from nnstudent.inference.pipelining import MemoryReservation, Stages, run_stages
 from nnstudent.inference.windows.planners import WINDOWS, make_planner
 from nnstudent.inference.windows.sliding import dense_starts, padded_shape, stream
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import Taxonomy
+from nnstudent.types import Float32Array
 from nnstudent.volume import Grid, Volume
 
 NO_BODY = "no body in this image, only air: the network was not asked, and nothing is labeled"
@@ -169,7 +169,7 @@ class Segmenter:
         network: int = 0,
         member: int | None = None,
         progress: Progress = silent,
-    ) -> Scores:
+    ) -> ClassScores:
         """Logits on the network's grid.
 
         Args:
@@ -192,14 +192,14 @@ class Segmenter:
 
     def predict_members(
         self, image: Volume, *, network: int = 0, progress: Progress = silent
-    ) -> Iterator[Scores]:
+    ) -> Iterator[ClassScores]:
         """Logits of each member of an ensemble, the image preprocessed once."""
         chosen = self._network(network)
         values, frame = preprocess(image, chosen.spec)
         for member in range(len(chosen.members)):
             yield self._scores(values, frame, network, (member,), progress)
 
-    def restore(self, scores: Scores, *, onto: Volume) -> Volume:
+    def restore(self, scores: ClassScores, *, onto: Volume) -> Volume:
         """Labels on the image's grid from scores of it, such as the mean of an ensemble's."""
         engine = self.engine_of(0, 0)
         return restore(scores, onto.grid, threads=self._threads, device=engine.restores_on)
@@ -215,10 +215,10 @@ class Segmenter:
             GeometryError: The image is too large for the network's grid.
             InputError: The network gives what is not finite, the case does not fit in memory, or a label map was given.
         """
-        return through(self.stages(image, progress=progress))
+        return run_stages(self.stages(image, progress=progress))
 
     def stages(
-        self, image: Volume, *, plan: memory.Plan | None = None, progress: Progress = silent
+        self, image: Volume, *, plan: memory.MemoryPlan | None = None, progress: Progress = silent
     ) -> Stages[Segmentation]:
         """The same in stages, so that those of several images can overlap: before the network, with it, and after.
 
@@ -243,8 +243,8 @@ class Segmenter:
             seen, planes, there = image, plan.planes, labels
             ids = [self.taxonomy[name].id for name in network.spec.hosts or network.spec.foreground]
             with _timed(seconds, "preprocess"):
-                if network.spec.near_mm is not None:
-                    if (again := look_again(image, labels, ids, network.spec)) is None:
+                if network.spec.context_mm is not None:
+                    if (again := crop_for_second_stage(image, labels, ids, network.spec)) is None:
                         continue
                     seen, there = again
                     part = self.plan(seen.grid, networks=[network])
@@ -263,7 +263,7 @@ class Segmenter:
             tally = np.zeros((2, len(shown)))
 
             def finish(
-                scores: Scores,
+                scores: ClassScores,
                 restoration: Restoration = restoration,
                 tally: npt.NDArray[np.float64] = tally,
             ) -> None:
@@ -271,7 +271,7 @@ class Segmenter:
                     restoration.add(scores)
                     tally += scores.tally()
 
-            held: list[Scores] = []
+            held: list[ClassScores] = []
             before, began_windows = seconds["restore"], time.perf_counter()
             take = held.append if planes is None else finish
             ran += self._run(
@@ -290,10 +290,10 @@ class Segmenter:
             if index == 0:
                 labels = found
             else:
-                decide(
+                merge_second_stage(
                     there,
                     found,
-                    ids if network.spec.near_mm is not None and not network.spec.hosts else (),
+                    ids if network.spec.context_mm is not None and not network.spec.hosts else (),
                 )
             confidence |= mean_confidence(shown, tally)
             planned += len(network.members) * len(
@@ -307,10 +307,10 @@ class Segmenter:
             self.taxonomy,
             {name: confidence.get(name) for name in self.model.classes},
         )
-        doubt = found_nothing(
+        doubt = missing_organ_warnings(
             {name: facts.volume_ml for name, facts in organs.items()}, self.taxonomy
         )
-        warnings = (*look_over(image), *(doubt if ran else [NO_BODY]))
+        warnings = (*image_warnings(image), *(doubt if ran else [NO_BODY]))
         engine = self.engine_of(0, 0)
         seconds["total"] = time.perf_counter() - began - seconds.pop("waiting")
         return Segmentation(
@@ -333,7 +333,9 @@ class Segmenter:
             name for name in network.spec.foreground if name in self.taxonomy.lesions
         )
 
-    def _as_shown(self, scores: Scores, network: Network, organs: npt.NDArray[np.uint8]) -> Scores:
+    def _as_shown(
+        self, scores: ClassScores, network: Network, organs: npt.NDArray[np.uint8]
+    ) -> ClassScores:
         """Scores of the classes that a network decides on, given the labels so far on the part of the image that it saw."""
         if not network.spec.hosts:
             return scores
@@ -347,16 +349,16 @@ class Segmenter:
         return self._threads
 
     @property
-    def foreseen(self) -> bool:
+    def peak_is_predictable(self) -> bool:
         """Whether what a case takes is known before it begins, or no limit is set; not of a cascade, whose second stage sees a part."""
         return self._memory_limit_mb is None or all(
-            network.spec.near_mm is None for network in self.model.networks
+            network.spec.context_mm is None for network in self.model.networks
         )
 
-    def room(self) -> Room:
+    def memory_reservation(self) -> MemoryReservation:
         """Room for several cases at once, made while there is none."""
         self._load()
-        return Room(
+        return MemoryReservation(
             base_mb=_resident_mb(),
             limit_mb=self._limit_mb,
             strict=self._memory_limit_mb is not None,
@@ -369,7 +371,7 @@ class Segmenter:
         image: Volume | None = None,
         base_mb: float | None = None,
         networks: Sequence[Network] | None = None,
-    ) -> memory.Plan:
+    ) -> memory.MemoryPlan:
         """How a case will be run within the memory that there is, and the peak that is predicted.
 
         Args:
@@ -383,10 +385,10 @@ class Segmenter:
         """
         self._load()
         held, item = (
-            (0.0, 2) if image is None else (image.array.nbytes / memory.MB, image.array.itemsize)
+            (0.0, 2) if image is None else (image.array.nbytes / memory.MIB, image.array.itemsize)
         )
         networks = networks or [
-            network for network in self.model.networks if network.spec.near_mm is None
+            network for network in self.model.networks if network.spec.context_mm is None
         ]
         return memory.plan(
             grid,
@@ -418,37 +420,42 @@ class Segmenter:
         return self.model.networks[index]
 
     def _scores(
-        self, values: Floats, frame: Frame, network: int, members: Sequence[int], progress: Progress
-    ) -> Scores:
-        held: list[Scores] = []
+        self,
+        values: Float32Array,
+        frame: Frame,
+        network: int,
+        members: Sequence[int],
+        progress: Progress,
+    ) -> ClassScores:
+        held: list[ClassScores] = []
         ran = self._run(values, frame, network, members, progress, held.append)
         return replace(held[0], windows=ran)
 
     def _run(
         self,
-        values: Floats,
+        values: Float32Array,
         frame: Frame,
         network: int,
         members: Sequence[int],
         progress: Progress,
-        take: Callable[[Scores], None],
+        take: Callable[[ClassScores], None],
         *,
         planes: int | None = None,
     ) -> int:
         """Give ``take`` the mean logits of some members, all at once or slab by slab; returns how many windows ran, of all members."""
         spec = self._network(network).spec
-        engines: list[Callable[[Floats], Floats]] = [
+        engines: list[Callable[[Float32Array], Float32Array]] = [
             self.engine_of(network, member) for member in members
         ]
         if self._tta:
-            engines = [mirrored(engine, spec.mirror_axes) for engine in engines]
+            engines = [with_mirroring(engine, spec.mirror_axes) for engine in engines]
 
         ids = (0, *(self.taxonomy[name].id for name in spec.foreground))
         how, slab = spec.score_resampling, planes is not None
 
-        def give(logits: Floats, first: int) -> None:
+        def give(logits: Float32Array, first: int) -> None:
             take(
-                Scores(
+                ClassScores(
                     logits,
                     "logits",
                     spec.classes,
@@ -463,7 +470,7 @@ class Segmenter:
             )
 
         planner = make_planner(self._windows, spec)
-        run = averaged(engines)
+        run = mean_of_members(engines)
         windows = stream(
             values,
             run,
@@ -485,7 +492,7 @@ def _timed(seconds: dict[str, float], what: str) -> Iterator[None]:
 
 
 def _resident_mb() -> float:
-    return float(psutil.Process().memory_info().rss) / memory.MB
+    return float(psutil.Process().memory_info().rss) / memory.MIB
 
 
 def _cores() -> int:

@@ -12,8 +12,8 @@ import numpy as np
 from nnstudent.bundle.bundle import Model, Network, open_model
 from nnstudent.cohort.uncertainty import Uncertainty
 from nnstudent.errors import InputError
-from nnstudent.inference.labels.scores import Scores
-from nnstudent.inference.labels.uncertainty import probability_of, runner_up_of
+from nnstudent.inference.labels.scores import ClassScores
+from nnstudent.inference.labels.uncertainty import label_probability, runner_up_labels
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.progress import Progress, silent
 from nnstudent.pseudo.ensemble import (
@@ -99,7 +99,7 @@ class ModelTeacher:
             own = None
             if uncertainty:
                 own = Uncertainty(
-                    probability_of(predicted, scores), runner_up_of(predicted, scores)
+                    label_probability(predicted, scores), runner_up_labels(predicted, scores)
                 )
             overlay.add(predicted.array, known=sorted(set(ids) - {0}), uncertainty=own)
             # On a label that only the mean brings to light, and no fold alone, no folds agree.
@@ -111,8 +111,8 @@ class ModelTeacher:
 
     def _ensemble(
         self, image: Volume, network: int, ids: tuple[int, ...], progress: Progress
-    ) -> tuple[EnsemblePrediction, Scores]:
-        template: list[Scores] = []
+    ) -> tuple[EnsemblePrediction, ClassScores]:
+        template: list[ClassScores] = []
 
         def folds() -> Iterator[Float32Array]:
             for scores in self.segmenter.predict_members(image, network=network, progress=progress):
@@ -198,7 +198,7 @@ def open_teacher(
     # has to answer for every voxel.
     channel_ids = tuple(
         _channel_ids(network, own_names, taxonomy, mapping or {})
-        if network.spec.near_mm is None
+        if network.spec.context_mm is None
         else (0,) * len(network.spec.classes)
         for network in model.networks
     )

@@ -18,9 +18,9 @@ from typing import Any, TextIO
 
 from nnstudent.bundle.bundle import open_model
 from nnstudent.errors import InputError, NnStudentError, OutputError
-from nnstudent.inference.files.formats import prepare, write_all
+from nnstudent.inference.files.formats import prepare, write_formats
 from nnstudent.inference.files.preview import write_preview
-from nnstudent.inference.files.segment import read_source
+from nnstudent.inference.files.segment import read_scan
 from nnstudent.inference.labels.volumetry import write_statistics
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.nifti import read_grid, write_image
@@ -55,7 +55,7 @@ def segment_job(
     progress("reading", 0, 0)
     if source.is_file():
         _check_size(read_grid(source).shape, voxels)  # before it is in memory
-    image, series = read_source(source, ask=False)
+    image, series = read_scan(source, ask=False)
     _check_size(image.grid.shape, voxels)
     # Nobody can be asked for --new-uids here; what is derived is a warning, what cannot be referred to gets no DICOM-SEG.
     sources = prepare(source, ["nifti", *(["dicom-seg"] if series else [])], series, new_uids=True)
@@ -67,7 +67,7 @@ def segment_job(
         "nifti": path["labels.nii.gz"],
         **({"dicom-seg": path["labels.seg.dcm"]} if series else {}),
     }
-    failed = write_all(files, result.labels, model=segmenter.model, sources=sources)
+    failed = write_formats(files, result.labels, model=segmenter.model, sources=sources)
     if "nifti" in failed:
         raise OutputError(failed["nifti"])
     warnings += [f"no DICOM-SEG: {reason}" for reason in failed.values()]

@@ -4,7 +4,12 @@ import pytest
 
 from nnstudent.errors import InputError
 from nnstudent.inference.engines import openvino, precision
-from nnstudent.inference.engines.precision import choose, doubt, explain, instructions
+from nnstudent.inference.engines.precision import (
+    choose_precision,
+    cpu_instructions,
+    explain_auto,
+    precision_warning,
+)
 from nnstudent.inference.segmenter import Segmenter
 
 SERVER, LAPTOP, OLD, ARM = (
@@ -31,41 +36,41 @@ SERVER, LAPTOP, OLD, ARM = (
     ],
 )
 def test_what_the_processor_makes_pay(has, graph, taken):
-    assert choose("auto", graph=graph, has=has) == taken
-    assert explain(has).startswith(choose("auto", graph=True, has=has))
+    assert choose_precision("auto", graph=graph, has=has) == taken
+    assert explain_auto(has).startswith(choose_precision("auto", graph=True, has=has))
 
 
 def test_what_is_asked_for_is_taken_if_it_can_be():
-    assert choose("fp32", graph=True, has=SERVER) == "fp32"
-    assert choose("int8", graph=True, has=OLD) == "int8"
+    assert choose_precision("fp32", graph=True, has=SERVER) == "fp32"
+    assert choose_precision("int8", graph=True, has=OLD) == "int8"
     with pytest.raises(InputError, match="export it with --int8 --calibration COHORT"):
-        choose("int8", graph=False, has=SERVER)
+        choose_precision("int8", graph=False, has=SERVER)
     with pytest.raises(InputError, match="this processor has none of avx512_bf16, amx_bf16"):
-        choose("bf16", graph=True, has=LAPTOP)
+        choose_precision("bf16", graph=True, has=LAPTOP)
     with pytest.raises(InputError, match="expected one of auto, fp32, bf16, int8"):
-        choose("fp64", graph=True, has=SERVER)
+        choose_precision("fp64", graph=True, has=SERVER)
 
 
 def test_int8_without_its_instructions_is_one_line():
-    assert "has none of avx512_vnni, avx_vnni, amx_int8, avx2" in doubt("int8", ARM)
-    assert "\n" not in doubt("int8", ARM)
+    assert "has none of avx512_vnni, avx_vnni, amx_int8, avx2" in precision_warning("int8", ARM)
+    assert "\n" not in precision_warning("int8", ARM)
     assert (
-        doubt("int8", SERVER)
-        is doubt("int8", OLD)
-        is doubt("fp32", ARM)
-        is doubt("int8", ())
+        precision_warning("int8", SERVER)
+        is precision_warning("int8", OLD)
+        is precision_warning("fp32", ARM)
+        is precision_warning("int8", ())
         is None
     )
 
 
 def test_doctor_says_why():
     assert (
-        explain(LAPTOP)
+        explain_auto(LAPTOP)
         == "int8 (avx_vnni) where the model has it, else fp32 (no avx512_bf16 or amx_bf16)"
     )
-    assert explain(OLD).startswith("int8 (avx2)")
-    assert "no avx512_vnni, avx_vnni, amx_int8 or avx2" in explain(ARM)
-    assert "does not tell" in explain(())
+    assert explain_auto(OLD).startswith("int8 (avx2)")
+    assert "no avx512_vnni, avx_vnni, amx_int8 or avx2" in explain_auto(ARM)
+    assert "does not tell" in explain_auto(())
 
 
 def test_reading_the_processor(tmp_path, monkeypatch):
@@ -74,9 +79,9 @@ def test_reading_the_processor(tmp_path, monkeypatch):
         "processor\t: 0\nflags\t\t: fpu avx2 avx512_vnni avx512_vnni_x\n\nprocessor\t: 1\n"
     )
     monkeypatch.setattr(precision, "Path", lambda _: listing)
-    assert instructions() == ("avx2", "avx512_vnni")
+    assert cpu_instructions() == ("avx2", "avx512_vnni")
     listing.unlink()
-    assert instructions() == ()
+    assert cpu_instructions() == ()
 
 
 def test_an_engine_that_cannot_says_so_before_any_image_is_read(isotropic):
@@ -88,7 +93,7 @@ def test_an_engine_that_cannot_says_so_before_any_image_is_read(isotropic):
 
 
 def test_the_engine_says_what_there_is_to_say(isotropic, monkeypatch, caplog):
-    monkeypatch.setattr(openvino, "instructions", lambda: ARM)
+    monkeypatch.setattr(openvino, "cpu_instructions", lambda: ARM)
     monkeypatch.setattr(openvino, "choose", lambda *_, **__: "int8")
     with caplog.at_level("WARNING"):
         Segmenter(isotropic, precision="int8").engine_of(0, 0)

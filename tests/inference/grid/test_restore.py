@@ -11,7 +11,7 @@ from nnstudent.bundle.spec import Resampling
 from nnstudent.errors import GeometryError
 from nnstudent.inference.grid.preprocess import preprocess
 from nnstudent.inference.grid.restore import restore
-from nnstudent.inference.labels.scores import Scores
+from nnstudent.inference.labels.scores import ClassScores
 from nnstudent.volume import Grid, Volume
 from tests.inference.conftest import blobs
 from tests.inference.folders import ANISOTROPIC, ISOTROPIC, REGIONS_ORDER, dataset, plans
@@ -19,14 +19,14 @@ from tests.inference.folders import ANISOTROPIC, ISOTROPIC, REGIONS_ORDER, datas
 CLASSES = ("liver", "spleen", "aorta")
 
 
-def scores_of(image: Volume, spec, *, smooth: float = 1.0, seed: int = 0, **more) -> Scores:
+def scores_of(image: Volume, spec, *, smooth: float = 1.0, seed: int = 0, **more) -> ClassScores:
     _, frame = preprocess(image, spec)
     values = np.random.default_rng(seed).standard_normal((4, *frame.shape)).astype(np.float32)
     values = ndimage.gaussian_filter(values, (0, smooth, smooth, smooth)) if smooth else values
     if spec.regions:
         values[0] = 0
     how = more.get("how", spec.score_resampling)
-    return Scores(
+    return ClassScores(
         values,
         "logits",
         spec.classes,

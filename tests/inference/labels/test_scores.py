@@ -8,18 +8,18 @@ import pytest
 from nnstudent.bundle.spec import Resampling
 from nnstudent.errors import GeometryError, InputError
 from nnstudent.inference.grid.preprocess import Frame
-from nnstudent.inference.labels.scores import Scores, best_channel, mean_scores
+from nnstudent.inference.labels.scores import ClassScores, best_channel, mean_scores
 from nnstudent.volume import Grid
 
 
 @pytest.fixture
-def scores() -> Scores:
+def scores() -> ClassScores:
     grid = Grid((4, 5, 6), np.diag([2.0, 2.0, 2.0, 1.0]))
     frame = Frame(
         grid, "RAS", (0, 1, 2), (slice(0, 4), slice(0, 5), slice(0, 6)), (2.0, 2.0, 2.0), (4, 5, 6)
     )
     values = 3 * np.random.default_rng(0).standard_normal((3, 4, 5, 6)).astype(np.float32)
-    return Scores(
+    return ClassScores(
         values,
         "logits",
         ("background", "liver", "spleen"),

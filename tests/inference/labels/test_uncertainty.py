@@ -11,14 +11,14 @@ from nnstudent.bundle.nnunet import from_nnunet
 from nnstudent.errors import GeometryError
 from nnstudent.inference.grid.resample import axis_orders, operator
 from nnstudent.inference.grid.restore import restore
-from nnstudent.inference.labels.scores import Scores
-from nnstudent.inference.labels.uncertainty import probability_of, runner_up_of
+from nnstudent.inference.labels.scores import ClassScores
+from nnstudent.inference.labels.uncertainty import label_probability, runner_up_labels
 from tests.inference.conftest import blobs
 from tests.inference.folders import ANISOTROPIC, ISOTROPIC, dataset, plans
 from tests.inference.grid.test_restore import CLASSES, scores_of
 
 
-def made(plan=ISOTROPIC, *, seed: int = 0, **kwargs) -> tuple[Scores, object]:
+def made(plan=ISOTROPIC, *, seed: int = 0, **kwargs) -> tuple[ClassScores, object]:
     spec, _ = from_nnunet(plans(plan), dataset(CLASSES), configuration="3d_fullres", name="m")
     image = blobs((24, 20, 25), (5.0, 4.1, 3.7))
     image.array[:, :3] = 0  # cropped away
@@ -41,7 +41,7 @@ def test_it_is_the_interpolated_probability_of_the_label(plan, order):
     whole = np.einsum("Zz,Yy,Xx,czyx->cZYX", z, y, x, scores.values.astype(float))
     channel = np.searchsorted(scores.ids, target)
     expected = 255 * np.take_along_axis(whole, channel[None], 0)[0].clip(0, 1)
-    got = probability_of(labels, scores)
+    got = label_probability(labels, scores)
     assert np.abs(scores.frame.view(got) - expected).max() < 0.51
     assert (got[:, :3] == 255).all()  # what the network never saw is background for certain
     assert 80 < np.median(scores.frame.view(got)) < 255
@@ -52,16 +52,18 @@ def test_it_is_the_interpolated_probability_of_the_label(plan, order):
 def test_the_thickness_of_slabs_changes_nothing(slab_mm, seed):
     scores, image = made(seed=seed)
     labels = restore(scores, image.grid)
-    thick = probability_of(labels, scores, slab_mm=1e6)
+    thick = label_probability(labels, scores, slab_mm=1e6)
     assert (
-        np.abs(thick.astype(int) - probability_of(labels, scores, slab_mm=slab_mm)).max() <= 1
+        np.abs(thick.astype(int) - label_probability(labels, scores, slab_mm=slab_mm)).max() <= 1
     )  # another order of summing
 
 
 def test_channels_that_share_a_label_are_summed():
     scores, image = made()
     shared = replace(scores, ids=(0, 1, 1, 0))
-    alone, together = (probability_of(restore(said, image.grid), said) for said in (scores, shared))
+    alone, together = (
+        label_probability(restore(said, image.grid), said) for said in (scores, shared)
+    )
     assert (together >= alone).all()
     assert (together > alone).mean() > 0.5
 
@@ -71,7 +73,7 @@ def test_the_runner_up_is_the_best_but_the_label_nearby(plan):
     scores, image = made(plan)
     labels = restore(scores, image.grid)
     target = scores.frame.view(labels.array)
-    got = runner_up_of(labels, scores)
+    got = runner_up_labels(labels, scores)
     assert (got[:, :3] == 0).all()
     found = scores.frame.view(got)
     assert (found != target).all()
@@ -89,4 +91,4 @@ def test_another_image_is_refused():
     scores, _ = made()
     other = blobs((24, 20, 25), (5.0, 4.1, 3.0))
     with pytest.raises(GeometryError, match="must be of the same image"):
-        probability_of(other, scores)
+        label_probability(other, scores)

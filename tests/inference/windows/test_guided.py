@@ -15,7 +15,7 @@ from nnstudent.inference.grid.resample import new_shape, resample
 from nnstudent.inference.segmenter import NO_BODY, Segmenter
 from nnstudent.inference.windows.body import air_limit, find_body
 from nnstudent.inference.windows.guided import FAR, NEAR, foreground, guided
-from nnstudent.inference.windows.sliding import Scene, dense_starts, pad
+from nnstudent.inference.windows.sliding import Canvas, dense_starts, pad
 from nnstudent.phantom import make_case
 from nnstudent.taxonomy import flare23
 from nnstudent.volume import Grid, Volume
@@ -167,7 +167,7 @@ def test_lungs_and_gas_belong_to_the_body_and_the_table_does_not():
     image = np.where(body & ~lung, TISSUE, AIR).astype(np.float32)
     image[:, 55, 5:55] = 0
     mask = find_body(
-        Scene(*pad(image, (8, 8, 8)), (8, 8, 8)), air=AIR_HU, spacing_mm=(4, 4, 4), cell=(1, 1, 1)
+        Canvas(*pad(image, (8, 8, 8)), (8, 8, 8)), air=AIR_HU, spacing_mm=(4, 4, 4), cell=(1, 1, 1)
     )
     assert mask[body].all()
     assert not mask[:, 54:].any()

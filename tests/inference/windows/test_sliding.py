@@ -87,8 +87,8 @@ def test_a_pointwise_network_gives_the_same_window_by_window_as_at_once(shape):
 
 
 def test_what_no_window_saw_is_background():
-    def corner(scene, look):
-        look((0, 0, 0))
+    def corner(canvas, run_window):
+        run_window((0, 0, 0))
 
     logits, ran = slide(
         np.zeros((8, 8, 16), np.float32),
@@ -132,15 +132,15 @@ def test_progress_ends_with_all_done_if_windows_were_skipped():
         lambda w: np.stack([w, w]),
         patch=(8, 8, 8),
         classes=2,
-        planner=lambda scene, look: look((0, 0, 0)),
+        planner=lambda canvas, run_window: run_window((0, 0, 0)),
         progress=lambda what, done, total: told.append((what, done, total)),
     )
     assert told == [("windows", 1, 3), ("windows", 3, 3)]
 
 
 def test_logits_that_a_planner_does_not_keep_are_not_summed():
-    def planner(scene, look):
-        look((0, 0, 0), keep=lambda logits: False)
+    def planner(canvas, run_window):
+        run_window((0, 0, 0), keep=lambda logits: False)
 
     logits, ran = slide(
         np.zeros((8, 8, 8), np.float32),

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from nnstudent.bundle.bundle import Member, Model, Network
 from nnstudent.errors import InputError
-from nnstudent.inference.grid.resample import Floats
+from nnstudent.types import Float32Array
 
 ENGINES = ("auto", "openvino", "torch")
 
@@ -27,7 +27,7 @@ class Engine(Protocol):
     precision: str
     restores_on: str | None
 
-    def __call__(self, window: Floats) -> Floats:
+    def __call__(self, window: Float32Array) -> Float32Array:
         """Logits (class, z, y, x) of a window (z, y, x) of the network's patch size; valid until the next call."""
 
 
@@ -49,7 +49,7 @@ def make_engine(
         member: One of that network's members.
         engine: ``openvino``, ``torch``, or ``auto``: torch where the device is CUDA, else OpenVINO.
         device: ``cpu``, ``cuda``, another that the engine knows, or ``auto`` for CUDA where torch finds a GPU and else the CPU.
-        precision: See :func:`nnstudent.inference.engines.precision.choose`; torch has ``auto`` and ``fp32`` only.
+        precision: See :func:`nnstudent.inference.engines.precision.choose_precision`; torch has ``auto`` and ``fp32`` only.
         threads: Processor threads to use.
 
     Raises:
@@ -75,7 +75,9 @@ def make_engine(
     )
 
 
-def averaged(engines: Sequence[Callable[[Floats], Floats]]) -> Callable[[Floats], Floats]:
+def mean_of_members(
+    engines: Sequence[Callable[[Float32Array], Float32Array]],
+) -> Callable[[Float32Array], Float32Array]:
     """An ensemble as one network: the mean of its members' logits of a window, as nnU-Net takes it of a whole image.
 
     Args:
@@ -83,7 +85,7 @@ def averaged(engines: Sequence[Callable[[Floats], Floats]]) -> Callable[[Floats]
     """
     first, *others = engines
 
-    def mean(window: Floats) -> Floats:
+    def mean(window: Float32Array) -> Float32Array:
         total = first(window).copy()
         for engine in others:
             total += engine(window)

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from nnstudent.inference.grid.resample import Floats
+from nnstudent.types import Float32Array
 
 
-def mirrored(
-    network: Callable[[Floats], Floats], axes: Sequence[int]
-) -> Callable[[Floats], Floats]:
+def with_mirroring(
+    network: Callable[[Float32Array], Float32Array], axes: Sequence[int]
+) -> Callable[[Float32Array], Float32Array]:
     """A network that also looks at the mirror images of a window along every choice of some axes.
 
     Args:
@@ -25,7 +25,7 @@ def mirrored(
         for chosen in itertools.combinations(axes, count)
     ]
 
-    def mean(window: Floats) -> Floats:
+    def mean(window: Float32Array) -> Float32Array:
         total = network(window).copy()
         for chosen in choices:
             logits = network(np.ascontiguousarray(np.flip(window, chosen)))

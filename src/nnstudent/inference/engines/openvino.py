@@ -10,8 +10,12 @@ from nnstudent.bundle import graph
 from nnstudent.bundle.bundle import Member, Model, Network
 from nnstudent.bundle.network import build, load_weights
 from nnstudent.errors import InputError, quoted
-from nnstudent.inference.engines.precision import choose, doubt, instructions
-from nnstudent.inference.grid.resample import Floats
+from nnstudent.inference.engines.precision import (
+    choose_precision,
+    cpu_instructions,
+    precision_warning,
+)
+from nnstudent.types import Float32Array
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +48,9 @@ class OpenvinoEngine:
             raise InputError(
                 f"device {device!r}: OpenVINO has {', '.join(core.available_devices)} here; use that or --engine torch"
             )
-        has = instructions() if name == "CPU" else ()
-        self.precision = choose(precision, graph=member.int8 is not None, has=has)
-        if (said := doubt(self.precision, has)) is not None:
+        has = cpu_instructions() if name == "CPU" else ()
+        self.precision = choose_precision(precision, graph=member.int8 is not None, has=has)
+        if (said := precision_warning(self.precision, has)) is not None:
             log.warning("%s", said)
         source = member.int8 if self.precision == "int8" else member.graph
         if source is not None:
@@ -58,7 +62,9 @@ class OpenvinoEngine:
         # Said even for fp32: left out, OpenVINO rounds to bfloat16 where it can. What int8 leaves (normalisation, activation, transposed
         # convolution) is done as a model without int8 would be: half of a window's time goes there.
         around = (
-            choose("auto", graph=False, has=has) if self.precision == "int8" else self.precision
+            choose_precision("auto", graph=False, has=has)
+            if self.precision == "int8"
+            else self.precision
         )
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
@@ -73,9 +79,9 @@ class OpenvinoEngine:
                 f"{model.path}: OpenVINO cannot run this network on {device} ({quoted(error)})"
             ) from error
 
-    def __call__(self, window: Floats) -> Floats:
+    def __call__(self, window: Float32Array) -> Float32Array:
         """Logits (class, z, y, x) of a window (z, y, x); valid until the next call."""
         self._request.infer([window[np.newaxis, np.newaxis]], share_inputs=True)
         logits = self._request.get_output_tensor(0).data
-        result: Floats = logits[0]
+        result: Float32Array = logits[0]
         return result

@@ -27,7 +27,7 @@ _KNOWN = (
 )
 
 
-def instructions() -> tuple[str, ...]:
+def cpu_instructions() -> tuple[str, ...]:
     """What this processor has of the instructions that matter here; empty where the system does not tell (not Linux)."""
     try:
         text = Path("/proc/cpuinfo").read_text("utf-8")
@@ -46,14 +46,14 @@ def instructions() -> tuple[str, ...]:
     return tuple(name for name in _KNOWN if name in flags)
 
 
-def choose(wanted: str, *, graph: bool, has: Collection[str]) -> str:
+def choose_precision(wanted: str, *, graph: bool, has: Collection[str]) -> str:
     """The precision to run in on a CPU with OpenVINO.
 
     Args:
         wanted: ``auto`` takes int8 where the model has it and the processor has the instructions for it, else bf16 where
             the processor computes in it, else fp32. Another is taken as it is, if it can be.
         graph: Whether the model has an int8 graph.
-        has: The processor's instructions, see :func:`instructions`.
+        has: The processor's instructions, see :func:`cpu_instructions`.
 
     Raises:
         InputError: There is no such precision, the model has no int8, or the processor no bf16.
@@ -74,14 +74,14 @@ def choose(wanted: str, *, graph: bool, has: Collection[str]) -> str:
     return wanted
 
 
-def doubt(precision: str, has: Collection[str]) -> str | None:
+def precision_warning(precision: str, has: Collection[str]) -> str | None:
     """What there is to say of a precision that was asked for on a processor with these instructions; None if nothing."""
     if precision != "int8" or not has or any(name in has for name in INT8):
         return None
     return f"precision int8: this processor has none of {', '.join(INT8)}; it may be no faster than fp32; --precision auto takes what pays"
 
 
-def explain(has: Collection[str]) -> str:
+def explain_auto(has: Collection[str]) -> str:
     """What ``auto`` takes on a processor with these instructions, and why; one line."""
     int8, bf16 = (next((name for name in names if name in has), None) for names in (INT8, BF16))
     other = f"bf16 ({bf16})" if bf16 else f"fp32 (no {' or '.join(BF16)})"

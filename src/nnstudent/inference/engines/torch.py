@@ -5,7 +5,7 @@ from __future__ import annotations
 from nnstudent.bundle.bundle import Member, Model, Network
 from nnstudent.bundle.network import build, load_weights
 from nnstudent.errors import InputError, require
-from nnstudent.inference.grid.resample import Floats
+from nnstudent.types import Float32Array
 
 
 class TorchEngine:
@@ -52,10 +52,10 @@ class TorchEngine:
         module = load_weights(build(network.spec), member.weights(), path=model.path)
         self._module = module.to(self._device)
 
-    def __call__(self, window: Floats) -> Floats:
+    def __call__(self, window: Float32Array) -> Float32Array:
         """Logits (class, z, y, x) of a window (z, y, x)."""
         torch = self._torch
         with torch.inference_mode(), torch.autocast(self._device.type, enabled=self._cuda):
             logits = self._module(torch.from_numpy(window)[None, None].to(self._device))
-        result: Floats = logits[0].float().cpu().numpy()
+        result: Float32Array = logits[0].float().cpu().numpy()
         return result

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnstudent.errors import InputError
-from nnstudent.inference.files.formats import ENDINGS, FORMATS, check_formats, check_source, fits
+from nnstudent.inference.files.formats import (
+    ENDINGS,
+    FORMATS,
+    check_formats,
+    check_source,
+    has_ending,
+)
 from nnstudent.io.atomic import check_folder
 from nnstudent.io.content import content_of
 from nnstudent.io.dicom.find import holds_dicom
@@ -219,7 +225,7 @@ def _one(found: _Found, output: Path, split: bool, formats: Sequence[str]) -> tu
     ((id, source),) = found.images
     if split:
         return (CaseFile(id, source, output),)
-    named = fits(output.name, formats)
+    named = has_ending(output.name, formats)
     if not named and not (output.is_dir() or output.suffix == ""):
         endings = " or ".join(dict.fromkeys(ending for name in formats for ending in ENDINGS[name]))
         raise InputError(
@@ -232,7 +238,7 @@ def _one(found: _Found, output: Path, split: bool, formats: Sequence[str]) -> tu
 def _several(
     found: _Found, source: Path, output: Path, split: bool, formats: Sequence[str]
 ) -> tuple[CaseFile, ...]:
-    if fits(output.name, FORMATS) or output.is_file():
+    if has_ending(output.name, FORMATS) or output.is_file():
         raise InputError(
             f"{output}: {source} is a folder of {len(found.images)} images, so the output must be a folder too"
         )

@@ -114,12 +114,12 @@ def check_source(source: Path, formats: Sequence[str]) -> None:
             )
 
 
-def fits(name: str, formats: Sequence[str]) -> bool:
+def has_ending(name: str, formats: Sequence[str]) -> bool:
     """Whether a file's name ends as one of the formats does."""
     return any(name.lower().endswith(ENDINGS[format]) for format in formats)
 
 
-def bare(name: str) -> str:
+def without_ending(name: str) -> str:
     """A file's name without the ending of any format."""
     endings = sorted(
         {ending for endings in ENDINGS.values() for ending in endings}, key=len, reverse=True
@@ -129,18 +129,18 @@ def bare(name: str) -> str:
     ]
 
 
-def paths(output: Path, formats: Sequence[str]) -> dict[str, Path]:
+def output_paths(output: Path, formats: Sequence[str]) -> dict[str, Path]:
     """The file of each format: the given name for the first that it fits, beside it the same with another ending for the others."""
-    taken = next((format for format in formats if fits(output.name, [format])), None)
+    taken = next((format for format in formats if has_ending(output.name, [format])), None)
     return {
         format: output
         if format == taken
-        else output.with_name(bare(output.name) + ENDINGS[format][0])
+        else output.with_name(without_ending(output.name) + ENDINGS[format][0])
         for format in formats
     }
 
 
-def write_all(
+def write_formats(
     files: Mapping[str, Path], labels: Volume, *, model: Model, sources: Sources
 ) -> dict[str, str]:
     """Write a label map in several formats; one that fails keeps none of the others from being written.

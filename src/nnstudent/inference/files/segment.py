@@ -17,9 +17,21 @@ import psutil
 from nnstudent.cases import attempt
 from nnstudent.errors import Failure, InputError
 from nnstudent.inference.files.find import CaseFile, find_cases
-from nnstudent.inference.files.formats import Sources, bare, paths, prepare, write_all
+from nnstudent.inference.files.formats import (
+    Sources,
+    output_paths,
+    prepare,
+    without_ending,
+    write_formats,
+)
 from nnstudent.inference.labels.volumetry import write_statistics
-from nnstudent.inference.pipelining import Room, Stages, in_turn, overlapped, through
+from nnstudent.inference.pipelining import (
+    MemoryReservation,
+    Stages,
+    run_pipelined,
+    run_serial,
+    run_stages,
+)
 from nnstudent.inference.segmenter import Segmentation, Segmenter
 from nnstudent.io.dicom.series import Series, read_series
 from nnstudent.io.lock import writing
@@ -151,7 +163,7 @@ def segment_files(
     rows: list[dict[str, Any]] = []
     skipped: list[str] = []
     failures: list[Failure] = []
-    room = segmenter.room()
+    reservation = segmenter.memory_reservation()
     several = len(cases) > 1
     numbers = count()
 
@@ -172,14 +184,17 @@ def segment_files(
         if several:
             progress("cases", number + 1, len(cases))
 
-    work = (_row(case, segmenter, options, room, silent if several else progress) for case in cases)
+    work = (
+        _row(case, segmenter, options, reservation, silent if several else progress)
+        for case in cases
+    )
     # Calls that each segment one image may share a folder.
     with writing(output) if several else nullcontext():
         # Who allows one thread keeps the other cores for something else.
-        if several and segmenter.threads > 1 and segmenter.foreseen:
-            overlapped(work, take, room=room)
+        if several and segmenter.threads > 1 and segmenter.peak_is_predictable:
+            run_pipelined(work, take, reservation=reservation)
         else:
-            in_turn(work, take)
+            run_serial(work, take)
     return FilesResult(tuple(rows), tuple(skipped), tuple(failures))
 
 
@@ -197,47 +212,57 @@ def segment_file(
         GeometryError: As ``InputError``, for its geometry.
         OutputError: The output cannot be written.
     """
-    return through(_stages(case, segmenter, options or Options(), segmenter.room(), progress))
+    return run_stages(
+        _stages(case, segmenter, options or Options(), segmenter.memory_reservation(), progress)
+    )
 
 
 def _row(
-    case: CaseFile, segmenter: Segmenter, options: Options, room: Room, progress: Progress
+    case: CaseFile,
+    segmenter: Segmenter,
+    options: Options,
+    reservation: MemoryReservation,
+    progress: Progress,
 ) -> Stages[dict[str, Any] | None]:
     """Of one case the entry in the report, without its labels, which take memory; None where it is skipped."""
     if options.skip_existing and all(path.is_file() for path in _outputs(case, segmenter, options)):
         return None
-    result = yield from _stages(case, segmenter, options, room, progress)
+    result = yield from _stages(case, segmenter, options, reservation, progress)
     return result.row()
 
 
 def _stages(
-    case: CaseFile, segmenter: Segmenter, options: Options, room: Room, progress: Progress
+    case: CaseFile,
+    segmenter: Segmenter,
+    options: Options,
+    reservation: MemoryReservation,
+    progress: Progress,
 ) -> Stages[CaseResult]:
     try:
         # What cannot fit is refused before it is read; of DICOM the size is known only then.
         plan = (
-            segmenter.plan(read_grid(case.source), base_mb=room.base_mb)
+            segmenter.plan(read_grid(case.source), base_mb=reservation.base_mb)
             if case.source.is_file()
             else None
         )
-        room.take(case.id, plan.peak_mb if plan else None)
+        reservation.acquire(case.id, plan.peak_mb if plan else None)
         began = time.perf_counter()
-        image, series = read_source(case.source, series=options.series)
+        image, series = read_scan(case.source, series=options.series)
         sources = prepare(case.source, options.formats, series, new_uids=options.new_uids)
         read = time.perf_counter() - began
-        plan = segmenter.plan(image.grid, image=image, base_mb=room.base_mb)
-        room.take(case.id, plan.peak_mb)
+        plan = segmenter.plan(image.grid, image=image, base_mb=reservation.base_mb)
+        reservation.acquire(case.id, plan.peak_mb)
         result = yield from segmenter.stages(image, plan=plan, progress=progress)
         began = time.perf_counter()
         warnings = (*(series.warnings if series else ()), *sources.warnings, *result.warnings)
         result = replace(
             result,
             warnings=warnings,
-            predicted_peak_mb=max(result.predicted_peak_mb, room.highest_mb),
+            predicted_peak_mb=max(result.predicted_peak_mb, reservation.highest_mb),
         )
         if options.organs:
-            result = only(result, options.organs, segmenter.taxonomy)
-        outputs = {} if options.split else paths(case.output, options.formats)
+            result = keep_organs(result, options.organs, segmenter.taxonomy)
+        outputs = {} if options.split else output_paths(case.output, options.formats)
         failed = _write(case, image, sources, outputs, result, segmenter, options)
         write = time.perf_counter() - began
         seconds = {
@@ -251,7 +276,7 @@ def _stages(
             case, result, {key: seconds[key] for key in stages}, peak_rss_mb(), outputs, failed
         )
     finally:
-        room.leave(case.id)
+        reservation.release(case.id)
 
 
 def _write(
@@ -273,7 +298,7 @@ def _write(
             mask = (result.labels.array == segmenter.taxonomy[name].id).astype(np.uint8)
             write_labels(path, Volume(mask, image.grid), like=like)
     else:
-        failed = write_all(outputs, result.labels, model=segmenter.model, sources=sources)
+        failed = write_formats(outputs, result.labels, model=segmenter.model, sources=sources)
     if options.preview:
         from nnstudent.inference.files.preview import (
             write_preview,  # imports what draws, which is slow
@@ -293,7 +318,7 @@ def _write(
     return failed
 
 
-def only(result: Segmentation, organs: Sequence[str], taxonomy: Taxonomy) -> Segmentation:
+def keep_organs(result: Segmentation, organs: Sequence[str], taxonomy: Taxonomy) -> Segmentation:
     """The same result with no class but these."""
     kept = taxonomy.sorted(organs)
     table = np.zeros(256, np.uint8)
@@ -322,7 +347,7 @@ def peak_rss_mb() -> float:
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
-def read_source(
+def read_scan(
     source: Path, *, series: str | None = None, ask: bool = True
 ) -> tuple[Volume, Series | None]:
     """Read an image file or the folder of a DICOM series: the image, and what else is known of it where it is a series.
@@ -350,12 +375,12 @@ def _names(segmenter: Segmenter, options: Options) -> tuple[str, ...]:
 def _outputs(case: CaseFile, segmenter: Segmenter, options: Options) -> list[Path]:
     if options.split:
         return [case.output / f"{name}.nii.gz" for name in _names(segmenter, options)]
-    return list(paths(case.output, options.formats).values())
+    return list(output_paths(case.output, options.formats).values())
 
 
 def _beside(case: CaseFile, options: Options, name: str, ending: str) -> Path:
     return (
         case.output / f"{name}{ending}"
         if options.split
-        else case.output.with_name(f"{bare(case.output.name)}{ending}")
+        else case.output.with_name(f"{without_ending(case.output.name)}{ending}")
     )

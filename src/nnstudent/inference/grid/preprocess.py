@@ -11,7 +11,8 @@ import scipy
 
 from nnstudent.bundle.spec import NetworkSpec, Normalization
 from nnstudent.errors import GeometryError
-from nnstudent.inference.grid.resample import Floats, as_floats, new_shape, resample
+from nnstudent.inference.grid.resample import as_floats, new_shape, resample
+from nnstudent.types import Float32Array
 from nnstudent.volume import Box, Grid, Shape, Spacing, Volume
 
 MAX_VOXELS = 2**31
@@ -44,7 +45,7 @@ class Frame:
         return turned.transpose(self.transpose)[self.box]
 
 
-def preprocess(image: Volume, spec: NetworkSpec) -> tuple[Floats, Frame]:
+def preprocess(image: Volume, spec: NetworkSpec) -> tuple[Float32Array, Frame]:
     """Turn, crop, normalise and resample an image for a network.
 
     Args:
@@ -97,9 +98,9 @@ def nonzero_box(array: npt.NDArray[np.generic]) -> Box:
     return found[0], found[1], found[2]
 
 
-def normalize(array: npt.NDArray[np.generic], how: Normalization) -> Floats:
+def normalize(array: npt.NDArray[np.generic], how: Normalization) -> Float32Array:
     """Bring intensities to the network's range; returns a new float32 array."""
-    values: Floats = np.array(array, np.float32, order="C")
+    values: Float32Array = np.array(array, np.float32, order="C")
     if how.scheme == "ct":
         np.clip(values, how.lower, how.upper, out=values)
         values -= np.float32(how.mean)

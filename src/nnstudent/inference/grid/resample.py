@@ -16,9 +16,9 @@ import numpy.typing as npt
 import scipy
 
 from nnstudent.bundle.spec import Resampling
+from nnstudent.types import Float32Array
 from nnstudent.volume import Shape
 
-Floats = npt.NDArray[np.float32]
 _SLAB_VOXELS = 1 << 23  # of a slab that is worked on at once
 _NOTHING = 1e-12  # share of a voxel that no sum of float32 shows
 
@@ -65,7 +65,7 @@ def axis_orders(
     return z, y, x
 
 
-def as_floats(array: npt.NDArray[Any]) -> Floats:
+def as_floats(array: npt.NDArray[Any]) -> Float32Array:
     """The same values as float32, contiguous."""
     return np.ascontiguousarray(array, np.float32)
 
@@ -77,8 +77,8 @@ def resample(
     *,
     spacing: Sequence[float],
     target: Sequence[float],
-    prepare: Callable[[npt.NDArray[Any]], Floats] = as_floats,
-) -> Floats:
+    prepare: Callable[[npt.NDArray[Any]], Float32Array] = as_floats,
+) -> Float32Array:
     """Resample an image, slab by slab, so that no second array of its size exists unless the result is as large.
 
     Args:
@@ -111,11 +111,11 @@ def resample(
 
 def _by_slabs(
     array: npt.NDArray[Any],
-    operators: Sequence[Floats],
-    prepare: Callable[[npt.NDArray[Any]], Floats],
+    operators: Sequence[Float32Array],
+    prepare: Callable[[npt.NDArray[Any]], Float32Array],
     *,
     clip: Literal["slices", "whole"] | None,
-) -> Floats:
+) -> Float32Array:
     # Where a linear interpolation leaves voxels out, which a coarser grid does with most, they need not be prepared either.
     used = [np.flatnonzero(matrix.any(axis=0)) for matrix in operators]
     along, *across = (
@@ -156,7 +156,7 @@ def _taken(array: npt.NDArray[Any], indices: Sequence[npt.NDArray[np.intp]]) -> 
     return array
 
 
-def apply_along(matrix: Floats, array: Floats, axis: int) -> Floats:
+def apply_along(matrix: Float32Array, array: Float32Array, axis: int) -> Float32Array:
     """Multiply a matrix (new, old) onto one axis of a three-axis array."""
     if matrix.shape[0] == matrix.shape[1] and np.array_equal(
         matrix, np.eye(len(matrix), dtype=np.float32)
@@ -164,15 +164,15 @@ def apply_along(matrix: Floats, array: Floats, axis: int) -> Floats:
         return array
     # One large product each: a product a plane would let the threads of the matrix library wait for each other every time.
     if axis == 0:
-        product: Floats = matrix @ array.reshape(len(array), -1)
+        product: Float32Array = matrix @ array.reshape(len(array), -1)
         return product.reshape(len(matrix), *array.shape[1:])
     last = np.ascontiguousarray(np.moveaxis(array, axis, -1))
-    flat: Floats = last.reshape(-1, last.shape[-1]) @ matrix.T
+    flat: Float32Array = last.reshape(-1, last.shape[-1]) @ matrix.T
     return np.moveaxis(flat.reshape(*last.shape[:-1], len(matrix)), -1, axis)
 
 
 @lru_cache(maxsize=64)
-def operator(old: int, new: int, order: int) -> Floats:
+def operator(old: int, new: int, order: int) -> Float32Array:
     """Spline interpolation from ``old`` to ``new`` voxels along the same length, as a matrix (new, old).
 
     Column k is what interpolating makes of a single one at k; beyond the border the outermost value goes on.
@@ -191,7 +191,7 @@ def operator(old: int, new: int, order: int) -> Floats:
         scipy.ndimage.zoom(unit[k], new / old, order=order, mode="nearest", grid_mode=True)
         for k in range(old)
     ]
-    spline: Floats = np.stack(columns, axis=1).astype(np.float32)
+    spline: Float32Array = np.stack(columns, axis=1).astype(np.float32)
     # A spline's reach falls off by a factor a voxel without end: what adds nothing goes, for subnormal numbers take a processor
     # a hundred times as long.
     spline[np.abs(spline) < _NOTHING] = 0
@@ -201,7 +201,7 @@ def operator(old: int, new: int, order: int) -> Floats:
 @lru_cache(maxsize=64)
 def neighbours(
     old: int, new: int, order: int
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Floats]:
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Float32Array]:
     """For order 0 or 1: the two voxels that each new voxel lies between, and the share of the upper one.
 
     Args:

@@ -18,18 +18,18 @@ import numpy.typing as npt
 
 from nnstudent.errors import InputError
 from nnstudent.inference.grid.preprocess import Frame
-from nnstudent.inference.grid.resample import Floats, apply_along, axis_orders, neighbours, operator
+from nnstudent.inference.grid.resample import apply_along, axis_orders, neighbours, operator
 from nnstudent.inference.grid.torch_restore import TorchLinear
-from nnstudent.inference.labels.scores import Scores, best_channel
+from nnstudent.inference.labels.scores import ClassScores, best_channel
+from nnstudent.types import Float32Array, LabelArray
 from nnstudent.volume import Grid, Shape, Volume
 
-Labels = npt.NDArray[np.uint8]
 _MIXED = 255
 _AT_ONCE = 1 << 18  # image voxels that are interpolated at once; bounds the temporary arrays
 
 
 def restore(
-    scores: Scores,
+    scores: ClassScores,
     onto: Grid,
     *,
     slab_mm: float = 64.0,
@@ -92,7 +92,7 @@ class Restoration:
         self._threads = threads or os.cpu_count() or 1
         self._done = 0  # planes of the target
 
-    def add(self, scores: Scores) -> None:
+    def add(self, scores: ClassScores) -> None:
         """Fill in all planes that lie between planes of these scores.
 
         Args:
@@ -111,7 +111,7 @@ class Restoration:
             self._done = stop
             return
         orders = axis_orders(scores.resampling, scores.spacing_mm, frame.spacing_mm)
-        fill: Callable[[slice], Labels]
+        fill: Callable[[slice], LabelArray]
         threads = self._threads
         if max(orders) <= 1 and self._device is not None and not scores.slab:
             end = target.shape[0]
@@ -156,7 +156,14 @@ class _Linear:
     """Best channels of a slab by linear or nearest interpolation, only where neighbours disagree."""
 
     def __init__(
-        self, values: Floats, first: int, old: Shape, shape: Shape, orders: Shape, *, regions: bool
+        self,
+        values: Float32Array,
+        first: int,
+        old: Shape,
+        shape: Shape,
+        orders: Shape,
+        *,
+        regions: bool,
     ) -> None:
         """Of values whose planes begin at ``first`` of the network's grid ``old``."""
         self._regions = regions
@@ -165,14 +172,14 @@ class _Linear:
             neighbours(have, want, order)
             for have, want, order in zip(old, shape, orders, strict=True)
         )
-        self._axes: list[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Floats]]
+        self._axes: list[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Float32Array]]
         self._axes = [(lower - first, upper - first, share), *others]
         self._strides = (old[1] * old[2], old[2], 1)
         self._agreed = _agreed(best_channel(values, regions=regions), orders)
 
-    def __call__(self, slab: slice) -> Labels:
+    def __call__(self, slab: slice) -> LabelArray:
         z, y, x = (lower if axis else lower[slab] for axis, (lower, _, _) in enumerate(self._axes))
-        channel: Labels = self._agreed.take(z, axis=0).take(y, axis=1).take(x, axis=2)
+        channel: LabelArray = self._agreed.take(z, axis=0).take(y, axis=1).take(x, axis=2)
         mixed = np.flatnonzero(channel == _MIXED)
         flat = channel.reshape(-1)
         for first in range(0, len(mixed), _AT_ONCE):
@@ -180,8 +187,8 @@ class _Linear:
             flat[some] = self._interpolated(np.unravel_index(some, channel.shape), slab.start)
         return channel
 
-    def _interpolated(self, where: tuple[npt.NDArray[np.intp], ...], first: int) -> Labels:
-        corners: list[tuple[npt.NDArray[np.intp], Floats]]
+    def _interpolated(self, where: tuple[npt.NDArray[np.intp], ...], first: int) -> LabelArray:
+        corners: list[tuple[npt.NDArray[np.intp], Float32Array]]
         corners = [(np.zeros(len(where[0]), np.intp), np.ones(len(where[0]), np.float32))]
         for axis, index in enumerate(where):
             at = index + first if axis == 0 else index
@@ -215,16 +222,16 @@ class _Linear:
 class _Spline:
     """Best channels of a slab by splines of higher order, which overshoot: every voxel, one class after the other."""
 
-    def __init__(self, values: Floats, shape: Shape, orders: Shape, *, regions: bool) -> None:
+    def __init__(self, values: Float32Array, shape: Shape, orders: Shape, *, regions: bool) -> None:
         self._values, self._regions = values, regions
         self._matrices = [
             operator(have, want, order)
             for have, want, order in zip(values.shape[1:], shape, orders, strict=True)
         ]
 
-    def __call__(self, slab: slice) -> Labels:
+    def __call__(self, slab: slice) -> LabelArray:
         along_z, along_y, along_x = self._matrices
-        best: Labels | None = None
+        best: LabelArray | None = None
         for channel, values in enumerate(self._values):
             score = apply_along(
                 along_x, apply_along(along_y, apply_along(along_z[slab], values, 0), 1), 2
@@ -238,7 +245,7 @@ class _Spline:
         return best if best is not None else np.zeros((0, 0, 0), np.uint8)
 
 
-def _agreed(channel: Labels, orders: Shape) -> Labels:
+def _agreed(channel: LabelArray, orders: Shape) -> LabelArray:
     """For each voxel the channel that it and its upper neighbours along the interpolated axes share, or 255."""
     low, high = channel, channel
     for axis, order in enumerate(orders):

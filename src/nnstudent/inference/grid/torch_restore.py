@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from nnstudent.errors import require
-from nnstudent.inference.grid.resample import Floats, neighbours
-from nnstudent.inference.labels.run_length import Labels
+from nnstudent.inference.grid.resample import neighbours
+from nnstudent.types import Float32Array, LabelArray
 from nnstudent.volume import Shape
 
 
@@ -16,7 +16,7 @@ class TorchLinear:
     """Best channels of a slab by linear or nearest interpolation of every class; the scores lie on the device."""
 
     def __init__(
-        self, values: Floats, shape: Shape, orders: Shape, *, regions: bool, device: str
+        self, values: Float32Array, shape: Shape, orders: Shape, *, regions: bool, device: str
     ) -> None:
         """Bring the scores (class, z, y, x) to the device.
 
@@ -38,7 +38,7 @@ class TorchLinear:
             for have, want, order in zip(values.shape[1:], shape, orders, strict=True)
         ]
 
-    def __call__(self, slab: slice) -> Labels:
+    def __call__(self, slab: slice) -> LabelArray:
         """Best channels of these slices along the first axis, (z, y, x)."""
         torch = self._torch
         with torch.inference_mode():
@@ -55,7 +55,7 @@ class TorchLinear:
                     if bool(share.any())
                     else low
                 )
-            labels: Labels = self._best(scores).to(torch.uint8).cpu().numpy()
+            labels: LabelArray = self._best(scores).to(torch.uint8).cpu().numpy()
         return labels
 
     def _best(self, scores: Any) -> Any:

@@ -15,11 +15,11 @@ import numpy.typing as npt
 import scipy
 
 from nnstudent.errors import InputError
-from nnstudent.inference.labels.run_length import Indices, Labels, Runs, connected, find_runs, paint
+from nnstudent.inference.labels.run_length import Runs, connected, find_runs, paint
 from nnstudent.taxonomy import LabelClass, Taxonomy
+from nnstudent.types import Float64Array, IndexArray, LabelArray
 from nnstudent.volume import Grid, Volume
 
-Floats = npt.NDArray[np.float64]
 SECOND = 0.5  # share of an organ's largest piece from which on another piece is no scrap: another body's in the image, or a doubt to show
 SPECK = 0.1  # share of a whole organ's least volume under which it is a speck: docs/explanation/postprocess.md has the measurement
 BEYOND_MM = 15.0  # a piece whose middle is so far beyond the body's is of the organ of that side
@@ -66,7 +66,7 @@ def check_rules(rules: Collection[str]) -> None:
             )
 
 
-def sides(runs: Runs, grid: Grid, taxonomy: Taxonomy) -> Labels:
+def sides(runs: Runs, grid: Grid, taxonomy: Taxonomy) -> LabelArray:
     """Give a piece of an organ that lies on the other side of the body to its partner there.
 
     The body's middle is that of the organs that the table puts there, in patient coordinates; without any, nothing changes.
@@ -100,7 +100,7 @@ def sides(runs: Runs, grid: Grid, taxonomy: Taxonomy) -> Labels:
     return label
 
 
-def largest(runs: Runs, grid: Grid, taxonomy: Taxonomy) -> Labels:
+def largest(runs: Runs, grid: Grid, taxonomy: Taxonomy) -> LabelArray:
     """Keep of each organ as many pieces as the table says that it has at most, the largest; a lesion in it does not part it.
 
     Pieces at least half as large as the smallest of these stay too: several bodies may be in an image, each with its own.
@@ -117,7 +117,7 @@ def largest(runs: Runs, grid: Grid, taxonomy: Taxonomy) -> Labels:
     return np.where((size < least[of])[piece], np.uint8(0), runs.label)
 
 
-def small(runs: Runs, grid: Grid, taxonomy: Taxonomy) -> Labels:
+def small(runs: Runs, grid: Grid, taxonomy: Taxonomy) -> LabelArray:
     """Remove specks: organs that are in all under a tenth of the least volume of the table, and pieces of lesions under that volume.
 
     The table's least volume is that of a whole organ. What a network finds of a small one is often less than half of it and still
@@ -137,7 +137,7 @@ def small(runs: Runs, grid: Grid, taxonomy: Taxonomy) -> Labels:
     return np.where((gone & ~cut)[piece], np.uint8(0), runs.label)
 
 
-def tumor(runs: Runs, grid: Grid, taxonomy: Taxonomy) -> Labels:
+def tumor(runs: Runs, grid: Grid, taxonomy: Taxonomy) -> LabelArray:
     """Remove pieces of lesions that are all further from any organ than the table says that they may be.
 
     Args and result as in :func:`sides`; decides by ``reach_mm``.
@@ -178,14 +178,14 @@ def tumor(runs: Runs, grid: Grid, taxonomy: Taxonomy) -> Labels:
     return np.where((nearest > reach[of])[piece], np.uint8(0), runs.label)
 
 
-Rule = Callable[[Runs, Grid, Taxonomy], Labels]
+Rule = Callable[[Runs, Grid, Taxonomy], LabelArray]
 RULES: dict[str, Rule] = {"sides": sides, "largest": largest, "small": small, "tumor": tumor}
 DEFAULT = ("largest", "small")  # those that help, as bench/postprocess.py measures
 
 
-def _pieces(runs: Runs, piece: Indices) -> tuple[Floats, Labels]:
+def _pieces(runs: Runs, piece: IndexArray) -> tuple[Float64Array, LabelArray]:
     """Voxels and label of each piece."""
-    size: Floats = np.asarray(np.bincount(piece, runs.stop - runs.start), np.float64)
+    size: Float64Array = np.asarray(np.bincount(piece, runs.stop - runs.start), np.float64)
     of = np.zeros(len(size), np.uint8)
     of[piece] = runs.label
     return size, of
@@ -195,5 +195,5 @@ def _ids(taxonomy: Taxonomy, wanted: Callable[[LabelClass], bool]) -> list[int]:
     return [item.id for item in taxonomy if wanted(item)]
 
 
-def _mean(values: Floats, weights: Indices, where: npt.NDArray[np.bool_]) -> float | None:
+def _mean(values: Float64Array, weights: IndexArray, where: npt.NDArray[np.bool_]) -> float | None:
     return float(np.average(values[where], weights=weights[where])) if where.any() else None

@@ -13,10 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
+from nnstudent.types import IndexArray, LabelArray
 from nnstudent.volume import Shape
 
-Labels = npt.NDArray[np.uint8]
-Indices = npt.NDArray[np.intp]
 _FORWARD = (
     (0, 1),
     (1, -1),
@@ -37,12 +36,12 @@ class Runs:
     """
 
     shape: Shape
-    start: Indices
-    stop: Indices
-    label: Labels
+    start: IndexArray
+    stop: IndexArray
+    label: LabelArray
 
     @property
-    def places(self) -> tuple[Indices, Indices, npt.NDArray[np.float64]]:
+    def places(self) -> tuple[IndexArray, IndexArray, npt.NDArray[np.float64]]:
         """The middle of each run as voxel indices (z, y, x); x may lie between two voxels."""
         z, y, x = np.unravel_index(self.start, self.shape)
         return z, y, x + (self.stop - self.start - 1) / 2
@@ -58,7 +57,7 @@ class Runs:
         return border
 
 
-def find_runs(labels: Labels) -> Runs:
+def find_runs(labels: LabelArray) -> Runs:
     """The runs of a label map, (z, y, x)."""
     size = labels.shape[1] * labels.shape[2]
     starts, stops, values = [np.zeros(0, np.intp)], [np.zeros(0, np.intp)], [np.zeros(0, np.uint8)]
@@ -73,10 +72,10 @@ def find_runs(labels: Labels) -> Runs:
     return Runs(labels.shape, np.concatenate(starts), np.concatenate(stops), np.concatenate(values))
 
 
-def voxel_counts(labels: Labels) -> Indices:
+def voxel_counts(labels: LabelArray) -> IndexArray:
     """How many voxels each value from 0 to 255 has, (256,)."""
     # Plane by plane, and of the foreground only: numpy counts in a copy of eight bytes a voxel.
-    counts: Indices = sum(
+    counts: IndexArray = sum(
         (np.bincount(plane[plane != 0], minlength=256) for plane in labels),
         start=np.zeros(256, np.intp),
     )
@@ -84,7 +83,7 @@ def voxel_counts(labels: Labels) -> Indices:
     return counts
 
 
-def connected(runs: Runs, *, through: Sequence[int] = ()) -> Indices:
+def connected(runs: Runs, *, through: Sequence[int] = ()) -> IndexArray:
     """Which piece each run is of: runs of one label that touch, be it at a corner, are one piece.
 
     Args:
@@ -104,11 +103,11 @@ def connected(runs: Runs, *, through: Sequence[int] = ()) -> Indices:
         (np.ones(int(joined.sum()), bool), (ones[joined], others[joined])), (count, count)
     )
     _, group = scipy.sparse.csgraph.connected_components(edges, directed=False)
-    piece: Indices = np.unique(group.astype(np.int64) * 256 + runs.label, return_inverse=True)[1]
+    piece: IndexArray = np.unique(group.astype(np.int64) * 256 + runs.label, return_inverse=True)[1]
     return piece
 
 
-def paint(runs: Runs, label: Labels, onto: Labels) -> None:
+def paint(runs: Runs, label: LabelArray, onto: LabelArray) -> None:
     """Write another label for the runs where it differs into the label map that they are of.
 
     Args:
@@ -123,7 +122,7 @@ def paint(runs: Runs, label: Labels, onto: Labels) -> None:
     onto.reshape(-1)[voxels] = np.repeat(label[changed], length)
 
 
-def _touching(runs: Runs) -> tuple[Indices, Indices]:
+def _touching(runs: Runs) -> tuple[IndexArray, IndexArray]:
     """Pairs of runs that touch."""
     depth, height, width = runs.shape
     row = runs.start // width

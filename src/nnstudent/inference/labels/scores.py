@@ -12,12 +12,12 @@ import numpy.typing as npt
 from nnstudent.bundle.spec import Resampling
 from nnstudent.errors import GeometryError, InputError
 from nnstudent.inference.grid.preprocess import Frame
-from nnstudent.inference.grid.resample import Floats
+from nnstudent.types import Float32Array
 from nnstudent.volume import Spacing
 
 
 @dataclass(frozen=True, eq=False)
-class Scores:
+class ClassScores:
     """What a network says of every voxel of its grid.
 
     Attributes:
@@ -37,7 +37,7 @@ class Scores:
         GeometryError: The array is not of the frame's shape.
     """
 
-    values: Floats
+    values: Float32Array
     kind: Literal["logits", "probabilities"]
     classes: tuple[str, ...]
     ids: tuple[int, ...]
@@ -58,7 +58,7 @@ class Scores:
                 f"scores of shape {self.values.shape}; expected {len(self.classes)} classes on {self.frame.shape} voxels"
             )
 
-    def probabilities(self) -> Scores:
+    def probabilities(self) -> ClassScores:
         """The same as probabilities: softmax over the classes, or of regions the sigmoid of each (of background's 0, a half)."""
         if self.kind == "probabilities":
             return self
@@ -103,19 +103,19 @@ class Scores:
 def mean_confidence(
     classes: tuple[str, ...], tally: npt.NDArray[np.float64]
 ) -> dict[str, float | None]:
-    """Mean probability of each foreground class from :meth:`Scores.tally`, or from the sum of those of all slabs."""
+    """Mean probability of each foreground class from :meth:`ClassScores.tally`, or from the sum of those of all slabs."""
     return {
         name: float(total / count) if count else None
         for name, total, count in list(zip(classes, *tally, strict=True))[1:]
     }
 
 
-def _sigmoid(logits: Floats) -> Floats:
-    half: Floats = 0.5 * np.tanh(0.5 * logits) + 0.5
+def _sigmoid(logits: Float32Array) -> Float32Array:
+    half: Float32Array = 0.5 * np.tanh(0.5 * logits) + 0.5
     return half
 
 
-def best_channel(values: Floats, *, regions: bool = False) -> npt.NDArray[np.uint8]:
+def best_channel(values: Float32Array, *, regions: bool = False) -> npt.NDArray[np.uint8]:
     """The channel of the highest value of each voxel, the first of equals: argmax over the first axis, but in one sweep.
 
     Of regions it is the last one whose value is above that of channel 0, as nnU-Net lays them over each other.
@@ -131,7 +131,7 @@ def best_channel(values: Floats, *, regions: bool = False) -> npt.NDArray[np.uin
     return channel
 
 
-def mean_scores(scores: Iterable[Scores]) -> Scores:
+def mean_scores(scores: Iterable[ClassScores]) -> ClassScores:
     """The mean of an ensemble's scores, one at a time so that only two are held.
 
     Args:
@@ -141,7 +141,7 @@ def mean_scores(scores: Iterable[Scores]) -> Scores:
         InputError: There are none, or they differ in kind or classes.
         GeometryError: They are on different grids.
     """
-    total: Scores | None = None
+    total: ClassScores | None = None
     count = 0
     for item in scores:
         count += 1

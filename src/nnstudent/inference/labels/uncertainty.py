@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from nnstudent.inference.grid.resample import Floats, apply_along, axis_orders, neighbours, operator
-from nnstudent.inference.labels.scores import Scores
+from nnstudent.inference.grid.resample import apply_along, axis_orders, neighbours, operator
+from nnstudent.inference.labels.scores import ClassScores
+from nnstudent.types import Float32Array
 from nnstudent.volume import Volume
 
 
-def probability_of(
-    labels: Volume, scores: Scores, *, slab_mm: float = 32.0
+def label_probability(
+    labels: Volume, scores: ClassScores, *, slab_mm: float = 32.0
 ) -> npt.NDArray[np.uint8]:
     """The probability that scores give to the label of each voxel, interpolated as the label itself was.
 
@@ -50,7 +51,7 @@ def probability_of(
             channels = [
                 channel for channel, meant in enumerate(scores.ids) if meant == id
             ]  # several may share one
-            planes: Floats = np.sum(
+            planes: Float32Array = np.sum(
                 [apply_along(along_z[slab], values[channel], 0) for channel in channels],
                 axis=0,
                 dtype=np.float32,
@@ -63,11 +64,11 @@ def probability_of(
     return certain
 
 
-def runner_up_of(labels: Volume, scores: Scores) -> npt.NDArray[np.uint8]:
+def runner_up_labels(labels: Volume, scores: ClassScores) -> npt.NDArray[np.uint8]:
     """The most probable label but the one that is given, by the nearest voxel of the network's grid.
 
     Args:
-        labels: As in :func:`probability_of`.
+        labels: As in :func:`label_probability`.
         scores: On the network's grid.
 
     Returns:

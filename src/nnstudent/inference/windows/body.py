@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 import scipy
 
 from nnstudent.bundle.spec import Normalization
-from nnstudent.inference.windows.sliding import Scene
+from nnstudent.inference.windows.sliding import Canvas
+from nnstudent.types import MaskArray
 from nnstudent.volume import Shape, Spacing
 
-Mask = npt.NDArray[np.bool_]
 CELL_MM = 4.0
 TABLE_MM = 16.0  # a piece that is nowhere thicker than this in its slice, such as a table's shell, is no body
 SMALLEST_ML = 10.0  # smaller pieces, such as tubes, are no body
@@ -44,7 +43,7 @@ def cell_size(spacing_mm: Spacing, patch: Shape) -> Shape:
     return z, y, x
 
 
-def pool(mask: Mask, cell: Shape) -> Mask:
+def pool(mask: MaskArray, cell: Shape) -> MaskArray:
     """Cells in which any voxel is set.
 
     Args:
@@ -57,15 +56,15 @@ def pool(mask: Mask, cell: Shape) -> Mask:
     whole = np.pad(mask, margins)
     z, y, x = (size // by for size, by in zip(whole.shape, cell, strict=True))
     split = whole.reshape(z, cell[0], y, cell[1], x, cell[2])
-    pooled: Mask = np.logical_or.reduce(split, axis=(1, 3, 5))
+    pooled: MaskArray = np.logical_or.reduce(split, axis=(1, 3, 5))
     return pooled
 
 
-def find_body(scene: Scene, *, air: float | None, spacing_mm: Spacing, cell: Shape) -> Mask:
+def find_body(canvas: Canvas, *, air: float | None, spacing_mm: Spacing, cell: Shape) -> MaskArray:
     """Cells that hold body, however it lies and however many there are, and the cells around them.
 
     Args:
-        scene: The image.
+        canvas: The image.
         air: The value that air lies below; None: all is body.
         spacing_mm: Of the grid.
         cell: Voxels of a cell along each axis.
@@ -73,12 +72,12 @@ def find_body(scene: Scene, *, air: float | None, spacing_mm: Spacing, cell: Sha
     Returns:
         (z, y, x) in cells of the padded image. What is enclosed by body along y or along x, such as lungs and gas, is body.
     """
-    size = scene.image.shape
+    size = canvas.image.shape
     if air is None:
         return np.ones([math.ceil(n / by) for n, by in zip(size, cell, strict=True)], bool)
     # Padding goes on as the image ends. Along a padded axis there is one window only, so that this costs none.
-    margins = [(part.start, n - part.stop) for part, n in zip(scene.place, size, strict=True)]
-    solid = pool(np.pad(scene.image[scene.place] > air, margins, mode="edge"), cell)
+    margins = [(part.start, n - part.stop) for part, n in zip(canvas.place, size, strict=True)]
+    solid = pool(np.pad(canvas.image[canvas.place] > air, margins, mode="edge"), cell)
     cell_mm = [by * mm for by, mm in zip(cell, spacing_mm, strict=True)]
     # In the slice only: the first or last slice of a scan is no thin thing. Nor is what the image's border cuts.
     reach = [max(1, round(TABLE_MM / 2 / mm)) for mm in cell_mm[1:]]
@@ -91,11 +90,11 @@ def find_body(scene: Scene, *, air: float | None, spacing_mm: Spacing, cell: Sha
     # A piece counts as a whole or not at all: a thin part of a body is body.
     kept = (volumes >= SMALLEST_ML) & (thick > 0)
     kept[0] = False
-    body: Mask = scipy.ndimage.binary_dilation(_fill(kept[labels]), np.ones((3, 3, 3), bool))
+    body: MaskArray = scipy.ndimage.binary_dilation(_fill(kept[labels]), np.ones((3, 3, 3), bool))
     return body
 
 
-def _fill(mask: Mask) -> Mask:
+def _fill(mask: MaskArray) -> MaskArray:
     filled = mask
     for axis in (1, 2):
         before = np.logical_or.accumulate(mask, axis=axis)

@@ -10,9 +10,9 @@ from collections.abc import Callable, Collection
 
 import numpy as np
 
-from nnstudent.inference.grid.resample import Floats
 from nnstudent.inference.labels.scores import best_channel
-from nnstudent.inference.windows.sliding import Look, Planner, Scene, starts_along
+from nnstudent.inference.windows.sliding import Canvas, Planner, RunWindow, starts_along
+from nnstudent.types import Float32Array
 
 TUBES = ("aorta", "inferior_vena_cava", "esophagus")
 _FEW = 1000  # fewer foreground voxels than this are taken for none
@@ -28,8 +28,8 @@ def flare22(*, tubes: Collection[int]) -> Planner:
     """
     allowed = [0, *tubes]
 
-    def planner(scene: Scene, look: Look) -> None:
-        size, patch = scene.image.shape, scene.patch
+    def planner(canvas: Canvas, run_window: RunWindow) -> None:
+        size, patch = canvas.image.shape, canvas.patch
         first_y, middle_y, last_y = three(size[1], patch[1])
         first_x, middle_x, last_x = three(size[2], patch[2])
         skip = False
@@ -37,7 +37,7 @@ def flare22(*, tubes: Collection[int]) -> Planner:
             if skip:
                 skip = False
                 continue
-            found = best_channel(look((z, middle_y, middle_x), keep=_enough(patch[1])))
+            found = best_channel(run_window((z, middle_y, middle_x), keep=_enough(patch[1])))
             skip = int(np.count_nonzero(found)) < _FEW
             if skip or _empty_below(found, patch[1]):
                 continue
@@ -51,7 +51,7 @@ def flare22(*, tubes: Collection[int]) -> Planner:
                 ]
             # An image no larger than the patch has the same window three times, on which the original stops with an error.
             for y, x in sorted(set(around) - {(middle_y, middle_x)}):
-                look((z, y, x))
+                run_window((z, y, x))
 
     return planner
 
@@ -64,8 +64,8 @@ def three(size: int, patch: int) -> tuple[int, int, int]:
     return 0, round((size - patch) / 2), size - patch
 
 
-def _enough(patch_y: int) -> Callable[[Floats], bool]:
-    def keep(logits: Floats) -> bool:
+def _enough(patch_y: int) -> Callable[[Float32Array], bool]:
+    def keep(logits: Float32Array) -> bool:
         found = best_channel(logits)
         return int(np.count_nonzero(found)) >= _FEW and not _empty_below(found, patch_y)
 

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from nnstudent.inference.grid.resample import Floats
-from nnstudent.inference.windows.body import Mask, cell_size, find_body
-from nnstudent.inference.windows.sliding import Look, Planner, Scene, starts_along
+from nnstudent.inference.windows.body import cell_size, find_body
+from nnstudent.inference.windows.sliding import Canvas, Planner, RunWindow, starts_along
+from nnstudent.types import Float32Array, MaskArray
 from nnstudent.volume import Shape, Spacing
 
 LOW = 0.05  # odds of a class against background from which on a voxel may be foreground
@@ -38,17 +38,17 @@ def guided(*, spacing_mm: Spacing, air: float | None, low: float = LOW) -> Plann
         low: Odds of any class against background from which on a voxel may be foreground.
     """
 
-    def planner(scene: Scene, look: Look) -> None:
-        cell = cell_size(spacing_mm, scene.patch)
-        body = find_body(scene, air=air, spacing_mm=spacing_mm, cell=cell)
-        size, patch = scene.image.shape, scene.patch
+    def planner(canvas: Canvas, run_window: RunWindow) -> None:
+        cell = cell_size(spacing_mm, canvas.patch)
+        body = find_body(canvas, air=air, spacing_mm=spacing_mm, cell=cell)
+        size, patch = canvas.image.shape, canvas.patch
         first, last = _extent(_over(body, 1, 2), cell[0], size[0])
         z = _clip(first, last, patch[0], size[0])
         rim = slice(-max(1, int(_RIM * patch[0])), None)
         while first < last:
             cut = False
             for y, x in _layer(_over(body[_cells(z, patch[0], cell[0])], 0), cell, size, patch):
-                cut |= bool(foreground(look((z, y, x))[:, rim], low=low).any())
+                cut |= bool(foreground(run_window((z, y, x))[:, rim], low=low).any())
             left = last - patch[0] - z
             if left <= 0:
                 return
@@ -59,18 +59,18 @@ def guided(*, spacing_mm: Spacing, air: float | None, low: float = LOW) -> Plann
     return planner
 
 
-def foreground(logits: Floats, *, low: float = LOW) -> Mask:
+def foreground(logits: Float32Array, *, low: float = LOW) -> MaskArray:
     """Voxels where some class has at least these odds against background.
 
     Args:
         logits: (class, z, y, x); channel 0 is background.
         low: The odds.
     """
-    mask: Mask = logits[1:].max(axis=0) - logits[0] > math.log(low)
+    mask: MaskArray = logits[1:].max(axis=0) - logits[0] > math.log(low)
     return mask
 
 
-def _layer(body: Mask, cell: Shape, size: Shape, patch: Shape) -> Iterator[tuple[int, int]]:
+def _layer(body: MaskArray, cell: Shape, size: Shape, patch: Shape) -> Iterator[tuple[int, int]]:
     """Windows (y, x) over the cells (y, x) of a layer that are body; those between bodies, without any, are left out."""
     for y in _starts(_over(body, 1), cell[1], patch[1], size[1]):
         row = _over(body[_cells(y, patch[1], cell[1])], 0)
@@ -79,19 +79,19 @@ def _layer(body: Mask, cell: Shape, size: Shape, patch: Shape) -> Iterator[tuple
                 yield y, x
 
 
-def _starts(busy: Mask, cell: int, window: int, size: int) -> list[int]:
+def _starts(busy: MaskArray, cell: int, window: int, size: int) -> list[int]:
     first, last = _extent(busy, cell, size)
     if last - first <= window:
         return [_clip(first, last, window, size)] if first < last else []
     return [first + start for start in starts_along(last - first, window, step=BESIDE)]
 
 
-def _over(mask: Mask, *axes: int) -> Mask:
-    anywhere: Mask = np.asarray(mask.any(axis=axes))
+def _over(mask: MaskArray, *axes: int) -> MaskArray:
+    anywhere: MaskArray = np.asarray(mask.any(axis=axes))
     return anywhere
 
 
-def _extent(busy: Mask, cell: int, size: int) -> tuple[int, int]:
+def _extent(busy: MaskArray, cell: int, size: int) -> tuple[int, int]:
     """First voxel, and the one after the last, of the cells along an axis that are set; nothing if none is."""
     where = np.flatnonzero(busy)
     return (int(where[0]) * cell, min(size, (int(where[-1]) + 1) * cell)) if len(where) else (0, 0)

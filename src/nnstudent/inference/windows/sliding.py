@@ -13,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from nnstudent.errors import InputError
-from nnstudent.inference.grid.resample import Floats
 from nnstudent.progress import Progress, silent
+from nnstudent.types import Float32Array
 from nnstudent.volume import Box, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
+class Canvas:
     """What a planner knows before any window ran.
 
     Attributes:
@@ -28,15 +28,15 @@ class Scene:
         patch: Size of a window.
     """
 
-    image: Floats
+    image: Float32Array
     place: Box
     patch: Shape
 
 
-class Look(Protocol):
+class RunWindow(Protocol):
     """Runs the network on one window, which costs nearly all of the time, and adds what it says to the sum."""
 
-    def __call__(self, start: Shape, *, keep: Callable[[Floats], bool] = ...) -> Floats:
+    def __call__(self, start: Shape, *, keep: Callable[[Float32Array], bool] = ...) -> Float32Array:
         """Logits (class, z, y, x) of the window whose first voxel is ``start``, valid until the next look.
 
         Args:
@@ -46,13 +46,13 @@ class Look(Protocol):
 
 
 # A planner looks at one window after the other; what it sees may decide where it looks next.
-Planner = Callable[[Scene, Look], None]
+Planner = Callable[[Canvas, RunWindow], None]
 
 
-def dense(scene: Scene, look: Look) -> None:
+def dense(canvas: Canvas, run_window: RunWindow) -> None:
     """Look everywhere, as nnU-Net does."""
-    for start in dense_starts(scene.image.shape, scene.patch):
-        look(start)
+    for start in dense_starts(canvas.image.shape, canvas.patch):
+        run_window(start)
 
 
 def dense_starts(shape: Shape, patch: Shape, *, step: float = 0.5) -> list[Shape]:
@@ -86,7 +86,7 @@ def padded_shape(shape: Shape, patch: Shape) -> Shape:
 
 
 @lru_cache(maxsize=8)
-def gaussian(patch: Shape) -> Floats:
+def gaussian(patch: Shape) -> Float32Array:
     """Weight of each voxel of a window: a Gaussian of an eighth of the patch, 10 at the centre, nowhere 0.
 
     Rounded to float16 as nnU-Net does, so that the same voxels get the same weight.
@@ -95,7 +95,7 @@ def gaussian(patch: Shape) -> Floats:
     weight = np.multiply.outer(np.multiply.outer(z, y), x)
     half = (weight * (10 / weight.max())).astype(np.float16)
     half[half == 0] = half[half > 0].min()
-    weights: Floats = half.astype(np.float32)
+    weights: Float32Array = half.astype(np.float32)
     return weights
 
 
@@ -108,7 +108,7 @@ def _bell(size: int) -> npt.NDArray[np.float64]:
     return bell[reach - size // 2 :][:size]
 
 
-def pad(image: Floats, patch: Shape) -> tuple[Floats, Box]:
+def pad(image: Float32Array, patch: Shape) -> tuple[Float32Array, Box]:
     """Centre an image that is smaller than the patch in zeros; also where it then lies."""
     shape = padded_shape(image.shape, patch)
     place = [
@@ -124,14 +124,14 @@ def pad(image: Floats, patch: Shape) -> tuple[Floats, Box]:
 
 
 def slide(
-    image: Floats,
-    network: Callable[[Floats], Floats],
+    image: Float32Array,
+    network: Callable[[Float32Array], Float32Array],
     *,
     patch: Shape,
     classes: int,
     planner: Planner = dense,
     progress: Progress = silent,
-) -> tuple[Floats, int]:
+) -> tuple[Float32Array, int]:
     """Run a network over an image window by window and average the logits where windows overlap.
 
     Args:
@@ -148,9 +148,9 @@ def slide(
     Raises:
         InputError: The network gives what is not finite.
     """
-    all_of_it: list[Floats] = []
+    all_of_it: list[Float32Array] = []
 
-    def take(logits: Floats, _: int) -> None:
+    def take(logits: Float32Array, _: int) -> None:
         all_of_it.append(logits)
 
     ran = stream(
@@ -160,9 +160,9 @@ def slide(
 
 
 def stream(
-    image: Floats,
-    network: Callable[[Floats], Floats],
-    take: Callable[[Floats, int], None],
+    image: Float32Array,
+    network: Callable[[Float32Array], Float32Array],
+    take: Callable[[Float32Array, int], None],
     *,
     patch: Shape,
     classes: int,
@@ -225,7 +225,9 @@ def stream(
         total[:, depth - held :], weights[depth - held :] = 0, 0
         first = start - 1
 
-    def look(start: Shape, *, keep: Callable[[Floats], bool] = lambda _: True) -> Floats:
+    def run_window(
+        start: Shape, *, keep: Callable[[Float32Array], bool] = lambda _: True
+    ) -> Float32Array:
         nonlocal ran
         if 0 < first >= start[0]:  # what has been handed over
             raise InputError("these windows go back along z; take dense ones, or allow more memory")
@@ -244,7 +246,7 @@ def stream(
         progress("windows", ran, max(ran, planned))
         return logits
 
-    planner(Scene(padded, where, patch), look)
+    planner(Canvas(padded, where, patch), run_window)
     if ran < planned:
         progress("windows", planned, planned)
     while first + depth < len(padded):

@@ -12,7 +12,7 @@ from typing import Any
 
 from nnstudent.errors import InputError
 from nnstudent.inference.grid.resample import new_shape
-from nnstudent.inference.memory import MB, gigabytes
+from nnstudent.inference.memory import MIB, gigabytes
 from nnstudent.inference.windows.sliding import dense_starts, padded_shape
 from nnstudent.serialization import Record, to_plain
 from nnstudent.training.recipe import Network, Recipe
@@ -257,7 +257,7 @@ def _cost(
         + KIND_POINTS[network.kind]
     )
     return Option(
-        name, network, spacing, patch, windows, seconds, machine.base_mb + live * 1e6 / MB, worth
+        name, network, spacing, patch, windows, seconds, machine.base_mb + live * 1e6 / MIB, worth
     )
 
 

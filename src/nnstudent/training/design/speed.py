@@ -14,16 +14,16 @@ from nnstudent.bundle.network import build
 from nnstudent.bundle.spec import Architecture, NetworkSpec, Normalization, Resampling
 from nnstudent.errors import require
 from nnstudent.inference.grid.preprocess import preprocess
-from nnstudent.inference.grid.resample import Floats
 from nnstudent.inference.grid.restore import restore
 from nnstudent.inference.labels.postprocess import DEFAULT, postprocess
-from nnstudent.inference.labels.scores import Scores
+from nnstudent.inference.labels.scores import ClassScores
 from nnstudent.inference.windows.sliding import slide
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import flare23
 from nnstudent.training.design.search import Machine, networks
 from nnstudent.training.plans import architecture
 from nnstudent.training.recipe import Network
+from nnstudent.types import Float32Array
 from nnstudent.volume import Grid, Shape, Spacing, Volume
 
 WINDOW: Shape = (
@@ -152,9 +152,9 @@ def _seconds_around(size: Shape, *, threads: int) -> tuple[float, float]:
         image, _ = preprocess(scan, spec)
         logits = _ellipsoids(image.shape)
 
-        def around(spec: NetworkSpec = spec, logits: Floats = logits) -> None:
+        def around(spec: NetworkSpec = spec, logits: Float32Array = logits) -> None:
             _, frame = preprocess(scan, spec)
-            scores = Scores(
+            scores = ClassScores(
                 logits,
                 "logits",
                 spec.classes,
@@ -173,7 +173,7 @@ def _seconds_around(size: Shape, *, threads: int) -> tuple[float, float]:
     return max(of_scan, 1e-3), max(of_grid, 1e-3)
 
 
-def _ellipsoids(shape: Shape) -> Floats:
+def _ellipsoids(shape: Shape) -> Float32Array:
     """Logits (class, z, y, x) of background and one ellipsoid for each other class, a quarter of the scan long, here and there."""
     centres = np.random.default_rng(0).uniform(0.2, 0.8, (len(CLASSES) - 1, 3))
     logits = np.zeros((len(CLASSES), *shape), np.float32)
