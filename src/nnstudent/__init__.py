@@ -30,10 +30,12 @@ if TYPE_CHECKING:
     from nnstudent.evaluation.lesions import detect as detect_lesions
     from nnstudent.evaluation.metrics import dsc, nsd
     from nnstudent.evaluation.scores import Scores
+    from nnstudent.inference.files.options import Options as SegmentOptions
     from nnstudent.inference.files.preview import write_preview
-    from nnstudent.inference.files.segment import Options as SegmentOptions
     from nnstudent.inference.files.segment import segment_files
-    from nnstudent.inference.segmenter import Segmentation, Segmenter
+    from nnstudent.inference.files.segment import segment_files as segment
+    from nnstudent.inference.segmentation import Segmentation
+    from nnstudent.inference.segmenter import Segmenter
     from nnstudent.io.dicom.series import read_series
     from nnstudent.io.nifti import read_image, read_labels, write_image, write_labels
     from nnstudent.phantom import make_case as make_phantom
@@ -69,8 +71,8 @@ _PUBLIC = {
     "OutputError": "errors",
     "Preset": "pipeline.preset",
     "Scores": "evaluation.scores",
-    "SegmentOptions": "inference.files.segment:Options",
-    "Segmentation": "inference.segmenter",
+    "SegmentOptions": "inference.files.options:Options",
+    "Segmentation": "inference.segmentation",
     "Segmenter": "inference.segmenter",
     "SelectSettings": "pseudo.selection",
     "Service": "web.service",
@@ -99,6 +101,7 @@ _PUBLIC = {
     "read_series": "io.dicom.series",
     "read_taxonomy": "taxonomy",
     "run": "pipeline.run",
+    "segment": "inference.files.segment:segment_files",
     "segment_files": "inference.files.segment",
     "select": "pseudo.select",
     "study": "training.study",

@@ -147,7 +147,7 @@ def test_what_is_free_is_no_more_than_the_machine_has():
 CASE = """
 import json, sys
 import numpy as np
-from nnstudent.inference.files.segment import peak_rss_mb
+from nnstudent.inference.memory import peak_rss_mb
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.volume import Grid, Volume
 segmenter = Segmenter(None, threads=2, precision="fp32", windows="dense", memory_limit_mb=float(sys.argv[1]))
@@ -176,7 +176,7 @@ OTHER = """
 import json, sys
 from pathlib import Path
 import numpy as np
-from nnstudent.inference.files.segment import peak_rss_mb
+from nnstudent.inference.memory import peak_rss_mb
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.volume import Grid, Volume
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from nnstudent.inference.files.find import CaseFile
 from nnstudent.inference.files.segment import segment_file, segment_files
+from nnstudent.inference.model_runner import ModelRunner
 from nnstudent.inference.pipelining import MemoryReservation, run_pipelined, run_serial, run_stages
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.nifti import read_labels, write_image
@@ -158,7 +159,7 @@ def test_a_folder_gives_what_its_cases_give_one_by_one(scans, tmp_path, isotropi
     for row in result.rows:
         alone = segment_file(
             CaseFile(row["id"], scans / f"{row['id']}.nii.gz", tmp_path / "alone.nii.gz"), segmenter
-        ).row()
+        ).record()
         for key in ("organs", "windows", "warnings"):
             assert row[key] == alone[key]
         assert (
@@ -198,7 +199,7 @@ def test_stopped_by_a_key_nothing_is_half_written(scans, tmp_path, isotropic, mo
                 raise KeyboardInterrupt
             return engine(window)
 
-    monkeypatch.setattr(Segmenter, "engine_of", lambda self, network, member: Stopped())
+    monkeypatch.setattr(ModelRunner, "engine_of", lambda self, network, member: Stopped())
     before = threading.active_count()
     with pytest.raises(KeyboardInterrupt):
         segment_files(scans, tmp_path / "out", segmenter)

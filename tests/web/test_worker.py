@@ -42,7 +42,7 @@ def test_progress_is_told_from_reading_to_writing(segmenter, phantom, tmp_path):
 
 def test_what_would_not_fit_is_refused_before_it_is_read(segmenter, phantom, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "nnstudent.web.worker.read_scan", lambda *args, **kwargs: pytest.fail("was read")
+        "nnstudent.inference.files.scan.read_scan", lambda *args, **kwargs: pytest.fail("was read")
     )
     with pytest.raises(InputError, match="million voxels; expected at most 0"):
         segment_job(phantom, tmp_path, "CT", segmenter, voxels=1000, progress=lambda *step: None)

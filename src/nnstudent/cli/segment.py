@@ -145,7 +145,8 @@ def run(args: argparse.Namespace) -> int:
     from nnstudent.bundle.bundle import open_model, relabeled
     from nnstudent.errors import InputError
     from nnstudent.inference.files.find import find_inputs
-    from nnstudent.inference.files.segment import Options, segment_files
+    from nnstudent.inference.files.options import Options
+    from nnstudent.inference.files.segment import segment_files
     from nnstudent.inference.labels.postprocess import DEFAULT
     from nnstudent.inference.memory import parse_size
     from nnstudent.inference.segmenter import Segmenter

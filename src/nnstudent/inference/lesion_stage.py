@@ -131,7 +131,7 @@ def nearest(
     return found, away.astype(np.float32)
 
 
-def on_network_grid(labels: LabelArray, frame: Frame) -> LabelArray:
+def labels_on_network_grid(labels: LabelArray, frame: Frame) -> LabelArray:
     """Labels on the image's grid, taken to the network's by the nearest voxel.
 
     Args:

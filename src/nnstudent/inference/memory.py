@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +74,27 @@ def gigabytes(mb: float) -> float:
 def free_mb() -> float:
     """Memory that this process can still take, in MiB: what the machine has free, or what its control group leaves if that is less."""
     return min([float(psutil.virtual_memory().available), *_group_left()]) / MIB
+
+
+def peak_rss_mb() -> float:
+    """Highest resident memory of this process so far, in MiB.
+
+    Where the system does not record it, the present resident memory.
+    """
+    # Linux: getrusage would include what started this process until it had its own memory.
+    with suppress(OSError):
+        status = Path("/proc/self/status").read_text("ascii", "replace")
+        for line in status.splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 2**10
+    try:
+        import resource  # not on Windows
+        import sys
+    except ImportError:
+        info = psutil.Process().memory_info()
+        return float(getattr(info, "peak_wset", info.rss)) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
 def plan(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from nnstudent.cases import for_each_case
 from nnstudent.cohort.cohort import Case
 from nnstudent.errors import Failure
+from nnstudent.inference.files.find import CaseFile
+from nnstudent.inference.files.segment import segment_file
 from nnstudent.inference.segmenter import Segmenter
-from nnstudent.io.nifti import read_image, write_labels
 from nnstudent.io.record import file_hash, is_made_from, write_record
 from nnstudent.progress import Progress, silent
 
@@ -40,18 +40,8 @@ def predict(
         made_from = {"image": file_hash(case.image), **segmenter.made_by}
         if path.is_file() and is_made_from(record, made_from):
             return
-        found = segmenter(read_image(case.image))
-        write_labels(path, found.labels, like=case.image)
-        facts = {
-            "id": case.id,
-            "engine": found.engine,
-            "precision": found.precision,
-            "seconds": {name: round(value, 3) for name, value in found.seconds.items()},
-            "windows": dict(found.windows),
-            "warnings": list(found.warnings),
-            "organs": {name: asdict(organ) for name, organ in found.organs.items()},
-        }
-        write_record(record, stage="segment", made_from=made_from, files=[path], **facts)
+        done = segment_file(CaseFile(case.id, case.image, path), segmenter)
+        write_record(record, stage="segment", made_from=made_from, files=[path], **done.record())
 
     return for_each_case(
         cases, work, files=lambda case: (case.image,), what="segment", progress=progress

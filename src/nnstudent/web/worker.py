@@ -12,20 +12,19 @@ import queue
 import sys
 import threading
 import time
-from math import prod
 from pathlib import Path
 from typing import Any, TextIO
 
 from nnstudent.bundle.bundle import open_model
-from nnstudent.errors import InputError, NnStudentError, OutputError
-from nnstudent.inference.files.formats import prepare, write_formats
+from nnstudent.errors import NnStudentError, OutputError
+from nnstudent.inference.files.formats import write_formats
+from nnstudent.inference.files.options import Options
 from nnstudent.inference.files.preview import write_preview
-from nnstudent.inference.files.segment import read_scan
+from nnstudent.inference.files.scan import segment_scan
 from nnstudent.inference.labels.volumetry import write_statistics
 from nnstudent.inference.segmenter import Segmenter
-from nnstudent.io.nifti import read_grid, write_image
+from nnstudent.io.nifti import write_image
 from nnstudent.progress import Progress
-from nnstudent.volume import Shape
 
 FILES = ("image.nii.gz", "labels.nii.gz", "labels.seg.dcm", "statistics.csv", "preview.png")
 _EVERY = 0.2  # seconds between two messages of progress
@@ -53,41 +52,36 @@ def segment_job(
         OutputError: A file cannot be written.
     """
     progress("reading", 0, 0)
-    if source.is_file():
-        _check_size(read_grid(source).shape, voxels)  # before it is in memory
-    image, series = read_scan(source, ask=False)
-    _check_size(image.grid.shape, voxels)
-    # Nobody can be asked for --new-uids here; what is derived is a warning, what cannot be referred to gets no DICOM-SEG.
-    sources = prepare(source, ["nifti", *(["dicom-seg"] if series else [])], series, new_uids=True)
-    result = segmenter(image, progress=progress)
+    # Nobody can be asked for --new-uids or a series here; what is derived or chosen is a warning,
+    # and a series that cannot be referred to gets no DICOM-SEG.
+    formats = ("nifti",) if source.is_file() else ("nifti", "dicom-seg")
+    options = Options(formats=formats, ask=False, new_uids=True, max_voxels=voxels)
+    scan = segment_scan(source, segmenter, options=options, progress=progress)
+    image, result = scan.image, scan.segmentation
     progress("writing", 0, 0)
-    warnings = [*(series.warnings if series else ()), *sources.warnings, *result.warnings]
     path = {file: output / file for file in FILES}
     files = {
         "nifti": path["labels.nii.gz"],
-        **({"dicom-seg": path["labels.seg.dcm"]} if series else {}),
+        "dicom-seg": path["labels.seg.dcm"],
     }
-    failed = write_formats(files, result.labels, model=segmenter.model, sources=sources)
+    files = {name: files[name] for name in formats}
+    failed = write_formats(files, result.labels, model=segmenter.model, sources=scan.sources)
     if "nifti" in failed:
         raise OutputError(failed["nifti"])
-    warnings += [f"no DICOM-SEG: {reason}" for reason in failed.values()]
     write_image(path["image.nii.gz"], image)
     write_statistics(path["statistics.csv"], name, image, result, segmenter.taxonomy)
     write_preview(path["preview.png"], image, result.labels, segmenter.taxonomy, title=name)
-    organs = [
-        {
-            "id": segmenter.taxonomy[organ].id,
-            "name": organ,
-            "volume_ml": round(facts.volume_ml, 3),
-            "confidence": None if facts.confidence is None else round(facts.confidence, 4),
-            "touches_border": facts.touches_border,
-        }
-        for organ, facts in result.organs.items()
-    ]
+    record = result.record()
     return {
         "files": [file for file in FILES if path[file].is_file()],
-        "organs": organs,
-        "warnings": warnings,
+        "organs": [
+            {"id": segmenter.taxonomy[organ].id, "name": organ, **facts}
+            for organ, facts in record["organs"].items()
+        ],
+        "warnings": [
+            *record["warnings"],
+            *(f"no DICOM-SEG: {reason}" for reason in failed.values()),
+        ],
     }
 
 
@@ -123,13 +117,6 @@ def main() -> None:
         ) as error:  # whatever a file does to a library: this job failed, the next need not
             answer = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
         _tell(told, answer)
-
-
-def _check_size(shape: Shape, most: int) -> None:
-    if prod(shape) > most:
-        raise InputError(
-            f"an image of {prod(shape) / 1e6:.0f} million voxels; expected at most {most / 1e6:.0f}, cut it to the abdomen"
-        )
 
 
 class _Teller:

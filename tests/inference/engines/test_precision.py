@@ -94,7 +94,7 @@ def test_an_engine_that_cannot_says_so_before_any_image_is_read(isotropic):
 
 def test_the_engine_says_what_there_is_to_say(isotropic, monkeypatch, caplog):
     monkeypatch.setattr(openvino, "cpu_instructions", lambda: ARM)
-    monkeypatch.setattr(openvino, "choose", lambda *_, **__: "int8")
+    monkeypatch.setattr(openvino, "choose_precision", lambda *_, **__: "int8")
     with caplog.at_level("WARNING"):
         Segmenter(isotropic, precision="int8").engine_of(0, 0)
     assert "this processor has none of avx512_vnni" in caplog.text

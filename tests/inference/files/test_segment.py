@@ -11,7 +11,9 @@ import pytest
 from nnstudent.cli import main
 from nnstudent.errors import InputError, OutputError
 from nnstudent.inference.files.find import find_cases
-from nnstudent.inference.files.segment import Options, segment_files
+from nnstudent.inference.files.options import Options
+from nnstudent.inference.files.segment import segment_files
+from nnstudent.inference.model_runner import ModelRunner
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.nifti import read_labels, write_image
 from tests.inference.conftest import blobs
@@ -126,6 +128,17 @@ def test_the_report_is_as_designed(scans, tmp_path, isotropic, capfd):
     assert "liver" in out
     assert "wrote" in out
     assert (tmp_path / "o.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_model_can_be_given_by_its_path(scans, tmp_path, isotropic):
+    done = segment_files(scans, tmp_path / "path", isotropic)
+    segmenter = Segmenter(isotropic, precision="auto", windows="guided")
+    assert len(done.rows) == 2
+    segment_files(scans, tmp_path / "segmenter", segmenter)
+    for row in done.rows:
+        np.testing.assert_array_equal(
+            *(read_labels(tmp_path / way / f"{row['id']}.nii.gz").array for way in ("path", "segmenter"))
+        )
 
 
 def test_only_some_organs(scans, tmp_path, segmenter):
@@ -292,7 +305,7 @@ def test_running_out_of_memory_fails_one_case(scans, tmp_path, isotropic, monkey
             return engine(window)
 
     once = Once()
-    monkeypatch.setattr(Segmenter, "engine_of", lambda self, network, member: once)
+    monkeypatch.setattr(ModelRunner, "engine_of", lambda self, network, member: once)
     result = segment_files(scans, tmp_path / "out", segmenter)
     (failure,) = result.failures
     assert failure.case == "a"

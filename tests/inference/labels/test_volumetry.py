@@ -5,7 +5,8 @@ import csv
 import numpy as np
 import pytest
 
-from nnstudent.inference.files.segment import Options, segment_files
+from nnstudent.inference.files.options import Options
+from nnstudent.inference.files.segment import segment_files
 from nnstudent.inference.labels.volumetry import COLUMNS, densities
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.nifti import read_image, read_labels, write_image

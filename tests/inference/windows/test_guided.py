@@ -11,8 +11,9 @@ from scipy import ndimage
 
 from nnstudent.bundle.spec import Normalization, Resampling
 from nnstudent.errors import InputError
+from nnstudent.inference.case_run import ONLY_AIR
 from nnstudent.inference.grid.resample import new_shape, resample
-from nnstudent.inference.segmenter import NO_BODY, Segmenter
+from nnstudent.inference.segmenter import Segmenter
 from nnstudent.inference.windows.body import air_limit, find_body
 from nnstudent.inference.windows.guided import FAR, NEAR, foreground, guided
 from nnstudent.inference.windows.sliding import Canvas, dense_starts, pad
@@ -235,7 +236,7 @@ def test_the_segmenter_counts_what_it_skipped_and_warns_of_an_empty_scan(isotrop
         Volume(np.full((40, 60, 60), -1000, np.int16), Grid((40, 60, 60), image.grid.affine))
     )
     assert empty.windows == {"planned": counts["planned"], "run": 0, "skipped": counts["planned"]}
-    assert NO_BODY in empty.warnings
+    assert ONLY_AIR in empty.warnings
     assert not empty.labels.array.any()
 
 

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnstudent.errors import InputError
-from nnstudent.inference.windows.sliding import dense_starts, gaussian, pad, padded_shape, slide
+from nnstudent.inference.windows.accumulator import gaussian
+from nnstudent.inference.windows.sliding import dense_starts, pad, padded_shape, slide
 
 sizes = st.tuples(*[st.integers(1, 60)] * 3)
 patches = st.tuples(*[st.integers(4, 24)] * 3)

@@ -1,9 +1,10 @@
-"""What a label map says of each organ."""
+"""Facts about each organ of a label map."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from nnstudent.inference.checks import ids_at_border
 from nnstudent.inference.labels.run_length import voxel_counts
@@ -13,37 +14,45 @@ from nnstudent.volume import Volume
 
 @dataclass(frozen=True)
 class OrganFacts:
-    """What is known of one class in one image.
+    """Facts about one class in one image.
 
     Attributes:
-        volume_ml: Its volume; 0 if it was not found.
-        touches_border: Whether it reaches the border of the image, or of what was scanned of it, so that it may go on beyond.
-        confidence: Mean probability that the network gives it over its own voxels on the network's grid; None if not found.
+        volume_ml: Its volume in ml; 0 if it was not found.
+        touches_border: Whether it touches the border of the image or of the scanned part of it,
+            so that it may extend beyond.
+        confidence: Mean probability that the network gives it over its own voxels on the
+            network's grid; None if it was not found.
     """
 
     volume_ml: float
     touches_border: bool
     confidence: float | None
 
+    def record(self) -> dict[str, Any]:
+        """The same as plain data, rounded."""
+        return {
+            "volume_ml": round(self.volume_ml, 3),
+            "touches_border": self.touches_border,
+            "confidence": None if self.confidence is None else round(self.confidence, 4),
+        }
+
 
 def organ_facts(
     image: Volume, labels: Volume, taxonomy: Taxonomy, confidence: Mapping[str, float | None]
 ) -> dict[str, OrganFacts]:
-    """Volume and whether it touches the border, of each class that ``confidence`` names.
+    """Facts about each class that ``confidence`` names.
 
     Args:
         image: The image.
-        labels: Its label map.
-        taxonomy: Its label table.
-        confidence: By class name.
+        labels: Its label map, on the same grid.
+        taxonomy: The label table of ``labels``.
+        confidence: Confidence by class name.
     """
     counts = voxel_counts(labels.array)
     at_border = ids_at_border(image, labels.array)
     facts: dict[str, OrganFacts] = {}
-    for name, certain in confidence.items():
+    for name, value in confidence.items():
         id = taxonomy[name].id
-        present = bool(counts[id])
-        facts[name] = OrganFacts(
-            float(counts[id]) * labels.grid.voxel_ml, id in at_border, certain if present else None
-        )
+        volume_ml = float(counts[id]) * labels.grid.voxel_ml
+        facts[name] = OrganFacts(volume_ml, id in at_border, value if counts[id] else None)
     return facts

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from nnstudent.inference.segmenter import Segmentation
+from nnstudent.inference.segmentation import Segmentation
 from nnstudent.io.atomic import write_text
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Volume

@@ -1,0 +1,233 @@
+"""One image on its way through the networks of a model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nnstudent.bundle.bundle import Network
+from nnstudent.inference.cascade import crop_for_second_stage, merge_second_stage
+from nnstudent.inference.checks import image_warnings, missing_organ_warnings
+from nnstudent.inference.grid.preprocess import preprocess
+from nnstudent.inference.grid.restore import Restoration
+from nnstudent.inference.labels.organs import organ_facts
+from nnstudent.inference.labels.scores import ClassScores, mean_confidence
+from nnstudent.inference.lesion_stage import labels_on_network_grid, lesion_scores
+from nnstudent.inference.memory import MemoryPlan
+from nnstudent.inference.pipelining import Stages
+from nnstudent.inference.segmentation import Segmentation
+from nnstudent.inference.windows.sliding import dense_starts, padded_shape
+from nnstudent.progress import Progress
+from nnstudent.types import LabelArray
+from nnstudent.volume import Volume
+
+if TYPE_CHECKING:
+    from nnstudent.inference.segmenter import Segmenter
+
+ONLY_AIR = "the image contains only air; nothing was segmented"
+
+
+class CaseRun:
+    """What is known of one image while its networks run one after the other."""
+
+    def __init__(
+        self, image: Volume, segmenter: Segmenter, *, plan: MemoryPlan, progress: Progress
+    ) -> None:
+        """Begin with an empty label map."""
+        self._began = time.perf_counter()
+        self._image, self._segmenter = image, segmenter
+        self._planes, self._peak_mb = plan.planes, plan.peak_mb
+        self._progress = progress
+        self._seconds = dict.fromkeys(("preprocess", "network", "restore", "waiting"), 0.0)
+        self._labels: LabelArray = np.zeros(image.grid.shape, np.uint8)
+        self._confidence: dict[str, float | None] = {}
+        self._planned = self._ran = 0
+
+    def stages(self) -> Stages[Segmentation]:
+        """Yield before the first network runs and after the last one has; return the result."""
+        networks = self._segmenter.model.networks
+        for index in range(len(networks)):
+            work = self._prepare(index)
+            if work is None:
+                continue
+            if index == 0:
+                yield from self._wait()
+            self._ran += work.run(self._progress)
+            if index == len(networks) - 1:
+                yield from self._wait()
+            self._merge(work)
+        return self._result()
+
+    def _wait(self) -> Iterator[None]:
+        with timed(self._seconds, "waiting"):
+            yield
+
+    def _prepare(self, index: int) -> NetworkRun | None:
+        """Preprocess what a network sees; None where a second stage has nothing to see."""
+        network = self._segmenter.model.networks[index]
+        image, labels, planes = self._image, self._labels, self._planes
+        with timed(self._seconds, "preprocess"):
+            if network.spec.context_mm is not None:
+                ids = self._segmenter.ids(network.spec.hosts or network.spec.foreground)
+                crop = crop_for_second_stage(image, labels, ids, network.spec)
+                if crop is None:
+                    return None
+                image, labels = crop
+                plan = self._segmenter.plan(image.grid, networks=[network])
+                # A lesion stage needs all of its scores at once.
+                planes = None if network.spec.hosts else plan.planes
+                self._peak_mb = max(self._peak_mb, plan.peak_mb)
+            return NetworkRun(
+                index, image, labels, self._segmenter, planes=planes, seconds=self._seconds
+            )
+
+    def _merge(self, work: NetworkRun) -> None:
+        """Lay what a network found over the labels so far."""
+        found, confidence = work.finish()
+        spec = work.network.spec
+        if work.index == 0:
+            self._labels = found
+        else:
+            decides = spec.context_mm is not None and not spec.hosts
+            merge_second_stage(
+                work.labels, found, self._segmenter.ids(spec.foreground) if decides else ()
+            )
+        self._confidence |= confidence
+        self._planned += work.planned
+
+    def _result(self) -> Segmentation:
+        segmenter, image = self._segmenter, self._image
+        with timed(self._seconds, "restore"):
+            labels = segmenter.correct(Volume(self._labels, image.grid))
+        organs = organ_facts(
+            image,
+            labels,
+            segmenter.taxonomy,
+            {name: self._confidence.get(name) for name in segmenter.model.classes},
+        )
+        missing = missing_organ_warnings(
+            {name: facts.volume_ml for name, facts in organs.items()}, segmenter.taxonomy
+        )
+        warnings = (*image_warnings(image), *(missing if self._ran else [ONLY_AIR]))
+        engine = segmenter.engine_of(0, 0)
+        waiting = self._seconds.pop("waiting")
+        self._seconds["total"] = time.perf_counter() - self._began - waiting
+        return Segmentation(
+            labels=labels,
+            organs=organs,
+            seconds=self._seconds,
+            windows={
+                "planned": self._planned,
+                "run": self._ran,
+                "skipped": max(0, self._planned - self._ran),
+            },
+            warnings=warnings,
+            engine=engine.name,
+            precision=engine.precision,
+            model=segmenter.model.hash,
+            predicted_peak_mb=self._peak_mb,
+        )
+
+
+class NetworkRun:
+    """One network on the part of the image that it sees.
+
+    Attributes:
+        index: Which of the model's networks.
+        network: That network.
+        labels: The labels so far on the part that it sees, a view.
+        planned: How many windows ``dense`` would run, of all members.
+    """
+
+    def __init__(
+        self,
+        index: int,
+        image: Volume,
+        labels: LabelArray,
+        segmenter: Segmenter,
+        *,
+        planes: int | None,
+        seconds: dict[str, float],
+    ) -> None:
+        """Bring the image to the network's grid.
+
+        Args:
+            index: Which of the model's networks.
+            image: The part of the image that it sees.
+            labels: The labels so far on that part, (z, y, x).
+            segmenter: Runs the network.
+            planes: Planes of class scores held at once; None for all.
+            seconds: Durations, to which ``network`` and ``restore`` are added.
+        """
+        self.index, self.labels = index, labels
+        self.network: Network = segmenter.model.networks[index]
+        self._segmenter, self._planes, self._seconds = segmenter, planes, seconds
+        self._grid = image.grid
+        self._values, self._frame = preprocess(image, self.network.spec)
+        patch = self.network.spec.patch
+        windows = len(dense_starts(padded_shape(self._frame.shape, patch), patch))
+        self.planned = windows * len(self.network.members)
+        self._held: list[ClassScores] = []
+
+    def run(self, progress: Progress) -> int:
+        """Run the windows; returns how many, of all members."""
+        self._restoration = Restoration(
+            self._frame,
+            self._grid,
+            threads=self._segmenter.threads,
+            device=self._segmenter.engine_of(0, 0).restores_on,
+        )
+        self._tally = np.zeros((2, len(self._classes)))
+        restored, began = self._seconds["restore"], time.perf_counter()
+        ran = self._segmenter.runner.run_network(
+            self.index,
+            self._values,
+            self._frame,
+            self._held.append if self._planes is None else self._restore,
+            planes=self._planes,
+            progress=progress,
+        )
+        elapsed = time.perf_counter() - began
+        self._seconds["network"] += elapsed - (self._seconds["restore"] - restored)
+        del self._values  # they take memory, and are not needed any more
+        return ran
+
+    def finish(self) -> tuple[LabelArray, dict[str, float | None]]:
+        """Labels on the part that the network saw, and its confidence by class."""
+        while self._held:
+            self._restore(self._decided(self._held.pop()))
+        return self._restoration.labels.array, mean_confidence(self._classes, self._tally)
+
+    def _restore(self, scores: ClassScores) -> None:
+        with timed(self._seconds, "restore"):
+            self._restoration.add(scores)
+            self._tally += scores.tally()
+
+    @property
+    def _classes(self) -> tuple[str, ...]:
+        """The classes that the network decides on; a lesion stage decides on lesions only."""
+        spec, lesions = self.network.spec, self._segmenter.taxonomy.lesions
+        if not spec.hosts:
+            return spec.classes
+        return spec.classes[0], next(name for name in spec.foreground if name in lesions)
+
+    def _decided(self, scores: ClassScores) -> ClassScores:
+        """Scores of the classes that the network decides on."""
+        spec, taxonomy = self.network.spec, self._segmenter.taxonomy
+        if not spec.hosts:
+            return scores
+        organs = labels_on_network_grid(self.labels, scores.frame)
+        ids = {name: taxonomy[name].id for name in spec.hosts}
+        return lesion_scores(scores, spec, organs, lesions=taxonomy.lesions, ids=ids)
+
+
+@contextmanager
+def timed(seconds: dict[str, float], what: str) -> Iterator[None]:
+    """Add the time that a block takes to ``seconds[what]``."""
+    began = time.perf_counter()
+    yield
+    seconds[what] += time.perf_counter() - began

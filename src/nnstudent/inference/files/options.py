@@ -1,0 +1,37 @@
+"""What the caller may choose when files are segmented."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is read and written.
+
+    Attributes:
+        organs: Only these classes; empty for all.
+        split: One file per class instead of one label map.
+        skip_existing: Skip cases whose output exists.
+        preview: Also write a picture beside each output.
+        statistics: Also write volume and density of each class as CSV beside each output.
+        series: Number or UID of the DICOM series to take; None for the only one.
+        ask: Whether an input with several series is refused, so that a person can name one;
+            otherwise a rule chooses.
+        formats: Some of :data:`~nnstudent.inference.files.formats.FORMATS`; the report names the
+            file of the first.
+        new_uids: Derive from the content of a DICOM series the UIDs that it lacks and that DICOM
+            outputs need.
+        max_voxels: Refuse images with more voxels; None for no limit but memory.
+    """
+
+    organs: tuple[str, ...] = ()
+    split: bool = False
+    skip_existing: bool = False
+    preview: bool = False
+    statistics: bool = False
+    series: str | None = None
+    ask: bool = True
+    formats: tuple[str, ...] = ("nifti",)
+    new_uids: bool = False
+    max_voxels: int | None = None

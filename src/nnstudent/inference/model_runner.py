@@ -1,0 +1,174 @@
+"""Running the networks of a model over preprocessed images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from nnstudent.bundle.bundle import Model, Network
+from nnstudent.errors import InputError
+from nnstudent.inference.engines.engine import Engine, make_engine, mean_of_members
+from nnstudent.inference.engines.mirror import with_mirroring
+from nnstudent.inference.grid.preprocess import Frame
+from nnstudent.inference.labels.scores import ClassScores
+from nnstudent.inference.windows.planners import WINDOWS, make_planner
+from nnstudent.inference.windows.sliding import stream
+from nnstudent.progress import Progress, silent
+from nnstudent.types import Float32Array
+
+
+class ModelRunner:
+    """A model's networks with their engines, which are loaded when they first run.
+
+    Attributes:
+        model: The model.
+        threads: Processor threads that it uses.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        engine: str,
+        device: str,
+        precision: str,
+        threads: int | None,
+        windows: str,
+        tta: bool,
+    ) -> None:
+        """For the arguments and errors see :class:`~nnstudent.inference.segmenter.Segmenter`."""
+        if threads is not None and threads < 1:
+            raise InputError(f"{threads} threads; expected at least 1")
+        if windows not in WINDOWS:
+            raise InputError(f"windows {windows!r}; expected one of {', '.join(WINDOWS)}")
+        if tta and not any(network.spec.mirror_axes for network in model.networks):
+            raise InputError(
+                f"{model.path}: was trained without mirrored images, as is right where left and "
+                "right are classes, so its output for them means nothing; leave --tta out"
+            )
+        self.model = model
+        self.threads = threads or _cores()
+        self._settings = {"engine": engine, "device": device, "precision": precision}
+        self._windows, self._tta = windows, tta
+        self._engines: dict[tuple[int, int], Engine] = {}
+
+    def network(self, index: int) -> Network:
+        """One of the model's networks.
+
+        Raises:
+            InputError: There is none of this index.
+        """
+        if not 0 <= index < len(self.model.networks):
+            raise InputError(
+                f"network {index}; {self.model.path} has {len(self.model.networks)}, counted from 0"
+            )
+        return self.model.networks[index]
+
+    def engine_of(self, network: int, member: int) -> Engine:
+        """The engine of one member of one network; loaded when it is first asked for.
+
+        Raises:
+            InputError: There is no such network or member, or it does not load.
+        """
+        key = (network, member)
+        if key not in self._engines:
+            chosen = self.network(network)
+            if not 0 <= member < len(chosen.members):
+                raise InputError(
+                    f"member {member} of network {chosen.name}; "
+                    f"it has {len(chosen.members)}, counted from 0"
+                )
+            self._engines[key] = make_engine(
+                self.model, chosen, chosen.members[member], threads=self.threads, **self._settings
+            )
+        return self._engines[key]
+
+    def load(self) -> None:
+        """Load every network, so that its memory is measured and not predicted."""
+        for index, network in enumerate(self.model.networks):
+            for member in range(len(network.members)):
+                self.engine_of(index, member)
+
+    def run_network(
+        self,
+        network: int,
+        values: Float32Array,
+        frame: Frame,
+        take: Callable[[ClassScores], None],
+        *,
+        members: Sequence[int] | None = None,
+        planes: int | None = None,
+        progress: Progress = silent,
+    ) -> int:
+        """Run one network over a preprocessed image.
+
+        Args:
+            network: Which of the model's networks.
+            values: The image on the network's grid, see
+                :func:`~nnstudent.inference.grid.preprocess.preprocess`.
+            frame: Where that grid lies in the image.
+            take: Given the members' mean logits, all at once or slab by slab.
+            members: Which members; None for all.
+            planes: Planes of class scores held at once; None for all.
+            progress: Called after each window.
+
+        Returns:
+            How many windows ran, of all members.
+        """
+        chosen = self.network(network)
+        spec = chosen.spec
+        members = range(len(chosen.members)) if members is None else members
+        engines: list[Callable[[Float32Array], Float32Array]] = [
+            self.engine_of(network, member) for member in members
+        ]
+        if self._tta:
+            engines = [with_mirroring(engine, spec.mirror_axes) for engine in engines]
+        ids = (0, *(self.model.taxonomy[name].id for name in spec.foreground))
+
+        def take_logits(logits: Float32Array, first: int) -> None:
+            scores = ClassScores(
+                logits,
+                "logits",
+                spec.classes,
+                ids,
+                spec.spacing_mm,
+                spec.score_resampling,
+                frame,
+                regions=spec.regions,
+                first=first,
+                slab=planes is not None,
+            )
+            take(scores)
+
+        windows = stream(
+            values,
+            mean_of_members(engines),
+            take_logits,
+            patch=spec.patch,
+            classes=len(spec.classes),
+            planner=make_planner(self._windows, spec),
+            progress=progress,
+            planes=planes,
+        )
+        return windows * len(engines)
+
+    def scores(
+        self,
+        values: Float32Array,
+        frame: Frame,
+        network: int,
+        *,
+        members: Sequence[int] | None,
+        progress: Progress,
+    ) -> ClassScores:
+        """Logits of some members of a network, all at once; see :meth:`run_network`."""
+        held: list[ClassScores] = []
+        ran = self.run_network(
+            network, values, frame, held.append, members=members, progress=progress
+        )
+        return replace(held[0], windows=ran)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
