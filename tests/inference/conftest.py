@@ -21,7 +21,7 @@ def isotropic(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def anisotropic(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder whose spacing makes nnU-Net resample the z axis apart, in-plane by cubic splines."""
+    """A model folder that makes nnU-Net resample z separately, in plane by cubic splines."""
     return make_folder(tmp_path_factory.mktemp("models") / "anisotropic", ANISOTROPIC)
 
 

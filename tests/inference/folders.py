@@ -1,4 +1,4 @@
-"""nnU-Net model folders with weights from a seed, for tests: small, but every part of the path is in use."""
+"""Small nnU-Net model folders with random weights, which use every part of the path."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def architecture(
 ) -> dict[str, Any]:
     stages = len(strides)
     return {
-        "network_class_name": f"dynamic_network_architectures.architectures.unet.{'ResidualEncoderUNet' if residual else 'PlainConvUNet'}",
+        "network_class_name": "dynamic_network_architectures.architectures.unet."
+        + ("ResidualEncoderUNet" if residual else "PlainConvUNet"),
         "arch_kwargs": {
             "n_stages": stages,
             "features_per_stage": [8 * 2**k for k in range(stages)],
@@ -108,7 +109,8 @@ def plans(
     }
 
 
-# A network of regions: every label is part of the first, the tumor lies in the mass; labels are not numbered in channels' order.
+# A network of regions: every label is part of the first, and the tumor lies in the mass; labels are
+# not numbered in the order of channels.
 REGIONS = {"organ": [1, 2, 3], "mass": [2, 3], "tumor": 2}
 REGIONS_ORDER = [1, 3, 2]
 
@@ -181,7 +183,7 @@ def make_folder(
 
 
 def _calibrate(module: Any, patch: list[int]) -> None:
-    """Set the last layer so that on smooth noise every class is about as likely: else one class would be everywhere."""
+    """Set the last layer so that all classes are about equally likely on smooth noise."""
     import torch
 
     smooth = torch.nn.functional.interpolate(

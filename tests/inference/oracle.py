@@ -65,7 +65,7 @@ class Oracle:
 
 
 def ellipsoid(shape, center, radii, *, tilt: float = 0.0) -> np.ndarray:
-    """Voxels in an ellipsoid that is tilted about the x axis, in radians; center and radii in voxels."""
+    """Voxels in an ellipsoid tilted about the x axis, in radians; center and radii in voxels."""
     z, y, x = (
         np.arange(n, dtype=float).reshape([-1 if k == axis else 1 for k in range(3)])
         for axis, n in enumerate(shape)

@@ -71,8 +71,8 @@ def compare(
     )
     ours = segmenter(read_image(image)).labels
     if not as_shipped:
-        # nnU-Net sums windows in float16, so that where classes are nearly equal, as a network with random weights has them
-        # everywhere, it decides by rounding; not so in float32.
+        # nnU-Net sums windows in float16, so that rounding decides where classes are nearly equal,
+        # which is everywhere with random weights; in float32 it does not.
         monkeypatch.setattr("torch.half", __import__("torch").float32)
     stock = stock_labels(folder, image, tmp_path, monkeypatch, folds, tta=how.get("tta", False))
     scores = dsc_by_channel(ours, stock, ids)

@@ -12,7 +12,7 @@ from nnstudent.bundle.export import add_lesion_stage, export
 from nnstudent.bundle.spec import HostRule, NetworkSpec
 from nnstudent.cli.main import main
 from nnstudent.errors import InputError
-from nnstudent.inference.lesion_stage import REACH_MM, keep, log_odds, nearest
+from nnstudent.inference.lesion_stage import REACH_MM, log_odds, nearest_host, threshold_by_host
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.taxonomy import flare23
 from tests.inference.conftest import blobs
@@ -42,7 +42,12 @@ def test_log_odds_are_those_of_the_softmax() -> None:
 def test_each_host_has_its_threshold() -> None:
     odds, organs = scene()
     odds[4:6, 10:14, 8:12] = odds[4:6, 10:14, 50:54] = np.log(0.7 / 0.3)
-    kept = keep(odds, organs, {LIVER: HostRule(0.6), SPLEEN: HostRule(0.8)}, spacing_mm=SPACING) > 0
+    kept = (
+        threshold_by_host(
+            odds, organs, {LIVER: HostRule(0.6), SPLEEN: HostRule(0.8)}, spacing_mm=SPACING
+        )
+        > 0
+    )
     assert kept[4:6, 10:14, 8:12].all()
     assert not kept[:, :, 40:].any()
 
@@ -52,7 +57,7 @@ def test_pieces_under_the_least_size_of_their_host_are_left_out() -> None:
     odds[4:6, 10:14, 8:12] = 5.0  # 32 voxels, 0.8 ml
     odds[4:6, 10:14, 50:54] = 5.0
     kept = (
-        keep(
+        threshold_by_host(
             odds,
             organs,
             {LIVER: HostRule(0.5, 1.0), SPLEEN: HostRule(0.5, 0.5)},
@@ -67,20 +72,25 @@ def test_pieces_under_the_least_size_of_their_host_are_left_out() -> None:
 def test_nothing_is_kept_out_of_reach_of_a_host() -> None:
     odds, organs = scene()
     odds[5:7, 14:17] = 5.0  # through the liver and beyond
-    kept = keep(odds, organs, {LIVER: HostRule()}, spacing_mm=SPACING) > 0
-    host, _ = nearest(organs, [LIVER], spacing_mm=SPACING)
+    kept = threshold_by_host(odds, organs, {LIVER: HostRule()}, spacing_mm=SPACING) > 0
+    host, _ = nearest_host(organs, [LIVER], spacing_mm=SPACING)
     np.testing.assert_array_equal(kept, (host == LIVER) & (odds > 0))
     reach = int(REACH_MM / 2.5)
     assert kept[5, 15, 19 + reach]
     assert not kept[5, 15, 19 + reach + 1]
-    assert not keep(odds, np.zeros_like(organs), {LIVER: HostRule()}, spacing_mm=SPACING).max() > 0
+    assert (
+        not threshold_by_host(
+            odds, np.zeros_like(organs), {LIVER: HostRule()}, spacing_mm=SPACING
+        ).max()
+        > 0
+    )
 
 
 def test_what_lies_beside_a_host_and_not_in_it_is_something_else() -> None:
     odds, organs = scene()
     odds[4:8, 10:14, 22:24] = 5.0  # 5 to 10 mm beyond the liver
     odds[4:8, 18:22, 17:23] = 5.0  # grows out of it
-    kept = keep(odds, organs, {LIVER: HostRule()}, spacing_mm=SPACING) > 0
+    kept = threshold_by_host(odds, organs, {LIVER: HostRule()}, spacing_mm=SPACING) > 0
     assert not kept[:, :16].any()
     assert kept[4:8, 18:22, 17:23].all()
 
@@ -118,7 +128,7 @@ def test_a_stage_changes_nothing_but_lesions(bundles):
     changed = after.labels.array != before
     assert changed.any(), "the stage finds nothing, which shows nothing"
     assert (after.labels.array[changed] == tumor).all()
-    host, _ = nearest(
+    host, _ = nearest_host(
         before, [flare23()["spleen"].id], spacing_mm=image.spacing_mm, reach_mm=REACH_MM + 16
     )  # and three voxels of its grid
     assert (host[changed] > 0).all()

@@ -150,9 +150,12 @@ import numpy as np
 from nnstudent.inference.memory import peak_rss_mb
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.volume import Grid, Volume
-segmenter = Segmenter(None, threads=2, precision="fp32", windows="dense", memory_limit_mb=float(sys.argv[1]))
+limit = float(sys.argv[1])
+segmenter = Segmenter(None, threads=2, precision="fp32", windows="dense", memory_limit_mb=limit)
 shape = (300, 200, 200)
-image = Volume(np.random.default_rng(0).integers(-100, 100, shape, np.int16), Grid(shape, np.diag([2.0, 2.0, 2.0, 1.0])))
+values = np.random.default_rng(0).integers(-100, 100, shape, np.int16)
+image = Volume(values, Grid(shape, np.diag([2.0, 2.0, 2.0, 1.0])))
+del values
 
 plan = segmenter.plan(image.grid, image=image)
 segmenter(image)
@@ -180,9 +183,12 @@ from nnstudent.inference.memory import peak_rss_mb
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.volume import Grid, Volume
 
-segmenter = Segmenter(Path(sys.argv[1]), threads=2, precision="fp32", windows="dense", postprocess=(), memory_limit_mb=1e6)
+how = {"precision": "fp32", "windows": "dense", "postprocess": ()}
+segmenter = Segmenter(Path(sys.argv[1]), threads=2, memory_limit_mb=1e6, **how)
 shape = tuple(map(int, sys.argv[2].split(",")))
-image = Volume(np.random.default_rng(0).integers(-100, 100, shape, np.int16), Grid(shape, np.diag([2.0, 2.0, 2.0, 1.0])))
+values = np.random.default_rng(0).integers(-100, 100, shape, np.int16)
+image = Volume(values, Grid(shape, np.diag([2.0, 2.0, 2.0, 1.0])))
+del values
 plan = segmenter.plan(image.grid, image=image)
 segmenter(image)
 print(json.dumps([plan.peak_mb, peak_rss_mb()]))

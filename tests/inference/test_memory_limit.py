@@ -1,4 +1,4 @@
-"""`--memory-limit` in a process that the kernel holds to it: a control group where one may be made, else RLIMIT_DATA."""
+"""`--memory-limit`, held by the kernel: a control group where permitted, otherwise RLIMIT_DATA."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def held_to(mb: int) -> Iterator[tuple[str, list[str]]]:
 
 
 def _group(mb: int) -> Path | None:
-    """A new control group within this process's own, of version 1 or 2, that has a limit; None where that is not permitted."""
+    """A new control group with a limit, below this process's own; None where not permitted."""
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, name = line.split(":", 2)
         if controllers not in ("", "memory"):

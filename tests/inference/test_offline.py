@@ -1,4 +1,4 @@
-"""Segmenting opens no socket and imports no torch; looked at from outside, without the test runner's environment."""
+"""Segmenting opens no socket and imports no torch, in a process without the test runner."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def watch(event, args):
         os.write(2, f"SEEN {event} {args}\\n".encode())
         os._exit(99)
 sys.addaudithook(watch)
-# Not in the base install; where it is, nibabel loads it, and its requests looks for IPv6 by binding a local socket.
+# Not in the base install; where it is, nibabel loads it, and its requests looks for IPv6 by binding
+# a local socket.
 sys.modules["pydicom"] = None
 """
 CI = ("CI", "TF_BUILD", "JENKINS_URL")  # with these set OpenVINO would keep quiet by itself
@@ -64,8 +65,10 @@ def test_segmenting_with_a_bundle_needs_no_network_and_no_torch(bundle, tmp_path
     write_image(tmp_path / "ct.nii.gz", blobs((14, 20, 22), (5.0, 4.0, 4.0)))
     code = """
 from nnstudent.cli import main
-code = main(["segment", "ct.nii.gz", "-o", "labels.nii.gz", "--model", sys.argv[1], "--preview", "--report", "r.json"])
-heavy = {"torch", "nnunetv2", "SimpleITK", "skimage", "matplotlib", "safetensors"} & set(sys.modules)
+args = ["--model", sys.argv[1], "--preview", "--report", "r.json"]
+code = main(["segment", "ct.nii.gz", "-o", "labels.nii.gz", *args])
+heavy = {"torch", "nnunetv2", "SimpleITK", "skimage", "matplotlib", "safetensors"}
+heavy &= set(sys.modules)
 if heavy:
     sys.exit(f"imported {heavy}")
 sys.exit(code)

@@ -21,7 +21,7 @@ def unlimited() -> MemoryReservation:
 
 
 class Work:
-    """Cases that note which of them is in which stage, and fail or end early where they are told to."""
+    """Cases that note which of them is in which stage, and fail or end early as planned."""
 
     def __init__(
         self,

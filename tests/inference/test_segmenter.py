@@ -212,8 +212,8 @@ def test_touching_the_border():
     facts = organ_facts(
         Volume(noise, grid),
         Volume(array, grid),
-        flare23(),
-        {"liver": 0.9, "spleen": 0.8, "aorta": 0.7},
+        taxonomy=flare23(),
+        confidence={"liver": 0.9, "spleen": 0.8, "aorta": 0.7},
     )
     assert facts["liver"].volume_ml == pytest.approx(2.0)
     assert (facts["liver"].touches_border, facts["liver"].confidence) == (False, 0.9)

@@ -1,4 +1,4 @@
-"""Windows of a cohort to calibrate a quantised network on, and others to see what it lost."""
+"""Windows of a cohort: some to calibrate a quantized network on, others to measure its loss."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from nnstudent.taxonomy import Taxonomy
 from nnstudent.types import Float32Array
 from nnstudent.volume import Box
 
-CASES = 12  # at most, of which a third is held back
-_PER_CASE = 8  # windows of one case, at most
+CASES = 12  # at most; a third of them is held back
+_PER_CASE = 8  # windows of one case at most
 _SEED = 0
 
 
@@ -27,11 +27,12 @@ def sample_cohort(cohort: Cohort, spec: NetworkSpec) -> tuple[list[Sample], list
     """Windows to calibrate on, and windows of other cases to compare on.
 
     Args:
-        cohort: Its training cases are used; those with most of the network's classes annotated are held back.
+        cohort: Its training cases are used; those with most of the network's classes annotated
+            are held back for the comparison.
         spec: The network.
 
     Raises:
-        InputError: There are fewer than two cases, or in none is a class of the network annotated.
+        InputError: There are fewer than two cases, or none has a class of the network annotated.
     """
     order = np.random.default_rng(_SEED).permutation(len(cohort.train()))
     cases = [cohort.train()[k] for k in order]
@@ -39,8 +40,9 @@ def sample_cohort(cohort: Cohort, spec: NetworkSpec) -> tuple[list[Sample], list
     labeled = [case for case in cases if case.annotated & set(spec.foreground)]
     if len(cases) < 2 or not labeled:
         raise InputError(
-            f"{len(cases)} training cases in the calibration cohort, {len(labeled)} with labels of this network's classes; "
-            "expected two or more, one of them labeled, to see what int8 costs"
+            f"{len(cases)} training cases in the calibration cohort, {len(labeled)} with labels of "
+            "this network's classes; expected two or more, one of them labeled, to measure what "
+            "int8 costs"
         )
     held = labeled[: max(1, min(len(labeled), len(cases), CASES) // 3)]
     rest = [case for case in cases if case not in held][: CASES - len(held)]
@@ -50,7 +52,7 @@ def sample_cohort(cohort: Cohort, spec: NetworkSpec) -> tuple[list[Sample], list
 
 
 def windows(case: Case, spec: NetworkSpec, taxonomy: Taxonomy) -> Iterator[Sample]:
-    """Windows of one case: for each annotated class that which holds most of it, and some others of the body.
+    """Windows of one case: for each annotated class the one with most of it, and some of the body.
 
     Args:
         case: The case.
@@ -78,7 +80,7 @@ def _choose(
     best = [
         int(counts[:, k].argmax()) for k in np.argsort(counts.sum(axis=0)) if counts[:, k].any()
     ]  # small classes first
-    # How much a window has in it besides air, all of which has one value once clipped.
+    # The deviation tells how much besides air a window holds: all air has one value once clipped.
     full = np.argsort([-float(values[box].std()) for box in boxes], kind="stable")
     spread = [int(full[k]) for k in np.linspace(0, (len(full) - 1) / 2, 2).round().astype(int)]
     chosen = list(dict.fromkeys(best))[: _PER_CASE - len(spread)]

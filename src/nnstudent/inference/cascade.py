@@ -1,4 +1,4 @@
-"""A cascade's second stage: it looks again, more finely, where the first found some of the classes, and decides on them there."""
+"""A cascade's second stage, which segments more finely around what the first stage found."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from nnstudent.volume import Box, Spacing, Volume
 def crop_for_second_stage(
     image: Volume, labels: LabelArray, ids: Collection[int], spec: NetworkSpec
 ) -> tuple[Volume, LabelArray] | None:
-    """What a second stage sees.
+    """The part of an image that a second stage sees.
 
     Args:
         image: The image.
-        labels: What the first stage said, on its grid.
-        ids: The second stage's classes.
+        labels: Labels of the first stage, on the image's grid.
+        ids: Ids of the second stage's classes.
         spec: The second stage; its ``context_mm`` is the margin.
 
     Returns:
-        The part of the image around what was found, turned to canonical axes, and the labels there, a view; None if nothing was found.
+        The image around the voxels of these classes, in canonical axes, and a view of the labels
+        there; None if no voxel has one of these classes.
     """
-    there = Volume(labels, image.grid).reoriented()
+    first = Volume(labels, image.grid).reoriented()
     window = dict(
         zip(
             spec.transpose,
@@ -37,13 +38,13 @@ def crop_for_second_stage(
     )
     least = (window[0], window[1], window[2])
     box = box_around(
-        there.array,
+        first.array,
         ids,
-        spacing_mm=there.spacing_mm,
+        spacing_mm=first.spacing_mm,
         context_mm=spec.context_mm or 0.0,
         least_mm=least,
     )
-    return None if box is None else (image.reoriented().cropped(box), there.array[box])
+    return None if box is None else (image.reoriented().cropped(box), first.array[box])
 
 
 def box_around(
@@ -54,17 +55,17 @@ def box_around(
     context_mm: float,
     least_mm: Spacing,
 ) -> Box | None:
-    """The box around all voxels of some ids, and a margin.
+    """The box around all voxels of some ids, with a margin.
 
     Args:
-        labels: (z, y, x).
-        ids: What to look for.
-        spacing_mm: Of the labels, (z, y, x).
-        context_mm: The margin, as far as the image reaches.
-        least_mm: At least this long along each axis, as far as the image reaches: the extent of a window.
+        labels: Label map, (z, y, x).
+        ids: Ids of the classes.
+        spacing_mm: Spacing of the labels, (z, y, x).
+        context_mm: The margin on each side, as far as the image reaches.
+        least_mm: Least length along each axis, as far as the image reaches: the extent of a window.
 
     Returns:
-        The box, or None where no voxel is of these ids.
+        The box, or None if no voxel has one of these ids.
     """
     found = [
         box
@@ -76,25 +77,25 @@ def box_around(
     sides = []
     for axis, (size, mm, least) in enumerate(zip(labels.shape, spacing_mm, least_mm, strict=True)):
         margin = math.ceil(context_mm / mm)
-        first, last = (
+        low, high = (
             min(box[axis].start for box in found) - margin,
             max(box[axis].stop for box in found) + margin,
         )
-        lacking = max(0, math.ceil(least / mm) - (last - first))
-        length = min(size, last - first + lacking)
-        first = max(0, min(first - lacking // 2, size - length))
-        sides.append(slice(first, min(size, first + length)))
+        lacking = max(0, math.ceil(least / mm) - (high - low))
+        length = min(size, high - low + lacking)
+        low = max(0, min(low - lacking // 2, size - length))
+        sides.append(slice(low, min(size, low + length)))
     return sides[0], sides[1], sides[2]
 
 
-def merge_second_stage(labels: LabelArray, said: LabelArray, ids: Collection[int]) -> None:
-    """Take a second stage's word for its classes, in place: what it does not confirm is background.
+def merge_second_stage(labels: LabelArray, second: LabelArray, ids: Collection[int]) -> None:
+    """Let a second stage decide on its classes, in place; what it does not confirm is background.
 
     Args:
-        labels: What the first stage said where the second looked, (z, y, x); changed.
-        said: What the second said there; 0 is no class of its own.
-        ids: Its classes.
+        labels: Labels of the first stage on the part that the second saw, (z, y, x); changed.
+        second: Labels of the second stage there; 0 leaves the others as they are.
+        ids: Ids of the second stage's classes; empty to only lay its labels over the first's.
     """
     if ids:
         labels[np.isin(labels, list(ids))] = 0
-    np.copyto(labels, said, where=said > 0)
+    np.copyto(labels, second, where=second > 0)

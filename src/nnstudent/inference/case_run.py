@@ -82,7 +82,12 @@ class CaseRun:
                 planes = None if network.spec.hosts else plan.planes
                 self._peak_mb = max(self._peak_mb, plan.peak_mb)
             return NetworkRun(
-                index, image, labels, self._segmenter, planes=planes, seconds=self._seconds
+                self._segmenter,
+                index,
+                image=image,
+                labels=labels,
+                planes=planes,
+                seconds=self._seconds,
             )
 
     def _merge(self, work: NetworkRun) -> None:
@@ -106,8 +111,8 @@ class CaseRun:
         organs = organ_facts(
             image,
             labels,
-            segmenter.taxonomy,
-            {name: self._confidence.get(name) for name in segmenter.model.classes},
+            taxonomy=segmenter.taxonomy,
+            confidence={name: self._confidence.get(name) for name in segmenter.model.classes},
         )
         missing = missing_organ_warnings(
             {name: facts.volume_ml for name, facts in organs.items()}, segmenter.taxonomy
@@ -145,21 +150,21 @@ class NetworkRun:
 
     def __init__(
         self,
+        segmenter: Segmenter,
         index: int,
+        *,
         image: Volume,
         labels: LabelArray,
-        segmenter: Segmenter,
-        *,
         planes: int | None,
         seconds: dict[str, float],
     ) -> None:
         """Bring the image to the network's grid.
 
         Args:
+            segmenter: Runs the network.
             index: Which of the model's networks.
             image: The part of the image that it sees.
             labels: The labels so far on that part, (z, y, x).
-            segmenter: Runs the network.
             planes: Planes of class scores held at once; None for all.
             seconds: Durations, to which ``network`` and ``restore`` are added.
         """

@@ -1,4 +1,4 @@
-"""What about an image a reader of its segmentation should know."""
+"""Checks of an image, before and after it is segmented."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ SMALL_MM = 60.0
 
 
 def missing_organ_warnings(volumes_ml: Mapping[str, float], taxonomy: Taxonomy) -> tuple[str, ...]:
-    """A warning if no organ was found that is whole: of a head, a leg, or what the network does not know.
+    """A warning if no organ was found whole, as in a scan of a head, a leg or an animal.
 
     Args:
-        volumes_ml: By class name.
-        taxonomy: The label table; without least volumes of organs there is no telling.
+        volumes_ml: Volume by class name.
+        taxonomy: The label table; without least volumes of organs there is never a warning.
     """
     least = {
         name: taxonomy[name].minimum_ml
@@ -35,29 +35,30 @@ def missing_organ_warnings(volumes_ml: Mapping[str, float], taxonomy: Taxonomy) 
 
 
 def check_image(image: Volume) -> None:
-    """Refuse a label map in an image's place: it would be segmented without a sign of it.
+    """Refuse a label map that was given in place of an image.
 
     Args:
-        image: The image that is to be segmented.
+        image: The image to segment.
 
     Raises:
-        InputError: It is one.
+        InputError: It is a label map.
     """
     if plausible.is_label_map(image.array):
         raise InputError(
-            f"holds whole numbers from 0 to {image.array.max():g} only: a label map; expected a CT in HU, give the image"
+            f"holds whole numbers from 0 to {image.array.max():g} only: a label map; "
+            "expected a CT in HU, give the image"
         )
 
 
 def image_warnings(image: Volume) -> tuple[str, ...]:
-    """Warnings about an image, a line each.
+    """Warnings about an image, one line each.
 
     Args:
         image: The image that was segmented.
 
     Returns:
-        What was guessed when it was read, whether it does not look like CT in HU, or like a head, and whether its field of view
-        is too small for organs.
+        What was guessed when the image was read, whether it does not look like CT in HU or looks
+        like a head, and whether its field of view is too small for organs.
     """
     warnings = [*plausible.image_warnings(image)]
     sample = image.array.ravel()[:: max(1, image.array.size // 1_000_000)]
@@ -70,7 +71,8 @@ def image_warnings(image: Volume) -> tuple[str, ...]:
         len(warnings) == len(image.warnings) and bone > 0.13 and fat < 0.2
     ):  # abdomens: 2 to 10 % and a quarter to a half; heads: a fifth, a tenth
         warnings.append(
-            f"does not look like a scan of the abdomen ({bone:.0%} of it is as dense as bone, with little fat, as in a head)"
+            f"does not look like a scan of the abdomen ({bone:.0%} of it is as dense as bone, "
+            "with little fat, as in a head)"
         )
     sizes = [n * mm for n, mm in zip(image.grid.shape, image.spacing_mm, strict=True)]
     if min(sizes) < SMALL_MM:
@@ -80,10 +82,10 @@ def image_warnings(image: Volume) -> tuple[str, ...]:
 
 
 def ids_at_border(image: Volume, labels: LabelArray) -> frozenset[int]:
-    """Labels that reach the border of what was scanned, beyond which an organ may go on.
+    """Labels that touch the border of the scanned part, beyond which an organ may extend.
 
-    That is the border of the image or, where it was padded, turned or masked, the first voxel along any line that is no padding:
-    of a value that corners of the image share.
+    That is the border of the image or, where it was padded, rotated or masked, the first voxel on
+    any line that is not padding. Padding is a value that corners of the image share.
 
     Args:
         image: The image.
@@ -93,9 +95,8 @@ def ids_at_border(image: Volume, labels: LabelArray) -> frozenset[int]:
     pads = corners[count > 1]
     found: set[int] = set()
     for planes in (slice(None), slice(None, None, -1)):
-        seen = np.zeros(
-            labels.shape[1:], bool
-        )  # lines along z whose first voxel that is no padding was passed
+        # Lines along z on which a voxel that is not padding has been seen.
+        seen = np.zeros(labels.shape[1:], bool)
         for values, plane in zip(image.array[planes], labels[planes], strict=True):
             labeled = plane > 0
             along_rows = planes.step is None and bool(labeled.any())

@@ -1,4 +1,7 @@
-"""What a lesion stage says: lesions in and around the organs that can bear one, each organ with its own threshold and least size."""
+"""A lesion stage: lesions in and around their host organs.
+
+Each host has its own threshold and least size of a lesion.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,10 @@ from nnstudent.inference.labels.scores import ClassScores
 from nnstudent.types import Float32Array, LabelArray
 from nnstudent.volume import Spacing
 
-REACH_MM = 12.0  # beyond an organ's border: lesions grow out, and where one is the first stage may have drawn the organ too small
-TOUCHING = 0.5
+# How far lesions reach beyond their host: they grow out of it, and the first stage may have
+# segmented a host with a lesion too small.
+REACH_MM = 12.0
+TOUCHING = 0.5  # least share of a lesion that lies in its host or within _BESIDE_MM of it
 _BESIDE_MM = 3.0
 _NEVER = -20.0  # log odds of a lesion where there can be none
 _NEIGHBORS = np.ones((3, 3, 3), bool)
@@ -29,13 +34,13 @@ def lesion_scores(
     lesions: Collection[str],
     ids: Mapping[str, int],
 ) -> ClassScores:
-    """Scores of a lesion against everything else, so shifted that what is kept is above 0.
+    """Scores of lesions against everything else, shifted so that what is kept is above 0.
 
     Args:
-        scores: Logits of the stage, all of its classes.
-        spec: Of the stage; its ``hosts`` are the rules.
-        organs: What the networks before it found, ids of the label table, on the grid of the scores.
-        lesions: Which of its classes are lesions; the most probable of them stands for all.
+        scores: Logits of the stage, of all its classes.
+        spec: The stage; its ``hosts`` are the rules.
+        organs: Labels of the networks before it, with ids of the label table, on the scores' grid.
+        lesions: Which of its classes are lesions; they count as one.
         ids: Id of each organ.
 
     Returns:
@@ -44,7 +49,7 @@ def lesion_scores(
     channels = [channel for channel, name in enumerate(spec.classes) if name in lesions]
     odds = log_odds(scores.values, channels)
     hosts = {ids[name]: rule for name, rule in spec.hosts.items()}
-    kept = keep(odds, organs, hosts, spacing_mm=scores.spacing_mm)
+    kept = threshold_by_host(odds, organs, hosts, spacing_mm=scores.spacing_mm)
     values = np.stack([np.zeros_like(kept), kept])
     return replace(
         scores,
@@ -55,16 +60,16 @@ def lesion_scores(
 
 
 def log_odds(logits: Float32Array, channels: Collection[int]) -> Float32Array:
-    """Logarithm of the odds of some channels together against all others.
+    """Logarithm of the odds of some channels, taken together, against all others.
 
     Args:
         logits: (class, z, y, x).
-        channels: Which.
+        channels: Indices of the channels.
     """
     odds = np.empty(logits.shape[1:], np.float32)
     own = sorted(channels)
     others = [channel for channel in range(len(logits)) if channel not in own]
-    for z in range(logits.shape[1]):  # plane by plane: no temporary of the whole size
+    for z in range(logits.shape[1]):  # plane by plane, to need no temporary array as large
         odds[z] = _log_sum(logits[own, z]) - _log_sum(logits[others, z])
     return odds
 
@@ -75,22 +80,22 @@ def _log_sum(logits: Float32Array) -> Float32Array:
     return total
 
 
-def keep(
+def threshold_by_host(
     odds: Float32Array, organs: LabelArray, hosts: Mapping[int, HostRule], *, spacing_mm: Spacing
 ) -> Float32Array:
-    """Log odds less each voxel's threshold, and far below 0 where nothing is kept.
+    """Log odds minus each voxel's threshold, and far below 0 where nothing is kept.
 
-    A voxel belongs to the nearest host within :data:`REACH_MM`; a piece to the one that most of
-    its voxels belong to. A piece of which less than :data:`TOUCHING` lies in its host or right
-    beside it is left out: it is something else nearby.
+    A voxel belongs to the nearest host within :data:`REACH_MM`, and a piece to the host of most of
+    its voxels. A piece of which less than :data:`TOUCHING` lies in its host or right beside it is
+    something else nearby, and left out.
 
     Args:
         odds: Log odds of a lesion, (z, y, x).
         organs: Ids of the organs, (z, y, x).
-        hosts: By id, the rule; other organs bear none.
-        spacing_mm: (z, y, x).
+        hosts: The rule of each host, by id; other organs have no lesions.
+        spacing_mm: Spacing, (z, y, x).
     """
-    host, away = nearest(organs, list(hosts), spacing_mm=spacing_mm)
+    host, away = nearest_host(organs, list(hosts), spacing_mm=spacing_mm)
     thresholds = np.full(256, np.inf, np.float32)
     for id, rule in hosts.items():
         thresholds[id] = np.log(rule.threshold / (1 - rule.threshold))
@@ -106,20 +111,23 @@ def keep(
     return above
 
 
-def nearest(
+def nearest_host(
     organs: LabelArray,
     hosts: Collection[int],
     *,
     spacing_mm: Spacing,
     reach_mm: float = REACH_MM,
 ) -> tuple[LabelArray, Float32Array]:
-    """The nearest host of each voxel, 0 where none is within reach, and how far it is, in mm.
+    """The nearest host of each voxel, and its distance.
 
     Args:
-        organs: Ids, (z, y, x).
-        hosts: Which of them bear lesions.
-        spacing_mm: (z, y, x).
-        reach_mm: How far a host reaches beyond its border.
+        organs: Ids of the organs, (z, y, x).
+        hosts: Which of them are hosts.
+        spacing_mm: Spacing, (z, y, x).
+        reach_mm: How far a host reaches beyond its border, in mm.
+
+    Returns:
+        Ids of the hosts, 0 where none is within reach, and distances in mm; both (z, y, x).
     """
     inside = np.isin(organs, list(hosts))
     if not inside.any():
@@ -132,11 +140,11 @@ def nearest(
 
 
 def labels_on_network_grid(labels: LabelArray, frame: Frame) -> LabelArray:
-    """Labels on the image's grid, taken to the network's by the nearest voxel.
+    """Labels on the network's grid, by the nearest voxel.
 
     Args:
-        labels: On the grid of the image that was preprocessed, as stored.
-        frame: Of the network.
+        labels: Labels on the grid of the image that was preprocessed, (z, y, x).
+        frame: How the network's grid lies in that image.
     """
     own = frame.view(labels)
     at = [

@@ -1,8 +1,9 @@
-"""How much memory a case takes, told before the work: from grid and network alone.
+"""Predicting the memory of a case before it runs, from its grid and the networks alone.
 
-Resident memory is highest at one of three points: while the image is brought to the network's grid, while windows run, or while
-labels are restored. What is held of the class scores can be made smaller, down to a little more than the windows of one layer:
-then they are handed over slab by slab, see :func:`nnstudent.inference.windows.sliding.stream`. The rest cannot.
+Resident memory peaks while the image is resampled to the network's grid, while windows run, or
+while labels are restored. The class scores can be held slab by slab, down to little more than one
+layer of windows, see :func:`nnstudent.inference.windows.sliding.stream`. Everything else cannot be
+made smaller.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from nnstudent.inference.windows.sliding import padded_shape
 from nnstudent.volume import Grid, Shape, Spacing
 
 MIB = 2**20
-MARGIN = 1.15  # of what is predicted: the allocator's, and what libraries hold for themselves
+MARGIN = 1.15  # for the allocator, and for what libraries hold
 _UNITS = {
     "KB": 1e3,
     "MB": 1e6,
@@ -33,15 +34,15 @@ _UNITS = {
     "GIB": 2**30,
     "TIB": 2**40,
 }
-_FEATURES = 32  # at full size, of networks that do not say
+_FEATURES = 32  # at full resolution, of networks whose description does not say
 
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """How a case is run.
+    """How a case runs.
 
     Attributes:
-        planes: How many planes of class scores are held at once; None for all.
+        planes: Planes of class scores that are held at once; None for all.
         peak_mb: Predicted peak of resident memory, in MiB.
     """
 
@@ -50,10 +51,13 @@ class MemoryPlan:
 
 
 def parse_size(text: str) -> float:
-    """Memory in MiB from what a person writes, such as ``2GB`` (10⁹ bytes each), ``1.5 GiB`` (2³⁰) or ``800MIB``.
+    """Parse a size such as ``2GB`` (of 10⁹ bytes), ``1.5 GiB`` (of 2³⁰ bytes) or ``800MB``.
+
+    Returns:
+        The size in MiB.
 
     Raises:
-        InputError: It is none, or not above 0.
+        InputError: The text is not a size above 0.
     """
     number = text.strip().rstrip("BbIiKkMmGgTt").strip()
     unit = text.strip()[len(number) :].strip().upper()
@@ -67,12 +71,15 @@ def parse_size(text: str) -> float:
 
 
 def gigabytes(mb: float) -> float:
-    """Memory in GB, which are 10⁹ bytes, from what it is in MiB."""
+    """Convert MiB to GB (10⁹ bytes)."""
     return mb * MIB / 1e9
 
 
 def free_mb() -> float:
-    """Memory that this process can still take, in MiB: what the machine has free, or what its control group leaves if that is less."""
+    """Memory that this process can still take, in MiB.
+
+    That is what the machine has free, or what the process's control group leaves if that is less.
+    """
     return min([float(psutil.virtual_memory().available), *_group_left()]) / MIB
 
 
@@ -106,58 +113,47 @@ def plan(
     limit_mb: float,
     item_bytes: int = 2,
 ) -> MemoryPlan:
-    """How a case is run within a limit.
+    """Plan a case within a memory limit.
 
     Args:
-        grid: Of the image.
-        networks: All that are run, one after the other.
-        members: How many members each has.
-        base_mb: Resident memory before the image is read, engines loaded, in MiB.
-        limit_mb: What resident memory must stay under, in MiB.
-        item_bytes: Of a voxel of the image.
+        grid: The image's grid.
+        networks: The networks, which run one after another.
+        members: Number of members of each network.
+        base_mb: Resident memory with engines loaded, before the image is read, in MiB.
+        limit_mb: Limit of resident memory, in MiB.
+        item_bytes: Bytes per voxel of the image.
 
     Returns:
-        All class scores at once where they fit, else as many planes as do.
+        A plan that holds all class scores if they fit, otherwise as many planes as fit.
 
     Raises:
         InputError: The case cannot fit.
     """
-    whole = predict_peak_mb(
-        grid, networks, members=members, base_mb=base_mb, planes=None, item_bytes=item_bytes
-    )
+
+    def peak_mb(planes: int | None) -> float:
+        return predict_peak_mb(
+            grid, networks, members=members, base_mb=base_mb, planes=planes, item_bytes=item_bytes
+        )
+
+    whole = peak_mb(None)
     if whole <= limit_mb:
         return MemoryPlan(None, whole)
     least = max(spec.patch[0] for spec in networks) + 1
-    in_parts = all(_linear(grid, spec) for spec in networks)
-    smallest = (
-        predict_peak_mb(
-            grid, networks, members=members, base_mb=base_mb, planes=least, item_bytes=item_bytes
-        )
-        if in_parts
-        else whole
-    )
+    in_slabs = all(_is_linear(grid, spec) for spec in networks)
+    smallest = peak_mb(least) if in_slabs else whole
     if smallest > limit_mb:
         raise InputError(
-            f"{grid}: needs {math.ceil(smallest)} MiB of memory, and may take {math.floor(limit_mb)}; "
-            "free some or raise --memory-limit, crop the image, or take a model with coarser voxels"
+            f"{grid}: needs {math.ceil(smallest)} MiB of memory, and may take "
+            f"{math.floor(limit_mb)}; free some or raise --memory-limit, crop the image, or take a "
+            "model with coarser voxels"
         )
-    # More planes than the fewest are fewer slabs, each of which costs some time.
-    planes = least
+    # More planes mean fewer slabs, each of which costs some time.
+    planes, peak = least, smallest
     for more in range(2 * least, 16 * least, least):
-        if (
-            predict_peak_mb(
-                grid, networks, members=members, base_mb=base_mb, planes=more, item_bytes=item_bytes
-            )
-            > limit_mb
-        ):
+        if (next_peak := peak_mb(more)) > limit_mb:
             break
-        planes = more
-    return MemoryPlan(
-        planes,
-        predict_peak_mb(
-            grid, networks, members=members, base_mb=base_mb, planes=planes, item_bytes=item_bytes
-        ),
-    )
+        planes, peak = more, next_peak
+    return MemoryPlan(planes, peak)
 
 
 def predict_peak_mb(
@@ -169,52 +165,59 @@ def predict_peak_mb(
     planes: int | None,
     item_bytes: int = 2,
 ) -> float:
-    """Peak of resident memory of a case, in MiB; for the arguments see :func:`plan`, and ``planes`` as in :class:`Plan`."""
-    voxels = math.prod(grid.shape)
-    image, labels = voxels * item_bytes, voxels
+    """Predict the peak of resident memory of a case, in MiB.
+
+    For the arguments see :func:`plan`, and :class:`MemoryPlan` for ``planes``.
+    """
+    image = math.prod(grid.shape) * item_bytes
     reading = 2 * image  # as it comes out of the file, and as it is kept
-    peak = reading
     # Each engine keeps what it needs for a window, once it has run.
-    windows = sum(count * _window(spec) for spec, count in zip(networks, members, strict=True))
+    engines = sum(count * _window(spec) for spec, count in zip(networks, members, strict=True))
+    peak = reading
     for spec, count in zip(networks, members, strict=True):
-        shape = network_shape(grid, spec)
-        padded = padded_shape(shape, spec.patch)
-        plane = math.prod(padded[1:])
-        values = math.prod(padded) * 4
-        # While resampling: all planes of the image on the network's grid in plane, beside the result.
-        preparing = (
-            image
-            + 2 * values
-            + _resampled_in_plane(grid, shape, spec) * 4
-            + voxels * _normalising(spec)
-            + (128 << 20)
-        )
-        held = padded[0] if planes is None else min(planes, padded[0])
-        channels = len(spec.classes)
-        scores = held * plane * (channels + 1) * 4
-        if planes is not None and planes < padded[0]:
-            scores += (
-                spec.patch[0] * plane * (channels + 1) * 4
-            )  # what stays for the next slab, while one is handed over
-        mean = math.prod(spec.patch) * 4 * channels if count > 1 else 0
-        restoring = held * plane * 4 + (
-            256 << 20
-        )  # best channels, and where neighbours agree; a slab of the image a thread
-        # Where a window is wider than the scan, the scores are copied out of their padding to be interpolated.
-        if padded[1:] != shape[1:] and shape != _turned(grid, spec)[0]:
-            restoring += held * math.prod(shape[1:]) * channels * 4
-        running = image + 2 * labels + values + scores + windows + mean + restoring
+        preparing = image + _preparing(grid, spec)
+        running = image + engines + _running(grid, spec, planes=planes, members=count)
         peak = max(peak, preparing, running)
     return base_mb + MARGIN * peak / MIB
 
 
+def _preparing(grid: Grid, spec: NetworkSpec) -> int:
+    """Bytes that preprocessing holds beside the image."""
+    shape = network_shape(grid, spec)
+    values = math.prod(padded_shape(shape, spec.patch)) * 4
+    # While resampling, all planes of the image are held at the network's resolution in plane,
+    # beside the result.
+    in_plane = _reoriented(grid, spec)[0][0] * shape[1] * shape[2] * 4
+    return 2 * values + in_plane + math.prod(grid.shape) * _normalizing(spec) + (128 << 20)
+
+
+def _running(grid: Grid, spec: NetworkSpec, *, planes: int | None, members: int) -> int:
+    """Bytes that windows and restoring hold beside the image and the engines."""
+    labels = math.prod(grid.shape)
+    shape, channels = network_shape(grid, spec), len(spec.classes)
+    padded = padded_shape(shape, spec.patch)
+    plane = math.prod(padded[1:])
+    values = math.prod(padded) * 4
+    held = padded[0] if planes is None else min(planes, padded[0])
+    scores = held * plane * (channels + 1) * 4
+    if held < padded[0]:  # what stays for the next slab, while one is handed over
+        scores += spec.patch[0] * plane * (channels + 1) * 4
+    mean = math.prod(spec.patch) * 4 * channels if members > 1 else 0
+    # Best channels, where neighbors agree, and a slab of the image per thread.
+    restoring = held * plane * 4 + (256 << 20)
+    # Where a window is wider than the scan, scores are copied out of their padding to be resampled.
+    if padded[1:] != shape[1:] and shape != _reoriented(grid, spec)[0]:
+        restoring += held * math.prod(shape[1:]) * channels * 4
+    return 2 * labels + values + scores + mean + restoring
+
+
 def network_shape(grid: Grid, spec: NetworkSpec) -> Shape:
-    """Voxels of a network's grid over the whole of an image, in the network's axes."""
-    shape, spacing = _turned(grid, spec)
+    """Shape of a network's grid over a whole image, in voxels and the network's axes."""
+    shape, spacing = _reoriented(grid, spec)
     return new_shape(shape, spacing, spec.spacing_mm)
 
 
-def _turned(grid: Grid, spec: NetworkSpec) -> tuple[Shape, Spacing]:
+def _reoriented(grid: Grid, spec: NetworkSpec) -> tuple[Shape, Spacing]:
     axes = list(range(3))
     if spec.orientation != "stored":
         # Which stored axis (z, y, x) becomes which: the letters of (x, y, z), whatever their sign.
@@ -229,26 +232,21 @@ def _turned(grid: Grid, spec: NetworkSpec) -> tuple[Shape, Spacing]:
     return (z, y, x), (mm[0], mm[1], mm[2])
 
 
-def _resampled_in_plane(grid: Grid, shape: Shape, spec: NetworkSpec) -> int:
-    return _turned(grid, spec)[0][0] * shape[1] * shape[2]
-
-
-def _linear(grid: Grid, spec: NetworkSpec) -> bool:
-    return max(axis_orders(spec.score_resampling, spec.spacing_mm, _turned(grid, spec)[1])) <= 1
+def _is_linear(grid: Grid, spec: NetworkSpec) -> bool:
+    return max(axis_orders(spec.score_resampling, spec.spacing_mm, _reoriented(grid, spec)[1])) <= 1
 
 
 def _window(spec: NetworkSpec) -> int:
     return math.prod(spec.patch) * 4 * (_features(spec) * 4 + 2 * len(spec.classes))
 
 
-def _normalising(spec: NetworkSpec) -> int:
-    """Bytes a voxel of the image that are held at once where intensities are not brought to their range slab by slab."""
+def _normalizing(spec: NetworkSpec) -> int:
+    """Bytes held per voxel of the image where intensities cannot be normalized in slabs."""
     scheme = spec.normalization
     if scheme.scheme in ("ct", "none"):
         return 0
-    return 4 + (
-        12 if scheme.within_mask else 4
-    )  # the values, and a copy; of those inside, with masks, two
+    # The values and a copy of them; with a mask, two copies of those inside.
+    return 4 + (12 if scheme.within_mask else 4)
 
 
 def _features(spec: NetworkSpec) -> int:
@@ -257,7 +255,7 @@ def _features(spec: NetworkSpec) -> int:
 
 
 def _group_left() -> list[float]:
-    """What the control groups of this process leave it, in bytes; Linux only, none where there is no limit."""
+    """Memory that each limit of this process's control groups leaves, in bytes; Linux only."""
     try:
         lines = Path("/proc/self/cgroup").read_text("utf-8").splitlines()
     except OSError:
@@ -274,7 +272,7 @@ def _group_left() -> list[float]:
             else ("memory.max", "memory.current")
         )
         here = root / name.lstrip("/")
-        for folder in (here, *here.parents):  # a group is held to the limits of those above it too
+        for folder in (here, *here.parents):  # limits of parent groups hold too
             left += _left(folder, limit, used)
             if folder == root:
                 break
@@ -283,15 +281,11 @@ def _group_left() -> list[float]:
 
 def _left(folder: Path, limit: str, used: str) -> list[float]:
     try:
-        highest = float(
-            (folder / limit).read_text("utf-8")
-        )  # cgroup v2 writes max where there is none
-        statistics = dict(
-            line.split() for line in (folder / "memory.stat").read_text("utf-8").splitlines()
-        )
-        cached = float(
-            statistics.get("total_inactive_file", statistics.get("inactive_file", 0))
-        )  # given back when needed
+        highest = float((folder / limit).read_text("utf-8"))  # cgroup v2: "max" if there is none
+        lines = (folder / "memory.stat").read_text("utf-8").splitlines()
+        statistics = dict(line.split() for line in lines)
+        # Cached files are given back when memory is needed.
+        cached = float(statistics.get("total_inactive_file", statistics.get("inactive_file", 0)))
         return [highest - float((folder / used).read_text("utf-8")) + cached]
     except (OSError, ValueError):
         return []

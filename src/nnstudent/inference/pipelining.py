@@ -1,7 +1,8 @@
-"""Cases in a row, up to three of which are in work at once: the next is read, one is with the network, the last one is written.
+"""Running cases in a pipeline: one is read, the network runs on another, and a third is written.
 
-Reading, unpacking and packing keep one core busy, the network keeps all: beside each other they leave none idle. Each case is a
-generator of three stages, the first and the last of which run in threads of their own, always in the order of the cases.
+Reading, decompressing and compressing keep one core busy, and the network keeps all of them, so
+that overlapping leaves none idle. Each case is a generator of up to three stages. First and last
+stages run in threads of their own, always in the order of the cases.
 """
 
 from __future__ import annotations
@@ -13,25 +14,26 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
-# Work that stops where another thread may go on with it: once what comes before the network is done, and once the network has run.
+# Yields where another thread may continue: before the network runs, and after it has.
 Stages = Generator[None, None, T]
 
 
 class MemoryReservation:
-    """Memory that the cases in work have been promised: another begins only if what it needs fits beside them.
+    """A memory reservation shared by concurrent cases: a case begins once its memory fits.
 
     Attributes:
-        base_mb: Resident memory with no case in work, in MiB.
-        highest_mb: Most that has been promised at once, the base included.
+        base_mb: Resident memory while no case runs, in MiB.
+        highest_mb: The most that was ever reserved at once, including the base, in MiB.
     """
 
     def __init__(self, *, base_mb: float, limit_mb: Callable[[], float], strict: bool) -> None:
-        """Make room.
+        """Create it before the first case begins.
 
         Args:
-            base_mb: Resident memory with no case in work, in MiB.
-            limit_mb: Tells what resident memory must stay under at present, in MiB.
-            strict: Whether a case of unknown size waits until it is alone; else it is taken to be as large as the largest so far.
+            base_mb: Resident memory while no case runs, in MiB.
+            limit_mb: Returns the present limit of resident memory, in MiB.
+            strict: Whether a case of unknown size waits until it runs alone; otherwise it is
+                assumed to be as large as the largest so far.
         """
         self.base_mb = self.highest_mb = base_mb
         self._limit_mb = limit_mb
@@ -41,14 +43,14 @@ class MemoryReservation:
         self._closed = False
 
     def acquire(self, case: str, peak_mb: float | None) -> None:
-        """Promise a case its memory; waits until that fits beside the others, or there are none.
+        """Reserve memory for a case; waits until it fits beside the other cases, or runs alone.
 
         Args:
-            case: Its id; what it had before is replaced.
-            peak_mb: Predicted peak of the process if it were alone, in MiB; None where that is not known.
+            case: Its id; an earlier reservation of the same case is replaced.
+            peak_mb: Predicted peak of the process if this case ran alone, in MiB; None if unknown.
 
         Raises:
-            CancelledError: The room has been closed.
+            CancelledError: The reservation was closed.
         """
         need = self._unknown if peak_mb is None else peak_mb - self.base_mb
 
@@ -71,40 +73,41 @@ class MemoryReservation:
             self._promised[case] = need
 
     def release(self, case: str) -> None:
-        """Give back what a case was promised."""
+        """Release the memory of a case."""
         with self._changed:
             self._promised.pop(case, None)
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Let no case begin any more."""
+        """Let no further case begin."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
 
 class _Case(Generic[T]):
-    """Stages, and what has become of them."""
+    """The stages of one case, and its outcome."""
 
     def __init__(self, stages: Stages[T]) -> None:
         self._stages = stages
         self.outcome: Future[T] = Future()
 
     def step(self) -> None:
-        """Do the next stage, if it has not ended or failed."""
+        """Run the next stage, unless the case has ended or failed."""
         if self.outcome.done():
             return
         try:
             next(self._stages)
         except StopIteration as end:
             self.outcome.set_result(end.value)
-        except BaseException as error:  # raised where the outcome is asked for; a panic of a Rust library is no Exception
-            traceback.clear_frames(error.__traceback__)  # or they would hold the image until then
+        except BaseException as error:  # not Exception: panics of Rust libraries are none
+            # Raised again when the outcome is asked for; until then its frames hold the image.
+            traceback.clear_frames(error.__traceback__)
             self.outcome.set_exception(error)
 
 
 def run_stages(stages: Stages[T]) -> T:
-    """Do all stages here and now."""
+    """Run all stages of one case in this thread and return its result."""
     while True:
         try:
             next(stages)
@@ -114,7 +117,12 @@ def run_stages(stages: Stages[T]) -> T:
 
 
 def run_serial(cases: Iterable[Stages[T]], take: Callable[[Future[T]], None]) -> None:
-    """Do one case after the other; for the arguments see :func:`run_pipelined`."""
+    """Run one case after another.
+
+    Args:
+        cases: See :func:`run_pipelined`.
+        take: See :func:`run_pipelined`, but called in this thread.
+    """
     for stages in cases:
         case = _Case(stages)
         while not case.outcome.done():
@@ -125,12 +133,16 @@ def run_serial(cases: Iterable[Stages[T]], take: Callable[[Future[T]], None]) ->
 def run_pipelined(
     cases: Iterable[Stages[T]], take: Callable[[Future[T]], None], *, reservation: MemoryReservation
 ) -> None:
-    """Do cases in a row, the first stage of the next and the last one of the one before beside the second of each.
+    """Run cases in a pipeline of three stages.
+
+    While a case is in its second stage, the next one is in its first, and the previous one in its
+    last.
 
     Args:
-        cases: The stages of each, three at most.
-        take: Given what became of each, in the order of the cases, in another thread; what it raises ends all.
-        reservation: What the cases take their memory from; closed where all is ended.
+        cases: The stages of each case, at most three.
+        take: Given the outcome of each case, in the order of the cases, in another thread. An
+            exception that it raises ends everything.
+        reservation: The cases' memory; closed when everything is ended early.
     """
     waiting = iter(cases)
 
@@ -158,8 +170,7 @@ def run_pipelined(
                 going = behind.submit(end, case)
             if going is not None:
                 going.result()
-        except (
-            BaseException
-        ):  # such as a key that stops it: what is being written is finished, nothing more is begun
+        except BaseException:
+            # Such as Ctrl-C: what is being written is finished, and nothing else begins.
             reservation.close()
             raise

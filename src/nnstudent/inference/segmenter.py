@@ -206,7 +206,7 @@ class Segmenter:
         return self.runner.engine_of(network, member)
 
     def memory_reservation(self) -> MemoryReservation:
-        """A memory reservation shared by concurrent cases. Create it before the first case starts."""
+        """A reservation that concurrent cases share; create it before the first case starts."""
         self.runner.load()
         return MemoryReservation(
             base_mb=_resident_mb(),

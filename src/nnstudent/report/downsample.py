@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from nnstudent.inference.files.preview import WINDOW_HU
-from nnstudent.inference.grid.resample import apply_along, neighbours, operator
+from nnstudent.inference.grid.resample import apply_along, neighbors, operator
 from nnstudent.volume import Grid, Shape, Volume
 
 VOXELS = (
@@ -90,7 +90,7 @@ def coarser(array: npt.NDArray[np.generic], shape: Shape) -> npt.NDArray[np.floa
 
 def _nearest(labels: npt.NDArray[np.uint8], shape: Shape) -> npt.NDArray[np.uint8]:
     return labels[
-        np.ix_(*(neighbours(old, new, 0)[0] for old, new in zip(labels.shape, shape, strict=True)))
+        np.ix_(*(neighbors(old, new, 0)[0] for old, new in zip(labels.shape, shape, strict=True)))
     ]
 
 

@@ -69,7 +69,9 @@ def segment_job(
     if "nifti" in failed:
         raise OutputError(failed["nifti"])
     write_image(path["image.nii.gz"], image)
-    write_statistics(path["statistics.csv"], name, image, result, segmenter.taxonomy)
+    write_statistics(
+        path["statistics.csv"], name, image=image, result=result, taxonomy=segmenter.taxonomy
+    )
     write_preview(path["preview.png"], image, result.labels, segmenter.taxonomy, title=name)
     record = result.record()
     return {

@@ -1,4 +1,4 @@
-"""Which inputs are taken is told by content; what is passed over is named, what is ambiguous is refused."""
+"""Inputs are recognized by content; others are named, and what is ambiguous is refused."""
 
 from __future__ import annotations
 

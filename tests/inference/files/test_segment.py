@@ -136,9 +136,11 @@ def test_a_model_can_be_given_by_its_path(scans, tmp_path, isotropic):
     assert len(done.rows) == 2
     segment_files(scans, tmp_path / "segmenter", segmenter)
     for row in done.rows:
-        np.testing.assert_array_equal(
-            *(read_labels(tmp_path / way / f"{row['id']}.nii.gz").array for way in ("path", "segmenter"))
+        name = f"{row['id']}.nii.gz"
+        by_path, by_segmenter = (
+            read_labels(tmp_path / way / name) for way in ("path", "segmenter")
         )
+        np.testing.assert_array_equal(by_path.array, by_segmenter.array)
 
 
 def test_only_some_organs(scans, tmp_path, segmenter):

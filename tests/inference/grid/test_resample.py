@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from nnstudent.bundle.spec import Resampling
 from nnstudent.inference.grid.resample import (
     axis_orders,
-    neighbours,
+    neighbors,
     new_shape,
     operator,
     resample,
@@ -46,8 +46,8 @@ def test_linear_resampling_keeps_a_ramp_where_nothing_is_beyond_the_border(old, 
 
 
 @given(old=sizes, new=sizes, order=st.sampled_from([0, 1]))
-def test_neighbours_lie_around_the_new_voxel(old, new, order):
-    lower, upper, share = neighbours(old, new, order)
+def test_neighbors_lie_around_the_new_voxel(old, new, order):
+    lower, upper, share = neighbors(old, new, order)
     assert (lower >= 0).all()
     assert (lower <= upper).all()
     assert (upper < old).all()

@@ -28,7 +28,10 @@ SHAPE = (30, 50, 80)
 def scene(
     *, spacing: float = 4.0, shift: int = 0, **organs: tuple[tuple[int, int, int], int]
 ) -> Volume:
-    """Balls in RAS: by class name their center (z, y, x) and radius in voxels; aorta and vena cava beside the middle."""
+    """Balls in RAS, by class name with center (z, y, x) and radius in voxels.
+
+    The aorta and the vena cava lie beside the middle.
+    """
     labels = np.zeros(SHAPE, np.uint8)
     placed = {"aorta": ((15, 25, 37), 2), "inferior_vena_cava": ((15, 25, 43), 2)} | organs
     for name, (center, radius) in placed.items():
@@ -127,7 +130,8 @@ def test_specks_are_removed_but_not_what_the_border_cuts():
     assert ids(labels) == {1, 3, 5, 6, 11, 14}
     labels.array[20, 25, 60], labels.array[0, 25, 20] = 14, 11
     result = postprocess(labels, TABLE, rules=("small",))
-    # liver 16 of 300 ml, spleen 0.4 of 20 ml are specks, vessels 2 of 10 ml are none; the single voxel of tumor is 0.064 of 0.05 ml
+    # The liver (16 of 300 ml) and spleen (0.4 of 20 ml) are specks, the vessels (2 of 10 ml) and
+    # the single voxel of tumor (0.064 of 0.05 ml) are not.
     assert ids(result) == {5, 6, 11, 14}
     fine = Volume(result.array, Grid(SHAPE, np.diag([3.0, 3.0, 3.0, 1.0])))
     assert (postprocess(fine, TABLE, rules=("small",)).array == 14).sum() == (
@@ -141,7 +145,7 @@ def test_specks_are_removed_but_not_what_the_border_cuts():
     spacing=st.sampled_from([(5.0, 0.8, 0.8), (2.5, 0.7, 0.7), (1.0, 1.0, 1.0)]),
 )
 def test_a_small_adrenal_gland_survives(name, ml, spacing):
-    """Whole ones measure 0.6 ml and more, and a network finds a part: nothing of that is deleted by default."""
+    """A whole one has 0.6 ml or more, and a network finds a part of it, which must stay."""
     grid = Grid((12, 40, 40), np.diag([*spacing[::-1], 1.0]))
     labels = np.zeros(grid.shape, np.uint8)
     count = int(np.ceil(ml / grid.voxel_ml))

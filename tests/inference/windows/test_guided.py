@@ -30,7 +30,7 @@ MINIMAL_ML = {item.id: item.minimum_ml if item.kind == "organ" else 0.5 for item
 
 @st.composite
 def scans(draw):
-    """A few bodies anywhere, of any size, tilted, cut by the image's border, with lungs; a table on either side; noise."""
+    """Bodies of any size anywhere, tilted, cut, with lungs; a table on either side; noise."""
     spacing = draw(
         st.sampled_from([(5.0, 6.0, 6.0), (4.0, 3.0, 3.0), (8.0, 5.0, 5.0), (4.0, 7.0, 2.0)])
     )

@@ -160,7 +160,7 @@ def test_a_missing_slice_is_filled_in_and_told(tmp_path):
     assert read.volume.grid.matches(whole.volume.grid)
     assert np.array_equal(
         read.volume.array, whole.volume.array
-    )  # the values grow linearly, so that the neighbours' mean is the truth
+    )  # the values grow linearly, so that the neighbors' mean is the truth
     (warning,) = read.warnings
     assert warning.startswith(
         "1 slice is missing, the widest gap 5.0 mm between 3_007_1.dcm and 3_003_"

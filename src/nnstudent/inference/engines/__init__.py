@@ -1,1 +1,1 @@
-"""What runs a network on one window: OpenVINO or torch, in which arithmetic."""
+"""Engines that run a network on one window, with OpenVINO or torch, and their precision."""

@@ -1,4 +1,4 @@
-"""What runs a network on one window, and choosing it."""
+"""The interface of an engine, which runs a network on one window, and the choice of one."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Engine(Protocol):
 
     Attributes:
         name: ``openvino`` or ``torch``.
-        precision: Of the arithmetic: ``fp32``, ``bf16``, ``int8`` or, on a GPU, ``fp16``.
-        restores_on: The device that scores are best carried back to the image's grid on, see
-            :func:`~nnstudent.inference.grid.restore.restore`; None for the processor, without torch.
+        precision: Precision of its arithmetic: ``fp32``, ``bf16``, ``int8`` or, on a GPU, ``fp16``.
+        restores_on: The torch device that restores scores to the image's grid, see
+            :func:`~nnstudent.inference.grid.restore.restore`; None for the processor without torch.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Engine(Protocol):
     restores_on: str | None
 
     def __call__(self, window: Float32Array) -> Float32Array:
-        """Logits (class, z, y, x) of a window (z, y, x) of the network's patch size; valid until the next call."""
+        """Logits (class, z, y, x) of a window (z, y, x) of one patch; valid until the next call."""
 
 
 def make_engine(
@@ -41,19 +41,21 @@ def make_engine(
     precision: str = "fp32",
     threads: int,
 ) -> Engine:
-    """An engine that is ready to run.
+    """Load a member of a network into an engine.
 
     Args:
         model: The model.
         network: One of its networks.
         member: One of that network's members.
-        engine: ``openvino``, ``torch``, or ``auto``: torch where the device is CUDA, else OpenVINO.
-        device: ``cpu``, ``cuda``, another that the engine knows, or ``auto`` for CUDA where torch finds a GPU and else the CPU.
-        precision: See :func:`nnstudent.inference.engines.precision.choose_precision`; torch has ``auto`` and ``fp32`` only.
+        engine: ``openvino``, ``torch``, or ``auto``: torch on CUDA, OpenVINO on other devices.
+        device: ``cpu``, ``cuda``, another that the engine knows, or ``auto``: CUDA where torch
+            finds a GPU, otherwise the CPU.
+        precision: See :func:`nnstudent.inference.engines.precision.choose_precision`; torch knows
+            only ``auto`` and ``fp32``.
         threads: Processor threads to use.
 
     Raises:
-        InputError: There is no such engine, device or precision, or the network does not load.
+        InputError: The engine, device or precision does not exist, or the network does not load.
         MissingExtraError: The engine is not installed.
     """
     if engine not in ENGINES:
@@ -61,9 +63,8 @@ def make_engine(
     if device == "auto":
         device = "cuda" if engine != "openvino" and _has_cuda() else "cpu"
     if engine == "torch" or (engine == "auto" and device.startswith("cuda")):
-        from nnstudent.inference.engines.torch import (
-            TorchEngine,  # each engine's library is loaded only when used
-        )
+        # Each engine's library is imported only where it is used.
+        from nnstudent.inference.engines.torch import TorchEngine
 
         return TorchEngine(
             model, network, member, device=device, precision=precision, threads=threads
@@ -78,10 +79,12 @@ def make_engine(
 def mean_of_members(
     engines: Sequence[Callable[[Float32Array], Float32Array]],
 ) -> Callable[[Float32Array], Float32Array]:
-    """An ensemble as one network: the mean of its members' logits of a window, as nnU-Net takes it of a whole image.
+    """An ensemble as one network: the mean of its members' logits, window by window.
+
+    nnU-Net takes the mean over whole images, with the same result.
 
     Args:
-        engines: At least one, each from a window (z, y, x) to logits (class, z, y, x).
+        engines: At least one; each maps a window (z, y, x) to logits (class, z, y, x).
     """
     first, *others = engines
 
@@ -98,6 +101,6 @@ def mean_of_members(
 def _has_cuda() -> bool:
     if importlib.util.find_spec("torch") is None:
         return False
-    import torch  # slow to import; only looked at when asked for
+    import torch  # slow, so only where a device is to be found
 
     return bool(torch.cuda.is_available())

@@ -1,4 +1,4 @@
-"""Test-time augmentation as nnU-Net does it: the mean of what a network says of a window and of its mirror images."""
+"""nnU-Net's test-time augmentation: the mean logits of a window and its mirror images."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from nnstudent.types import Float32Array
 def with_mirroring(
     network: Callable[[Float32Array], Float32Array], axes: Sequence[int]
 ) -> Callable[[Float32Array], Float32Array]:
-    """A network that also looks at the mirror images of a window along every choice of some axes.
+    """A network that averages over the mirror images of a window along all subsets of some axes.
 
     Args:
-        network: From a window (z, y, x) to logits (class, z, y, x).
-        axes: Of the window, 0 to 2, that the network was trained with mirrored images along. It runs 2 to the power of their number times.
+        network: Maps a window (z, y, x) to logits (class, z, y, x).
+        axes: Axes of the window, 0 to 2, along which images were mirrored in training. The network
+            runs 2 to the power of their number times.
     """
     choices = [
         chosen

@@ -1,4 +1,4 @@
-"""Runs a network with OpenVINO."""
+"""The OpenVINO engine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class OpenvinoEngine:
-    """See :class:`nnstudent.inference.engines.engine.Engine`."""
+    """An :class:`~nnstudent.inference.engines.engine.Engine` that runs OpenVINO."""
 
     name = "openvino"
     restores_on: str | None = None
@@ -39,19 +39,22 @@ class OpenvinoEngine:
         """Read the graph, or convert the weights to one, and compile it for the network's patch.
 
         Raises:
-            InputError: There is no such device, the precision cannot be had, or the network cannot be read or converted.
-            MissingExtraError: OpenVINO is not installed; or the model has only weights and torch is not installed.
+            InputError: The device does not exist, the precision is not available, or the network
+                cannot be read or converted.
+            MissingExtraError: OpenVINO is not installed, or the model has only weights and torch is
+                not installed.
         """
         core = graph.openvino().Core()
         name = device.upper()
         if not any(have == name or have.startswith(f"{name}.") for have in core.available_devices):
             raise InputError(
-                f"device {device!r}: OpenVINO has {', '.join(core.available_devices)} here; use that or --engine torch"
+                f"device {device!r}: OpenVINO has {', '.join(core.available_devices)} here; "
+                "use that or --engine torch"
             )
         has = cpu_instructions() if name == "CPU" else ()
         self.precision = choose_precision(precision, graph=member.int8 is not None, has=has)
-        if (said := precision_warning(self.precision, has)) is not None:
-            log.warning("%s", said)
+        if (warning := precision_warning(self.precision, has)) is not None:
+            log.warning("%s", warning)
         source = member.int8 if self.precision == "int8" else member.graph
         if source is not None:
             compiled = graph.read(source, network.spec)
@@ -59,8 +62,9 @@ class OpenvinoEngine:
             compiled = graph.convert(
                 load_weights(build(network.spec), member.weights(), path=model.path), network.spec
             )
-        # Said even for fp32: left out, OpenVINO rounds to bfloat16 where it can. What int8 leaves (normalisation, activation, transposed
-        # convolution) is done as a model without int8 would be: half of a window's time goes there.
+        # Set even for fp32: without a hint OpenVINO rounds to bfloat16 where it can. The rest of an
+        # int8 network (normalization, activation, transposed convolution), half of a window's time,
+        # runs as in a model without int8.
         around = (
             choose_precision("auto", graph=False, has=has)
             if self.precision == "int8"

@@ -1,4 +1,4 @@
-"""Which arithmetic a network runs in: what the processor makes pay, or what was asked for."""
+"""The precision that a network runs in: the fastest on this processor, or the one asked for."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 from nnstudent.errors import InputError
 
 PRECISIONS = ("auto", "fp32", "bf16", "int8")
-# All but the last multiply bytes and sum them in one step, in 32 bits. AVX2 alone adds pairs in 16 bits, which cannot overflow with our
-# weights of 7 bits (bundle/quantise.py), and still gains: 1.6 times measured for the bundled student's network.
+# All but the last multiply bytes and sum them in 32 bits in one step. AVX2 alone adds pairs in 16
+# bits, which cannot overflow with weights of 7 bits (bundle/quantise.py), and still gains: measured
+# 1.6 times for the bundled student's network.
 INT8 = ("avx512_vnni", "avx_vnni", "amx_int8", "avx2")
 BF16 = ("avx512_bf16", "amx_bf16")
 _ARM = ("asimd", "asimddp", "i8mm", "sve")
@@ -28,7 +29,7 @@ _KNOWN = (
 
 
 def cpu_instructions() -> tuple[str, ...]:
-    """What this processor has of the instructions that matter here; empty where the system does not tell (not Linux)."""
+    """This processor's instruction sets that matter here; empty on systems other than Linux."""
     try:
         text = Path("/proc/cpuinfo").read_text("utf-8")
     except OSError:
@@ -50,13 +51,14 @@ def choose_precision(wanted: str, *, graph: bool, has: Collection[str]) -> str:
     """The precision to run in on a CPU with OpenVINO.
 
     Args:
-        wanted: ``auto`` takes int8 where the model has it and the processor has the instructions for it, else bf16 where
-            the processor computes in it, else fp32. Another is taken as it is, if it can be.
+        wanted: ``auto`` takes int8 if the model has it and the processor has the instructions for
+            it, otherwise bf16 if the processor computes in it, otherwise fp32. Any other value is
+            taken as it is.
         graph: Whether the model has an int8 graph.
-        has: The processor's instructions, see :func:`cpu_instructions`.
+        has: The processor's instruction sets, see :func:`cpu_instructions`.
 
     Raises:
-        InputError: There is no such precision, the model has no int8, or the processor no bf16.
+        InputError: The precision does not exist, the model has no int8, or the processor no bf16.
     """
     int8, bf16 = (any(name in has for name in names) for names in (INT8, BF16))
     if wanted not in PRECISIONS:
@@ -65,7 +67,8 @@ def choose_precision(wanted: str, *, graph: bool, has: Collection[str]) -> str:
         return "int8" if graph and int8 else "bf16" if bf16 else "fp32"
     if wanted == "int8" and not graph:
         raise InputError(
-            "precision int8: this model has none; use --precision auto, or export it with --int8 --calibration COHORT"
+            "precision int8: this model has none; use --precision auto, or export it with --int8 "
+            "--calibration COHORT"
         )
     if wanted == "bf16" and not bf16:
         raise InputError(
@@ -75,14 +78,17 @@ def choose_precision(wanted: str, *, graph: bool, has: Collection[str]) -> str:
 
 
 def precision_warning(precision: str, has: Collection[str]) -> str | None:
-    """What there is to say of a precision that was asked for on a processor with these instructions; None if nothing."""
+    """A warning where int8 was asked for on a processor without instructions for it; or None."""
     if precision != "int8" or not has or any(name in has for name in INT8):
         return None
-    return f"precision int8: this processor has none of {', '.join(INT8)}; it may be no faster than fp32; --precision auto takes what pays"
+    return (
+        f"precision int8: this processor has none of {', '.join(INT8)}; it may be no faster than "
+        "fp32; --precision auto takes the fastest"
+    )
 
 
 def explain_auto(has: Collection[str]) -> str:
-    """What ``auto`` takes on a processor with these instructions, and why; one line."""
+    """What ``auto`` takes on a processor with these instruction sets, and why; one line."""
     int8, bf16 = (next((name for name in names if name in has), None) for names in (INT8, BF16))
     other = f"bf16 ({bf16})" if bf16 else f"fp32 (no {' or '.join(BF16)})"
     if int8:

@@ -1,4 +1,4 @@
-"""Runs a network with torch, on the CPU or a GPU."""
+"""The torch engine, on the CPU or a GPU."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nnstudent.types import Float32Array
 
 
 class TorchEngine:
-    """See :class:`nnstudent.inference.engines.engine.Engine`."""
+    """An :class:`~nnstudent.inference.engines.engine.Engine` that runs torch."""
 
     name = "torch"
 
@@ -23,16 +23,19 @@ class TorchEngine:
         precision: str,
         threads: int,
     ) -> None:
-        """Build the network, load its weights, and put it on the device; float32 on the CPU, mixed precision on CUDA.
+        """Build the network on the device and load its weights.
+
+        It runs in float32 on the CPU and in mixed precision on CUDA.
 
         Raises:
-            InputError: There is no such device or precision, or the weights do not fit.
+            InputError: The device or precision does not exist, or the weights do not fit.
             MissingExtraError: torch is not installed.
         """
         torch = require("torch", extra="torch", why="the torch engine")
         if precision not in ("auto", "fp32"):
             raise InputError(
-                f"precision {precision!r}: torch has fp32, on CUDA mixed; leave it out or use --engine openvino"
+                f"precision {precision!r}: torch has fp32, on CUDA mixed; leave it out or use "
+                "--engine openvino"
             )
         try:
             self._device = torch.device(device)
@@ -42,7 +45,8 @@ class TorchEngine:
             ) from error
         if self._device.type == "cuda" and not torch.cuda.is_available():
             raise InputError(
-                f"device {device!r}: torch sees no CUDA here; use --device cpu, or install a torch that is built for your GPU"
+                f"device {device!r}: torch sees no CUDA here; use --device cpu, or install a torch "
+                "that is built for your GPU"
             )
         self._torch = torch
         self._cuda = self._device.type == "cuda"

@@ -1,1 +1,1 @@
-"""Files in, files out."""
+"""Segmenting files: finding cases, reading them, and writing labels, tables and pictures."""

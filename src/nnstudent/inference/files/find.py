@@ -1,4 +1,4 @@
-"""Which images a file or folder holds, and where the labels of each go."""
+"""Finding the images in a file or folder, and naming the output of each."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ class CaseFile:
     Attributes:
         id: Name of the case.
         source: Image file, or folder of a DICOM series.
-        output: Label map to write, of several formats the first; or the folder of one file an organ.
+        output: Label map to write, in the first of several formats; or the folder of one file per
+            organ.
     """
 
     id: str
@@ -51,11 +52,11 @@ class CaseFile:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a file or folder holds.
+    """The contents of an input file or folder.
 
     Attributes:
         cases: The images to segment.
-        notices: What was passed over, a line a kind.
+        notices: What was passed over, one line per kind.
     """
 
     cases: tuple[CaseFile, ...]
@@ -64,7 +65,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class _Found:
-    """Images by the name of their case, whether one alone was given, and what was passed over."""
+    """Images with their cases' names, whether only one was given, and what was passed over."""
 
     images: tuple[tuple[str, Path], ...]
     single: bool
@@ -81,30 +82,33 @@ def find_cases(
 def find_inputs(
     source: Path, output: Path, *, split: bool = False, formats: Sequence[str] = ("nifti",)
 ) -> Inputs:
-    """The cases that a file or folder holds, and where each one's output goes; makes nothing.
+    """Find the cases in a file or folder, and name each one's output; creates nothing.
 
-    What a file is, is told by its content. Label maps, pictures and whatever else lies beside the images is passed over and named.
+    Files are recognized by their content. Label maps, pictures and other files beside the images
+    are passed over and named.
 
     Args:
-        source: An image, a folder of images (``NAME_0000`` is nnU-Net's name for the first channel of ``NAME``, where all of
-            them are named so), the folder of a DICOM series (or a disc's, with its DICOMDIR), or a folder whose folders hold
-            a series or an image each.
-        output: For one image a file or an existing folder, for a folder of images a folder.
-        split: Outputs are folders of one file an organ.
-        formats: What is to be written of each.
+        source: An image; a folder of images (where all of them are named ``NAME_0000``, nnU-Net's
+            name for the first channel, their cases are called ``NAME``); the folder of a DICOM
+            series, or of a disc with its DICOMDIR; or a folder of folders with one series or image
+            each.
+        output: A file or an existing folder for one image, a folder for a folder of images.
+        split: Outputs are folders of one file per organ.
+        formats: The formats to write.
 
     Raises:
-        InputError: There is no image, it is not clear which is meant, two would write the same output, ``output`` cannot be what
-            it must or would replace an image, or a format needs what the image has not.
-        MissingExtraError: What writes a format is not installed.
-        OutputError: The output's folder cannot be written.
+        InputError: There is no image, it is ambiguous which is meant, two cases would write the
+            same output, ``output`` is of the wrong kind or would replace an image, or a format
+            needs what the image does not have.
+        MissingExtraError: A package that writes a format is not installed.
+        OutputError: The output folder cannot be written.
     """
     check_formats(formats, split=split)
     found = _find(source, output)
     cases = (
-        _one(found, output, split, formats)
+        _one(found, output, split=split, formats=formats)
         if found.single
-        else _several(found, source, output, split, formats)
+        else _several(found, source, output=output, split=split, formats=formats)
     )
     _check_outputs(cases)
     for folder in {case.output if split else case.output.parent for case in cases}:
@@ -128,18 +132,19 @@ def _find(source: Path, output: Path) -> _Found:
     if holds_dicom(source) or (source / "DICOMDIR").is_file():
         if listing.images:
             raise InputError(
-                f"{source}: holds a DICOM series and {_named(listing.images)}; which is meant is not clear, "
-                "give the image by its name, or keep the series in a folder of its own"
+                f"{source}: holds a DICOM series and {_named(listing.images)}; which is meant is "
+                "not clear, give the image by its name, or keep the series in a folder of its own"
             )
-        passed.pop(NO_IMAGE, None)  # the series' reader tells what of them is DICOM
+        passed.pop(NO_IMAGE, None)  # the series' reader names those that are not DICOM
         return _Found(((source.resolve().name, source),), True, passed)
     folders = [folder for folder in listing.folders if folder.resolve() != output.resolve()]
     if listing.images:
         channels = channels_of(listing.images)
         if channels:
             raise InputError(
-                f"{source}: holds {len(channels)} channels of each case ({_named(listing.images)}); expected one, the CT; "
-                "put the files of that channel into a folder of their own"
+                f"{source}: holds {len(channels)} channels of each case "
+                f"({_named(listing.images)}); expected one, the CT; put the files of that channel "
+                "into a folder of their own"
             )
         names = case_names(listing.images)
         return _Found(
@@ -153,7 +158,8 @@ def _find(source: Path, output: Path) -> _Found:
 def _file(source: Path) -> _Found:
     if content_of(source) == "dicom":
         raise InputError(
-            f"{source}: is one file of a DICOM series; give the folder that holds the series: {source.parent}"
+            f"{source}: is one file of a DICOM series; give the folder that holds the series: "
+            f"{source.parent}"
         )
     name = stem(source)
     if name.endswith("_0000"):
@@ -169,7 +175,7 @@ def _file(source: Path) -> _Found:
 def _case_folders(
     source: Path, folders: Sequence[Path], passed: Mapping[str, Sequence[Path]]
 ) -> _Found:
-    """Of a folder whose folders are the cases: in each a series or one image."""
+    """The cases of a folder whose folders hold one series or image each."""
     images: list[tuple[str, Path]] = []
     over = {kind: list(paths) for kind, paths in passed.items()}
     many: list[Path] = []
@@ -178,7 +184,8 @@ def _case_folders(
         series = holds_dicom(folder, deep=True)
         if series and inside.images:
             raise InputError(
-                f"{folder}: holds a DICOM series and {_named(inside.images)}; which is meant is not clear, take one out"
+                f"{folder}: holds a DICOM series and {_named(inside.images)}; which is meant is "
+                "not clear, take one out"
             )
         if len(inside.images) > 1:
             many.append(folder)
@@ -191,19 +198,26 @@ def _case_folders(
             over.setdefault(f"{FOLDER} without an image", []).append(folder)
     if many and images:
         raise InputError(
-            f"{many[0]}: holds several images, other folders in {source} one each; expected one image or series a case"
+            f"{many[0]}: holds several images, other folders in {source} one each; expected one "
+            "image or series per case"
         )
     if not images:
-        raise InputError(_nothing(source, folders, passed))
+        raise InputError(_no_image_message(source, folders, passed))
     return _Found(tuple(images), False, over)
 
 
-def _nothing(source: Path, folders: Sequence[Path], passed: Mapping[str, Sequence[Path]]) -> str:
+def _no_image_message(
+    source: Path, folders: Sequence[Path], passed: Mapping[str, Sequence[Path]]
+) -> str:
     hint = ""
     if folders:
-        hint = f"; it has the folders {', '.join(folder.name for folder in folders[:5])}, name the one that holds the images"
-    told = "".join(f"; {line}" for line in describe(passed, root=source))
-    return f"{source}: no image in this folder; expected files that end in .nii.gz, .nii or .mgz, or DICOM series{hint}{told}"
+        names = ", ".join(folder.name for folder in folders[:5])
+        hint = f"; it has the folders {names}, name the one that holds the images"
+    passed_over = "".join(f"; {line}" for line in describe(passed, root=source))
+    return (
+        f"{source}: no image in this folder; expected files that end in .nii.gz, .nii or .mgz, "
+        f"or DICOM series{hint}{passed_over}"
+    )
 
 
 def _listed(folder: Path) -> Listing:
@@ -221,7 +235,9 @@ def _named(paths: Sequence[Path]) -> str:
     )
 
 
-def _one(found: _Found, output: Path, split: bool, formats: Sequence[str]) -> tuple[CaseFile, ...]:
+def _one(
+    found: _Found, output: Path, *, split: bool, formats: Sequence[str]
+) -> tuple[CaseFile, ...]:
     ((id, source),) = found.images
     if split:
         return (CaseFile(id, source, output),)
@@ -236,22 +252,25 @@ def _one(found: _Found, output: Path, split: bool, formats: Sequence[str]) -> tu
 
 
 def _several(
-    found: _Found, source: Path, output: Path, split: bool, formats: Sequence[str]
+    found: _Found, source: Path, *, output: Path, split: bool, formats: Sequence[str]
 ) -> tuple[CaseFile, ...]:
     if has_ending(output.name, FORMATS) or output.is_file():
         raise InputError(
-            f"{output}: {source} is a folder of {len(found.images)} images, so the output must be a folder too"
+            f"{output}: {source} is a folder of {len(found.images)} images, so the output must be "
+            "a folder too"
         )
     if output.resolve() == source.resolve():
         raise InputError(
-            f"{output}: is the folder of the images; label maps there would be taken for images, choose another folder"
+            f"{output}: is the folder of the images; label maps there would be taken for images, "
+            "choose another folder"
         )
     cases: dict[str, CaseFile] = {}
     for id, path in found.images:
         other = cases.get(same_name(id))
         if other is not None:
             raise InputError(
-                f"{other.source} and {path}: are both case {id}; rename one, or their outputs would be the same file"
+                f"{other.source} and {path}: are both case {id}; rename one, or their outputs "
+                "would be the same file"
             )
         check_source(path, formats)
         cases[same_name(id)] = CaseFile(
@@ -261,15 +280,17 @@ def _several(
 
 
 def _check_outputs(cases: Iterable[CaseFile]) -> None:
-    """Refuse outputs that would replace an image, by whatever links, or that no file system takes."""
+    """Refuse outputs that would replace an image, even through links, or whose name is too long."""
     images = {case.source.resolve() for case in cases}
     for case in cases:
         size = len(os.fsencode(case.output.name))
         if size > _NAME_BYTES:
             raise InputError(
-                f"{case.output}: a name of {size} bytes; expected at most {_NAME_BYTES}, rename {case.source.name}"
+                f"{case.output}: a name of {size} bytes; expected at most {_NAME_BYTES}, rename "
+                f"{case.source.name}"
             )
         if case.output.resolve() in images:
             raise InputError(
-                f"{case.output}: is the image itself, which the labels would replace; give the output another name"
+                f"{case.output}: is the image itself, which the labels would replace; give the "
+                "output another name"
             )

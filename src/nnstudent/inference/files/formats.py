@@ -1,4 +1,4 @@
-"""The formats that a segmentation can be written in: what each needs, what its file is called, who writes it."""
+"""The output formats of a segmentation: what each needs, its file name, and its writer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nnstudent.io.nifti import write_labels
 from nnstudent.io.nrrd import write_seg_nrrd
 from nnstudent.volume import Volume
 
-# What a name may end in, longest first; the first is what a file is called that has no name yet.
+# Endings of file names, longest first; the first one names new files.
 ENDINGS = {
     "nifti": (".nii.gz", ".nii"),
     "dicom-seg": (".seg.dcm", ".dcm"),
@@ -30,18 +30,24 @@ _OF_A_SERIES = ("dicom-seg", "rtstruct")
 
 
 def check_formats(formats: Sequence[str], *, split: bool = False) -> None:
-    """Find out before the work whether these formats can be written.
+    """Check before any work that these formats can be written.
+
+    Args:
+        formats: The formats.
+        split: Whether each organ gets a file of its own.
 
     Raises:
-        InputError: There is no such format, or ``split`` is asked for and it holds every organ by itself anyway.
-        MissingExtraError: What writes it is not installed.
+        InputError: A format does not exist, or ``split`` is asked for and the format keeps organs
+            apart anyway.
+        MissingExtraError: A package that writes a format is not installed.
     """
     for name in formats or ("",):
         if name not in FORMATS:
             raise InputError(f"format {name!r}; expected one of {', '.join(FORMATS)}")
         if split and name != "nifti":
             raise InputError(
-                f"format {name} with one file an organ; it keeps the organs apart in one file, leave out --split"
+                f"format {name} with one file an organ; it keeps the organs apart in one file, "
+                "leave out --split"
             )
         if name in _LIBRARY:
             require(_LIBRARY[name], extra="dicom", why=f"writing {name}")
@@ -49,14 +55,14 @@ def check_formats(formats: Sequence[str], *, split: bool = False) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Sources:
-    """What the formats have to refer to, found out before the work.
+    """What output formats refer to, collected before the network runs.
 
     Attributes:
-        source: The image's file, or the folder of its series.
-        series: The series that was read, or None where the image is a file.
-        origin: What DICOM objects take over of the series, if any are to be written.
+        source: The image file, or the folder of its series.
+        series: The series that was read, or None if the image is a file.
+        origin: What DICOM objects copy from the series, if any are to be written.
         refused: Why a format cannot be written, by format.
-        warnings: What a reader should know, a line each.
+        warnings: What a reader should know, one line each.
     """
 
     source: Path
@@ -69,16 +75,16 @@ class Sources:
 def prepare(
     source: Path, formats: Sequence[str], series: Series | None, *, new_uids: bool = False
 ) -> Sources:
-    """Find out before the work what of these formats can be written of an image.
+    """Check before the network runs which of these formats can be written.
 
     Args:
-        source: The image's file, or the folder of its series.
+        source: The image file, or the folder of its series.
         formats: The formats.
-        series: The series that was read, or None where the image is a file.
+        series: The series that was read, or None if the image is a file.
         new_uids: Derive UIDs that the series lacks from its content.
 
     Raises:
-        InputError: None of them can be written.
+        InputError: None of the formats can be written.
     """
     check_source(source, formats)
     wanted = [name for name in formats if name in _OF_A_SERIES]
@@ -98,29 +104,30 @@ def prepare(
 
 
 def check_source(source: Path, formats: Sequence[str]) -> None:
-    """See that an image can be written in these formats, by what it is alone.
+    """Check that a file is not to be written in a format that refers to a DICOM series.
 
     Args:
-        source: The image's file, or the folder of its series.
+        source: The image file, or the folder of its series.
         formats: The formats.
 
     Raises:
-        InputError: It is no DICOM series, and a format refers to one.
+        InputError: The image is not a DICOM series, and a format refers to one.
     """
     for name in formats:
         if name in _OF_A_SERIES and source.is_file():
             raise InputError(
-                f"{source}: {name} refers to the DICOM series that was segmented; give the folder of the series, or use seg.nrrd"
+                f"{source}: {name} refers to the DICOM series that was segmented; give the folder "
+                "of the series, or use seg.nrrd"
             )
 
 
 def has_ending(name: str, formats: Sequence[str]) -> bool:
-    """Whether a file's name ends as one of the formats does."""
+    """Whether a file name has an ending of one of the formats."""
     return any(name.lower().endswith(ENDINGS[format]) for format in formats)
 
 
 def without_ending(name: str) -> str:
-    """A file's name without the ending of any format."""
+    """A file name without the ending of any format."""
     endings = sorted(
         {ending for endings in ENDINGS.values() for ending in endings}, key=len, reverse=True
     )
@@ -130,7 +137,11 @@ def without_ending(name: str) -> str:
 
 
 def output_paths(output: Path, formats: Sequence[str]) -> dict[str, Path]:
-    """The file of each format: the given name for the first that it fits, beside it the same with another ending for the others."""
+    """The file of each format.
+
+    The first format whose ending fits gets the given name; the others lie beside it under the same
+    name with their own endings.
+    """
     taken = next((format for format in formats if has_ending(output.name, [format])), None)
     return {
         format: output
@@ -143,19 +154,19 @@ def output_paths(output: Path, formats: Sequence[str]) -> dict[str, Path]:
 def write_formats(
     files: Mapping[str, Path], labels: Volume, *, model: Model, sources: Sources
 ) -> dict[str, str]:
-    """Write a label map in several formats; one that fails keeps none of the others from being written.
+    """Write a label map in several formats; if one fails, the others are written.
 
     Args:
         files: The file of each format.
-        labels: On the image's grid, ids of the model's label table.
-        model: What made them.
-        sources: What they refer to.
+        labels: Labels on the image's grid, with ids of the model's label table.
+        model: The model that made them.
+        sources: What the formats refer to.
 
     Returns:
-        Why a format was not written, by format; it is empty if all were.
+        Why a format was not written, by format; empty if all were.
 
     Raises:
-        NnStudentError: As :func:`write`, where none was written.
+        NnStudentError: See :func:`write_format`; only if no format was written.
     """
     failed: dict[str, str] = {}
     errors: list[Exception] = []
@@ -164,10 +175,8 @@ def write_formats(
             failed[name] = f"{path}: not written: {sources.refused[name]}"
             continue
         try:
-            write(name, path, labels, model=model, sources=sources)
-        except (
-            Exception
-        ) as error:  # whatever a library makes of it, the other formats need not know
+            write_format(name, path, labels, model=model, sources=sources)
+        except Exception as error:  # from whichever library; the other formats are still written
             errors.append(error)
             failed[name] = one_line(error)
     if errors and len(failed) == len(files):
@@ -175,18 +184,21 @@ def write_formats(
     return failed
 
 
-def write(format: str, path: Path, labels: Volume, *, model: Model, sources: Sources) -> None:
+def write_format(
+    format: str, path: Path, labels: Volume, *, model: Model, sources: Sources
+) -> None:
     """Write a label map in one format.
 
     Args:
         format: One of ``FORMATS``.
-        path: Where to.
-        labels: On the image's grid, ids of the model's label table.
-        model: What made them.
-        sources: What they refer to.
+        path: The file.
+        labels: Labels on the image's grid, with ids of the model's label table.
+        model: The model that made them.
+        sources: What the format refers to.
 
     Raises:
-        InputError: The format refers to a DICOM series, and there is none or it cannot be referred to; or nothing was found.
+        InputError: The format refers to a DICOM series, and there is none or it cannot be referred
+            to; or the labels are empty.
         OutputError: ``path`` cannot be written.
     """
     if format == "nifti":
@@ -209,5 +221,8 @@ def write(format: str, path: Path, labels: Volume, *, model: Model, sources: Sou
 
 
 def _plain(name: str) -> str:
-    """A name as a DICOM value may be: a backslash would make two of it, and control characters switch alphabets."""
+    """A name that is valid as a DICOM value, without backslashes and control characters.
+
+    A backslash would split it into two values, and control characters switch alphabets.
+    """
     return "".join(letter if letter.isprintable() and letter != "\\" else "_" for letter in name)

@@ -16,7 +16,7 @@ from nnstudent.volume import Volume
 
 WINDOW_HU = (-160.0, 240.0)
 OPACITY = 0.5
-# Of each plane: its name, and what is on the left, the right, the top and the bottom of the picture.
+# Name of each plane, and the sides on the left, right, top and bottom of the picture.
 _PLANES = (("axial", "RLAP"), ("coronal", "RLSI"), ("sagittal", "APSI"))
 _PANEL = 420  # height and width of one plane's place, in pixels
 _MARGIN = 26
@@ -27,7 +27,7 @@ _ROW = 20
 def write_preview(
     path: Path, image: Volume, labels: Volume, taxonomy: Taxonomy, *, title: str = ""
 ) -> None:
-    """Write a PNG with an axial, a coronal and a sagittal plane, as radiologists hang them: the patient's left on the right.
+    """Write a PNG with an axial, a coronal and a sagittal plane, the patient's left on the right.
 
     Args:
         path: The picture, .png.
@@ -89,7 +89,10 @@ def write_preview(
 
 
 def _middle(labels: npt.NDArray[np.uint8], counts: npt.NDArray[np.intp]) -> tuple[int, int, int]:
-    """A voxel in the thick of the largest organ: on each axis the plane that shows most of it; else the image's middle."""
+    """A voxel inside the largest organ: on each axis, the plane that shows most of it.
+
+    Without any organ it is the middle of the image.
+    """
     if not counts[1:].any():
         z, y, x = (size // 2 for size in labels.shape)
         return z, y, x
@@ -112,20 +115,20 @@ def draw_plane(
     opacity: float = OPACITY,
     outline: bool = False,
 ) -> Image.Image:
-    """Draw one plane as radiologists hang it, a millimeter as wide as it is high.
+    """Draw one plane in radiological orientation, with square millimeters.
 
     Args:
         image: The image in RAS, in HU.
         labels: Its label map in RAS.
         classes: The classes to show; others are not drawn.
-        axis: The axis of the (z, y, x) array that the plane is perpendicular to: 0 axial, 1 coronal, 2 sagittal.
-        index: Where on that axis.
+        axis: Array axis perpendicular to the plane: 0 for axial, 1 coronal, 2 sagittal.
+        index: Index of the plane on that axis.
         longest: The longer side of the picture, in pixels.
-        opacity: Of the labels over the image, 0 to 1.
+        opacity: Opacity of the labels over the image, 0 to 1.
         outline: Whether the labels' borders are drawn solid.
     """
-    # Along each remaining axis the index grows to the right, front or head of the patient: both are turned, so that the
-    # patient's right, or front, is on the left of the picture and the front, or head, on top.
+    # Indices grow to the patient's right, front and head. Both axes are flipped, so that the
+    # patient's right, or front, is on the left of the picture, and the front, or head, on top.
     grey, ids = (np.take(volume.array, index, axis=axis)[::-1, ::-1] for volume in (image, labels))
     low, high = WINDOW_HU
     shade = (np.clip((grey.astype(np.float32) - low) / (high - low), 0, 1) * 255).astype(np.uint8)

@@ -124,14 +124,15 @@ def segment_files(
     reservation = segmenter.memory_reservation()
     outcomes = _Outcomes(cases, progress if several else silent)
     each = silent if several else progress
-    work = (_record(case, segmenter, options, reservation, each) for case in cases)
+    work = _Work(segmenter, options, reservation=reservation, progress=each)
+    records = (work.record(case) for case in cases)
     # Calls that each segment one image may share a folder.
     with writing(output) if several else nullcontext():
         # With one thread, the user keeps the other cores for something else.
         if several and segmenter.threads > 1 and segmenter.peak_is_predictable:
-            run_pipelined(work, outcomes.add, reservation=reservation)
+            run_pipelined(records, outcomes.add, reservation=reservation)
         else:
-            run_serial(work, outcomes.add)
+            run_serial(records, outcomes.add)
     return FilesResult(tuple(outcomes.rows), tuple(outcomes.skipped), tuple(outcomes.failures))
 
 
@@ -183,91 +184,99 @@ def segment_file(
         GeometryError: The image's geometry cannot be used.
         OutputError: The output cannot be written.
     """
-    reservation = segmenter.memory_reservation()
-    return run_stages(_stages(case, segmenter, options or Options(), reservation, progress))
-
-
-def _record(
-    case: CaseFile,
-    segmenter: Segmenter,
-    options: Options,
-    reservation: MemoryReservation,
-    progress: Progress,
-) -> Stages[dict[str, Any] | None]:
-    """The record of a case, without its labels, which take memory; None where it is skipped."""
-    if options.skip_existing and all(path.is_file() for path in _outputs(case, segmenter, options)):
-        return None
-    result = yield from _stages(case, segmenter, options, reservation, progress)
-    return result.record()
-
-
-def _stages(
-    case: CaseFile,
-    segmenter: Segmenter,
-    options: Options,
-    reservation: MemoryReservation,
-    progress: Progress,
-) -> Stages[CaseResult]:
-    try:
-        scan = yield from scan_stages(
-            case.source, segmenter, reservation, name=case.id, options=options, progress=progress
-        )
-        began = time.perf_counter()
-        outputs = {} if options.split else output_paths(case.output, options.formats)
-        failed = _write(case, scan, outputs, segmenter, options)
-        write = time.perf_counter() - began
-        result = scan.segmentation
-        total = result.seconds["total"] + write
-        parts = {name: value for name, value in result.seconds.items() if name != "total"}
-        seconds = {**parts, "write": write, "total": total}
-        return CaseResult(case, replace(result, seconds=seconds), peak_rss_mb(), outputs, failed)
-    finally:
-        reservation.release(case.id)
-
-
-def _write(
-    case: CaseFile,
-    scan: SegmentedScan,
-    outputs: Mapping[str, Path],
-    segmenter: Segmenter,
-    options: Options,
-) -> dict[str, str]:
-    """Write every file that was asked for; returns why a format was not written, by format."""
-    image, result = scan.image, scan.segmentation
-    failed: dict[str, str] = {}
-    if options.split:
-        like = case.source if case.source.is_file() else None
-        for name, path in zip(
-            _names(segmenter, options), _outputs(case, segmenter, options), strict=True
-        ):
-            mask = (result.labels.array == segmenter.taxonomy[name].id).astype(np.uint8)
-            write_labels(path, Volume(mask, image.grid), like=like)
-    else:
-        failed = write_formats(outputs, result.labels, model=segmenter.model, sources=scan.sources)
-    if options.preview:
-        from nnstudent.inference.files.preview import write_preview  # pillow is slow to import
-
-        path = _beside(case, options, "preview", ".png")
-        write_preview(path, image, result.labels, segmenter.taxonomy, title=case.id)
-    if options.statistics:
-        path = _beside(case, options, "statistics", ".csv")
-        write_statistics(path, case.id, image, result, segmenter.taxonomy)
-    return failed
-
-
-def _names(segmenter: Segmenter, options: Options) -> tuple[str, ...]:
-    return segmenter.taxonomy.sorted(options.organs) if options.organs else segmenter.model.classes
-
-
-def _outputs(case: CaseFile, segmenter: Segmenter, options: Options) -> list[Path]:
-    if options.split:
-        return [case.output / f"{name}.nii.gz" for name in _names(segmenter, options)]
-    return list(output_paths(case.output, options.formats).values())
-
-
-def _beside(case: CaseFile, options: Options, name: str, ending: str) -> Path:
-    return (
-        case.output / f"{name}{ending}"
-        if options.split
-        else case.output.with_name(f"{without_ending(case.output.name)}{ending}")
+    work = _Work(
+        segmenter,
+        options or Options(),
+        reservation=segmenter.memory_reservation(),
+        progress=progress,
     )
+    return run_stages(work.stages(case))
+
+
+class _Work:
+    """Segments cases and writes their outputs, all in the same way."""
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        options: Options,
+        *,
+        reservation: MemoryReservation,
+        progress: Progress,
+    ) -> None:
+        self._segmenter, self._options = segmenter, options
+        self._reservation, self._progress = reservation, progress
+
+    def record(self, case: CaseFile) -> Stages[dict[str, Any] | None]:
+        """The record of a case, without its labels, which take memory; None if it is skipped."""
+        if self._options.skip_existing and all(path.is_file() for path in self._files(case)):
+            return None
+        result = yield from self.stages(case)
+        return result.record()
+
+    def stages(self, case: CaseFile) -> Stages[CaseResult]:
+        """Segment a case and write its outputs."""
+        options = self._options
+        try:
+            scan = yield from scan_stages(
+                case.source,
+                self._segmenter,
+                self._reservation,
+                name=case.id,
+                options=options,
+                progress=self._progress,
+            )
+            began = time.perf_counter()
+            outputs = {} if options.split else output_paths(case.output, options.formats)
+            failed = self._write(case, scan, outputs)
+            write = time.perf_counter() - began
+            result = scan.segmentation
+            total = result.seconds["total"] + write
+            parts = {name: value for name, value in result.seconds.items() if name != "total"}
+            result = replace(result, seconds={**parts, "write": write, "total": total})
+            return CaseResult(case, result, peak_rss_mb(), outputs, failed)
+        finally:
+            self._reservation.release(case.id)
+
+    def _write(
+        self, case: CaseFile, scan: SegmentedScan, outputs: Mapping[str, Path]
+    ) -> dict[str, str]:
+        """Write every file that was asked for; returns why a format was not, by format."""
+        segmenter, image, result = self._segmenter, scan.image, scan.segmentation
+        failed: dict[str, str] = {}
+        if self._options.split:
+            like = case.source if case.source.is_file() else None
+            for name, path in zip(self._organs(), self._files(case), strict=True):
+                mask = (result.labels.array == segmenter.taxonomy[name].id).astype(np.uint8)
+                write_labels(path, Volume(mask, image.grid), like=like)
+        else:
+            failed = write_formats(
+                outputs, result.labels, model=segmenter.model, sources=scan.sources
+            )
+        if self._options.preview:
+            from nnstudent.inference.files.preview import write_preview  # pillow is slow to import
+
+            path = self._beside(case, "preview", ".png")
+            write_preview(path, image, result.labels, segmenter.taxonomy, title=case.id)
+        if self._options.statistics:
+            path = self._beside(case, "statistics", ".csv")
+            write_statistics(path, case.id, image=image, result=result, taxonomy=segmenter.taxonomy)
+        return failed
+
+    def _organs(self) -> tuple[str, ...]:
+        """The classes that are written."""
+        if self._options.organs:
+            return self._segmenter.taxonomy.sorted(self._options.organs)
+        return self._segmenter.model.classes
+
+    def _files(self, case: CaseFile) -> list[Path]:
+        """The label files of a case."""
+        if self._options.split:
+            return [case.output / f"{name}.nii.gz" for name in self._organs()]
+        return list(output_paths(case.output, self._options.formats).values())
+
+    def _beside(self, case: CaseFile, name: str, ending: str) -> Path:
+        """A file beside a case's labels: ``name`` in its folder, or the name of its output."""
+        if self._options.split:
+            return case.output / f"{name}{ending}"
+        return case.output.with_name(f"{without_ending(case.output.name)}{ending}")

@@ -1,1 +1,1 @@
-"""Between the scan's grid and the network's: preprocessing, resampling, restoring."""
+"""Preprocessing to the network's grid, resampling, and restoring to the scan's grid."""

@@ -1,4 +1,4 @@
-"""From an image to the network's grid and intensities, as nnU-Net's DefaultPreprocessor does it."""
+"""Preprocessing to the network's grid and intensities, as nnU-Net's DefaultPreprocessor does."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ MAX_VOXELS = 2**31
 
 @dataclass(frozen=True)
 class Frame:
-    """How a network's grid lies in an image: all that is needed to find the way back.
+    """How a network's grid lies in an image: everything that restoring needs.
 
     Attributes:
         grid: The image's grid.
-        axcodes: Axes that the image was turned to, or None where it was taken as stored.
-        transpose: The network's axes as indices into (z, y, x) of the turned image.
-        box: What was cropped out, in the network's axes.
-        spacing_mm: Of the image, in the network's axes.
-        shape: Voxels of the network's grid.
+        axcodes: Orientation that the image was brought to, or None if it was taken as stored.
+        transpose: The network's axes as indices into (z, y, x) of the reoriented image.
+        box: The part of the image that was cropped out, in the network's axes.
+        spacing_mm: Spacing of the image, in the network's axes.
+        shape: Shape of the network's grid, in voxels.
     """
 
     grid: Grid
@@ -39,29 +39,29 @@ class Frame:
     shape: Shape
 
     def view(self, array: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """An array on the image's grid, seen in the network's axes and cropped; writing to it writes to the array."""
+        """A view of an array on the image's grid, in the network's axes and cropped."""
         volume = Volume(array, self.grid)
         turned = volume.reoriented(self.axcodes).array if self.axcodes is not None else array
         return turned.transpose(self.transpose)[self.box]
 
 
 def preprocess(image: Volume, spec: NetworkSpec) -> tuple[Float32Array, Frame]:
-    """Turn, crop, normalise and resample an image for a network.
+    """Reorient, crop, normalize and resample an image for a network.
 
     Args:
         image: The image, in HU for CT.
         spec: The network.
 
     Returns:
-        Values on the network's grid, three axes in the network's order, and the way back.
+        Values on the network's grid, in the network's axes, and how that grid lies in the image.
 
     Raises:
-        GeometryError: The network's grid would have more voxels than can be held.
+        GeometryError: The network's grid would have more than :data:`MAX_VOXELS` voxels.
     """
     axcodes = None if spec.orientation == "stored" else spec.orientation
     turned = image if axcodes is None else image.reoriented(axcodes)
     array = turned.array.transpose(spec.transpose)
-    # NIfTI headers hold spacing as float32; from another rounding another shape can follow.
+    # NIfTI headers hold spacing as float32; other rounding can lead to another shape.
     mm = [float(np.float32(turned.spacing_mm[axis])) for axis in spec.transpose]
     spacing = (mm[0], mm[1], mm[2])
     box = nonzero_box(array)
@@ -69,10 +69,11 @@ def preprocess(image: Volume, spec: NetworkSpec) -> tuple[Float32Array, Frame]:
     shape = new_shape(cropped.shape, spacing, spec.spacing_mm)
     if float(np.prod(shape, dtype=np.float64)) > MAX_VOXELS:
         raise GeometryError(
-            f"an image of {image.grid} would be {shape} voxels at the network's {spec.spacing_mm} mm; crop it first"
+            f"an image of {image.grid} would be {shape} voxels at the network's "
+            f"{spec.spacing_mm} mm; crop it first"
         )
     normal = partial(normalize, how=spec.normalization)
-    by_voxel = spec.normalization.scheme in ("ct", "none")  # so that it can be done slab by slab
+    by_voxel = spec.normalization.scheme in ("ct", "none")  # needs no statistics of the image
     values, prepare = (cropped, normal) if by_voxel else (normal(cropped), as_floats)
     resampled = resample(
         values,
@@ -86,7 +87,7 @@ def preprocess(image: Volume, spec: NetworkSpec) -> tuple[Float32Array, Frame]:
 
 
 def nonzero_box(array: npt.NDArray[np.generic]) -> Box:
-    """The smallest box that holds every voxel that is not zero; the whole array if all are zero."""
+    """The smallest box that holds all nonzero voxels; the whole array if there are none."""
     found: list[slice] = []
     for axis, size in enumerate(array.shape):
         planes = np.moveaxis(array, axis, 0)
@@ -99,7 +100,7 @@ def nonzero_box(array: npt.NDArray[np.generic]) -> Box:
 
 
 def normalize(array: npt.NDArray[np.generic], how: Normalization) -> Float32Array:
-    """Bring intensities to the network's range; returns a new float32 array."""
+    """Intensities in the network's range, as a new float32 array."""
     values: Float32Array = np.array(array, np.float32, order="C")
     if how.scheme == "ct":
         np.clip(values, how.lower, how.upper, out=values)

@@ -1,8 +1,8 @@
-"""Resampling as nnU-Net does it, one axis after the other.
+"""Resampling as nnU-Net does it, one axis at a time.
 
-nnU-Net resamples with skimage's ``resize``, that is spline interpolation between grids that fill the same box. Such
-an interpolation is linear and separable: along each axis it is one small matrix, and a matrix product is the fastest
-thing that numpy can do.
+nnU-Net resamples with skimage's ``resize``, which is spline interpolation between grids that fill
+the same box. That is linear and separable: along each axis it is one small matrix, and matrix
+products are the fastest operation in numpy.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from nnstudent.bundle.spec import Resampling
 from nnstudent.types import Float32Array
 from nnstudent.volume import Shape
 
-_SLAB_VOXELS = 1 << 23  # of a slab that is worked on at once
-_NOTHING = 1e-12  # share of a voxel that no sum of float32 shows
+_SLAB_VOXELS = 1 << 23  # voxels of one slab
+_NOTHING = 1e-12  # a weight that changes no sum of float32
 
 
 def new_shape(shape: Sequence[int], spacing: Sequence[float], target: Sequence[float]) -> Shape:
-    """Voxels along each axis after resampling from ``spacing`` to ``target``, rounded as nnU-Net rounds."""
+    """Shape after resampling from ``spacing`` to ``target``, rounded as in nnU-Net."""
     z, y, x = (
         max(1, round(have / want * n)) for have, want, n in zip(spacing, target, shape, strict=True)
     )
@@ -32,15 +32,15 @@ def new_shape(shape: Sequence[int], spacing: Sequence[float], target: Sequence[f
 
 
 def separate_axis(how: Resampling, spacing: Sequence[float], target: Sequence[float]) -> int | None:
-    """The coarse axis that is resampled apart from the other two, or None.
+    """The coarse axis that is resampled separately from the other two, or None.
 
-    It is that of the grid one comes from if that is anisotropic, else that of the grid one goes to; two axes that are
-    equally coarse count as none.
+    It is the coarsest axis of the array's grid if that is anisotropic, otherwise that of the
+    result's grid; two equally coarse axes count as none.
 
     Args:
-        how: The resampling's settings.
-        spacing: Of the array, in mm.
-        target: Of the result, in mm.
+        how: Settings of the resampling.
+        spacing: Spacing of the array, in mm.
+        target: Spacing of the result, in mm.
     """
     if how.force_separate_z is False:
         return None
@@ -79,31 +79,32 @@ def resample(
     target: Sequence[float],
     prepare: Callable[[npt.NDArray[Any]], Float32Array] = as_floats,
 ) -> Float32Array:
-    """Resample an image, slab by slab, so that no second array of its size exists unless the result is as large.
+    """Resample an image slab by slab, so that no second array of its size is held.
 
     Args:
         array: Values, three axes.
-        shape: Voxels of the result along each axis.
-        how: Spline orders and when the coarse axis is done apart.
-        spacing: Of ``array``, in mm, in the order of its axes.
-        target: Of the result, in mm.
-        prepare: What is done to the values before, voxel by voxel, on slabs of any thickness.
+        shape: Shape of the result.
+        how: Spline orders, and when the coarse axis is resampled separately.
+        spacing: Spacing of ``array``, in mm, in the order of its axes.
+        target: Spacing of the result, in mm.
+        prepare: Applied to the values before, voxel by voxel, on slabs of any thickness.
 
     Returns:
-        The values at the voxel centres of the new grid, which fills the same box.
+        The values at the voxel centers of the new grid, which fills the same box.
     """
     if array.shape == tuple(shape):
         return prepare(array)
     orders = axis_orders(how, spacing, target)
     apart = separate_axis(how, spacing, target)
-    # Slabs lie across the axis that comes last: the coarse one, for its slices are clipped before it, else the first.
+    # Slabs lie across the axis that is resampled last: the coarse one, before which slices are
+    # clipped, otherwise the first.
     last = apart or 0
     order = (last, *(axis for axis in range(3) if axis != last))
     result = _by_slabs(
         array.transpose(order),
         [operator(array.shape[axis], shape[axis], orders[axis]) for axis in order],
         prepare,
-        # Splines overshoot; skimage clips to the range of what it was given: each slice by itself, or the whole volume.
+        # Splines overshoot; skimage clips to the range of its input: each slice, or the volume.
         clip=("slices" if apart is not None else "whole") if how.order > 1 else None,
     )
     return np.ascontiguousarray(result.transpose(np.argsort(order)), np.float32)
@@ -116,7 +117,7 @@ def _by_slabs(
     *,
     clip: Literal["slices", "whole"] | None,
 ) -> Float32Array:
-    # Where a linear interpolation leaves voxels out, which a coarser grid does with most, they need not be prepared either.
+    # Linear interpolation to a coarser grid leaves most voxels out; those are not prepared.
     used = [np.flatnonzero(matrix.any(axis=0)) for matrix in operators]
     along, *across = (
         np.ascontiguousarray(matrix[:, columns])
@@ -145,7 +146,7 @@ def _by_slabs(
 
 
 def _taken(array: npt.NDArray[Any], indices: Sequence[npt.NDArray[np.intp]]) -> npt.NDArray[Any]:
-    """These planes, rows and columns; no copy along an axis of which a run of voxels is taken."""
+    """These planes, rows and columns; without a copy along axes where they are contiguous."""
     for axis, index in enumerate(indices):
         run = len(index) == index[-1] - index[0] + 1
         array = (
@@ -162,7 +163,7 @@ def apply_along(matrix: Float32Array, array: Float32Array, axis: int) -> Float32
         matrix, np.eye(len(matrix), dtype=np.float32)
     ):
         return array
-    # One large product each: a product a plane would let the threads of the matrix library wait for each other every time.
+    # One large product: with one per plane, the matrix library would synchronize threads each time.
     if axis == 0:
         product: Float32Array = matrix @ array.reshape(len(array), -1)
         return product.reshape(len(matrix), *array.shape[1:])
@@ -173,14 +174,15 @@ def apply_along(matrix: Float32Array, array: Float32Array, axis: int) -> Float32
 
 @lru_cache(maxsize=64)
 def operator(old: int, new: int, order: int) -> Float32Array:
-    """Spline interpolation from ``old`` to ``new`` voxels along the same length, as a matrix (new, old).
+    """Spline interpolation from ``old`` to ``new`` voxels, as a matrix (new, old).
 
-    Column k is what interpolating makes of a single one at k; beyond the border the outermost value goes on.
+    Both have the same length in mm. Column k is the interpolation of a single one at k; border
+    values extend outwards.
     """
     if old == new:
         return np.eye(old, dtype=np.float32)
     if order <= 1:
-        lower, upper, share = neighbours(old, new, order)
+        lower, upper, share = neighbors(old, new, order)
         matrix = np.zeros((new, old))
         rows = np.arange(new)
         np.add.at(matrix, (rows, lower), 1.0 - share.astype(np.float64))
@@ -192,17 +194,17 @@ def operator(old: int, new: int, order: int) -> Float32Array:
         for k in range(old)
     ]
     spline: Float32Array = np.stack(columns, axis=1).astype(np.float32)
-    # A spline's reach falls off by a factor a voxel without end: what adds nothing goes, for subnormal numbers take a processor
-    # a hundred times as long.
+    # A spline's weights fall off by a factor per voxel without end. Those that add nothing are
+    # dropped, because processors take a hundred times as long with subnormal numbers.
     spline[np.abs(spline) < _NOTHING] = 0
     return spline
 
 
 @lru_cache(maxsize=64)
-def neighbours(
+def neighbors(
     old: int, new: int, order: int
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Float32Array]:
-    """For order 0 or 1: the two voxels that each new voxel lies between, and the share of the upper one.
+    """For order 0 or 1: the two voxels around each new voxel, and the weight of the upper one.
 
     Args:
         old: Voxels before.
@@ -210,14 +212,13 @@ def neighbours(
         order: 0 for the nearest voxel, 1 for linear.
 
     Returns:
-        Lower index, upper index, share of the upper from 0 to below 1; each of length ``new``.
+        Lower index, upper index, weight of the upper from 0 to below 1; each of length ``new``.
     """
     position = np.clip((np.arange(new) + 0.5) * (old / new) - 0.5, 0, old - 1)
     if order == 0:
         nearest = np.floor(position + 0.5).astype(np.intp)
         return nearest, nearest, np.zeros(new, np.float32)
     lower = np.floor(position).astype(np.intp)
-    share = np.minimum(
-        (position - lower).astype(np.float32), np.nextafter(np.float32(1), np.float32(0))
-    )  # 1 - 1e-16 rounds to 1
+    below_one = np.nextafter(np.float32(1), np.float32(0))  # 1 - 1e-16 rounds to 1
+    share = np.minimum((position - lower).astype(np.float32), below_one)
     return lower, np.minimum(lower + 1, old - 1), share

@@ -1,9 +1,10 @@
-"""From class scores on the network's grid to labels on the image's.
+"""From class scores on the network's grid to labels on the image's grid.
 
-nnU-Net interpolates the logits of every class to the image's grid and takes the best, or of regions the last above the
-background. Where all network voxels around an image voxel prefer the same class, so does every mean of them: then there is
-nothing to interpolate. That leaves the
-organs' surfaces, some voxels in a hundred, and gives the same labels. No array of all classes exists at full size.
+nnU-Net interpolates the logits of every class to the image's grid and takes the best class, or with
+regions the last one above the background. Where all network voxels around an image voxel prefer the
+same class, so does every mean of them, and nothing needs to be interpolated. That leaves surfaces
+of organs, a few voxels in a hundred, and gives the same labels. An array of all classes at full
+size never exists.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ import numpy.typing as npt
 
 from nnstudent.errors import InputError
 from nnstudent.inference.grid.preprocess import Frame
-from nnstudent.inference.grid.resample import apply_along, axis_orders, neighbours, operator
+from nnstudent.inference.grid.resample import apply_along, axis_orders, neighbors, operator
 from nnstudent.inference.grid.torch_restore import TorchLinear
 from nnstudent.inference.labels.scores import ClassScores, best_channel
 from nnstudent.types import Float32Array, LabelArray
 from nnstudent.volume import Grid, Shape, Volume
 
 _MIXED = 255
-_AT_ONCE = 1 << 18  # image voxels that are interpolated at once; bounds the temporary arrays
+_AT_ONCE = 1 << 18  # image voxels interpolated at once; bounds the temporary arrays
 
 
 def restore(
@@ -41,17 +42,17 @@ def restore(
     Args:
         scores: Scores on the network's grid.
         onto: The image's own grid.
-        slab_mm: Thickness of the slabs that are worked on at once, in mm.
-        threads: How many slabs at a time; None for one a core.
-        device: Where torch interpolates and takes the best, one slab at a time, such as ``cuda``; None for here, without torch.
-            Splines of higher order are always done here.
+        slab_mm: Thickness of one slab, in mm.
+        threads: How many slabs are restored at a time; None for one per core.
+        device: Torch device that restores one slab at a time, such as ``cuda``; None for numpy.
+            Splines of higher order always use numpy.
 
     Returns:
         Labels on ``onto``, uint8, values as in ``scores.ids``.
 
     Raises:
         GeometryError: The scores are not of an image on ``onto``.
-        MissingExtraError: A device is given, and torch is not installed.
+        MissingExtraError: A device is given but torch is not installed.
     """
     restoration = Restoration(scores.frame, onto, slab_mm=slab_mm, threads=threads, device=device)
     restoration.add(scores)
@@ -59,10 +60,10 @@ def restore(
 
 
 class Restoration:
-    """Labels on the image's grid that come of scores as they come, whole or slab after slab along the network's first axis.
+    """Labels on the image's grid, filled in from scores that arrive whole or slab by slab.
 
     Attributes:
-        labels: The labels so far, uint8; 0 where nothing is known yet.
+        labels: The labels so far, uint8; 0 where no scores have arrived.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class Restoration:
         threads: int | None = None,
         device: str | None = None,
     ) -> None:
-        """For arguments and errors see :func:`restore`."""
+        """For the arguments and errors see :func:`restore`."""
         frame.grid.require(
             onto,
             what="the grid to restore",
@@ -84,9 +85,8 @@ class Restoration:
         self.labels = Volume(np.zeros(onto.shape, np.uint8), onto)
         self._frame = frame
         self._target = frame.view(self.labels.array)
-        mm = (
-            slab_mm if device is None else slab_mm / 4
-        )  # on a device every class of a slab is there at once
+        # On a device all classes of a slab are held at once.
+        mm = slab_mm if device is None else slab_mm / 4
         self._thick = max(1, round(mm / frame.spacing_mm[0]))
         self._device = device
         self._threads = threads or os.cpu_count() or 1
@@ -96,10 +96,10 @@ class Restoration:
         """Fill in all planes that lie between planes of these scores.
 
         Args:
-            scores: All scores, or a slab that begins with the last plane of the one before.
+            scores: All scores, or a slab that begins with the last plane of the previous one.
 
         Raises:
-            InputError: It is a slab, and interpolation is of an order that needs all of them at once.
+            InputError: They are a slab, but splines of this order need all scores at once.
         """
         frame, target = self._frame, self._target
         ids = np.array(scores.ids, np.uint8)
@@ -122,7 +122,7 @@ class Restoration:
                 1,
             )
         elif max(orders) <= 1:
-            _, upper, _ = neighbours(frame.shape[0], target.shape[0], orders[0])
+            _, upper, _ = neighbors(frame.shape[0], target.shape[0], orders[0])
             end = int(np.searchsorted(upper, stop))
             fill = _Linear(
                 scores.values,
@@ -134,7 +134,8 @@ class Restoration:
             )
         elif scores.slab:
             raise InputError(
-                f"splines of order {max(orders)} need all scores at once; slabs are for order 0 and 1"
+                f"splines of order {max(orders)} need all scores at once; "
+                "slabs are for order 0 and 1"
             )
         else:
             end = target.shape[0]
@@ -153,7 +154,7 @@ class Restoration:
 
 
 class _Linear:
-    """Best channels of a slab by linear or nearest interpolation, only where neighbours disagree."""
+    """Best channels by linear or nearest interpolation, only where neighbors disagree."""
 
     def __init__(
         self,
@@ -165,11 +166,11 @@ class _Linear:
         *,
         regions: bool,
     ) -> None:
-        """Of values whose planes begin at ``first`` of the network's grid ``old``."""
+        """Take values whose first plane is ``first`` of the network's grid ``old``."""
         self._regions = regions
         self._values = values.reshape(len(values), -1)
         (lower, upper, share), *others = (
-            neighbours(have, want, order)
+            neighbors(have, want, order)
             for have, want, order in zip(old, shape, orders, strict=True)
         )
         self._axes: list[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Float32Array]]
@@ -220,7 +221,7 @@ class _Linear:
 
 
 class _Spline:
-    """Best channels of a slab by splines of higher order, which overshoot: every voxel, one class after the other."""
+    """Best channels by splines of higher order, which overshoot: every voxel, class by class."""
 
     def __init__(self, values: Float32Array, shape: Shape, orders: Shape, *, regions: bool) -> None:
         self._values, self._regions = values, regions
@@ -246,7 +247,7 @@ class _Spline:
 
 
 def _agreed(channel: LabelArray, orders: Shape) -> LabelArray:
-    """For each voxel the channel that it and its upper neighbours along the interpolated axes share, or 255."""
+    """The channel that each voxel shares with its upper neighbors on interpolated axes, or 255."""
     low, high = channel, channel
     for axis, order in enumerate(orders):
         if order == 0:

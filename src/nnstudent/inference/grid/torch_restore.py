@@ -1,4 +1,4 @@
-"""The way back to the image's grid on a torch device: what ``restore`` does slab by slab, where the network ran."""
+"""Restoring to the image's grid on a torch device, where the network ran."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from typing import Any
 import numpy as np
 
 from nnstudent.errors import require
-from nnstudent.inference.grid.resample import neighbours
+from nnstudent.inference.grid.resample import neighbors
 from nnstudent.types import Float32Array, LabelArray
 from nnstudent.volume import Shape
 
 
 class TorchLinear:
-    """Best channels of a slab by linear or nearest interpolation of every class; the scores lie on the device."""
+    """Best channels by linear or nearest interpolation of every class on the device."""
 
     def __init__(
         self, values: Float32Array, shape: Shape, orders: Shape, *, regions: bool, device: str
     ) -> None:
-        """Bring the scores (class, z, y, x) to the device.
+        """Copy the scores (class, z, y, x) to the device.
 
         Args:
             values: The scores.
-            shape: Of the image, in the scores' axes.
-            orders: 0 or 1 along each axis.
-            regions: Whether classes may lie over each other.
-            device: Such as ``cuda``; ``cpu`` gives the same.
+            shape: Shape of the image, in the scores' axes.
+            orders: Order of interpolation along each axis, 0 or 1.
+            regions: Whether classes may overlap.
+            device: Such as ``cuda``; ``cpu`` gives the same result.
 
         Raises:
             MissingExtraError: torch is not installed.
@@ -34,7 +34,7 @@ class TorchLinear:
         self._device, self._regions = device, regions
         self._values = self._torch.from_numpy(np.ascontiguousarray(values)).to(device)
         self._axes = [
-            neighbours(have, want, order)
+            neighbors(have, want, order)
             for have, want, order in zip(values.shape[1:], shape, orders, strict=True)
         ]
 

@@ -1,1 +1,1 @@
-"""What becomes of class scores: labels, their correction, and what is said of each organ."""
+"""Class scores, labels, their correction, and facts about each organ."""

@@ -38,7 +38,11 @@ class OrganFacts:
 
 
 def organ_facts(
-    image: Volume, labels: Volume, taxonomy: Taxonomy, confidence: Mapping[str, float | None]
+    image: Volume,
+    labels: Volume,
+    *,
+    taxonomy: Taxonomy,
+    confidence: Mapping[str, float | None],
 ) -> dict[str, OrganFacts]:
     """Facts about each class that ``confidence`` names.
 

@@ -1,7 +1,7 @@
-"""Correct a label map by what the label table knows of anatomy.
+"""Correcting a label map by the anatomy in the label table.
 
-Every rule looks at connected pieces, and at facts that the table gives: a class without the fact is left as it is. What is removed
-becomes background.
+Every rule uses connected pieces and facts from the label table. A class without the fact stays as
+it is; what is removed becomes background.
 """
 
 from __future__ import annotations
@@ -20,9 +20,13 @@ from nnstudent.taxonomy import LabelClass, Taxonomy
 from nnstudent.types import Float64Array, IndexArray, LabelArray
 from nnstudent.volume import Grid, Volume
 
-SECOND = 0.5  # share of an organ's largest piece from which on another piece is no scrap: another body's in the image, or a doubt to show
-SPECK = 0.1  # share of a whole organ's least volume under which it is a speck: docs/explanation/postprocess.md has the measurement
-BEYOND_MM = 15.0  # a piece whose middle is so far beyond the body's is of the organ of that side
+# A piece with at least this share of an organ's largest piece stays: it may belong to another body
+# in the image, or is an ambiguity to show.
+SECOND = 0.5
+# An organ with less than this share of its least volume is a speck; measured in
+# docs/explanation/postprocess.md.
+SPECK = 0.1
+BEYOND_MM = 15.0  # a piece whose middle lies so far to one side belongs to the organ of that side
 _CELL_MM = 4.0  # coarse enough that distances to organs cost next to nothing
 
 
@@ -32,13 +36,13 @@ def postprocess(labels: Volume, taxonomy: Taxonomy, *, rules: Collection[str]) -
     Args:
         labels: The label map, (z, y, x), uint8.
         taxonomy: Its label table.
-        rules: Names of the rules, see :data:`RULES`; they are applied in the order that they have there.
+        rules: Names of rules in :data:`RULES`, in whose order they are applied.
 
     Returns:
-        The same volume if nothing changes, else a new one on the same grid.
+        The same volume if nothing changes, otherwise a new one on the same grid.
 
     Raises:
-        InputError: There is no such rule.
+        InputError: There is no rule of one of these names.
     """
     check_rules(rules)
     runs = find_runs(labels.array)
@@ -54,10 +58,10 @@ def postprocess(labels: Volume, taxonomy: Taxonomy, *, rules: Collection[str]) -
 
 
 def check_rules(rules: Collection[str]) -> None:
-    """Refuse names that are no rules.
+    """Refuse names that are not rules.
 
     Raises:
-        InputError: One is not.
+        InputError: There is no rule of one of these names.
     """
     for name in rules:
         if name not in RULES:
@@ -67,22 +71,21 @@ def check_rules(rules: Collection[str]) -> None:
 
 
 def sides(runs: Runs, grid: Grid, taxonomy: Taxonomy) -> LabelArray:
-    """Give a piece of an organ that lies on the other side of the body to its partner there.
+    """Relabel pieces of a paired organ that lie on the other side of the body as its partner.
 
-    The body's middle is that of the organs that the table puts there, in patient coordinates; without any, nothing changes.
+    The body's middle is the mean of the organs that the table places in the middle, in patient
+    coordinates; without any, nothing changes.
 
     Args:
         runs: The label map.
         grid: Its grid.
-        taxonomy: Its label table; decides by ``side`` and ``partner``.
+        taxonomy: Its label table; the rule uses ``side`` and ``partner``.
 
     Returns:
         The new label of each run.
     """
     z, y, x = runs.places
-    right = (
-        np.stack([x, y, z], axis=-1) @ grid.affine[0, :3]
-    )  # towards the patient's right, RAS+ grows
+    right = np.stack([x, y, z], axis=-1) @ grid.affine[0, :3]  # RAS+ grows to the patient's right
     length = runs.stop - runs.start
     middles = [
         _mean(right, length, runs.label == item.id) for item in taxonomy if item.side == "middle"
@@ -101,11 +104,12 @@ def sides(runs: Runs, grid: Grid, taxonomy: Taxonomy) -> LabelArray:
 
 
 def largest(runs: Runs, grid: Grid, taxonomy: Taxonomy) -> LabelArray:
-    """Keep of each organ as many pieces as the table says that it has at most, the largest; a lesion in it does not part it.
+    """Keep the largest pieces of each organ, as many as the table allows.
 
-    Pieces at least half as large as the smallest of these stay too: several bodies may be in an image, each with its own.
+    Pieces at least half as large as the smallest of these stay too, because an image may show
+    several bodies. A lesion in an organ does not divide it.
 
-    Args and result as in :func:`sides`; decides by ``components``.
+    Arguments and result are those of :func:`sides`; the rule uses ``components``.
     """
     piece = connected(runs, through=_ids(taxonomy, lambda item: item.kind == "lesion"))
     size, of = _pieces(runs, piece)
@@ -118,11 +122,13 @@ def largest(runs: Runs, grid: Grid, taxonomy: Taxonomy) -> LabelArray:
 
 
 def small(runs: Runs, grid: Grid, taxonomy: Taxonomy) -> LabelArray:
-    """Remove specks: organs that are in all under a tenth of the least volume of the table, and pieces of lesions under that volume.
+    """Remove specks: organs under a tenth of their least volume, and lesions under theirs.
 
-    The table's least volume is that of a whole organ. What a network finds of a small one is often less than half of it and still
-    right, so that only what is far smaller is taken for none. An organ that the image's border cuts may go on beyond it and stays.
-    Args and result as in :func:`sides`; decides by ``minimum_ml``.
+    The table's least volume is that of a whole organ. A network often finds less than half of a
+    small one and is still right, so that only far smaller organs are removed. An organ that the
+    image's border cuts may extend beyond it and stays. Lesions are judged piece by piece.
+
+    Arguments and result are those of :func:`sides`; the rule uses ``minimum_ml``.
     """
     piece = connected(runs)
     size, of = _pieces(runs, piece)
@@ -138,9 +144,9 @@ def small(runs: Runs, grid: Grid, taxonomy: Taxonomy) -> LabelArray:
 
 
 def tumor(runs: Runs, grid: Grid, taxonomy: Taxonomy) -> LabelArray:
-    """Remove pieces of lesions that are all further from any organ than the table says that they may be.
+    """Remove pieces of lesions that lie farther from every organ than the table allows.
 
-    Args and result as in :func:`sides`; decides by ``reach_mm``.
+    Arguments and result are those of :func:`sides`; the rule uses ``reach_mm``.
     """
     reach = np.full(256, math.inf)
     for item in taxonomy:
@@ -155,7 +161,7 @@ def tumor(runs: Runs, grid: Grid, taxonomy: Taxonomy) -> LabelArray:
     )
     last = (runs.stop - 1) % runs.shape[2] // step[2]
     organ = np.isin(runs.label, _ids(taxonomy, lambda item: item.kind == "organ"))
-    # A run begins in one cell and ends in another: what has begun and not yet ended is organ.
+    # A run begins in one cell and ends in another: where more have begun than ended is organ.
     begun = np.zeros(
         [
             math.ceil(size / by) + (axis == 2)
@@ -166,7 +172,7 @@ def tumor(runs: Runs, grid: Grid, taxonomy: Taxonomy) -> LabelArray:
     np.add.at(begun, (z[organ], y[organ], first[organ]), 1)
     np.add.at(begun, (z[organ], y[organ], last[organ] + 1), -1)
     free = np.cumsum(begun, axis=2)[:, :, :-1] == 0
-    if free.all():  # no organ to be near to
+    if free.all():  # there is no organ
         return np.where(np.isfinite(reach[runs.label]), np.uint8(0), runs.label)
     distance = scipy.ndimage.distance_transform_edt(
         free, sampling=[by * mm for by, mm in zip(step, grid.spacing_mm, strict=True)]
@@ -180,7 +186,7 @@ def tumor(runs: Runs, grid: Grid, taxonomy: Taxonomy) -> LabelArray:
 
 Rule = Callable[[Runs, Grid, Taxonomy], LabelArray]
 RULES: dict[str, Rule] = {"sides": sides, "largest": largest, "small": small, "tumor": tumor}
-DEFAULT = ("largest", "small")  # those that help, as bench/postprocess.py measures
+DEFAULT = ("largest", "small")  # the ones that help, as bench/postprocess.py measures
 
 
 def _pieces(runs: Runs, piece: IndexArray) -> tuple[Float64Array, LabelArray]:

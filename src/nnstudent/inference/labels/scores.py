@@ -1,4 +1,4 @@
-"""Class scores on a network's grid, with the way back to the image."""
+"""Class scores on a network's grid, with all that restoring them to the image needs."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from nnstudent.volume import Spacing
 
 @dataclass(frozen=True, eq=False)
 class ClassScores:
-    """What a network says of every voxel of its grid.
+    """A network's scores of every class for every voxel of its grid.
 
     Attributes:
-        values: (class, z, y, x) in the network's axes, float32; of a slab, only some of the planes.
+        values: Scores (class, z, y, x) in the network's axes, float32; a slab has some planes only.
         kind: ``logits``, or ``probabilities`` that sum to 1.
         classes: Class name by channel; channel 0 is background.
-        ids: Value in a label map by channel; 0 for background.
-        spacing_mm: Of the network's grid, in its axes.
-        resampling: How scores are carried to the image's grid.
-        frame: Where the image lies.
-        windows: How many windows were planned and run.
-        regions: Whether classes may lie over each other, see :class:`~nnstudent.bundle.spec.NetworkSpec`.
-        first: Of a slab, the first plane of the frame that it holds.
+        ids: Id in a label map by channel; 0 for background.
+        spacing_mm: Spacing of the network's grid, in its axes.
+        resampling: How scores are resampled to the image's grid.
+        frame: How the network's grid lies in the image.
+        windows: How many windows ran.
+        regions: Whether classes may overlap, see :class:`~nnstudent.bundle.spec.NetworkSpec`.
+        first: Index of the first plane that a slab holds.
         slab: Whether this is a slab.
 
     Raises:
-        GeometryError: The array is not of the frame's shape.
+        GeometryError: The array does not have the frame's shape.
     """
 
     values: Float32Array
@@ -55,11 +55,15 @@ class ClassScores:
             self.ids
         ) != len(self.classes):
             raise GeometryError(
-                f"scores of shape {self.values.shape}; expected {len(self.classes)} classes on {self.frame.shape} voxels"
+                f"scores of shape {self.values.shape}; expected {len(self.classes)} classes on "
+                f"{self.frame.shape} voxels"
             )
 
     def probabilities(self) -> ClassScores:
-        """The same as probabilities: softmax over the classes, or of regions the sigmoid of each (of background's 0, a half)."""
+        """The same as probabilities: softmax over the classes, or with regions each one's sigmoid.
+
+        With regions, background's logit is 0 and its probability a half.
+        """
         if self.kind == "probabilities":
             return self
         values = np.empty_like(self.values)
@@ -67,20 +71,23 @@ class ClassScores:
             for channel, logits in enumerate(self.values):
                 values[channel] = _sigmoid(logits)
             return replace(self, values=values, kind="probabilities")
-        for z in range(values.shape[1]):  # plane by plane: no temporary of the whole size
+        for z in range(values.shape[1]):  # plane by plane, to need no temporary array as large
             plane = np.exp(self.values[:, z] - self.values[:, z].max(axis=0))
             values[:, z] = plane / plane.sum(axis=0)
         return replace(self, values=values, kind="probabilities")
 
     def tally(self) -> npt.NDArray[np.float64]:
-        """Sum of the probability of each foreground channel over its own voxels, and their number, (2, class), background's 0.
+        """Sum of each foreground channel's probability over its own voxels, and their number.
 
-        A slab's repeated plane is left out.
+        The repeated plane of a slab is left out.
+
+        Returns:
+            Sums and counts, (2, class); 0 for background.
         """
         values = self.values[:, 1:] if self.first else self.values
         total = np.zeros((2, len(self.classes)))
         for z, channel in enumerate(best_channel(values, regions=self.regions)):
-            inside = channel != 0  # nearly all is background, whose probability nobody asks for
+            inside = channel != 0  # nearly all voxels are background, which is not counted
             own, scores = channel[inside], values[:, z, inside]
             certain = np.take_along_axis(scores, own[np.newaxis], axis=0)[0]
             if self.kind == "logits":
@@ -96,14 +103,14 @@ class ClassScores:
         return total
 
     def confidence(self) -> dict[str, float | None]:
-        """Mean probability that the network gives each foreground class over its own voxels; None where it has none."""
+        """Mean probability of each foreground class over its own voxels; None if it has none."""
         return mean_confidence(self.classes, self.tally())
 
 
 def mean_confidence(
     classes: tuple[str, ...], tally: npt.NDArray[np.float64]
 ) -> dict[str, float | None]:
-    """Mean probability of each foreground class from :meth:`ClassScores.tally`, or from the sum of those of all slabs."""
+    """Mean probability of each foreground class, from the sum of all slabs' tallies."""
     return {
         name: float(total / count) if count else None
         for name, total, count in list(zip(classes, *tally, strict=True))[1:]
@@ -116,9 +123,9 @@ def _sigmoid(logits: Float32Array) -> Float32Array:
 
 
 def best_channel(values: Float32Array, *, regions: bool = False) -> npt.NDArray[np.uint8]:
-    """The channel of the highest value of each voxel, the first of equals: argmax over the first axis, but in one sweep.
+    """The channel of the highest value of each voxel, the first of equals, in one sweep.
 
-    Of regions it is the last one whose value is above that of channel 0, as nnU-Net lays them over each other.
+    With regions it is the last channel whose value is above that of channel 0, as in nnU-Net.
     """
     channel = np.zeros(values.shape[1:], np.uint8)
     for z in range(values.shape[1]):
@@ -132,14 +139,14 @@ def best_channel(values: Float32Array, *, regions: bool = False) -> npt.NDArray[
 
 
 def mean_scores(scores: Iterable[ClassScores]) -> ClassScores:
-    """The mean of an ensemble's scores, one at a time so that only two are held.
+    """The mean of an ensemble's scores; only two are held at a time.
 
     Args:
-        scores: Of each member.
+        scores: The scores of each member.
 
     Raises:
-        InputError: There are none, or they differ in kind or classes.
-        GeometryError: They are on different grids.
+        InputError: There are no scores, or they differ in kind or classes.
+        GeometryError: The scores are on different grids.
     """
     total: ClassScores | None = None
     count = 0
@@ -150,7 +157,8 @@ def mean_scores(scores: Iterable[ClassScores]) -> ClassScores:
             continue
         if item.kind != total.kind or item.classes != total.classes:
             raise InputError(
-                f"scores of {item.classes} ({item.kind}) cannot be averaged with {total.classes} ({total.kind})"
+                f"scores of {item.classes} ({item.kind}) cannot be averaged with {total.classes} "
+                f"({total.kind})"
             )
         if item.frame.shape != total.frame.shape:
             raise GeometryError(

@@ -1,11 +1,11 @@
-"""How probable the label of each voxel is, and what it would be else, on the image's grid."""
+"""The probability of each voxel's label and the second most probable label, on the image's grid."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from nnstudent.inference.grid.resample import apply_along, axis_orders, neighbours, operator
+from nnstudent.inference.grid.resample import apply_along, axis_orders, neighbors, operator
 from nnstudent.inference.labels.scores import ClassScores
 from nnstudent.types import Float32Array
 from nnstudent.volume import Volume
@@ -14,17 +14,19 @@ from nnstudent.volume import Volume
 def label_probability(
     labels: Volume, scores: ClassScores, *, slab_mm: float = 32.0
 ) -> npt.NDArray[np.uint8]:
-    """The probability that scores give to the label of each voxel, interpolated as the label itself was.
+    """The probability of each voxel's label, interpolated as the label itself was.
 
-    Works slab by slab, and in a slab only on the classes that it holds, so that no array of all classes exists at full size.
+    Works slab by slab, on the classes in each slab only, so that an array of all classes at full
+    size never exists.
 
     Args:
         labels: Labels that were restored from the scores; their values are among ``scores.ids``.
-        scores: On the network's grid; logits are turned into probabilities.
-        slab_mm: Thickness of the slabs, in mm.
+        scores: Scores on the network's grid; logits are turned into probabilities.
+        slab_mm: Thickness of one slab, in mm.
 
     Returns:
-        0 for impossible to 255 for certain, on the grid of ``labels``. What was cropped away before the network is certain.
+        0 for impossible to 255 for certain, on the grid of ``labels``, uint8. Voxels that were
+        cropped away before the network ran are certain.
 
     Raises:
         GeometryError: The scores are not of an image on that grid.
@@ -65,19 +67,20 @@ def label_probability(
 
 
 def runner_up_labels(labels: Volume, scores: ClassScores) -> npt.NDArray[np.uint8]:
-    """The most probable label but the one that is given, by the nearest voxel of the network's grid.
+    """The most probable label other than the given one, at the nearest voxel of the network's grid.
 
     Args:
         labels: As in :func:`label_probability`.
-        scores: On the network's grid.
+        scores: Scores on the network's grid.
 
     Returns:
-        On the grid of ``labels``; 0 where it was cropped away before the network.
+        Labels on the grid of ``labels``, uint8; 0 where the image was cropped away before the
+        network ran.
     """
     ids = np.unique(np.array(scores.ids, np.uint8))
     values = scores.probabilities().values
     first, second = (np.zeros(values.shape[1:], np.uint8) for _ in range(2))
-    for z in range(values.shape[1]):  # plane by plane: no second array of all classes
+    for z in range(values.shape[1]):  # plane by plane, to need no second array of all classes
         plane = np.stack(
             [values[[meant == id for meant in scores.ids], z].sum(axis=0) for id in ids]
         )
@@ -89,7 +92,7 @@ def runner_up_labels(labels: Volume, scores: ClassScores) -> npt.NDArray[np.uint
     target = scores.frame.view(runner_up)
     nearest = np.ix_(
         *(
-            neighbours(old, new, 0)[0]
+            neighbors(old, new, 0)[0]
             for old, new in zip(scores.frame.shape, target.shape, strict=True)
         )
     )

@@ -1,4 +1,4 @@
-"""What was found in a scan, as a table: volume, density and what to doubt of each organ."""
+"""Volume, density and flags of each organ of a scan, as a table."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ COLUMNS = ("case", "organ", "volume_ml", "mean_hu", "sd_hu", "touches_border", "
 
 
 def write_statistics(
-    path: Path, case: str, image: Volume, result: Segmentation, taxonomy: Taxonomy
+    path: Path, case: str, *, image: Volume, result: Segmentation, taxonomy: Taxonomy
 ) -> None:
-    """Write a CSV with a row for each class: the columns of :data:`COLUMNS`; what is not known of a class that was not found is empty.
+    """Write a CSV with one row per class and the columns of :data:`COLUMNS`.
+
+    The density and confidence of a class that was not found are empty.
 
     Args:
         path: The file.
@@ -48,16 +50,18 @@ def write_statistics(
 def densities(
     image: Volume, labels: Volume
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Mean and standard deviation of the image over the voxels of each value from 0 to 255, NaN where it has none; 0 is left out.
+    """Mean and standard deviation of the image over each class.
 
     Args:
-        image: The image.
+        image: The image, in HU for CT.
         labels: Its label map, on the same grid.
+
+    Returns:
+        Means and standard deviations by id, (256,) each; NaN for classes without voxels and for 0.
     """
     sums = np.zeros((3, 256))
-    for values, plane in zip(
-        image.array, labels.array, strict=True
-    ):  # plane by plane: no copy of eight bytes a voxel
+    # Plane by plane, to need no copy of eight bytes per voxel.
+    for values, plane in zip(image.array, labels.array, strict=True):
         inside = plane > 0
         label, value = plane[inside], values[inside].astype(np.float64)
         for row, weights in enumerate((None, value, value**2)):

@@ -1,1 +1,1 @@
-"""Where the windows of a scan lie, and in which order the network sees them."""
+"""Where the windows of a scan lie, in which order they run, and the mean of their logits."""

@@ -1,4 +1,4 @@
-"""Where in an image there is a body, coarsely and generously: a window that misses it needs no network."""
+"""Finding the body in an image, coarsely and generously, so that windows of air are skipped."""
 
 from __future__ import annotations
 
@@ -13,29 +13,28 @@ from nnstudent.types import MaskArray
 from nnstudent.volume import Shape, Spacing
 
 CELL_MM = 4.0
-TABLE_MM = 16.0  # a piece that is nowhere thicker than this in its slice, such as a table's shell, is no body
+TABLE_MM = 16.0  # a piece nowhere thicker than this in its slice, such as a table, is no body
 SMALLEST_ML = 10.0  # smaller pieces, such as tubes, are no body
 _AIR_HU = -300.0
 
 
 def air_limit(normalization: Normalization) -> float | None:
-    """The value on the network's scale that air lies below and a body above; None if the scale does not tell.
+    """The value on the network's scale that separates air from body; None if there is none.
 
-    Where intensities are clipped above -300 HU, the clipping limit serves: nnU-Net takes it from the training foreground,
-    of which 99.5 % lies above.
+    If intensities are clipped above -300 HU, it is the clipping limit: nnU-Net takes that from the
+    training foreground, of which 99.5 % lies above.
     """
     if normalization.scheme != "ct":
         return None
     clipped = normalization.lower >= _AIR_HU
     limit = normalization.lower if clipped else _AIR_HU
     scaled = (limit - normalization.mean) / max(normalization.std, 1e-8)
-    return (
-        scaled + 1e-3 if clipped else scaled
-    )  # what was clipped lies on the limit, give or take rounding
+    # Clipped values lie on the limit, up to rounding.
+    return scaled + 1e-3 if clipped else scaled
 
 
 def cell_size(spacing_mm: Spacing, patch: Shape) -> Shape:
-    """Voxels of a cell along each axis: about 4 mm, and never more than a quarter of a window."""
+    """Voxels of a cell along each axis: about 4 mm, and at most a quarter of a window."""
     z, y, x = (
         max(1, min(int(CELL_MM / mm), size // 4))
         for mm, size in zip(spacing_mm, patch, strict=True)
@@ -44,10 +43,10 @@ def cell_size(spacing_mm: Spacing, patch: Shape) -> Shape:
 
 
 def pool(mask: MaskArray, cell: Shape) -> MaskArray:
-    """Cells in which any voxel is set.
+    """The cells in which any voxel is set.
 
     Args:
-        mask: Voxels, (z, y, x).
+        mask: Mask, (z, y, x).
         cell: Voxels of a cell along each axis.
     """
     if cell == (1, 1, 1):
@@ -61,25 +60,26 @@ def pool(mask: MaskArray, cell: Shape) -> MaskArray:
 
 
 def find_body(canvas: Canvas, *, air: float | None, spacing_mm: Spacing, cell: Shape) -> MaskArray:
-    """Cells that hold body, however it lies and however many there are, and the cells around them.
+    """The cells that hold body, and those around them; in any position, and of several bodies.
 
     Args:
         canvas: The image.
-        air: The value that air lies below; None: all is body.
-        spacing_mm: Of the grid.
+        air: The value below which voxels are air; None if everything is body.
+        spacing_mm: Spacing of the network's grid.
         cell: Voxels of a cell along each axis.
 
     Returns:
-        (z, y, x) in cells of the padded image. What is enclosed by body along y or along x, such as lungs and gas, is body.
+        Mask (z, y, x) in cells of the padded image. What body encloses along y or x, such as lungs
+        and gas, is body.
     """
     size = canvas.image.shape
     if air is None:
         return np.ones([math.ceil(n / by) for n, by in zip(size, cell, strict=True)], bool)
-    # Padding goes on as the image ends. Along a padded axis there is one window only, so that this costs none.
+    # Padding repeats the image's edge. A padded axis has one window only, so that none is added.
     margins = [(part.start, n - part.stop) for part, n in zip(canvas.place, size, strict=True)]
     solid = pool(np.pad(canvas.image[canvas.place] > air, margins, mode="edge"), cell)
     cell_mm = [by * mm for by, mm in zip(cell, spacing_mm, strict=True)]
-    # In the slice only: the first or last slice of a scan is no thin thing. Nor is what the image's border cuts.
+    # In the slice only: the first and last slices are not thin, nor is what the border cuts.
     reach = [max(1, round(TABLE_MM / 2 / mm)) for mm in cell_mm[1:]]
     brush = np.ones((1, 2 * reach[0] + 1, 2 * reach[1] + 1), bool)
     labels, count = scipy.ndimage.label(solid, np.ones((3, 3, 3)))
@@ -87,7 +87,7 @@ def find_body(canvas: Canvas, *, air: float | None, spacing_mm: Spacing, cell: S
     core = scipy.ndimage.binary_erosion(solid, brush, border_value=1)
     core[:, [0, -1]], core[:, :, [0, -1]] = solid[:, [0, -1]], solid[:, :, [0, -1]]
     thick = np.bincount(labels[core], minlength=count + 1)
-    # A piece counts as a whole or not at all: a thin part of a body is body.
+    # Pieces are kept as a whole: a thin part of a body is body.
     kept = (volumes >= SMALLEST_ML) & (thick > 0)
     kept[0] = False
     body: MaskArray = scipy.ndimage.binary_dilation(_fill(kept[labels]), np.ones((3, 3, 3), bool))

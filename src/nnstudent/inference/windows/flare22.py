@@ -1,7 +1,8 @@
-"""The FLARE22 winner's thinned sliding window, which the paper runs its student with: for comparison, its faults included.
+"""The FLARE22 winner's thinned sliding window, which the paper uses, with its faults.
 
-They are: what lies more than a patch from the image's centre, along y or x, is never seen; the centre window's findings are
-thrown away when they are few; a neighbour in z is skipped unseen. :mod:`nnstudent.inference.windows.guided` has none of them.
+The faults: whatever lies more than a patch from the image's center along y or x is never seen, the
+center window's foreground is discarded if it is small, and a neighbor along z is skipped unseen.
+:mod:`nnstudent.inference.windows.guided` has none of them.
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ from nnstudent.inference.windows.sliding import Canvas, Planner, RunWindow, star
 from nnstudent.types import Float32Array
 
 TUBES = ("aorta", "inferior_vena_cava", "esophagus")
-_FEW = 1000  # fewer foreground voxels than this are taken for none
+_FEW = 1000  # fewer foreground voxels than this count as none
 _FEW_BELOW = 500
-_TOUCHES = 10  # a tube touches a face of the window with more voxels than this
+_TOUCHES = 10  # a tube with more voxels than this on a face of the window touches it
 
 
 def flare22(*, tubes: Collection[int]) -> Planner:
     """The winner's planner.
 
     Args:
-        tubes: Channels of the classes that reach beyond the abdomen: aorta, vena cava, esophagus.
+        tubes: Channels of the classes that extend beyond the abdomen: aorta, vena cava, esophagus.
     """
     allowed = [0, *tubes]
 
@@ -49,7 +50,7 @@ def flare22(*, tubes: Collection[int]) -> Planner:
                 around = [
                     (y, middle_x) for y, touched in ((first_y, front), (last_y, back)) if touched
                 ]
-            # An image no larger than the patch has the same window three times, on which the original stops with an error.
+            # An image no larger than the patch has the same window three times; the original fails.
             for y, x in sorted(set(around) - {(middle_y, middle_x)}):
                 run_window((z, y, x))
 
@@ -57,7 +58,7 @@ def flare22(*, tubes: Collection[int]) -> Planner:
 
 
 def three(size: int, patch: int) -> tuple[int, int, int]:
-    """The three starts along y or x: no more, however large the image is."""
+    """The three starts along y or x; there are no more, however large the image is."""
     if size > 2 * patch:
         first, middle, last = (int(round(size / 2) - share * patch) for share in (1.0, 0.5, 0.0))
         return first, middle, last
@@ -73,5 +74,5 @@ def _enough(patch_y: int) -> Callable[[Float32Array], bool]:
 
 
 def _empty_below(found: np.typing.NDArray[np.uint8], patch_y: int) -> bool:
-    # Meant for the front of the body, but it cuts z with the size of y, so that with a flat patch it never fires.
+    # Meant for the front of the body, but cuts z by the size of y: never true with a flat patch.
     return int(np.count_nonzero(found[: int(0.6 * patch_y)])) < _FEW_BELOW

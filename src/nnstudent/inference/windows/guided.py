@@ -1,9 +1,10 @@
-"""Windows guided by the body and by what the network finds in it: laid over the body, closer where there is something.
+"""Windows over the body only, closer together where the network finds something.
 
-Layer by layer along z, from one end of the body to the other, windows lie evenly over what is body in the layer, and overlap. How
-far on the next layer lies is decided by what the network just found: where something, or anything that might be, reaches the far
-side of the layer, what cuts it is seen again from half a window on. Every part of every body lies in a window; no position in the
-body, posture or orientation is taken for granted.
+Layer by layer along z, from one end of the body to the other, overlapping windows lie evenly over
+the body in that layer. What the network finds decides where the next layer lies: if anything that
+may be foreground reaches the far side of a layer, the next one begins half a window on, so that it
+is seen again with its surroundings. Every part of every body lies in a window, whatever its
+position, posture or orientation.
 """
 
 from __future__ import annotations
@@ -18,24 +19,21 @@ from nnstudent.inference.windows.sliding import Canvas, Planner, RunWindow, star
 from nnstudent.types import Float32Array, MaskArray
 from nnstudent.volume import Shape, Spacing
 
-LOW = 0.05  # odds of a class against background from which on a voxel may be foreground
-NEAR, FAR = (
-    0.5,
-    0.8,
-)  # how far layers are apart, in patches, where something is cut by the far side and elsewhere
-BESIDE = (
-    0.65  # how far windows of a layer are apart: nothing is seen by the outer sixth of windows only
-)
-_RIM = 0.25  # the far side: the share of a window that another, FAR on, has at most a little way in
+LOW = 0.05  # a voxel may be foreground if a class has these odds against background
+# Distance of layers, in patches: where the far side cuts something, and elsewhere.
+NEAR, FAR = 0.5, 0.8
+BESIDE = 0.65  # distance within a layer: nothing lies in the outer sixth of windows only
+_RIM = 0.25  # the far side of a window, which the next one, FAR on, sees near its edge only
 
 
 def guided(*, spacing_mm: Spacing, air: float | None, low: float = LOW) -> Planner:
-    """The guided planner. Its looks never go back along z.
+    """The guided planner; its windows never go back along z.
 
     Args:
-        spacing_mm: Of the network's grid.
-        air: The value on the network's scale that air lies below; None if it does not tell, then all is body.
-        low: Odds of any class against background from which on a voxel may be foreground.
+        spacing_mm: Spacing of the network's grid.
+        air: The value on the network's scale below which voxels are air; None if everything is
+            body.
+        low: A voxel may be foreground if a class has these odds against background.
     """
 
     def planner(canvas: Canvas, run_window: RunWindow) -> None:
@@ -52,15 +50,14 @@ def guided(*, spacing_mm: Spacing, air: float | None, low: float = LOW) -> Plann
             left = last - patch[0] - z
             if left <= 0:
                 return
-            z += math.ceil(
-                left / math.ceil(left / (patch[0] * (NEAR if cut else FAR)))
-            )  # the rest evenly spread
+            step = patch[0] * (NEAR if cut else FAR)
+            z += math.ceil(left / math.ceil(left / step))  # the rest, evenly spaced
 
     return planner
 
 
 def foreground(logits: Float32Array, *, low: float = LOW) -> MaskArray:
-    """Voxels where some class has at least these odds against background.
+    """The voxels where any class has at least these odds against background.
 
     Args:
         logits: (class, z, y, x); channel 0 is background.
@@ -71,7 +68,7 @@ def foreground(logits: Float32Array, *, low: float = LOW) -> MaskArray:
 
 
 def _layer(body: MaskArray, cell: Shape, size: Shape, patch: Shape) -> Iterator[tuple[int, int]]:
-    """Windows (y, x) over the cells (y, x) of a layer that are body; those between bodies, without any, are left out."""
+    """Windows (y, x) over the body cells (y, x) of a layer; windows between bodies are left out."""
     for y in _starts(_over(body, 1), cell[1], patch[1], size[1]):
         row = _over(body[_cells(y, patch[1], cell[1])], 0)
         for x in _starts(row, cell[2], patch[2], size[2]):
@@ -92,13 +89,13 @@ def _over(mask: MaskArray, *axes: int) -> MaskArray:
 
 
 def _extent(busy: MaskArray, cell: int, size: int) -> tuple[int, int]:
-    """First voxel, and the one after the last, of the cells along an axis that are set; nothing if none is."""
+    """First voxel of the cells set along an axis, and one after the last; (0, 0) if none."""
     where = np.flatnonzero(busy)
     return (int(where[0]) * cell, min(size, (int(where[-1]) + 1) * cell)) if len(where) else (0, 0)
 
 
 def _clip(first: int, last: int, window: int, size: int) -> int:
-    """Where a window starts: at the first voxel, or with all of them in its middle if it is larger, and in the image."""
+    """Start of a window within the image: the first voxel, or centered on all if it is larger."""
     return max(0, min(first - max(0, window - (last - first)) // 2, size - window))
 
 

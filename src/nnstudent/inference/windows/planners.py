@@ -1,4 +1,4 @@
-"""The ways to lay windows, by name."""
+"""The planners of windows, by name."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def make_planner(name: str, spec: NetworkSpec) -> Planner:
     """The planner of this name for a network.
 
     Args:
-        name: ``dense``: everywhere, as nnU-Net; ``guided``: all over the body, closer where the network finds something, not in
-            the air; ``flare22``: as the winner of FLARE22.
+        name: ``dense``: everywhere, as in nnU-Net; ``guided``: over the body but not the air,
+            closer where the network finds something; ``flare22``: as the winner of FLARE22.
         spec: The network.
 
     Raises:
-        InputError: There is no such planner.
+        InputError: There is no planner of this name.
     """
     if name == "dense":
         return dense

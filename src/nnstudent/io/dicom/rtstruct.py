@@ -106,7 +106,7 @@ def outlines(mask: npt.NDArray[np.bool_]) -> list[Points]:
 
 
 def _corners(ring: Points) -> Points:
-    """A ring without the points that lie on a straight line between their neighbours."""
+    """A ring without the points that lie on a straight line between their neighbors."""
     before, after = ring - np.roll(ring, 1, axis=0), np.roll(ring, -1, axis=0) - ring
     kept: Points = ring[np.abs(before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0]) > 1e-9]
     return kept

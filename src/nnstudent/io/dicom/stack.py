@@ -360,7 +360,7 @@ def _even(where: Path, ordered: Sequence[Slice]) -> tuple[Floats, int, list[str]
         return (
             np.rint(heights),
             planes,
-            [f"{told}: filled in from the neighbours, do not trust small organs there"],
+            [f"{told}: filled in from the neighbors, do not trust small organs there"],
         )
     told = f"slices are unevenly spaced ({gaps.min():.2f} to {gaps.max():.2f} mm, the widest {between})"
     return heights, planes, [f"{told}: resampled to every {along[-1] / (planes - 1):.2f} mm"]

@@ -104,7 +104,7 @@ def _by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def weight_gradient(x: Tensor, grad: Tensor) -> Tensor:
     """Gradient of the weights of a 3×3×3 convolution with a border of zeros.
 
-    Slice by slice, so that what is multiplied lies in the processor's cache: each voxel's three neighbours along x, times the output's
+    Slice by slice, so that what is multiplied lies in the processor's cache: each voxel's three neighbors along x, times the output's
     gradients of the three slices that it reaches, for each of three offsets along y.
 
     Args:

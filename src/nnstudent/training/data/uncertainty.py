@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nnstudent.cohort.cohort import Case
-from nnstudent.inference.grid.resample import neighbours
+from nnstudent.inference.grid.resample import neighbors
 from nnstudent.io.nifti import read_grid, read_labels, write_labels
 from nnstudent.training.task import Task
 from nnstudent.volume import Volume
@@ -110,6 +110,6 @@ def save_with_doubt(
 
 def nearest(array: npt.NDArray[Any], shape: Sequence[int]) -> npt.NDArray[Any]:
     """The nearest voxel of each of a grid of this shape that fills the same box."""
-    z, y, x = (neighbours(old, new, 0)[0] for old, new in zip(array.shape, shape, strict=True))
+    z, y, x = (neighbors(old, new, 0)[0] for old, new in zip(array.shape, shape, strict=True))
     taken: npt.NDArray[Any] = array[np.ix_(z, y, x)]
     return taken
