@@ -147,4 +147,4 @@ def test_a_second_stage_of_other_classes_is_refused(stages, tmp_path):
 
 def test_a_cascade_teaches_by_its_first_stage(stages):
     teacher = open_teacher(stages[2], flare23())
-    assert [any(ids) for ids in teacher.meaning] == [True, False]
+    assert [any(ids) for ids in teacher.channel_ids] == [True, False]
