@@ -86,7 +86,7 @@ def _chain(
             time.sleep(0.002)
         call.kill()
         shown = [path for path in (folder / "out").rglob("*") if not _is_hidden(path, folder)]
-        bad = next(filter(None, map(unreadable, shown)), "")
+        bad = next((f"{path}: {why}" for path in shown if (why := unreadable(path))), "")
         yield f"kills: {verb}", *((HALF, bad) if bad else (OK, ""))
     return most
 

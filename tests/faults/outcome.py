@@ -158,4 +158,5 @@ def unreadable(path: Path) -> str:
             [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     except (OSError, EOFError, zlib.error, ValueError) as error:
         return f"cannot be read: {error}"
-    return "" if path.stat().st_size else "empty"
+    ours = (".gz", ".json", ".jsonl", ".dcm", ".nrrd", ".html", ".csv")
+    return "empty" if path.suffix in ours and not path.stat().st_size else ""

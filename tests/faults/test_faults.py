@@ -11,10 +11,11 @@ import pytest
 pytest.importorskip("pydicom", reason="the extra [dicom] is not installed")
 pytest.importorskip("torch", reason="the extra [train] is not installed")
 
-COUNT = 200
+COUNT = 150
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="workers are forked, and limited as Linux does"
 )
