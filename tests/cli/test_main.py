@@ -284,4 +284,4 @@ def test_two_dashes_are_no_value(word, capsys):
         main(["index", "cases.csv", word])
     assert stop.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"nnstudent: {word}: -- is no value")
+    assert line.startswith(f"nnstudent index: {word}: -- is no value")

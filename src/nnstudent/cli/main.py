@@ -40,6 +40,8 @@ class OneLineParser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Refuse ``--option=--``, of which argparse makes an empty list instead of a value."""
         words = list(sys.argv[1:] if args is None else args)
+        if self._subparsers is not None:  # the verb's own parser says it
+            words = []
         for word in words[: words.index("--") if "--" in words else None]:
             if re.fullmatch(r"--[\w-]+=--|-[A-Za-z]--", word):
                 self.error(f"{word}: -- is no value; expected one such as --help says")
