@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,12 @@ _ITEM, _END = (
     b"\xfe\xff\x00\xe0",
     b"\xfe\xff\xdd\xe0",
 )  # of encapsulated pixels, always little endian
+# A deflated data set is unpacked in memory: a few kB can become GBs. CT packs to a half, so these are far from any real one.
+_UNPACKED, _SMALL, _PACKED = (
+    1 << 30,
+    1 << 26,
+    50,
+)  # bytes at most; of which always; times the file's size
 REMEDY = "copy the series again, or move the file elsewhere if it is none of its slices"
 
 
@@ -80,6 +87,7 @@ def read(path: Path) -> Any:
     """
     pydicom = require("pydicom", extra="dicom", why="reading DICOM")
     with _damage(path), _opened(path) as file:
+        _require_bounded(file, path, pydicom)
         return _complete(pydicom.dcmread(file, force=True), pydicom)
 
 
@@ -99,6 +107,7 @@ def read_header(path: Path, tags: Sequence[str]) -> tuple[Any, bool]:
     """
     pydicom = require("pydicom", extra="dicom", why="reading DICOM")
     with _damage(path), _opened(path) as file:
+        _require_bounded(file, path, pydicom)
         dataset = _complete(
             pydicom.dcmread(file, force=True, stop_before_pixels=True, specific_tags=list(tags)),
             pydicom,
@@ -151,6 +160,32 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
             return
         file.seek(0)
         yield file
+
+
+def _require_bounded(file: BinaryIO, path: Path, pydicom: Any) -> None:
+    """Refuse a deflated data set that would take all memory; the file is at its begin afterwards.
+
+    Raises:
+        DamagedError: It holds more than an image that is so well packed can.
+    """
+    pydicom.filereader.read_preamble(file, force=True)
+    elements = pydicom.filereader.data_element_generator(
+        file, False, True, stop_when=lambda tag, *_: tag.group != 2
+    )
+    syntaxes = [element.value for element in elements if element.tag == 0x00020010]
+    deflated = pydicom.uid.DeflatedExplicitVRLittleEndian.encode()
+    if any(bytes(value).rstrip(b"\0 ") == deflated for value in syntaxes):
+        packed = file.read()
+        left = most = min(_UNPACKED, max(_SMALL, _PACKED * len(packed)))
+        unpacking = zlib.decompressobj(-zlib.MAX_WBITS)
+        while not unpacking.eof and packed and left > 0:
+            left -= len(unpacking.decompress(packed, min(left, 1 << 24)))
+            packed = unpacking.unconsumed_tail
+        if left <= 0:
+            raise DamagedError(
+                path, f"its deflated data set holds more than {most >> 20} MiB; expected an image"
+            )
+    file.seek(0)
 
 
 def _begins_with_element(head: bytes) -> bool:
