@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -398,3 +399,24 @@ def test_what_a_source_passes_over_is_named(files: Files, tmp_path: Path):
         "imagesTr/._a_0000.nii.gz",
     ):
         assert name in told
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("spacing_mm", [{}, 1, 1]),
+        ("size", "abc"),
+        ("hu", [None, 1]),
+        ("image", []),
+        ("warnings", 3),
+    ],
+)
+def test_a_check_that_was_changed_is_made_again(four: Path, tmp_path: Path, key: str, value: Any):
+    before = cohort_of(four, tmp_path / "C")
+    path = tmp_path / "C" / "checks.json"
+    kept = json.loads(path.read_text())
+    for row in kept["cases"].values():
+        row["facts"][key] = value
+    path.write_text(json.dumps(kept))
+    assert cohort_of(four, tmp_path / "C") == before
+    assert json.loads(path.read_text())["cases"]["full"]["facts"][key] != value

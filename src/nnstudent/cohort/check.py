@@ -16,6 +16,7 @@ from nnstudent.io.dicom.series import read_series
 from nnstudent.io.nifti import read_image, read_labels, write_image, write_labels
 from nnstudent.io.plausible import image_warnings, is_label_map
 from nnstudent.io.record import data_hash
+from nnstudent.serialization import Record
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.types import LabelArray
 from nnstudent.volume import Grid, Volume
@@ -71,19 +72,22 @@ class Facts:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Facts:
-        """The facts from the result of :meth:`to_dict`."""
-        x, y, z = data["size"]
-        dx, dy, dz = data["spacing_mm"]
-        low, high = data["hu"]
+        """The facts from the result of :meth:`to_dict`.
+
+        Raises:
+            InputError: An entry is missing or of another type.
+        """
+        entry = Record(data, "what index found before")
+        label = entry.get("label", str | None)
         return cls(
-            image=Path(data["image"]),
-            label=None if data["label"] is None else Path(data["label"]),
-            size=(x, y, z),
-            spacing_mm=(dx, dy, dz),
-            axcodes=str(data["axcodes"]),
-            hu=(low, high),
-            present=tuple(data["present"]),
-            warnings=tuple(data["warnings"]),
+            image=Path(entry.get("image", str)),
+            label=None if label is None else Path(label),
+            size=entry.get("size", tuple[int, int, int]),
+            spacing_mm=entry.get("spacing_mm", tuple[float, float, float]),
+            axcodes=entry.get("axcodes", str),
+            hu=entry.get("hu", tuple[float, float]),
+            present=entry.get("present", tuple[str, ...]),
+            warnings=entry.get("warnings", tuple[str, ...]),
         )
 
 

@@ -273,7 +273,7 @@ class _CheckCache:
             )
             stamps = [file_stamp(facts.image), file_stamp(facts.label)]
             return facts if row["key"] == key and row["files"] == stamps else None
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, InputError):
             return None
 
     def add(self, id: str, key: str, facts: Facts) -> None:
