@@ -29,8 +29,9 @@ from nnstudent.inference.files.find import find_cases
 from nnstudent.inference.files.segment import segment_file
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.nifti import read_labels
+from nnstudent.machine import cores
 
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+CORES = cores()
 
 
 def main() -> None:

@@ -37,6 +37,7 @@ from nnstudent.inference.engines.precision import choose_precision, cpu_instruct
 from nnstudent.inference.labels.postprocess import DEFAULT, postprocess
 from nnstudent.io.atomic import write_json
 from nnstudent.io.nifti import read_image, read_labels
+from nnstudent.machine import cores
 from nnstudent.phantom import make_cohort
 from nnstudent.profiling.profile import profile
 from nnstudent.taxonomy import flare23
@@ -120,9 +121,7 @@ def bench(
         least: Organs that the first contender must find.
         out: Where the report is written after each size, so that what is measured is kept; None for nowhere.
     """
-    threads = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    threads = cores()
     machine = describe(threads)
     print(", ".join(f"{key} {value}" for key, value in machine.items()))
     rows = []

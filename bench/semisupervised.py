@@ -40,13 +40,14 @@ from bench.common import (
 )
 from bench.semisupervised_table import render, write_results
 from nnstudent.bundle.export import export
-from nnstudent.cli.common import Display, cores
+from nnstudent.cli.common import Display
 from nnstudent.cohort.cohort import Cohort
 from nnstudent.errors import InputError, NnStudentError
 from nnstudent.evaluation.evaluate import evaluate
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.lock import writing
 from nnstudent.io.record import data_hash, file_hash, is_made_from, write_record
+from nnstudent.machine import cores
 from nnstudent.phantom import Profile
 from nnstudent.pipeline.predict import predict
 from nnstudent.pipeline.preset import Preset, load_preset
@@ -378,7 +379,7 @@ class Bench:
             )
             write_record(record, stage="export", made_from=made_from)
         failures = predict(
-            test, out, Segmenter(bundle, threads=self.threads), progress=self.progress
+            test, Segmenter(bundle, threads=self.threads), out=out, progress=self.progress
         )
         scores = evaluate(out, self.cohort, subset="test", progress=self.progress)
         if failures or scores.failures:

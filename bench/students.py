@@ -34,7 +34,7 @@ from bench.common import (
     within,
 )
 from nnstudent.bundle.export import export
-from nnstudent.cli.common import Display, cores
+from nnstudent.cli.common import Display
 from nnstudent.cohort.cohort import Cohort
 from nnstudent.errors import InputError, NnStudentError
 from nnstudent.evaluation.evaluate import evaluate
@@ -43,6 +43,7 @@ from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.atomic import replacing, write_json
 from nnstudent.io.lock import writing
 from nnstudent.io.record import data_hash, file_hash, is_made_from, write_record
+from nnstudent.machine import cores
 from nnstudent.phantom import Profile
 from nnstudent.pipeline.predict import predict
 from nnstudent.pipeline.preset import Preset, load_preset
@@ -201,8 +202,8 @@ class Bench:
         test = self.cohort.test()
         failures = predict(
             test,
-            out,
             Segmenter(bundle, threads=self.threads, precision=candidate.precision),
+            out=out,
             progress=self.progress,
         )
         scores = evaluate(out, self.cohort, subset="test", progress=self.progress)

@@ -345,7 +345,7 @@ def test_one_fully_annotated_case_is_enough(source, tmp_path):
         shutil.copy(path, tmp_path)
     done = command(
         "run", tmp_path / "cases.toml", "-o", tmp_path / "RUN", "--preset", tmp_path / "short.toml", "--taxonomy", source / "table.toml",
-        "--jobs", 1,
+        "--threads", 1,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     rows = {

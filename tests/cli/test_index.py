@@ -28,7 +28,7 @@ def test_what_is_annotated_where_is_printed(source, tmp_path, capsys):
     assert main(["index", str(source), "-o", str(tmp_path / "C")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split() for line in lines[:4]] == [
-        ["case", "image", "annotated", "said", "by", "role"],
+        ["case", "image", "annotated", "known", "from", "role"],
         [
             "full",
             "12×10×8",
@@ -39,7 +39,7 @@ def test_what_is_annotated_where_is_printed(source, tmp_path, capsys):
             "all",
             "13",
             "organs",
-            "declared",
+            "source",
             "train",
         ],
         [
@@ -60,9 +60,9 @@ def test_what_is_annotated_where_is_printed(source, tmp_path, capsys):
         ["bare", "12×10×8", "at", "0.80×0.80×2.50", "mm,", "LPS", "none", "no", "label", "train"],
     ]
     text = "\n".join(lines)
-    assert "1 case with all 13 organs annotated: they train the organ teachers" in text
-    assert "1 case with tumor annotated: they train the tumor model" in text
-    assert "2 cases not fully annotated" in text
+    assert "1 case with all 13 organs annotated, for the organ teachers" in text
+    assert "1 case with tumor annotated, for the tumor model" in text
+    assert "2 cases with organs that are not annotated, for the teachers to label" in text
     assert lines[-1] == f"cohort: {tmp_path / 'C' / 'cohort.json'}"
 
 
@@ -89,7 +89,7 @@ def test_no_tumor_is_one_line_of_notice(files, tmp_path, capsys):
     source = files.text("c.csv", "image,label\na.nii.gz,l.nii.gz\n")
     assert main(["index", str(source), "-o", str(tmp_path / "C")]) == 0
     assert [line for line in capsys.readouterr().out.splitlines() if "notice" in line] == [
-        "notice: no case has tumor annotated; it is left out, and the path goes on without"
+        "notice: no case has tumor annotated, so no tumor model can be trained"
     ]
 
 

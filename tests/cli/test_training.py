@@ -91,7 +91,7 @@ def test_teach_trains_and_reports(
         "1",
     ]
     assert main([*command, "--report", str(report)]) == 0
-    assert "folds 1 done, 1 of them now" in capsys.readouterr().out
+    assert "fold 1 trained, 1 of them now" in capsys.readouterr().out
     told = json.loads(report.read_text())
     assert told["schema"] == 1
     assert told["models"][0]["folds"] == [1]
@@ -102,7 +102,7 @@ def test_teach_trains_and_reports(
     ("arguments", "told"),
     [
         (["--fold", "one"], "expected a number from 0, or all"),
-        (["--preset", "server"], "no preset 'server'; there are demo, laptop, paper"),
+        (["--preset", "server"], "no preset 'server'; choose one of demo, laptop, paper"),
         (["--fold", "9"], "no fold 9"),
     ],
 )

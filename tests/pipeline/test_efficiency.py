@@ -7,7 +7,7 @@ import numpy as np
 
 from nnstudent.cohort.cohort import Case
 from nnstudent.io.nifti import write_image
-from nnstudent.pipeline.efficiency import measure, spread
+from nnstudent.pipeline.efficiency import choose_by_size, measure
 from nnstudent.volume import Grid, Volume
 from tests.inference.conftest import blobs
 from tests.inference.folders import ISOTROPIC, make_folder
@@ -22,10 +22,10 @@ def _case(folder: Path, slices: int) -> Case:
 
 def test_the_sizes_are_spread_from_the_smallest_to_the_largest(tmp_path: Path) -> None:
     cases = [_case(tmp_path, slices) for slices in (9, 2, 7, 5, 3, 8, 4, 6)]
-    assert [case.id for case in spread(cases, most=3)] == ["case_02", "case_06", "case_09"]
-    assert len(spread(cases, most=8)) == len(cases)
+    assert [case.id for case in choose_by_size(cases, most=3)] == ["case_02", "case_06", "case_09"]
+    assert len(choose_by_size(cases, most=8)) == len(cases)
     (tmp_path / "case_02.nii.gz").write_bytes(b"no image")
-    assert [case.id for case in spread(cases, most=2)] == ["case_03", "case_09"]
+    assert [case.id for case in choose_by_size(cases, most=2)] == ["case_03", "case_09"]
 
 
 def test_a_case_is_segmented_by_a_process_of_its_own_and_what_fails_is_named(
@@ -37,7 +37,7 @@ def test_a_case_is_segmented_by_a_process_of_its_own_and_what_fails_is_named(
     broken = tmp_path / "broken.nii.gz"
     broken.write_bytes(b"no image")
     failures = measure(
-        [Case("good", image), Case("broken", broken)], model, tmp_path / "out", threads=1
+        [Case("good", image), Case("broken", broken)], model, out=tmp_path / "out", threads=1
     )
     assert [item.case for item in failures] == ["broken"]
     assert "exit code 2" in failures[0].reason

@@ -28,7 +28,7 @@ def test_a_case_is_segmented_again_only_if_something_that_decides_its_labels_cha
     case = Case("one", image)
 
     def times(**settings: object) -> list[int]:
-        assert predict([case], out, Segmenter(model, **settings)) == ()
+        assert predict([case], Segmenter(model, **settings), out=out) == ()
         return [(out / name).stat().st_mtime_ns for name in ("one.nii.gz", "one.json")]
 
     first = times()

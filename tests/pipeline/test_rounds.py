@@ -1,4 +1,4 @@
-"""Rounds of labelling, with models that are a threshold each: who teaches whom, where it lies, when it stops, what is done again."""
+"""Rounds of labeling, with models that are a threshold each: who teaches whom, where it lies, when it stops, what is done again."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_the_student_is_the_next_rounds_teacher_and_what_follows_is_of_the_last(
     assert [teachers for _, teachers in world.taught][1:] == [["student"], ["round2/student"]]
     assert world.studied == ["student", "round2/student", "round3/student"]
     assert world.exported == ["round3/student"]
-    assert "in round 3 of labelling" in (world.out / "bundle" / "card.md").read_text()
+    assert "in round 3 of labeling" in (world.out / "bundle" / "card.md").read_text()
     rows = {
         (row.case, row.cls): row
         for row in read_ledger(world.out / "round3" / "fused" / "ledger.jsonl")
@@ -175,9 +175,10 @@ def test_it_stops_when_nothing_changes(world: World):
         "select 4",
         "study 4",
     ]
-    assert {row.detail for row in skipped} == {"nothing has changed in round 3"}
+    assert {row.detail for row in skipped} == {"the labels hardly changed in round 3"}
     assert (
-        "round 3 changes 0.0 % of the foreground: no further student is trained" in result.notices
+        "round 3 changed 0.0 % of the foreground, so no further student is trained"
+        in result.notices
     )
     assert result.exit_code == 0
     world.run(4)
@@ -280,4 +281,4 @@ def test_int8_is_exported_where_the_preset_asks_and_left_out_with_a_notice_where
     world.int8_costs = True
     result = world.run()
     assert world.int8 == [False]
-    assert "the bundle holds no int8: in int8 DSC falls by 0.1" in result.notices
+    assert "the bundle has no int8: in int8 DSC falls by 0.1" in result.notices

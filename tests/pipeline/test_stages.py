@@ -10,7 +10,7 @@ import pytest
 from nnstudent.errors import Failure, InputError
 from nnstudent.pipeline.fingerprint import fingerprint
 from nnstudent.pipeline.meter import Meter
-from nnstudent.pipeline.stages import Outcome, Stage, left, run_stages
+from nnstudent.pipeline.stages import Outcome, Stage, remaining, run_stages
 
 
 class Path3:
@@ -52,9 +52,7 @@ class Path3:
 
     def run(self, **more):
         self.calls.clear()
-        rows = run_stages(
-            self.stages(**more), self.record, about={"preset": "x"}, tell=lambda *_: None
-        )
+        rows = run_stages(self.stages(**more), self.record, about={"preset": "x"})
         return {row.name: row for row in rows}
 
 
@@ -102,9 +100,7 @@ def test_a_failed_stage_is_named_those_that_need_it_are_skipped_and_the_others_r
 def test_a_fault_of_the_program_fails_its_stage_only(path: Path3, monkeypatch: pytest.MonkeyPatch):
     stages = path.stages()
     stages[1] = Stage("b", lambda: 1 // 0, ("a",), stages[1].reads, stages[1].writes)
-    rows = {
-        row.name: row for row in run_stages(stages, path.record, about={}, tell=lambda *_: None)
-    }
+    rows = {row.name: row for row in run_stages(stages, path.record, about={})}
     assert rows["b"].state == "failed"
     assert "ZeroDivisionError" in rows["b"].detail
     assert rows["d"].state == "done"
@@ -119,7 +115,7 @@ def test_failed_cases_are_tried_again(path: Path3):
     assert path.calls == ["b"]
 
 
-def test_a_stage_that_sums_up_runs_whenever_another_has(path: Path3):
+def test_a_stage_that_summarizes_runs_whenever_another_has(path: Path3):
     told = []
 
     def run():
@@ -127,8 +123,8 @@ def test_a_stage_that_sums_up_runs_whenever_another_has(path: Path3):
             told.append(1)
             return Outcome("told")
 
-        stages = [*path.stages(), Stage("report", tell, (), lambda: [], [], sums_up=True)]
-        return run_stages(stages, path.record, about={}, tell=lambda *_: None)
+        stages = [*path.stages(), Stage("report", tell, (), lambda: [], [], summarizes=True)]
+        return run_stages(stages, path.record, about={})
 
     run()
     run()
@@ -148,14 +144,17 @@ def test_what_reads_from_a_stage_that_is_left_is_left_though_it_could_do_without
             Stage("e", lambda: Outcome(str(made.write_text("e"))), ("a",), lambda: [reads], [made]),
         ]
 
-    run_stages(stages(), path.record, about={}, tell=lambda *_: None)
+    run_stages(stages(), path.record, about={})
     (path.folder / "d.txt").unlink()
-    assert [row.name for row in left(stages(), path.record) if row.state == "left"] == ["d", "e"]
+    assert [row.name for row in remaining(stages(), path.record) if row.state == "left"] == [
+        "d",
+        "e",
+    ]
 
 
 def test_what_is_left(path: Path3):
     def states():
-        return [row.state for row in left(path.stages(), path.record)]
+        return [row.state for row in remaining(path.stages(), path.record)]
 
     assert states() == ["left"] * 4
     path.run()
@@ -183,7 +182,7 @@ def test_a_stopped_run_has_recorded_what_it_finished(path: Path3):
 
     stages[2] = Stage("c", stop, ("b",), stages[2].reads, stages[2].writes)
     with pytest.raises(KeyboardInterrupt):
-        run_stages(stages, path.record, about={}, tell=lambda *_: None)
+        run_stages(stages, path.record, about={})
     path.run()
     assert path.calls == ["c", "d"]
 

@@ -135,7 +135,7 @@ def test_a_token_that_was_chosen_is_not_printed_and_not_inherited(tmp_path):
     process, address = started("--work", tmp_path / "work", token=token)
     try:
         assert "#" not in address
-        assert process.stdout.readline() == "it asks for the token that was chosen\n"
+        assert process.stdout.readline() == "it asks for the token that you chose\n"
         with httpx.Client(base_url=address) as client:
             assert client.get("/api/about").status_code == 401
             assert (

@@ -1,4 +1,4 @@
-"""The command: one small file a verb; the only room that prints."""
+"""The command: one small file per verb. Only this package prints."""
 
 from nnstudent.cli.main import main
 

@@ -1,48 +1,56 @@
-"""What verbs share: arguments, the progress display, the report file, naming what failed."""
+"""Code that the verbs share: options, the progress display, the report file."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import nnstudent
+from nnstudent.choices import DEVICES, ENGINES
 from nnstudent.errors import Failure
 from nnstudent.io.atomic import write_json
+from nnstudent.pipeline.presets import preset_names
 from nnstudent.readable import readable
 
 REPORT_SCHEMA = 1
-DEVICES = ("auto", "cpu", "cuda")
-ENGINES = ("auto", "openvino", "torch")  # as in inference.engine, which is heavy to import
+Options = argparse.ArgumentParser | argparse._ArgumentGroup
+SOURCE_HELP = ".csv or .toml list, FLARE folder, nnU-Net raw dataset, or cohort folder"
+COHORT_HELP = "cohort folder, made by: nnstudent index"
 
 
 class Display:
-    """Progress as a bar on a terminal, as a plain line every few seconds elsewhere."""
+    """Shows progress as a bar on a terminal, and as a plain line every few seconds elsewhere."""
 
     def __init__(self, *, every_seconds: float = 10.0) -> None:
-        """A display on standard error; ``every_seconds`` is how often plain lines come."""
+        """Write to standard error, plain lines at most once in ``every_seconds``."""
         self._terminal = sys.stderr is not None and sys.stderr.isatty()
         self._every = every_seconds
         self._bar: Any = None
         self._what = ""
         self._last = 0.0
 
+    def __enter__(self) -> Display:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def __call__(self, what: str, done: int, total: int) -> None:
         """See :class:`nnstudent.progress.Progress`."""
         if self._terminal:
-            self._draw(what, done, total)
+            self._draw(what, done=done, total=total)
             return
         now = time.monotonic()
         if what != self._what or done >= total or now - self._last >= self._every:
             self._what, self._last = what, now
             print(f"{what}: {done}/{total}", file=sys.stderr, flush=True)
 
-    def _draw(self, what: str, done: int, total: int) -> None:
-        from tqdm import tqdm  # a terminal only needs it
+    def _draw(self, what: str, *, done: int, total: int) -> None:
+        from tqdm import tqdm  # needed on a terminal only
 
         if self._bar is None or what != self._what:
             self.close()
@@ -63,20 +71,25 @@ class Display:
 def write_report(
     path: Path | None, body: Mapping[str, Any], *, command: Sequence[str] | None = None
 ) -> None:
-    """Write the JSON of ``--report``: ``schema``, ``version``, ``command`` and what the verb adds."""
+    """Write the JSON file of ``--report``.
+
+    Args:
+        path: The file; None to write nothing.
+        body: What the verb adds to ``schema``, ``version`` and ``command``.
+        command: The command line; None for that of this process.
+    """
     if path is None:
         return
-    told = list(command) if command is not None else ["nnstudent", *sys.argv[1:]]
-    write_json(
-        path,
-        _readable(
-            {"schema": REPORT_SCHEMA, "version": nnstudent.__version__, "command": told, **body}
-        ),
-    )
+    head = {
+        "schema": REPORT_SCHEMA,
+        "version": nnstudent.__version__,
+        "command": list(command) if command is not None else ["nnstudent", *sys.argv[1:]],
+    }
+    write_json(path, _readable({**head, **body}))
 
 
 def _readable(data: Any) -> Any:
-    """The same plain data with every text as :func:`nnstudent.readable.readable` has it: other programs refuse lone surrogates."""
+    """Make every text in plain data readable: other programs refuse lone surrogates."""
     if isinstance(data, str):
         return readable(data)
     if isinstance(data, Mapping):
@@ -84,65 +97,117 @@ def _readable(data: Any) -> Any:
     return [_readable(item) for item in data] if isinstance(data, list | tuple) else data
 
 
-def name_failures(verb: str, failures: Sequence[Failure], *, done: int) -> int:
-    """Print what failed, a line each; the exit code.
+def print_failures(verb: str, failures: Sequence[Failure], *, done: int) -> int:
+    """Print each failed case on a line of standard error and return the exit code.
 
     Args:
-        verb: Who says it.
+        verb: The verb that prints.
         failures: The cases that failed.
-        done: How many did not.
+        done: How many cases did not fail.
 
     Returns:
-        0 if none failed; 1 if some did; 2 if no case could be done, for then it is the input that is wrong.
+        0 if none failed; 1 if some failed; 2 if all failed, because then the input is wrong.
     """
     for failure in failures:
         print(f"nnstudent {verb}: failed: {failure.case}: {failure.reason}", file=sys.stderr)
     return 0 if not failures else 1 if done else 2
 
 
+def failed_rows(failures: Iterable[Failure]) -> list[dict[str, str]]:
+    """Return the failures as rows of a report."""
+    return [{"id": failure.case, "reason": failure.reason} for failure in failures]
+
+
 def positive(text: str) -> int:
-    """A whole number of at least 1, as the type of an argument."""
+    """Parse a whole number of at least 1; a ``type`` of arguments."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text}; expected a whole number of at least 1")
     return int(text)
 
 
-def add_threads(
-    parser: argparse.ArgumentParser,
-    *,
-    told: str = "processor threads (default: all)",
-    alias: Sequence[str] = (),
-) -> None:
-    """``--threads``, alike in every verb."""
-    parser.add_argument("--threads", *alias, type=positive, metavar="N", help=told)
+def names(text: str) -> tuple[str, ...]:
+    """Parse names separated by commas; a ``type`` of arguments."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def add_device(parser: argparse.ArgumentParser, *, default: str, why: str) -> None:
-    """``--device``, alike in every verb but for its default."""
-    told = f"auto is cuda where torch finds a GPU, else cpu (default: {default}, {why})"
-    parser.add_argument("--device", choices=DEVICES, default=default, help=told)
+def add_output(parser: Options, *, metavar: str, help: str, required: bool = True) -> None:
+    """Add ``-o``, ``--output``, spelled alike in every verb."""
+    parser.add_argument(
+        "-o", "--output", dest="out", type=Path, required=required, metavar=metavar, help=help
+    )
 
 
-def add_engine(parser: argparse.ArgumentParser) -> None:
-    """``--engine``, alike in every verb that runs a network."""
-    told = "what runs the network; auto is torch on a GPU, else openvino (default: auto)"
-    parser.add_argument("--engine", choices=ENGINES, default="auto", help=told)
+def add_threads(parser: Options, *, help: str = "processor threads (default: all)") -> None:
+    """Add ``--threads``, which means the same in every verb."""
+    parser.add_argument("--threads", type=positive, metavar="N", help=help)
+
+
+def add_device(parser: Options, *, default: str, why: str) -> None:
+    """Add ``--device``, which means the same in every verb but for its default and its reason."""
+    parser.add_argument(
+        "--device",
+        choices=DEVICES,
+        default=default,
+        help="processor or GPU; auto takes cuda if torch finds a GPU, otherwise cpu "
+        f"(default: {default}, because {why})",
+    )
+
+
+def add_engine(parser: Options) -> None:
+    """Add ``--engine``, which means the same in every verb that runs a network."""
+    parser.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default="auto",
+        help="library that runs the network; auto takes torch on a GPU, otherwise openvino "
+        "(default: auto)",
+    )
+
+
+def add_preset(parser: Options) -> None:
+    """Add ``--preset``, which means the same in every verb that trains."""
+    parser.add_argument(
+        "--preset",
+        default="laptop",
+        metavar="P",
+        help=f"{', '.join(preset_names())}, or a TOML file (default: laptop)",
+    )
+
+
+def add_taxonomy(parser: Options, *, default: str) -> None:
+    """Add ``--taxonomy``, which means the same in every verb but for its default."""
+    parser.add_argument(
+        "--taxonomy",
+        metavar="TABLE",
+        help=f"label table: flare23 or a TOML file (default: {default})",
+    )
+
+
+def add_trust_pickle(parser: Options) -> None:
+    """Add ``--trust-pickle``, which means the same in every verb that reads a checkpoint."""
+    parser.add_argument(
+        "--trust-pickle",
+        action="store_true",
+        help="also load checkpoints that hold more than tensors; they can run any code, so "
+        "use it only for models that you trust",
+    )
+
+
+def add_report(parser: Options, *, help: str) -> None:
+    """Add ``--report``, spelled alike in every verb that makes results."""
+    parser.add_argument("--report", type=Path, metavar="FILE.json", help=help)
 
 
 def import_nibabel() -> None:
-    """Import nibabel without pydicom, which takes a third of a second and serves it for DICOM headers in NIfTI files only; none reads them.
+    """Import nibabel without pydicom, which takes a third of a second.
 
-    Of this process only, not of whoever imports the package: pydicom itself stays importable.
+    nibabel uses it for DICOM headers inside NIfTI files only, which no code here reads. pydicom
+    itself stays importable. Only the command does this, not whoever imports the package.
     """
     if {"nibabel", "pydicom"} & sys.modules.keys():
         return
     sys.modules["pydicom"] = None  # type: ignore[assignment]  # None makes its import fail
     try:
-        import nibabel  # noqa: F401  # for those who import it later
+        import nibabel  # noqa: F401  # for modules that import it later
     finally:
         del sys.modules["pydicom"]
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,71 +1,56 @@
-"""What is installed, which engines work, what this machine can do.
+"""Show what is installed, which engines work, and what this machine can do.
 
-nnstudent doctor
-nnstudent doctor --report doctor.json     for a bug report
+nnstudent doctor nnstudent doctor --report doctor.json as JSON, for a bug report
 """
 
 from __future__ import annotations
 
 import argparse
 import platform
-from pathlib import Path
 from typing import Any
 
-HELP = "what is installed and what this machine can do"
+from nnstudent.cli.common import add_report
+from nnstudent.words import count
 
-_PACKAGES = (
-    "numpy",
-    "scipy",
-    "nibabel",
-    "openvino",
-    "safetensors",
-    "torch",
-    "dynamic-network-architectures",
-    "nnunetv2",
-    "nncf",
-    "pydicom",
-    "highdicom",
-    "fastapi",
-    "pynetdicom",
-)
-_EXTRAS = {
-    "torch": "torch", "safetensors": "torch", "dynamic-network-architectures": "torch", "nncf": "int8", "nnunetv2": "train",
-    "pydicom": "dicom", "highdicom": "dicom", "fastapi": "web", "pynetdicom": "web",
-}  # fmt: skip
-_NEEDED_FOR = {
-    "torch": "the torch engine, export, nnU-Net folders",
-    "safetensors": "the torch engine, export",
-    "dynamic-network-architectures": "nnU-Net folders, export",
-    "nncf": "export --int8",
-    "nnunetv2": "teach, study",
-    "pydicom": "reading DICOM",
-    "highdicom": "writing DICOM",
-    "fastapi": "serve",
-    "pynetdicom": "serve with C-STORE",
+HELP = "show what is installed and what this machine can do"
+
+# Packages, each with the extra that brings it and what it is needed for. The first ones are of
+# the base install.
+_PACKAGES = {
+    "numpy": ("", ""),
+    "scipy": ("", ""),
+    "nibabel": ("", ""),
+    "openvino": ("", ""),
+    "safetensors": ("torch", "the torch engine, export"),
+    "torch": ("torch", "the torch engine, export, nnU-Net folders"),
+    "dynamic-network-architectures": ("torch", "nnU-Net folders, export"),
+    "nnunetv2": ("train", "teach, study"),
+    "nncf": ("int8", "export --int8"),
+    "pydicom": ("dicom", "reading DICOM"),
+    "highdicom": ("dicom", "writing DICOM"),
+    "fastapi": ("web", "serve"),
+    "pynetdicom": ("web", "serve with C-STORE"),
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
-    parser.add_argument(
-        "--report", type=Path, metavar="FILE.json", help="write the findings as JSON"
-    )
+    """Declare the verb's arguments."""
+    add_report(parser, help="write what was found as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Look and tell; the exit code is 0 if something can be segmented, else 1."""
+    """Print what was found; the exit code is 0 if some engine works, otherwise 1."""
     from nnstudent.cli.common import write_report
 
     found = examine()
     write_report(args.report, found)
+    processor = ", ".join(found["instructions"]) or platform.machine()
     print(f"nnstudent {found['nnstudent']}, Python {found['python']}, {found['system']}")
-    print(
-        f"processor   {found['cores']} cores, {', '.join(found['instructions']) or platform.machine()}"
-    )
+    print(f"processor   {count(found['cores'], 'core')}, {processor}")
     print(f"precision   {found['precision']}")
     print(f"memory      {found['memory_gb']:.1f} GB, {found['memory_free_gb']:.1f} GB free")
     for name, version in found["packages"].items():
-        print(f"package     {name} {version or _lacking(name)}")
+        print(f"package     {name} {version or _missing(name)}")
     for name, state in found["engines"].items():
         print(f"engine      {name}: {state}")
     print(f"model       {found['model']}")
@@ -74,12 +59,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def examine() -> dict[str, Any]:
-    """The findings, as plain data."""
+    """Return what is installed and what works, as plain data; memory in GB of 10⁹ bytes."""
     import psutil
 
     import nnstudent
-    from nnstudent.cli.common import cores
     from nnstudent.inference.engines.precision import cpu_instructions, explain_auto
+    from nnstudent.machine import cores
 
     memory = psutil.virtual_memory()
     return {
@@ -89,8 +74,8 @@ def examine() -> dict[str, Any]:
         "cores": cores(),
         "instructions": list(cpu_instructions()),
         "precision": explain_auto(cpu_instructions()),
-        "memory_gb": memory.total / 2**30,
-        "memory_free_gb": memory.available / 2**30,
+        "memory_gb": memory.total / 1e9,
+        "memory_free_gb": memory.available / 1e9,
         "packages": {name: _version(name) for name in _PACKAGES},
         "engines": {"openvino": _openvino(), "torch": _torch()},
         "model": _model(),
@@ -103,19 +88,21 @@ def _openvino() -> str:
 
     try:
         core = graph.openvino().Core()
-        return f"works on {', '.join(core.available_devices)} ({core.get_property('CPU', 'FULL_DEVICE_NAME').strip()})"
+        name = core.get_property("CPU", "FULL_DEVICE_NAME").strip()
+        return f"works on {', '.join(core.available_devices)} ({name})"
     except (MissingExtraError, RuntimeError) as error:
         return f"does not work ({' '.join(str(error).split())[:160]})"
 
 
 def _torch() -> str:
     if _version("torch") is None:
-        return _lacking("torch")
+        return _missing("torch")
     try:
-        import torch  # slow to import; only looked at when it is there
+        import torch  # slow to import, so only if it is installed
     except (ImportError, OSError) as error:
         return f"does not work ({error})"
-    return f"works on cpu{', cuda (' + torch.cuda.get_device_name() + ')' if torch.cuda.is_available() else ''}"
+    gpu = f", cuda ({torch.cuda.get_device_name()})" if torch.cuda.is_available() else ""
+    return f"works on cpu{gpu}"
 
 
 def _model() -> str:
@@ -138,7 +125,8 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _lacking(name: str) -> str:
-    if name not in _EXTRAS:
+def _missing(name: str) -> str:
+    extra, purpose = _PACKAGES[name]
+    if not extra:
         return "is missing; install again with: pip install nnstudent"
-    return f"is not installed; for {_NEEDED_FOR[name]}: pip install 'nnstudent[{_EXTRAS[name]}]'"
+    return f"is not installed; for {purpose}: pip install 'nnstudent[{extra}]'"

@@ -1,23 +1,21 @@
-"""Score segmentations against the truth: DSC and NSD per case, per class, and means.
+"""Score segmentations against the truth: DSC and NSD per case and class, and their
+means.
 
   nnstudent evaluate predictions/ labels/
-      label maps of the same name are compared, all 14 classes are scored
-
+      compares label maps of the same name, on all classes
   nnstudent evaluate predictions/ COHORT --csv scores.csv --report scores.json
-      a cohort (a folder with cohort.json) says what each case has annotated, and only that is scored;
-      its test cases are taken if one of them was predicted
-
+      a cohort folder says what is annotated in each case, and only that is
+      scored; takes its test cases if any of them was predicted
   nnstudent evaluate predictions/ labelsTs/ --protocol flare23
       the challenge's own figures, quirks included (docs/reference/metrics.md)
-
   nnstudent evaluate predictions/ labels/ --classes liver,spleen --whole-organs
-      two organs, and only where the scan shows all of them
-
+      two organs, and only where the image shows all of the organ
   nnstudent evaluate student/ labels/ --against teacher/
-      both methods on the same cases: mean difference with its interval, Wilcoxon signed-rank test, effect size
+      compares two methods case by case: mean difference with its interval,
+      Wilcoxon signed-rank test, effect size
 
-A case without a prediction scores 0 and is named; --common-only leaves it out and names it. A case that cannot be scored is named,
-and is in no mean.
+A case without a prediction scores 0 and is named; --common-only leaves it out
+instead. A case that cannot be scored is named and counts in no mean.
 """
 
 from __future__ import annotations
@@ -28,7 +26,11 @@ import sys
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from nnstudent.choices import CASES_OF_A_COHORT, PROTOCOLS
+from nnstudent.cli.common import add_report, add_taxonomy, names
+from nnstudent.words import count
 
 if TYPE_CHECKING:
     from nnstudent.evaluation.compare import MethodComparison
@@ -52,62 +54,62 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a label map, a folder of them, or a cohort folder",
     )
     parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="PREDICTIONS2",
+        help="another method's label maps of the same cases, to compare case by case",
+    )
+    parser.add_argument(
         "--protocol",
-        choices=("strict", "flare23"),
+        choices=PROTOCOLS,
         default="strict",
-        help="what is counted how (default: strict)",
-    )
-    parser.add_argument(
-        "--cohort",
-        type=Path,
-        help="where TRUTH is label maps: the cohort that says what is annotated in them",
-    )
-    parser.add_argument(
-        "--taxonomy",
-        type=Path,
-        metavar="FILE",
-        help="label table: flare23 or a TOML file (default: the cohort's, or that of a dataset.json, else FLARE23's)",
+        help="rules of scoring (default: strict)",
     )
     parser.add_argument(
         "--classes",
-        type=_names,
+        type=names,
         metavar="A,B",
         help="score only these classes (default: all that are annotated)",
     )
     parser.add_argument(
-        "--cases",
-        choices=("auto", "test", "train", "all"),
-        default="auto",
-        help="which cases of a cohort (default: test, if predicted)",
+        "--csv", type=Path, metavar="FILE", help="write a row per case and class, and the means"
     )
-    parser.add_argument(
+    add_report(parser, help="write all scores as JSON")
+    _add_cases(parser.add_argument_group("which cases and organs"))
+
+
+def _add_cases(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--cohort",
+        type=Path,
+        help="if TRUTH is label maps: the cohort folder that says what is annotated in them",
+    )
+    group.add_argument(
+        "--cases",
+        choices=CASES_OF_A_COHORT,
+        default="auto",
+        help="which cases of a cohort; auto takes the test cases if any of them was predicted, "
+        "otherwise all (default: auto)",
+    )
+    group.add_argument(
         "--whole-organs",
         action="store_true",
-        help="leave out organs that the field of view cuts or shows a fragment of",
+        help="leave out organs that touch the first or last slice or are only a fragment",
     )
-    parser.add_argument(
+    group.add_argument(
         "--common-only",
         action="store_true",
         help="leave out cases without a prediction instead of scoring them 0",
     )
-    parser.add_argument(
-        "--against",
-        type=Path,
-        metavar="PREDICTIONS2",
-        help="another method's label maps of the same cases: compare case by case",
+    group.add_argument(
+        "--seed", type=int, default=0, help="seed of the bootstrap intervals (default: 0)"
     )
-    parser.add_argument(
-        "--seed", type=int, default=0, help="decides what the bootstrap draws (default: 0)"
-    )
-    parser.add_argument(
-        "--csv", type=Path, metavar="FILE", help="write a row a case and class, and the means"
-    )
-    parser.add_argument("--report", type=Path, metavar="FILE.json", help="write all of it as JSON")
+    add_taxonomy(group, default="the cohort's, or that of a dataset.json, otherwise FLARE23's")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate as asked; returns the exit code."""
-    from nnstudent.cli.common import Display, name_failures, write_report
+    """Score the predictions and print the means."""
+    from nnstudent.cli.common import Display, print_failures, write_report
     from nnstudent.cohort.cohort import read_cohort
     from nnstudent.errors import Failure
     from nnstudent.evaluation.compare import compare_methods
@@ -115,107 +117,125 @@ def run(args: argparse.Namespace) -> int:
     from nnstudent.evaluation.pairs import label_maps
     from nnstudent.taxonomy import find_taxonomy
 
-    if args.against is not None:
-        label_maps(args.against, what="predictions to compare with")  # before the others are scored
-    display = Display()
-    score = partial(
-        evaluate,
-        truth=args.truth,
-        taxonomy=None if args.taxonomy is None else find_taxonomy(args.taxonomy),
-        protocol=args.protocol,
-        classes=args.classes,
-        annotation=None if args.cohort is None else read_cohort(args.cohort),
-        subset=args.cases,
-        whole_organs=args.whole_organs,
-        common_only=args.common_only,
-        seed=args.seed,
-        progress=display,
-    )
-    try:
+    if args.against is not None:  # before the others are scored
+        label_maps(args.against, what="predictions to compare with")
+    with Display() as display:
+        score = partial(
+            evaluate,
+            truth=args.truth,
+            taxonomy=None if args.taxonomy is None else find_taxonomy(args.taxonomy),
+            protocol=args.protocol,
+            classes=args.classes,
+            annotation=None if args.cohort is None else read_cohort(args.cohort),
+            subset=args.cases,
+            whole_organs=args.whole_organs,
+            common_only=args.common_only,
+            seed=args.seed,
+            progress=display,
+        )
         scores = score(args.predictions)
         other = None if args.against is None else score(args.against)
-    finally:
-        display.close()
-    compared = None if other is None else compare_methods(scores, other, seed=args.seed)
-    more = (
-        {}
-        if compared is None or other is None
-        else {"against": {"predictions": str(args.against), **compared.to_dict()}}
-    )
-    if scores.cases:
-        print(table(scores))
-        for name, found in scores.detection().items():
-            print(f"\n{lesion_table(name, found)}")
-    if compared is not None:
-        print(f"\n{comparison_table(compared, str(args.predictions), str(args.against))}")
-    _tell(scores)
-    failures = list(scores.failures)
+    _print_scores(scores)
+    failures, more = list(scores.failures), {}
     if other is not None:
-        _tell(other, of=f" in {args.against}")
+        compared = compare_methods(scores, other, seed=args.seed)
+        more = {"against": {"predictions": str(args.against), **compared.to_dict()}}
+        table = comparison_table(compared, first=str(args.predictions), second=str(args.against))
+        print(f"\n{table}")
+        _print_other(other, args.against)
         failures += [
             Failure(failure.case, f"{failure.reason} (--against)") for failure in other.failures
         ]
-    code = name_failures("evaluate", failures, done=len(scores.cases))
-    with (
-        ExitStack() as stack
-    ):  # what one of the two files meets does not keep the other from being written
+    code = print_failures("evaluate", failures, done=len(scores.cases))
+    with ExitStack() as stack:  # one file that cannot be written does not stop the other
         if args.csv is not None:
             stack.callback(scores.write_csv, args.csv)
         stack.callback(write_report, args.report, {**scores.to_dict(), **more})
     return code
 
 
-def table(scores: Scores) -> str:
-    """The means as a table: a line a class, then organs and tumor."""
+def _print_scores(scores: Scores) -> None:
+    """Print the means, the lesions and what a reader should know."""
+    if scores.cases:
+        print(mean_table(scores))
+        for name, found in scores.detection().items():
+            print(f"\n{lesion_table(name, found)}")
+    _print_missing(scores)
+    for case in scores.cases:
+        for name, why in case.left_out.items():
+            _say(f"{case.id}: {name} left out: {why}")
+        if case.prediction is not None:
+            for warning in case.warnings:
+                _say(f"{case.id}: {warning}")
+    for note in scores.notes:
+        _say(f"{note} (--cohort or --classes)")
+
+
+def _print_other(scores: Scores, folder: Path) -> None:
+    """Print what a reader should know of the predictions of ``--against``."""
+    place = f" in {folder}"
+    _print_missing(scores, place=place)
+    for case in scores.cases:
+        if case.prediction is not None:
+            for warning in case.warnings:
+                _say(f"{case.id}{place}: {warning}")
+
+
+def _print_missing(scores: Scores, *, place: str = "") -> None:
+    for id in scores.missing:
+        _say(f"no prediction of {id}{place}: {'left out' if scores.common_only else 'scores 0'}")
+    if scores.without_truth:
+        _say(f"no truth of this name{place}, not scored: {', '.join(scores.without_truth)}")
+
+
+def _say(line: str) -> None:
+    print(f"nnstudent evaluate: {line}", file=sys.stderr)
+
+
+def mean_table(scores: Scores) -> str:
+    """Return the means as a table: a line per class, then organs and tumor."""
     means = scores.means()
-    names = [
-        *scores.classes,
-        *(name for name in ("organs", "tumor") if means[name].n and name not in scores.classes),
-    ]
-    width = max(map(len, ["class", *names]))
-    count = max(len(str(len(scores.cases))), 2)
-    told = f"{'median':<6}  {'95 % CI':<13}"
-    head = f"{'class':<{width}}  {'DSC':<15}  {told}  {'NSD':<15}  {told}  {'n':>{count}}"
+    groups = [n for n in ("organs", "tumor") if means[n].n and n not in scores.classes]
+    rows = [*scores.classes, *groups]
+    width = max(map(len, ["class", *rows]))
+    n_width = max(len(str(len(scores.cases))), 2)
+    more = f"{'median':<6}  {'95 % CI':<13}"
+    head = f"{'class':<{width}}  {'DSC':<15}  {more}  {'NSD':<15}  {more}  {'n':>{n_width}}"
     lines = [
-        f"{name:<{width}}  {_cell(means[name], 'dsc')}  {_cell(means[name], 'nsd')}  {means[name].n:>{count}}"
-        for name in names
+        f"{name:<{width}}  {_cell(means[name], 'dsc')}  {_cell(means[name], 'nsd')}"
+        f"  {means[name].n:>{n_width}}"
+        for name in rows
     ]
-    title = f"{len(scores.cases)} case{'s' if len(scores.cases) != 1 else ''}, protocol {scores.protocol.name}, mean ± SD over the n cases"
+    cases = count(len(scores.cases), "case")
+    title = f"{cases}, protocol {scores.protocol.name}, mean ± SD over the n cases"
     return "\n".join([title, head, *lines])
 
 
 def lesion_table(name: str, found: DetectionSummary) -> str:
-    """Lesions of one class: a line a size, then all."""
-    rows = [
-        (
-            _volumes(item.from_ml, item.to_ml),
-            item.lesions,
-            item.found,
-            item.sensitivity,
-            item.false_positives,
-        )
-        for item in found.bins
+    """Return the lesions of one class as a table: a line per size, then all."""
+    rows: list[tuple[str, Any]] = [
+        (_volumes(item.from_ml, item.to_ml), item) for item in found.bins
     ]
-    rows.append(("all", found.lesions, found.found, found.sensitivity, found.false_positives))
     lines = [
-        f"{title:<12}  {lesions:>7}  {hit:>5}  {'–' if math.isnan(part) else f'{part:.4f}':>11}  {false:>15}  {false / found.scans:>6.2f}"
-        for title, lesions, hit, part, false in rows
+        f"{'size':<12}  {'lesions':>7}  {'found':>5}  {'sensitivity':>11}"
+        f"  {'false positives':>15}  {'per scan':>8}"
     ]
+    for title, item in [*rows, ("all", found)]:
+        part = "–" if math.isnan(item.sensitivity) else f"{item.sensitivity:.4f}"
+        false = item.false_positives
+        lines.append(
+            f"{title:<12}  {item.lesions:>7}  {item.found:>5}  {part:>11}"
+            f"  {false:>15}  {false / found.scans:>8.2f}"
+        )
     least_iou = found.to_dict()["rule"]["least_iou"]
-    scans = f"{found.scans} scan{'s' if found.scans != 1 else ''}"
-    title = f"{name} by lesion, {scans}; found is an IoU of at least {least_iou}, one to one"
-    head = f"{'size':<12}  {'lesions':>7}  {'found':>5}  {'sensitivity':>11}  {'false positives':>15}  {'a scan':>6}"
-    return "\n".join([title, head, *lines])
+    title = f"{name} by lesion, {count(found.scans, 'scan')}"
+    return "\n".join([f"{title}; found means an IoU of at least {least_iou}, one to one", *lines])
 
 
 def _volumes(low: float, high: float) -> str:
-    return (
-        f"< {high:g} ml"
-        if low == 0
-        else f">= {low:g} ml"
-        if math.isinf(high)
-        else f"{low:g}-{high:g} ml"
-    )
+    if low == 0:
+        return f"< {high:g} ml"
+    return f">= {low:g} ml" if math.isinf(high) else f"{low:g}-{high:g} ml"
 
 
 def _cell(mean: Mean, metric: str) -> str:
@@ -227,61 +247,40 @@ def _cell(mean: Mean, metric: str) -> str:
     return f"{spread:<15}  {'NaN' if math.isnan(middle) else f'{middle:.4f}':<6}  {interval:<13}"
 
 
-def comparison_table(compared: MethodComparison, first: str, second: str) -> str:
-    """The differences of two methods: a line a class and metric, then the means."""
+def comparison_table(compared: MethodComparison, *, first: str, second: str) -> str:
+    """Return the differences of two methods as a table: a line per class and metric, then means."""
     width = max(map(len, ["class", *compared.results]))
+    head = (
+        f"{'class':<{width}}  metric  difference  {'95 % CI':<17}  p         p (Holm)"
+        "  effect    n  differ"
+    )
     lines = [
-        f"{name:<{width}}  {metric.upper():<6}  {_signed(result.difference):<10}  "
-        f"{_bounds(result):<17}  {_p(result.p):<8}  {_p(result.p_holm):<8}  "
-        f"{'–' if math.isnan(result.effect) else f'{result.effect:+.2f}':<6}  "
-        f"{result.n:>3}  {result.n_different:>6}"
+        f"{name:<{width}}  {metric.upper():<6}  {_comparison(result)}"
         for name, by_metric in compared.results.items()
         for metric, result in by_metric.items()
     ]
-    title = f"{first} − {second}, {len(compared.cases)} cases on both sides: Wilcoxon signed-rank, effect is the rank-biserial correlation"
-    head = f"{'class':<{width}}  metric  difference  {'95 % CI':<17}  p         p (Holm)  effect    n  differ"
+    title = (
+        f"{first} − {second}, {count(len(compared.cases), 'case')} of both: Wilcoxon "
+        "signed-rank test; effect is the rank-biserial correlation"
+    )
     rest = [
-        f"only in {where}: {', '.join(ids)}"
-        for where, ids in ((first, compared.only_first), (second, compared.only_second))
+        f"only in {place}: {', '.join(ids)}"
+        for place, ids in ((first, compared.only_first), (second, compared.only_second))
         if ids
     ]
     return "\n".join([title, head, *lines, *rest])
 
 
-def _signed(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:+.4f}"
-
-
-def _bounds(result: PairedComparison) -> str:
+def _comparison(result: PairedComparison) -> str:
+    difference = "–" if math.isnan(result.difference) else f"{result.difference:+.4f}"
     low, high = result.interval
-    return "–" if math.isnan(low) else f"{low:+.4f} {high:+.4f}"
+    interval = "–" if math.isnan(low) else f"{low:+.4f} {high:+.4f}"
+    effect = "–" if math.isnan(result.effect) else f"{result.effect:+.2f}"
+    return (
+        f"{difference:<10}  {interval:<17}  {_p(result.p):<8}  {_p(result.p_holm):<8}"
+        f"  {effect:<6}  {result.n:>3}  {result.differ:>6}"
+    )
 
 
 def _p(value: float) -> str:
     return "–" if math.isnan(value) else "< 0.0001" if value < 1e-4 else f"{value:.4f}"
-
-
-def _tell(scores: Scores, *, of: str = "") -> None:
-    for id in scores.missing:
-        print(
-            f"nnstudent evaluate: no prediction of {id}{of}: {'left out' if scores.common_only else 'scores 0'}",
-            file=sys.stderr,
-        )
-    if scores.without_truth:
-        print(
-            f"nnstudent evaluate: not scored, no truth of that name{of}: {', '.join(scores.without_truth)}",
-            file=sys.stderr,
-        )
-    for case in scores.cases:
-        for name, why in case.left_out.items():
-            if not of:  # the truth is the same
-                print(f"nnstudent evaluate: {case.id}: {name} left out: {why}", file=sys.stderr)
-        if case.prediction is not None:
-            for warning in case.warnings:
-                print(f"nnstudent evaluate: {case.id}{of}: {warning}", file=sys.stderr)
-    for note in () if of else scores.notes:
-        print(f"nnstudent evaluate: {note} (--cohort or --classes)", file=sys.stderr)
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]

@@ -1,103 +1,100 @@
-"""Make a cohort from your scans: check every file, say what is annotated where and what is broken.
+"""Make a cohort from your scans: check every file, list what is annotated where.
 
-  nnstudent index FLARE23 -o COHORT                    the challenge's folder as downloaded
-  nnstudent index nnUNet_raw/Dataset001_X -o COHORT    an nnU-Net raw dataset
-  nnstudent index cases.csv -o COHORT                  columns: id, image, label, annotated, role
-  nnstudent index cases.toml -o COHORT                 [[case]] tables with the same keys
+  nnstudent index FLARE23 -o COHORT
+      the challenge's folder as downloaded
+  nnstudent index nnUNet_raw/Dataset001_X -o COHORT
+      an nnU-Net raw dataset
+  nnstudent index cases.csv -o COHORT
+      a list with the columns id, image, label, annotated, role
+  nnstudent index cases.toml -o COHORT
+      [[case]] tables with the same keys
+  nnstudent index cases.csv -o COHORT --annotated 'siteB_*=liver,spleen'
+      says which classes somebody looked for in these cases
 
-A list's paths are relative to it; ${VARIABLES} in them are expanded; an image may be a DICOM series folder.
-Where nobody declares what a case has annotated, it is what occurs in its label map; to say otherwise:
-
-  nnstudent index cases.csv -o COHORT --annotated case_7=all --annotated 'siteB_*=liver,spleen'
-
-A second call reads only files that have changed.
+Broken cases are named and left out. Paths in a list are relative to it,
+${VARIABLES} in them are expanded, and an image may be the folder of a DICOM
+series. Where nothing is declared, the classes that occur in a case's label map
+count as annotated. A second call reads only files that have changed.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnstudent.cli.common import add_threads
+from nnstudent.cli.common import (
+    SOURCE_HELP,
+    add_output,
+    add_report,
+    add_taxonomy,
+    add_threads,
+    names,
+)
 from nnstudent.errors import InputError
+from nnstudent.words import count
 
 if TYPE_CHECKING:
+    from nnstudent.cohort.cohort import Case, Cohort
     from nnstudent.cohort.index import Indexed
 
-HELP = "make a cohort from your scans: check every file, say what is annotated where"
+HELP = "make a cohort from your scans: check every file, list what is annotated where"
+_MOST_GROUPS = 10  # sets of annotated classes that are printed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verb's arguments."""
+    """Declare the verb's arguments."""
+    parser.add_argument("source", metavar="SOURCE", type=Path, help=SOURCE_HELP)
+    add_output(parser, metavar="COHORT", help="cohort folder to make")
     parser.add_argument(
-        "source",
-        metavar="SOURCE",
-        type=Path,
-        help=".csv or .toml list, FLARE folder, nnU-Net raw dataset, or an indexed cohort",
+        "--annotated",
+        metavar="CASE=CLASSES",
+        action="append",
+        default=[],
+        help="classes that are annotated in a case: class names, all, organs, none, or infer "
+        "(from the label map); CASE may be a pattern; repeatable",
     )
-    parser.add_argument(
-        "-o",
-        "--output",
-        metavar="COHORT",
-        type=Path,
-        required=True,
-        help="the cohort folder to make",
-    )
-    parser.add_argument(
-        "--taxonomy",
-        metavar="FILE",
-        type=Path,
-        help="another label table than the source's own: flare23 or a TOML file",
-    )
-    parser.add_argument(
-        "--annotated", metavar="CASE=CLASSES", action="append", default=[],
-        help="what a case has annotated: class names, all, organs, none, or infer; CASE may be a pattern; repeatable",
-    )  # fmt: skip
     parser.add_argument(
         "--skip", metavar="CASE", action="append", default=[], help="leave a case out; repeatable"
     )
-    add_threads(parser, told="processor threads, each reads a case (default: up to 4)")
-    parser.add_argument("--report", metavar="FILE", type=Path, help="write what was found as JSON")
+    add_taxonomy(parser, default="the source's own")
+    add_threads(parser, help="cases read at a time (default: up to 4)")
+    add_report(parser, help="write what was found as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Index."""
-    from nnstudent.cli.common import Display, name_failures, write_report
+    """Index the source and print what was found."""
+    from nnstudent.cli.common import Display, print_failures, write_report
     from nnstudent.cohort.index import index
     from nnstudent.taxonomy import find_taxonomy
 
-    overrides = dict(_override(text) for text in args.annotated)
-    taxonomy = find_taxonomy(args.taxonomy) if args.taxonomy else None
-    display = Display()
-    try:
+    overrides = dict(parse_override(text) for text in args.annotated)
+    with Display() as display:
         found = index(
             args.source,
-            args.output,
-            taxonomy=taxonomy,
+            args.out,
+            taxonomy=find_taxonomy(args.taxonomy) if args.taxonomy else None,
             annotated=overrides,
             skip=args.skip,
             threads=args.threads,
             progress=display,
         )
-    finally:
-        display.close()
-    for line in _table(found):
-        print(line)
-    for notice in found.notices:
-        print(f"notice: {notice}")
-    for line in summary(found):
-        print(line)
-    print(f"cohort: {args.output / 'cohort.json'}")
+    notices = [f"notice: {notice}" for notice in found.notices]
+    print("\n".join([*_table(found), *notices, *summary(found)]))
+    print(f"cohort: {args.out / 'cohort.json'}")
     write_report(args.report, _report(found))
-    return name_failures("index", found.cohort.broken, done=len(found.cohort))
+    return print_failures("index", found.cohort.broken, done=len(found.cohort))
 
 
-def _override(text: str) -> tuple[str, tuple[str, ...]]:
+def parse_override(text: str) -> tuple[str, tuple[str, ...]]:
+    """Parse ``CASE=CLASSES`` of ``--annotated``.
+
+    Raises:
+        InputError: The text does not have that form.
+    """
     case, equals, classes = text.partition("=")
-    words = tuple(word.strip() for word in classes.split(",") if word.strip())
+    words = names(classes)
     if not equals or not case or not words:
         raise InputError(
             f"--annotated {text}: expected CASE=CLASSES, such as case_7=liver,spleen or case_7=all"
@@ -108,18 +105,11 @@ def _override(text: str) -> tuple[str, tuple[str, ...]]:
 def _table(found: Indexed) -> list[str]:
     from nnstudent.cohort.annotate import describe_annotated
 
-    rows = [("case", "image", "annotated", "said by", "role")]
+    rows = [("case", "image", "annotated", "known from", "role")]
     for case in found.cohort:
-        by = "declared" if case.declared else "label map" if case.label is not None else "no label"
-        rows.append(
-            (
-                case.id,
-                found.facts[case.id].geometry,
-                describe_annotated(case.annotated, taxonomy=found.cohort.taxonomy),
-                by,
-                case.role,
-            )
-        )
+        annotated = describe_annotated(case.annotated, taxonomy=found.cohort.taxonomy)
+        row = (case.id, found.facts[case.id].geometry, annotated, _origin(case), case.role)
+        rows.append(row)
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     return [
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]])
@@ -127,71 +117,89 @@ def _table(found: Indexed) -> list[str]:
     ]
 
 
-def summary(found: Indexed) -> list[str]:
-    """What the cohort is good for, in words."""
-    from nnstudent.cohort.annotate import describe_annotated
+def _origin(case: Case) -> str:
+    """Return where a case's annotated classes are known from."""
+    if case.declared:
+        return "source"
+    return "no label" if case.label is None else "label map"
 
+
+def summary(found: Indexed) -> list[str]:
+    """Return lines that say which stages the cohort is good for."""
     cohort, table = found.cohort, found.cohort.taxonomy
-    groups = Counter(describe_annotated(case.annotated, taxonomy=table) for case in cohort.train())
-    full = cohort.annotated_with(table.organs)
+    cases, broken = count(len(cohort), "case"), len(cohort.broken)
     lines = [
-        f"{len(cohort)} cases under label table {table.name} from {found.kind}; {len(cohort.broken)} broken"
+        f"{cases} from {found.kind}, label table {table.name}; {broken} broken",
+        *_groups(cohort),
     ]
-    lines += [
-        f"  {count:>5} to learn from, annotated: {what}" for what, count in groups.most_common(10)
-    ]
-    if len(groups) > 10:
-        lines.append(
-            f"  {sum(count for _, count in groups.most_common()[10:]):>5} with {len(groups) - 10} other sets of classes"
-        )
+    organs = f"all {len(table.organs)} organs annotated"
+    full = cohort.annotated_with(table.organs)
     if full:
-        lines.append(
-            f"{_cases(len(full))} with all {len(table.organs)} organs annotated: they train the organ teachers"
-        )
+        lines.append(f"{count(len(full), 'case')} with {organs}, for the organ teachers")
     else:
         lines.append(
-            f"notice: no case has all {len(table.organs)} organs annotated, so no organ teacher can be trained from it; declare one "
+            f"notice: no case has {organs}, so no organ teacher can be trained; declare one "
             "(--annotated CASE=organs), or bring a teacher: nnstudent label --teacher FOLDER"
         )
+    lesions = " or ".join(table.lesions)
     with_lesion = {case.id for name in table.lesions for case in cohort.annotated_with([name])}
     if with_lesion:
-        lines.append(
-            f"{_cases(len(with_lesion))} with {' or '.join(table.lesions)} annotated: they train the tumor model"
-        )
+        cases = count(len(with_lesion), "case")
+        lines.append(f"{cases} with {lesions} annotated, for the tumor model")
     elif table.lesions:
-        lines.append(
-            f"notice: no case has {' or '.join(table.lesions)} annotated; it is left out, and the path goes on without"
-        )
-    lines.append(
-        f"{_cases(len(cohort.not_fully_annotated(table.organs)))} not fully annotated: their organs are to be filled in by the teachers"
-    )
-    with_truth = sum(case.label is not None for case in cohort.test())
-    lines.append(
-        f"{_cases(len(cohort.test()))} for testing, {with_truth} of them with labels to score against"
-    )
+        lines.append(f"notice: no case has {lesions} annotated, so no tumor model can be trained")
+    lacking = len(cohort.not_fully_annotated(table.organs))
+    if lacking:
+        cases = count(lacking, "case")
+        lines.append(f"{cases} with organs that are not annotated, for the teachers to label")
+    labeled = sum(case.label is not None for case in cohort.test())
+    cases = count(len(cohort.test()), "case")
+    lines.append(f"{cases} for testing, {labeled} of them with labels to score against")
     return lines
 
 
-def _cases(number: int) -> str:
-    return "1 case" if number == 1 else f"{number} cases"
+def _groups(cohort: Cohort) -> list[str]:
+    """Return how many training cases have which classes annotated, the largest groups first."""
+    from nnstudent.cohort.annotate import describe_annotated
+
+    groups = Counter(
+        describe_annotated(case.annotated, taxonomy=cohort.taxonomy) for case in cohort.train()
+    )
+    ordered = groups.most_common()
+    lines = [f"  {n:>5} for training, annotated: {what}" for what, n in ordered[:_MOST_GROUPS]]
+    rest = ordered[_MOST_GROUPS:]
+    if rest:
+        cases = sum(n for _, n in rest)
+        lines.append(f"  {cases:>5} for training, with {count(len(rest), 'other set')} of classes")
+    return lines
 
 
 def _report(found: Indexed) -> dict[str, Any]:
-    table = found.cohort.taxonomy
+    from nnstudent.cli.common import failed_rows
 
-    def row(case: Any) -> dict[str, Any]:
-        facts = found.facts[case.id]
-        return {
-            "id": case.id, "image": str(case.image), "label": None if case.label is None else str(case.label), "role": case.role,
-            "annotated": list(table.sorted(case.annotated)), "declared": case.declared, "present": list(facts.present),
-            "size": list(facts.size), "spacing_mm": list(facts.spacing_mm), "orientation": facts.axcodes, "hu": list(facts.hu),
-            "warnings": list(facts.warnings),
-        }  # fmt: skip
-
-    broken: Sequence[dict[str, str]] = [
-        {"id": failure.case, "reason": failure.reason} for failure in found.cohort.broken
-    ]
     return {
-        "source": found.kind, "taxonomy": table.name, "cases": [row(case) for case in found.cohort], "broken": list(broken),
-        "notices": list(found.notices), "summary": summary(found),
-    }  # fmt: skip
+        "source": found.kind,
+        "taxonomy": found.cohort.taxonomy.name,
+        "cases": [_row(case, found) for case in found.cohort],
+        "broken": failed_rows(found.cohort.broken),
+        "notices": list(found.notices),
+        "summary": summary(found),
+    }
+
+
+def _row(case: Case, found: Indexed) -> dict[str, Any]:
+    facts = found.facts[case.id]
+    return {
+        "id": case.id,
+        "image": str(case.image),
+        "label": None if case.label is None else str(case.label),
+        "role": case.role,
+        "annotated": list(found.cohort.taxonomy.sorted(case.annotated)),
+        "declared": case.declared,
+        "present": list(facts.present),
+        "size": list(facts.size),
+        "spacing_mm": list(facts.spacing_mm),
+        "orientation": facts.axcodes,
+        "hu": list(facts.hu),
+        "warnings": list(facts.warnings),
+    }

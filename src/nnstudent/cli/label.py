@@ -1,38 +1,51 @@
-"""Fill in what nobody annotated: label the cases that lack a class by an ensemble of teachers.
+"""Label the cases in which classes are not annotated, by an ensemble of teachers.
 
   nnstudent label COHORT -o PSEUDO --teacher TEACHERS/organs TEACHERS/tumor
-  nnstudent label COHORT -o PSEUDO --teacher NNUNET_FOLDER --map Postcava=inferior_vena_cava,kidney_l=left_kidney
-  nnstudent label COHORT -o PSEUDO --from LABELS       label maps made elsewhere, named after the cases
-  nnstudent label COHORT -o PSEUDO --teacher … --part 2/8    the second of eight machines
-  nnstudent label COHORT -o PSEUDO --teacher … --probability    for select --ignore-below
+      teachers that nnstudent teach trained
+  nnstudent label COHORT -o PSEUDO --teacher NNUNET --map kidney_l=left_kidney
+      any nnU-Net v2 model folder; its class kidney_l is our left_kidney
+  nnstudent label COHORT -o PSEUDO --from LABELS
+      label maps made by another tool, named after the cases
+  nnstudent label COHORT -o PSEUDO --teacher TEACHERS/organs --part 2/8
+      the second of eight machines
+  nnstudent label COHORT -o PSEUDO --teacher TEACHERS/organs --probability
+      also writes uncertainty, for select --ignore-below
 
-Any nnU-Net v2 model folder is a teacher. Of several, a later one takes the place of the earlier for the classes that it knows.
-Beside each PSEUDO/<case>.nii.gz, <case>.json says who made it, how sure they were (confidence) and how well the folds agree.
+If several teachers know a class, the last one labels it. Beside each
+PSEUDO/<case>.nii.gz, <case>.json says which models made it, how confident they
+were and how well their folds agree.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from nnstudent.cli.common import add_device, add_engine, add_threads, positive
+from nnstudent.choices import DECISIONS
+from nnstudent.cli.common import (
+    COHORT_HELP,
+    add_device,
+    add_engine,
+    add_output,
+    add_report,
+    add_threads,
+    add_trust_pickle,
+    positive,
+)
 from nnstudent.errors import InputError
+from nnstudent.words import count
 
-HELP = "fill in what nobody annotated, by an ensemble of teachers or with labels made elsewhere"
+if TYPE_CHECKING:
+    from nnstudent.pseudo.label import LabelResult
+
+HELP = "label what nobody annotated, by teachers or with labels made elsewhere"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("cohort", type=Path, metavar="COHORT", help="folder that index wrote")
-    parser.add_argument(
-        "-o",
-        "--output",
-        dest="out",
-        type=Path,
-        required=True,
-        metavar="PSEUDO",
-        help="folder to write",
-    )
+    parser.add_argument("cohort", type=Path, metavar="COHORT", help=COHORT_HELP)
+    add_output(parser, metavar="PSEUDO", help="folder to write")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--teacher", type=Path, nargs="+", metavar="FOLDER", help="nnU-Net model folders or bundles"
@@ -43,64 +56,63 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--map",
         metavar="FOREIGN=CLASS,…",
-        help="which foreign class name (or value, with --from) is which class",
+        help="class of the label table for each foreign class name (with --from: for each value)",
     )
+    parser.add_argument(
+        "--part", default="1/1", metavar="I/N", help="label only the I-th of N parts of the cases"
+    )
+    _add_advanced(parser)
+    add_engine(parser)
+    add_device(parser, default="auto", why="teachers are large and there are several")
+    add_threads(parser)
+    add_trust_pickle(parser)
+    add_report(parser, help="write what was labeled as JSON")
+
+
+def _add_advanced(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--decision",
-        choices=("dice", "argmax"),
+        choices=DECISIONS,
         default="dice",
-        help="which label a voxel gets: so that each label is expected to have the best Dice, thin organs keep their volume (default), "
-        "or the most probable one",
-    )
-    parser.add_argument(
-        "--part", default="1/1", metavar="I/N", help="only the I-th of N parts of the cases"
+        help="how a voxel gets its label: dice maximizes the expected Dice of each class, so that "
+        "thin organs keep their volume; argmax takes the most probable class (default: dice)",
     )
     parser.add_argument(
         "--round",
         type=positive,
         default=1,
         metavar="N",
-        help="number of this round of labelling, for the ledger (default: 1)",
+        help="number of this round of labeling, for the ledger (default: 1)",
     )
     parser.add_argument(
         "--before",
         type=Path,
         metavar="PSEUDO",
-        help="folder of the round before: also tell how much has changed, for select --max-change",
+        help="pseudo-labels of the round before: record how much each case and class has "
+        "changed, for select --max-change",
     )
     parser.add_argument(
         "--probability",
         action="store_true",
-        help="also write how probable the label of each voxel is and what it would be else: PSEUDO/probability, PSEUDO/runner_up",
-    )
-    add_engine(parser)
-    add_device(parser, default="auto", why="for teachers are large and there are several")
-    add_threads(parser)
-    parser.add_argument(
-        "--trust-pickle",
-        action="store_true",
-        help="also load checkpoints that may run code; only for models you trust",
-    )
-    parser.add_argument(
-        "--report", type=Path, metavar="FILE.json", help="write what was labeled as JSON"
+        help="also write the probability of each voxel's label and its second most probable "
+        "class, to PSEUDO/probability and PSEUDO/runner_up",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb; returns the exit code."""
-    from nnstudent.cli.common import Display, name_failures, write_report
+    """Label the cases and print a line for each."""
+    from nnstudent.cli.common import Display, failed_rows, print_failures, write_report
     from nnstudent.cohort.cohort import read_cohort
     from nnstudent.pseudo.label import label
     from nnstudent.pseudo.settings import LabelSettings, TeacherOptions
 
-    display = Display()
-    try:
+    with Display() as display:
         result = label(
             read_cohort(args.cohort),
             args.out,
             teachers=args.teacher,
             labels_from=args.labels_from,
-            mapping=read_map(args.map) if args.map else None,
+            mapping=parse_map(args.map) if args.map else None,
             options=TeacherOptions(
                 decision=args.decision,
                 engine=args.engine,
@@ -109,57 +121,62 @@ def run(args: argparse.Namespace) -> int:
                 trust_pickle=args.trust_pickle,
             ),
             settings=LabelSettings(
-                part=read_part(args.part),
+                part=parse_part(args.part),
                 round=args.round,
                 previous=args.before,
                 uncertainty=args.probability,
             ),
             progress=display,
         )
-    finally:
-        display.close()
-    for notice in result.notices:
-        print(f"notice: {notice}")
-    for item in result.labels:
-        told = list(item.agreement.values())
-        agreed = f"folds agree {sum(told) / len(told):.2f}" if told else "no agreement to tell"
-        moved = f", {100 * item.changes[-1]:.1f} % changed" if item.changes else ""
-        when = "" if item.case in result.made else ", made before"
-        print(
-            f"{item.case}: {len(item.found)} classes, {agreed}{moved}, {item.seconds:.1f} s{when}"
-        )
-    print(
-        f"{len(result.labels)} case{'' if len(result.labels) == 1 else 's'} labeled, {len(result.made)} of them now: {args.out}"
-    )
+    print("\n".join(summary(result, args.out)))
     rows = [
         {"id": item.case, "made": item.case in result.made, **item.to_dict()}
         for item in result.labels
     ]
-    failed = [{"id": item.case, "reason": item.reason} for item in result.failures]
+    failed = failed_rows(result.failures)
     write_report(args.report, {"cases": rows, "absent": list(result.absent), "failed": failed})
-    return name_failures("label", result.failures, done=len(result.labels))
+    return print_failures("label", result.failures, done=len(result.labels))
 
 
-def read_map(text: str) -> dict[str, str]:
-    """``a=b,c=d`` as a mapping.
+def summary(result: LabelResult, out: Path) -> list[str]:
+    """Return the notices, a line for each case, and a line for all of them."""
+    lines = [f"notice: {notice}" for notice in result.notices]
+    for item in result.labels:
+        values = list(item.agreement.values())
+        agreed = "agreement unknown"
+        if values:
+            agreed = f"folds agree {sum(values) / len(values):.2f}"
+        changed = f", {100 * item.changes[-1]:.1f} % changed" if item.changes else ""
+        before = "" if item.case in result.made else ", made before"
+        classes = count(len(item.found), "class", plural="classes")
+        lines.append(f"{item.case}: {classes}, {agreed}{changed}, {item.seconds:.1f} s{before}")
+    cases = count(len(result.labels), "case")
+    return [*lines, f"{cases} labeled, {len(result.made)} of them now: {out}"]
+
+
+def parse_map(text: str) -> dict[str, str]:
+    """Parse ``a=b,c=d``.
 
     Raises:
-        InputError: A part is not of that form.
+        InputError: A part does not have that form.
     """
     pairs = {}
     for part in text.split(","):
         foreign, equals, name = (piece.strip() for piece in part.partition("="))
         if not (foreign and equals and name):
-            raise InputError(f"--map {text}: {part!r} is not FOREIGN=CLASS")
+            raise InputError(
+                f"--map {text}: {part!r} is not FOREIGN=CLASS; expected pairs such as "
+                "kidney_l=left_kidney"
+            )
         pairs[foreign] = name
     return pairs
 
 
-def read_part(text: str) -> tuple[int, int]:
-    """``I/N`` as two numbers.
+def parse_part(text: str) -> tuple[int, int]:
+    """Parse ``I/N``.
 
     Raises:
-        InputError: It is not of that form.
+        InputError: The text does not have that form.
     """
     number, slash, parts = text.partition("/")
     if not slash or not number.isdecimal() or not parts.isdecimal():

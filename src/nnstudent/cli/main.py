@@ -1,4 +1,4 @@
-"""``nnstudent VERB``: finds the verb, runs it, and turns errors into one line and an exit code."""
+"""``nnstudent VERB``: finds the verb, runs it, turns an error into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -18,27 +18,35 @@ import nnstudent
 from nnstudent.errors import NnStudentError, OutputError, one_line
 from nnstudent.io.atomic import check_file
 from nnstudent.readable import HANDLER
+from nnstudent.words import did_you_mean
 
-# Each is a module of this room with HELP (one line), add_arguments(parser) and run(args) → exit code.
-# A verb's module imports nothing heavy at its top, so that --help is quick.
+# Each verb is a module of this package with HELP (one line), add_arguments(parser) and
+# run(args) → exit code. It imports nothing heavy at its top, so that --help is quick.
 VERBS = (
-    "segment", "run", "index", "phantom", "teach", "label", "select", "study", "export", "evaluate", "profile", "report", "serve",
-    "doctor",
+    "segment", "run", "index", "phantom", "teach", "label", "select", "study", "export",
+    "evaluate", "profile", "report", "serve", "doctor",
 )  # fmt: skip
 
 _EPILOG = """\
-Segment a scan:            nnstudent segment ct.nii.gz -o labels.nii.gz
-Learn from your own scans: nnstudent run cohort.toml -o RUN
-Try it without patients:   nnstudent phantom PHANTOMS --cases 20 && nnstudent run PHANTOMS -o RUN --preset demo
+Segment a scan:
+  nnstudent segment ct.nii.gz -o labels.nii.gz
+Learn from your own scans:
+  nnstudent run cases.csv -o RUN
+Try it without patients:
+  nnstudent phantom PHANTOMS --cases 20
+  nnstudent run PHANTOMS -o RUN --preset demo
+Read how a verb is used:
+  nnstudent VERB --help
 
-Exit codes: 0 done; 1 some case failed, the others are done; 2 the input or the usage is wrong."""
+Exit codes: 0 done; 1 some case failed, the others are done; 2 the input or the
+usage is wrong."""
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """Says in one line what is wrong with the usage, as every other error is said."""
+    """An argument parser whose errors are one line, as all errors of the command are."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Refuse ``--option=--``, of which argparse makes an empty list instead of a value."""
+        """Refuse ``--option=--``, from which argparse makes an empty list instead of a value."""
         words = list(sys.argv[1:] if args is None else args)
         if self._subparsers is not None:  # the verb's own parser says it
             words = []
@@ -51,22 +59,41 @@ class OneLineParser(argparse.ArgumentParser):
         """End the command with exit code 2."""
         self.exit(2, f"{self.prog}: {' '.join(message.split())}; see: {self.prog} --help\n")
 
+    def refuse(self, words: Sequence[str]) -> NoReturn:
+        """End the command because of words that it does not know."""
+        options = self._option_string_actions
+        hints = [
+            hint
+            for word in words
+            if word.startswith("-") and (hint := did_you_mean(word.partition("=")[0], options))
+        ]
+        self.error(f"unrecognized arguments: {' '.join(words)}{''.join(hints[:1])}")
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        if action.choices is not None and value not in action.choices:
+            choices = [str(choice) for choice in action.choices]
+            what = "no such verb" if action.dest == "verb" else "invalid choice"
+            raise argparse.ArgumentError(
+                action,
+                f"{what}: {value!r}{did_you_mean(str(value), choices)} "
+                f"(choose from {', '.join(choices)})",
+            )
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command with these arguments; returns the exit code."""
+    """Run the command.
+
+    Args:
+        argv: The arguments; None for those of this process.
+
+    Returns:
+        The exit code.
+    """
     make_streams_safe()
-    args, more = build_parser().parse_known_args(argv)
-    if more:
-        args.parser.error(f"unrecognized arguments: {' '.join(more)}")
-    logging.basicConfig(
-        level=logging.DEBUG if args.debug else logging.WARNING,
-        format="%(message)s",
-        stream=sys.stderr,
-    )
-    logging.getLogger("nnstudent").setLevel(logging.DEBUG if args.debug else logging.INFO)
-    logging.getLogger("nibabel").setLevel(
-        logging.DEBUG if args.debug else logging.ERROR
-    )  # its remarks name no file
+    args, unknown = build_parser().parse_known_args(argv)
+    if unknown:
+        args.parser.refuse(unknown)
+    _set_up_logging(debug=args.debug)
     try:
         for path in (getattr(args, name, None) for name in ("report", "csv")):
             if path is not None:
@@ -79,36 +106,43 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BaseException as error:
         if args.debug and not isinstance(error, KeyboardInterrupt | BrokenPipeError):
             raise
-        return _tell(args.verb, error)
+        return _print_error(args.verb, error)
+
+
+def _set_up_logging(*, debug: bool) -> None:
+    logging.basicConfig(
+        level=logging.DEBUG if debug else logging.WARNING, format="%(message)s", stream=sys.stderr
+    )
+    logging.getLogger("nnstudent").setLevel(logging.DEBUG if debug else logging.INFO)
+    # nibabel's remarks do not name the file.
+    logging.getLogger("nibabel").setLevel(logging.DEBUG if debug else logging.ERROR)
 
 
 def make_streams_safe() -> None:
-    """Let no character that a terminal or a file cannot show end the command; it is spelled out instead."""
+    """Spell out characters that a terminal or file cannot show, so that none ends the command."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=HANDLER)
 
 
-def _tell(verb: str, error: BaseException) -> int:
-    """Say in one line what ended the command; returns the exit code."""
-    if isinstance(error, BrokenPipeError):  # such as `| head`; what is left to say goes nowhere
+def _print_error(verb: str, error: BaseException) -> int:
+    """Print in one line what ended the command and return the exit code."""
+    if isinstance(error, BrokenPipeError):  # such as `| head`: nobody reads the rest
         _drop_output()
         return 0
     if isinstance(error, KeyboardInterrupt):
-        line, code = "stopped; what was finished is kept, the same command goes on", 130
+        line, code = "stopped; finished work is kept, and the same command goes on from it", 130
     elif isinstance(error, NnStudentError):
         line, code = one_line(error), error.exit_code
     elif isinstance(error, OSError | MemoryError):
         line, code = one_line(error), 2
     else:
         line, code = f"{one_line(error)}; run it again with --debug for the traceback", 2
-    with suppress(OSError):  # nobody listens
+    with suppress(OSError):  # standard error is closed
         print(f"nnstudent {verb}: {line}", file=sys.stderr, flush=True)
     try:
         sys.stdout.flush()
-    except (
-        OSError
-    ):  # such as a full disk: what is left cannot be said, and must not be tried again at the end
+    except OSError:  # such as a full disk: Python would try again at exit and fail again
         _drop_output()
     return code
 
@@ -119,7 +153,10 @@ def _drop_output() -> None:
 
 
 def _check_output(path: Path, args: argparse.Namespace) -> None:
-    """Refuse before hours of work a file that cannot be written; only warn where the verb also prints its result."""
+    """Refuse a file that cannot be written before hours of work.
+
+    A verb that also prints its result only warns.
+    """
     try:
         check_file(path)
     except OutputError as error:
@@ -129,10 +166,11 @@ def _check_output(path: Path, args: argparse.Namespace) -> None:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The whole command line, every verb in it."""
+    """Build the parser of the whole command line with every verb."""
     parser = OneLineParser(
         prog="nnstudent",
-        description="Semi-supervised segmentation of abdominal CT: 13 organs and tumors, in seconds on a laptop's CPU.",
+        description="Semi-supervised segmentation of abdominal CT: 13 organs and tumors, in\n"
+        "seconds on a laptop's CPU.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

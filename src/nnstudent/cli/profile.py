@@ -1,13 +1,18 @@
-"""Measure what a command costs: seconds, memory of its whole process tree and of the GPU, and FLARE23's tolerances.
+"""Measure what a command costs in time, memory and GPU memory.
 
   nnstudent profile -- nnstudent segment ct.nii.gz -o labels.nii.gz
-      runs the command and then says what it took; start-up and loading the model are in it, as in the challenge
-
+      runs the command, then prints the figures; start-up and loading the model
+      count, as in the challenge
   nnstudent profile --json cost.json --plot cost.svg -- sh predict.sh
-      every look at the memory, ten a second, as data and as a picture
+      also writes the samples of memory, ten per second, and draws them
 
-The command's input, output and exit code are passed through; what it took goes to standard error. Without a GPU its figures say so.
-Exit codes: the command's own (128 + the signal's number if one ended it); 2 if it could not be started or the usage is wrong.
+The figures are those of the command with all its child processes, and whether
+they keep FLARE23's tolerances. The command's input, output and exit code are
+passed through; the figures go to standard error. Without a GPU, its figures say
+so.
+
+Exit codes: the command's own (128 + the number of the signal that ended it); 2
+if it could not be started or the usage is wrong.
 """
 
 from __future__ import annotations
@@ -20,7 +25,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from nnstudent.profiling import Profile, Tolerance
 
-HELP = "what a command costs: seconds, peak memory, area under the memory-time curve"
+HELP = "measure a command: seconds, peak memory, area under the memory-time curve"
 _UNITS = {"seconds": "s", "gpu_mb": "MiB of GPU memory", "ram_mb": "MiB of RAM"}
 
 
@@ -51,12 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="which GPU to look at, as nvidia-smi counts (default: 0)",
+        help="number of the GPU to measure, as nvidia-smi counts (default: 0)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command, say what it took; returns its exit code."""
+    """Run the command, print its figures, and return its exit code."""
     from nnstudent.cli.common import write_report
     from nnstudent.io.atomic import check_file
     from nnstudent.profiling import profile
@@ -76,25 +81,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def summary(found: Profile) -> str:
-    """What a command took, a line a figure."""
-    none = found.gpu_missing
+    """Return a command's figures, one per line."""
     rows = [
         ("wall time", f"{found.wall_seconds:.2f} s"),
         ("CPU time", f"{found.cpu_seconds:.2f} s"),
         ("peak memory", f"{found.peak_rss_mb:.0f} MiB resident{_pss(found)}"),
         ("memory-time area", f"{found.rss_area_mb_s:.0f} MiB·s"),
-        (
-            "peak GPU memory",
-            none
-            if found.peak_gpu_mb is None
-            else f"{found.peak_gpu_mb:.0f} MiB ({found.gpu}{_before(found)})",
-        ),
-        (
-            "GPU memory-time area",
-            none if found.gpu_area_mb_s is None else f"{found.gpu_area_mb_s:.0f} MiB·s",
-        ),
+        ("peak GPU memory", _gpu_memory(found)),
+        ("GPU memory-time area", _gpu_area(found)),
         *(
-            (f"FLARE23 {item.limit:g} {_UNITS[item.what]}", _kept(item, none))
+            (f"FLARE23 {item.limit:g} {_UNITS[item.what]}", _kept(item, found))
             for item in found.tolerances
         ),
         ("exit code", str(found.exit_code)),
@@ -104,16 +100,27 @@ def summary(found: Profile) -> str:
 
 
 def _pss(found: Profile) -> str:
-    return (
-        ""
-        if found.peak_pss_mb is None
-        else f" ({found.peak_pss_mb:.0f} MiB with shared pages counted once)"
-    )
+    if found.peak_pss_mb is None:
+        return ""
+    return f" ({found.peak_pss_mb:.0f} MiB with shared pages counted once)"
 
 
-def _before(found: Profile) -> str:
-    return "" if not found.gpu_before_mb else f"; {found.gpu_before_mb:.0f} MiB before it started"
+def _gpu_memory(found: Profile) -> str:
+    if found.peak_gpu_mb is None:
+        return found.gpu_missing
+    before = ""
+    if found.gpu_before_mb:
+        before = f"; {found.gpu_before_mb:.0f} MiB before it started"
+    return f"{found.peak_gpu_mb:.0f} MiB ({found.gpu}{before})"
 
 
-def _kept(item: Tolerance, none: str) -> str:
-    return none if item.within is None else "kept" if item.within else "exceeded"
+def _gpu_area(found: Profile) -> str:
+    if found.gpu_area_mb_s is None:
+        return found.gpu_missing
+    return f"{found.gpu_area_mb_s:.0f} MiB·s"
+
+
+def _kept(item: Tolerance, found: Profile) -> str:
+    if item.within is None:
+        return found.gpu_missing
+    return "kept" if item.within else "exceeded"

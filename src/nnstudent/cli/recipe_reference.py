@@ -1,4 +1,4 @@
-"""The reference page of presets, made from the docstrings of what they are read as, so that the two cannot differ.
+"""Makes the reference page of presets from the docstrings of the classes they are read as.
 
 python -m nnstudent.cli.recipe_reference > docs/reference/recipe.md
 """
@@ -11,20 +11,23 @@ import re
 from typing import Any
 
 from nnstudent.cli.reference import cell
-from nnstudent.pipeline.preset import Preset, preset_names
+from nnstudent.pipeline.preset import Preset
+from nnstudent.pipeline.presets import preset_names
 from nnstudent.pseudo.selection import SelectSettings
 from nnstudent.training.recipe import AUGMENTATIONS, Data, Network, Training
 
 _HEAD = """\
 # Presets and recipes
 
-Made from the code's own words: `python -m nnstudent.cli.recipe_reference > docs/reference/recipe.md`; a test keeps it so.
+This page is made from the code's docstrings by
+`python -m nnstudent.cli.recipe_reference > docs/reference/recipe.md`; a test keeps the two equal.
 
-A preset is a TOML file that says how `run`, `teach` and `study` learn: `--preset NAME` for one that comes with the package
-({names}), `--preset FILE.toml` for your own. An unknown key or a wrong value is refused by its name.
+A preset is a TOML file that says how `run`, `teach` and `study` learn: `--preset NAME` for one that
+comes with the package ({names}), `--preset FILE.toml` for your own. An unknown key or a wrong value
+is refused by its name.
 
-A file may begin with `like = "NAME"`, a preset's or that of a file beside it, and then holds only what differs; a recipe in it may be
-`like` another one of the file:
+A file may begin with `like = "NAME"`, the name of a preset or of a file beside it, and then holds
+only what differs. In the same way, a recipe in it may be `like` another one of the file:
 
 ```toml
 like = "laptop"
@@ -45,9 +48,10 @@ TABLES: tuple[tuple[str, type, str], ...] = (
     (
         "The file",
         Preset,
-        "`teachers`, `student`, `tumor` and `second` are recipes: each has the tables `network`, `data` and `training`.",
+        "`teachers`, `student`, `tumor` and `second` are recipes: each has the tables "
+        "`network`, `data` and `training`.",
     ),
-    ("[select]", SelectSettings, "What `select` keeps, where its own flags do not say otherwise."),
+    ("[select]", SelectSettings, "What `select` keeps, unless its own options say otherwise."),
     ("[student.network]", Network, ""),
     ("[student.data]", Data, ""),
     ("[student.training]", Training, ""),
@@ -56,10 +60,11 @@ TABLES: tuple[tuple[str, type, str], ...] = (
 _AUGMENT = """
 ## [student.training.augment]
 
-A list of names, `augment = ["rotation", "noise"]`, or a table, `rotation = {p = 0.4, low = -15, high = 15}`. What is left out is
-nnU-Net's. There is no mirroring: left and right are different organs. `organ_intensity` is not nnU-Net's: it makes each labeled organ of a
-window lighter or darker by an amount of its own, in standard deviations of the normalised image, as another contrast phase would; a lesion
-goes with what it lies in.
+Either a list of names, `augment = ["rotation", "noise"]`, or a table,
+`rotation = {p = 0.4, low = -15, high = 15}`. What is left out is as in nnU-Net. There is no
+mirroring, because left and right are different organs. `organ_intensity` is not in nnU-Net: it
+makes each labeled organ of a window lighter or darker by its own amount, in standard deviations of
+the normalized image, as another contrast phase would; a lesion changes with the organ that it lies in.
 
 | name | p | low | high |
 |---|---|---|---|
@@ -67,7 +72,7 @@ goes with what it lies in.
 
 
 def page() -> str:
-    """The page, in Markdown."""
+    """Return the page, in Markdown."""
     parts = [_HEAD.format(names=", ".join(f"`{name}`" for name in preset_names()))]
     for title, kind, text in TABLES:
         parts += [
@@ -75,9 +80,9 @@ def page() -> str:
             text + "\n\n" if text else "",
             "| key | default | meaning |\n|---|---|---|\n",
         ]
-        told = attributes(kind)
+        meanings = attributes(kind)
         parts += [
-            f"| `{field.name}` | {_default(field)} | {told[field.name]} |\n"
+            f"| `{field.name}` | {_default(field)} | {meanings[field.name]} |\n"
             for field in dataclasses.fields(kind)
             if field.name != "name"
         ]
@@ -92,7 +97,7 @@ def page() -> str:
 
 
 def attributes(kind: type) -> dict[str, str]:
-    """What the docstring's section on attributes says of each."""
+    """Return what the docstring says of each attribute."""
     section = (
         inspect.cleandoc(kind.__doc__ or "").partition("Attributes:\n")[2].partition("\n\n")[0]
     )
@@ -106,7 +111,7 @@ def _markdown(text: str) -> str:
 
 def _default(field: dataclasses.Field[Any]) -> str:
     if field.default is dataclasses.MISSING:
-        return "needed" if field.default_factory is dataclasses.MISSING else "as below"
+        return "required" if field.default_factory is dataclasses.MISSING else "as below"
     value: Any = field.default
     if value is None:
         return "none"

@@ -1,4 +1,4 @@
-"""The command's reference page, made from the same parser as ``--help``, so that the two cannot differ.
+"""Makes the command's reference page from the same parser as ``--help``.
 
 python -m nnstudent.cli.reference > docs/reference/command.md
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import re
 import textwrap
 from collections.abc import Iterator
 
@@ -15,40 +16,43 @@ from nnstudent.cli.main import build_parser
 _HEAD = """\
 # The command
 
-Made from the command's own help: `python -m nnstudent.cli.reference > docs/reference/command.md`; a test keeps it so.
+This page is made from the command's own help by
+`python -m nnstudent.cli.reference > docs/reference/command.md`; a test keeps the two equal.
 
-An error is one line; `--debug`, which every verb has, shows where it came from. Progress goes to standard error, results to
-standard output. Every verb that makes results takes `--report FILE.json`: `schema`, `version`, `command`, and what the verb adds.
+An error is one line. With `--debug`, which every verb has, it comes with a traceback. Progress goes
+to standard error, results to standard output. Every verb that makes results takes
+`--report FILE.json`, which has `schema`, `version`, `command` and what the verb adds.
 
-| exit code | of every verb |
+| exit code | meaning |
 |---|---|
 | 0 | done |
-| 1 | some case failed: the others are done, the failed are named |
-| 2 | the input or the usage is wrong: nothing was begun, or not one case could be done; of `run`, a stage failed |
-| 130 | stopped by Ctrl-C; the same command goes on |
+| 1 | some case failed; the others are done, and the failed ones are named |
+| 2 | the input or the usage is wrong, and no case could be done; for `run`, a stage failed |
+| 130 | stopped by Ctrl-C; the same command goes on from there |
 
-`profile` passes on the code of the command that it runs; `doctor` exits with 1 where nothing can be segmented.
+`profile` passes on the exit code of the command that it runs. `doctor` exits with 1 if no
+engine works.
 """
 
 
 def page() -> str:
-    """The page, in Markdown."""
+    """Return the page, in Markdown."""
     (verbs,) = (
         action
         for action in build_parser()._actions
         if isinstance(action, argparse._SubParsersAction)
     )
-    told = {choice.dest: choice.help or "" for choice in verbs._choices_actions}
+    helps = {choice.dest: choice.help or "" for choice in verbs._choices_actions}
     index = "\n".join(
-        f"| [`{verb}`](#nnstudent-{verb}) | {cell(told.get(verb, ''))} |" for verb in verbs.choices
+        f"| [`{verb}`](#nnstudent-{verb}) | {cell(helps.get(verb, ''))} |" for verb in verbs.choices
     )
     sections = [_section(verb, parser) for verb, parser in verbs.choices.items()]
-    return "\n".join([_HEAD, "| verb | does |", "|---|---|", index, *sections]) + "\n"
+    return "\n".join([_HEAD, "| verb | what it does |", "|---|---|", index, *sections]) + "\n"
 
 
 def _section(verb: str, parser: argparse.ArgumentParser) -> str:
     actions = [action for action in parser._actions if action.dest not in ("help", "debug")]
-    rows = [f"| {cell(_called(action))} | {cell(_meaning(parser, action))} |" for action in actions]
+    rows = [f"| {cell(_signature(action))} | {cell(_help(parser, action))} |" for action in actions]
     prose = _prose(inspect.cleandoc(parser.description or ""))
     return "\n".join(
         ["", f"## nnstudent {verb}", "", *prose, "| argument | meaning |", "|---|---|", *rows]
@@ -56,15 +60,15 @@ def _section(verb: str, parser: argparse.ArgumentParser) -> str:
 
 
 def _prose(text: str) -> Iterator[str]:
-    """The docstring with its examples fenced: the paragraphs that are indented or begin with the command."""
+    """Yield the paragraphs of a docstring, with the examples, which are indented, fenced."""
     for paragraph in text.split("\n\n"):
-        if paragraph.startswith((" ", "nnstudent ")):
+        if paragraph.startswith(" "):
             yield f"```text\n{textwrap.dedent(paragraph)}\n```\n"
         else:
             yield paragraph + "\n"
 
 
-def _called(action: argparse.Action) -> str:
+def _signature(action: argparse.Action) -> str:
     if action.choices is not None and action.metavar is None:
         value = "{" + ",".join(map(str, action.choices)) + "}"
     else:
@@ -73,10 +77,11 @@ def _called(action: argparse.Action) -> str:
     if not action.option_strings:
         return f"`{value}{many}`"
     takes = "" if action.nargs == 0 else f" {value}{many}"
-    return f"`{', '.join(action.option_strings)}{takes}`" + (" (needed)" if action.required else "")
+    required = " (required)" if action.required else ""
+    return f"`{', '.join(action.option_strings)}{takes}`{required}"
 
 
-def _meaning(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
+def _help(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
     values = dict(vars(action), prog=parser.prog)
     return (action.help or "") % {
         key: value for key, value in values.items() if value is not argparse.SUPPRESS
@@ -84,8 +89,8 @@ def _meaning(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
 
 
 def cell(text: str) -> str:
-    """Text as it may stand in a cell of a Markdown table."""
-    return " ".join(text.split()).replace("|", "\\|")
+    """Return text as it may stand in a cell of a Markdown table."""
+    return re.sub(r"\s+", " ", text).strip().replace("|", "\\|")
 
 
 if __name__ == "__main__":

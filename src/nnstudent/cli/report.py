@@ -1,14 +1,17 @@
-"""Make one HTML file of a run, or its tables for a paper: scores, pictures, cohort, where labels came from, trainings, time and memory.
+"""Make one HTML file of a run, or its tables for a paper.
 
   nnstudent report RUN
-      writes RUN/report.html, complete in itself: it needs no network and no other file; the scans of four cases can be scrolled in it
-
+      writes RUN/report.html with the scores, pictures, cohort, origin of the
+      labels, training curves, time and memory; the file is complete in itself,
+      works offline, and shows the scans of four cases slice by slice
   nnstudent report RUN --format latex -o paper/tables.tex
-      scores by class (Table 4 of the paper), lesions found, time and memory by image size (Table 5),
-      with and without unlabeled scans (Table 6), and beside it a picture of two good and two bad cases (Figure 3);
-      --format md for Markdown
+      writes the scores by class (Table 4 of the paper), the lesions found, time
+      and memory by image size (Table 5), and scores with and without unlabeled
+      scans (Table 6), and beside it a picture of two good and two bad cases
+      (Figure 3); --format md writes Markdown
 
-What a run does not have (yet) is left out. Without --format, the suffix of the file decides.
+What the run does not have yet is left out. Without --format, the suffix of the
+file decides.
 """
 
 from __future__ import annotations
@@ -16,40 +19,40 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-HELP = "one offline HTML file of a run, or its tables as Markdown or LaTeX"
+from nnstudent.choices import REPORT_FORMATS
+from nnstudent.cli.common import add_output
+
+HELP = "make one offline HTML file of a run, or its tables as Markdown or LaTeX"
 _BY_SUFFIX = {".md": "md", ".tex": "latex"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument(
-        "run_folder", type=Path, metavar="RUN", help="the folder that nnstudent run made"
+        "run_folder", type=Path, metavar="RUN", help="folder that nnstudent run made"
     )
-    parser.add_argument(
-        "-o",
-        "--output",
-        dest="out",
-        type=Path,
+    add_output(
+        parser,
         metavar="FILE",
-        help="where to write (default: report.html, .md or .tex in RUN)",
+        help="file to write (default: report.html, report.md or report.tex in RUN)",
+        required=False,
     )
     parser.add_argument(
         "--format",
-        choices=("html", "md", "latex"),
-        help="what to write (default: by the file's suffix, else html)",
+        choices=REPORT_FORMATS,
+        help="format to write (default: by the suffix of FILE, otherwise html)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the report and print where; returns the exit code."""
+    """Write the report and print its path."""
     from nnstudent.report import write_report, write_tables
 
-    kind = args.format or (
-        "html" if args.out is None else _BY_SUFFIX.get(args.out.suffix.lower(), "html")
-    )
-    print(
-        write_report(args.run_folder, out=args.out)
-        if kind == "html"
-        else write_tables(args.run_folder, kind=kind, out=args.out)
-    )
+    kind = args.format
+    if kind is None:
+        kind = "html" if args.out is None else _BY_SUFFIX.get(args.out.suffix.lower(), "html")
+    if kind == "html":
+        print(write_report(args.run_folder, out=args.out))
+    else:
+        print(write_tables(args.run_folder, kind=kind, out=args.out))
     return 0

@@ -1,14 +1,21 @@
-"""Segment CT: one image, a folder of images, or the folder of a DICOM series.
+"""Segment CT: an image, a folder of images, or the folder of a DICOM series.
 
-  nnstudent segment ct.nii.gz -o labels.nii.gz                    with the model that comes with the package
-  nnstudent segment ct.nii.gz -o labels.nii.gz --preview          also a picture, labels.png
-  nnstudent segment imagesTs -o predictions --model BUNDLE        every image of a folder; if all end in _0000, that is left out
-  nnstudent segment ct.nii.gz -o organs --split --organs liver,spleen   organs/liver.nii.gz and organs/spleen.nii.gz
-  nnstudent segment ct.nii.gz -o labels.nii.gz --model NNUNET --engine torch --device cuda
-  nnstudent segment STUDY -o labels.nii.gz --series 3             a DICOM folder; of several CT series, number 3
-  nnstudent segment STUDY -o segmented --format dicom-seg,nifti   segmented/STUDY.seg.dcm and segmented/STUDY.nii.gz
+  nnstudent segment ct.nii.gz -o labels.nii.gz
+      with the model that comes with the package
+  nnstudent segment ct.nii.gz -o labels.nii.gz --preview
+      also draws a picture, labels.png
+  nnstudent segment imagesTs -o predictions --model BUNDLE
+      every image of a folder; nnU-Net's ending _0000 is dropped if all have it
+  nnstudent segment ct.nii.gz -o organs --split --organs liver,spleen
+      writes organs/liver.nii.gz and organs/spleen.nii.gz
+  nnstudent segment ct.nii.gz -o labels.nii.gz --model NNUNET --device cuda
+      an nnU-Net model folder on a GPU
+  nnstudent segment STUDY -o labels.nii.gz --series 3
+      a DICOM folder with several CT series: number 3
+  nnstudent segment STUDY -o segmented --format dicom-seg,nifti
+      writes segmented/STUDY.seg.dcm and segmented/STUDY.nii.gz
 
-Labels are on the image's own grid. Not a medical device.
+Labels are on the image's own grid. This is not a medical device.
 """
 
 from __future__ import annotations
@@ -17,150 +24,178 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from nnstudent.cli.common import add_device, add_engine, add_threads
+from nnstudent.choices import DEFAULT_RULES, FORMATS, PRECISIONS, RULES, WINDOWS
+from nnstudent.cli.common import (
+    add_device,
+    add_engine,
+    add_output,
+    add_report,
+    add_taxonomy,
+    add_threads,
+    add_trust_pickle,
+    names,
+)
 
 if TYPE_CHECKING:
     from nnstudent.bundle.bundle import Model
+    from nnstudent.inference.files.segment import FilesResult, Options
+    from nnstudent.inference.segmenter import Segmenter
 
 HELP = "segment CT: an image, a folder of images, or a DICOM series"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
+    """Declare the verb's arguments."""
     parser.add_argument(
         "input",
         type=Path,
         metavar="INPUT",
         help="an image, the folder of a DICOM series, or a folder of either",
     )
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        required=True,
-        help="label map to write (.nii.gz, or as --format says); a folder for several",
+    add_output(
+        parser,
+        metavar="OUTPUT",
+        help="label map to write (.nii.gz, or as --format says); for several cases, a folder",
     )
     parser.add_argument(
         "--model",
         type=Path,
-        help="a bundle or an nnU-Net model folder; default: the bundled student",
-    )
-    add_engine(parser)
-    add_device(parser, default="cpu", why="where a bundle takes seconds")
-    parser.add_argument(
-        "--precision",
-        choices=("auto", "fp32", "bf16", "int8"),
-        default="auto",
-        help="of the arithmetic: the fastest that model and processor have (auto; doctor tells), or this one (default: auto)",
+        help="a bundle or an nnU-Net model folder (default: the bundled student)",
     )
     parser.add_argument(
-        "--windows",
-        choices=("guided", "dense", "flare22"),
-        default="guided",
-        help="where the network looks: all over the body, closer where something is (guided), everywhere (dense, as nnU-Net), "
-        "or as FLARE22's winner did, for comparison (default: guided)",
+        "--organs", type=names, default=(), metavar="A,B", help="keep only these classes"
     )
     parser.add_argument(
-        "--tta",
-        action="store_true",
-        help="also look at mirror images, if the model was trained with them (slower)",
-    )
-    parser.add_argument(
-        "--postprocess",
-        type=_list,
-        metavar="A,B",
-        help="correct labels by anatomy: sides, largest, small, tumor, or none (default: largest,small)",
-    )
-    add_threads(parser)
-    parser.add_argument(
-        "--memory-limit",
-        metavar="SIZE",
-        help="resident memory to stay under, such as 2GB; a case that cannot is refused (default: what is free)",
-    )
-    parser.add_argument(
-        "--taxonomy",
-        metavar="TABLE",
-        help="label table of the results: flare23 or a TOML file (default: the model's own values)",
-    )
-    parser.add_argument(
-        "--organs", type=_list, default=(), metavar="A,B", help="keep only these classes"
-    )
-    parser.add_argument(
-        "--split", action="store_true", help="one file an organ, in the folder OUTPUT"
-    )
-    parser.add_argument(
-        "--format",
-        type=_list,
-        default=("nifti",),
-        metavar="A,B",
-        help="nifti, dicom-seg, rtstruct or seg.nrrd (3D Slicer), or several (default: nifti); the DICOM ones need a DICOM series",
-    )
-    parser.add_argument(
-        "--new-uids",
-        action="store_true",
-        help="for the DICOM formats: where the series lacks UIDs, derive them from its content, the same for the same series",
-    )
-    parser.add_argument(
-        "--series", metavar="NUMBER", help="take the DICOM series of this number or UID"
-    )
-    parser.add_argument(
-        "--skip-existing", action="store_true", help="leave cases alone whose output is there"
-    )
-    parser.add_argument(
-        "--preview", action="store_true", help="also write a picture beside each output"
+        "--preview", action="store_true", help="also draw a picture beside each output"
     )
     parser.add_argument(
         "--statistics",
         action="store_true",
-        help="also write volume, mean HU and flags of each organ as CSV beside each output",
+        help="also write a CSV file beside each output, with the volume, mean HU and flags of "
+        "each organ",
     )
-    parser.add_argument(
-        "--report",
-        type=Path,
-        metavar="FILE.json",
-        help="write volumes, confidence, seconds and warnings as JSON",
+    _add_files(parser.add_argument_group("files"))
+    _add_network(parser.add_argument_group("network and machine"))
+
+
+def _add_files(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--split", action="store_true", help="write one file per organ into OUTPUT")
+    group.add_argument(
+        "--format",
+        type=names,
+        default=("nifti",),
+        metavar="A,B",
+        help=f"one or several of {', '.join(FORMATS)}; seg.nrrd is for 3D Slicer, dicom-seg and "
+        "rtstruct need a DICOM series (default: nifti)",
     )
-    parser.add_argument(
-        "--trust-pickle",
+    group.add_argument(
+        "--series", metavar="NUMBER", help="take the DICOM series with this number or UID"
+    )
+    group.add_argument(
+        "--new-uids",
         action="store_true",
-        help="load checkpoints that hold more than tensors; they can run any code",
+        help="for the DICOM formats: derive UIDs that the series lacks from its content, the "
+        "same for the same series",
     )
+    group.add_argument(
+        "--skip-existing", action="store_true", help="skip cases whose output exists"
+    )
+    add_taxonomy(group, default="the model's own values")
+    add_report(group, help="write volumes, confidence, seconds and warnings as JSON")
+
+
+def _add_network(group: argparse._ArgumentGroup) -> None:
+    add_engine(group)
+    add_device(group, default="cpu", why="a bundle takes seconds there")
+    add_threads(group)
+    group.add_argument(
+        "--memory-limit",
+        metavar="SIZE",
+        help="resident memory to stay under, such as 2GB; a case that needs more is refused "
+        "(default: what is free)",
+    )
+    group.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="auto",
+        help="precision of the arithmetic; auto takes the fastest that the model and the "
+        "processor have, see nnstudent doctor (default: auto)",
+    )
+    group.add_argument(
+        "--windows",
+        choices=WINDOWS,
+        default="guided",
+        help="where the network runs: guided, all over the body and closer where it finds "
+        "something; dense, everywhere, as in nnU-Net; flare22, as FLARE22's winner did, for "
+        "comparison (default: guided)",
+    )
+    group.add_argument(
+        "--tta",
+        action="store_true",
+        help="also run on mirror images, if the model was trained with them; slower",
+    )
+    group.add_argument(
+        "--postprocess",
+        type=names,
+        metavar="A,B",
+        help=f"correct labels by anatomy: some of {', '.join(RULES)}, or none "
+        f"(default: {','.join(DEFAULT_RULES)})",
+    )
+    add_trust_pickle(group)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Segment."""
-    from nnstudent.cli.common import Display, import_nibabel, name_failures, write_report
+    """Segment, and print the organs of one case or a line about several."""
+    from nnstudent.cli.common import Display, import_nibabel, print_failures, write_report
+    from nnstudent.errors import InputError
 
-    if (
-        args.threads and "numpy" not in sys.modules
-    ):  # numpy's own, which it reads once, when it is imported
-        os.environ.update(
-            dict.fromkeys(
-                ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(args.threads)
-            )
-        )
+    if args.threads and "numpy" not in sys.modules:  # numpy reads them once, at its import
+        pools = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+        os.environ.update(dict.fromkeys(pools, str(args.threads)))
     import_nibabel()
     from nnstudent.bundle.bundle import open_model, relabeled
-    from nnstudent.errors import InputError
     from nnstudent.inference.files.find import find_inputs
-    from nnstudent.inference.files.options import Options
     from nnstudent.inference.files.segment import segment_files
-    from nnstudent.inference.labels.postprocess import DEFAULT
     from nnstudent.inference.memory import parse_size
-    from nnstudent.inference.segmenter import Segmenter
     from nnstudent.taxonomy import find_taxonomy
 
     limit = None if args.memory_limit is None else parse_size(args.memory_limit)
-    # What is wrong with either is said before the model is loaded.
-    notices = find_inputs(args.input, args.output, split=args.split, formats=args.format).notices
+    # Wrong inputs and outputs are reported before the model is loaded.
+    notices = find_inputs(args.input, args.out, split=args.split, formats=args.format).notices
     for notice in notices:
         print(f"nnstudent segment: {notice}", file=sys.stderr)
     model = open_model(args.model, trust_pickle=args.trust_pickle)
     if args.taxonomy is not None:
         model = relabeled(model, find_taxonomy(args.taxonomy))
-    segmenter = Segmenter(
+    segmenter = _segmenter(model, args, memory_limit_mb=limit)
+    with Display() as display:
+        result = segment_files(
+            args.input, args.out, segmenter, options=_options(args), progress=display
+        )
+    write_report(args.report, _report(model, result, notices=notices))
+    there = len(result.rows) + len(result.skipped)
+    if len(result.failures) == 1 and not there:  # one image was given, and it is what is wrong
+        raise InputError(result.failures[0].reason)
+    if result.rows and model.bundled:
+        card = model.path / "card.md"
+        print(
+            f"using the bundled student: a demonstration, not a medical device; see {card}",
+            file=sys.stderr,
+        )
+    _notice_of_values(model)
+    _print_result(result, args.out)
+    return print_failures("segment", result.failures, done=there)
+
+
+def _segmenter(
+    model: Model, args: argparse.Namespace, *, memory_limit_mb: float | None
+) -> Segmenter:
+    from nnstudent.inference.segmenter import Segmenter
+
+    rules = DEFAULT_RULES if args.postprocess is None else args.postprocess
+    return Segmenter(
         model,
         engine=args.engine,
         device=args.device,
@@ -168,12 +203,15 @@ def run(args: argparse.Namespace) -> int:
         threads=args.threads,
         windows=args.windows,
         tta=args.tta,
-        postprocess=DEFAULT
-        if args.postprocess is None
-        else [rule for rule in args.postprocess if rule != "none"],
-        memory_limit_mb=limit,
+        postprocess=[rule for rule in rules if rule != "none"],
+        memory_limit_mb=memory_limit_mb,
     )
-    options = Options(
+
+
+def _options(args: argparse.Namespace) -> Options:
+    from nnstudent.inference.files.segment import Options
+
+    return Options(
         organs=args.organs,
         split=args.split,
         skip_existing=args.skip_existing,
@@ -183,82 +221,67 @@ def run(args: argparse.Namespace) -> int:
         formats=args.format,
         new_uids=args.new_uids,
     )
-    display = Display()
-    try:
-        result = segment_files(
-            args.input, args.output, segmenter, options=options, progress=display
-        )
-    finally:
-        display.close()
-    write_report(
-        args.report,
-        {
-            "model": {
-                "path": str(model.path),
-                "hash": model.hash,
-                "labels": {name: model.taxonomy[name].id for name in model.classes},
-            },
-            "cases": result.rows,
-            "notices": notices,
-            "skipped": result.skipped,
-            "failures": [
-                {"id": failure.case, "reason": failure.reason} for failure in result.failures
-            ],
+
+
+def _report(model: Model, result: FilesResult, *, notices: Any) -> dict[str, Any]:
+    from nnstudent.cli.common import failed_rows
+
+    return {
+        "model": {
+            "path": str(model.path),
+            "hash": model.hash,
+            "labels": {name: model.taxonomy[name].id for name in model.classes},
         },
-    )
-    done, failures = len(result.rows), result.failures
-    there = done + len(result.skipped)
-    if len(failures) == 1 and not there:
-        raise InputError(failures[0].reason)  # one image was given, and it is what is wrong
-    if done and model.bundled:
-        print(
-            "using the bundled student: a demonstration, not a medical device; see its card.md",
-            file=sys.stderr,
-        )
-    _notice_of_values(model)
-    if done == 1 and not failures:
-        _print_case(result.rows[0])
-    else:
-        for row in result.rows:
-            for warning in row["warnings"]:
-                print(f"nnstudent segment: {row['id']}: {warning}", file=sys.stderr)
-        where = f"; in {args.output}" if there else ""
-        print(f"{done} segmented, {len(result.skipped)} skipped, {len(failures)} failed{where}")
-    return name_failures("segment", failures, done=there)
+        "cases": result.rows,
+        "notices": notices,
+        "skipped": result.skipped,
+        "failures": failed_rows(result.failures),
+    }
 
 
 def _notice_of_values(model: Model) -> None:
-    """Say which values the labels have where a reader may take them for FLARE's."""
+    """Print the labels' values if a reader may take them for FLARE's."""
     from nnstudent.taxonomy import flare23
 
     known = {item.name: item.id for item in flare23()}
     own = {name: model.taxonomy[name].id for name in model.classes}
     if any(name in known and known[name] != id for name, id in own.items()):
-        values = ", ".join(f"{name} {id}" for name, id in list(own.items())[:4]) + (
-            " …" if len(own) > 4 else ""
-        )
+        values = ", ".join(f"{name} {id}" for name, id in list(own.items())[:4])
+        more = " …" if len(own) > 4 else ""
         print(
-            f"labels have the model's own values ({values}); --taxonomy flare23 writes FLARE's",
+            f"labels have the model's own values ({values}{more}); "
+            "--taxonomy flare23 writes FLARE's",
             file=sys.stderr,
         )
 
 
-def _print_case(row: dict) -> None:  # type: ignore[type-arg]  # a row of the report
+def _print_result(result: FilesResult, out: Path) -> None:
+    """Print the organs of a single case; of several, their warnings and how many there were."""
+    done, skipped, failed = len(result.rows), len(result.skipped), len(result.failures)
+    if done == 1 and not failed:
+        _print_case(result.rows[0])
+        return
+    for row in result.rows:
+        for warning in row["warnings"]:
+            print(f"nnstudent segment: {row['id']}: {warning}", file=sys.stderr)
+    where = f"; in {out}" if done or skipped else ""
+    print(f"{done} segmented, {skipped} skipped, {failed} failed{where}")
+
+
+def _print_case(row: dict[str, Any]) -> None:
+    from nnstudent.inference.memory import gigabytes
+
     width = max(len(name) for name in row["organs"])
     print(f"{'organ':<{width}}  {'ml':>8}  confidence")
     for name, facts in row["organs"].items():
         if not facts["volume_ml"]:
             print(f"{name:<{width}}  {'-':>8}  not found")
             continue
-        sure = (
-            "?" if facts["confidence"] is None else f"{facts['confidence']:.2f}"
-        )  # a voxel or two between the network's own
+        # Unknown for a voxel or two that lie between the network's own voxels.
+        confidence = "?" if facts["confidence"] is None else f"{facts['confidence']:.2f}"
         flag = "  touches the border of the image" if facts["touches_border"] else ""
-        print(f"{name:<{width}}  {facts['volume_ml']:>8.1f}  {sure:>10}{flag}")
+        print(f"{name:<{width}}  {facts['volume_ml']:>8.1f}  {confidence:>10}{flag}")
     for warning in row["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
-    print(f"{row['seconds']['total']:.1f} s, {row['peak_rss_mb']:.0f} MB; wrote {row['output']}")
-
-
-def _list(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    memory = f"{gigabytes(row['peak_rss_mb']):.2f} GB"
+    print(f"{row['seconds']['total']:.1f} s, {memory}; wrote {row['output']}")

@@ -1,21 +1,31 @@
-"""Segment CT from a page in the browser, on this machine or for a few people around it.
+"""Segment CT from a page in the browser, on this machine or for a few people
+around it.
 
-  nnstudent serve --open                       on this machine only; the page opens in the browser
-  nnstudent serve --port 9000 --threads 4      elsewhere on this machine, on four threads
-  nnstudent serve --model BUNDLE --keep-hours 2     with a model of your own; scans are deleted two hours after they are done
-  nnstudent serve --host 0.0.0.0               reached from other machines too: a token is made, printed, and asked for
-  nnstudent serve --limit-upload 500 --limit-disk 5     uploads of at most 500 MB, 5 GB for all scans together
-  nnstudent serve --pacs https://pacs.example/dicom-web     studies of a PACS: fetched, segmented, the DICOM-SEG stored in them
-  nnstudent serve --pacs URL --dicom-port 11112 --calling-aet SCANNER     and what a scanner sends by C-STORE
+  nnstudent serve --open
+      for this machine only; opens the page in the browser
+  nnstudent serve --port 9000 --threads 4
+      on another port, with four threads
+  nnstudent serve --model BUNDLE --keep-hours 2
+      with your own model; deletes scans two hours after they are done
+  nnstudent serve --host 0.0.0.0
+      for other machines too; makes a token, prints it, and asks for it
+  nnstudent serve --limit-upload 500 --limit-disk 5
+      uploads of at most 500 MB, 5 GB for all scans together
+  nnstudent serve --pacs https://pacs.example/dicom-web
+      studies of a PACS: fetches and segments them, stores the DICOM-SEG there
+  nnstudent serve --pacs URL --dicom-port 11112 --calling-aet SCANNER
+      and scans that a scanner sends by C-STORE
 
-Scans wait in a queue that survives a restart, and are segmented one by one. Everybody sees their own only. Nothing is sent anywhere
-but to the PACS that is named. Ctrl-C stops it. Not a medical device.
+Scans wait in a queue that survives a restart and are segmented one by one.
+Everybody sees only their own. Nothing is sent anywhere but to the PACS that you
+name. Ctrl-C stops it. This is not a medical device.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,132 +37,111 @@ if TYPE_CHECKING:
     from nnstudent.web.service import Service
     from nnstudent.web.settings import Hospital, Limits, Settings
 
-HELP = "the page in the browser: drag a scan in, look at its organs"
+HELP = "open the page in the browser: drop a scan, look at its organs"
 PORT = 8765
 WORK = Path("~", ".nnstudent", "serve")
 TOKEN = "NNSTUDENT_TOKEN"  # noqa: S105  # the name of a variable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
+    """Declare the verb's arguments."""
+    parser.add_argument("--open", action="store_true", help="open the page in the browser")
     parser.add_argument(
         "--host",
         default="127.0.0.1",
-        help="where to listen (default: 127.0.0.1, this machine only; 0.0.0.0 for all)",
+        help="address to listen on; 0.0.0.0 for all (default: 127.0.0.1, this machine only)",
     )
     parser.add_argument(
-        "--port", type=_port, default=PORT, help=f"default: {PORT}; 0 for any that is free"
+        "--port", type=_port, default=PORT, help=f"0 takes any free port (default: {PORT})"
     )
     parser.add_argument(
         "--model",
         type=Path,
-        help="a bundle or an nnU-Net model folder; default: the bundled student",
+        help="a bundle or an nnU-Net model folder (default: the bundled student)",
+    )
+    add_threads(parser)
+    parser.add_argument(
+        "--work",
+        type=Path,
+        metavar="FOLDER",
+        help=f"folder for scans and results (default: {WORK.as_posix()})",
     )
     parser.add_argument(
         "--token",
-        help=f"what everybody must show, at least 16 characters; also read from ${TOKEN}; "
-        "default: none on this machine only, else one that is made, printed and kept in the work folder",
+        help=f"secret that everybody must show, at least 16 characters; also read from ${TOKEN} "
+        "(default: none on this machine only, otherwise one that is made, printed and kept in "
+        "the work folder)",
     )
     parser.add_argument(
         "--name",
         action="append",
         default=[],
         metavar="HOST",
-        help="another host name that the service is called by",
+        help="another host name under which the service is reached; repeatable",
     )
-    parser.add_argument(
-        "--work",
-        type=Path,
-        metavar="FOLDER",
-        help=f"where scans and results are kept (default: {WORK.as_posix()})",
-    )
-    parser.add_argument(
-        "--keep-hours",
-        type=_above_0,
-        default=24.0,
-        metavar="H",
-        help="delete a scan this long after its end (default: 24)",
-    )
-    parser.add_argument(
-        "--limit-upload",
-        type=positive,
-        default=2000,
-        metavar="MB",
-        help="largest upload, and archive unpacked (default: 2000)",
-    )
-    parser.add_argument(
-        "--limit-files",
-        type=positive,
-        default=5000,
-        metavar="N",
-        help="most files in one upload (default: 5000)",
-    )
-    parser.add_argument(
-        "--limit-jobs",
-        type=positive,
-        default=100,
-        metavar="N",
-        help="most scans that wait (default: 100)",
-    )
-    parser.add_argument(
-        "--limit-disk",
-        type=positive,
-        default=20,
-        metavar="GB",
-        help="for all scans; the oldest that are done make room (default: 20)",
-    )
-    parser.add_argument(
-        "--limit-minutes",
-        type=_above_0,
-        default=60.0,
-        metavar="M",
-        help="give a scan up after this long (default: 60)",
-    )
-    add_threads(parser)
-    _add_hospital(parser)
-    parser.add_argument("--open", action="store_true", help="open the page in the browser")
+    _add_limits(parser.add_argument_group("limits"))
+    _add_hospital(parser.add_argument_group("PACS and scanners"))
 
 
-def _add_hospital(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+def _add_limits(group: argparse._ArgumentGroup) -> None:
+    for option, kind, default, metavar, what in (
+        ("--keep-hours", _above_0, 24.0, "H", "hours until a finished scan is deleted"),
+        ("--limit-upload", positive, 2000, "MB", "largest upload, and largest unpacked archive"),
+        ("--limit-files", positive, 5000, "N", "most files in one upload"),
+        ("--limit-jobs", positive, 100, "N", "most scans that wait"),
+        ("--limit-disk", positive, 20, "GB", "for all scans; the oldest finished ones make room"),
+        ("--limit-minutes", _above_0, 60.0, "M", "minutes after which a scan is given up"),
+    ):
+        group.add_argument(
+            option,
+            type=kind,
+            default=default,
+            metavar=metavar,
+            help=f"{what} (default: {default:g})",
+        )
+
+
+def _add_hospital(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--pacs",
         metavar="URL",
-        help="root of a PACS' DICOMweb service; user and password come from ~/.netrc, or from $NNSTUDENT_PACS_USER and "
-        "$NNSTUDENT_PACS_PASSWORD, or a token from $NNSTUDENT_PACS_TOKEN. Whoever uses the service sees what the PACS shows it, so a "
+        help="root of a PACS' DICOMweb service; user and password come from ~/.netrc, or from "
+        "$NNSTUDENT_PACS_USER and $NNSTUDENT_PACS_PASSWORD, or a token from "
+        "$NNSTUDENT_PACS_TOKEN. Everybody who uses the service sees what the PACS shows it, so a "
         "token is asked for on this machine too",
     )
-    parser.add_argument(
+    group.add_argument(
         "--dicom-port",
         type=_port,
         metavar="PORT",
-        help="receive CT by C-STORE here (default: not; 0: any free one)",
+        help="receive CT by C-STORE on this port; 0 takes any free one (default: do not receive)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--dicom-host",
         default="127.0.0.1",
         metavar="HOST",
-        help="where to listen for C-STORE (default: 127.0.0.1)",
+        help="address to listen on for C-STORE (default: 127.0.0.1)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--aet",
         default="NNSTUDENT",
         help="application entity title of the service (default: NNSTUDENT)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--calling-aet",
         action="append",
         default=[],
         metavar="AET",
-        help="who may send by C-STORE, repeatable (default: all)",
+        help="title of a sender that may use C-STORE; repeatable (default: all)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--quiet-seconds",
         type=_above_0,
         default=5.0,
         metavar="S",
-        help="a study is complete when nothing came this long (default: 5)",
+        help="a study is complete when nothing arrived for this long (default: 5)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--send-to",
         metavar="AET@HOST:PORT",
         help="send results there by C-STORE (default: store them in --pacs)",
@@ -175,35 +164,35 @@ def run(args: argparse.Namespace) -> int:
 
     hospital, limits, token = _hospital(args), _limits(args), _token(args)
     made = False
-    logging.getLogger("python_multipart").setLevel(
-        logging.ERROR
-    )  # a malformed form is the sender's matter
+    # A malformed form is the sender's business.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     listening = _listen(args.host, args.port)
-    port = listening.getsockname()[1]
     with listening:
         work = (args.work or WORK).expanduser().absolute()
         if not token and (args.pacs or not is_loopback(args.host)):
             token, made = kept_secret(work / "token"), True
         settings = Settings(
             work,
-            args.model,
-            args.threads,
-            args.host,
-            port,
-            token,
-            tuple(args.name),
-            args.debug,
-            limits,
-            hospital,
+            model=args.model,
+            threads=args.threads,
+            host=args.host,
+            port=listening.getsockname()[1],
+            token=token,
+            names=tuple(args.name),
+            debug=args.debug,
+            limits=limits,
+            hospital=hospital,
         )
         service = Service(settings)
         try:
             _serve(service, listening, shown=token if made else "", opens=args.open)
         except KeyboardInterrupt:
-            pass  # the server has stopped, and raises it again; not where SIGINT was ignored when it began, as in a shell's background
+            # The server has stopped and raises it again, unless SIGINT was ignored at the start, as
+            # in a shell's background.
+            pass
         finally:
             service.stop()
-    print("stopped; scans that wait go on when it is started again")
+    print("stopped; waiting scans are segmented when it is started again")
     return 0
 
 
@@ -221,13 +210,17 @@ def _limits(args: argparse.Namespace) -> Limits:
     )
     if limits.upload_bytes > limits.disk_bytes:
         raise InputError(
-            f"uploads of {args.limit_upload} MB on a disk share of {args.limit_disk} GB; expected room for at least one"
+            f"--limit-upload {args.limit_upload} (MB) is more than --limit-disk "
+            f"{args.limit_disk} (GB); expected room for at least one upload"
         )
     return limits
 
 
 def _token(args: argparse.Namespace) -> str:
-    """The token that somebody chose, or nothing. It leaves the environment, which other processes would inherit."""
+    """Return the token that somebody chose, or nothing.
+
+    It is removed from the environment, which other processes would inherit.
+    """
     from nnstudent.errors import InputError
     from nnstudent.web.sessions import TOKEN_LENGTH
 
@@ -238,7 +231,14 @@ def _token(args: argparse.Namespace) -> str:
 
 
 def _serve(service: Service, listening: socket, *, shown: str, opens: bool) -> None:
-    """Say where it is, and answer until stopped. A token is shown only where it was made here; who chose one knows it."""
+    """Print the address and answer until stopped.
+
+    Args:
+        service: The service.
+        listening: Its socket.
+        shown: The token if it was made here; whoever chose one knows it.
+        opens: Whether to open the page in the browser.
+    """
     from nnstudent.web.app import create_app
     from nnstudent.web.server import make_server
 
@@ -246,10 +246,10 @@ def _serve(service: Service, listening: socket, *, shown: str, opens: bool) -> N
     server = make_server(create_app(service), settings.limits, debug=settings.debug)
     print(f"nnStudent is at {_address(settings, shown)}", flush=True)
     if settings.token and not shown:
-        print("it asks for the token that was chosen")
+        print("it asks for the token that you chose")
     print("Ctrl-C stops it", flush=True)
-    _tell_hospital(service)
-    if opens:  # others see a browser's command line, so the address has a key that is good for once
+    _print_hospital(service)
+    if opens:  # others can see a browser's command line, so the address has a key that works once
         _open(_address(settings, service.sessions.ticket() if settings.token else ""))
     server.run(sockets=[listening])
 
@@ -260,9 +260,7 @@ def _hospital(args: argparse.Namespace) -> Hospital:
     from nnstudent.web.settings import Hospital
 
     if args.calling_aet and args.dicom_port is None:
-        raise InputError(
-            "--calling-aet without --dicom-port; expected where to listen for those who call"
-        )
+        raise InputError("--calling-aet without --dicom-port; give the port on which to receive")
     return Hospital(
         pacs=args.pacs,
         authorization=authorization(args.pacs) if args.pacs else None,
@@ -274,9 +272,8 @@ def _hospital(args: argparse.Namespace) -> Hospital:
     )
 
 
-def _tell_hospital(service: Service) -> None:
-    """Say what the service is joined to, and at once if it is not."""
-    import sys
+def _print_hospital(service: Service) -> None:
+    """Print what the service is connected to, and warn at once if it is not."""
     from urllib.parse import urlsplit
 
     from nnstudent.web.access import is_loopback
@@ -290,7 +287,8 @@ def _tell_hospital(service: Service) -> None:
         )
         if not hospital.callers and not is_loopback(hospital.listen[0]):
             print(
-                "warning: whoever reaches that port may send scans; name those who may with --calling-aet",
+                "warning: everybody who reaches this port may send scans; name the senders with "
+                "--calling-aet",
                 file=sys.stderr,
             )
     if joined.pacs is not None:
@@ -301,18 +299,19 @@ def _tell_hospital(service: Service) -> None:
             and not is_loopback(address.hostname or "")
         ):
             print(
-                f"warning: {joined.pacs.url} is not encrypted, and is told a password; use https",
+                f"warning: {joined.pacs.url} is not encrypted, and a password is sent to it; "
+                "use https",
                 file=sys.stderr,
             )
         try:
             joined.pacs.check()
             print(f"PACS: {joined.pacs.url}", flush=True)
         except PacsError as error:
-            print(f"warning: {error}; what is asked for fails until it answers", file=sys.stderr)
+            print(f"warning: {error}; requests fail until it answers", file=sys.stderr)
 
 
 def _listen(host: str, port: int) -> socket:
-    """A socket that listens; before anything else is done, so that a taken port is one line."""
+    """Return a socket that listens; done first, so that a taken port is reported in one line."""
     import socket
 
     from nnstudent.errors import InputError
@@ -330,7 +329,7 @@ def _listen(host: str, port: int) -> socket:
 
 
 def _address(settings: Settings, token: str) -> str:
-    """Where the page is; the token stands behind the #, which browsers do not send."""
+    """Return the page's address; the token stands behind the #, which browsers do not send."""
     import socket
 
     name = f"[{settings.host}]" if ":" in settings.host else settings.host
@@ -340,7 +339,7 @@ def _address(settings: Settings, token: str) -> str:
 
 
 def _open(address: str) -> None:
-    """Open the page once the server answers; the socket listens already, so that a browser waits."""
+    """Open the page; the socket already listens, so that the browser waits for the server."""
     import threading
     import webbrowser
 

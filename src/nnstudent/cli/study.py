@@ -1,14 +1,19 @@
-"""Train the student: a small network that learns from true labels and pseudo-labels together.
+"""Train the student: a small network that learns from truth and pseudo-labels.
 
   nnstudent study FUSED -o STUDENT --preset laptop
-  nnstudent study FUSED -o STUDENT --preset paper --plan-only     network, parameters, epochs; trains nothing
-  nnstudent study FUSED -o STUDENT --budget-seconds 15 --budget-memory 2GB --plan-only
-                                                                  network, spacing and window for this machine
-  nnstudent study FUSED -o STUDENT --start bundled --preset examples/bundled-student/preset.toml
-                                                                  from what the student that comes with the package knows
+  nnstudent study FUSED -o STUDENT --preset paper --plan-only
+      prints the network, parameters and epochs; trains nothing
+  nnstudent study FUSED -o STUDENT --budget-seconds 15 --plan-only
+      chooses network, spacing and window so that this machine segments a scan
+      in 15 seconds
+  nnstudent study FUSED -o STUDENT --start bundled --preset PRESET.toml
+      starts from the student that comes with the package, whose network is that
+      of examples/bundled-student/preset.toml
 
-FUSED is what `select` made; of a plain cohort folder the student learns the true labels only. STUDENT becomes an nnU-Net
-model folder that stock nnUNetv2_predict_from_modelfolder runs. The same command goes on where it was stopped.
+FUSED is made by nnstudent select; from a plain cohort folder the student learns
+the true labels only. STUDENT becomes an nnU-Net model folder that stock
+nnUNetv2_predict_from_modelfolder runs. If you stop it, the same command goes on
+from there.
 """
 
 from __future__ import annotations
@@ -17,74 +22,66 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnstudent.cli.common import add_output, add_trust_pickle, names
 from nnstudent.cli.teach import add_training_arguments
 
 if TYPE_CHECKING:
+    from nnstudent.bundle.bundle import Model
     from nnstudent.pipeline.preset import Preset
-    from nnstudent.training.design.search import Option
+    from nnstudent.training.design.search import Machine, Option
 
-HELP = "train the student of a fused cohort"
+HELP = "train the student from a fused cohort"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the verb takes."""
+    """Declare the verb's arguments."""
     parser.add_argument(
         "fused", type=Path, metavar="FUSED", help="fused cohort, made by: nnstudent select"
     )
-    parser.add_argument(
-        "-o",
-        "--output",
-        dest="out",
-        type=Path,
-        required=True,
-        metavar="STUDENT",
-        help="folder for the model",
-    )
+    add_output(parser, metavar="STUDENT", help="folder for the model")
     add_training_arguments(parser)
     parser.add_argument(
         "--start",
         metavar="MODEL",
-        help="begin from a trained model of the same network: a bundle, an nnU-Net folder, or bundled (default: from chance)",
+        help="start from a trained model of the same network: a bundle, an nnU-Net folder, or "
+        "bundled (default: random weights)",
     )
     parser.add_argument(
         "--only",
-        metavar="CLASS,CLASS",
-        help="learn only these classes, as the second stage of a cascade does (default: all there are)",
+        type=names,
+        metavar="A,B",
+        help="learn only these classes, as the second stage of a cascade does (default: all)",
     )
-    parser.add_argument(
+    add_trust_pickle(parser)
+    budget = parser.add_argument_group("a network that fits a machine")
+    budget.add_argument(
         "--budget-seconds",
         type=float,
         metavar="S",
-        help="choose network, spacing and window so that a scan takes at most so long here",
+        help="choose network, spacing and window so that a scan takes at most this long",
     )
-    parser.add_argument(
+    budget.add_argument(
         "--budget-memory",
         metavar="SIZE",
-        help="and at most so much memory, such as 2GB (default with a budget: 4GB)",
+        help="and at most this much memory, such as 2GB (default: 4GB)",
     )
-    parser.add_argument(
+    budget.add_argument(
         "--calibration",
         type=Path,
         metavar="FILE.json",
-        help="of the machine that will segment (default: this one is measured)",
+        help="speed of the machine that will segment (default: this one is measured)",
     )
-    parser.add_argument(
+    budget.add_argument(
         "--save-calibration",
         type=Path,
         metavar="FILE.json",
         help="write what was measured, for --calibration elsewhere",
     )
-    parser.add_argument(
-        "--trust-pickle",
-        action="store_true",
-        help="load a checkpoint that holds more than tensors; it can run any code",
-    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Study."""
-    from nnstudent.bundle.bundle import open_model
-    from nnstudent.cli.common import Display, name_failures, write_report
+    """Train the student, or print what would be trained."""
+    from nnstudent.cli.common import Display, failed_rows, print_failures, write_report
     from nnstudent.errors import InputError
     from nnstudent.pipeline.preset import load_preset
     from nnstudent.training.design.describe import describe
@@ -93,93 +90,86 @@ def run(args: argparse.Namespace) -> int:
     preset = load_preset(args.preset)
     budget: dict[str, Any] = {}
     if args.budget_seconds is not None:
-        preset, budget = within_budget(args, preset)
+        preset, budget = fit_budget(args, preset)
     elif args.budget_memory or args.calibration or args.save_calibration:
         raise InputError(
-            "--budget-memory and calibrations are for a budget; give --budget-seconds too"
+            "--budget-memory, --calibration and --save-calibration need --budget-seconds"
         )
     organs_only = not preset.one_student
-    only = None if args.only is None else [name.strip() for name in args.only.split(",")]
-    start = None
-    if args.start is not None:
-        start = open_model(
-            None if args.start == "bundled" else Path(args.start), trust_pickle=args.trust_pickle
-        )
+    start = _start(args)
     if args.plan_only:
-        described = describe(
-            study_task(args.fused, preset.student, organs_only=organs_only, only=only)
+        plan = describe(
+            study_task(args.fused, preset.student, organs_only=organs_only, only=args.only)
         )
-        print("\n".join(described.lines()))
-        write_report(
-            args.report, {"preset": preset.to_dict(), "plan": [described.to_dict()], **budget}
-        )
+        print("\n".join(plan.lines()))
+        report = {"preset": preset.to_dict(), "plan": [plan.to_dict()], **budget}
+        write_report(args.report, report)
         return 0
-    display = Display()
-    try:
+    with Display() as display:
         trained = study_result(
             args.fused,
             args.out,
             preset.student,
             organs_only=organs_only,
             start=start,
-            only=only,
+            only=args.only,
             device=args.device,
             threads=args.threads,
             progress=display,
         )
-    finally:
-        display.close()
-    print(
-        f"{trained.model}: trained"
-        if trained.fresh
-        else f"{trained.model}: was already trained from this, nothing to do"
-    )
-    failed = [{"id": failure.case, "reason": failure.reason} for failure in trained.failures]
-    write_report(
-        args.report,
-        {"preset": preset.to_dict(), "models": [trained.to_dict()], "failed": failed, **budget},
-    )
-    return name_failures("study", trained.failures, done=len(trained.folds))
+    state = "trained" if trained.fresh else "was trained from this before, nothing to do"
+    print(f"{trained.model}: {state}")
+    report = {
+        "preset": preset.to_dict(),
+        "models": [trained.to_dict()],
+        "failed": failed_rows(trained.failures),
+    }
+    write_report(args.report, {**report, **budget})
+    return print_failures("study", trained.failures, done=len(trained.folds))
 
 
-def within_budget(args: argparse.Namespace, preset: Preset) -> tuple[Preset, dict[str, Any]]:
-    """The preset with the student that the budget allows, after telling which and why; and the same for the report."""
+def _start(args: argparse.Namespace) -> Model | None:
+    from nnstudent.bundle.bundle import open_model
+
+    if args.start is None:
+        return None
+    path = None if args.start == "bundled" else Path(args.start)
+    return open_model(path, trust_pickle=args.trust_pickle)
+
+
+def fit_budget(args: argparse.Namespace, preset: Preset) -> tuple[Preset, dict[str, Any]]:
+    """Choose the student that fits the budget and print the choice.
+
+    Args:
+        args: The verb's arguments.
+        preset: The preset whose student is changed.
+
+    Returns:
+        The preset with the chosen student, and what the report says of the choice.
+    """
     from dataclasses import replace
 
-    from nnstudent.cli.common import Display, cores, import_nibabel, write_report
+    from nnstudent.cli.common import import_nibabel, write_report
     from nnstudent.cohort.cohort import read_cohort
     from nnstudent.inference.memory import gigabytes, parse_size
     from nnstudent.io.nifti import read_grid
-    from nnstudent.serialization import read_json_table
-    from nnstudent.training.design.search import Machine, choose, options, shown, typical
+    from nnstudent.training.design.search import choose, options, shown, typical
 
     import_nibabel()
-    memory_mb = parse_size(args.budget_memory or "4GB")
+    seconds, memory_mb = args.budget_seconds, parse_size(args.budget_memory or "4GB")
     cohort = read_cohort(args.fused)
     scan = typical([read_grid(case.image) for case in cohort])
-    if args.calibration is not None:
-        machine = Machine.from_dict(
-            read_json_table(args.calibration, what="a calibration"), where=str(args.calibration)
-        )
-    else:
-        from nnstudent.training.design.speed import measure
-
-        display = Display()
-        try:
-            machine = measure(threads=args.threads or cores(), progress=display)
-        finally:
-            display.close()
+    machine = _machine(args)
     write_report(args.save_calibration, machine.to_dict())
     considered = options(machine, scan, classes=len(cohort.taxonomy.classes) + 1)
-    chosen = choose(considered, seconds=args.budget_seconds, memory_mb=memory_mb)
+    chosen = choose(considered, seconds=seconds, memory_mb=memory_mb)
+    memory = f"{gigabytes(memory_mb):.1f} GB"
+    print(f"budget: {seconds:g} s and {memory} for a scan of {scan}, on {machine.name}")
     table = shown(considered, chosen)
-    print(
-        f"budget: {args.budget_seconds:g} s and {gigabytes(memory_mb):.1f} GB a scan of {scan}, on {machine.name}"
-    )
-    print("\n".join(lines(table, chosen, seconds=args.budget_seconds, memory_mb=memory_mb)))
+    print("\n".join(option_table(table, chosen, seconds=seconds, memory_mb=memory_mb)))
     facts = {
         "machine": machine.to_dict(),
-        "seconds": args.budget_seconds,
+        "seconds": seconds,
         "memory_mb": memory_mb,
         "chosen": chosen.to_dict(),
         "considered": [option.to_dict() for option in considered],
@@ -187,37 +177,47 @@ def within_budget(args: argparse.Namespace, preset: Preset) -> tuple[Preset, dic
     return replace(preset, student=chosen.applied(preset.student)), {"budget": facts}
 
 
-def lines(table: list[Option], chosen: Option, *, seconds: float, memory_mb: float) -> list[str]:
-    """The options as a table, and why each was not taken."""
+def _machine(args: argparse.Namespace) -> Machine:
+    """Return the speed of the machine of ``--calibration``, or measure this one."""
+    from nnstudent.cli.common import Display
+    from nnstudent.machine import cores
+    from nnstudent.serialization import read_json_table
+    from nnstudent.training.design.search import Machine
+
+    if args.calibration is not None:
+        table = read_json_table(args.calibration, what="a calibration")
+        return Machine.from_dict(table, where=str(args.calibration))
+    from nnstudent.training.design.speed import measure
+
+    with Display() as display:
+        return measure(threads=args.threads or cores(), progress=display)
+
+
+def option_table(
+    table: list[Option], chosen: Option, *, seconds: float, memory_mb: float
+) -> list[str]:
+    """Return the options as a table, with the reason why each was taken or not."""
     from nnstudent.inference.memory import gigabytes
 
-    head = f"  {'network':<17}{'mm (z, y, x)':<14}{'window':<14}{'windows':>8}{'seconds':>9}{'GB':>6}{'points':>8}"
-    rows = [head]
+    rows = [
+        f"  {'network':<17}{'mm (z, y, x)':<14}{'window':<14}"
+        f"{'windows':>8}{'seconds':>9}{'GB':>6}{'points':>8}"
+    ]
     for option in table:
-        over = [
-            what
-            for what, yes in (
-                ("time", option.seconds > seconds),
-                ("memory", option.memory_mb > memory_mb),
-            )
-            if yes
-        ]
-        why = (
-            "chosen: the most points within both"
-            if option == chosen
-            else f"over in {' and '.join(over)}"
-            if over
-            else "fewer points"
-        )
-        mm, patch = (
-            "×".join(f"{value:g}" for value in values)
-            for values in (option.spacing_mm, option.patch)
-        )
-        cost = f"{option.windows:>8}{option.seconds:>9.1f}{gigabytes(option.memory_mb):>6.1f}{option.worth:>8.1f}"
+        costs = {"time": option.seconds > seconds, "memory": option.memory_mb > memory_mb}
+        over = [what for what, exceeded in costs.items() if exceeded]
+        why = f"exceeds {' and '.join(over)}" if over else "fewer points"
+        if option == chosen:
+            why = "chosen: the most points within both"
+        mm = "×".join(f"{value:g}" for value in option.spacing_mm)
+        patch = "×".join(f"{value:g}" for value in option.patch)
         rows.append(
-            f"{'→' if option == chosen else ' '} {option.name:<17}{mm:<14}{patch:<14}{cost}  {why}"
+            f"{'→' if option == chosen else ' '} {option.name:<17}{mm:<14}{patch:<14}"
+            f"{option.windows:>8}{option.seconds:>9.1f}{gigabytes(option.memory_mb):>6.1f}"
+            f"{option.worth:>8.1f}  {why}"
         )
     rows.append(
-        "points: a rule of thumb for DSC, see docs/explanation/students.md; seconds and memory: estimates, in fp32, of all windows"
+        "points: a rule of thumb for DSC, see docs/explanation/students.md; seconds and memory: "
+        "estimates for all windows in fp32"
     )
     return rows

@@ -27,6 +27,7 @@ from nnstudent.errors import Failure, InputError, OutputError
 from nnstudent.io.atomic import write_json
 from nnstudent.io.lock import writing
 from nnstudent.io.record import data_hash, read_state
+from nnstudent.machine import cores
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import Taxonomy
 
@@ -217,7 +218,7 @@ def _check_all(
 
     try:
         # Threads suffice, because decompression releases the interpreter's lock; each holds a scan.
-        threads = threads or min(4, os.cpu_count() or 1)
+        threads = threads or min(4, cores())
         results, failures = for_each_case(
             entries,
             check,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from nnstudent.taxonomy import LabelClass
+from nnstudent.words import class_title
 
 
 class Term(NamedTuple):
@@ -20,7 +21,7 @@ _TISSUE = Term("85756007", "SCT", "Tissue")
 
 def meaning(item: LabelClass) -> str:
     """The class in words: ``right_kidney`` → ``Right kidney``."""
-    return item.name.replace("_", " ").capitalize()
+    return class_title(item.name).capitalize()
 
 
 def category(item: LabelClass, *, slicer: bool = False) -> Term:

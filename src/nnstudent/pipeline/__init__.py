@@ -1,1 +1,1 @@
-"""The stages in order."""
+"""``run``: the stages in order, presets, rounds."""

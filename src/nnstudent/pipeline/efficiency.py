@@ -1,4 +1,4 @@
-"""What segmenting a scan takes, as a user would do it: a process of its own, from file to file."""
+"""Time and memory of segmenting a scan as a user would: in its own process, file to file."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from nnstudent.profiling import profile
 from nnstudent.progress import Progress, silent
 from nnstudent.report.costs import spread_out
 
-MOST = 8  # as many sizes as the paper's Table 5 has
+MOST = 8  # as many image sizes as the paper's Table 5 has
 
 
 def measure(
     cases: Sequence[Case],
     bundle: Path,
-    out: Path,
     *,
+    out: Path,
     threads: int | None = None,
     progress: Progress = silent,
 ) -> tuple[Failure, ...]:
@@ -33,7 +33,7 @@ def measure(
         bundle: The model.
         out: Folder to write into.
         threads: Processor threads; None for all.
-        progress: Told after each case.
+        progress: Called after each case.
 
     Returns:
         The cases that could not be segmented.
@@ -41,35 +41,26 @@ def measure(
     failures: list[Failure] = []
     for number, case in enumerate(cases, 1):
         with tempfile.TemporaryDirectory() as folder:
-            command = [
-                sys.executable,
-                "-m",
-                "nnstudent",
-                "segment",
-                str(case.image),
-                "-o",
-                f"{folder}/labels.nii.gz",
-                "--model",
-                str(bundle),
-            ]
-            found = profile(
-                [*command, *(["--threads", str(threads)] if threads else [])], quiet=True
-            )
+            command = [sys.executable, "-m", "nnstudent", "segment", str(case.image)]
+            command += ["-o", f"{folder}/labels.nii.gz", "--model", str(bundle)]
+            command += ["--threads", str(threads)] if threads else []
+            found = profile(command, quiet=True)
         if found.exit_code:
-            failures.append(
-                Failure(
-                    case.id,
-                    f"segment ended with exit code {found.exit_code}; see: {' '.join(command)}",
-                )
-            )
+            reason = f"segment ended with exit code {found.exit_code}; see: {' '.join(command)}"
+            failures.append(Failure(case.id, reason))
         else:
             write_json(out / f"{case.id}.json", {"profile": found.to_dict()})
         progress("profile", number, len(cases))
     return tuple(failures)
 
 
-def spread(cases: Sequence[Case], *, most: int = MOST) -> tuple[Case, ...]:
-    """At most so many of the cases, by size evenly between the smallest and the largest; one that cannot be read is left out."""
+def choose_by_size(cases: Sequence[Case], *, most: int = MOST) -> tuple[Case, ...]:
+    """Choose cases spread evenly by size, from the smallest to the largest.
+
+    Args:
+        cases: The cases; those whose image cannot be read are left out.
+        most: How many to choose at most.
+    """
     sizes: list[tuple[int, str, Case]] = []
     for case in cases:
         try:

@@ -1,4 +1,4 @@
-"""Whether files have changed since a stage ran, told without reading the large ones."""
+"""Tells whether files have changed since a stage ran, without reading the large ones."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ from pathlib import Path
 from nnstudent.errors import InputError
 from nnstudent.io.record import data_hash, file_hash
 
-# Up to here a file's content counts, so that one rewritten with the same content has not changed; beyond, its size and time do.
+# Up to this size a file's content counts, so that a file rewritten with the same content has not
+# changed. Of larger files the size and time count.
 _SMALL_BYTES = 1_000_000
-# Logs and half-written things say nothing about a result.
+# Logs and half-written files say nothing about a result.
 _IGNORED = (".log", ".lock", ".tmp", ".pyc")
 
 
 def fingerprint(paths: Iterable[Path]) -> str:
-    """A hash that changes when a file under these paths is added, removed or changed.
+    """Return a hash that changes when a file under these paths is added, removed or changed.
 
-    This only spares a stage from being called; whether it has work to do, the stage itself finds by content.
+    It only saves calling a stage; the stage itself finds out by content whether it has work to do.
 
     Args:
-        paths: Files and folders; what is missing counts as missing. Hidden files and logs do not count.
+        paths: Files and folders; a missing one counts as missing. Hidden files and logs do not
+            count.
     """
     return data_hash(
         [_entry(path, path.relative_to(root).as_posix()) for root in paths for path in _files(root)]

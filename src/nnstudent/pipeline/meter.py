@@ -1,10 +1,9 @@
-"""Seconds and peak memory of a piece of work, child processes included."""
+"""Measures seconds and peak memory of a piece of work, child processes included."""
 
 from __future__ import annotations
 
 import threading
 import time
-from types import TracebackType
 
 from nnstudent.profiling.tree import Tree
 
@@ -14,11 +13,11 @@ class Meter:
 
     Attributes:
         seconds: Wall time of the block, once it has ended.
-        peak_rss_mb: Largest resident memory seen, of this process and its children together, in MiB.
+        peak_rss_mb: Largest resident memory of this process and its children together, in MiB.
     """
 
     def __init__(self, *, every_seconds: float = 0.2) -> None:
-        """A meter that looks every ``every_seconds``; a peak shorter than that may be missed."""
+        """Sample memory every ``every_seconds``; a shorter peak may be missed."""
         self.seconds = 0.0
         self.peak_rss_mb = 0.0
         self._every = every_seconds
@@ -28,24 +27,19 @@ class Meter:
 
     def __enter__(self) -> Meter:
         self._begin = time.perf_counter()
-        self._look()
+        self._sample()
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.seconds = time.perf_counter() - self._begin
         self._done.set()
         self._thread.join()
-        self._look()
+        self._sample()
 
     def _watch(self) -> None:
         while not self._done.wait(self._every):
-            self._look()
+            self._sample()
 
-    def _look(self) -> None:
+    def _sample(self) -> None:
         self.peak_rss_mb = max(self.peak_rss_mb, self._tree.rss_mb())

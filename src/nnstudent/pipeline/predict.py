@@ -1,4 +1,4 @@
-"""Segment the test cases of a cohort, each under its own name."""
+"""Segments the test cases of a cohort, each under its own name."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from nnstudent.progress import Progress, silent
 
 
 def predict(
-    cases: Sequence[Case], out: Path, segmenter: Segmenter, *, progress: Progress = silent
+    cases: Sequence[Case], segmenter: Segmenter, *, out: Path, progress: Progress = silent
 ) -> tuple[Failure, ...]:
-    """Segment cases into ``out/<case>.nii.gz``, with what was found and how long it took in ``out/<case>.json``.
+    """Segment cases into ``out/<case>.nii.gz``, with facts and seconds in ``out/<case>.json``.
 
-    What is there and was made from the same image by the same model, run in the same way, is left as it is.
+    A label map made from the same image by the same model, run in the same way, is left as it is.
 
     Args:
         cases: The cases.
-        out: Folder to write into.
         segmenter: Runs the model.
-        progress: Told after each case.
+        out: Folder to write into.
+        progress: Called after each case.
 
     Returns:
         The cases that failed while the others were done.

@@ -1,14 +1,17 @@
-"""Presets: named sets of recipes and stage settings, in TOML. Imports neither torch nor nnunetv2."""
+"""Presets: named sets of recipes and stage settings, in TOML.
+
+Reading one imports neither torch nor nnunetv2.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from nnstudent.errors import InputError
+from nnstudent.pipeline.presets import preset_names, read_preset
 from nnstudent.pseudo.ensemble import DecisionRule
 from nnstudent.pseudo.selection import SelectSettings
 from nnstudent.serialization import MAX_TOML_BYTES, from_plain, parse_toml, read_text, to_plain
@@ -22,19 +25,22 @@ class Preset:
 
     Attributes:
         name: Its name.
-        teachers: The organ teachers, and the tumor teacher where ``tumor`` is None.
+        teachers: The organ teachers, and the tumor teacher if ``tumor`` is None.
         student: The student.
         tumor: The tumor model, or None.
-        second: The second stage of the student's cascade, for ``second_classes`` on a finer grid; None for none.
-        second_classes: The classes that it looks at again.
-        folds: Organ teachers; at most as many as there are cases.
-        tumor_folds: Tumor models.
-        one_student: Whether the student learns organs and tumors in one; else organs only, and the tumor model is laid over it.
-        decision: How the label of a voxel of a pseudo-label is chosen
+        second: The second stage of the student's cascade, for ``second_classes`` on a finer grid;
+            None for no cascade.
+        second_classes: The classes of the second stage.
+        folds: Number of organ teachers, at most as many as there are cases.
+        tumor_folds: Number of tumor models.
+        one_student: Whether the student learns organs and tumors together; otherwise it learns
+            organs only, and the tumor model is laid over it.
+        decision: How a voxel of a pseudo-label gets its class
             (:class:`~nnstudent.pseudo.settings.TeacherOptions`).
         select: Which pseudo-labels are kept.
-        int8: Whether the bundle of a run also holds the student in int8: twice as fast and more where the processor has it. Left out
-            with a notice where it costs DSC, or where the extra ``int8`` is not installed.
+        int8: Whether a run's bundle also holds the student in int8, which is at least twice as
+            fast if the processor has it. Left out with a notice if it costs DSC or if the extra
+            ``int8`` is not installed.
     """
 
     name: str
@@ -53,12 +59,14 @@ class Preset:
     def __post_init__(self) -> None:
         if self.folds < 1 or self.tumor_folds < 1:
             raise InputError(
-                f"preset {self.name}: folds = {self.folds}, tumor_folds = {self.tumor_folds}; expected at least 1"
+                f"preset {self.name}: folds = {self.folds}, tumor_folds = {self.tumor_folds}; "
+                "expected at least 1"
             )
         if (self.second is None) == bool(self.second_classes):
-            lacks = "the recipe [second]" if self.second is None else "second_classes"
+            missing = "the recipe [second]" if self.second is None else "second_classes"
             raise InputError(
-                f"preset {self.name}: the second stage of a cascade lacks {lacks}; give both, or neither"
+                f"preset {self.name}: the second stage of a cascade lacks {missing}; "
+                "give both or neither"
             )
         for role, recipe in (("student", self.student), ("second", self.second)):
             if (
@@ -67,52 +75,46 @@ class Preset:
                 and recipe.training.partial != "marginal"
             ):
                 raise InputError(
-                    f'preset {self.name}: select.leave_open = true, but the recipe [{role}] has partial = "{recipe.training.partial}", '
-                    f'which takes an open class for absent; set {role}.training.partial = "marginal"'
+                    f"preset {self.name}: select.leave_open = true, but the recipe [{role}] has "
+                    f'partial = "{recipe.training.partial}", which takes an open class for absent; '
+                    f'set {role}.training.partial = "marginal"'
                 )
 
     @property
     def teaching(self) -> Teaching:
-        """Which teachers ``teach`` trains, and how."""
+        """The teachers that ``teach`` trains, and how."""
         return Teaching(self.teachers, self.tumor, self.folds, self.tumor_folds)
 
     def student_classes(self, taxonomy: Taxonomy) -> tuple[str, ...] | None:
-        """The classes that ``select`` has the student learn: the organs, where tumors are left to another model; None for all there are."""
+        """Return the classes that the student learns; None for all.
+
+        They are the organs if another model is for tumors.
+        """
         return None if self.one_student else taxonomy.organs
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data."""
+        """Return the preset as plain data."""
         plain: dict[str, Any] = to_plain(self)
         return plain
-
-
-def preset_names() -> tuple[str, ...]:
-    """The presets that come with the package."""
-    folder = files("nnstudent").joinpath("pipeline/presets")
-    return tuple(
-        sorted(
-            item.name.removesuffix(".toml")
-            for item in folder.iterdir()
-            if item.name.endswith(".toml")
-        )
-    )
 
 
 def load_preset(name_or_path: str | Path) -> Preset:
     """Read a preset that comes with the package, by name, or any TOML file, by path.
 
-    A file may begin with ``like = "laptop"``, or the name of a file beside it: it is then that preset, with what is given changed.
-    In the same way a recipe in it may begin with ``like = "student"``.
+    A file may begin with ``like = "laptop"``, or the name of a file beside it: it is then that
+    preset, with what is given changed. In the same way, a recipe in it may begin with
+    ``like = "student"``.
 
     Raises:
-        InputError: There is none of this name, or the file is unreadable or holds an unknown key or a wrong value.
+        InputError: There is no such preset, or the file is unreadable or has an unknown key or a
+            wrong value.
     """
     table, where = _whole(str(name_or_path), ())
     return _preset({"name": where.removesuffix(".toml")} | table, where)
 
 
 def _whole(name: str, seen: tuple[str, ...]) -> tuple[dict[str, Any], str]:
-    """The table of a preset with what it is like filled in, and how errors call it."""
+    """Return a preset's table with what it is ``like`` filled in, and its name for errors."""
     table, where = _read(name)
     if "like" not in table:
         return table, where
@@ -122,7 +124,8 @@ def _whole(name: str, seen: tuple[str, ...]) -> tuple[dict[str, Any], str]:
         not Path(beside).is_file() or Path(base).name != base or beside in (*seen, name)
     ):
         raise InputError(
-            f"preset {where}: like = {base!r}; expected one of {', '.join(preset_names())}, or another file beside it"
+            f"preset {where}: like = {base!r}; expected one of {', '.join(preset_names())}, "
+            "or another file beside it"
         )
     known, _ = _whole(base if base in preset_names() else beside, (*seen, name))
     return _merged(known, table), where
@@ -130,22 +133,20 @@ def _whole(name: str, seen: tuple[str, ...]) -> tuple[dict[str, Any], str]:
 
 def _read(name: str) -> tuple[dict[str, Any], str]:
     if name in preset_names():
-        text, where = (
-            files("nnstudent").joinpath(f"pipeline/presets/{name}.toml").read_text("utf-8"),
-            name,
-        )
+        text, where = read_preset(name), name
     else:
         path = Path(name)
         if not path.is_file():
             raise InputError(
-                f"no preset {name!r}; there are {', '.join(preset_names())}, or give the path of a TOML file"
+                f"no preset {name!r}; choose one of {', '.join(preset_names())}, or give the path "
+                "of a TOML file"
             )
         text, where = read_text(path, what="a preset", most=MAX_TOML_BYTES), path.name
     return parse_toml(text, where=f"preset {where}", what="a preset"), where
 
 
 def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """``base`` with what ``own`` says changed, table by table."""
+    """Return ``base`` with the values of ``own``, table by table."""
     merged = dict(base)
     for key, value in own.items():
         known = base.get(key)
@@ -161,22 +162,24 @@ def _preset(table: Mapping[str, Any], where: str) -> Preset:
     values = dict(table)
     for role in ("student", "teachers", "tumor", "second"):
         if role in values:
-            values[role] = Recipe.from_dict(
-                _resolve(table, role, where, ()), where=f"preset {where}: {role}"
-            )
+            recipe = _resolve(table, role, where=where)
+            values[role] = Recipe.from_dict(recipe, where=f"preset {where}: {role}")
     preset: Preset = from_plain(Preset, values, f"preset {where}")
     return preset
 
 
 def _resolve(
-    table: Mapping[str, Any], role: str, where: str, seen: tuple[str, ...]
+    table: Mapping[str, Any], role: str, *, where: str, seen: tuple[str, ...] = ()
 ) -> dict[str, Any]:
+    """Return a recipe's table with what it is ``like`` filled in."""
     recipe = table.get(role)
     if not isinstance(recipe, Mapping) or role in seen:
         raise InputError(
-            f"preset {where}: {role!r} is no recipe that another can be like; expected a table [{role}]"
+            f"preset {where}: {role!r} is no recipe that another can be like; "
+            f"expected a table [{role}]"
         )
     own = {key: value for key, value in recipe.items() if key != "like"}
     if "like" not in recipe:
         return own
-    return _merged(_resolve(table, str(recipe["like"]), where, (*seen, role)), own)
+    base = _resolve(table, str(recipe["like"]), where=where, seen=(*seen, role))
+    return _merged(base, own)

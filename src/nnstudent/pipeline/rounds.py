@@ -1,4 +1,4 @@
-"""Rounds of labelling: where each lies in a run's folder, and when another would change nothing."""
+"""Rounds of labeling: their folders in a run, and when another round would change nothing."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from pathlib import Path
 from nnstudent.pipeline.stages import Outcome
 from nnstudent.pseudo.pseudo_label import read_pseudo_label
 
-SETTLED = 0.02  # mean share of the foreground: two trainings of the same network on the same labels differ by as much
+# Mean share of the foreground. Two trainings of one network on the same labels differ as much.
+SETTLED = 0.02
 
 
 @dataclass(frozen=True)
 class Round:
-    """One round: cases are labeled by the best models so far, selected, and studied.
+    """One round: the best models so far label the cases, labels are selected, a student studies.
 
     Attributes:
         number: From 1.
-        folder: Holds ``pseudo``, ``fused`` and ``student``: of the first round the run's folder itself, of a later one ``roundN`` in it.
+        folder: Holds ``pseudo``, ``fused`` and ``student``. It is the run's folder in the first
+            round and ``roundN`` in it in a later one.
     """
 
     number: int
@@ -26,40 +28,52 @@ class Round:
 
     @property
     def pseudo(self) -> Path:
-        """Its pseudo-labels."""
+        """The pseudo-labels."""
         return self.folder / "pseudo"
 
     @property
     def fused(self) -> Path:
-        """Truth over pseudo-labels."""
+        """The fused cohort: truth over pseudo-labels."""
         return self.folder / "fused"
 
     @property
     def student(self) -> Path:
-        """The student that learned from them."""
+        """The student that learned from the fused cohort."""
         return self.folder / "student"
 
-    def called(self, stage: str) -> str:
-        """Name of a stage in this round."""
+    def stage_name(self, stage: str) -> str:
+        """Return the name of a stage in this round, such as ``label`` or ``label 2``."""
         return stage if self.number == 1 else f"{stage} {self.number}"
 
     def change(self, cases: Iterable[str]) -> float | None:
-        """Mean over these cases of the share of the foreground that changed since the round before; None where nothing tells."""
+        """Return the mean share of the foreground that changed since the round before.
+
+        Args:
+            cases: Ids of the cases to average over.
+
+        Returns:
+            0 to 1, or None if no case has a record of it.
+        """
         found = (read_pseudo_label(self.pseudo, case) for case in cases)
         last = [item.changes[-1] for item in found if item is not None and item.changes]
         return sum(last) / len(last) if last else None
 
 
-def rounds_in(run: Path, count: int) -> tuple[Round, ...]:
-    """So many rounds of a run, in order."""
-    return tuple(
-        Round(number, run if number == 1 else run / f"round{number}")
-        for number in range(1, count + 1)
-    )
+def rounds_of(run: Path, count: int) -> tuple[Round, ...]:
+    """Return the first ``count`` rounds of a run, in order."""
+    later = (Round(number, run / f"round{number}") for number in range(2, count + 1))
+    return (Round(1, run), *later)
 
 
-def settled_in(rounds: Iterable[Round], cases: Iterable[str]) -> Round | None:
-    """The first round whose labels are those of the round before, as good as unchanged: it has nothing new to teach."""
+def first_settled(rounds: Iterable[Round], cases: Iterable[str]) -> Round | None:
+    """Return the first round whose labels hardly differ from those of the round before.
+
+    It has nothing new to teach.
+
+    Args:
+        rounds: The rounds, in order.
+        cases: Ids of the cases to judge by.
+    """
     ids = tuple(cases)
     for one in rounds:
         change = one.change(ids) if one.number > 1 else None
@@ -68,6 +82,6 @@ def settled_in(rounds: Iterable[Round], cases: Iterable[str]) -> Round | None:
     return None
 
 
-def unchanged(settled: Round) -> Outcome:
-    """What a stage of a round says that has nothing to do, because labels had settled before."""
-    return Outcome(f"nothing has changed in round {settled.number}", skipped=True)
+def nothing_changed(settled: Round) -> Outcome:
+    """Return the outcome of a stage that has nothing to do because labels had settled before."""
+    return Outcome(f"the labels hardly changed in round {settled.number}", skipped=True)

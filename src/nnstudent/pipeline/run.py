@@ -1,34 +1,33 @@
-"""``run``: the whole path, from a source of scans to a student, its scores and a report."""
+"""``run``: the whole path, from scans to a student, its scores and a report."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from nnstudent.cohort.sources.dispatch import read_source
 from nnstudent.errors import Failure, InputError
+from nnstudent.inference.memory import gigabytes
 from nnstudent.io.lock import writing
 from nnstudent.pipeline.folder import RunFolder
 from nnstudent.pipeline.preset import load_preset
-from nnstudent.pipeline.stages import Stage, StageRecord, left, run_stages
+from nnstudent.pipeline.stages import Listener, StageRecord, remaining, run_stages, silent_listener
 from nnstudent.pipeline.steps import stages
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import Taxonomy
 
-Tell = Callable[[StageRecord | None, Stage, int, int], None]
-
 
 @dataclass(frozen=True)
 class RunResult:
-    """What became of a run.
+    """The result of a run.
 
     Attributes:
-        stages: What became of each stage, in order.
+        stages: The record of each stage, in order.
         report: The report, or None if there is none.
-        notices: What a reader of the results should know, a line each.
-        student: nnU-Net folder of the last round's student, or None if there is none.
+        notices: Lines that a reader of the results should know.
+        student: nnU-Net model folder of the last round's student, or None if there is none.
     """
 
     stages: tuple[StageRecord, ...]
@@ -38,7 +37,7 @@ class RunResult:
 
     @property
     def failures(self) -> tuple[Failure, ...]:
-        """The cases, and the stages, that failed."""
+        """The cases and the stages that failed."""
         rows: list[Failure] = []
         for stage in self.stages:
             rows.extend(
@@ -50,14 +49,10 @@ class RunResult:
 
     @property
     def exit_code(self) -> int:
-        """What the command exits with: the worst of what the stages, called by themselves, would have."""
-        return (
-            2
-            if any(stage.state == "failed" for stage in self.stages)
-            else 1
-            if self.failures
-            else 0
-        )
+        """The command's exit code: the worst that the stages would have if called by themselves."""
+        if any(stage.state == "failed" for stage in self.stages):
+            return 2
+        return 1 if self.failures else 0
 
 
 def run(
@@ -72,31 +67,34 @@ def run(
     baseline: bool = False,
     dry_run: bool = False,
     progress: Progress = silent,
-    tell: Tell | None = None,
+    listener: Listener = silent_listener,
 ) -> RunResult:
-    """Go the whole path, or on where an earlier call ended.
+    """Take the whole path, or go on from where an earlier call ended.
 
     Args:
-        source: What :func:`nnstudent.cohort.index.index` reads: a folder of scans, a list, or an indexed cohort.
-        out: The run's folder: ``cohort``, ``teachers``, ``pseudo``, ``fused``, ``student``, ``second`` (of a cascade), ``bundle``,
-            ``predictions``, ``scores``, ``report.html`` and ``run.json``, which says what each stage did, how long it took and how
-            much memory.
+        source: What :func:`nnstudent.cohort.index.index` reads: a folder of scans, a list, or a
+            cohort folder.
+        out: The run's folder: ``cohort``, ``teachers``, ``pseudo``, ``fused``, ``student``,
+            ``second`` (of a cascade), ``bundle``, ``predictions``, ``scores``, ``report.html`` and
+            ``run.json``, which says what each stage did, how long it took and how much memory.
         preset: Name of a preset, or a TOML file.
         taxonomy: The label table; None for the one that the source brings.
         device: ``auto``, ``cpu`` or ``cuda``.
-        threads: Processor threads; None for all there are.
-        rounds: Rounds of labelling at most: after the first the student of the round before is the teacher, and all is in ``round2``,
-            ``round3``, …; bundle, predictions, scores and report are of the last. None is begun once the labels hardly change.
-        baseline: Also train the student's network on the fully labeled cases alone, to see what the pseudo-labels bring.
-        dry_run: Only say what is left to do.
-        progress: Told how far a stage is.
-        tell: Told when a stage begins (with None) and ends.
+        threads: Processor threads; None for all.
+        rounds: Most rounds of labeling. From the second on, the student of the round before is the
+            teacher, and the results are in ``round2``, ``round3``, …; bundle, predictions, scores
+            and report are of the last. No further round begins once the labels hardly change.
+        baseline: Also train the student's network on the fully labeled cases alone, to see what
+            the pseudo-labels bring.
+        dry_run: Only return what is left to do.
+        progress: Called as a stage advances.
+        listener: Called when a stage begins and when it has ended.
 
     Raises:
         InputError: The source or preset does not exist or is of no known kind.
         OutputError: ``out`` cannot be written, or another call writes into it.
     """
-    read_source(source, taxonomy=taxonomy)  # what is wrong with it is known before a folder is made
+    read_source(source, taxonomy=taxonomy)  # reports what is wrong before a folder is made
     if threads is not None and threads < 1:
         raise InputError(f"{threads} threads; expected at least 1")
     if rounds < 1:
@@ -114,7 +112,7 @@ def run(
     )
     record = out / "run.json"
     if dry_run:
-        return RunResult(left(stages(folder), record), _there(out / "report.html"))
+        return RunResult(remaining(stages(folder), record), _existing(out / "report.html"))
     about = {
         "source": os.path.abspath(source),
         "preset": folder.preset.name,
@@ -123,33 +121,34 @@ def run(
         "recipes": folder.preset.to_dict(),
     }
     with writing(out):
-        rows = run_stages(stages(folder), record, about=about, tell=tell or (lambda *_: None))
-    return RunResult(
-        rows, _there(out / "report.html"), tuple(folder.notices), _there(folder.student)
-    )
+        rows = run_stages(stages(folder), record, about=about, listener=listener)
+    report, student = _existing(out / "report.html"), _existing(folder.student)
+    return RunResult(rows, report, notices=tuple(folder.notices), student=student)
 
 
-def _there(path: Path) -> Path | None:
+def _existing(path: Path) -> Path | None:
     return path if path.exists() else None
 
 
 def summary(rows: Sequence[StageRecord]) -> list[str]:
-    """A table of what each stage did, a line each."""
-    words = {"done": "done", "failed": "FAILED", "skipped": "skipped", "left": "left"}
+    """Return a table of the stages, a line for each: state, seconds, peak memory, detail."""
     lines = []
     for row in rows:
-        state = "kept" if row.fresh and row.state == "done" else words[row.state]
-        cost = f"{row.seconds:8.1f} s {row.peak_rss_mb:7.0f} MB" if row.seconds else " " * 21
-        lines.append(f"{row.name:<9} {state:<8} {cost}  {row.detail}")
+        state = "kept" if row.fresh and row.state == "done" else row.state
+        shown = state.upper() if state == "failed" else state
+        cost = " " * 21
+        if row.seconds:
+            cost = f"{row.seconds:8.1f} s {gigabytes(row.peak_rss_mb):7.2f} GB"
+        lines.append(f"{row.name:<9} {shown:<8} {cost}  {row.detail}")
     return lines
 
 
 def to_dict(result: RunResult) -> dict[str, object]:
-    """As plain data, for ``--report``."""
+    """Return the result as plain data, for ``--report``."""
     return {
         "stages": [asdict(row) for row in result.stages],
         "notices": list(result.notices),
         "student": None if result.student is None else str(result.student),
         "report": None if result.report is None else str(result.report),
-        "failed": [asdict(item) for item in result.failures],
+        "failed": [{"id": item.case, "reason": item.reason} for item in result.failures],
     }

@@ -1,4 +1,7 @@
-"""Stages in order: what each needs, what it did, what is left. Knows nothing of what a stage does."""
+"""Stages in order: what each needs, what it did, what is left.
+
+This module does not know what a stage does.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import nnstudent
 from nnstudent.errors import Failure, NnStudentError, one_line
@@ -23,12 +26,12 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a stage says when it has ended.
+    """What a stage returns.
 
     Attributes:
         detail: One line for people.
         failures: The cases that failed while the others were done.
-        skipped: Whether there was nothing for it to work on, as ``detail`` says.
+        skipped: Whether there was nothing to work on, as ``detail`` says.
     """
 
     detail: str
@@ -42,12 +45,14 @@ class Stage:
 
     Attributes:
         name: Its name.
-        work: Does it; must itself do only what is missing.
+        work: Does the work, only what is missing.
         needs: The stages without which it cannot start.
-        reads: Gives the files and folders that it reads; asked when its turn comes, for earlier stages decide what there is.
+        reads: Returns the files and folders that it reads. Called when its turn comes, because
+            earlier stages decide what there is.
         writes: Files and folders that it writes.
         settings: Plain data that decides its result.
-        sums_up: Whether it tells about all the others, and so runs again whenever one of them has.
+        summarizes: Whether it reports on all other stages, and so runs again whenever one of them
+            has run.
     """
 
     name: str
@@ -56,25 +61,26 @@ class Stage:
     reads: Callable[[], Sequence[Path]]
     writes: Sequence[Path]
     settings: Any = None
-    sums_up: bool = False
+    summarizes: bool = False
 
     def inputs(self) -> str:
-        """Fingerprint of what its result rests on."""
+        """Return the fingerprint of what its result depends on."""
         return data_hash([nnstudent.__version__, self.settings, fingerprint(self.reads())])
 
 
 @dataclass(frozen=True)
 class StageRecord:
-    """What became of a stage; a row of ``run.json``.
+    """The record of a stage; a row of ``run.json``.
 
     Attributes:
         name: Its name.
-        state: ``done``; ``failed``; ``skipped`` (nothing to work on, or a stage before it failed); ``left`` (not run yet).
+        state: ``done``; ``failed``; ``skipped`` (nothing to work on, or a stage before it failed);
+            ``left`` (not run yet).
         seconds: Time spent on it for these inputs, over all calls.
         peak_rss_mb: Largest resident memory of the process tree, in MiB.
         detail: One line for people.
         failures: The cases that failed.
-        fresh: Whether this call had nothing to do, as an earlier one had done it.
+        fresh: Whether this call had nothing to do because an earlier one had done it.
         inputs: Fingerprint of what it was made from.
         outputs: Fingerprint of what it made.
     """
@@ -90,8 +96,26 @@ class StageRecord:
     outputs: str = ""
 
 
+class Listener(Protocol):
+    """Called when a stage begins and when it has ended."""
+
+    def __call__(
+        self, stage: Stage, record: StageRecord | None, *, number: int, total: int
+    ) -> None:
+        """Note that stage ``number`` of ``total`` begins (``record`` is None) or has ended."""
+
+
+def silent_listener(stage: Stage, record: StageRecord | None, *, number: int, total: int) -> None:
+    """Do nothing; the default of library calls."""
+
+
 def read_records(path: Path) -> dict[str, StageRecord]:
-    """Read ``run.json``; empty where there is none, or it is of another schema: then every stage looks for itself."""
+    """Read ``run.json``.
+
+    Returns:
+        The records by stage; empty if there is no file or it has another schema. Every stage then
+        finds out by itself what is done.
+    """
     data = read_state(path, what="a run")
     try:
         if data is None or data["schema"] != SCHEMA:
@@ -102,12 +126,14 @@ def read_records(path: Path) -> dict[str, StageRecord]:
         ]
         return {row["name"]: StageRecord(**row) for row in rows}
     except (KeyError, TypeError, ValueError, AttributeError):
-        log.warning("%s: not readable as a run; every stage looks for itself what is done", path)
+        log.warning("%s: not readable as a run; every stage checks by itself what is done", path)
         return {}
 
 
-def left(stages: Sequence[Stage], path: Path) -> tuple[StageRecord, ...]:
-    """What a call would do: each stage ``done`` or ``left``. One that needs or reads from a stage that is left is left as well.
+def remaining(stages: Sequence[Stage], path: Path) -> tuple[StageRecord, ...]:
+    """Return what a call would do: each stage is ``done`` or ``left``.
+
+    A stage that needs or reads from a stage that is left is left as well.
 
     Args:
         stages: The stages in order.
@@ -121,7 +147,7 @@ def left(stages: Sequence[Stage], path: Path) -> tuple[StageRecord, ...]:
         old = records.get(stage.name)
         waits = (
             bool(open_.intersection(stage.needs))
-            or (stage.sums_up and bool(open_))
+            or (stage.summarizes and bool(open_))
             or _overlap(stage.reads(), coming)
         )
         if old is not None and not waits and _is_fresh(stage, old):
@@ -129,13 +155,8 @@ def left(stages: Sequence[Stage], path: Path) -> tuple[StageRecord, ...]:
         else:
             open_.add(stage.name)
             coming += stage.writes
-            rows.append(
-                StageRecord(
-                    stage.name,
-                    "left",
-                    detail="" if old is None or old.state == "done" else old.detail,
-                )
-            )
+            detail = "" if old is None or old.state == "done" else old.detail
+            rows.append(StageRecord(stage.name, "left", detail=detail))
     return tuple(rows)
 
 
@@ -144,18 +165,18 @@ def run_stages(
     path: Path,
     *,
     about: Mapping[str, Any],
-    tell: Callable[[StageRecord | None, Stage, int, int], None],
+    listener: Listener = silent_listener,
 ) -> tuple[StageRecord, ...]:
-    """Run the stages in order, and record after each what became of it.
+    """Run the stages in order and write the record after each.
 
-    A stage whose inputs and outputs are as it left them is not called. One that fails keeps what it has made; those that need
-    it are skipped, all others run.
+    A stage whose inputs and outputs are as it left them is not called. A stage that fails keeps
+    what it has made; those that need it are skipped, and all others run.
 
     Args:
         stages: The stages in order.
-        path: Where the record is, ``run.json``.
+        path: The record, ``run.json``.
         about: What else to write into the record.
-        tell: Called before a stage starts, with None, and when it has ended, with its record; then its number and how many.
+        listener: Called when a stage begins and when it has ended.
     """
     old = read_records(path)
     rows: dict[str, StageRecord] = {}
@@ -173,25 +194,25 @@ def run_stages(
             )
         elif (
             before is not None
-            and (not stage.sums_up or all(row.fresh for row in rows.values()))
+            and (not stage.summarizes or all(row.fresh for row in rows.values()))
             and _is_fresh(stage, before)
         ):
             row = replace(before, fresh=True)
         else:
-            tell(None, stage, number, len(stages))
+            listener(stage, None, number=number, total=len(stages))
             row = _run(stage, before)
         rows[stage.name] = row
-        kept = {
-            name: item for name, item in old.items() if name not in rows
-        }  # later stages, until their turn comes
-        _write(path, about, [*rows.values(), *kept.values()])
-        tell(row, stage, number, len(stages))
-    _write(path, about, list(rows.values()))
+        # The old records of later stages are kept until their turn comes.
+        kept = [item for name, item in old.items() if name not in rows]
+        _write(path, [*rows.values(), *kept], about=about)
+        listener(stage, row, number=number, total=len(stages))
+    _write(path, list(rows.values()), about=about)
     return tuple(rows.values())
 
 
 def _is_fresh(stage: Stage, old: StageRecord) -> bool:
-    # A stage in which cases failed is called again: it does what is missing, and what failed may work by now.
+    # A stage in which cases failed is called again: it does what is missing, and what failed may
+    # work by now.
     usable = old.state == "done" or (old.state == "skipped" and old.outputs != "")
     return (
         usable
@@ -216,28 +237,27 @@ def _run(stage: Stage, before: StageRecord | None) -> StageRecord:
             reason = ""
         except (NnStudentError, OSError, MemoryError) as error:
             outcome, reason = None, one_line(error)
-        except (
-            Exception
-        ) as error:  # whatever breaks in one stage must not take down the report of the others
+        except Exception as error:  # the report of the other stages must still be made
             log.debug("stage %s", stage.name, exc_info=True)
-            outcome, reason = (
-                None,
-                f"{one_line(error)}; run it again with --debug for the traceback",
-            )
+            outcome = None
+            reason = f"{one_line(error)}; run it again with --debug for the traceback"
+    seconds, peak = meter.seconds, meter.peak_rss_mb
+    if same and before is not None:
+        seconds, peak = seconds + before.seconds, max(peak, before.peak_rss_mb)
     row = StageRecord(
-        stage.name,
-        "failed" if outcome is None else "skipped" if outcome.skipped else "done",
-        seconds=round(meter.seconds + (before.seconds if same and before else 0.0), 2),
-        peak_rss_mb=round(
-            max(meter.peak_rss_mb, before.peak_rss_mb if same and before else 0.0), 1
-        ),
-        detail=reason if outcome is None else outcome.detail,
-        failures=() if outcome is None else tuple(outcome.failures),
-        inputs=inputs,
+        stage.name, "failed", round(seconds, 2), round(peak, 1), detail=reason, inputs=inputs
     )
-    return row if outcome is None else replace(row, outputs=fingerprint(stage.writes))
+    if outcome is None:
+        return row
+    return replace(
+        row,
+        state="skipped" if outcome.skipped else "done",
+        detail=outcome.detail,
+        failures=tuple(outcome.failures),
+        outputs=fingerprint(stage.writes),
+    )
 
 
-def _write(path: Path, about: Mapping[str, Any], rows: Sequence[StageRecord]) -> None:
+def _write(path: Path, rows: Sequence[StageRecord], *, about: Mapping[str, Any]) -> None:
     table = [{key: value for key, value in asdict(row).items() if key != "fresh"} for row in rows]
     write_json(path, {"schema": SCHEMA, "version": nnstudent.__version__, **about, "stages": table})

@@ -20,6 +20,7 @@ from nnstudent.web.schema import About, AboutLimits, AboutModel, JobOut, Label, 
 from nnstudent.web.server import ADMITTED
 from nnstudent.web.service import Service
 from nnstudent.web.uploads import TooLargeError, largest_body, receive, sort, too_large
+from nnstudent.words import class_title
 
 _TYPES = {
     ".gz": "application/gzip",
@@ -57,7 +58,7 @@ def add_about_routes(router: APIRouter, service: Service) -> None:
             Label(
                 id=row.id,
                 name=row.name,
-                title=row.name.replace("_", " ").capitalize(),
+                title=class_title(row.name).capitalize(),
                 color=row.color,
                 kind=row.kind,
             )

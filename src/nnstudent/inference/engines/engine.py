@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from nnstudent.bundle.bundle import Member, Model, Network
+from nnstudent.choices import ENGINES
 from nnstudent.errors import InputError
 from nnstudent.types import Float32Array
-
-ENGINES = ("auto", "openvino", "torch")
 
 
 class Engine(Protocol):

@@ -6,9 +6,9 @@ import platform
 from collections.abc import Collection
 from pathlib import Path
 
+from nnstudent.choices import PRECISIONS
 from nnstudent.errors import InputError
 
-PRECISIONS = ("auto", "fp32", "bf16", "int8")
 # All but the last multiply bytes and sum them in 32 bits in one step. AVX2 alone adds pairs in 16
 # bits, which cannot overflow with weights of 7 bits (bundle/quantise.py), and still gains: measured
 # 1.6 times for the bundled student's network.

@@ -13,6 +13,7 @@ from nnstudent.inference.labels.run_length import voxel_counts
 from nnstudent.io.atomic import replacing
 from nnstudent.taxonomy import LabelClass, Taxonomy
 from nnstudent.volume import Volume
+from nnstudent.words import class_title
 
 WINDOW_HU = (-160.0, 240.0)
 OPACITY = 0.5
@@ -81,9 +82,7 @@ def write_preview(
             _PANEL + int(2.7 * _MARGIN) + number // columns * _ROW,
         )
         draw.rectangle((x, y, x + 12, y + 12), fill=item.color)
-        draw.text(
-            (x + 18, y + 6), item.name.replace("_", " "), fill="white", font=font, anchor="lm"
-        )
+        draw.text((x + 18, y + 6), class_title(item.name), fill="white", font=font, anchor="lm")
     with replacing(path) as temporary:
         sheet.save(temporary, format="PNG")
 

@@ -10,7 +10,6 @@ size never exists.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -22,6 +21,7 @@ from nnstudent.inference.grid.preprocess import Frame
 from nnstudent.inference.grid.resample import apply_along, axis_orders, neighbors, operator
 from nnstudent.inference.grid.torch_restore import TorchLinear
 from nnstudent.inference.labels.scores import ClassScores, best_channel
+from nnstudent.machine import cores
 from nnstudent.types import Float32Array, LabelArray
 from nnstudent.volume import Grid, Shape, Volume
 
@@ -89,7 +89,7 @@ class Restoration:
         mm = slab_mm if device is None else slab_mm / 4
         self._thick = max(1, round(mm / frame.spacing_mm[0]))
         self._device = device
-        self._threads = threads or os.cpu_count() or 1
+        self._threads = threads or cores()
         self._done = 0  # planes of the target
 
     def add(self, scores: ClassScores) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
+from nnstudent.choices import DEFAULT_RULES
 from nnstudent.errors import InputError
 from nnstudent.inference.labels.run_length import Runs, connected, find_runs, paint
 from nnstudent.taxonomy import LabelClass, Taxonomy
@@ -186,7 +187,7 @@ def tumor(runs: Runs, grid: Grid, taxonomy: Taxonomy) -> LabelArray:
 
 Rule = Callable[[Runs, Grid, Taxonomy], LabelArray]
 RULES: dict[str, Rule] = {"sides": sides, "largest": largest, "small": small, "tumor": tumor}
-DEFAULT = ("largest", "small")  # the ones that help, as bench/postprocess.py measures
+DEFAULT = DEFAULT_RULES
 
 
 def _pieces(runs: Runs, piece: IndexArray) -> tuple[Float64Array, LabelArray]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from nnstudent.bundle.spec import NetworkSpec
+from nnstudent.choices import WINDOWS
 from nnstudent.errors import InputError
 from nnstudent.inference.windows.body import air_limit
 from nnstudent.inference.windows.flare22 import TUBES, flare22
 from nnstudent.inference.windows.guided import guided
 from nnstudent.inference.windows.sliding import Planner, dense
-
-WINDOWS = ("dense", "guided", "flare22")
 
 
 def make_planner(name: str, spec: NetworkSpec) -> Planner:

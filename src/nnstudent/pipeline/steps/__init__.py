@@ -1,4 +1,4 @@
-"""The stages of a run, one file each: what a stage needs, reads and writes, and what it does."""
+"""The stages of a run, one file each: what a stage needs, reads, writes and does."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from nnstudent.pipeline.steps import (
 
 
 def stages(run: RunFolder) -> list[Stage]:
-    """The stages of a run, in order."""
-    rounds = [step.stage(run, now) for now in run.rounds for step in (label, select, study)]
+    """Return the stages of a run, in order."""
+    rounds = [step.stage(run, one) for one in run.rounds for step in (label, select, study)]
     cascade = [] if run.preset.second is None else [second.stage(run, run.preset.second)]
     return [
         index.stage(run),

@@ -1,4 +1,7 @@
-"""``baseline``: fully labeled cases only → ``baseline`` and ``predictions/baseline``: the student without pseudo-labels."""
+"""``baseline``: fully labeled cases → ``baseline``, ``predictions/baseline``.
+
+It is the student's network without pseudo-labels, to compare.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,11 @@ from functools import partial
 
 from nnstudent.pipeline.folder import RunFolder
 from nnstudent.pipeline.stages import Outcome, Stage
+from nnstudent.words import count
 
 
 def stage(run: RunFolder) -> Stage:
-    """Declare the stage."""
+    """Return the stage."""
     preset = run.preset.to_dict()
     return Stage(
         "baseline",
@@ -24,21 +28,22 @@ def stage(run: RunFolder) -> Stage:
 def work(run: RunFolder) -> Outcome:
     """Train the student's network on fully labeled cases, and segment the test cases with it.
 
-    It learns organs only, as the paper's does: a case whose organs are all annotated need not have its tumors annotated.
+    It learns organs only, as in the paper: a case with all organs annotated need not have its
+    tumors annotated.
     """
     from nnstudent.inference.segmenter import Segmenter
     from nnstudent.pipeline.predict import predict
     from nnstudent.pseudo.select import select
     from nnstudent.training.study import study
 
-    cohort, at = run.cohort(), run.out / "baseline"
+    cohort, folder = run.cohort(), run.out / "baseline"
     organs = cohort.taxonomy.organs
     chosen = select(
-        cohort, at / "no_pseudo_labels", at / "fused", classes=organs, progress=run.progress
+        cohort, folder / "no_pseudo_labels", folder / "fused", classes=organs, progress=run.progress
     )
     model = study(
-        at / "fused",
-        at / "student",
+        folder / "fused",
+        folder / "student",
         run.preset.student,
         organs_only=True,
         device=run.device,
@@ -46,5 +51,8 @@ def work(run: RunFolder) -> Outcome:
         progress=run.progress,
     )
     segmenter = Segmenter(model, threads=run.threads, windows="guided")
-    failures = predict(cohort.test(), run.predictions("baseline"), segmenter, progress=run.progress)
-    return Outcome(f"the student's network on {len(chosen.kept)} fully labeled cases", failures)
+    failures = predict(
+        cohort.test(), segmenter, out=run.predictions("baseline"), progress=run.progress
+    )
+    cases = count(len(chosen.kept), "fully labeled case")
+    return Outcome(f"the student's network, trained on {cases}", failures)

@@ -1,4 +1,7 @@
-"""``ensemble``: ``teachers`` and the test cases → ``predictions/teacher``: how good the pseudo-labels' author is."""
+"""``ensemble``: ``teachers`` and the test cases → ``predictions/teacher``.
+
+Its scores say how good the pseudo-labels are.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,11 @@ from functools import partial
 
 from nnstudent.pipeline.folder import RunFolder
 from nnstudent.pipeline.stages import Outcome, Stage
+from nnstudent.words import count
 
 
 def stage(run: RunFolder) -> Stage:
-    """Declare the stage."""
+    """Return the stage."""
     return Stage(
         "ensemble",
         partial(work, run),
@@ -38,4 +42,4 @@ def work(run: RunFolder) -> Outcome:
         every_teacher=True,
         progress=run.progress,
     )
-    return Outcome(f"{len(done.labels)} test cases by the teachers", done.failures)
+    return Outcome(f"{count(len(done.labels), 'test case')} by the teachers", done.failures)

@@ -1,4 +1,7 @@
-"""``evaluate``: ``predictions`` and the test cases' labels → ``scores``, over all annotated organs and over whole ones."""
+"""``evaluate``: ``predictions`` and the test cases' labels → ``scores``.
+
+The scores are over all annotated organs and over whole organs only.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from nnstudent.pipeline.stages import Outcome, Stage
 
 
 def stage(run: RunFolder) -> Stage:
-    """Declare the stage."""
+    """Return the stage."""
     return Stage(
         "evaluate",
         partial(work, run),

@@ -1,4 +1,7 @@
-"""``export``: ``student`` of the last round, with ``second`` and the tumor model where a preset has them → ``bundle``."""
+"""``export``: the last round's ``student`` → ``bundle``.
+
+The second stage and the tumor model are added if the preset has them.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,13 @@ from nnstudent.cohort.ledger import LEDGER_NAME, read_ledger
 from nnstudent.errors import InputError, MissingExtraError
 from nnstudent.pipeline.folder import RunFolder
 from nnstudent.pipeline.stages import Outcome, Stage
+from nnstudent.words import count
 
 
 def stage(run: RunFolder) -> Stage:
-    """Declare the stage."""
+    """Return the stage."""
     preset = run.preset.to_dict()
-    trained = "second" if run.preset.second is not None else run.rounds[-1].called("study")
+    trained = "second" if run.preset.second is not None else run.rounds[-1].stage_name("study")
     return Stage(
         "export",
         partial(work, run),
@@ -26,7 +30,7 @@ def stage(run: RunFolder) -> Stage:
 
 
 def work(run: RunFolder) -> Outcome:
-    """Write the bundle, in int8 too where the preset asks for it and nothing speaks against it."""
+    """Write the bundle, also in int8 if the preset asks for it and it costs no DSC."""
     from nnstudent.bundle.export import export
     from nnstudent.inference.calibration import sample_cohort
 
@@ -45,8 +49,8 @@ def work(run: RunFolder) -> Outcome:
     except (InputError, MissingExtraError) as error:
         if not run.preset.int8:
             raise
-        write()  # which raises again what has nothing to do with int8
-        run.notice(f"the bundle holds no int8: {error}")
+        write()  # raises again if the error has nothing to do with int8
+        run.notice(f"the bundle has no int8: {error}")
     size = sum(
         path.stat().st_size for path in run.bundle.rglob("*") if path.suffix in (".xml", ".bin")
     )
@@ -62,9 +66,10 @@ def _card(run: RunFolder) -> dict[str, Any]:
     truth, pseudo = (
         {row.case for row in rows if row.origin == origin} for origin in ("truth", "pseudo")
     )
-    in_round = f", in round {last.number} of labelling" if last.number > 1 else ""
+    in_round = f", in round {last.number} of labeling" if last.number > 1 else ""
+    cases = count(len(truth | pseudo), "case")
     return {
-        "training_data": f"{len(truth | pseudo)} cases of {run.source.name}: {len(truth)} with labels of their own, "
+        "training_data": f"{cases} of {run.source.name}: {len(truth)} with labels of their own, "
         f"{len(pseudo)} with pseudo-labels (some have both){in_round}",
         "preset": run.preset.name,
     }

@@ -8,10 +8,11 @@ from nnstudent.cohort.cohort import Cohort
 from nnstudent.errors import InputError
 from nnstudent.pipeline.folder import RunFolder
 from nnstudent.pipeline.stages import Outcome, Stage
+from nnstudent.words import count
 
 
 def stage(run: RunFolder) -> Stage:
-    """Declare the stage."""
+    """Return the stage."""
     return Stage(
         "index",
         partial(work, run),
@@ -23,10 +24,11 @@ def stage(run: RunFolder) -> Stage:
 
 
 def work(run: RunFolder) -> Outcome:
-    """Check every file and say what is annotated where.
+    """Check every file and find out what is annotated where.
 
     Raises:
-        InputError: No case is left to learn from, or no training case has a class of the second stage.
+        InputError: No case is left to learn from, or no training case has a class of the second
+            stage.
     """
     from nnstudent.cohort.index import index
 
@@ -43,14 +45,16 @@ def work(run: RunFolder) -> Outcome:
     _require_cases(run, cohort)
     table = cohort.taxonomy
     if table.lesions and not any(cohort.annotated_with([name]) for name in table.lesions):
-        run.notice(f"no case has {' or '.join(table.lesions)} annotated; the path goes on without")
+        run.notice(
+            f"no case has {' or '.join(table.lesions)} annotated, so no tumor model is trained"
+        )
     full, test = len(cohort.annotated_with(table.organs)), len(cohort.test())
     if not test:
         run.notice("no case has the role test; nothing is segmented or scored")
     partly = sum(bool(case.annotated) for case in cohort.not_fully_annotated(table.organs))
     unlabeled = len(cohort.train()) - full - partly
-    detail = f"{full} cases fully, {partly} partly and {unlabeled} not labeled, {test} for testing; label table {table.name}"
-    return Outcome(detail, cohort.broken)
+    labeled = f"{count(full, 'case')} fully, {partly} partly and {unlabeled} not labeled"
+    return Outcome(f"{labeled}, {test} for testing; label table {table.name}", cohort.broken)
 
 
 def _require_cases(run: RunFolder, cohort: Cohort) -> None:
@@ -59,7 +63,8 @@ def _require_cases(run: RunFolder, cohort: Cohort) -> None:
         if cohort.broken:
             first = f" (the first: {cohort.broken[0].case}: {cohort.broken[0].reason})"
         raise InputError(
-            f"{run.source}: no usable case to learn from; {len(cohort.test())} for testing only, {len(cohort.broken)} broken{first}"
+            f"{run.source}: no usable case to learn from; {len(cohort.test())} for testing only, "
+            f"{len(cohort.broken)} broken{first}"
         )
     never = [
         name
@@ -68,5 +73,6 @@ def _require_cases(run: RunFolder, cohort: Cohort) -> None:
     ]
     if never:  # known before days of training
         raise InputError(
-            f"second_classes of the preset: {', '.join(never)} annotated in no training case; leave it out"
+            f"second_classes of the preset: {', '.join(never)} annotated in no training case; "
+            "leave it out"
         )

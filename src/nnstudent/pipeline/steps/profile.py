@@ -1,4 +1,7 @@
-"""``profile``: ``bundle`` and some test cases → ``efficiency``: time and memory of ``segment`` as a process of its own."""
+"""``profile``: ``bundle`` and some test cases → ``efficiency``.
+
+It measures time and memory of ``segment`` in its own process.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,11 @@ from functools import partial
 
 from nnstudent.pipeline.folder import RunFolder
 from nnstudent.pipeline.stages import Outcome, Stage
+from nnstudent.words import count
 
 
 def stage(run: RunFolder) -> Stage:
-    """Declare the stage."""
+    """Return the stage."""
     return Stage(
         "profile",
         partial(work, run),
@@ -20,13 +24,13 @@ def stage(run: RunFolder) -> Stage:
 
 
 def work(run: RunFolder) -> Outcome:
-    """Measure what segmenting some test cases of different sizes takes."""
-    from nnstudent.pipeline.efficiency import measure, spread
+    """Measure time and memory of segmenting test cases of different sizes."""
+    from nnstudent.pipeline.efficiency import choose_by_size, measure
 
-    cases = spread(run.cohort().test())
+    cases = choose_by_size(run.cohort().test())
     if not cases:
         return Outcome("no test case", skipped=True)
     failures = measure(
-        cases, run.bundle, run.out / "efficiency", threads=run.threads, progress=run.progress
+        cases, run.bundle, out=run.out / "efficiency", threads=run.threads, progress=run.progress
     )
-    return Outcome(f"{len(cases) - len(failures)} test cases", failures)
+    return Outcome(count(len(cases) - len(failures), "test case"), failures)

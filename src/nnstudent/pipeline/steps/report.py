@@ -9,14 +9,14 @@ from nnstudent.pipeline.stages import Outcome, Stage
 
 
 def stage(run: RunFolder) -> Stage:
-    """Declare the stage."""
+    """Return the stage."""
     return Stage(
         "report",
         partial(work, run),
         needs=("index",),
         reads=lambda: [run.out / "scores"],
         writes=[run.out / "report.html"],
-        sums_up=True,
+        summarizes=True,
     )
 
 

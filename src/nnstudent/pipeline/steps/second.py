@@ -1,4 +1,4 @@
-"""``second``: ``fused`` of the last round → ``second``, the second stage of a cascade."""
+"""``second``: the last round's ``fused`` → ``second``, the second stage of a cascade."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from functools import partial
 from nnstudent.pipeline.folder import RunFolder
 from nnstudent.pipeline.stages import Outcome, Stage
 from nnstudent.training.recipe import Recipe
+from nnstudent.words import count
 
 
 def stage(run: RunFolder, recipe: Recipe) -> Stage:
-    """Declare the stage."""
+    """Return the stage."""
     preset = run.preset.to_dict()
     return Stage(
         "second",
         partial(work, run, recipe),
-        needs=(run.rounds[-1].called("study"),),
+        needs=(run.rounds[-1].stage_name("study"),),
         reads=lambda: [run.last_round().fused],
         writes=[run.out / "second"],
         settings={key: preset[key] for key in ("second", "second_classes")},
@@ -23,7 +24,7 @@ def stage(run: RunFolder, recipe: Recipe) -> Stage:
 
 
 def work(run: RunFolder, recipe: Recipe) -> Outcome:
-    """Train the network that looks again at some classes, more finely."""
+    """Train the network that decides some classes again, on a finer grid."""
     from nnstudent.training.study import study_result
 
     done = study_result(
@@ -36,4 +37,5 @@ def work(run: RunFolder, recipe: Recipe) -> Outcome:
         threads=run.threads,
         progress=run.progress,
     )
-    return Outcome(f"{len(done.classes)} classes again", done.failures)
+    classes = count(len(done.classes), "class", plural="classes")
+    return Outcome(f"{classes} on a finer grid", done.failures)

@@ -6,10 +6,11 @@ from functools import partial
 
 from nnstudent.pipeline.folder import RunFolder
 from nnstudent.pipeline.stages import Outcome, Stage
+from nnstudent.words import count
 
 
 def stage(run: RunFolder) -> Stage:
-    """Declare the stage."""
+    """Return the stage."""
     return Stage(
         "segment",
         partial(work, run),
@@ -20,7 +21,7 @@ def stage(run: RunFolder) -> Stage:
 
 
 def work(run: RunFolder) -> Outcome:
-    """Segment the test cases, as the command does."""
+    """Segment the test cases as the command does."""
     from nnstudent.inference.segmenter import Segmenter
     from nnstudent.pipeline.predict import predict
 
@@ -28,5 +29,5 @@ def work(run: RunFolder) -> Outcome:
     if not cases:
         return Outcome("no test case", skipped=True)
     segmenter = Segmenter(run.bundle, threads=run.threads, windows="guided")
-    failures = predict(cases, run.predictions("student"), segmenter, progress=run.progress)
-    return Outcome(f"{len(cases) - len(failures)} test cases", failures)
+    failures = predict(cases, segmenter, out=run.predictions("student"), progress=run.progress)
+    return Outcome(count(len(cases) - len(failures), "test case"), failures)

@@ -5,39 +5,40 @@ from __future__ import annotations
 from functools import partial
 
 from nnstudent.pipeline.folder import RunFolder
-from nnstudent.pipeline.rounds import Round, unchanged
+from nnstudent.pipeline.rounds import Round, nothing_changed
 from nnstudent.pipeline.stages import Outcome, Stage
+from nnstudent.words import count
 
 
-def stage(run: RunFolder, now: Round) -> Stage:
-    """Declare the stage of one round."""
+def stage(run: RunFolder, this: Round) -> Stage:
+    """Return the stage of one round."""
     preset = run.preset.to_dict()
-    # A later round's pseudo-labels tell whether it has anything new to teach.
-    reads = [now.fused] if run.round_before(now) is None else [now.fused, now.pseudo]
+    # A later round's pseudo-labels say whether it has anything new to teach.
+    reads = [this.fused] if run.round_before(this) is None else [this.fused, this.pseudo]
     return Stage(
-        now.called("study"),
-        partial(work, run, now),
-        needs=(now.called("select"),),
+        this.stage_name("study"),
+        partial(work, run, this),
+        needs=(this.stage_name("select"),),
         reads=lambda: reads,
-        writes=[now.student],
+        writes=[this.student],
         settings={key: preset[key] for key in ("student", "one_student")},
     )
 
 
-def work(run: RunFolder, now: Round) -> Outcome:
+def work(run: RunFolder, this: Round) -> Outcome:
     """Train the student."""
     from nnstudent.training.study import study_result
 
     settled = run.settled_round()
-    if settled is not None and settled.number <= now.number:
-        return unchanged(settled)
+    if settled is not None and settled.number <= this.number:
+        return nothing_changed(settled)
     done = study_result(
-        now.fused,
-        now.student,
+        this.fused,
+        this.student,
         run.preset.student,
         organs_only=not run.preset.one_student,
         device=run.device,
         threads=run.threads,
         progress=run.progress,
     )
-    return Outcome(f"{len(done.classes)} classes", done.failures)
+    return Outcome(count(len(done.classes), "class", plural="classes"), done.failures)

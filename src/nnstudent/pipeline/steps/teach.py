@@ -6,10 +6,11 @@ from functools import partial
 
 from nnstudent.pipeline.folder import RunFolder
 from nnstudent.pipeline.stages import Outcome, Stage
+from nnstudent.words import count
 
 
 def stage(run: RunFolder) -> Stage:
-    """Declare the stage."""
+    """Return the stage."""
     preset = run.preset.to_dict()
     return Stage(
         "teach",
@@ -34,5 +35,7 @@ def work(run: RunFolder) -> Outcome:
         progress=run.progress,
     )
     models = [("organs", done.organs), ("tumor", done.tumor)]
-    parts = [f"{name}: {len(model.folds)} folds" for name, model in models if model is not None]
+    parts = [
+        f"{name}: {count(len(model.folds), 'fold')}" for name, model in models if model is not None
+    ]
     return Outcome(", ".join(parts), done.failures)

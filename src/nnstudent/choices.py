@@ -1,0 +1,18 @@
+"""The values that an option accepts, one tuple per option. Imports nothing.
+
+The rooms check against these tuples and the command offers them, so that the two cannot differ and
+``--help`` stays quick.
+"""
+
+ENGINES = ("auto", "openvino", "torch")
+DEVICES = ("auto", "cpu", "cuda")
+PRECISIONS = ("auto", "fp32", "bf16", "int8")
+WINDOWS = ("guided", "dense", "flare22")
+RULES = ("sides", "largest", "small", "tumor")  # of post-processing, in the order they are applied
+DEFAULT_RULES = ("largest", "small")  # the rules that help, as bench/postprocess.py measures
+FORMATS = ("nifti", "dicom-seg", "rtstruct", "seg.nrrd")
+PROTOCOLS = ("strict", "flare23")
+CASES_OF_A_COHORT = ("auto", "test", "train", "all")
+TARGETS = ("organs", "tumor", "all")  # of teach
+DECISIONS = ("dice", "argmax")  # how a voxel of a pseudo-label gets its class
+REPORT_FORMATS = ("html", "md", "latex")
