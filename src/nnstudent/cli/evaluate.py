@@ -1,5 +1,4 @@
-"""Score segmentations against the truth: DSC and NSD per case and class, and their
-means.
+"""Score segmentations against the truth: DSC and NSD per case, class and mean.
 
   nnstudent evaluate predictions/ labels/
       compares label maps of the same name, on all classes

@@ -1,5 +1,4 @@
-"""Turn an nnU-Net v2 model folder into a bundle, which `segment` runs without
-torch.
+"""Turn an nnU-Net v2 folder into a bundle, which `segment` runs without torch.
 
   nnstudent export RUN/student -o bundle
   nnstudent export RUN/student -o bundle --int8 --calibration RUN/cohort

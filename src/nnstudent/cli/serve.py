@@ -1,5 +1,4 @@
-"""Segment CT from a page in the browser, on this machine or for a few people
-around it.
+"""Segment CT from a page in the browser, alone or for a few people.
 
   nnstudent serve --open
       for this machine only; opens the page in the browser
