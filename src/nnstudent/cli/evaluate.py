@@ -277,7 +277,7 @@ def _comparison(result: PairedComparison) -> str:
     effect = "–" if math.isnan(result.effect) else f"{result.effect:+.2f}"
     return (
         f"{difference:<10}  {interval:<17}  {_p(result.p):<8}  {_p(result.p_holm):<8}"
-        f"  {effect:<6}  {result.n:>3}  {result.differ:>6}"
+        f"  {effect:<6}  {result.n:>3}  {result.n_different:>6}"
     )
 
 

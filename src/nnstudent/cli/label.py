@@ -37,7 +37,7 @@ from nnstudent.errors import InputError
 from nnstudent.words import count
 
 if TYPE_CHECKING:
-    from nnstudent.pseudo.label import LabelResult
+    from nnstudent.pseudo.write import LabelResult
 
 HELP = "label what nobody annotated, by teachers or with labels made elsewhere"
 
