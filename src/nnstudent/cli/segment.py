@@ -40,7 +40,8 @@ from nnstudent.cli.common import (
 
 if TYPE_CHECKING:
     from nnstudent.bundle.bundle import Model
-    from nnstudent.inference.files.segment import FilesResult, Options
+    from nnstudent.inference.files.options import Options
+    from nnstudent.inference.files.segment import FilesResult
     from nnstudent.inference.segmenter import Segmenter
 
 HELP = "segment CT: an image, a folder of images, or a DICOM series"
@@ -209,7 +210,7 @@ def _segmenter(
 
 
 def _options(args: argparse.Namespace) -> Options:
-    from nnstudent.inference.files.segment import Options
+    from nnstudent.inference.files.options import Options
 
     return Options(
         organs=args.organs,

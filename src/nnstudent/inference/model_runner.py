@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from nnstudent.bundle.bundle import Model, Network
+from nnstudent.choices import WINDOWS
 from nnstudent.errors import InputError
 from nnstudent.inference.engines.engine import Engine, make_engine, mean_of_members
 from nnstudent.inference.engines.mirror import with_mirroring
 from nnstudent.inference.grid.preprocess import Frame
 from nnstudent.inference.labels.scores import ClassScores
-from nnstudent.inference.windows.planners import WINDOWS, make_planner
+from nnstudent.inference.windows.planners import make_planner
 from nnstudent.inference.windows.sliding import stream
 from nnstudent.progress import Progress, silent
 from nnstudent.types import Float32Array

@@ -8,7 +8,6 @@ from pathlib import Path
 import psutil
 
 from nnstudent.bundle.bundle import Model, Network, open_model
-from nnstudent.choices import WINDOWS
 from nnstudent.errors import InputError
 from nnstudent.inference import memory
 from nnstudent.inference.case_run import CaseRun
