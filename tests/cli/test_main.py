@@ -145,7 +145,7 @@ def test_debug_shows_where(tmp_path):
         ),
         (OSError(30, "Read-only file system"), 2, "nnstudent index: Read-only file system"),
         (BaseException("a panic"), 2, "BaseException: a panic; run it again with --debug"),
-        (KeyboardInterrupt(), 130, "stopped; what was finished is kept"),
+        (KeyboardInterrupt(), 130, "stopped; finished work is kept"),
     ],
 )
 def test_what_nobody_expected_is_one_line_too(error, code, said, monkeypatch, tmp_path, capsys):
@@ -242,7 +242,9 @@ def test_a_name_that_is_no_text_loses_no_output(tmp_path):
     assert (odd / "r.csv").read_text("utf-8")
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full is Linux's")
+@pytest.mark.skipif(
+    not Path("/dev/full").is_char_device(), reason="a disk that is always full is Linux's"
+)
 def test_a_full_disk_under_standard_output_is_one_line():
     with open("/dev/full", "wb") as full:
         done = command("doctor", stdout=full, stderr=subprocess.PIPE)

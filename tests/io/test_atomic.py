@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from nnstudent.errors import InputError, OutputError, OutputNameError
-from nnstudent.io.atomic import _host, replacing, replacing_folder, sweep, write_json, write_text
+from nnstudent.io.atomic import (
+    _host,
+    check_file,
+    replacing,
+    replacing_folder,
+    sweep,
+    write_json,
+    write_text,
+)
 from nnstudent.serialization import read_json
 
 
@@ -208,3 +216,20 @@ def test_killed_at_any_moment_the_folder_is_the_old_or_the_new(tmp_path, delay):
     assert names(tmp_path) == ["f"]
     assert names(tmp_path / "f") == ["a", "b"]
     assert (tmp_path / "f" / "a").read_text() == (tmp_path / "f" / "b").read_text()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX's")
+@pytest.mark.parametrize("write", [lambda path: write_text(path, "x"), check_file])
+def test_a_device_or_pipe_is_never_replaced(tmp_path, write):
+    """Renaming onto /dev/null would remove it from the system."""
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(os.devnull)
+    for path in (pipe, link):
+        with pytest.raises(OutputError, match="is a device, pipe or socket"):
+            write(path)
+        with pytest.raises(OutputError, match="is a device"), replacing_folder(path):
+            pytest.fail("has begun")
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+    assert names(tmp_path) == ["link", "pipe"]

@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import tempfile
 import time
 import uuid
@@ -49,6 +50,7 @@ def replacing(path: Path) -> Iterator[Path]:
         OutputError: The folder cannot be made or written.
     """
     temporary = _beside(path)
+    _require_replaceable(path)
     _make(path.parent, told=path)
     try:
         yield temporary
@@ -73,6 +75,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         OutputError: The folder cannot be made, or its place cannot be taken; what was there before then still is.
     """
     temporary, old = _beside(path), _beside(path, old=True)
+    _require_replaceable(path)
     _make(path.parent, told=path)
     _make(temporary, told=path)
     try:
@@ -119,7 +122,24 @@ def check_file(path: Path) -> None:
     """
     if path.is_dir():
         raise OutputError(f"{path}: is a folder; expected the name of a file to write")
+    _require_replaceable(path)
     _check(path.parent, told=path)
+
+
+def _require_replaceable(path: Path) -> None:
+    """Refuse a device, pipe or socket: renaming a file onto it would remove it from the system.
+
+    Raises:
+        OutputError: The path is one of them, or a link to one, such as ``/dev/stdout``.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):  # nothing is there, or writing will say what is wrong
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OutputError(
+            f"{readable(str(path))}: is a device, pipe or socket; expected the name of a file to write"
+        )
 
 
 def _check(folder: Path, *, told: Path) -> None:
