@@ -16,7 +16,7 @@ import numpy as np
 from nnstudent.cohort.cohort import Cohort, read_cohort
 from nnstudent.evaluation.scores import Scores
 from nnstudent.io.atomic import write_text
-from nnstudent.phantom import Profile, make_cohort
+from nnstudent.phantom import LabelProfile, make_cohort
 from nnstudent.progress import Progress
 from nnstudent.serialization import read_json
 
@@ -41,7 +41,7 @@ def within(minutes: float | None, tell: Progress) -> Progress:
 
 
 def phantom_cohort(
-    folder: Path, counts: Mapping[Profile, int], *, preset: str, progress: Progress
+    folder: Path, counts: Mapping[LabelProfile, int], *, preset: str, progress: Progress
 ) -> Cohort:
     """So many synthetic patients of each kind, made if they are not there."""
     if not (folder / "cohort.json").is_file():

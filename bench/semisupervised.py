@@ -48,7 +48,7 @@ from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.lock import writing
 from nnstudent.io.record import data_hash, file_hash, is_made_from, write_record
 from nnstudent.machine import cores
-from nnstudent.phantom import Profile
+from nnstudent.phantom import LabelProfile
 from nnstudent.pipeline.predict import predict
 from nnstudent.pipeline.preset import Preset, load_preset
 from nnstudent.progress import Progress, silent
@@ -63,7 +63,13 @@ from nnstudent.training.teach import Target, teach
 
 ROWS = ROOT / "docs" / "results" / "semisupervised.json"
 # The order matters: which organs a partial case has annotated follows from its number.
-COUNTS: Mapping[Profile, int] = {"unlabeled": 42, "full": 6, "tumor": 10, "partial": 6, "test": 30}
+COUNTS: Mapping[LabelProfile, int] = {
+    "unlabeled": 42,
+    "full": 6,
+    "tumor": 10,
+    "partial": 6,
+    "test": 30,
+}
 
 
 @dataclass(frozen=True)
@@ -182,7 +188,7 @@ class Bench:
 
     work: Path
     preset: Preset
-    counts: Mapping[Profile, int] = field(default_factory=lambda: dict(COUNTS))
+    counts: Mapping[LabelProfile, int] = field(default_factory=lambda: dict(COUNTS))
     phantoms: str = "tiny"
     threads: int | None = None
     progress: Progress = silent

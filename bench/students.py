@@ -44,7 +44,7 @@ from nnstudent.io.atomic import replacing, write_json
 from nnstudent.io.lock import writing
 from nnstudent.io.record import data_hash, file_hash, is_made_from, write_record
 from nnstudent.machine import cores
-from nnstudent.phantom import Profile
+from nnstudent.phantom import LabelProfile
 from nnstudent.pipeline.predict import predict
 from nnstudent.pipeline.preset import Preset, load_preset
 from nnstudent.progress import Progress, silent
@@ -59,7 +59,7 @@ ROWS, PICTURE = (
     ROOT / "docs" / "results" / "students.json",
     ROOT / "docs" / "images" / "students.png",
 )
-COUNTS: Mapping[Profile, int] = {"full": 24, "test": 16}
+COUNTS: Mapping[LabelProfile, int] = {"full": 24, "test": 16}
 EPOCHS = 20
 MIDDLE, PATCH = (4.0, 2.5, 2.5), (48, 96, 160)  # 192 × 240 × 400 mm
 
@@ -126,7 +126,7 @@ class Bench:
     work: Path
     preset: Preset
     minutes: float
-    counts: Mapping[Profile, int] = field(default_factory=lambda: dict(COUNTS))
+    counts: Mapping[LabelProfile, int] = field(default_factory=lambda: dict(COUNTS))
     phantoms: str = "standard"
     threads: int | None = None
     progress: Progress = silent

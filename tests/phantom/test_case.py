@@ -14,18 +14,27 @@ from hypothesis import strategies as st
 
 from nnstudent.errors import InputError
 from nnstudent.phantom import PhantomCase, make_case
-from nnstudent.phantom.acquisition import AXCODES, draw_scan, finish, presets
+from nnstudent.phantom.acquisition import AXCODES, draw_scan, scan_presets, to_stored_axes
 from nnstudent.phantom.patient import HOSTS, draw_patient
-from nnstudent.phantom.tissues import LEAST_CONTRAST_HU, looks
+from nnstudent.phantom.tissues import LEAST_CONTRAST_HU, draw_tissues
 from nnstudent.taxonomy import flare23
 
 SEEDS = range(40, 45)
-# Smallest and largest volume in ml that is plausible in an adult's whole abdomen; vessels as far as they are in view.
+# Smallest and largest plausible volume in ml in an adult abdomen; vessels as far as in view.
 PLAUSIBLE_ML = {
-    "liver": (900, 2600), "right_kidney": (80, 330), "spleen": (60, 550), "pancreas": (18, 160), "aorta": (45, 220),
-    "inferior_vena_cava": (35, 240), "right_adrenal_gland": (1, 14), "left_adrenal_gland": (1, 14), "esophagus": (4, 40),
-    "stomach": (80, 1300), "duodenum": (25, 190), "left_kidney": (80, 330),
-}  # fmt: skip
+    "liver": (900, 2600),
+    "right_kidney": (80, 330),
+    "spleen": (60, 550),
+    "pancreas": (18, 160),
+    "aorta": (45, 220),
+    "inferior_vena_cava": (35, 240),
+    "right_adrenal_gland": (1, 14),
+    "left_adrenal_gland": (1, 14),
+    "esophagus": (4, 40),
+    "stomach": (80, 1300),
+    "duodenum": (25, 190),
+    "left_kidney": (80, 330),
+}
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +55,7 @@ def _mean_hu(case: PhantomCase, name: str) -> float:
     return float(np.median(case.image.array[case.truth.array == _ids()[name]]))
 
 
-def test_all_organs_are_there_and_of_plausible_size(abdomens):
+def test_all_organs_have_plausible_sizes(abdomens):
     for case in abdomens:
         for name, (least, most) in PLAUSIBLE_ML.items():
             ml = float((case.organs.array == _ids()[name]).sum() * case.organs.grid.voxel_ml)
@@ -62,7 +71,7 @@ def test_sizes_differ_between_patients(abdomens):
         assert np.std(sizes) > 0.05 * np.mean(sizes), name
 
 
-def test_what_lies_where(abdomens):
+def test_positions_of_organs(abdomens):
     for case in abdomens:
         at = {name: _center_mm(case, name) for name in PLAUSIBLE_ML}
         assert at["liver"][0] > at["aorta"][0] + 25 > at["spleen"][0] + 50  # right, middle, left
@@ -103,7 +112,7 @@ def test_small_organs_touch_large_ones(abdomens):
     assert touching["duodenum"] >= 4
 
 
-def test_some_have_no_gallbladder():
+def test_some_patients_have_no_gallbladder():
     drawn = {seed: draw_patient(np.random.default_rng(seed)).gallbladder for seed in range(60)}
     assert 2 <= sum(not has for has in drawn.values()) <= 15
     without = make_case(next(seed for seed, has in drawn.items() if not has), preset="tiny")
@@ -112,7 +121,7 @@ def test_some_have_no_gallbladder():
 
 @settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(seed=st.integers(0, 2**31))
-def test_a_case_is_whole(seed):
+def test_a_case_is_complete(seed):
     case = make_case(seed, preset="tiny", tumor=True)
     assert case.image.array.dtype == np.int16
     assert case.truth.array.dtype == np.uint8
@@ -130,9 +139,9 @@ def test_a_case_is_whole(seed):
 
 @settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(codes=st.sampled_from(AXCODES))
-def test_turned_axes_show_the_same_patient(codes):
+def test_reoriented_axes_show_the_same_patient(codes):
     case = make_case(44, preset="tiny")
-    turned = finish(case.organs.reoriented().array, replace(case.scan, axcodes=codes))
+    turned = to_stored_axes(case.organs.reoriented().array, replace(case.scan, axcodes=codes))
     assert turned.grid.axcodes == codes
     assert np.array_equal(turned.reoriented().array, case.organs.reoriented().array)
     assert np.allclose(turned.reoriented().grid.affine, case.organs.reoriented().grid.affine)
@@ -161,7 +170,7 @@ def test_some_scans_cut_organs_and_some_are_tilted():
     scans = []
     for seed in range(60):
         rng = np.random.default_rng(seed)
-        scans.append(draw_scan(rng, presets()["standard"], draw_patient(rng)))
+        scans.append(draw_scan(rng, scan_presets()["standard"], draw_patient(rng)))
     assert 10 < sum(not scan.whole for scan in scans) < 50
     assert 0 < sum(scan.tilt_deg != (0, 0, 0) for scan in scans) < 25
     assert len({scan.axcodes for scan in scans}) > 8
@@ -176,12 +185,12 @@ def test_an_unknown_preset_is_one_line():
         make_case(0, preset="tiny", slices=1)
 
 
-def test_lesions_are_seen_against_their_host_and_lie_in_several() -> None:
+def test_lesions_have_contrast_and_lie_in_several_hosts() -> None:
     several = 0
     for seed in range(200):
         patient = draw_patient(np.random.default_rng(seed), tumor=True)
         several += len(set(patient.lesions)) > 1
-        look = looks(patient)
+        look = draw_tissues(patient)
         for host in HOSTS:
             tissue = {"right_kidney": "kidney", "left_kidney": "kidney", "colon": "bowel"}.get(
                 host, host

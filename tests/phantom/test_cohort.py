@@ -17,7 +17,7 @@ from nnstudent.cli import main
 from nnstudent.cohort.cohort import read_cohort
 from nnstudent.errors import InputError, OutputError
 from nnstudent.io.nifti import read_image, read_labels
-from nnstudent.phantom import make_cohort, profiles
+from nnstudent.phantom import label_profiles, make_cohort
 from nnstudent.taxonomy import flare23
 
 
@@ -36,7 +36,7 @@ def _hashes(folder: Path) -> dict[str, str]:
     }
 
 
-def test_the_same_seed_makes_the_same_bytes_however_many_cases_there_are(folder, tmp_path):
+def test_the_same_seed_gives_the_same_bytes_for_any_number_of_cases(folder, tmp_path):
     time.sleep(1.1)  # a time stamp in the files would differ
     again = tmp_path / "under another name"
     make_cohort(again, cases=3, seed=5, preset="tiny")
@@ -45,7 +45,7 @@ def test_the_same_seed_makes_the_same_bytes_however_many_cases_there_are(folder,
     assert all(all_six[name] == value for name, value in few.items() if name != "cohort.json")
 
 
-def test_another_seed_makes_another_patient(folder, tmp_path):
+def test_another_seed_gives_another_patient(folder, tmp_path):
     make_cohort(tmp_path, cases=1, seed=6, preset="tiny")
     assert (
         _hashes(tmp_path)["images/phantom_001.nii.gz"]
@@ -53,7 +53,7 @@ def test_another_seed_makes_another_patient(folder, tmp_path):
     )
 
 
-def test_what_is_declared_is_what_the_labels_hold(folder):
+def test_labels_hold_what_is_declared(folder):
     cohort = read_cohort(folder)
     table = flare23()
     assert len(cohort) == 6
@@ -80,10 +80,10 @@ def test_what_is_declared_is_what_the_labels_hold(folder):
 
 @given(cases=st.integers(1, 300))
 def test_profiles_add_up(cases):
-    kinds = profiles(cases)
+    kinds = label_profiles(cases)
     counts = Counter(kinds)
     assert len(kinds) == cases
-    assert kinds == profiles(300)[:cases]
+    assert kinds == label_profiles(300)[:cases]
     if cases >= 6:
         assert counts["full"] >= 2
         assert counts["test"] >= 1
@@ -91,14 +91,14 @@ def test_profiles_add_up(cases):
 
 
 def test_counts_override_the_mixture():
-    assert Counter(profiles(4, {"full": 3, "test": 1})) == {"full": 3, "test": 1}
-    shared = Counter(profiles(20, {"full": 10}))
+    assert Counter(label_profiles(4, {"full": 3, "test": 1})) == {"full": 3, "test": 1}
+    shared = Counter(label_profiles(20, {"full": 10}))
     assert shared["full"] == 10
     assert set(shared) == {"full", "tumor", "partial", "unlabeled", "test"}
     with pytest.raises(InputError, match="add up to 5"):
-        profiles(4, {"full": 5})
+        label_profiles(4, {"full": 5})
     with pytest.raises(InputError, match="-1 full"):
-        profiles(4, {"full": -1})
+        label_profiles(4, {"full": -1})
 
 
 def test_the_command(tmp_path, capsys):

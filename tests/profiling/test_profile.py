@@ -22,7 +22,7 @@ from nnstudent.profiling import profile as measure
 from nnstudent.profiling.gpu import NO_GPU, Gpu
 from nnstudent.profiling.plot import write_plot
 from nnstudent.profiling.profile import _area
-from nnstudent.profiling.tree import Tree
+from nnstudent.profiling.tree import ProcessTree
 
 HOLD = "import time; held = bytearray(b'x') * ({mb} * 2**20); time.sleep({seconds})"
 BUSY = "import time\nwhile time.process_time() < {seconds}: pass"
@@ -44,7 +44,7 @@ def test_memory_and_time_are_those_of_the_command(held):
     assert 0.5 * 300 * 0.8 <= held.rss_area_mb_s <= held.peak_rss_mb * held.wall_seconds
 
 
-def test_looks_come_every_tenth_of_a_second(held):
+def test_samples_are_taken_every_tenth_of_a_second(held):
     times = [sample.seconds for sample in held.samples]
     assert times == sorted(times)
     assert len(times) <= held.wall_seconds / 0.1 + 2
@@ -68,16 +68,17 @@ def test_the_tree_is_measured_not_only_its_root():
 
 
 def test_processor_time_includes_children_that_have_ended():
-    code = f"import subprocess, sys\nsubprocess.run([sys.executable, '-S', '-c', {BUSY.format(seconds=0.4)!r}])"
+    child = BUSY.format(seconds=0.4)
+    code = f"import subprocess, sys\nsubprocess.run([sys.executable, '-S', '-c', {child!r}])"
     found = profile([sys.executable, "-S", "-c", code])
     assert 0.4 <= found.cpu_seconds < 2
 
 
-@pytest.mark.skipif(not hasattr(os, "wait4"), reason="this system does not tell a process's peak")
-def test_a_peak_between_two_looks_is_not_lost():
+@pytest.mark.skipif(not hasattr(os, "wait4"), reason="no wait4 on this system")
+def test_a_peak_between_two_samples_is_not_lost():
     import resource  # not on Windows
 
-    # a child counts as large as its parent was when it began, so it must grow larger than the test runner ever was
+    # a child counts as large as its parent, so it must grow larger than the test runner ever was
     mb = (
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         // 2 ** (20 if sys.platform == "darwin" else 10)
@@ -108,7 +109,10 @@ def test_a_command_that_a_signal_ends_exits_as_in_a_shell():
 @pytest.mark.skipif(os.name == "nt", reason="no such signal there")
 def test_stopping_the_profile_stops_the_command(tmp_path):
     mark = tmp_path / "pid"
-    child = f"import os, pathlib, time; pathlib.Path({str(mark)!r}).write_text(str(os.getpid())); time.sleep(60)"
+    child = (
+        "import os, pathlib, time; "
+        f"pathlib.Path({str(mark)!r}).write_text(str(os.getpid())); time.sleep(60)"
+    )
     command = [sys.executable, "-m", "nnstudent", "profile", "--", sys.executable, "-c", child]
     # what a shell starts in the background, and what that starts, ignores Ctrl-C
     heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
@@ -184,7 +188,7 @@ def test_gpu_memory_is_total_minus_free(nvml):
     assert "no GPU 3" in Gpu(3).missing
 
 
-def test_a_driver_that_does_not_answer_is_no_gpu(nvml):
+def test_a_driver_that_does_not_answer_counts_as_no_gpu(nvml):
     def fail() -> None:
         raise FakeError
 
@@ -211,7 +215,7 @@ def test_nothing_to_run_is_one_line_and_exit_code_2(command, capsys):
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
-def test_an_interval_of_nothing_is_refused():
+def test_an_interval_of_zero_is_refused():
     for interval in (0, -1, math.nan):
         with pytest.raises(InputError, match="interval"):
             profile(["true"], interval=interval)
@@ -239,15 +243,15 @@ def test_a_plot_that_cannot_be_drawn_is_known_before_the_command_runs(
         write_plot(None, tmp_path / "x.svg")
 
 
-def test_stages_are_metered_by_the_same_look():
+def test_stages_are_metered_by_the_same_process_tree():
     with Meter(every_seconds=0.05) as meter:
         held = bytearray(b"x") * (100 * 2**20)
         time.sleep(0.2)
         del held
     assert meter.peak_rss_mb > 100
-    assert Tree().rss_mb() > 0
-    assert Tree(2**22 + 5).rss_mb() == 0
+    assert ProcessTree().rss_mb() > 0
+    assert ProcessTree(2**22 + 5).rss_mb() == 0
 
 
-def test_a_command_that_ends_before_the_first_look_has_no_area():
+def test_a_command_that_ends_before_the_first_sample_has_no_area():
     assert _area([], 0.004) == 0

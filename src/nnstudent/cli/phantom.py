@@ -67,9 +67,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Make the cohort."""
     from nnstudent.cli.common import Display, write_report
-    from nnstudent.phantom import Profile, make_cohort
+    from nnstudent.phantom import LabelProfile, make_cohort
 
-    named: dict[Profile, int | None] = {
+    named: dict[LabelProfile, int | None] = {
         "full": args.full,
         "tumor": args.tumor,
         "partial": args.partial,

@@ -1,6 +1,13 @@
-"""Synthetic abdominal CT, so that everything can be run, tested and measured without patient data."""
+"""Synthetic abdominal CT, for running, testing and measuring without patient data."""
 
 from nnstudent.phantom.case import PhantomCase, make_case, scan_patient
-from nnstudent.phantom.cohort import Profile, make_cohort, profiles
+from nnstudent.phantom.cohort import LabelProfile, label_profiles, make_cohort
 
-__all__ = ["PhantomCase", "Profile", "make_case", "make_cohort", "profiles", "scan_patient"]
+__all__ = [
+    "LabelProfile",
+    "PhantomCase",
+    "label_profiles",
+    "make_case",
+    "make_cohort",
+    "scan_patient",
+]

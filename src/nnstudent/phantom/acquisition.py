@@ -1,4 +1,4 @@
-"""From the model anatomy to a scan: field of view, slice thickness, partial volume, noise, orientation."""
+"""Scanning a phantom: field of view, slice thickness, tilt, noise and orientation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from nnstudent.errors import InputError
 from nnstudent.phantom.patient import Patient
-from nnstudent.phantom.shapes import turned
+from nnstudent.phantom.shapes import rotated_axes
 from nnstudent.serialization import parse_toml
 from nnstudent.volume import Grid, Volume
 
@@ -25,17 +25,17 @@ AXCODES = tuple(
 
 
 @dataclass(frozen=True)
-class Preset:
-    """What is scanned; ranges are (least, most).
+class ScanPreset:
+    """A range of scans; ranges are (lowest, highest).
 
     Attributes:
-        size: Voxels in plane.
-        spacing_mm: In plane.
-        thickness_mm: Slice distance.
+        size: Voxels per in-plane axis.
+        spacing_mm: In-plane spacing.
+        thickness_mm: Slice spacing.
         extent_mm: Length of the scan along the patient.
-        whole: Chance that the whole abdomen is in view.
-        oblique: Chance of a tilted grid.
-        axcodes: Chance that the stored axes are any of the 48, not RAS or LPS.
+        whole: Probability that the whole abdomen is in view.
+        oblique: Probability of a tilted grid.
+        axcodes: Probability that the stored axes are any of the 48, rather than LPS, LAS or RAS.
     """
 
     size: int
@@ -48,7 +48,7 @@ class Preset:
 
 
 @cache
-def presets() -> dict[str, Preset]:
+def scan_presets() -> dict[str, ScanPreset]:
     """The named presets."""
     table = parse_toml(
         files("nnstudent.phantom").joinpath("presets.toml").read_text("utf-8"),
@@ -56,7 +56,7 @@ def presets() -> dict[str, Preset]:
         what="presets",
     )
     return {
-        name: Preset(
+        name: ScanPreset(
             size=row["size"],
             spacing_mm=(row["spacing_mm"][0], row["spacing_mm"][1]),
             thickness_mm=(row["thickness_mm"][0], row["thickness_mm"][1]),
@@ -69,15 +69,15 @@ def presets() -> dict[str, Preset]:
     }
 
 
-def find_preset(name: str) -> Preset:
+def find_scan_preset(name: str) -> ScanPreset:
     """The preset of this name.
 
     Raises:
-        InputError: There is none.
+        InputError: No preset has this name.
     """
-    if name not in presets():
-        raise InputError(f"no phantom preset {name!r}; choose one of {', '.join(presets())}")
-    return presets()[name]
+    if name not in scan_presets():
+        raise InputError(f"no phantom preset {name!r}; choose one of {', '.join(scan_presets())}")
+    return scan_presets()[name]
 
 
 @dataclass(frozen=True)
@@ -85,15 +85,15 @@ class Scan:
     """How one patient is scanned.
 
     Attributes:
-        shape: Voxels (z, y, x) on the RAS-like grid, before its axes are turned.
-        spacing_mm: (z, y, x).
-        center_mm: Place of the grid's centre in patient mm (x, y, z).
-        tilt_deg: Rotation of the grid about the patient's x, y and z.
+        shape: Voxels (z, y, x) on the RAS-like grid, before its axes are reoriented.
+        spacing_mm: Spacing along (z, y, x).
+        center_mm: Center of the grid in patient coordinates (x, y, z), in mm.
+        tilt_deg: Rotation of the grid about the patient's x, y and z axes.
         axcodes: Axes of the stored file.
-        noise_hu: Deviation of the noise.
-        grain_mm: Over how far the noise is correlated in plane.
+        noise_hu: Standard deviation of the noise.
+        grain_mm: In-plane correlation length of the noise.
         blur_mm: Width of an edge.
-        round_field: Whether what lies outside of the scanner's round field is blank.
+        round_field: Whether everything outside the scanner's round field of view is blank.
         whole: Whether the whole abdomen is in view along the patient.
     """
 
@@ -109,8 +109,8 @@ class Scan:
     whole: bool
 
     def grid(self) -> Grid:
-        """The grid, before its axes are turned."""
-        turn = turned(*self.tilt_deg).T
+        """The grid, before its axes are reoriented."""
+        turn = rotated_axes(*self.tilt_deg).T
         scale = np.array(self.spacing_mm[::-1])
         affine = np.eye(4)
         affine[:3, :3] = turn * scale
@@ -121,9 +121,9 @@ class Scan:
 
 
 def draw_scan(
-    rng: np.random.Generator, preset: Preset, patient: Patient, *, slices: int | None = None
+    rng: np.random.Generator, preset: ScanPreset, patient: Patient, *, slices: int | None = None
 ) -> Scan:
-    """Draw how a patient is scanned; ``slices`` fixes how many slices there are."""
+    """Draw at random how a patient is scanned; ``slices`` fixes the number of slices."""
     if slices is not None and slices < 2:
         raise InputError(f"{slices} slices; expected at least 2")
     thickness = float(
@@ -170,7 +170,7 @@ def draw_scan(
     )
 
 
-def finish(array: npt.NDArray[Any], scan: Scan) -> Volume:
-    """The volume with the axes of the stored file."""
+def to_stored_axes(array: npt.NDArray[Any], scan: Scan) -> Volume:
+    """The volume in the orientation of the stored file."""
     turned_volume = Volume(array, scan.grid()).reoriented(scan.axcodes)
     return Volume(np.ascontiguousarray(turned_volume.array), turned_volume.grid)

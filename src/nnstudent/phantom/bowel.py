@@ -1,4 +1,4 @@
-"""Small bowel, colon and what lies in the pelvis: what is not to be taken for duodenum or stomach."""
+"""Small bowel, colon and pelvic organs, which a network could confuse with duodenum or stomach."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnstudent.phantom.build import Builder, Layer
-from nnstudent.phantom.shapes import Field, Path, path
+from nnstudent.phantom.shapes import Centerline, Field, centerline
 
 
 @dataclass(frozen=True, eq=False)
 class Bowel:
-    """The shapes of the bowel, cut to the room that the organs leave."""
+    """The shapes of the bowel, cut to the space that the organs leave."""
 
     colon: Field
     small: Field
 
 
-def bowel(b: Builder, solid: Sequence[Field]) -> Bowel:
-    """Colon and small bowel round the organs given."""
+def build_bowel(b: Builder, solid: Sequence[Field]) -> Bowel:
+    """Colon and small bowel around the solid organs."""
     s = b.space
     colon = s.tube([_haustra(b, _colon(b))])
     colon = s.perturbed(s.perturbed(colon, 1.8, 0), 1.0, 2)
@@ -34,21 +34,37 @@ def bowel(b: Builder, solid: Sequence[Field]) -> Bowel:
     return Bowel(colon, small)
 
 
-def _colon(b: Builder) -> Path:
+def _colon(b: Builder) -> Centerline:
     w = float(b.rng.uniform(0.75, 1.15))
-    sag = float(
-        b.rng.choice([0, -25, -60], p=[0.5, 0.3, 0.2])
-    )  # the transverse colon may hang deep
-    return b.vary([
-        [82, 18, -168, 23 * w], [96, 2, -125, 24 * w], [104, -6, -75, 22 * w], [100, 4, -42, 21 * w], [88, 40, -38, 20 * w],
-        [58, 74, -50 + sag / 2, 19 * w], [10, 84, -56 + sag, 18 * w], [-48, 80, -38 + sag / 2, 18 * w], [-80, 66, 5, 18 * w],
-        [-92, 44, 34, 18 * w], [-106, 8, 22, 16 * w], [-106, -14, -30, 15 * w], [-104, -16, -100, 14 * w], [-90, 5, -155, 13 * w],
-        [-55, 30, -185, 13 * w], [-15, 32, -198, 13 * w], [5, 2, -192, 13 * w], [0, -28, -208, 15 * w], [0, -38, -260, 16 * w],
-    ], 6)  # fmt: skip
+    sag = float(b.rng.choice([0, -25, -60], p=[0.5, 0.3, 0.2]))  # of the transverse colon
+    return b.vary(
+        [
+            [82, 18, -168, 23 * w],
+            [96, 2, -125, 24 * w],
+            [104, -6, -75, 22 * w],
+            [100, 4, -42, 21 * w],
+            [88, 40, -38, 20 * w],
+            [58, 74, -50 + sag / 2, 19 * w],
+            [10, 84, -56 + sag, 18 * w],
+            [-48, 80, -38 + sag / 2, 18 * w],
+            [-80, 66, 5, 18 * w],
+            [-92, 44, 34, 18 * w],
+            [-106, 8, 22, 16 * w],
+            [-106, -14, -30, 15 * w],
+            [-104, -16, -100, 14 * w],
+            [-90, 5, -155, 13 * w],
+            [-55, 30, -185, 13 * w],
+            [-15, 32, -198, 13 * w],
+            [5, 2, -192, 13 * w],
+            [0, -28, -208, 15 * w],
+            [0, -38, -260, 16 * w],
+        ],
+        6,
+    )
 
 
-def _haustra(b: Builder, course: Path) -> Path:
-    """The path with its sacculations."""
+def _haustra(b: Builder, course: Centerline) -> Centerline:
+    """The colon's centerline with its sacculations."""
     along = np.arange(len(course)) * 1.5
     wave = 2 * np.pi * along / float(b.rng.uniform(26, 36))
     out = course.copy()
@@ -56,10 +72,10 @@ def _haustra(b: Builder, course: Path) -> Path:
     return out
 
 
-def _loops(b: Builder) -> list[Path]:
-    """Loops in three sheets before each other, ileum low and jejunum high on the left."""
+def _loops(b: Builder) -> list[Centerline]:
+    """Loops in three coronal sheets, with the ileum low and the jejunum high on the left."""
     rng, out = b.rng, []
-    wide = 1.2 - 0.35 * b.patient.visceral  # where there is little fat, bowel fills the room
+    wide = 1.2 - 0.35 * b.patient.visceral  # with little fat, bowel fills the space
     for y in (34, 58, 82):
         points: list[list[float]] = []
         for row, z in enumerate(np.arange(-200, -28, 25.0)):
@@ -68,7 +84,7 @@ def _loops(b: Builder) -> list[Path]:
             for x in along if row % 2 else along[::-1]:
                 place = np.array([x, y, z + 6 * np.sin(x / 18 + y)]) + rng.normal(0, 5.5, 3)
                 points.append([*place, wide * float(rng.uniform(6.5, 14))])
-        out.append(path(points, step_mm=2.5))
+        out.append(centerline(points, step_mm=2.5))
     for y in (44, 70):
         points = [
             [
@@ -77,15 +93,15 @@ def _loops(b: Builder) -> list[Path]:
             ]
             for n, z in enumerate(np.arange(-40, 14, 11.0))
         ]
-        out.append(path(points, step_mm=2.5))
+        out.append(centerline(points, step_mm=2.5))
     return out
 
 
 def bowel_layers(b: Builder, parts: Bowel) -> list[Layer]:
-    """Walls and contents: fluid, feathered folds, stool, gas above."""
+    """Walls and contents: fluid, feathery folds, stool, and gas above."""
     s, rng, oral = b.space, b.rng, b.patient.oral
     small, colon = parts.small, parts.colon
-    full = float(rng.uniform(-0.8, 1.6))  # collapsed loops show wall only
+    full = float(rng.uniform(-0.8, 1.6))  # collapsed loops show only wall
     filled = np.minimum(
         small.sdf - 2.6, 3 * s.rough[0][small.box] + 3 * s.rough[2][small.box] + full
     )

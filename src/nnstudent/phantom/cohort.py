@@ -1,4 +1,4 @@
-"""A cohort of phantoms on disk, with labels as partial as those of FLARE23."""
+"""Making a cohort of phantoms on disk, with labels as partial as those of FLARE23."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from nnstudent.cohort.cohort import Case, Cohort, Role, write_cohort
 from nnstudent.errors import InputError
 from nnstudent.io.lock import writing
 from nnstudent.io.nifti import write_image, write_labels
-from nnstudent.phantom.acquisition import find_preset
+from nnstudent.phantom.acquisition import find_scan_preset
 from nnstudent.phantom.case import PhantomCase, make_case
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import flare23
 from nnstudent.volume import Volume
 
-Profile = Literal["full", "tumor", "partial", "unlabeled", "test"]
-# How large a share of the cases has which labels: all organs, tumor and six organs, one source's organs, none, the whole truth.
-SHARES: dict[Profile, float] = {
+LabelProfile = Literal["full", "tumor", "partial", "unlabeled", "test"]
+# Share of the cases that has all organs labeled, tumor and six organs, the organs of one source,
+# nothing, and everything.
+PROFILE_SHARES: dict[LabelProfile, float] = {
     "full": 0.2,
     "tumor": 0.2,
     "partial": 0.15,
     "unlabeled": 0.3,
     "test": 0.15,
 }
-_FIRST: tuple[Profile, ...] = ("full", "tumor", "test", "full", "unlabeled", "partial")
+_FIRST: tuple[LabelProfile, ...] = ("full", "tumor", "test", "full", "unlabeled", "partial")
 _TUMOR_ORGANS = ("liver", "right_kidney", "spleen", "pancreas", "left_kidney", "stomach")
 _SOURCES = (
     ("liver", "right_kidney", "spleen", "pancreas", "left_kidney"),
@@ -39,37 +40,40 @@ _SOURCES = (
 )
 
 
-def profiles(cases: int, counts: Mapping[Profile, int] | None = None) -> list[Profile]:
-    """Which labels each of so many cases has.
+def label_profiles(
+    cases: int, counts: Mapping[LabelProfile, int] | None = None
+) -> list[LabelProfile]:
+    """The label profile of each case.
 
-    The order does not depend on ``cases``, so that a larger cohort begins with the smaller one, and any six cases
-    from the first on hold two fully annotated ones and one for testing.
+    The order does not depend on ``cases``, so that a larger cohort begins with the smaller one. The
+    first six cases include two fully annotated ones and one for testing.
 
     Args:
-        cases: How many.
-        counts: How many of some profiles there are; the rest of the cases is shared out among the others.
+        cases: Number of cases.
+        counts: Number of cases of some profiles; the other cases are divided among the other
+            profiles.
 
     Raises:
-        InputError: Fewer than one case, a count below 0, or counts that do not add up.
+        InputError: There is less than one case, a count is below 0, or the counts do not add up.
     """
-    fixed: dict[Profile, int] = dict(counts or {})
+    fixed: dict[LabelProfile, int] = dict(counts or {})
     if cases < 1:
         raise InputError(f"{cases} phantom cases; expected at least 1")
     if any(n < 0 for n in fixed.values()):
-        raise InputError(
-            f"phantoms: {', '.join(f'{n} {kind}' for kind, n in fixed.items())}; expected counts of at least 0"
-        )
+        given = ", ".join(f"{n} {kind}" for kind, n in fixed.items())
+        raise InputError(f"phantoms: {given}; expected counts of at least 0")
     total = sum(fixed.values())
-    if total > cases or (total < cases and set(fixed) == set(SHARES)):
+    if total > cases or (total < cases and set(fixed) == set(PROFILE_SHARES)):
         raise InputError(
-            f"phantoms: the counts of the profiles add up to {total}, but there are to be {cases} cases; make them agree"
+            f"phantoms: the counts of the profiles add up to {total}, "
+            f"but {cases} cases were asked for; make them agree"
         )
-    order: list[Profile] = [kind for kind, n in fixed.items() for _ in range(n)]
-    free: dict[Profile, float] = {
-        kind: share for kind, share in SHARES.items() if kind not in fixed
+    order: list[LabelProfile] = [kind for kind, n in fixed.items() for _ in range(n)]
+    free: dict[LabelProfile, float] = {
+        kind: share for kind, share in PROFILE_SHARES.items() if kind not in fixed
     }
     shared = sum(free.values())
-    rest: list[Profile] = [kind for kind in _FIRST if not fixed][: cases - total]
+    rest: list[LabelProfile] = [kind for kind in _FIRST if not fixed][: cases - total]
     while len(order) + len(rest) < cases:
         so_far = Counter(rest)
         rest.append(
@@ -85,32 +89,37 @@ def make_cohort(
     seed: int,
     preset: str = "standard",
     slices: int | None = None,
-    counts: Mapping[Profile, int] | None = None,
+    counts: Mapping[LabelProfile, int] | None = None,
     progress: Progress = silent,
 ) -> Cohort:
-    """Write a cohort folder of phantoms: ``images/``, ``labels/`` (annotated classes only), ``truth/``, ``cohort.json``.
+    """Write a cohort folder of phantoms.
+
+    It has ``images/``, ``labels/`` (annotated classes only), ``truth/`` and ``cohort.json``.
 
     Args:
-        out: The folder.
-        cases: How many cases.
-        seed: The same seed makes the same bytes. Case k depends on the seed, k and its profile, not on how many there are.
-        preset: What is scanned.
-        slices: How many slices a scan has; None follows from its length and thickness.
-        counts: How many cases have which labels (see :func:`profiles`).
-        progress: Told after every case.
+        out: The cohort folder.
+        cases: Number of cases.
+        seed: Seed; the same seed gives the same bytes. Case k depends on the seed, k and its
+            profile, not on the number of cases.
+        preset: Name of the preset: ``tiny``, ``standard`` or ``full``.
+        slices: Number of slices of each scan; None for the number that follows from length and
+            thickness.
+        counts: Number of cases per label profile (see :func:`label_profiles`).
+        progress: Called after each case.
 
     Raises:
-        InputError: Fewer than one case, no such preset, a negative seed, or counts that do not add up.
+        InputError: There is less than one case, the preset does not exist, the seed is negative, or
+            the counts do not add up.
         OutputError: ``out`` cannot be written.
     """
-    kinds = profiles(cases, counts)
-    find_preset(preset)
+    kinds = label_profiles(cases, counts)
+    find_scan_preset(preset)
     if seed < 0:
         raise InputError(f"seed {seed}; expected a whole number of at least 0")
     made = []
     with writing(out):
         for number, kind in enumerate(kinds):
-            # a tumor profile without a tumor teaches nothing; elsewhere there may be one that nobody annotated
+            # Profile tumor always has a tumor; other profiles may have one that is not annotated.
             content = np.random.SeedSequence([seed, number])
             case = make_case(
                 content, preset=preset, tumor=True if kind == "tumor" else None, slices=slices
@@ -126,7 +135,7 @@ def make_cohort(
     return cohort
 
 
-def _annotated(kind: Profile, number: int) -> frozenset[str]:
+def _annotated(kind: LabelProfile, number: int) -> frozenset[str]:
     table = flare23()
     return frozenset(
         {
@@ -140,7 +149,7 @@ def _annotated(kind: Profile, number: int) -> frozenset[str]:
 
 
 def _write_case(
-    out: Path, name: str, case: PhantomCase, kind: Profile, *, annotated: frozenset[str]
+    out: Path, name: str, case: PhantomCase, kind: LabelProfile, *, annotated: frozenset[str]
 ) -> Case:
     image, truth, label = (
         out / folder / f"{name}.nii.gz" for folder in ("images", "truth", "labels")
@@ -149,7 +158,7 @@ def _write_case(
     write_labels(truth, case.truth)
     table = flare23()
     if annotated:
-        # who does not annotate lesions draws the organ as if they were part of it
+        # Somebody who does not annotate lesions draws them as part of the organ.
         seen = case.truth if annotated & set(table.lesions) else case.organs
         wanted = np.zeros(256, np.uint8)
         for item in annotated:

@@ -1,34 +1,32 @@
-"""The working grid of a scan: coarse, in the image's frame, with the patient's build and individual deformation."""
+"""The working grid of a scan: coarse, aligned with the image, deformed to the patient's anatomy."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from nnstudent.phantom.acquisition import Scan
 from nnstudent.phantom.build import Layer
 from nnstudent.phantom.patient import Patient
-from nnstudent.phantom.shapes import Array, Field, Space, turned
+from nnstudent.phantom.shapes import Field, Space, rotated_axes
+from nnstudent.types import Float32Array, Float64Array
 
 _PITCH_MM = 2.5
-_SPLINE_RMS = (
-    0.692  # root of the mean sum of the squared weights of a cubic B-spline along one axis
-)
+_SPLINE_RMS = 0.692  # root of the mean sum of squared weights of a cubic B-spline along one axis
 
 
 class Nodes:
-    """The working grid along each axis, in voxel indices of the scan.
+    """The nodes of the working grid along each axis, in voxel indices of the scan.
 
     Attributes:
-        at: Places of the nodes along z, y and x.
-        parts: In how many thinner ones a slice is drawn.
+        at: Positions of the nodes along z, y and x.
+        parts: Number of thinner slices from which a slice is averaged.
     """
 
     def __init__(self, scan: Scan) -> None:
         self.parts = max(1, round(scan.spacing_mm[0] / _PITCH_MM))
-        self.at: list[npt.NDArray[np.float64]] = []
+        self.at: list[Float64Array] = []
         for axis, (n, mm) in enumerate(zip(scan.shape, scan.spacing_mm, strict=True)):
             parts = self.parts if axis == 0 else 1
             pitch = 1 / parts if mm / parts >= 0.8 * _PITCH_MM else _PITCH_MM / mm
@@ -38,10 +36,16 @@ class Nodes:
 
 
 def smooth_noise(
-    rng: np.random.Generator, places: Sequence[npt.NDArray[np.float64]], wave_mm: float
-) -> Array:
-    """A smooth random field of unit deviation at the crossings of places (mm along z, y, x): a cubic B-spline."""
-    # summed term by term: a matrix product would round otherwise with another number of threads
+    rng: np.random.Generator, places: Sequence[Float64Array], wave_mm: float
+) -> Float32Array:
+    """A smooth random field with a standard deviation of 1: a cubic B-spline.
+
+    Args:
+        rng: Generator of the spline's coefficients.
+        places: Positions along z, y and x, in mm; the field is known at their crossings.
+        wave_mm: Distance of the spline's knots.
+    """
+    # Summed term by term, because a matrix product rounds depending on the number of threads.
     first = [np.floor(at / wave_mm).astype(np.intp) - 1 for at in places]
     shape = [int(index[-1] - index[0]) + 4 for index in first]
     values = rng.standard_normal(shape).astype(np.float32)
@@ -59,7 +63,7 @@ def smooth_noise(
 
 
 def make_space(scan: Scan, patient: Patient) -> tuple[Space, Nodes]:
-    """The working grid of a scan, with the patient's build and individual deformation."""
+    """The working grid of a scan, with the patient's size, pose and individual deformation."""
     nodes = Nodes(scan)
     grid = scan.grid()
     places = [at * mm for at, mm in zip(nodes.at, scan.spacing_mm, strict=True)]
@@ -73,7 +77,7 @@ def make_space(scan: Scan, patient: Patient) -> tuple[Space, Nodes]:
         for c in range(3)
     ]
     rng = np.random.default_rng([patient.seed, 3])
-    pose = turned(*patient.pose_deg).astype(np.float32)
+    pose = rotated_axes(*patient.pose_deg).astype(np.float32)
     model = []
     for c in range(3):
         lying = pose[c, 0] * world[0] + pose[c, 1] * world[1] + pose[c, 2] * world[2]
@@ -89,7 +93,7 @@ def make_space(scan: Scan, patient: Patient) -> tuple[Space, Nodes]:
 
 
 def table_layers(space: Space, body: Field) -> list[Layer]:
-    """The table under the patient: a shell about foam, its top curved."""
+    """The table under the patient: a shell filled with foam, with a curved top."""
     x, y, _ = np.broadcast_arrays(*space.world)
     inside = body.sdf > 0
     back = float(np.percentile(y[body.box][inside], 0.3)) - 5 if inside.any() else -130.0

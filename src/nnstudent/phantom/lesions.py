@@ -1,4 +1,4 @@
-"""What is found in a patient: lesions, and what must not be taken for one (cysts, stones, calcified walls)."""
+"""Lesions, and benign findings that look similar (cysts, stones, calcified walls)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from nnstudent.phantom.build import Builder, Layer
-from nnstudent.phantom.shapes import Field, Point, turned
+from nnstudent.phantom.shapes import Field, Point, rotated_axes
 
 LARGEST_MM = {
     "liver": 40.0,
@@ -19,27 +19,27 @@ LARGEST_MM = {
 }
 
 
-def _somewhere(b: Builder, field: Field, deep_mm: float) -> Point | None:
-    """A random place of the model anatomy within a shape, at least so deep where the shape is thick enough."""
+def _random_point(b: Builder, field: Field, deep_mm: float) -> Point | None:
+    """A random point inside a shape, at least ``deep_mm`` deep if the shape is thick enough."""
     if field.empty:
         return None
-    depth = np.argwhere(field.sdf >= min(deep_mm, 0.6 * float(field.sdf.max())))
-    place = depth[int(b.rng.integers(len(depth)))]
-    at = tuple(int(i) + span.start for i, span in zip(place, field.box, strict=True))
+    deep = np.argwhere(field.sdf >= min(deep_mm, 0.6 * float(field.sdf.max())))
+    index = deep[int(b.rng.integers(len(deep)))]
+    at = tuple(int(i) + span.start for i, span in zip(index, field.box, strict=True))
     return float(b.space.x[at]), float(b.space.y[at]), float(b.space.z[at])
 
 
 def _blob(b: Builder, center: Point, radius: float, which: int) -> Field:
     radii = (radius * b.size(0.18), radius * b.size(0.18), radius * b.size(0.18))
-    blob = b.space.ellipsoid(center, radii, turned(*b.rng.uniform(0, 90, 3)))
+    blob = b.space.ellipsoid(center, radii, rotated_axes(*b.rng.uniform(0, 90, 3)))
     return b.space.perturbed(b.space.perturbed(blob, 0.07 * radius, which), 0.05 * radius, 0)
 
 
-def lesions(b: Builder, hosts: Mapping[str, Field]) -> list[Layer]:
-    """The lesions, each within its host organ; larger ones with a necrotic middle, some with a rim that enhances."""
+def lesion_layers(b: Builder, hosts: Mapping[str, Field]) -> list[Layer]:
+    """The lesions, each within its host organ; some large ones have a necrotic core."""
     rng, out = b.rng, []
     for number, host in enumerate(b.patient.lesions):
-        center = _somewhere(b, hosts[host], 4.0)
+        center = _random_point(b, hosts[host], 4.0)
         if center is None:
             continue
         radius = float(
@@ -55,12 +55,12 @@ def lesions(b: Builder, hosts: Mapping[str, Field]) -> list[Layer]:
     return out
 
 
-def benign(b: Builder, hosts: Mapping[str, Field]) -> list[Layer]:
-    """Cysts, gallstones, kidney stones and calcifications: they keep the label of the organ they are in."""
+def benign_layers(b: Builder, hosts: Mapping[str, Field]) -> list[Layer]:
+    """Cysts, gallstones, kidney stones and calcifications; they keep the label of their organ."""
     rng, out = b.rng, []
     for host in ("liver", "right_kidney", "left_kidney"):
         for _ in range(int(rng.choice([0, 1, 2], p=[0.72, 0.18, 0.10]))):
-            center = _somewhere(b, hosts[host], 5.0)
+            center = _random_point(b, hosts[host], 5.0)
             if center is not None:
                 radius = float(np.clip(np.exp(rng.normal(np.log(8), 0.45)), 3, 25))
                 out.append(
@@ -72,7 +72,7 @@ def benign(b: Builder, hosts: Mapping[str, Field]) -> list[Layer]:
                 )
     for host, chance in (("gallbladder", 0.12), ("right_kidney", 0.06), ("left_kidney", 0.06)):
         if host in hosts and rng.random() < chance:
-            center = _somewhere(b, hosts[host], 5.0)
+            center = _random_point(b, hosts[host], 5.0)
             if center is not None:
                 out.append(
                     Layer(

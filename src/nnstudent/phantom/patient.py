@@ -1,4 +1,4 @@
-"""A patient drawn at random: build, organs, contrast phase, lesions."""
+"""Random patients: build, organs, contrast phase, lesions."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ import numpy as np
 Phase = Literal["none", "arterial", "portal"]
 PHASES: tuple[Phase, ...] = ("none", "arterial", "portal")
 HOSTS = ("liver", "right_kidney", "left_kidney", "pancreas", "stomach", "colon")
-_HOW_OFTEN = (0.3, 0.15, 0.15, 0.2, 0.08, 0.12)
-_ELSEWHERE = (
-    0.4  # chance that a lesion after the first is in another organ, as in cohorts of all cancers
-)
+_HOST_SHARES = (0.3, 0.15, 0.15, 0.2, 0.08, 0.12)
+# Probability that the host of a further lesion is drawn anew, as in cohorts of many cancers.
+_OTHER_HOST = 0.4
 
 
 @dataclass(frozen=True)
@@ -21,18 +20,18 @@ class Patient:
     """What distinguishes one patient from another.
 
     Attributes:
-        seed: Of everything that is drawn later for this patient.
+        seed: Seed of everything that is drawn later for this patient.
         sex: ``f`` or ``m``.
         scale: Size relative to the model anatomy along (x, y, z).
-        pose_deg: How the patient lies, turned about x, y and z.
+        pose_deg: Rotation of the patient about x, y and z.
         fat_mm: Thickness of the subcutaneous fat at the flank, in mm.
         visceral: Amount of fat between the organs, 0 to 1.
-        muscle: Thickness of muscles relative to the model.
+        muscle: Thickness of the muscles relative to the model anatomy.
         phase: Contrast phase.
-        gallbladder: Whether there is one.
-        lesions: Host organ of each lesion, in the order they are made.
-        steatosis: How much the liver's HU is lowered by fat.
-        oral: Whether positive contrast was drunk.
+        gallbladder: Whether the patient has a gallbladder.
+        lesions: Host organ of each lesion, in the order in which they are made.
+        steatosis: HU by which fat lowers the liver.
+        oral: Whether the patient drank positive contrast.
     """
 
     seed: int
@@ -50,7 +49,12 @@ class Patient:
 
 
 def draw_patient(rng: np.random.Generator, *, tumor: bool | None = None) -> Patient:
-    """Draw a patient; ``tumor`` says whether there must or must not be a lesion, None leaves it to chance."""
+    """Draw a patient at random.
+
+    Args:
+        rng: The random generator.
+        tumor: Whether there must (True) or must not (False) be a lesion; None for chance.
+    """
     sex = "f" if rng.random() < 0.5 else "m"
     obesity = float(rng.beta(2, 2.6))
     base = 0.95 if sex == "f" else 1.02
@@ -61,7 +65,7 @@ def draw_patient(rng: np.random.Generator, *, tumor: bool | None = None) -> Pati
     )
     has_tumor = bool(rng.random() < 0.5) if tumor is None else tumor
     count = int(rng.choice([1, 1, 2, 3])) if has_tumor else 0
-    first = str(rng.choice(HOSTS, p=_HOW_OFTEN))
+    first = str(rng.choice(HOSTS, p=_HOST_SHARES))
     seed = int(rng.integers(2**31))
     return Patient(
         seed=seed,
@@ -82,10 +86,10 @@ def draw_patient(rng: np.random.Generator, *, tumor: bool | None = None) -> Pati
 
 
 def _hosts(seed: int, first: str, count: int) -> tuple[str, ...]:
-    """The host of each lesion, drawn apart, so that all else of a patient does not depend on it."""
+    """The host of each lesion, drawn separately so that nothing else depends on it."""
     rng = np.random.default_rng([seed, 2])
     others = [
-        str(rng.choice(HOSTS, p=_HOW_OFTEN)) if rng.random() < _ELSEWHERE else first
+        str(rng.choice(HOSTS, p=_HOST_SHARES)) if rng.random() < _OTHER_HOST else first
         for _ in range(count - 1)
     ]
     return (first, *others) if count else ()

@@ -1,4 +1,4 @@
-"""Draw the layers of an anatomy onto the scan's grid: HU with partial volume, texture and noise, and the truth."""
+"""Drawing layers onto the scan's grid: HU with partial volume, texture and noise, and the truth."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from scipy import ndimage
 from nnstudent.phantom.acquisition import Scan
 from nnstudent.phantom.build import Layer
 from nnstudent.phantom.grid import Nodes, smooth_noise
-from nnstudent.phantom.shapes import Array, Field, Space
-from nnstudent.phantom.tissues import Look
+from nnstudent.phantom.shapes import Field, Space
+from nnstudent.phantom.tissues import Tissue
+from nnstudent.types import Float32Array, Float64Array, IndexArray, LabelArray, MaskArray
 
 _SLAB_VOXELS = 2_000_000
 _TEXTURE_MM = 4.0
 _BLANK_HU = -1024.0
-_OUTSIDE_MM = -8.0  # distance taken for what lies next to the box of a field
+_OUTSIDE_MM = -8.0  # distance assumed just outside the box of a field
 
-Where = tuple[
-    npt.NDArray[np.intp], Array
-]  # for places along an axis: the node before, and how far towards the next
+# For positions along an axis: the node before each, and the fraction of the way to the next node.
+Interpolation = tuple[IndexArray, Float32Array]
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
-    """A scan, (z, y, x) on the grid before its axes are turned.
+class RenderedScan:
+    """A scan, (z, y, x), on the grid before its axes are reoriented.
 
     Attributes:
         image: HU, int16.
-        organs: Label table ids of the organs, uint8; a lesion has the id of its host.
-        lesion: Where lesions are.
+        organs: Ids of the organs in the label table, uint8; a lesion has the id of its host.
+        lesion: Mask of the lesions.
     """
 
     image: npt.NDArray[np.int16]
-    organs: npt.NDArray[np.uint8]
-    lesion: npt.NDArray[np.bool_]
+    organs: LabelArray
+    lesion: MaskArray
 
 
 def render(
@@ -47,13 +47,13 @@ def render(
     space: Space,
     layers: Sequence[Layer],
     *,
-    looks: dict[str, Look],
+    tissues: dict[str, Tissue],
     seed: int,
-) -> Drawn:
-    """Draw the layers, slab by slab along z, so that memory stays bounded."""
+) -> RenderedScan:
+    """Draw the layers slab by slab along z, so that memory stays bounded."""
     nz, ny, nx = scan.shape
     parts = nodes.parts
-    out = Drawn(
+    out = RenderedScan(
         np.empty(scan.shape, np.int16),
         np.zeros(scan.shape, np.uint8),
         np.zeros(scan.shape, np.bool_),
@@ -61,8 +61,8 @@ def render(
     places = [at * mm for at, mm in zip(nodes.at, scan.spacing_mm, strict=True)]
     fine = smooth_noise(np.random.default_rng([seed, 4]), places, _TEXTURE_MM)
     plane = [
-        _between(nodes.at[1], np.arange(ny, dtype=np.float64)),
-        _between(nodes.at[2], np.arange(nx, dtype=np.float64)),
+        _interpolation(nodes.at[1], np.arange(ny, dtype=np.float64)),
+        _interpolation(nodes.at[2], np.arange(nx, dtype=np.float64)),
     ]
     step = max(1, _SLAB_VOXELS // (ny * nx * parts))
 
@@ -72,10 +72,10 @@ def render(
         stop = min(nz, start + step)
         at = (np.arange(start * parts, stop * parts) + 0.5) / parts - 0.5
         slab = _Slab(
-            [_between(nodes.at[0], at), *plane], parts, scan.blur_mm, (fine, space.rough[1])
+            [_interpolation(nodes.at[0], at), *plane], parts, scan.blur_mm, (fine, space.rough[1])
         )
         for layer in layers:
-            slab.draw(layer, looks[layer.tissue])
+            slab.draw(layer, tissues[layer.tissue])
         hu = slab.image() + _noise(np.random.default_rng([seed, 5, start]), slab.organs.shape, scan)
         if scan.round_field:
             hu[:, outside] = _BLANK_HU
@@ -89,29 +89,36 @@ def render(
 
 
 class _Slab:
-    """Some slices of a scan while they are drawn, each in ``parts`` thinner ones that are averaged: partial volume."""
+    """Slices of a scan while they are drawn.
+
+    Each slice is the mean of ``parts`` thinner ones, which gives partial volume.
+    """
 
     def __init__(
-        self, axes: list[Where], parts: int, blur_mm: float, textures: tuple[Array, Array]
+        self,
+        axes: list[Interpolation],
+        parts: int,
+        blur_mm: float,
+        textures: tuple[Float32Array, Float32Array],
     ) -> None:
         self.axes, self.parts, self.blur_mm = axes, parts, blur_mm
         self.hu = np.full([len(before) for before, _ in axes], -1000.0, np.float32)
         shape = (self.hu.shape[0] // parts, *self.hu.shape[1:])
         self.organs, self.lesion = np.zeros(shape, np.uint8), np.zeros(shape, np.bool_)
-        self.grain = [_stretched(texture, axes) for texture in textures]
+        self.grain = [_interpolated(texture, axes) for texture in textures]
 
-    def draw(self, layer: Layer, look: Look) -> None:
-        """Draw one layer over what is there."""
+    def draw(self, layer: Layer, tissue: Tissue) -> None:
+        """Draw one layer over the layers before it."""
         window, take = self._window(layer.field)
         if not take:
             return
         boxed = np.pad(layer.field.sdf, 1, constant_values=_OUTSIDE_MM)
-        sdf = _stretched(boxed, take)
+        sdf = _interpolated(boxed, take)
         part = self.hu[window]
         share = np.clip(sdf * np.float32(1 / self.blur_mm) + np.float32(0.5), 0, 1)
-        value = np.float32(look.fine) * self.grain[0][window]
-        value += np.float32(look.coarse) * self.grain[1][window]
-        value += np.float32(look.hu)
+        value = np.float32(tissue.fine) * self.grain[0][window]
+        value += np.float32(tissue.coarse) * self.grain[1][window]
+        value += np.float32(tissue.hu)
         value -= part
         value *= share
         part += value
@@ -125,14 +132,14 @@ class _Slab:
         else:
             self.organs[slices, window[1], window[2]][sdf > 0] = layer.label
 
-    def image(self) -> Array:
-        """HU of the whole slices."""
+    def image(self) -> Float32Array:
+        """HU of the full slices."""
         if self.parts == 1:
             return self.hu
         return np.asarray(self.hu.reshape(-1, self.parts, *self.hu.shape[1:]).mean(1), np.float32)
 
-    def _window(self, field: Field) -> tuple[tuple[slice, ...], list[Where]]:
-        """The part of the slab that a field reaches, and where in the padded box of the field each place lies."""
+    def _window(self, field: Field) -> tuple[tuple[slice, ...], list[Interpolation]]:
+        """The part of the slab that a field reaches, and its interpolation in the padded box."""
         window, take = [], []
         for axis, ((before, share), span) in enumerate(zip(self.axes, field.box, strict=True)):
             near = np.flatnonzero((before >= span.start - 1) & (before < span.stop))
@@ -147,14 +154,14 @@ class _Slab:
         return tuple(window), take
 
 
-def _between(nodes: npt.NDArray[np.float64], at: npt.NDArray[np.float64]) -> Where:
+def _interpolation(nodes: Float64Array, at: Float64Array) -> Interpolation:
     pitch = nodes[1] - nodes[0]
     where = np.clip((at - nodes[0]) / pitch, 0, len(nodes) - 1.000001)
     before = np.minimum(np.floor(where + 1e-6).astype(np.intp), len(nodes) - 2)
     return before, np.clip(where - before, 0, 1).astype(np.float32)
 
 
-def _stretched(values: Array, axes: Sequence[Where]) -> Array:
+def _interpolated(values: Float32Array, axes: Sequence[Interpolation]) -> Float32Array:
     """Linear interpolation along each axis."""
     for axis, (before, part) in enumerate(axes):
         low = values.take(before, axis)
@@ -167,8 +174,8 @@ def _stretched(values: Array, axes: Sequence[Where]) -> Array:
     return values
 
 
-def _noise(rng: np.random.Generator, shape: tuple[int, ...], scan: Scan) -> Array:
-    """Noise as of filtered back projection: correlated over about a millimeter in plane, hardly along z."""
+def _noise(rng: np.random.Generator, shape: tuple[int, ...], scan: Scan) -> Float32Array:
+    """Noise as from filtered back projection: correlated in plane, over about 1 mm, not along z."""
     white = rng.standard_normal(shape, dtype=np.float32)
     sigma = scan.grain_mm / scan.spacing_mm[1]
     if sigma < 0.35:

@@ -1,4 +1,4 @@
-"""Shapes as signed distances in mm, positive inside, on a working grid that stands in the image's frame."""
+"""Shapes as signed distances in mm, positive inside, on a working grid aligned with the image."""
 
 from __future__ import annotations
 
@@ -6,38 +6,39 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.interpolate import CubicSpline
 from scipy.spatial import cKDTree
 
+from nnstudent.types import Float32Array, Float64Array, MaskArray
 from nnstudent.volume import Box
 
-Array = npt.NDArray[np.float32]
 Point = tuple[float, float, float]
-Controls = Sequence[Sequence[float]]  # of each point x, y, z and radius in mm
-Path = npt.NDArray[np.float64]  # (points, 4): x, y, z and radius in mm
-FAR = -30.0  # what a distance is outside of its box, in mm
+Controls = Sequence[Sequence[float]]  # control points: x, y, z and radius in mm
+Centerline = Float64Array  # (points, 4): x, y, z and radius in mm
+FAR = -30.0  # distance outside the box of a field, in mm
 
 
 @dataclass(frozen=True, eq=False)
 class Field:
-    """A signed distance in mm, positive inside, known in a box of the working grid and far outside of it elsewhere.
+    """A signed distance in mm, positive inside, that is known in a box of the working grid.
+
+    Outside the box it is ``FAR``.
 
     Attributes:
-        box: Where it is known, slices along (z, y, x).
-        sdf: Values in the box, (z, y, x).
+        box: The box, slices along (z, y, x).
+        sdf: Distances in the box, (z, y, x).
     """
 
     box: Box
-    sdf: Array
+    sdf: Float32Array
 
     @property
     def empty(self) -> bool:
         """Whether nothing lies inside the shape."""
         return self.sdf.size == 0 or bool(self.sdf.max() <= 0)
 
-    def within(self, box: Box) -> Array:
-        """The distances in another box, ``FAR`` where they are not known."""
+    def within(self, box: Box) -> Float32Array:
+        """The distances in another box; ``FAR`` where they are not known."""
         out = np.full(tuple(s.stop - s.start for s in box), FAR, np.float32)
         common = [
             slice(max(a.start, b.start), min(a.stop, b.stop))
@@ -54,16 +55,16 @@ class Field:
             out[to] = self.sdf[of]
         return out
 
-    def minus(self, other: Field, gap_mm: float | Array = 0.0) -> Field:
-        """What of it lies outside of ``other``, ``gap_mm`` away."""
+    def minus(self, other: Field, gap_mm: float | Float32Array = 0.0) -> Field:
+        """The part of the shape that lies at least ``gap_mm`` outside ``other``."""
         return Field(self.box, np.minimum(self.sdf, -other.within(self.box) - gap_mm))
 
     def inside(self, other: Field, gap_mm: float = 0.0) -> Field:
-        """What of it lies inside of ``other``, ``gap_mm`` deep."""
+        """The part of the shape that lies at least ``gap_mm`` inside ``other``."""
         return Field(self.box, np.minimum(self.sdf, other.within(self.box) - gap_mm))
 
     def trimmed(self, margin_mm: float) -> Field:
-        """The same in the least box that holds what lies less than ``margin_mm`` outside."""
+        """The same shape in the smallest box that includes a margin of ``margin_mm``."""
         near = self.sdf > -margin_mm
         box = []
         for axis, span in enumerate(self.box):
@@ -79,12 +80,12 @@ class Field:
         return Field(cut, np.ascontiguousarray(self.sdf[inner]))
 
     def shrunk(self, mm: float) -> Field:
-        """The shape made thinner by ``mm`` all round."""
+        """The shape eroded by ``mm``."""
         return Field(self.box, self.sdf - np.float32(mm))
 
 
 def union(fields: Iterable[Field], blend_mm: float = 0.0) -> Field:
-    """All shapes together, their seams rounded over ``blend_mm``."""
+    """The union of shapes, with seams rounded over ``blend_mm``."""
     parts = [field for field in fields if field.sdf.size]
     if not parts:
         return Field((slice(0, 0),) * 3, np.zeros((0, 0, 0), np.float32))
@@ -103,23 +104,24 @@ def union(fields: Iterable[Field], blend_mm: float = 0.0) -> Field:
 
 
 class Space:
-    """The working grid: at each node the place in the model anatomy, in mm.
+    """The working grid: coordinates in the model anatomy at each node, in mm.
 
     Attributes:
-        x, y, z: Place in the model anatomy (towards right, anterior, superior), each (z, y, x).
-        pitch_mm: Largest distance between neighbouring nodes, about.
-        world: Place in the room, mm towards right, anterior, superior; not deformed.
-        rough: Smooth random fields of unit deviation that surfaces are perturbed with, each (z, y, x).
+        x, y, z: Model coordinates (towards right, anterior, superior), each (z, y, x).
+        pitch_mm: Approximate largest distance between neighboring nodes.
+        world: Patient coordinates (towards right, anterior, superior) in mm, not deformed.
+        rough: Smooth random fields with a standard deviation of 1 that perturb surfaces, each
+            (z, y, x).
     """
 
     def __init__(
         self,
-        x: Array,
-        y: Array,
-        z: Array,
-        rough: Sequence[Array],
+        x: Float32Array,
+        y: Float32Array,
+        z: Float32Array,
+        rough: Sequence[Float32Array],
         *,
-        world: tuple[Array, Array, Array],
+        world: tuple[Float32Array, Float32Array, Float32Array],
     ) -> None:
         self.x, self.y, self.z = x, y, z
         self.rough = tuple(rough)
@@ -143,7 +145,7 @@ class Space:
         return slice(0, z), slice(0, y), slice(0, x)
 
     def box(self, low: Sequence[float], high: Sequence[float], margin_mm: float = 8.0) -> Box:
-        """The least box of nodes that may lie between two corners of the model anatomy."""
+        """The smallest box of nodes that may lie between two corners in model coordinates."""
         out = []
         for axis in range(3):
             keep = np.ones(self.x.shape[axis], bool)
@@ -158,7 +160,7 @@ class Space:
         return out[0], out[1], out[2]
 
     def perturbed(self, field: Field, mm: float, which: int = 0) -> Field:
-        """The shape with an uneven surface, ``mm`` being the deviation."""
+        """The shape with an uneven surface; ``mm`` is its standard deviation."""
         rough = self.rough[which % len(self.rough)]
         return Field(field.box, field.sdf + np.float32(mm) * rough[field.box])
 
@@ -166,10 +168,17 @@ class Space:
         self,
         center: Point,
         radii: Point,
-        axes: npt.NDArray[np.float64] | None = None,
+        axes: Float64Array | None = None,
         power: float = 2.0,
     ) -> Field:
-        """An ellipsoid, or with a ``power`` above 2 a box with rounded corners; rows of ``axes`` are its own axes."""
+        """An ellipsoid, or a box with rounded corners if ``power`` is above 2.
+
+        Args:
+            center: Center in model coordinates.
+            radii: Radii along its own axes, in mm.
+            axes: Its own axes as rows; None for x, y and z.
+            power: Power of the superellipsoid.
+        """
         turn = np.eye(3) if axes is None else axes
         reach = np.abs(turn.T) @ np.array(radii)
         box = self.box(np.array(center) - reach, np.array(center) + reach)
@@ -181,20 +190,21 @@ class Space:
         q = np.sqrt(q) if power == 2.0 else q ** np.float32(1 / power)
         r = np.sqrt(d[0] ** 2 + d[1] ** 2 + d[2] ** 2)
         least = np.float32(min(radii))
-        # along the ray from the centre, held to what is possible near it
+        # The distance along the ray from the center, limited to what is possible.
         return Field(
             box, np.clip(np.where(q > 1e-3, r * (1 / np.maximum(q, 1e-3) - 1), least), FAR, least)
         )
 
     def tube(
-        self, paths: Sequence[Path], *, margin_mm: float = 8.0, flat: Point = (1, 1, 1)
+        self, paths: Sequence[Centerline], *, margin_mm: float = 8.0, flat: Point = (1, 1, 1)
     ) -> Field:
-        """Tubes round paths.
+        """Tubes around centerlines.
 
         Args:
-            paths: Each (points, 4): x, y, z and radius in mm, dense (see :func:`path`).
-            margin_mm: How far outside the distance is to be known.
-            flat: Stretches the distance along x, y, z, for tubes that are not round (above 1 is thinner).
+            paths: Densely sampled centerlines (see :func:`centerline`).
+            margin_mm: How far outside the tubes the distance must be known.
+            flat: Factors of the distance along x, y and z for tubes that are not round; above 1 is
+                thinner.
         """
         points = np.concatenate(paths)
         widest = float(points[:, 3].max())
@@ -213,9 +223,13 @@ class Space:
         return Field(box, np.maximum(sdf, FAR))
 
     def _blocks_near(
-        self, tree: cKDTree, places: tuple[Array, Array, Array], flat: Point, limit: float
-    ) -> npt.NDArray[np.bool_]:
-        """Nodes in blocks of 4×4×4 whose middle is near enough to a path that one of the block's nodes may be."""
+        self,
+        tree: cKDTree,
+        places: tuple[Float32Array, Float32Array, Float32Array],
+        flat: Point,
+        limit: float,
+    ) -> MaskArray:
+        """Nodes of the 4×4×4 blocks that may have a node within ``limit`` of a centerline."""
         shape = places[0].shape
         at = [np.minimum(np.arange(0, n, 4) + 2, n - 1) for n in shape]
         middles = np.stack(
@@ -229,8 +243,12 @@ class Space:
         return np.asarray(near, np.bool_)
 
 
-def path(controls: Controls | Path, *, step_mm: float = 1.5) -> Path:
-    """A smooth path through control points (x, y, z, radius), sampled every ``step_mm``; (points, 4)."""
+def centerline(controls: Controls | Centerline, *, step_mm: float = 1.5) -> Centerline:
+    """A smooth centerline through control points (x, y, z, radius), sampled every ``step_mm``.
+
+    Returns:
+        (points, 4): x, y, z and radius in mm.
+    """
     points = np.asarray(controls, np.float64)
     knots = np.concatenate(
         [[0.0], np.cumsum(np.maximum(np.linalg.norm(np.diff(points[:, :3], axis=0), axis=1), 1e-3))]
@@ -241,15 +259,15 @@ def path(controls: Controls | Path, *, step_mm: float = 1.5) -> Path:
     return np.asarray(dense, np.float64)
 
 
-def curve(at: Array, knots: Sequence[float], values: Sequence[float]) -> Array:
-    """Piecewise linear interpolation for many places (mm), looked up in steps of half a millimeter."""
+def curve(at: Float32Array, knots: Sequence[float], values: Sequence[float]) -> Float32Array:
+    """Piecewise linear interpolation at many positions (mm), by a table in steps of 0.5 mm."""
     table = np.interp(np.arange(knots[0], knots[-1] + 0.5, 0.5), knots, values).astype(np.float32)
     index = ((at - np.float32(knots[0])) * np.float32(2) + np.float32(0.5)).astype(np.int32)
     return np.asarray(table.take(index, mode="clip"), np.float32)
 
 
-def turned(x_deg: float = 0.0, y_deg: float = 0.0, z_deg: float = 0.0) -> npt.NDArray[np.float64]:
-    """Own axes (rows) of a shape turned about x, then y, then z."""
+def rotated_axes(x_deg: float = 0.0, y_deg: float = 0.0, z_deg: float = 0.0) -> Float64Array:
+    """The axes (rows) of a shape that is rotated about x, then y, then z."""
     a, b, c = np.deg2rad([x_deg, y_deg, z_deg])
     rx = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
     ry = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])

@@ -5,22 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from nnstudent.phantom.build import SQUARENESS, Builder, Layer, contour
-from nnstudent.phantom.shapes import Field, Path, curve, path, turned, union
+from nnstudent.phantom.shapes import Centerline, Field, centerline, curve, rotated_axes, union
 from nnstudent.phantom.torso import BOTH
 
-VERTEBRAE = (-180, -144, -108, -72, -36, 0, 33, 62, 89, 115, 140, 164, 187)  # middles, S1 to T6
-_RIB_REACH = (
-    0.3,
-    0.5,
-    0.74,
-    0.78,
-    0.8,
-    0.84,
-    0.88,
-)  # of ribs 12 to 6: from the spine (0) to the sternum (1)
+# z of the middles of the vertebrae, S1 to T6.
+VERTEBRAE = (-180, -144, -108, -72, -36, 0, 33, 62, 89, 115, 140, 164, 187)
+# Length of ribs 12 to 6, from the spine (0) to the sternum (1).
+_RIB_REACH = (0.3, 0.5, 0.74, 0.78, 0.8, 0.84, 0.88)
 
 
-def skeleton(b: Builder) -> list[Layer]:
+def skeleton_layers(b: Builder) -> list[Layer]:
     """All bones, each with its cortex and marrow."""
     s = b.space
     column, bodies = _spine(b)
@@ -29,7 +23,7 @@ def skeleton(b: Builder) -> list[Layer]:
     bone = s.perturbed(union([bodies, arches, pelvis, sacrum]), 0.4)
     ribs, cartilage = _ribs()
     rib = s.tube(ribs, margin_mm=4, flat=(1.15, 1.15, 0.75))
-    canal = s.tube([path([[0, -43, 200, 8.5], [0, -43, -100, 9], [0, -50, -190, 7]])])
+    canal = s.tube([centerline([[0, -43, 200, 8.5], [0, -43, -100, 9], [0, -50, -190, 7]])])
     return [
         Layer("discs", column, "disc", 0),
         Layer("bones", bone, "bone", 0),
@@ -63,13 +57,15 @@ def _spine(b: Builder) -> tuple[Field, Field]:
     return column, Field(box, np.minimum(across, half - along).astype(np.float32))
 
 
-def _arches() -> list[Path]:
+def _arches() -> list[Centerline]:
     out = []
     for low in VERTEBRAE[1:]:
-        out.append(path([[0, -50, low - 4, 4], [0, -64, low - 9, 3.5], [0, -80, low - 14, 5]]))
+        out.append(
+            centerline([[0, -50, low - 4, 4], [0, -64, low - 9, 3.5], [0, -80, low - 14, 5]])
+        )
         for side in BOTH:
             out.append(
-                path(
+                centerline(
                     [
                         [side * 15, -28, low + 5, 4.5],
                         [side * 17, -42, low + 1, 6],
@@ -79,7 +75,7 @@ def _arches() -> list[Path]:
                 )
             )
             out.append(
-                path(
+                centerline(
                     [
                         [side * 17, -38, low + 2, 4.5],
                         [side * 32, -43, low + 2, 3.5],
@@ -87,11 +83,11 @@ def _arches() -> list[Path]:
                     ]
                 )
             )
-            out.append(path([[side * 17, -44, low - 4, 6], [side * 18, -45, low - 20, 6]]))
+            out.append(centerline([[side * 17, -44, low - 4, 6], [side * 18, -45, low - 20, 6]]))
     return out
 
 
-def _ribs() -> tuple[list[Path], list[Path]]:
+def _ribs() -> tuple[list[Centerline], list[Centerline]]:
     ribs, cartilage = [], []
     for number, (level, reach) in enumerate(zip(VERTEBRAE[6:], _RIB_REACH, strict=True)):
         for side in BOTH:
@@ -110,12 +106,12 @@ def _ribs() -> tuple[list[Path], list[Path]]:
             y = middle - (half_y + 5) * np.sign(cosine) * np.abs(cosine) ** (2 / SQUARENESS)
             points = np.stack([side * x, y, z, np.full(40, 5.2)], 1)
             bony = whole <= reach
-            ribs.append(path(points[bony]))
+            ribs.append(centerline(points[bony]))
             if number > 1:
                 end = 0.93 if number > 3 else reach + 0.1
                 soft = (whole >= reach - 0.03) & (whole <= end)
-                cartilage.append(path(points[soft]))
-    ribs.append(path([[0, 96, 200, 7], [0, 98, 130, 7], [0, 94, 100, 4]]))
+                cartilage.append(centerline(points[soft]))
+    ribs.append(centerline([[0, 96, 200, 7], [0, 98, 130, 7], [0, 94, 100, 4]]))
     return ribs, cartilage
 
 
@@ -146,16 +142,22 @@ def _pelvis(b: Builder) -> tuple[Field, Field]:
         for share in np.linspace(0, 1, 14):
             row = crest * (1 - share) + rim * share
             row[1:4, 3] -= 3.2 * np.sin(np.pi * share)  # the wing is thin in its middle
-            paths.append(path(row * [side, 1, 1, 1]))
-        paths.append(path([[side * 88, 5, -225, 22], [side * 88, 5, -250, 27]]))
+            paths.append(centerline(row * [side, 1, 1, 1]))
+        paths.append(centerline([[side * 88, 5, -225, 22], [side * 88, 5, -250, 27]]))
         paths.append(
-            path([[side * 70, 25, -240, 10], [side * 40, 52, -262, 8], [side * 6, 60, -275, 9]])
+            centerline(
+                [[side * 70, 25, -240, 10], [side * 40, 52, -262, 8], [side * 6, 60, -275, 9]]
+            )
         )
         paths.append(
-            path([[side * 80, -15, -250, 11], [side * 66, -35, -285, 12], [side * 50, -5, -305, 9]])
+            centerline(
+                [[side * 80, -15, -250, 11], [side * 66, -35, -285, 12], [side * 50, -5, -305, 9]]
+            )
         )
         paths.append(
-            path([[side * 105, 0, -262, 14], [side * 135, -5, -285, 18], [side * 138, 0, -330, 17]])
+            centerline(
+                [[side * 105, 0, -262, 14], [side * 135, -5, -285, 18], [side * 138, 0, -330, 17]]
+            )
         )
-    sacrum = s.ellipsoid((0, -52, -212), (50, 17, 46), turned(x_deg=-25), power=2.5)
+    sacrum = s.ellipsoid((0, -52, -212), (50, 17, 46), rotated_axes(x_deg=-25), power=2.5)
     return s.tube(paths, margin_mm=4), sacrum

@@ -1,4 +1,4 @@
-"""What tissues look like: HU by contrast phase and texture, as data."""
+"""Tissues as data: HU by contrast phase, and texture."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import numpy as np
 
 from nnstudent.phantom.patient import PHASES, Patient
 
-# mean HU without contrast, in the arterial and in the portal phase; patient-to-patient deviation; fine and coarse texture (deviations)
+# Mean HU without contrast, in the arterial and in the portal phase; standard deviation between
+# patients; standard deviation of the fine and of the coarse texture.
 TISSUES: dict[str, tuple[float, float, float, float, float, float]] = {
     "air": (-1000, -1000, -1000, 0, 0, 0),
     "table shell": (120, 120, 120, 120, 5, 0),
@@ -55,7 +56,7 @@ TISSUES: dict[str, tuple[float, float, float, float, float, float]] = {
     "stone": (450, 450, 450, 180, 30, 10),
 }  # fmt: skip
 
-# HU of a lesion relative to its host without contrast, arterial, portal; deviation; fine and coarse texture
+# HU of a lesion relative to its host; columns as above.
 LESIONS: dict[str, tuple[float, float, float, float, float, float]] = {
     "liver": (-14, 5, -42, 14, 4, 10),
     "right_kidney": (2, -45, -75, 25, 8, 25),
@@ -64,21 +65,27 @@ LESIONS: dict[str, tuple[float, float, float, float, float, float]] = {
     "stomach": (2, -5, -5, 10, 5, 8),
     "colon": (4, 0, 2, 10, 5, 8),
 }
-LEAST_CONTRAST_HU = 20.0  # of a lesion against its host
+LEAST_CONTRAST_HU = 20.0  # between a lesion and its host
 _HOST_TISSUE = {"right_kidney": "kidney", "left_kidney": "kidney", "colon": "bowel"}
 
 
 @dataclass(frozen=True)
-class Look:
-    """How a tissue is drawn: mean HU, and the deviation of its fine and coarse texture in HU."""
+class Tissue:
+    """A tissue in one patient.
+
+    Attributes:
+        hu: Mean HU.
+        fine: Standard deviation of the fine texture, in HU.
+        coarse: Standard deviation of the coarse texture, in HU.
+    """
 
     hu: float
     fine: float
     coarse: float
 
 
-def looks(patient: Patient) -> dict[str, Look]:
-    """The look of every tissue in this patient, and of ``lesion_<host>``."""
+def draw_tissues(patient: Patient) -> dict[str, Tissue]:
+    """Draw every tissue of a patient, including ``lesion_<host>`` for each host."""
     rng = np.random.default_rng([patient.seed, 1])
     phase = PHASES.index(patient.phase)
     out = {}
@@ -95,32 +102,33 @@ def looks(patient: Patient) -> dict[str, Look]:
             "spleen",
         ):
             hu += 0.12 * float(rng.normal()) * (hu - row[0])
-        out[name] = Look(max(hu, -1000.0), row[4], row[5])
+        out[name] = Tissue(max(hu, -1000.0), row[4], row[5])
     liver = out["liver"]
-    out["liver"] = Look(
+    out["liver"] = Tissue(
         liver.hu - min(patient.steatosis, 45.0) * float(patient.steatosis > 0),
         liver.fine,
         liver.coarse,
     )
     for host, row in LESIONS.items():
         base = out[_HOST_TISSUE.get(host, host)].hu
-        out[f"lesion_{host}"] = Look(
-            _seen(base, base + row[phase] + row[3] * float(rng.normal())), row[4], row[5]
+        out[f"lesion_{host}"] = Tissue(
+            _visible(base, base + row[phase] + row[3] * float(rng.normal())), row[4], row[5]
         )
     return out
 
 
-def _seen(base: float, hu: float) -> float:
-    """HU of a lesion, farther from its host's where an eye would not see it: what nobody could draw teaches nothing."""
+def _visible(base: float, hu: float) -> float:
+    """HU of a lesion, moved away from its host's if the contrast is too low to be seen.
+
+    A lesion that nobody could delineate would teach nothing.
+    """
     contrast = hu - base
     if abs(contrast) < LEAST_CONTRAST_HU:
         contrast = LEAST_CONTRAST_HU if contrast > 0 else -LEAST_CONTRAST_HU
     hu = base + contrast
-    # under 15 HU it would be a cyst; there it is lighter than its host instead
-    return (
-        hu
-        if hu >= 15.0
-        else max(15.0, base + LEAST_CONTRAST_HU)
-        if abs(15.0 - base) < LEAST_CONTRAST_HU
-        else 15.0
-    )
+    if hu >= 15.0:
+        return hu
+    # Below 15 HU a lesion would be a cyst; if 15 HU is too close to the host, it is brighter.
+    if abs(15.0 - base) < LEAST_CONTRAST_HU:
+        return max(15.0, base + LEAST_CONTRAST_HU)
+    return 15.0

@@ -5,23 +5,24 @@ from __future__ import annotations
 import numpy as np
 
 from nnstudent.phantom.build import Builder, Layer
-from nnstudent.phantom.shapes import Array, Field, curve, path, turned, union
+from nnstudent.phantom.shapes import Field, centerline, curve, rotated_axes, union
+from nnstudent.types import Float32Array
 
 BOTH = (-1, 1)  # the patient's left, the patient's right
 
 
-def torso(b: Builder) -> list[Layer]:
-    """Everything outside of the abdominal cavity but the bones."""
+def torso_layers(b: Builder) -> list[Layer]:
+    """Everything outside the abdominal cavity except the bones."""
     s, p = b.space, b.patient
     wall, fat = _wall_mm(b), _fat_mm(b)
-    # who lies on a table has a flat back
+    # The back of somebody who lies on a table is flat.
     outline = np.minimum(b.trunk + wall + fat, s.y + np.float32(88 + 0.75 * p.fat_mm))
     if p.sex == "f":
         breasts = union([s.ellipsoid((x * 68, 112, 168), (50, 34, 52)) for x in BOTH])
         outline = np.maximum(outline, breasts.within(s.whole))
     body = Field(s.whole, outline)
     muscle = Field(s.whole, b.trunk + wall)
-    # the three flat muscles of the flank show as stripes
+    # The three flat muscles of the flank appear as stripes.
     stripe = np.minimum(
         0.9 - np.abs(b.trunk + wall * 0.42),
         np.clip(20 - s.z, -20, 5) * 0.2 + np.abs(s.x) * 0.04 - 3.5,
@@ -52,7 +53,7 @@ def torso(b: Builder) -> list[Layer]:
     ]
 
 
-def _wall_mm(b: Builder) -> Array:
+def _wall_mm(b: Builder) -> Float32Array:
     s = b.space
     r2 = s.x**2 + (s.y - 16) ** 2 + 1
     lateral = s.x**2 / r2
@@ -74,7 +75,7 @@ def _wall_mm(b: Builder) -> Array:
     return np.asarray(np.maximum(thick, 3) + behind + 0.8 * s.rough[2], np.float32)
 
 
-def _fat_mm(b: Builder) -> Array:
+def _fat_mm(b: Builder) -> Float32Array:
     s, p = b.space, b.patient
     around = np.arctan2(s.x, s.y - 15)  # 0 in front, pi at the back
     lateral = 0.15 * np.cos(2 * around) if p.sex == "f" else 0.3 * np.cos(2 * around)
@@ -98,11 +99,11 @@ def _chest(b: Builder, chest: Field) -> list[Layer]:
             )
             root = np.array([side * 28, 10.0, 165.0])
             bend = (root + end) / 2 + rng.normal(0, 10, 3)
-            branches.append(path([[*root, 4.5], [*bend, 2.6], [*end, 1.0]], step_mm=3.0))
-    heart = s.perturbed(s.ellipsoid((-20, 46, 146), (64, 48, 46), turned(z_deg=25)), 1.5)
+            branches.append(centerline([[*root, 4.5], [*bend, 2.6], [*end, 1.0]], step_mm=3.0))
+    heart = s.perturbed(s.ellipsoid((-20, 46, 146), (64, 48, 46), rotated_axes(z_deg=25)), 1.5)
     chambers = [
         s.ellipsoid((-48, 50, 138), (26, 20, 24)),
-        s.ellipsoid((-8, 68, 140), (36, 18, 24), turned(z_deg=20)),
+        s.ellipsoid((-8, 68, 140), (36, 18, 24), rotated_axes(z_deg=20)),
         s.ellipsoid((18, 42, 146), (20, 26, 28)),
     ]
     effusion = Field(
@@ -120,11 +121,11 @@ def _chest(b: Builder, chest: Field) -> list[Layer]:
     return out
 
 
-def _muscles(b: Builder, body: Field, fat: Array) -> list[Layer]:
+def _muscles(b: Builder, body: Field, fat: Float32Array) -> list[Layer]:
     s, m = b.space, b.patient.muscle**0.5
 
     def pair(controls: list[list[float]], flat: tuple[float, float, float] = (1, 1, 1)) -> Field:
-        paths = [path([[side * x, y, z, r * m] for x, y, z, r in controls]) for side in BOTH]
+        paths = [centerline([[side * x, y, z, r * m] for x, y, z, r in controls]) for side in BOTH]
         return s.tube(paths, flat=flat)
 
     under = Field(s.whole, body.sdf - fat * np.float32(0.8) - 2)
@@ -132,7 +133,7 @@ def _muscles(b: Builder, body: Field, fat: Array) -> list[Layer]:
         [[33, -64, 200, 22], [36, -66, 60, 25], [38, -66, -60, 28], [33, -70, -190, 20]],
         (0.78, 1.0, 1),
     ).inside(under)
-    # the gap between the muscle's bundles holds fat
+    # The gaps between the muscle's bundles hold fat.
     clefts = Field(back.box, np.minimum(back.sdf - 3, 0.6 - np.abs(s.rough[2][back.box]) * 16))
     psoas = pair(
         [

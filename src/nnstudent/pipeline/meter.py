@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from nnstudent.profiling.tree import Tree
+from nnstudent.profiling.tree import ProcessTree
 
 
 class Meter:
@@ -21,7 +21,7 @@ class Meter:
         self.seconds = 0.0
         self.peak_rss_mb = 0.0
         self._every = every_seconds
-        self._tree = Tree()
+        self._tree = ProcessTree()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 

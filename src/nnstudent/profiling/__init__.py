@@ -1,5 +1,5 @@
-"""What a command costs: time, memory of its whole process tree, GPU memory, over time."""
+"""Profiling of a command: time, memory of its process tree and GPU memory over time."""
 
-from nnstudent.profiling.profile import Profile, Sample, Tolerance, profile
+from nnstudent.profiling.profile import MemorySample, Profile, Tolerance, profile
 
-__all__ = ["Profile", "Sample", "Tolerance", "profile"]
+__all__ = ["MemorySample", "Profile", "Tolerance", "profile"]

@@ -1,4 +1,4 @@
-"""Memory of a GPU by NVML, where there is one; otherwise why there is no figure."""
+"""Memory of a GPU as NVML reports it, or the reason why there is no figure."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ _DRIVER = Path("/proc/driver/nvidia/version")
 
 
 class Gpu:
-    """One GPU's memory in use: total minus free, as FLARE measures it, so what others use on it counts as well.
+    """Memory in use on one GPU.
+
+    It is total minus free memory, as FLARE measures it, so that other programs' memory counts too.
 
     Attributes:
-        name: What it is called; None where there is none.
-        missing: Why there is no figure: ``no GPU``, or what to install; empty where there is one.
+        name: Name of the GPU; None if there is none.
+        missing: Why there is no figure: ``no GPU``, or what to install; empty if there is one.
     """
 
     def __init__(self, index: int = 0) -> None:
-        """Opens NVML, if it is there; ``index`` is NVML's own number of the GPU."""
+        """Open NVML if it is installed; ``index`` is NVML's number of the GPU."""
         self.name: str | None = None
         self.missing = ""
         self._nvml: ModuleType | None = None
@@ -46,7 +48,8 @@ class Gpu:
             self.missing = (
                 NO_GPU
                 if count == 0
-                else f"no GPU {index}: there {'is' if count == 1 else 'are'} {count}, counted from 0"
+                else f"no GPU {index}: there {'is' if count == 1 else 'are'} {count}, "
+                "counted from 0"
             )
             self.close()
             return
@@ -55,7 +58,7 @@ class Gpu:
         self.name = name.decode() if isinstance(name, bytes) else str(name)
 
     def used_mb(self) -> float | None:
-        """Memory in use now, in MiB; None where there is no GPU or it does not tell."""
+        """Memory in use now, in MiB; None if there is no GPU or it does not report it."""
         if self._nvml is None:
             return None
         try:
@@ -65,7 +68,7 @@ class Gpu:
         return float(memory.total - memory.free) / MIB
 
     def close(self) -> None:
-        """Let go of NVML."""
+        """Shut NVML down."""
         if self._nvml is not None:
             self._nvml.nvmlShutdown()
             self._nvml = None

@@ -1,4 +1,4 @@
-"""A profile as a picture: memory over time, with FLARE's tolerances."""
+"""Plots of profiles: memory over time, with FLARE's tolerances."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ SUFFIXES = (".svg", ".png", ".pdf")
 
 
 def check_plot(path: Path) -> None:
-    """Find out before the command runs whether its plot could be drawn.
+    """Check that a plot can be drawn, before the command runs.
 
     Raises:
-        InputError: The file's suffix is no format that is drawn.
+        InputError: The suffix is not that of a supported format.
         MissingExtraError: matplotlib is not installed.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(
-            f"{path}: a plot is written as {', '.join(SUFFIXES)}; give the file one of these suffixes"
+            f"{path}: a plot is written as {', '.join(SUFFIXES)}; "
+            "give the file one of these suffixes"
         )
     require("matplotlib", extra="report", why="the plot")
 
 
-def write_plot(found: Profile, path: Path) -> None:
+def write_plot(measured: Profile, path: Path) -> None:
     """Draw memory over time.
 
     Args:
-        found: The profile.
+        measured: The profile.
         path: The file, ``.svg``, ``.png`` or ``.pdf``.
 
     Raises:
-        InputError: The suffix is another.
+        InputError: The suffix is not that of a supported format.
         MissingExtraError: matplotlib is not installed.
         OutputError: The file cannot be written.
     """
@@ -42,32 +43,35 @@ def write_plot(found: Profile, path: Path) -> None:
         figsize=(7.2, 3.6), layout="constrained"
     )
     axes = figure.add_subplot()
-    last = found.samples[-1:]  # holds until the command ended, as it does in the area
-    times = [*(sample.seconds for sample in found.samples), *([found.wall_seconds] * len(last))]
-    rss = [sample.rss_mb for sample in (*found.samples, *last)]
+    last = measured.samples[-1:]  # holds until the command ended, as it does in the area
+    times = [
+        *(sample.seconds for sample in measured.samples),
+        *([measured.wall_seconds] * len(last)),
+    ]
+    rss = [sample.rss_mb for sample in (*measured.samples, *last)]
     axes.fill_between(times, rss, step="post", color="#3b6ea8", alpha=0.25, linewidth=0)
     axes.step(
         times, rss, where="post", color="#3b6ea8", label="resident memory of the process tree"
     )
     for name, color, label in (
         ("pss_mb", "#7a7a7a", "proportional set size"),
-        ("gpu_mb", "#b2552b", f"GPU memory ({found.gpu})"),
+        ("gpu_mb", "#b2552b", f"GPU memory ({measured.gpu})"),
     ):
         known = [
             (sample.seconds, getattr(sample, name))
-            for sample in found.samples
+            for sample in measured.samples
             if getattr(sample, name) is not None
         ]
         if known:
             axes.plot(*zip(*known, strict=True), color=color, linewidth=1, label=label)
     axes.axvline(
-        found.wall_seconds,
+        measured.wall_seconds,
         color="black",
         linewidth=0.8,
         linestyle=":",
-        label=f"ended at {found.wall_seconds:.1f} s",
+        label=f"ended at {measured.wall_seconds:.1f} s",
     )
-    if found.wall_seconds > SECONDS / 2:
+    if measured.wall_seconds > SECONDS / 2:
         axes.axvline(
             SECONDS,
             color="#a02c2c",
@@ -75,7 +79,7 @@ def write_plot(found: Profile, path: Path) -> None:
             linestyle="--",
             label=f"FLARE23 tolerates {SECONDS:g} s",
         )
-    if found.peak_gpu_mb is not None and found.peak_gpu_mb > GPU_MB / 2:
+    if measured.peak_gpu_mb is not None and measured.peak_gpu_mb > GPU_MB / 2:
         axes.axhline(
             GPU_MB,
             color="#a02c2c",
@@ -85,7 +89,8 @@ def write_plot(found: Profile, path: Path) -> None:
         )
     axes.set(xlabel="seconds", ylabel="MiB", xlim=(0, None), ylim=(0, None))
     axes.set_title(
-        f"peak {found.peak_rss_mb:.0f} MiB, area {found.rss_area_mb_s:.0f} MiB·s; GPU: {found.gpu or found.gpu_missing}",
+        f"peak {measured.peak_rss_mb:.0f} MiB, area {measured.rss_area_mb_s:.0f} MiB·s; "
+        f"GPU: {measured.gpu or measured.gpu_missing}",
         fontsize=9,
     )
     axes.spines[["top", "right"]].set_visible(False)

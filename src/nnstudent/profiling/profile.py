@@ -1,4 +1,4 @@
-"""Run a command and measure it: FLARE's efficiency figures, of any command."""
+"""Running a command and measuring it: FLARE's efficiency figures for any command."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from typing import Any
 
 from nnstudent.errors import InputError
 from nnstudent.profiling.gpu import Gpu
-from nnstudent.profiling.tree import Tree
+from nnstudent.profiling.tree import ProcessTree
 
-INTERVAL = 0.1  # seconds between two looks: FLARE's own
-# What FLARE23 tolerates: seconds a case and GPU memory, and the container's RAM.
+INTERVAL = 0.1  # seconds between two samples, as in FLARE
+# FLARE23's tolerances: seconds per case, GPU memory, and the container's RAM.
 SECONDS, GPU_MB, RAM_MB = 15.0, 4096.0, 28672.0
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One look.
+class MemorySample:
+    """Memory at one moment.
 
     Attributes:
-        seconds: Since the command was started.
+        seconds: Seconds since the start of the command.
         rss_mb: Resident memory of the process tree, in MiB.
-        pss_mb: Its proportional set size, in MiB; None where it was not looked at.
-        gpu_mb: Memory in use on the GPU, in MiB; None without one.
+        pss_mb: Proportional set size of the process tree, in MiB; None if it was not read.
+        gpu_mb: Memory in use on the GPU, in MiB; None without a GPU.
     """
 
     seconds: float
@@ -38,7 +38,13 @@ class Sample:
 
 @dataclass(frozen=True)
 class Tolerance:
-    """A limit of FLARE23: ``value`` is None, and so is ``within``, where it was not measured."""
+    """A limit of FLARE23.
+
+    Attributes:
+        what: Name of the figure.
+        limit: Largest value tolerated.
+        value: Measured value; None if it was not measured.
+    """
 
     what: str
     limit: float
@@ -46,29 +52,31 @@ class Tolerance:
 
     @property
     def within(self) -> bool | None:
-        """Whether it was kept."""
+        """Whether the limit was kept; None if the figure was not measured."""
         return None if self.value is None else self.value <= self.limit
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What a command took.
+    """Time and memory of a command.
 
     Attributes:
         command: The command and its arguments.
-        exit_code: Its exit code; 128 + the signal's number where one ended it, as in a shell.
-        wall_seconds: From its start to its end, its start-up included.
-        cpu_seconds: Processor time of the process tree.
-        peak_rss_mb: Largest resident memory of the process tree, in MiB.
-        peak_pss_mb: Largest proportional set size seen, in MiB; None where the system does not tell, or the command was too short.
+        exit_code: Exit code of the command; 128 + the signal's number if a signal ended it, as in a
+            shell.
+        wall_seconds: Seconds from its start to its end, including its start-up.
+        cpu_seconds: CPU time of the process tree.
+        peak_rss_mb: Peak resident memory of the process tree, in MiB.
+        peak_pss_mb: Largest proportional set size sampled, in MiB; None if the system does not
+            report it or the command was too short.
         rss_area_mb_s: Area under resident memory over time, in MiB·s.
-        gpu: The GPU's name; None without one.
-        gpu_missing: Why there are no GPU figures; empty where there are.
-        gpu_before_mb: What was in use on the GPU before the command started, in MiB.
+        gpu: Name of the GPU; None without one.
+        gpu_missing: Why there are no GPU figures; empty if there are.
+        gpu_before_mb: Memory in use on the GPU before the command started, in MiB.
         peak_gpu_mb: Largest memory in use on the GPU, in MiB.
-        gpu_area_mb_s: Area under it over time, in MiB·s: FLARE's figure.
-        interval_seconds: Time between two looks that was aimed at.
-        samples: The looks.
+        gpu_area_mb_s: Area under GPU memory over time, in MiB·s: FLARE's figure.
+        interval_seconds: Intended time between two samples.
+        samples: Memory over time.
     """
 
     command: tuple[str, ...]
@@ -84,11 +92,11 @@ class Profile:
     peak_gpu_mb: float | None
     gpu_area_mb_s: float | None
     interval_seconds: float
-    samples: tuple[Sample, ...]
+    samples: tuple[MemorySample, ...]
 
     @property
     def tolerances(self) -> tuple[Tolerance, ...]:
-        """FLARE23's limits and what they were held against."""
+        """FLARE23's limits, with the measured values."""
         return (
             Tolerance("seconds", SECONDS, self.wall_seconds),
             Tolerance("gpu_mb", GPU_MB, self.peak_gpu_mb),
@@ -96,7 +104,7 @@ class Profile:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data for JSON; without a GPU its figures are the words that say so, never a number."""
+        """The profile as plain data for JSON; missing GPU figures are words, never numbers."""
         data = asdict(self) | {
             "samples": [list(asdict(sample).values()) for sample in self.samples]
         }
@@ -114,33 +122,39 @@ class Profile:
 def profile(
     command: Sequence[str], *, interval: float = INTERVAL, gpu: int = 0, quiet: bool = False
 ) -> Profile:
-    """Run a command to its end and measure it; its input and output are this process's own.
+    """Run a command to its end and measure it; it inherits this process's input and output.
 
     Args:
-        command: The command and its arguments; no shell reads them.
-        interval: Seconds between two looks. A peak shorter than that can be missed, but for one of a single process, which the kernel
-            keeps.
-        gpu: NVML's number of the GPU to look at.
-        quiet: Whether the command has no input, and what it says is thrown away.
+        command: The command and its arguments; no shell interprets them.
+        interval: Seconds between two samples. A shorter peak can be missed, except that of a single
+            process, which the kernel records.
+        gpu: NVML's number of the GPU to measure.
+        quiet: Whether to run the command without input and discard its output.
 
     Raises:
-        InputError: There is no command, it cannot be started, or the interval is not above 0.
+        InputError: The command is empty or cannot be started, or the interval is not above 0.
     """
     if not command:
         raise InputError(
-            "no command to profile; give one after --, as in: nnstudent profile -- nnstudent segment ct.nii.gz -o labels.nii.gz"
+            "no command to profile; give one after --, as in: "
+            "nnstudent profile -- nnstudent segment ct.nii.gz -o labels.nii.gz"
         )
     if not (math.isfinite(interval) and interval > 0):
-        raise InputError(f"an interval of {interval} s between looks; expected a number above 0")
+        raise InputError(f"an interval of {interval} s between samples; expected a number above 0")
     device = Gpu(gpu)
     try:
-        return _measured(tuple(command), interval, device, subprocess.DEVNULL if quiet else None)
+        return _measure(
+            tuple(command),
+            interval=interval,
+            device=device,
+            stream=subprocess.DEVNULL if quiet else None,
+        )
     finally:
         device.close()
 
 
-def _measured(
-    command: tuple[str, ...], interval: float, device: Gpu, stream: int | None
+def _measure(
+    command: tuple[str, ...], *, interval: float, device: Gpu, stream: int | None
 ) -> Profile:
     gpu_before = device.used_mb()
     start = time.perf_counter()
@@ -149,52 +163,54 @@ def _measured(
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise InputError(
-            f"{command[0]}: cannot be started ({why}); expected a command as the shell would find it"
+            f"{command[0]}: cannot be started ({why}); expected a command that the shell would find"
         ) from error
     child = _Child(process)
-    tree = Tree(process.pid)
-    samples: list[Sample] = []
+    tree = ProcessTree(process.pid)
+    samples: list[MemorySample] = []
     cpu = 0.0
     try:
         while True:
-            sample = Sample(
+            sample = MemorySample(
                 time.perf_counter() - start, tree.rss_mb(), tree.pss_mb(), device.used_mb()
             )
             if child.ended():
                 break
             samples.append(sample)
             cpu = max(cpu, tree.cpu_seconds())
-            # The next multiple of the interval: late looks do not add up.
+            # Waiting for the next multiple of the interval keeps delays from adding up.
             due = (math.floor((time.perf_counter() - start) / interval) + 1) * interval
             if child.ends_within(start + due - time.perf_counter()):
                 break
         wall = time.perf_counter() - start
     finally:
         child.stop()
-    known = [sample.pss_mb for sample in samples if sample.pss_mb is not None]
-    gpu = [sample.gpu_mb for sample in samples if sample.gpu_mb is not None]
+    rss = [(sample.seconds, sample.rss_mb) for sample in samples]
+    pss = [sample.pss_mb for sample in samples if sample.pss_mb is not None]
+    gpu = [(sample.seconds, sample.gpu_mb) for sample in samples if sample.gpu_mb is not None]
     return Profile(
         command=command,
         exit_code=child.exit_code,
         wall_seconds=wall,
         cpu_seconds=max(cpu, child.cpu_seconds),
-        peak_rss_mb=max([child.peak_rss_mb, *(sample.rss_mb for sample in samples)]),
-        peak_pss_mb=max(known, default=None),
-        rss_area_mb_s=_area([(sample.seconds, sample.rss_mb) for sample in samples], wall),
+        peak_rss_mb=max([child.peak_rss_mb, *(mb for _, mb in rss)]),
+        peak_pss_mb=max(pss, default=None),
+        rss_area_mb_s=_area(rss, wall),
         gpu=device.name,
         gpu_missing=device.missing,
         gpu_before_mb=gpu_before,
-        peak_gpu_mb=max(gpu, default=None),
-        gpu_area_mb_s=_area([(s.seconds, s.gpu_mb) for s in samples if s.gpu_mb is not None], wall)
-        if gpu
-        else None,
+        peak_gpu_mb=max((mb for _, mb in gpu), default=None),
+        gpu_area_mb_s=_area(gpu, wall) if gpu else None,
         interval_seconds=interval,
         samples=tuple(samples),
     )
 
 
 def _area(points: Sequence[tuple[float, float]], end: float) -> float:
-    """Each value times the time until the next look: FLARE's sum of samples × 0.1 s, right also where looks came late."""
+    """The sum of each value times the time until the next sample.
+
+    It equals FLARE's sum of samples × 0.1 s, and is also right if samples come late.
+    """
     if not points:  # it ended before the first look
         return 0.0
     times = [*(seconds for seconds, _ in points[1:]), end]
@@ -204,7 +220,11 @@ def _area(points: Sequence[tuple[float, float]], end: float) -> float:
 
 
 class _Child:
-    """The command's process; where the system tells (not on Windows) with what the kernel counted for it and all it waited for."""
+    """The command's process.
+
+    Except on Windows, the CPU time and peak memory are the kernel's figures for the process and all
+    descendants that were waited for.
+    """
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
@@ -230,7 +250,7 @@ class _Child:
         return True
 
     def ends_within(self, seconds: float) -> bool:
-        """Wait so long, or until it has ended, to about 5 ms."""
+        """Wait at most this long; whether the process has ended, to about 5 ms."""
         until = time.perf_counter() + seconds
         while not self.ended():
             left = until - time.perf_counter()
@@ -240,7 +260,7 @@ class _Child:
         return True
 
     def stop(self) -> None:
-        """End it if it still runs, as when Ctrl-C ended us."""
+        """End the process if it still runs, for example after Ctrl-C."""
         if not self.ended():
             self._process.terminate()
             if not self.ends_within(5.0):
@@ -249,9 +269,9 @@ class _Child:
 
 
 def _kernel_peak_mb(largest: int) -> float:
-    """The kernel's peak of the largest single process; 0 where it says no more than that we are large ourselves.
+    """The kernel's peak of the largest single process; 0 if that is only this process's own size.
 
-    A child begins as a copy of its parent, whose size the kernel then counts as its own peak.
+    A child begins as a copy of its parent, whose size the kernel then counts as its peak.
     """
     import resource
     import sys

@@ -1,4 +1,4 @@
-"""Memory and processor time of a process and all that it started, as they are now."""
+"""Memory and CPU time of a process and all its descendants at a given moment."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ import psutil
 
 T = TypeVar("T")
 MIB = 2**20
-_SHARE = 0.05  # of the time, at most, goes into looking at proportional set sizes
+_PSS_SHARE = 0.05  # largest share of the time to spend on reading proportional set sizes
 
 
-class Tree:
-    """Looks at a process tree, time after time.
+class ProcessTree:
+    """A process tree that is sampled repeatedly.
 
-    Resident memory counts a page once for each process that has it; the proportional set size (PSS, Linux) shares it out, and so is
-    what a tree of forked workers really takes. The kernel has to walk all pages for it, so it is looked at only as often as that is cheap.
+    Resident memory counts a page once for each process that has it. The proportional set size (PSS,
+    Linux) divides it among them and is therefore what a tree of forked workers really takes. The
+    kernel has to walk all pages for it, so it is read only as often as that is cheap.
     """
 
     def __init__(self, pid: int | None = None) -> None:
-        """The tree of this process, or of another."""
+        """The tree of the process with this id; None for the current process."""
         self._root: psutil.Process | None
         try:
             self._root = psutil.Process(pid)
@@ -31,22 +32,25 @@ class Tree:
         self._next_pss = 0.0
 
     def rss_mb(self) -> float:
-        """Resident memory of all of them together, in MiB; 0 once they have ended."""
+        """Resident memory of all processes together, in MiB; 0 once they have ended."""
         return sum(self._each(lambda process: float(process.memory_info().rss))) / MIB
 
     def pss_mb(self) -> float | None:
-        """Proportional set size of all of them together, in MiB; None where it is not known, or was looked at too shortly before."""
+        """Proportional set size of all processes together, in MiB.
+
+        None if it is unknown, or if it was read too recently.
+        """
         before = time.perf_counter()
         if before < self._next_pss:
             return None
         found = self._each(_pss)
         after = time.perf_counter()
-        self._next_pss = after + (after - before) / _SHARE
+        self._next_pss = after + (after - before) / _PSS_SHARE
         known = [value for value in found if value is not None]
         return sum(known) / MIB if known and len(known) == len(found) else None
 
     def cpu_seconds(self) -> float:
-        """Processor time of all that were seen in any look, also of those that have ended, in seconds."""
+        """CPU time in seconds of all processes that were ever sampled, including ended ones."""
 
         def note(process: psutil.Process) -> None:
             times = process.cpu_times()
@@ -55,7 +59,7 @@ class Tree:
         self._each(note)
         return sum(self._cpu.values())
 
-    def _each(self, look: Callable[[psutil.Process], T]) -> list[T]:
+    def _each(self, measure: Callable[[psutil.Process], T]) -> list[T]:
         if self._root is None:
             return []
         try:
@@ -65,8 +69,8 @@ class Tree:
         found = []
         for process in processes:
             try:
-                found.append(look(process))
-            except psutil.Error:  # it ended between the listing and the look
+                found.append(measure(process))
+            except psutil.Error:  # it ended after it was listed
                 continue
         return found
 
