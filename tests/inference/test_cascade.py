@@ -66,7 +66,7 @@ def test_in_its_part_the_second_stage_decides_on_its_classes():
     said = np.zeros((3, 4, 4), np.uint8)
     said[1, 1, 0] = 3
     said[2, 2, 2] = 5
-    merge_second_stage(first, said, {3, 5})
+    merge_second_stage(first, said, ids={3, 5})
     expected = np.zeros_like(first)
     expected[1, 1, 0] = 3
     expected[2, 2, 1:3] = (9, 5)

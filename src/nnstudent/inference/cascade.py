@@ -14,7 +14,7 @@ from nnstudent.volume import Box, Spacing, Volume
 
 
 def crop_for_second_stage(
-    image: Volume, labels: LabelArray, ids: Collection[int], spec: NetworkSpec
+    image: Volume, labels: LabelArray, *, ids: Collection[int], spec: NetworkSpec
 ) -> tuple[Volume, LabelArray] | None:
     """The part of an image that a second stage sees.
 
@@ -88,7 +88,7 @@ def box_around(
     return sides[0], sides[1], sides[2]
 
 
-def merge_second_stage(labels: LabelArray, second: LabelArray, ids: Collection[int]) -> None:
+def merge_second_stage(labels: LabelArray, second: LabelArray, *, ids: Collection[int]) -> None:
     """Let a second stage decide on its classes, in place; what it does not confirm is background.
 
     Args:

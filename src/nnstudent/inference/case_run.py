@@ -32,7 +32,7 @@ ONLY_AIR = "the image contains only air; nothing was segmented"
 
 
 class CaseRun:
-    """What is known of one image while its networks run one after the other."""
+    """The state of one image while its networks run one after another."""
 
     def __init__(
         self, image: Volume, segmenter: Segmenter, *, plan: MemoryPlan, progress: Progress
@@ -73,7 +73,7 @@ class CaseRun:
         with timed(self._seconds, "preprocess"):
             if network.spec.context_mm is not None:
                 ids = self._segmenter.ids(network.spec.hosts or network.spec.foreground)
-                crop = crop_for_second_stage(image, labels, ids, network.spec)
+                crop = crop_for_second_stage(image, labels, ids=ids, spec=network.spec)
                 if crop is None:
                     return None
                 image, labels = crop
@@ -99,7 +99,7 @@ class CaseRun:
         else:
             decides = spec.context_mm is not None and not spec.hosts
             merge_second_stage(
-                work.labels, found, self._segmenter.ids(spec.foreground) if decides else ()
+                work.labels, found, ids=self._segmenter.ids(spec.foreground) if decides else ()
             )
         self._confidence |= confidence
         self._planned += work.planned
@@ -191,8 +191,8 @@ class NetworkRun:
         ran = self._segmenter.runner.run_network(
             self.index,
             self._values,
-            self._frame,
-            self._held.append if self._planes is None else self._restore,
+            frame=self._frame,
+            take=self._held.append if self._planes is None else self._restore,
             planes=self._planes,
             progress=progress,
         )
@@ -227,7 +227,7 @@ class NetworkRun:
             return scores
         organs = labels_on_network_grid(self.labels, scores.frame)
         ids = {name: taxonomy[name].id for name in spec.hosts}
-        return lesion_scores(scores, spec, organs, lesions=taxonomy.lesions, ids=ids)
+        return lesion_scores(scores, spec, organs=organs, lesions=taxonomy.lesions, ids=ids)
 
 
 @contextmanager

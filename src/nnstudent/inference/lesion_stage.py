@@ -29,8 +29,8 @@ _NEIGHBORS = np.ones((3, 3, 3), bool)
 def lesion_scores(
     scores: ClassScores,
     spec: NetworkSpec,
-    organs: LabelArray,
     *,
+    organs: LabelArray,
     lesions: Collection[str],
     ids: Mapping[str, int],
 ) -> ClassScores:

@@ -39,7 +39,7 @@ _FEATURES = 32  # at full resolution, of networks whose description does not say
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """How a case runs.
+    """A plan for running a case within a memory limit.
 
     Attributes:
         planes: Planes of class scores that are held at once; None for all.
@@ -220,7 +220,7 @@ def network_shape(grid: Grid, spec: NetworkSpec) -> Shape:
 def _reoriented(grid: Grid, spec: NetworkSpec) -> tuple[Shape, Spacing]:
     axes = list(range(3))
     if spec.orientation != "stored":
-        # Which stored axis (z, y, x) becomes which: the letters of (x, y, z), whatever their sign.
+        # The patient axis of each stored axis, from the letters of (x, y, z) in either direction.
         codes = [
             ("LR", "PA", "IS").index(next(pair for pair in ("LR", "PA", "IS") if code in pair))
             for code in grid.axcodes

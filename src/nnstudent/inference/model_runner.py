@@ -81,7 +81,11 @@ class ModelRunner:
                     f"it has {len(chosen.members)}, counted from 0"
                 )
             self._engines[key] = make_engine(
-                self.model, chosen, chosen.members[member], threads=self.threads, **self._settings
+                self.model,
+                chosen,
+                member=chosen.members[member],
+                threads=self.threads,
+                **self._settings,
             )
         return self._engines[key]
 
@@ -95,9 +99,9 @@ class ModelRunner:
         self,
         network: int,
         values: Float32Array,
+        *,
         frame: Frame,
         take: Callable[[ClassScores], None],
-        *,
         members: Sequence[int] | None = None,
         planes: int | None = None,
         progress: Progress = silent,
@@ -156,17 +160,22 @@ class ModelRunner:
 
     def scores(
         self,
-        values: Float32Array,
-        frame: Frame,
         network: int,
+        values: Float32Array,
         *,
+        frame: Frame,
         members: Sequence[int] | None,
         progress: Progress,
     ) -> ClassScores:
         """Logits of some members of a network, all at once; see :meth:`run_network`."""
         held: list[ClassScores] = []
         ran = self.run_network(
-            network, values, frame, held.append, members=members, progress=progress
+            network,
+            values,
+            frame=frame,
+            take=held.append,
+            members=members,
+            progress=progress,
         )
         return replace(held[0], windows=ran)
 

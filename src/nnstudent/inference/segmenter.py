@@ -113,7 +113,7 @@ class Segmenter:
 
     @property
     def peak_is_predictable(self) -> bool:
-        """Whether a case's memory can be promised before it begins.
+        """Whether peak memory is predictable.
 
         False for a cascade under a limit, whose second-stage crop is unknown in advance.
         """
@@ -177,7 +177,7 @@ class Segmenter:
         """
         values, frame = preprocess(image, self.runner.network(network).spec)
         members = None if member is None else (member,)
-        return self.runner.scores(values, frame, network, members=members, progress=progress)
+        return self.runner.scores(network, values, frame=frame, members=members, progress=progress)
 
     def predict_members(
         self, image: Volume, *, network: int = 0, progress: Progress = silent
@@ -186,7 +186,9 @@ class Segmenter:
         chosen = self.runner.network(network)
         values, frame = preprocess(image, chosen.spec)
         for member in range(len(chosen.members)):
-            yield self.runner.scores(values, frame, network, members=(member,), progress=progress)
+            yield self.runner.scores(
+                network, values, frame=frame, members=(member,), progress=progress
+            )
 
     def restore(self, scores: ClassScores, *, onto: Volume) -> Volume:
         """Labels on the grid of ``onto`` from scores of it, such as the mean of an ensemble's."""

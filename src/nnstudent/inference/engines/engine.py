@@ -33,8 +33,8 @@ class Engine(Protocol):
 def make_engine(
     model: Model,
     network: Network,
-    member: Member,
     *,
+    member: Member,
     engine: str = "auto",
     device: str = "cpu",
     precision: str = "fp32",
@@ -66,12 +66,12 @@ def make_engine(
         from nnstudent.inference.engines.torch import TorchEngine
 
         return TorchEngine(
-            model, network, member, device=device, precision=precision, threads=threads
+            model, network, member=member, device=device, precision=precision, threads=threads
         )
     from nnstudent.inference.engines.openvino import OpenvinoEngine
 
     return OpenvinoEngine(
-        model, network, member, device=device, precision=precision, threads=threads
+        model, network, member=member, device=device, precision=precision, threads=threads
     )
 
 

@@ -55,7 +55,7 @@ def check_formats(formats: Sequence[str], *, split: bool = False) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Sources:
-    """What output formats refer to, collected before the network runs.
+    """The source data that output formats refer to, collected before the network runs.
 
     Attributes:
         source: The image file, or the folder of its series.
@@ -73,7 +73,7 @@ class Sources:
 
 
 def prepare(
-    source: Path, formats: Sequence[str], series: Series | None, *, new_uids: bool = False
+    source: Path, formats: Sequence[str], *, series: Series | None, new_uids: bool = False
 ) -> Sources:
     """Check before the network runs which of these formats can be written.
 
@@ -175,7 +175,7 @@ def write_formats(
             failed[name] = f"{path}: not written: {sources.refused[name]}"
             continue
         try:
-            write_format(name, path, labels, model=model, sources=sources)
+            write_format(name, path, labels=labels, model=model, sources=sources)
         except Exception as error:  # from whichever library; the other formats are still written
             errors.append(error)
             failed[name] = one_line(error)
@@ -185,7 +185,7 @@ def write_formats(
 
 
 def write_format(
-    format: str, path: Path, labels: Volume, *, model: Model, sources: Sources
+    format: str, path: Path, *, labels: Volume, model: Model, sources: Sources
 ) -> None:
     """Write a label map in one format.
 

@@ -1,4 +1,4 @@
-"""What the caller may choose when files are segmented."""
+"""Options for segmenting files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Options:
-    """What is read and written.
+    """Options for what is read and written.
 
     Attributes:
         organs: Only these classes; empty for all.

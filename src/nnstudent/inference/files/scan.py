@@ -58,7 +58,12 @@ def segment_scan(
     reservation = segmenter.memory_reservation()
     return run_stages(
         scan_stages(
-            source, segmenter, reservation, name="", options=options or Options(), progress=progress
+            source,
+            segmenter,
+            reservation=reservation,
+            name="",
+            options=options or Options(),
+            progress=progress,
         )
     )
 
@@ -66,8 +71,8 @@ def segment_scan(
 def scan_stages(
     source: Path,
     segmenter: Segmenter,
-    reservation: MemoryReservation,
     *,
+    reservation: MemoryReservation,
     name: str,
     options: Options,
     progress: Progress,
@@ -91,7 +96,7 @@ def scan_stages(
     began = time.perf_counter()
     image, series = read_scan(source, series=options.series, ask=options.ask)
     _check_size(image.grid.shape, options.max_voxels)
-    sources = prepare(source, options.formats, series, new_uids=options.new_uids)
+    sources = prepare(source, options.formats, series=series, new_uids=options.new_uids)
     read = time.perf_counter() - began
     plan = segmenter.plan(image.grid, image=image, base_mb=reservation.base_mb)
     reservation.acquire(name, plan.peak_mb)

@@ -221,7 +221,7 @@ class _Work:
             scan = yield from scan_stages(
                 case.source,
                 self._segmenter,
-                self._reservation,
+                reservation=self._reservation,
                 name=case.id,
                 options=options,
                 progress=self._progress,

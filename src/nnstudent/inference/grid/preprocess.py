@@ -20,7 +20,7 @@ MAX_VOXELS = 2**31
 
 @dataclass(frozen=True)
 class Frame:
-    """How a network's grid lies in an image: everything that restoring needs.
+    """The position of a network's grid in an image, which is all that restoring needs.
 
     Attributes:
         grid: The image's grid.

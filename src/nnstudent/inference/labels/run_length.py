@@ -45,7 +45,7 @@ class Runs:
 
     @property
     def at_border(self) -> npt.NDArray[np.bool_]:
-        """Whether each run touches the label map's first or last plane along any axis."""
+        """A mask of the runs that touch the label map's first or last plane along any axis."""
         border: npt.NDArray[np.bool_] = (self.start % self.shape[2] == 0) | (
             self.stop % self.shape[2] == 0
         )

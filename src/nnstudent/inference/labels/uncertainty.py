@@ -40,7 +40,7 @@ def label_probability(
     )
     values = scores.probabilities().values
     certain = np.full(labels.array.shape, 255, np.uint8)
-    target, said = frame.view(certain), frame.view(labels.array)
+    target, stored = frame.view(certain), frame.view(labels.array)
     orders = axis_orders(scores.resampling, scores.spacing_mm, frame.spacing_mm)
     along_z, along_y, along_x = (
         operator(old, new, order)
@@ -49,7 +49,7 @@ def label_probability(
     thick = max(1, round(slab_mm / frame.spacing_mm[0]))
     for first in range(0, len(target), thick):
         slab = slice(first, first + thick)
-        for id in np.flatnonzero(np.bincount(said[slab].ravel())):
+        for id in np.flatnonzero(np.bincount(stored[slab].ravel())):
             channels = [
                 channel for channel, meant in enumerate(scores.ids) if meant == id
             ]  # several may share one
@@ -59,7 +59,7 @@ def label_probability(
                 dtype=np.float32,
             )
             probability = apply_along(along_x, apply_along(along_y, planes, 1), 2)
-            here = said[slab] == id
+            here = stored[slab] == id
             target[slab][here] = np.rint(
                 255 * np.clip(probability[here], 0, 1)
             )  # splines overshoot

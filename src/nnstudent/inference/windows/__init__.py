@@ -1,1 +1,1 @@
-"""Where the windows of a scan lie, in which order they run, and the mean of their logits."""
+"""Planning and running the windows of a scan, and averaging their logits."""

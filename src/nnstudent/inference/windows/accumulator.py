@@ -22,9 +22,9 @@ class ScoreAccumulator:
     def __init__(
         self,
         shape: Shape,
-        place: Box,
         take: Callable[[Float32Array, int], None],
         *,
+        place: Box,
         patch: Shape,
         classes: int,
         planes: int | None,
@@ -33,8 +33,8 @@ class ScoreAccumulator:
 
         Args:
             shape: Shape of the padded image, (z, y, x).
-            place: Where the image lies in its padding.
             take: Given the mean logits (class, z, y, x) of a slab and the index of its first plane.
+            place: Where the image lies in its padding.
             patch: Size of a window, in voxels.
             classes: Number of classes.
             planes: How many planes are held at once; None for all.

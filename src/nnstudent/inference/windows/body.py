@@ -13,7 +13,7 @@ from nnstudent.types import MaskArray
 from nnstudent.volume import Shape, Spacing
 
 CELL_MM = 4.0
-TABLE_MM = 16.0  # a piece nowhere thicker than this in its slice, such as a table, is no body
+TABLE_MM = 16.0  # a piece nowhere thicker than this in its slice, such as a table, is not body
 SMALLEST_ML = 10.0  # smaller pieces, such as tubes, are no body
 _AIR_HU = -300.0
 

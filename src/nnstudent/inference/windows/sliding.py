@@ -18,7 +18,7 @@ from nnstudent.volume import Box, Shape
 
 @dataclass(frozen=True, eq=False)
 class Canvas:
-    """What a planner knows before any window runs.
+    """The image that a planner places windows on.
 
     Attributes:
         image: Values on the network's grid, (z, y, x), padded to at least the patch on each axis.
@@ -169,7 +169,7 @@ def stream(
     """
     padded, place = pad(image, patch)
     scores = ScoreAccumulator(
-        padded.shape, place, take, patch=patch, classes=classes, planes=planes
+        padded.shape, take, place=place, patch=patch, classes=classes, planes=planes
     )
     planned = len(dense_starts(padded.shape, patch))
     ran = 0
