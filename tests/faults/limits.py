@@ -35,7 +35,7 @@ def limit_all(sound: Path, scratch: Path, *, seed: int, count: int) -> Iterator[
     """So many calls under each of the limits, and what became of each: kind, outcome, a line."""
     yield from _at_once(sound, scratch / "locks", starts=max(4, count // 4))
     for kind, limit in (
-        ("no room on the disk", _file_size),
+        ("not enough disk space", _file_size),
         ("few open files", _open_files),
         ("little memory", _memory),
     ):

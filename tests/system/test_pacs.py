@@ -22,7 +22,7 @@ from nnstudent.phantom import make_case
 from nnstudent.taxonomy import flare23
 from nnstudent.web.pacs.credentials import authorization
 from nnstudent.web.pacs.deliver import Delivery
-from nnstudent.web.settings import Hospital, Settings
+from nnstudent.web.settings import PacsSettings, Settings
 from tests.system.orthanc import TITLE, Orthanc
 from tests.web.conftest import free_port, running, series_of, wait_for
 
@@ -81,12 +81,12 @@ def uid_of(folder: Path) -> str:
 
 
 def settings(tmp_path: Path, orthanc: Orthanc, **how) -> Settings:
-    hospital = Hospital(
+    hospital = PacsSettings(
         pacs=orthanc.url,
         authorization=authorization(orthanc.url, environment=LOGIN),
         quiet_seconds=1.0,
     )
-    return Settings(tmp_path / "work", threads=2, hospital=replace(hospital, **how))
+    return Settings(tmp_path / "work", threads=2, pacs=replace(hospital, **how))
 
 
 def wait_until(true, *, seconds: float = 120):

@@ -88,7 +88,7 @@ def limited(settings: Settings, **limits: Any) -> Settings:
 
 @contextmanager
 def taking_in(settings: Settings) -> Iterator[tuple[Service, Callable[..., TestClient]]]:
-    """A service without a worker, so that jobs stay in the queue; and what makes clients of it, each somebody else."""
+    """A service without a worker, so that jobs stay queued, and a factory of clients (users)."""
     service = Service(settings)
     try:
         app = create_app(service)

@@ -52,7 +52,7 @@ _WHOLE = {
 
 @st.composite
 def contents(draw: st.DrawFn, whole: bytes | None = None) -> bytes:
-    """This file, or one of those that are whole, with some bytes changed, cut off, doubled or put in; or any bytes."""
+    """This file or a valid one with bytes changed, removed, doubled or inserted; or any bytes."""
     some = st.sampled_from(sorted(_WHOLE.values())) | st.binary(max_size=600)
     data = bytearray(draw(some) if whole is None else whole)
     for _ in range(draw(st.integers(0, 6))):
@@ -96,13 +96,14 @@ def bodies(draw: st.DrawFn) -> bytes:
     body = bytearray()
     if draw(st.booleans()):  # else hardly anything would be taken
         name = draw(st.sampled_from(sorted(_WHOLE)))
-        head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
+        disposition = f'form-data; name="files"; filename="{name}"'
+        head = f"--{BOUNDARY}\r\nContent-Disposition: {disposition}\r\n\r\n"
         return head.encode() + draw(contents(_WHOLE[name])) + f"\r\n--{BOUNDARY}--\r\n".encode()
     for _ in range(draw(st.integers(0, 4))):
         field = draw(st.sampled_from(["files", "files", "files", "file", ""]))
-        body += f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{field}"; filename="{draw(_names)}"\r\n\r\n'.encode(
-            "utf-8", "replace"
-        )
+        disposition = f'form-data; name="{field}"; filename="{draw(_names)}"'
+        head = f"--{BOUNDARY}\r\nContent-Disposition: {disposition}\r\n\r\n"
+        body += head.encode("utf-8", "replace")
         body += draw(contents()) + b"\r\n"
     body += f"--{BOUNDARY}--\r\n".encode()
     if draw(st.integers(0, 4)) == 0 and body:

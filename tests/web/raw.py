@@ -11,8 +11,12 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 BOUNDARY = "b0undary"
-UPLOAD_HEAD = f"POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary={BOUNDARY}\r\n"
-PART_HEAD = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="files"; filename="ct.nii.gz"\r\n\r\n'.encode()
+UPLOAD_HEAD = (
+    "POST /api/jobs HTTP/1.1\r\nHost: localhost\r\n"
+    f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n"
+)
+_DISPOSITION = 'Content-Disposition: form-data; name="files"; filename="ct.nii.gz"'
+PART_HEAD = f"--{BOUNDARY}\r\n{_DISPOSITION}\r\n\r\n".encode()
 PART_END = f"\r\n--{BOUNDARY}--\r\n".encode()
 
 

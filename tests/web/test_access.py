@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from nnstudent.web.access import is_loopback
-from nnstudent.web.sessions import Sessions, kept_secret
+from nnstudent.web.sessions import Sessions, load_or_create_secret
 from tests.web.conftest import taking_in, upload
 
 NIFTI = ("ct.nii.gz", b"\x1f\x8b\x08\x00rest")
@@ -131,14 +131,16 @@ def test_nobody_sees_or_removes_what_is_another_s(settings):
 @pytest.mark.parametrize("value", ["", "x", "x.y", "é.é", "a" * 5000, ".", "mine.0"])
 def test_a_cookie_that_is_not_ours_is_nobody(settings, value):
     sessions = Sessions("secret", settings)
-    assert sessions.owner(value) is None
-    good = sessions.new()
-    assert sessions.owner(good) is not None
-    assert sessions.owner_of(f"a=b; {sessions.cookie}={good}") == sessions.owner(good)
-    assert sessions.owner_of("a=b; \x00") is None
-    assert sessions.owner(good[:-1] + ("0" if good[-1] != "0" else "1")) is None
-    assert Sessions("other", settings).owner(good) is None
-    assert Sessions("secret", replace(settings, token=TOKEN)).owner(good) is None
+    assert sessions.owner_of_cookie(value) is None
+    good = sessions.new_cookie()
+    assert sessions.owner_of_cookie(good) is not None
+    assert sessions.owner_of_header(f"a=b; {sessions.cookie}={good}") == sessions.owner_of_cookie(
+        good
+    )
+    assert sessions.owner_of_header("a=b; \x00") is None
+    assert sessions.owner_of_cookie(good[:-1] + ("0" if good[-1] != "0" else "1")) is None
+    assert Sessions("other", settings).owner_of_cookie(good) is None
+    assert Sessions("secret", replace(settings, token=TOKEN)).owner_of_cookie(good) is None
 
 
 def test_the_token_is_asked_for_and_exchanged_once(guarded):
@@ -191,12 +193,12 @@ def test_nothing_but_an_upload_is_long(client):
 
 
 def test_a_secret_is_kept_and_is_its_owner_s_alone(tmp_path):
-    first = kept_secret(tmp_path / "work" / "secret")
+    first = load_or_create_secret(tmp_path / "work" / "secret")
     assert len(first) > 40
-    assert kept_secret(tmp_path / "work" / "secret") == first
+    assert load_or_create_secret(tmp_path / "work" / "secret") == first
     assert (tmp_path / "work" / "secret").stat().st_mode & 0o077 == 0
     (tmp_path / "short").write_text("abc")
-    assert len(kept_secret(tmp_path / "short")) > 40
+    assert len(load_or_create_secret(tmp_path / "short")) > 40
 
 
 @pytest.mark.parametrize(
@@ -215,11 +217,11 @@ def test_what_only_this_machine_reaches(host, is_it):
 
 def test_a_cookie_ends(settings, monkeypatch):
     sessions = Sessions("secret", settings)
-    cookie, now = sessions.new(), time.time()
+    cookie, now = sessions.new_cookie(), time.time()
     monkeypatch.setattr("time.time", lambda: now + 29 * 86400)
-    assert sessions.owner(cookie) is not None
+    assert sessions.owner_of_cookie(cookie) is not None
     monkeypatch.setattr("time.time", lambda: now + 31 * 86400)
-    assert sessions.owner(cookie) is None
+    assert sessions.owner_of_cookie(cookie) is None
 
 
 def test_a_cookie_is_secure_where_the_way_is(guarded):
@@ -238,7 +240,7 @@ def test_a_cookie_is_secure_where_the_way_is(guarded):
 
 def test_a_ticket_opens_one_session(settings, monkeypatch):
     with taking_in(replace(settings, token=TOKEN)) as (service, client):
-        ticket, late = service.sessions.ticket(), service.sessions.ticket()
+        ticket, late = service.sessions.new_ticket(), service.sessions.new_ticket()
         assert client().post("/api/session", json={"token": ticket}).status_code == 204
         assert client().post("/api/session", json={"token": ticket}).status_code == 401
         assert (

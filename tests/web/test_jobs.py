@@ -23,7 +23,7 @@ def added(jobs: Jobs, name: str = "scan", *, size: int = 1000, owner: str = "me"
 
 
 def finished(jobs: Jobs, job, *, size: int = 1000):
-    assert jobs.take(timeout=0) is job
+    assert jobs.take_next(timeout=0) is job
     (job.output / "labels.nii.gz").write_bytes(bytes(size))
     jobs.finish(job, files=["labels.nii.gz"], organs=[])
     return job
@@ -33,20 +33,20 @@ def test_first_come_first_served(tmp_path):
     jobs = Jobs(tmp_path, Limits())
     a, b, c = (added(jobs, name) for name in "abc")
     assert [jobs.place(job) for job in (a, b, c)] == [1, 2, 3]
-    assert jobs.take(timeout=0) is a
+    assert jobs.take_next(timeout=0) is a
     assert [jobs.place(job) for job in (a, b, c)] == [None, 1, 2]
     jobs.remove(b)
     assert jobs.place(c) == 1
-    assert [job.name for job in jobs.of("me")] == ["c", "a"]
-    assert jobs.take(timeout=0) is c
-    assert jobs.take(timeout=0) is None
+    assert [job.name for job in jobs.owned_by("me")] == ["c", "a"]
+    assert jobs.take_next(timeout=0) is c
+    assert jobs.take_next(timeout=0) is None
 
 
 def test_the_queue_survives_a_restart(tmp_path):
     jobs = Jobs(tmp_path, Limits())
     done = finished(jobs, added(jobs, "done", origin={"study": "1.2.3"}))
     ran, waits = added(jobs, "ran"), added(jobs, "waits")
-    assert jobs.take(timeout=0) is ran
+    assert jobs.take_next(timeout=0) is ran
     left = tmp_path / ("f" * 32)
     (left / "input").mkdir(parents=True)  # an upload that the end came upon
     again = Jobs(tmp_path, Limits())
@@ -69,7 +69,7 @@ def test_a_job_under_which_the_service_dies_is_not_tried_for_ever(tmp_path):
     for _ in range(2):
         assert Jobs(tmp_path, Limits()).take(timeout=0) is not None
     jobs = Jobs(tmp_path, Limits())
-    (job,) = jobs.of("me")
+    (job,) = jobs.owned_by("me")
     assert job.state == "failed"
     assert "2 times" in job.error
     assert not job.input.exists()
@@ -82,11 +82,11 @@ def test_the_oldest_finished_make_room(tmp_path):
     finished(jobs, new)
     assert 3000 <= jobs.bytes < 5000
     another = added(jobs, "another", size=2500)
-    assert [job.name for job in jobs.of("me")] == ["another", "waits", "new"]
+    assert [job.name for job in jobs.owned_by("me")] == ["another", "waits", "new"]
     assert not old.folder.exists()
     with pytest.raises(FullError, match="disk is full"):
         added(jobs, "too much", size=4000)
-    assert [job.name for job in jobs.of("me")] == ["another", "waits", "new"], (
+    assert [job.name for job in jobs.owned_by("me")] == ["another", "waits", "new"], (
         "a refusal removes nothing"
     )
     assert {path.name for path in tmp_path.iterdir()} == {another.id, waits.id, new.id}
@@ -116,7 +116,7 @@ def test_what_is_old_is_swept(tmp_path):
     waits = added(jobs, "waits")
     old.finished, waits.created = time.time() - 3700, time.time() - 9000
     jobs.sweep()
-    assert {job.name for job in jobs.of("me")} == {"new", "waits"}
+    assert {job.name for job in jobs.owned_by("me")} == {"new", "waits"}
     assert not old.folder.exists()
     assert new.folder.exists()
 
@@ -126,7 +126,7 @@ def test_what_grew_while_it_was_done_is_swept(tmp_path):
     finished(jobs, added(jobs, "old"), size=3000)
     finished(jobs, added(jobs, "new"), size=3000)
     jobs.sweep()
-    assert [job.name for job in jobs.of("me")] == ["new"]
+    assert [job.name for job in jobs.owned_by("me")] == ["new"]
 
 
 def test_who_listens_is_told(tmp_path):
@@ -135,10 +135,10 @@ def test_who_listens_is_told(tmp_path):
     jobs.listeners.append(lambda job: told.append((job.state, job.origin)))
     finished(jobs, added(jobs, origin={"n": 1}))
     job = added(jobs)
-    jobs.take(timeout=0)
+    jobs.take_next(timeout=0)
     jobs.finish(job, error="no")
     gone = added(jobs)
-    jobs.take(timeout=0)
+    jobs.take_next(timeout=0)
     jobs.remove(gone)
     jobs.finish(gone, error="killed")
     assert told == [("done", {"n": 1}), ("failed", {})], "who removed it need not be told"
@@ -152,7 +152,7 @@ def test_a_full_disk_does_not_stop_the_queue(tmp_path, monkeypatch, caplog):
         raise OutputError("no room")
 
     monkeypatch.setattr("nnstudent.web.jobs.write_json", full)
-    assert jobs.take(timeout=0) is job
+    assert jobs.take_next(timeout=0) is job
     jobs.finish(job, error="no")
     assert job.state == "failed"
     assert caplog.text.count("cannot be written") == 2
@@ -180,7 +180,7 @@ def test_a_refused_upload_deletes_nothing(tmp_path):
     ):  # admitted, then broken off or malformed
         raise ZeroDivisionError
     assert all((job.output / "labels.nii.gz").is_file() for job in done)
-    assert len(jobs.of("me")) == 3
+    assert len(jobs.owned_by("me")) == 3
 
 
 def test_a_disk_that_is_really_full_refuses_before_the_upload(tmp_path, monkeypatch):
@@ -188,7 +188,7 @@ def test_a_disk_that_is_really_full_refuses_before_the_upload(tmp_path, monkeypa
     monkeypatch.setattr(
         "shutil.disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 500)
     )
-    with pytest.raises(FullError, match="no room for this upload"), jobs.draft(reserve=1000):
+    with pytest.raises(FullError, match="not enough disk space"), jobs.draft(reserve=1000):
         pass
     assert list(tmp_path.iterdir()) == []
 
@@ -254,7 +254,7 @@ def test_a_folder_that_is_removed_under_a_job_stops_nothing(tmp_path):
     jobs = Jobs(tmp_path, Limits())
     job = added(jobs)
     shutil.rmtree(job.folder)
-    assert jobs.take(timeout=0) is job
+    assert jobs.take_next(timeout=0) is job
     jobs.finish(job, error="gone")
     assert (job.state, job.error) == ("failed", "gone")
 

@@ -1,4 +1,4 @@
-"""Whatever is sent, the service answers: what it takes, or in one line why not; never with an error of its own."""
+"""Any request is accepted or answered with a one-line reason, never with an internal error."""
 
 from __future__ import annotations
 

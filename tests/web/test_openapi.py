@@ -19,7 +19,7 @@ WRITTEN = ROOT / "frontend" / "openapi.json"
 
 
 def described() -> str:
-    """The OpenAPI description without the version of the package, which changes with each release."""
+    """Return the OpenAPI description without the package's version, which changes often."""
     with tempfile.TemporaryDirectory() as folder:
         found = create_app(Service(Settings(Path(folder)))).openapi()
     found["info"]["version"] = "0"
@@ -27,7 +27,7 @@ def described() -> str:
 
 
 def test_the_written_description_is_that_of_the_service() -> None:
-    anew = "write it anew: python -m tests.web.test_openapi > frontend/openapi.json"
+    anew = "write it again: python -m tests.web.test_openapi > frontend/openapi.json"
     assert json.loads(WRITTEN.read_text("utf-8")) == json.loads(described()), anew
 
 

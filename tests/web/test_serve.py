@@ -159,7 +159,7 @@ def test_one_damaged_record_does_not_keep_it_from_starting(tmp_path):
     process, address = started("--work", tmp_path / "work")
     assert httpx.get(f"{address}api/jobs").json() == []
     _, err = stopped(process)
-    assert f"a job is passed over: {folder}" in err
+    assert f"a job is ignored: {folder}" in err
     assert (folder / "job.json").exists()
 
 

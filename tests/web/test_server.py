@@ -10,7 +10,7 @@ from dataclasses import replace
 import httpx2 as httpx
 import pytest
 
-from nnstudent.web.server import Door
+from nnstudent.web.server import ConnectionGate
 from nnstudent.web.settings import Limits, Settings
 from tests.web.conftest import answering, limited
 from tests.web.raw import PART_END, PART_HEAD, UPLOAD_HEAD, Raw, many
@@ -69,7 +69,7 @@ def test_slow_headers_are_cut_off(address):
     one = Raw(address)
     one.send("GET / HTTP/1.1\r\nHost: localhost\r\n")
     answer = one.answer()
-    assert (answer.status, answer.error) == (408, "the request did not come within 1 s")
+    assert (answer.status, answer.error) == (408, "the request did not arrive within 1 s")
     assert one.is_closed(within=2)
 
 
@@ -77,7 +77,8 @@ def test_stalled_bodies_lock_nobody_out(address):
     with many(address, 230) as slow:
         for one in slow:
             one.send(
-                "POST /api/session HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{"
+                "POST /api/session HTTP/1.1\r\nHost: localhost\r\n"
+                "Content-Type: application/json\r\nContent-Length: 50\r\n\r\n{"
             )
         assert works(address)
         assert all(one.is_closed(within=5) for one in slow)
@@ -136,16 +137,17 @@ def test_who_does_not_read_is_cut_off(served, tmp_path):
     with service.jobs.draft(reserve=0) as draft:
         (draft.input / "0.nii").write_bytes(b"x")
         job = service.jobs.add(draft, owner="x", name="x", kind="image")
-    service.jobs.take(timeout=0)
+    service.jobs.take_next(timeout=0)
     (job.output / "image.nii.gz").write_bytes(bytes(30_000_000))
     service.jobs.finish(job, files=["image.nii.gz"])
     with httpx.Client(base_url=address) as client:
         client.get("/")
         (name,) = client.cookies
-        job.owner = service.sessions.owner(client.cookies[name])
+        job.owner = service.sessions.owner_of_cookie(client.cookies[name])
         one = Raw(address)
         one.send(
-            f"GET /api/jobs/{job.id}/files/image.nii.gz HTTP/1.1\r\nHost: localhost\r\nCookie: {name}={client.cookies[name]}\r\n\r\n"
+            f"GET /api/jobs/{job.id}/files/image.nii.gz HTTP/1.1\r\nHost: localhost\r\n"
+            f"Cookie: {name}={client.cookies[name]}\r\n\r\n"
         )
         time.sleep(SHORT["stall_seconds"] + 1.5)
         read = 0
@@ -214,7 +216,8 @@ def test_the_token_is_asked_for_before_a_body_is_read(tmp_path):
         ("GET / HTTP/9.9\r\nHost: localhost\r\n\r\n", 505),
         ("GET /\r\n\r\n", 400),
         (
-            "POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+            "POST /api/jobs HTTP/1.1\r\nHost: localhost\r\n"
+            "Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
             400,
         ),
         (
@@ -223,7 +226,8 @@ def test_the_token_is_asked_for_before_a_body_is_read(tmp_path):
             400,
         ),
         (
-            "POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+            "POST /api/jobs HTTP/1.1\r\nHost: localhost\r\n"
+            "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
             501,
         ),
         ("POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n", 400),
@@ -259,7 +263,7 @@ def test_requests_in_one_piece_are_answered_in_turn(address):
 
 
 def test_whatever_is_sent_the_service_goes_on(served):
-    """Requests that are almost right, seeded: each is answered or ended, none with an error of the service."""
+    """Seeded requests that are almost valid: each is answered or closed, without internal error."""
     service, address = served
     dice = random.Random(20)
     whole = [
@@ -268,7 +272,8 @@ def test_whatever_is_sent_the_service_goes_on(served):
         + f"Content-Length: {len(PART_HEAD + SCAN + PART_END)}\r\n\r\n"
         + (PART_HEAD + SCAN + PART_END).decode("latin-1"),
         UPLOAD_HEAD + "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
-        'POST /api/session HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n{"token":"a"}',
+        "POST /api/session HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        'Content-Length: 13\r\n\r\n{"token":"a"}',
         "DELETE /api/jobs/x HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n\r\n",
     ]
     for _ in range(150):
@@ -300,10 +305,10 @@ def test_whatever_is_sent_the_service_goes_on(served):
 
 
 class One:
-    """A connection, to the door."""
+    """A connection, to the gate."""
 
     def __init__(self, useful: bool) -> None:
-        self.may_go, self.is_busy, self.gone = not useful, useful, False
+        self.is_idle, self.is_busy, self.gone = not useful, useful, False
         self.transport = self
 
     def abort(self) -> None:
@@ -311,23 +316,23 @@ class One:
 
 
 def test_other_addresses_have_their_own_limit():
-    door = Door(Limits(client_connections=3))
+    gate = ConnectionGate(Limits(client_connections=3))
     busy, idle = [One(True) for _ in range(2)], One(False)
-    assert all(door.enter(one, "10.0.0.1") for one in (*busy, idle))
-    assert door.enter(One(True), "10.0.0.1")
+    assert all(gate.enter(one, "10.0.0.1") for one in (*busy, idle))
+    assert gate.enter(One(True), "10.0.0.1")
     assert idle.gone
-    assert not door.enter(One(True), "10.0.0.1"), "three that are useful"
-    assert door.enter(One(True), "10.0.0.2"), "somebody else"
-    assert all(door.enter(One(True), "::1") for _ in range(5)), "behind this machine may be a proxy"
-    door.leave(busy[0])
-    assert door.enter(One(True), "10.0.0.1")
+    assert not gate.enter(One(True), "10.0.0.1"), "three that are useful"
+    assert gate.enter(One(True), "10.0.0.2"), "somebody else"
+    assert all(gate.enter(One(True), "::1") for _ in range(5)), "behind this machine may be a proxy"
+    gate.leave(busy[0])
+    assert gate.enter(One(True), "10.0.0.1")
 
 
 def test_where_all_places_are_taken_the_crowd_gives_way():
-    door = Door(Limits(connections=4))
+    gate = ConnectionGate(Limits(connections=4))
     lonely, crowd = One(False), [One(False) for _ in range(3)]
-    door.enter(lonely, "10.0.0.2")
+    gate.enter(lonely, "10.0.0.2")
     for one in crowd:
-        door.enter(one, "10.0.0.1")
-    assert door.enter(One(True), "10.0.0.3")
+        gate.enter(one, "10.0.0.1")
+    assert gate.enter(One(True), "10.0.0.3")
     assert [one.gone for one in (lonely, *crowd)] == [False, True, False, False]

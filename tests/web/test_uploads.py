@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnstudent.web.names import display_name, ending, is_clutter
+from nnstudent.web.names import disk_suffix, display_name, is_clutter
 from tests.web.conftest import limited, taking_in, upload
 
 GZ = b"\x1f\x8b\x08\x00rest"
@@ -102,14 +102,15 @@ def test_a_folder_is_called_as_its_top(served):
 
 
 def test_dicom_without_preamble_is_dicom(served):
-    element = b"\x08\x00\x05\x00CS\x0a\x00ISO_IR 100\x08\x00\x16\x00UI\x1a\x001.2.840.10008.5.1.4.1.1.2\x00"
+    element = b"\x08\x00\x05\x00CS\x0a\x00ISO_IR 100"
+    element += b"\x08\x00\x16\x00UI\x1a\x001.2.840.10008.5.1.4.1.1.2\x00"
     content = element + b"x" * 200
     assert taken(served, ("CT/1", content), ("CT/2", content)).kind == "dicom"
 
 
 def test_too_large_is_cut_off(served):
     said = refused(served, ("ct.nii.gz", GZ + bytes(200_000)), code=413)
-    assert said == "an upload of more than 0 MB; send less of the scan"
+    assert said == "an upload of more than 0 MB; send a smaller part of the scan"
 
 
 def test_too_large_is_cut_off_where_the_length_is_not_told(served):
@@ -142,11 +143,11 @@ def test_too_many_are_refused(served):
     [
         ([("a.nii.gz", GZ), ("b.nii.gz", GZ)], "2 image files"),
         ([("a.nii.gz", GZ), ("b.dcm", DICOM)], "an image file among 2 files"),
-        ([("notes.txt", b"hello")], "one file, which is no DICOM"),
+        ([("notes.txt", b"hello")], "one file, which is not DICOM"),
         ([("a.txt", b"hello"), ("b.txt", b"")], "2 files, none of them DICOM"),
-        ([("ct.nii.gz", b"plain")], "does not begin as its ending says"),
-        ([("ct.nii", GZ)], "does not begin as its ending says"),
-        ([("ct.nii.gz", b"")], "does not begin as its ending says"),
+        ([("ct.nii.gz", b"plain")], "does not match its suffix"),
+        ([("ct.nii", GZ)], "does not match its suffix"),
+        ([("ct.nii.gz", b"")], "does not match its suffix"),
         ([(".DS_Store", b"x")], "no file"),
         ([("a.zip", b"x"), ("b.dcm", DICOM)], "an archive among 2 files"),
         ([("a.zip", b"no archive")], "no ZIP archive"),
@@ -333,7 +334,7 @@ def test_a_name_to_show_is_short_plain_text(name):
     assert shown == " ".join(shown.split())
     assert not set(shown) & set("/\\\0\n\r")
     assert shown[0] not in "=+-@."
-    assert ending(name) in (".nii.gz", ".nii", ".mgz", ".mgh", ".zip", ".dcm")
+    assert disk_suffix(name) in (".nii.gz", ".nii", ".mgz", ".mgh", ".zip", ".dcm")
 
 
 def test_names():

@@ -175,12 +175,12 @@ def test_a_message_names_no_folder_of_the_service(tmp_path):
     job.input.mkdir(parents=True)
     (job.input / "00000.nii.gz").touch()
     assert (
-        tidy(f"{job.source}: cannot be\n read (00000.nii.gz)", job)
+        clean_message(f"{job.source}: cannot be\n read (00000.nii.gz)", job)
         == "CT abdomen: cannot be read (CT abdomen)"
     )
     job.kind = "dicom"
     assert (
-        tidy(f"{job.input / '00007.dcm'}: damaged DICOM; {job.input}: no series", job)
+        clean_message(f"{job.input / '00007.dcm'}: damaged DICOM; {job.input}: no series", job)
         == "00007.dcm: damaged DICOM; CT abdomen: no series"
     )
 
@@ -190,11 +190,11 @@ def test_a_message_about_a_dicom_file_has_the_name_that_its_sender_knows(tmp_pat
     job.input.mkdir(parents=True)
     write_json(job.folder / "names.json", {"00007.dcm": "CT/IM 8"})
     assert (
-        tidy(f"{job.input / '00007.dcm'}: damaged; 00007.dcm, 00008.dcm (other)", job)
+        clean_message(f"{job.input / '00007.dcm'}: damaged; 00007.dcm, 00008.dcm (other)", job)
         == "CT/IM 8: damaged; CT/IM 8, 00008.dcm (other)"
     )
     (job.folder / "names.json").write_text("[" * 100_000)
-    assert tidy("00007.dcm", job) == "00007.dcm"
+    assert clean_message("00007.dcm", job) == "00007.dcm"
 
 
 def test_a_guess_about_geometry_is_told(segmenter, phantom, tmp_path):

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from socket import socket
 
     from nnstudent.web.service import Service
-    from nnstudent.web.settings import Hospital, Limits, Settings
+    from nnstudent.web.settings import Limits, PacsSettings, Settings
 
 HELP = "open the page in the browser: drop a scan, look at its organs"
 PORT = 8765
@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="another host name under which the service is reached; repeatable",
     )
     _add_limits(parser.add_argument_group("limits"))
-    _add_hospital(parser.add_argument_group("PACS and scanners"))
+    _add_pacs(parser.add_argument_group("PACS and scanners"))
 
 
 def _add_limits(group: argparse._ArgumentGroup) -> None:
@@ -100,7 +100,7 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
         )
 
 
-def _add_hospital(group: argparse._ArgumentGroup) -> None:
+def _add_pacs(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--pacs",
         metavar="URL",
@@ -158,10 +158,10 @@ def run(args: argparse.Namespace) -> int:
 
     from nnstudent.web.access import is_loopback
     from nnstudent.web.service import Service
-    from nnstudent.web.sessions import kept_secret
+    from nnstudent.web.sessions import load_or_create_secret
     from nnstudent.web.settings import Settings
 
-    hospital, limits, token = _hospital(args), _limits(args), _token(args)
+    pacs, limits, token = _pacs(args), _limits(args), _token(args)
     made = False
     # A malformed form is the sender's business.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
@@ -169,7 +169,7 @@ def run(args: argparse.Namespace) -> int:
     with listening:
         work = (args.work or WORK).expanduser().absolute()
         if not token and (args.pacs or not is_loopback(args.host)):
-            token, made = kept_secret(work / "token"), True
+            token, made = load_or_create_secret(work / "token"), True
         settings = Settings(
             work,
             model=args.model,
@@ -180,7 +180,7 @@ def run(args: argparse.Namespace) -> int:
             names=tuple(args.name),
             debug=args.debug,
             limits=limits,
-            hospital=hospital,
+            pacs=pacs,
         )
         service = Service(settings)
         try:
@@ -247,21 +247,21 @@ def _serve(service: Service, listening: socket, *, shown: str, opens: bool) -> N
     if settings.token and not shown:
         print("it asks for the token that you chose")
     print("Ctrl-C stops it", flush=True)
-    _print_hospital(service)
+    _print_pacs(service)
     if opens:  # others can see a browser's command line, so the address has a key that works once
-        _open(_address(settings, service.sessions.ticket() if settings.token else ""))
+        _open(_address(settings, service.sessions.new_ticket() if settings.token else ""))
     server.run(sockets=[listening])
 
 
-def _hospital(args: argparse.Namespace) -> Hospital:
+def _pacs(args: argparse.Namespace) -> PacsSettings:
     from nnstudent.errors import InputError
     from nnstudent.web.pacs.credentials import authorization
-    from nnstudent.web.settings import Hospital
+    from nnstudent.web.settings import PacsSettings
 
     if args.calling_aet and args.dicom_port is None:
         raise InputError("--calling-aet without --dicom-port; give the port on which to receive")
-    return Hospital(
-        pacs=args.pacs,
+    return PacsSettings(
+        url=args.pacs,
         authorization=authorization(args.pacs) if args.pacs else None,
         peer=args.send_to,
         listen=None if args.dicom_port is None else (args.dicom_host, args.dicom_port),
@@ -271,40 +271,40 @@ def _hospital(args: argparse.Namespace) -> Hospital:
     )
 
 
-def _print_hospital(service: Service) -> None:
+def _print_pacs(service: Service) -> None:
     """Print what the service is connected to, and warn at once if it is not."""
     from urllib.parse import urlsplit
 
     from nnstudent.web.access import is_loopback
     from nnstudent.web.pacs.errors import PacsError
 
-    joined, hospital = service.hospital, service.settings.hospital
-    if joined.receiver is not None and hospital.listen is not None:
+    connection, settings = service.pacs, service.settings.pacs
+    if connection.receiver is not None and settings.listen is not None:
         print(
-            f"C-STORE: {hospital.title} at {hospital.listen[0]}, port {joined.receiver.port}",
+            f"C-STORE: {settings.title} at {settings.listen[0]}, port {connection.receiver.port}",
             flush=True,
         )
-        if not hospital.callers and not is_loopback(hospital.listen[0]):
+        if not settings.callers and not is_loopback(settings.listen[0]):
             print(
                 "warning: everybody who reaches this port may send scans; name the senders with "
                 "--calling-aet",
                 file=sys.stderr,
             )
-    if joined.pacs is not None:
-        address = urlsplit(joined.pacs.url)
+    if connection.client is not None:
+        address = urlsplit(connection.client.url)
         if (
-            hospital.authorization
+            settings.authorization
             and address.scheme == "http"
             and not is_loopback(address.hostname or "")
         ):
             print(
-                f"warning: {joined.pacs.url} is not encrypted, and a password is sent to it; "
+                f"warning: {connection.client.url} is not encrypted, and a password is sent to it; "
                 "use https",
                 file=sys.stderr,
             )
         try:
-            joined.pacs.check()
-            print(f"PACS: {joined.pacs.url}", flush=True)
+            connection.client.check()
+            print(f"PACS: {connection.client.url}", flush=True)
         except PacsError as error:
             print(f"warning: {error}; requests fail until it answers", file=sys.stderr)
 

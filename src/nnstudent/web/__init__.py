@@ -1,1 +1,1 @@
-"""The service: a queue of scans, a process that segments them, and the page that shows them."""
+"""The service: a queue of scans, a worker process that segments them, and the page."""

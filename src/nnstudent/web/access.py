@@ -1,4 +1,4 @@
-"""Who may: by what host name the service was called, what page sent a request, who shows the token, whose job it is."""
+"""Access control: host names, requests from other sites, the token, and the owner of a request."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from nnstudent.web.guesses import Guesses
 from nnstudent.web.sessions import Sessions
 from nnstudent.web.settings import Settings
+from nnstudent.web.throttle import LoginThrottle
 
 _SAFE = ("GET", "HEAD", "OPTIONS")
 SESSION = "/api/session"
 UPLOAD = "/api/jobs"
 HEADER_BYTES = 16_384
-_BODY_BYTES = 10_000  # of anything but an upload
+_BODY_BYTES = 10_000  # of any request but an upload
 _KNOWN = "nnstudent.known_host"
 _POLICY = (
-    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; form-action 'self'; base-uri 'none'; "
-    "frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
+    "connect-src 'self' data: blob:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 HEADERS = {
     "Content-Security-Policy": _POLICY,
@@ -42,7 +42,7 @@ HEADERS = {
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches what listens at a host name or address."""
+    """Return whether only this machine can reach a host name or address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -50,33 +50,44 @@ def is_loopback(host: str) -> bool:
 
 
 class Access:
-    """Middleware in front of everything: refuses who may not, and says in ``scope["state"]["owner"]`` who asks.
+    """Middleware in front of the application: rejects requests, and names the owner of the others.
 
-    - The ``Host`` must be a name of this service, or an address where it is reached by others too: against DNS rebinding,
-      by which a foreign page gets this service as its own origin.
-    - What changes something must come from this service's own page, if a browser sent it: by ``Origin``, else ``Sec-Fetch-Site``.
-    - With a token, whatever is under ``/api`` needs it as bearer, or the cookie that it was exchanged for. Who guesses has to wait.
-    - All of this is decided before a body is read. What is no upload may only be short, and must come soon.
+    The owner is in ``scope["state"]["owner"]``. These rules hold:
+
+    - ``Host`` must be a name of this service; an address is accepted if other machines can reach
+      the service. This prevents DNS rebinding, which gives a foreign page this service's origin.
+    - A browser's request that changes something must come from this service's own page, according
+      to ``Origin`` or else ``Sec-Fetch-Site``.
+    - If there is a token, every request under ``/api`` needs it as bearer token, or the cookie that
+      it was exchanged for. A client that guesses must wait.
+    - All of this is decided before a body is read. A body that is not an upload must be short, and
+      arrive in time.
     """
 
     def __init__(
-        self, app: ASGIApp, settings: Settings, sessions: Sessions, guesses: Guesses | None = None
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        sessions: Sessions,
+        throttle: LoginThrottle | None = None,
     ) -> None:
-        """Put it in front of an application."""
+        """Protect an application."""
         self._app = app
-        self._asks = bool(settings.token)
+        self._requires_token = bool(settings.token)
         self._sessions = sessions
-        self._guesses = guesses or Guesses()
+        self._throttle = throttle or LoginThrottle()
         self._seconds = settings.limits.request_seconds
-        self._open = not is_loopback(settings.host)
+        self._is_public = not is_loopback(settings.host)
         names = {"localhost", settings.host.lower(), *(name.lower() for name in settings.names)}
-        names |= {socket.gethostname().lower(), socket.getfqdn().lower()} if self._open else set()
+        names |= (
+            {socket.gethostname().lower(), socket.getfqdn().lower()} if self._is_public else set()
+        )
         self._hosts = TrustedHostMiddleware(
-            _note_known, allowed_hosts=sorted(names), www_redirect=False
+            _mark_known, allowed_hosts=sorted(names), www_redirect=False
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or pass it on."""
+        """Answer a request, or pass it to the application."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
@@ -85,97 +96,100 @@ class Access:
             return
         api = scope["path"].startswith("/api/") or scope["path"] == "/api"
         cookies: list[str] = []
-        refused = await self._refusal(scope) or self._sign_in(scope, api=api, cookies=cookies)
+        refusal = await self._check(scope) or self._sign_in(scope, api=api, cookies=cookies)
         secured = _secured(send, api=api, cookies=cookies)
-        if refused is None and _is_short(scope):
+        if refusal is None and _is_short(scope):
             try:
-                receive = await self._whole_body(receive)
-            except _NoBodyError as error:
-                refused = _no(error.status, str(error))
-                refused.headers["Connection"] = "close"
-        await (refused or self._app)(scope, receive, secured)
+                receive = await self._read_short_body(receive)
+            except _BodyError as broken:
+                refusal = _error(broken.status, str(broken))
+                refusal.headers["Connection"] = "close"
+        await (refusal or self._app)(scope, receive, secured)
 
-    async def _refusal(self, scope: Scope) -> Response | None:
-        """The answer to what must not be, whoever asks."""
+    async def _check(self, scope: Scope) -> Response | None:
+        """Return the error of a request that no user may send; None if there is none."""
         headers = Headers(scope=scope)
-        if refused := _malformed(scope, headers):
-            refused.headers["Connection"] = "close"
-            return refused
-        if not await self._is_meant(scope, headers.get("host", "")):
-            return _no(
+        if refusal := _malformed(scope, headers):
+            refusal.headers["Connection"] = "close"
+            return refusal
+        if not await self._is_known_host(scope, headers.get("host", "")):
+            return _error(
                 421,
-                "this service is not known by that name; give it with --name, or use the address that was printed",
+                "this service does not have that name; add it with --name, or use the address that "
+                "was printed",
             )
         if scope["method"] in _SAFE:
             return None
-        if not _is_from_here(headers):
-            return _no(403, "sent by another site's page; only this service's own page may")
+        if not _is_same_site(headers):
+            return _error(
+                403, "sent by another site's page; only this service's own page may send it"
+            )
         if _is_short(scope):
             length = headers.get("content-length", "0")
             if "transfer-encoding" in headers or not is_below(length, _BODY_BYTES):
-                return _no(413, f"a request of more than {_BODY_BYTES} bytes")
+                return _error(413, f"a request of more than {_BODY_BYTES} bytes")
         return None
 
-    async def _is_meant(self, scope: Scope, host: str) -> bool:
+    async def _is_known_host(self, scope: Scope, host: str) -> bool:
         try:
             address = ipaddress.ip_address(urlsplit(f"//{host}").hostname or "")
-            urlsplit(f"//{host}").port  # noqa: B018  # which raises where it is none
+            urlsplit(f"//{host}").port  # noqa: B018  # raises if it is malformed
         except ValueError:
-            await self._hosts(
-                scope, _nothing, _nowhere
-            )  # says by a mark in the scope what it thinks
+            await self._hosts(scope, _no_message, _discard)  # marks the scope if the host is known
             return bool(scope.pop(_KNOWN, False))
-        return (
-            self._open or address.is_loopback
-        )  # no foreign page has an address as its host, short of running there
+        # A foreign page cannot have an address as its host, unless it runs there.
+        return self._is_public or address.is_loopback
 
     def _sign_in(self, scope: Scope, *, api: bool, cookies: list[str]) -> Response | None:
-        """Find out who asks. Newcomers get a cookie where there is no token; who must show one and does not is refused."""
+        """Find the owner of a request, and return an error if the token is missing.
+
+        Without a token, a new user gets a cookie.
+        """
         headers = Headers(scope=scope)
-        owner = self._sessions.owner_of(headers.get("cookie", ""))
-        if not self._asks:
+        owner = self._sessions.owner_of_header(headers.get("cookie", ""))
+        if not self._requires_token:
             if owner is None:
-                fresh = self._sessions.new()
-                owner = self._sessions.owner(fresh)
+                fresh = self._sessions.new_cookie()
+                owner = self._sessions.owner_of_cookie(fresh)
                 cookies.append(self._sessions.set_cookie(fresh, secure=scope["scheme"] == "https"))
         elif api:
             host = client_host(scope)
             kind, _, given = headers.get("authorization", "").partition(" ")
             shows = kind.lower() == "bearer"
-            if (shows or scope["path"] == SESSION) and (wait := self._guesses.wait(host)):
-                refused = _no(429, f"too many wrong tokens; try again in {wait:.0f} s")
-                refused.headers["Retry-After"] = f"{wait + 0.5:.0f}"
-                return refused
+            if (shows or scope["path"] == SESSION) and (wait := self._throttle.wait(host)):
+                refusal = _error(429, f"too many wrong tokens; try again in {wait:.0f} s")
+                refusal.headers["Retry-After"] = f"{wait + 0.5:.0f}"
+                return refusal
             if shows and self._sessions.is_token(given.strip()):
-                self._guesses.right(host)
-                owner = owner or self._sessions.name("bearer")
+                self._throttle.succeeded(host)
+                owner = owner or self._sessions.owner_name("bearer")
             elif shows:
-                self._guesses.wrong(host)
+                self._throttle.failed(host)
             if owner is None and scope["path"] != SESSION:
-                refused = _no(
-                    401, "a token is needed; it was set or printed where the service was started"
+                refusal = _error(
+                    401, "a token is required; it was set or printed when the service was started"
                 )
-                refused.headers["WWW-Authenticate"] = "Bearer"
-                return refused
-        scope.setdefault("state", {}).update(owner=owner, guesses=self._guesses)
+                refusal.headers["WWW-Authenticate"] = "Bearer"
+                return refusal
+        scope.setdefault("state", {}).update(owner=owner, throttle=self._throttle)
         return None
 
-    async def _whole_body(self, receive: Receive) -> Receive:
-        """Read a short body to its end, so that nobody keeps the application waiting for it."""
+    async def _read_short_body(self, receive: Receive) -> Receive:
+        """Read a short body completely, so that no client keeps the application waiting for it."""
         body, more = bytearray(), True
         try:
             async with asyncio.timeout(self._seconds):
                 while more:
                     message = await receive()
                     if message["type"] == "http.disconnect":
-                        raise _NoBodyError(400, "the request was broken off")
+                        raise _BodyError(400, "the connection was closed during the request")
                     body += message.get("body", b"")
                     more = message.get("more_body", False)
                     if len(body) > _BODY_BYTES:
-                        raise _NoBodyError(413, f"a request of more than {_BODY_BYTES} bytes")
+                        raise _BodyError(413, f"a request of more than {_BODY_BYTES} bytes")
         except TimeoutError:
-            raise _NoBodyError(
-                408, f"the request did not come within {self._seconds:g} s"
+            raise _BodyError(
+                408, f"the request did not arrive within {self._seconds:g} s"
             ) from None
         messages = [{"type": "http.request", "body": bytes(body), "more_body": False}]
 
@@ -185,14 +199,14 @@ class Access:
         return again
 
 
-class _NoBodyError(Exception):
+class _BodyError(Exception):
     def __init__(self, status: int, why: str) -> None:
         super().__init__(why)
         self.status = status
 
 
 def client_host(scope: Scope) -> str:
-    """The address that a request came from; behind a proxy on this machine, the one that the proxy names."""
+    """Return a client's address; behind a proxy on this machine, the one that the proxy names."""
     return str(scope["client"][0]) if scope.get("client") else ""
 
 
@@ -200,7 +214,7 @@ def _owner(request: Request) -> str:
     return str(request.state.owner)
 
 
-Owner = Annotated[str, Depends(_owner)]  # what a route asks for to know who asks
+Owner = Annotated[str, Depends(_owner)]  # a route's parameter for the owner of the request
 
 
 def _secured(send: Send, *, api: bool, cookies: list[str]) -> Send:
@@ -219,36 +233,34 @@ def _secured(send: Send, *, api: bool, cookies: list[str]) -> Send:
 
 
 def _malformed(scope: Scope, headers: Headers) -> Response | None:
-    """The answer to what HTTP allows, but nobody sends who means well."""
+    """Return the error of a request that HTTP allows but no honest client sends."""
     if scope.get("http_version", "1.1") not in ("1.0", "1.1", "2"):
-        return _no(505, "a version of HTTP that is not known; expected 1.1")
+        return _error(505, "an unknown version of HTTP; expected 1.1")
     if len(scope.get("raw_path") or b"") + len(scope.get("query_string", b"")) > HEADER_BYTES:
-        return _no(414, f"an address of more than {HEADER_BYTES} bytes")
+        return _error(414, f"an address of more than {HEADER_BYTES} bytes")
     if sum(len(name) + len(value) for name, value in headers.raw) > HEADER_BYTES:
-        return _no(431, f"headers of more than {HEADER_BYTES} bytes")
-    if (
-        "content-length" in headers and "transfer-encoding" in headers
-    ):  # two answers to where the body ends
-        return _no(
+        return _error(431, f"headers of more than {HEADER_BYTES} bytes")
+    if "content-length" in headers and "transfer-encoding" in headers:  # ambiguous end of the body
+        return _error(
             400, "a request with both Content-Length and Transfer-Encoding; send one of them"
         )
     return None
 
 
 def _is_short(scope: Scope) -> bool:
-    """Whether a request changes something and is no upload."""
+    """Return whether a request changes something and is not an upload."""
     return scope["method"] not in _SAFE and not (
         scope["path"] == UPLOAD and scope["method"] == "POST"
     )
 
 
 def is_below(length: str, most: int) -> bool:
-    """Whether the text of a ``Content-Length`` is a number of at most ``most`` bytes."""
+    """Return whether the text of a ``Content-Length`` is at most ``most`` bytes."""
     return length.isascii() and length.isdecimal() and len(length) < 20 and int(length) <= most
 
 
-def _is_from_here(headers: Headers) -> bool:
-    """Whether a request was sent by this service's own page, or by no page at all."""
+def _is_same_site(headers: Headers) -> bool:
+    """Return whether a request was sent by this service's own page, or not by a page at all."""
     origin = headers.get("origin")
     if origin is not None:
         try:
@@ -262,17 +274,17 @@ def _is_from_here(headers: Headers) -> bool:
     return headers.get("sec-fetch-site", "none") in ("same-origin", "none")
 
 
-async def _note_known(scope: Scope, receive: Receive, send: Send) -> None:
+async def _mark_known(scope: Scope, receive: Receive, send: Send) -> None:
     scope[_KNOWN] = True
 
 
-async def _nothing() -> Message:
+async def _no_message() -> Message:
     return {"type": "http.disconnect"}
 
 
-async def _nowhere(message: Message) -> None:
+async def _discard(message: Message) -> None:
     return None
 
 
-def _no(status: int, why: str) -> JSONResponse:
+def _error(status: int, why: str) -> JSONResponse:
     return JSONResponse({"error": why}, status)

@@ -1,4 +1,4 @@
-"""The web of the service: its application, put together from its routes."""
+"""The web application of the service, assembled from its routes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from nnstudent.web.service import Service
 
 
 def create_app(service: Service) -> FastAPI:
-    """The application; the service starts and stops with it."""
+    """Create the application; the service starts and stops with it."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -38,50 +38,41 @@ def create_app(service: Service) -> FastAPI:
         title="nnStudent",
         version=nnstudent.__version__,
         openapi_url="/api/openapi.json",
-        docs_url=None,  # these two load scripts from elsewhere
+        docs_url=None,  # these two pages load scripts from other servers
         redoc_url=None,
-        telemetry={
-            "tracing": False,
-            "metrics": False,
-            "logs": False,
-            "auto_configure": False,
-        },  # on by default where it is known
+        # Versions that know this option have it on by default.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         lifespan=lifespan,
         responses=PROBLEMS,
     )
     app.add_middleware(Access, settings=service.settings, sessions=service.sessions)
     answer_errors(app)
-    for add in (
-        add_about_routes,
-        add_session_route,
-        add_upload_route,
-        add_job_routes,
-        _add_pacs_routes,
-        _add_page_routes,
-    ):
-        add(app.router, service)
+    add_about_routes(app.router, service)
+    add_session_route(app.router, service)
+    add_upload_route(app.router, service)
+    add_job_routes(app.router, service)
+    _add_pacs_routes(app.router, service)
+    _add_page_routes(app.router)
     _answer_head(app)
     return app
 
 
 def _add_pacs_routes(router: APIRouter, service: Service) -> None:
-    connected = service.hospital
-    if connected.pacs is not None and connected.fetcher is not None:
-        from nnstudent.web.pacs.routes import (
-            add_pacs_routes,  # what speaks with a PACS is installed only where one is
-        )
+    pacs = service.pacs
+    if pacs.client is not None and pacs.fetcher is not None:
+        from nnstudent.web.pacs.routes import add_pacs_routes  # needs libraries for the PACS
 
         add_pacs_routes(
-            router, connected.pacs, connected.fetcher, told=lambda job: job_out(job, service.jobs)
+            router, pacs.client, pacs.fetcher, job_out=lambda job: job_out(job, service.jobs)
         )
 
 
-def _add_page_routes(router: APIRouter, service: Service) -> None:
+def _add_page_routes(router: APIRouter) -> None:
     page = Page()
 
     @router.get("/api/{rest:path}", include_in_schema=False)
     def nothing(rest: str) -> None:
-        raise HTTPException(404, "no such thing here; what there is: /api/openapi.json")
+        raise HTTPException(404, "no such route; /api/openapi.json lists all")
 
     @router.get("/{name:path}", include_in_schema=False)
     def asset(name: str) -> Response:
@@ -92,8 +83,8 @@ def _add_page_routes(router: APIRouter, service: Service) -> None:
 
 
 def _answer_head(app: FastAPI) -> None:
-    """Answer HEAD wherever GET is answered; the description names GET alone."""
-    app.openapi()  # kept by the application from now on
+    """Answer HEAD wherever GET is answered; the OpenAPI description only names GET."""
+    app.openapi()  # the application keeps this description
     for route in app.router.routes:
         if isinstance(route, APIRoute) and route.methods and "GET" in route.methods:
             route.methods.add("HEAD")

@@ -1,4 +1,4 @@
-"""ZIP archives, checked before and while they are unpacked."""
+"""ZIP archives: checked before and while they are unpacked."""
 
 from __future__ import annotations
 
@@ -11,31 +11,40 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nnstudent.errors import InputError
-from nnstudent.web.names import ARCHIVE, ending, is_clutter
+from nnstudent.web.names import ARCHIVE, disk_suffix, is_clutter
 
-_RATIO = (
-    200  # unpacked to packed: CT that is mostly air is packed to a tenth, zeros to a thousandth
-)
-_SMALL = 10_000_000  # bytes up to which the ratio is of no matter
+# Largest ratio of unpacked to packed size: CT that is mostly air shrinks to a tenth, zeros to a
+# thousandth.
+_RATIO = 200
+_SMALL = 10_000_000  # bytes below which the ratio does not matter
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _END, _LOCATOR = b"PK\x05\x06", b"PK\x06\x07"
-_DIRECTORY_ENTRY = 1000  # bytes of the table of contents for one file; more is no table of contents
+_DIRECTORY_ENTRY = 1000  # most bytes of the central directory for one file
 _CHUNK = 1 << 20
-_DAMAGED = (  # what zipfile raises for bytes that mean nothing
-    zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, NotImplementedError, RuntimeError, ValueError, OverflowError,
-)  # fmt: skip
+_DAMAGED = (  # raised by zipfile for damaged archives
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    OverflowError,
+)
 
 
-def entries(path: Path, *, most_files: int, most_bytes: int) -> list[zipfile.ZipInfo]:
-    """The files in an archive that are worth unpacking, all of it checked by what it says of itself.
+def checked_entries(path: Path, *, most_files: int, most_bytes: int) -> list[zipfile.ZipInfo]:
+    """Check an archive by its own directory and return the entries to unpack.
 
     Args:
         path: The archive.
-        most_files: The most that it may hold.
-        most_bytes: The most that they may hold together.
+        most_files: Largest number of files.
+        most_bytes: Largest size of all files together, unpacked.
 
     Raises:
-        InputError: It is no ZIP archive, too large, packed too well to be true, encrypted, or holds links, absolute names, or archives.
+        InputError: It is not a ZIP archive, too large, suspiciously well packed, or encrypted, or
+            it contains links, names that lead out of it, or archives.
     """
     _check_directory(path, most_files=most_files)
     try:
@@ -50,7 +59,9 @@ def entries(path: Path, *, most_files: int, most_bytes: int) -> list[zipfile.Zip
         name = item.filename
         kind = stat.S_IFMT(item.external_attr >> 16)
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise InputError("an archive with a link or a device in it; pack the files themselves")
+            raise InputError(
+                "an archive that contains a link or a device; pack the files themselves"
+            )
         if (
             name.startswith(("/", "\\"))
             or re.match(r"[A-Za-z]:", name)
@@ -64,43 +75,47 @@ def entries(path: Path, *, most_files: int, most_bytes: int) -> list[zipfile.Zip
         if item.flag_bits & 0x1:
             raise InputError("an encrypted archive; pack the files without a password")
         if item.compress_type not in _METHODS:
-            raise InputError("an archive packed in a rare way; expected plain ZIP (deflate)")
-        if ending(name) == ARCHIVE:
+            raise InputError("an archive with an unusual compression; expected plain ZIP (deflate)")
+        if disk_suffix(name) == ARCHIVE:
             raise InputError("an archive in an archive; pack the files themselves")
         wanted.append(item)
     total = sum(item.file_size for item in wanted)
     packed = sum(item.compress_size for item in wanted)
     if total > most_bytes:
         raise InputError(
-            f"an archive of {total / 1e9:.1f} GB; expected at most {most_bytes / 1e9:.1f} GB unpacked"
+            f"an archive of {total / 1e9:.1f} GB unpacked; "
+            f"expected at most {most_bytes / 1e9:.1f} GB"
         )
     if packed > path.stat().st_size:
-        raise InputError("an archive whose files lie over each other; pack it again")
+        raise InputError("an archive with overlapping files; pack it again")
     if total > _SMALL and total > _RATIO * max(packed, 1):
         raise InputError(
-            f"an archive packed {total / max(packed, 1):.0f} to 1, which no scan is; send the files themselves"
+            f"an archive packed {total / max(packed, 1):.0f} to 1, unlike any scan; "
+            "send the files themselves"
         )
     return wanted
 
 
 def unpack(path: Path, wanted: list[zipfile.ZipInfo], folder: Path) -> list[tuple[str, Path]]:
-    """Unpack files under names of our own; more than an entry said is an error, so that what was checked holds.
+    """Unpack files under names of our own.
+
+    An entry that is larger than it claims is an error, so that the earlier checks hold.
 
     Args:
         path: The archive.
-        wanted: Of :func:`entries`.
-        folder: Where to.
+        wanted: Its entries, from :func:`checked_entries`.
+        folder: Folder to write to.
 
     Returns:
-        Name in the archive, and the file.
+        For each file, its name in the archive and its path.
 
     Raises:
-        InputError: It is damaged, or holds more than it said.
+        InputError: It is damaged, or an entry is larger than it claims.
     """
     made = []
     with zipfile.ZipFile(path) as archive:
         for number, item in enumerate(wanted):
-            target = folder / f"{number:05d}{ending(item.filename)}"
+            target = folder / f"{number:05d}{disk_suffix(item.filename)}"
             with target.open("xb") as file:
                 file.writelines(_pieces(archive, item))
             made.append((item.filename, target))
@@ -108,14 +123,19 @@ def unpack(path: Path, wanted: list[zipfile.ZipInfo], folder: Path) -> list[tupl
 
 
 def _pieces(archive: zipfile.ZipFile, item: zipfile.ZipInfo) -> Iterator[bytes]:
-    """What an entry holds; by itself, for an error of reading is the archive's, and one of writing is not."""
+    """Yield the content of an entry.
+
+    A function of its own, so that only errors of reading are taken for a damaged archive.
+    """
     left = item.file_size
     try:
         with archive.open(item) as packed:
             while chunk := packed.read(_CHUNK):
                 left -= len(chunk)
                 if left < 0:
-                    raise InputError("an archive that holds more than it says; pack it again")
+                    raise InputError(
+                        "an archive with an entry that is larger than it claims; pack it again"
+                    )
                 yield chunk
     except _DAMAGED as error:
         raise _damaged(error) from error
@@ -126,18 +146,16 @@ def _damaged(error: Exception) -> InputError:
 
 
 def _check_directory(path: Path, *, most_files: int) -> None:
-    """Look at the end of the archive, before the table of contents that it tells of is read into memory."""
+    """Check the end of the archive before its central directory is read into memory."""
     size = path.stat().st_size
     with path.open("rb") as file:
         file.seek(max(0, size - (1 << 16) - 64))
         tail = file.read()
     at = tail.rfind(_END)
     if at < 0 or len(tail) < at + 22:
-        raise InputError("no ZIP archive, or one that was cut off; send it again")
-    files, length = (
-        int.from_bytes(tail[at + 10 : at + 12], "little"),
-        int.from_bytes(tail[at + 12 : at + 16], "little"),
-    )
+        raise InputError("not a ZIP archive, or an incomplete one; send it again")
+    files = int.from_bytes(tail[at + 10 : at + 12], "little")
+    length = int.from_bytes(tail[at + 12 : at + 16], "little")
     if _LOCATOR in tail[max(0, at - 20) : at] or files == 0xFFFF or length == 0xFFFFFFFF:
         raise InputError(
             "an archive in the format for more than 4 GB (ZIP64); send the files themselves"

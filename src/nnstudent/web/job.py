@@ -1,4 +1,4 @@
-"""One job: where it stands, its files, and its record, which is checked before anything in it is believed."""
+"""One job: its state, its files, and its record, which is validated when it is read."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ FileName = Literal[
 ]
 FINISHED = ("done", "failed")
 RECORD = "job.json"
-NAMES = "names.json"  # what the sender called the files of a DICOM folder; deleted with them
+NAMES = "names.json"  # the sender's names of the files of a DICOM folder; deleted with them
 _ID = re.compile(r"[0-9a-f]{32}")
 _RECORD_BYTES = 10_000_000
 
 
 class Organ(BaseModel):
-    """What was found of one class."""
+    """Measurements of one class that was found."""
 
     id: int
     name: str
@@ -36,7 +36,7 @@ class Organ(BaseModel):
 
 
 class DeliveryOut(BaseModel):
-    """Whether the DICOM-SEG of a study is in the hospital's archive."""
+    """Whether the DICOM-SEG of a study has been stored in the PACS."""
 
     state: Literal["waiting", "stored", "failed", "nothing"]
     error: str | None
@@ -44,28 +44,28 @@ class DeliveryOut(BaseModel):
 
 @dataclass(eq=False)
 class Job:
-    """One scan to segment. Everything but ``progress`` and ``began`` is in its record on disk.
+    """One scan to segment; its record on disk has everything but ``progress`` and ``began``.
 
     Attributes:
-        id: 32 hexadecimal digits, which also name its folder.
-        folder: Its files: ``input``, ``output`` and the record.
+        id: 32 hexadecimal digits; also the name of its folder.
+        folder: Folder of ``input``, ``output`` and the record.
         owner: Who may see it.
-        name: What the owner calls it; only for display.
-        kind: What ``input`` holds: one image file, or DICOM files.
-        created: Seconds since the epoch.
-        state: Where it stands.
-        attempts: How often a worker began it.
+        name: The owner's name for it, only for display.
+        kind: What ``input`` contains: one image file, or DICOM files.
+        created: Time of creation, seconds since the epoch.
+        state: Its state.
+        attempts: How often the worker has started it.
         seconds: How long the worker took.
-        error: Why it failed, one line.
-        warnings: What a reader should know, a line each.
-        organs: What was found.
+        error: Why it failed, in one line.
+        warnings: What the reader should know, one line each.
+        organs: Measurements of the classes found.
         files: Names of the files in ``output``.
-        bytes: On disk.
-        finished: Seconds since the epoch.
-        origin: What whoever made it wants to know when it is done; any JSON.
-        arrived: Whether its input is there; else it is still to be fetched, and no worker's turn.
-        progress: What the worker does, steps done, steps in all.
-        began: Monotonic seconds when the worker began.
+        bytes: Bytes on disk.
+        finished: Time when it finished, seconds since the epoch.
+        origin: JSON data for whoever created it.
+        arrived: Whether its input is complete; if not, it is still to be fetched.
+        progress: The running step, its parts done, and its parts in all.
+        began: Monotonic seconds when the worker started it.
     """
 
     id: str
@@ -90,21 +90,21 @@ class Job:
 
     @property
     def input(self) -> Path:
-        """What was given; gone when the job is finished."""
+        """Folder of the scan; removed when the job has finished."""
         return self.folder / "input"
 
     @property
     def source(self) -> Path:
-        """The image file in ``input``; of DICOM the folder itself."""
+        """The image file in ``input``; for DICOM, ``input`` itself."""
         return self.input if self.kind == "dicom" else next(self.input.iterdir())
 
     @property
     def output(self) -> Path:
-        """What was made of it."""
+        """Folder of the results."""
         return self.folder / "output"
 
     def record(self) -> dict[str, Any]:
-        """What is kept of it on disk."""
+        """Return its record, as it is kept on disk."""
         return {
             key: value
             for key, value in asdict(self).items()
@@ -113,14 +113,14 @@ class Job:
 
 
 class _Origin(BaseModel):
-    """What is read again of a job's origin."""
+    """The parts of a job's origin that are validated."""
 
     study: str = ""
     delivery: DeliveryOut | None = None
 
 
 class _Record(BaseModel):
-    """A record whose nested parts are as the API will show them."""
+    """The nested parts of a record, as the API returns them."""
 
     organs: list[Organ] | None = None
     files: list[FileName] = []
@@ -131,15 +131,15 @@ _JOB = TypeAdapter(Job)
 
 
 def is_job_id(name: str) -> bool:
-    """Whether a folder's name is a job's."""
+    """Return whether a folder has the name of a job."""
     return _ID.fullmatch(name) is not None
 
 
 def read_job(folder: Path) -> Job:
-    """Read a job's record. It may have been damaged or edited, so its types and its shape are checked.
+    """Read and validate a job's record, which may have been damaged or edited.
 
     Raises:
-        InputError: There is no usable record.
+        InputError: There is no valid record.
     """
     path = folder / RECORD
     try:
@@ -147,7 +147,7 @@ def read_job(folder: Path) -> Job:
         _Record.model_validate(fields)
         job = _JOB.validate_python({**fields, "folder": folder})
     except ValidationError as error:
-        raise InputError(f"{path}: no valid record of a job ({_first(error)})") from error
+        raise InputError(f"{path}: not a valid record of a job ({_first_error(error)})") from error
     times = (job.created, job.finished or 0.0, job.seconds or 0.0)
     if (
         job.id != folder.name
@@ -156,12 +156,13 @@ def read_job(folder: Path) -> Job:
         or not all(math.isfinite(time) for time in times)
     ):
         raise InputError(
-            f"{path}: no valid record of a job (another job's id, no owner, or a figure that cannot be)"
+            f"{path}: not a valid record of a job "
+            "(another job's id, no owner, or an impossible number)"
         )
     return job
 
 
-def _first(error: ValidationError) -> str:
-    """Where a record is wrong, without quoting it: it may hold a patient's name."""
+def _first_error(error: ValidationError) -> str:
+    """Return where a record is invalid, without quoting it, because it may name a patient."""
     first = error.errors(include_input=False, include_url=False)[0]
     return " ".join(f"{'.'.join(map(str, first['loc']))} {first['msg']}".split())[:200]

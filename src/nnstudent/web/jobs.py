@@ -1,4 +1,8 @@
-"""The jobs: a folder each, with a record that survives a restart; which is next, who may see it, how long it is kept."""
+"""The queue of jobs.
+
+Each job has a folder with a record that survives a restart. The queue decides which job is next,
+who may see it, and how long it is kept.
+"""
 
 from __future__ import annotations
 
@@ -20,21 +24,21 @@ from nnstudent.web.settings import Limits
 
 log = logging.getLogger(__name__)
 
-_ATTEMPTS = 2  # a job under which the whole service died twice is what kills it
+_ATTEMPTS = 2  # a job during which the service died this often is taken to be the cause
 
 
 class FullError(NnStudentError):
-    """There is no room for another job now."""
+    """There is no room for another job at the moment."""
 
 
 @dataclass(eq=False)
 class Draft:
-    """A job whose files are still coming.
+    """A job whose files are still arriving.
 
     Attributes:
-        id: Of the job to be.
-        folder: Of the job to be; removed if it does not become one.
-        reserved: Bytes on disk that are kept free for it.
+        id: Id of the future job.
+        folder: Its folder, removed if no job is made of it.
+        reserved: Bytes of disk space that are reserved for it.
     """
 
     id: str
@@ -43,7 +47,7 @@ class Draft:
 
     @property
     def input(self) -> Path:
-        """Where its files go."""
+        """Folder for its files."""
         return self.folder / "input"
 
 
@@ -51,51 +55,51 @@ class Jobs:
     """All jobs of a service. Every method may be called from any thread."""
 
     def __init__(self, folder: Path, limits: Limits) -> None:
-        """Take over the jobs in a folder.
+        """Load the jobs in a folder.
 
-        Jobs that ran are queued again, and uploads that did not end are removed. A job whose record is
-        damaged is named in the log and left alone until it is older than ``keep_hours``.
+        Jobs that were running are queued again, and incomplete uploads are removed. A job with a
+        damaged record is named in the log and kept until it is older than ``keep_hours``.
 
         Raises:
-            OutputError: The folder cannot be made or written.
+            OutputError: The folder cannot be created or written to.
         """
         self._folder = folder
         self._limits = limits
         self._jobs: dict[str, Job] = {}
         self._drafts: dict[str, Draft] = {}
         self._changed = threading.Condition(threading.RLock())
-        self.listeners: list[Callable[[Job], None]] = []  # told of each job that is done or failed
-        self.stop: Callable[[Job], None] = lambda job: (
-            None
-        )  # what ends the work on a job, if there is any
+        self.listeners: list[Callable[[Job], None]] = []  # called with each finished job
+        self.stop: Callable[[Job], None] = lambda job: None  # stops the work on a job
         make_folder(folder)
-        self._unread: set[Path] = set()  # folders of jobs whose record is damaged
+        self._damaged: set[Path] = set()  # folders of jobs with a damaged record
         for path in sorted(folder.iterdir()):
             if is_job_id(path.name) and path.is_dir():
-                self._take_over(path)
+                self._load(path)
 
     def __len__(self) -> int:
         return len(self._jobs)
 
     @contextmanager
     def draft(self, *, reserve: int | None = None) -> Iterator[Draft]:
-        """A folder for the files of a job to be, removed at the end of the block unless :meth:`add` made a job of it.
+        """Create a folder for the files of a future job.
+
+        It is removed at the end of the block unless :meth:`add` made a job of it.
 
         Args:
             reserve: Bytes that will be needed; None for the largest upload.
 
         Raises:
             FullError: There is no room for it.
-            OutputError: The folder cannot be made.
+            OutputError: The folder cannot be created.
         """
         id = secrets.token_hex(16)
         with self._changed:
             if sum(job.state not in FINISHED for job in self._jobs.values()) >= self._limits.jobs:
                 raise FullError(
-                    f"{self._limits.jobs} jobs are waiting; try again when some of them are done"
+                    f"{self._limits.jobs} jobs are waiting; try again when some have finished"
                 )
             if reserve is not None and reserve > shutil.disk_usage(self._folder).free:
-                raise FullError("the disk has no room for this upload; try again later")
+                raise FullError("there is not enough disk space for this upload; try again later")
             draft = Draft(id, self._folder / id, 0)
             self._drafts[id] = draft
         try:
@@ -110,12 +114,13 @@ class Jobs:
                 shutil.rmtree(draft.folder, ignore_errors=True)
 
     def reserve(self, draft: Draft | Job, bytes: int) -> None:
-        """Admit this many bytes for a draft, or for a job that is to be fetched.
+        """Reserve disk space for a draft, or for a job that is to be fetched.
 
-        Nothing is deleted yet: an upload may still be refused. Finished jobs make room in :meth:`add` and :meth:`arrive`.
+        Nothing is deleted yet, because an upload may still be refused. Finished jobs make room in
+        :meth:`add` and :meth:`set_arrived`.
 
         Raises:
-            FullError: Too much of the disk is taken by jobs that are not finished.
+            FullError: Unfinished jobs take up too much disk space.
         """
         with self._changed:
             waiting = sum(
@@ -126,7 +131,8 @@ class Jobs:
             coming = sum(other.reserved for other in self._drafts.values() if other is not draft)
             if waiting + coming + bytes > self._limits.disk_bytes:
                 raise FullError(
-                    "the service's share of the disk is full of scans that wait; try again when some of them are done"
+                    "waiting scans take up all the disk space of the service; "
+                    "try again when some have finished"
                 )
             if isinstance(draft, Job):
                 draft.bytes = bytes
@@ -135,7 +141,7 @@ class Jobs:
 
     @property
     def bytes(self) -> int:
-        """On disk, with what is reserved."""
+        """Bytes on disk, including what is reserved."""
         with self._changed:
             return sum(job.bytes for job in self._jobs.values()) + sum(
                 draft.reserved for draft in self._drafts.values()
@@ -151,7 +157,16 @@ class Jobs:
         origin: Mapping[str, Any] | None = None,
         arrived: bool = True,
     ) -> Job:
-        """Queue a job whose files are in ``draft.input``: one image file, or DICOM files; or will be, when :meth:`arrive` is called."""
+        """Queue a job.
+
+        Args:
+            draft: Its files are in ``draft.input``: one image file, or DICOM files.
+            owner: Who may see it.
+            name: Name to display.
+            kind: What its files are.
+            origin: JSON data for whoever creates the job.
+            arrived: False if its files are still to be fetched; then :meth:`set_arrived` follows.
+        """
         job = Job(
             draft.id,
             draft.folder,
@@ -173,35 +188,35 @@ class Jobs:
         log.info("job %s: queued, %s, %.1f MB", job.id[:8], kind, job.bytes / 1e6)
         return job
 
-    def arrive(self, job: Job, warnings: list[str]) -> None:
-        """Let a worker have a job whose files are there now."""
+    def set_arrived(self, job: Job, warnings: list[str]) -> None:
+        """Release a job to the worker, because its files have arrived."""
         size = _size(job.folder)
         with self._changed:
             if job.id in self._jobs:
                 job.arrived, job.bytes, job.warnings, job.progress = True, size, warnings, None
-                self._note(job)
+                self._save_or_log(job)
                 self._make_room()
                 self._changed.notify_all()
 
-    def change(self, job: Job, **origin: Any) -> None:
-        """Keep something about a job for whoever made it."""
+    def update_origin(self, job: Job, **origin: Any) -> None:
+        """Update the ``origin`` of a job."""
         with self._changed:
             if job.id in self._jobs:
                 job.origin.update(origin)
-                self._note(job)
+                self._save_or_log(job)
 
     def all(self) -> list[Job]:
-        """Every job, oldest first; for the service itself, not for those who ask it."""
+        """Return every job, oldest first; for the service itself, not for its users."""
         with self._changed:
             return sorted(self._jobs.values(), key=lambda job: job.created)
 
     def get(self, id: str, *, owner: str) -> Job | None:
-        """The job of this owner, or None."""
+        """Return a job of this owner; None if the owner has no such job."""
         job = self._jobs.get(id)
         return job if job is not None and job.owner == owner else None
 
-    def of(self, owner: str) -> list[Job]:
-        """The jobs of an owner, newest first."""
+    def owned_by(self, owner: str) -> list[Job]:
+        """Return the jobs of an owner, newest first."""
         with self._changed:
             return sorted(
                 (job for job in self._jobs.values() if job.owner == owner),
@@ -210,7 +225,7 @@ class Jobs:
             )
 
     def place(self, job: Job) -> int | None:
-        """Where it stands in the queue, 1 for the next; None if it does not wait."""
+        """Return a job's place in the queue, 1 for the next; None if it is not waiting."""
         with self._changed:
             return (
                 None
@@ -218,15 +233,15 @@ class Jobs:
                 else 1 + sum(other.created < job.created for other in self._queued())
             )
 
-    def take(self, *, timeout: float) -> Job | None:
-        """The next job, now running; None if there is none in this many seconds."""
+    def take_next(self, *, timeout: float) -> Job | None:
+        """Mark the next job as running and return it; None if none comes within ``timeout`` s."""
         with self._changed:
             self._changed.wait_for(lambda: any(self._queued()), timeout)
             job = min(self._queued(), key=lambda job: job.created, default=None)
             if job is None:
                 return None
             job.state, job.attempts, job.began = "running", job.attempts + 1, time.monotonic()
-            self._note(job)
+            self._save_or_log(job)
             return job
 
     def finish(
@@ -238,7 +253,7 @@ class Jobs:
         organs: Any = None,
         warnings: list[str] | None = None,
     ) -> None:
-        """Record how a job ended; its input is removed. Nothing happens if the job was removed meanwhile."""
+        """Record how a job ended and remove its input; does nothing if the job has been removed."""
         shutil.rmtree(job.input, ignore_errors=True)
         with suppress(OSError):
             (job.folder / NAMES).unlink(missing_ok=True)
@@ -255,23 +270,21 @@ class Jobs:
             )
             job.seconds = None if job.began is None else round(time.monotonic() - job.began, 2)
             job.finished, job.progress, job.bytes = time.time(), None, size
-            self._note(job)
+            self._save_or_log(job)
         log.info("job %s: %s after %.1f s", job.id[:8], job.state, job.seconds or 0)
         for listener in self.listeners:
             listener(job)
 
     def remove(self, job: Job) -> None:
-        """Forget a job, stop it if it runs, and delete its files."""
+        """Remove a job: stop it if it is running, and delete its files."""
         with self._changed:
-            self._jobs.pop(
-                job.id, None
-            )  # first, so that how it was stopped is not recorded any more
+            self._jobs.pop(job.id, None)  # first, so that stopping it is not recorded
         self.stop(job)
         shutil.rmtree(job.folder, ignore_errors=True)
         log.info("job %s: removed", job.id[:8])
 
     def sweep(self) -> None:
-        """Remove finished jobs that were kept long enough, and as many more as the disk's share asks for."""
+        """Remove finished jobs that are old enough, and more if the disk space requires it."""
         before = time.time() - self._limits.keep_hours * 3600
         with self._changed:
             for job in [
@@ -281,15 +294,13 @@ class Jobs:
             ]:
                 self.remove(job)
             self._make_room()
-            for folder in [folder for folder in self._unread if _modified(folder) < before]:
-                self._unread.discard(folder)
+            for folder in [folder for folder in self._damaged if _modified(folder) < before]:
+                self._damaged.discard(folder)
                 shutil.rmtree(folder, ignore_errors=True)
-                log.info(
-                    "job %s: its damaged record was kept long enough; removed", folder.name[:8]
-                )
+                log.info("job %s: removed, its record was damaged", folder.name[:8])
 
     def _make_room(self) -> None:
-        """Remove the oldest finished jobs while all jobs together take more than their share. Called under the lock."""
+        """Remove the oldest finished jobs until the others fit. The caller holds the lock."""
         finished = sorted(
             (job for job in self._jobs.values() if job.state in FINISHED),
             key=lambda job: job.finished or 0,
@@ -307,23 +318,23 @@ class Jobs:
     def _save(self, job: Job) -> None:
         write_json(job.folder / RECORD, job.record())
 
-    def _note(self, job: Job) -> None:
-        """As :meth:`_save`, where a full disk must not stop the service: after a restart the job is done again."""
+    def _save_or_log(self, job: Job) -> None:
+        """Save a job; a full disk is only logged, because after a restart the job is repeated."""
         try:
             self._save(job)
         except OutputError as error:
             log.error("job %s: its record cannot be written: %s", job.id[:8], error)
 
-    def _take_over(self, folder: Path) -> None:
+    def _load(self, folder: Path) -> None:
         if not (folder / RECORD).exists():
-            shutil.rmtree(folder, ignore_errors=True)  # an upload that did not end
+            shutil.rmtree(folder, ignore_errors=True)  # an incomplete upload
             return
         try:
             job = read_job(folder)
         except InputError as error:
-            self._unread.add(folder)
+            self._damaged.add(folder)
             log.warning(
-                "a job is passed over: %s; its folder is deleted after %g hours",
+                "a job is ignored: %s; its folder will be deleted after %g hours",
                 error,
                 self._limits.keep_hours,
             )
@@ -331,16 +342,17 @@ class Jobs:
         self._jobs[job.id] = job
         if job.state == "running":
             job.state = "queued"
-            self._note(job)
+            self._save_or_log(job)
             if job.attempts >= _ATTEMPTS:
                 self.finish(
                     job,
-                    error=f"the service stopped {job.attempts} times while this was segmented; it is not tried again",
+                    error=f"the service stopped {job.attempts} times while segmenting this scan; "
+                    "it is not tried again",
                 )
 
 
 def _size(folder: Path) -> int:
-    """Bytes in a folder; what disappears while it is counted counts nothing."""
+    """Return the bytes in a folder; a file that disappears meanwhile counts as 0."""
     total = 0
     for path in folder.rglob("*"):
         with suppress(OSError):

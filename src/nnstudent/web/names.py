@@ -1,4 +1,4 @@
-"""What a user called a file: only ever text to show, never a place on disk."""
+"""Names that users gave to files: text to display, never paths on disk."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import unicodedata
 
 from nnstudent.io.nifti import SUFFIXES
 
-IMAGES = (".nii.gz", ".nii", ".mgz", ".mgh")  # what one file can hold alone
+IMAGES = (".nii.gz", ".nii", ".mgz", ".mgh")  # formats with the whole image in one file
 ARCHIVE = ".zip"
 _LONGEST = 80
 
 
 def display_name(name: str) -> str:
-    """A name without folders, image ending, control and direction characters, and not too long; ``scan`` if nothing is left."""
+    """Return a short name without folders, image suffix, and control and direction characters.
+
+    It is ``scan`` if nothing is left.
+    """
     last = re.split(r"[/\\]", name.rstrip("/\\"))[-1]
     lower = last.lower()
     ending = next((end for end in (*SUFFIXES, ".dcm", ARCHIVE) if lower.endswith(end)), "")
@@ -21,36 +24,32 @@ def display_name(name: str) -> str:
     text = "".join(
         " " if character.isspace() else character
         for character in text
-        if character.isspace() or _shows(character)
+        if character.isspace() or _is_printable(character)
     )
-    text = " ".join(text.split()).lstrip(
-        "=+-@."
-    )  # a table's program would take the first for a formula
+    text = " ".join(text.split()).lstrip("=+-@.")  # = + - @ start a formula in spreadsheets
     return text[:_LONGEST].strip() or "scan"
 
 
-def shown_path(name: str) -> str:
-    """A relative name as it was given, without control and direction characters, and not too long; only ever text to show."""
+def display_path(name: str) -> str:
+    """Return a relative name, shortened and without control and direction characters."""
     text = "".join(
-        character for character in unicodedata.normalize("NFC", name) if _shows(character)
+        character for character in unicodedata.normalize("NFC", name) if _is_printable(character)
     )
     return text if len(text) <= 2 * _LONGEST else f"…{text[-2 * _LONGEST :]}"
 
 
-def _shows(character: str) -> bool:
-    return (
-        unicodedata.category(character)[0] != "C"
-    )  # control, direction, and what stands for nothing
+def _is_printable(character: str) -> bool:
+    return unicodedata.category(character)[0] != "C"  # control, format, unassigned …
 
 
-def ending(name: str) -> str:
-    """How the file is called on disk: ending of an image or an archive, else that of DICOM."""
+def disk_suffix(name: str) -> str:
+    """Return the suffix for a file on disk: that of an image or an archive, otherwise ``.dcm``."""
     lower = name.lower()
     return next((end for end in (*IMAGES, ARCHIVE) if lower.endswith(end)), ".dcm")
 
 
 def is_clutter(name: str) -> bool:
-    """Whether a system left the file among the others: hidden, or a Mac's second half of a file."""
+    """Return whether an operating system added the file: hidden, thumbnails, resource forks."""
     parts = re.split(r"[/\\]", name)
     return (
         "__MACOSX" in parts
@@ -60,6 +59,6 @@ def is_clutter(name: str) -> bool:
 
 
 def top_folder(name: str) -> str:
-    """The first folder of a relative name, or nothing."""
+    """Return the first folder of a relative name, or an empty text."""
     parts = [part for part in re.split(r"[/\\]", name) if part not in ("", ".", "..")]
     return parts[0] if len(parts) > 1 else ""

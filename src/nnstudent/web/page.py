@@ -1,4 +1,4 @@
-"""The page's files, read once: what a request asks for is looked up by name and never becomes a path."""
+"""The page's files, read once; a request looks one up by name, which never becomes a path."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 
 from starlette.responses import Response
 
-# The report has the one NiiVue that both use; to import it for its place alone would take half a second.
+# The report has the viewer that both use; importing it for its folder would take half a second.
 FOLDERS = (
     Path(__file__).with_name("page"),
-    Path(str(files("nnstudent"))) / "evaluation" / "report" / "viewer",
+    Path(str(files("nnstudent"))) / "report" / "viewer",
 )
 _TYPES = {
     ".js": "text/javascript",
@@ -21,7 +21,7 @@ _TYPES = {
     ".svg": "image/svg+xml",
     ".css": "text/css",
 }
-_PLAIN = Path(__file__).with_name("plain")  # what a checkout has where nobody has built the page
+_PLAIN = Path(__file__).with_name("plain")  # the page of a checkout without a build
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class Asset:
     """One file of the page.
 
     Attributes:
-        content: As it is sent.
+        content: The bytes to send.
         type: Its media type.
         packed: Whether ``content`` is compressed with gzip.
-        lasting: Whether its name changes with its content, so that browsers may keep it.
+        lasting: Whether its name changes with its content, so that browsers may cache it.
     """
 
     content: bytes
@@ -41,7 +41,7 @@ class Asset:
     lasting: bool
 
     def response(self) -> Response:
-        """As an answer."""
+        """Return the response that sends it."""
         headers = {"Cache-Control": "max-age=31536000, immutable" if self.lasting else "no-cache"}
         if self.packed:
             headers["Content-Encoding"] = "gzip"
@@ -49,18 +49,25 @@ class Asset:
 
 
 class Page:
-    """The page as it was built, or else the plain one, which needs no build."""
+    """The page as built, or without a build the plain page."""
 
     def __init__(self, *folders: Path) -> None:
-        """Read every file of these folders, by default the page's and the viewer's; ``X.gz`` is sent as ``X``, compressed."""
+        """Read the files of these folders; ``X.gz`` is sent as ``X``, compressed.
+
+        Args:
+            folders: Folders to read; by default those of the page and the viewer.
+        """
         self._folders = folders or FOLDERS
         self._assets = self._read(self._folders)
         self._plain = {} if self._is_built else self._read((_PLAIN,))
 
     def get(self, name: str) -> Response | None:
-        """The file of this name, without the slash before it; the page itself for the empty one; None if there is none."""
+        """Return the response for a name without leading slash; None if there is no such file.
+
+        The empty name is the page itself.
+        """
         if not name and not self._is_built:
-            self._assets = self._read(self._folders)  # it may have been built by now
+            self._assets = self._read(self._folders)  # the page may have been built meanwhile
         assets = self._assets if self._is_built else self._plain
         asset = assets.get(name or "index.html")
         return None if asset is None else asset.response()

@@ -1,4 +1,4 @@
-"""Every error as one line of JSON that quotes nothing of what was sent."""
+"""Error responses: one line of JSON that quotes nothing of the request."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from nnstudent.web.uploads import TooLargeError
 
 log = logging.getLogger(__name__)
 
-_NO_ROOM = "no room on the disk; try again later"
+_DISK_FULL = "not enough disk space; try again later"
 _CODES = (
     (TooLargeError, 413),
     (TooSlowError, 408),
@@ -38,7 +38,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 
 
 def answer_errors(app: FastAPI) -> None:
-    """Have an application answer every error with ``{"error": "one line"}``."""
+    """Make an application answer every error with ``{"error": "one line"}``."""
     handlers: dict[Any, Callable[[Request, Any], Awaitable[Response]]] = {
         HTTPException: _http,
         RequestValidationError: _malformed,
@@ -68,24 +68,27 @@ async def _malformed(request: Request, error: RequestValidationError) -> Respons
 
 async def _ours(request: Request, error: NnStudentError) -> Response:
     status = next((code for kind, code in _CODES if isinstance(error, kind)), 500)
-    answer = _answer(status, _NO_ROOM if isinstance(error, OutputError) else str(error))
+    answer = _answer(status, _DISK_FULL if isinstance(error, OutputError) else str(error))
     if status == 408:
         answer.headers["Connection"] = "close"
     return answer
 
 
 async def _gone(request: Request, error: ClientDisconnect) -> Response:
-    return _answer(400, "the upload was broken off")  # nobody is there to read it
+    return _answer(400, "the connection was closed during the upload")  # nobody reads it
 
 
 async def _full(request: Request, error: OSError) -> Response:
-    log.error(
-        "a request failed: %s", error.strerror or type(error).__name__
-    )  # without the file's name
+    why = error.strerror or type(error).__name__  # without the file's name
+    log.error("a request failed: %s", why)
     full = error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
-    return _answer(503, _NO_ROOM if full else "the service cannot write; try again later")
+    return _answer(
+        503, _DISK_FULL if full else "the service cannot write to its disk; try again later"
+    )
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    log.error("a request met an unexpected %s", type(error).__name__)
-    return _answer(500, f"the service met an unexpected {type(error).__name__}; it goes on")
+    log.error("a request raised an unexpected %s", type(error).__name__)
+    return _answer(
+        500, f"unexpected error in the service ({type(error).__name__}); it keeps running"
+    )

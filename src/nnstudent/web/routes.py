@@ -1,4 +1,4 @@
-"""The routes of the API: what the service is, who asks, and the jobs."""
+"""Routes of the API: about the service, sessions, uploads and jobs."""
 
 from __future__ import annotations
 
@@ -15,11 +15,17 @@ from nnstudent.web.access import SESSION, UPLOAD, Owner, client_host, is_below
 from nnstudent.web.job import FileName, Job
 from nnstudent.web.jobs import Jobs
 from nnstudent.web.names import ARCHIVE, IMAGES
-from nnstudent.web.pace import Uploads
+from nnstudent.web.pace import UploadSlots
 from nnstudent.web.schema import About, AboutLimits, AboutModel, JobOut, Label, Token
 from nnstudent.web.server import ADMITTED
 from nnstudent.web.service import Service
-from nnstudent.web.uploads import TooLargeError, largest_body, receive, sort, too_large
+from nnstudent.web.uploads import (
+    TooLargeError,
+    classify_upload,
+    largest_body,
+    receive_files,
+    too_large,
+)
 from nnstudent.words import class_title
 
 _TYPES = {
@@ -34,12 +40,12 @@ _UPLOAD_BODY = {"requestBody": {"required": True, "content": {"multipart/form-da
 
 
 def add_about_routes(router: APIRouter, service: Service) -> None:
-    """Add the routes that say what the service is, and what it finds."""
+    """Add the routes that describe the service and its classes."""
     model, limits = service.model, service.settings.limits
 
     @router.get("/api/about")
     def about() -> About:
-        """What this service is, and what it takes."""
+        """Describe this service and what it accepts."""
         name = "bundled student" if model.bundled else model.path.resolve().name
         return About(
             version=nnstudent.__version__,
@@ -52,7 +58,7 @@ def add_about_routes(router: APIRouter, service: Service) -> None:
 
     @router.get("/api/labels")
     def labels() -> list[Label]:
-        """The classes that it finds."""
+        """List the classes that the model segments."""
         rows = [model.taxonomy[name] for name in model.classes]
         return [
             Label(
@@ -67,7 +73,7 @@ def add_about_routes(router: APIRouter, service: Service) -> None:
 
 
 def add_session_route(router: APIRouter, service: Service) -> None:
-    """Add the route by which a browser exchanges the token for a cookie."""
+    """Add the route on which a browser exchanges the token for a cookie."""
     sessions = service.sessions
 
     @router.post(SESSION, status_code=204)
@@ -75,64 +81,65 @@ def add_session_route(router: APIRouter, service: Service) -> None:
         """Exchange the token for a cookie."""
         if not service.settings.token:
             return
-        guesses, host = request.state.guesses, client_host(request.scope)
-        if not sessions.admits(body.token):
-            guesses.wrong(host)
+        throttle, host = request.state.throttle, client_host(request.scope)
+        if not sessions.accepts(body.token):
+            throttle.failed(host)
             raise HTTPException(
-                401, "not the token; it was set or printed where the service was started"
+                401, "wrong token; it was set or printed when the service was started"
             )
-        guesses.right(host)
+        throttle.succeeded(host)
         response.headers.append(
-            "Set-Cookie", sessions.set_cookie(sessions.new(), secure=request.url.scheme == "https")
+            "Set-Cookie",
+            sessions.set_cookie(sessions.new_cookie(), secure=request.url.scheme == "https"),
         )
 
 
 def add_upload_route(router: APIRouter, service: Service) -> None:
-    """Add the route that takes a scan."""
+    """Add the route that receives a scan."""
     jobs, limits = service.jobs, service.settings.limits
-    uploads = Uploads(limits)
+    uploads = UploadSlots(limits)
 
     @router.post(UPLOAD, status_code=201, openapi_extra=_UPLOAD_BODY)
     async def upload(request: Request, owner: Owner) -> JobOut:
-        """Take a scan: one NIfTI file, the files of a DICOM folder, or a ZIP archive of either."""
+        """Upload a scan: one NIfTI file, the files of a DICOM folder, or a ZIP of either."""
         length = request.headers.get("content-length")
         if length is not None and not is_below(length, largest_body(limits)):
             raise TooLargeError(too_large(limits))
-        async with uploads.admit() as under_way:
+        async with uploads.admit() as running:
             with jobs.draft(reserve=None if length is None else int(length)) as draft:
                 setattr(request.state, ADMITTED, True)
-                body = under_way.paced(request.stream())
-                files = await receive(
+                body = running.paced(request.stream())
+                files = await receive_files(
                     body, request.headers.get("content-type", ""), draft.input, limits
                 )
-                name, kind = await run_in_threadpool(sort, files, draft, jobs, limits)
+                name, kind = await run_in_threadpool(classify_upload, files, draft, jobs, limits)
                 job = await run_in_threadpool(jobs.add, draft, owner=owner, name=name, kind=kind)
         return job_out(job, jobs)
 
 
 def add_job_routes(router: APIRouter, service: Service) -> None:
-    """Add the routes that show a caller's jobs and their files."""
+    """Add the routes for a user's jobs and their files."""
     jobs = service.jobs
 
     @router.get("/api/jobs")
     def listed(owner: Owner) -> list[JobOut]:
-        """The caller's jobs, newest first."""
-        return [job_out(job, jobs) for job in jobs.of(owner)]
+        """List your jobs, newest first."""
+        return [job_out(job, jobs) for job in jobs.owned_by(owner)]
 
     @router.get("/api/jobs/{id}")
     def one(id: str, owner: Owner) -> JobOut:
-        """One job."""
-        return job_out(_mine(jobs, id, owner), jobs)
+        """Show one job."""
+        return job_out(_job_of(jobs, id, owner), jobs)
 
     @router.delete("/api/jobs/{id}", status_code=204)
     def remove(id: str, owner: Owner) -> None:
-        """Stop a job if it waits or runs, and delete its files."""
-        jobs.remove(_mine(jobs, id, owner))
+        """Stop a job and delete its files."""
+        jobs.remove(_job_of(jobs, id, owner))
 
     @router.get("/api/jobs/{id}/files/{file}", response_class=FileResponse)
     def download(id: str, file: FileName, owner: Owner) -> Response:
-        """One of a job's files."""
-        job = _mine(jobs, id, owner)
+        """Download one of a job's files."""
+        job = _job_of(jobs, id, owner)
         path = job.output / file
         if file not in job.files or not path.is_file():
             raise HTTPException(404, f"this job has no {file}")
@@ -140,7 +147,7 @@ def add_job_routes(router: APIRouter, service: Service) -> None:
 
 
 def job_out(job: Job, jobs: Jobs) -> JobOut:
-    """What the API says of a job."""
+    """Describe a job as the API does."""
     running = job.state == "running" and job.began is not None
     seconds = round(time.monotonic() - (job.began or 0), 1) if running else job.seconds
     return JobOut.of(job, place=jobs.place(job), seconds=seconds)
@@ -151,7 +158,7 @@ def _file(path: Path, name: str) -> Response:
     return FileResponse(path, media_type=_TYPES[path.suffix], filename=name, headers=headers)
 
 
-def _mine(jobs: Jobs, id: str, owner: str) -> Job:
+def _job_of(jobs: Jobs, id: str, owner: str) -> Job:
     job = jobs.get(id, owner=owner)
     if job is None:
         raise HTTPException(404, "no such job; it may have been removed")

@@ -1,4 +1,4 @@
-"""What the API says, as types; its OpenAPI description is made of them."""
+"""Types of the API; its OpenAPI description is made from them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from nnstudent.web.job import DeliveryOut, FileName, Job, Organ, State
 
 
 class Problem(BaseModel):
-    """Why not: one line."""
+    """An error, in one line."""
 
     error: str
 
@@ -23,14 +23,14 @@ class AboutModel(BaseModel):
 
 
 class AboutLimits(BaseModel):
-    """What one upload may be."""
+    """Limits of one upload."""
 
     upload_bytes: int
     files: int
 
 
 class About(BaseModel):
-    """What this service is and takes."""
+    """What this service is and what it accepts."""
 
     version: str
     model: AboutModel
@@ -49,13 +49,13 @@ class Label(BaseModel):
 
 
 class Token(BaseModel):
-    """What is exchanged for a session."""
+    """The token that is exchanged for a session."""
 
     token: str
 
 
 class ProgressOut(BaseModel):
-    """What is done just now; ``total`` is 0 where there are no steps to count."""
+    """The step that is running; ``total`` is 0 if its length is unknown."""
 
     what: str
     done: int
@@ -80,16 +80,17 @@ class JobOut(BaseModel):
 
     @classmethod
     def of(cls, job: Job, *, place: int | None, seconds: float | None) -> JobOut:
-        """What its owner is told of a job."""
-        progress = job.progress
+        """Describe a job to its owner."""
+        progress = None
+        if job.progress is not None:
+            what, done, total = job.progress
+            progress = ProgressOut(what=what, done=done, total=total)
         return cls(
             id=job.id,
             name=job.name,
             state=job.state,
             place=place,
-            progress=None
-            if progress is None
-            else ProgressOut(what=progress[0], done=progress[1], total=progress[2]),
+            progress=progress,
             created=job.created,
             seconds=seconds,
             error=job.error,

@@ -1,7 +1,8 @@
-"""The server of the service: uvicorn, with limits on how long a connection may do nothing and on how many there are.
+"""The server of the service: uvicorn with limits on idle connections and on their number.
 
-uvicorn itself waits for ever for the headers of a request and for a client that does not read, and counts connections that
-have asked for nothing yet. Here a connection that does nothing useful is closed after a while, and at once where another needs its place.
+uvicorn alone waits forever for the headers of a request and for a client that does not read, and
+its limit counts connections that have not sent a request yet. Here an idle connection is closed
+after a while, and at once if another connection needs its place.
 """
 
 from __future__ import annotations
@@ -17,22 +18,24 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from nnstudent.web.access import HEADER_BYTES, HEADERS, is_loopback
-from nnstudent.web.guesses import network
 from nnstudent.web.settings import Limits
+from nnstudent.web.throttle import client_key
 
 _KEEP_ALIVE_SECONDS = 5
-ADMITTED = "admitted"  # in a request's state: its body is being taken in, so it does not give way
+ADMITTED = "admitted"  # in a request's state: its upload was admitted, so it is not dropped
 
 
 def make_server(app: Any, limits: Limits, *, debug: bool = False) -> uvicorn.Server:
-    """A server of an application, to be run with a socket that listens.
+    """Create a server for an application, to be run with a listening socket.
 
     Args:
         app: The ASGI application.
-        limits: Of time and number of connections.
+        limits: Limits of time and of the number of connections.
         debug: Whether uvicorn may write tracebacks, which can name a file.
     """
-    protocol = type("Limited", (GuardedProtocol,), {"limits": limits, "door": Door(limits)})
+    protocol = type(
+        "Limited", (GuardedProtocol,), {"limits": limits, "gate": ConnectionGate(limits)}
+    )
     config = uvicorn.Config(
         app,
         http=protocol,
@@ -47,56 +50,54 @@ def make_server(app: Any, limits: Limits, *, debug: bool = False) -> uvicorn.Ser
     return uvicorn.Server(config)
 
 
-class Door:
-    """Counts connections by client, and finds room for a new one."""
+class ConnectionGate:
+    """Counts connections by client, and makes room for a new one."""
 
     def __init__(self, limits: Limits) -> None:
-        """Nobody is in."""
+        """Start without any connection."""
         self._limits = limits
-        self._inside: dict[GuardedProtocol, str] = {}  # in the order of arrival
+        self._open: dict[GuardedProtocol, str] = {}  # in the order in which they were opened
 
-    def enter(self, one: GuardedProtocol, host: str) -> bool:
-        """Let a connection in, if need be in place of one that does nothing useful; False if there is no room."""
-        client = network(host)
-        mine = [other for other, key in self._inside.items() if key == client]
+    def enter(self, connection: GuardedProtocol, host: str) -> bool:
+        """Admit a connection, dropping an idle one if necessary; False if there is no room."""
+        client = client_key(host)
+        mine = [other for other, key in self._open.items() if key == client]
         room = True
-        if (
-            not is_loopback(host) and len(mine) >= self._limits.client_connections
-        ):  # behind loopback may be a proxy
+        # Connections from loopback may come from a proxy, for many clients.
+        if not is_loopback(host) and len(mine) >= self._limits.client_connections:
             room = self._drop_one(mine)
-        elif len(self._inside) >= self._limits.connections:
-            most, _ = Counter(self._inside.values()).most_common(1)[0]
-            crowd = [other for other, key in self._inside.items() if key == most]
-            room = self._drop_one(crowd) or self._drop_one(list(self._inside))
+        elif len(self._open) >= self._limits.connections:
+            most, _ = Counter(self._open.values()).most_common(1)[0]
+            crowd = [other for other, key in self._open.items() if key == most]
+            room = self._drop_one(crowd) or self._drop_one(list(self._open))
         if room:
-            self._inside[one] = client
+            self._open[connection] = client
         return room
 
-    def leave(self, one: GuardedProtocol) -> None:
+    def leave(self, connection: GuardedProtocol) -> None:
         """Forget a connection."""
-        self._inside.pop(one, None)
+        self._open.pop(connection, None)
 
     def _drop_one(self, candidates: Iterable[GuardedProtocol]) -> bool:
-        useless = [one for one in candidates if one.may_go]
-        if not useless:
+        idle = [one for one in candidates if one.is_idle]
+        if not idle:
             return False
-        victim = min(
-            useless, key=lambda one: one.is_busy
-        )  # of those that ask for nothing the oldest, else the oldest
+        # The oldest without a request; if all have one, the oldest.
+        victim = min(idle, key=lambda one: one.is_busy)
         self.leave(victim)
         victim.transport.abort()
         return True
 
 
 class GuardedProtocol(H11Protocol):
-    """uvicorn's HTTP/1.1 with limits on time."""
+    """uvicorn's HTTP/1.1 protocol with time limits."""
 
     limits: Limits
-    door: Door
+    gate: ConnectionGate
     _timer: asyncio.TimerHandle | None = None
     _writing: asyncio.TimerHandle | None = None
     _paused: float | None = None
-    _came = False
+    _received = False
 
     @property
     def is_busy(self) -> bool:
@@ -104,8 +105,11 @@ class GuardedProtocol(H11Protocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     @property
-    def may_go(self) -> bool:
-        """Whether nothing useful happens: no request, a body that is awaited and was not admitted, or nobody who reads."""
+    def is_idle(self) -> bool:
+        """Whether it may be dropped.
+
+        It has no request, or waits for a body that was not admitted, or its client does not read.
+        """
         if not self.is_busy:
             return True
         if self._paused is not None and self.loop.time() - self._paused > self.limits.yield_seconds:
@@ -113,39 +117,39 @@ class GuardedProtocol(H11Protocol):
         return self.cycle.more_body and not self.scope.get("state", {}).get(ADMITTED)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Let a client in, or say that there is no room."""
+        """Admit a client, or answer that there is no room."""
         super().connection_made(transport)
-        if not self.door.enter(self, self.client[0] if self.client else ""):
+        if not self.gate.enter(self, self.client[0] if self.client else ""):
             self._refuse(503, "too many connections; try again later")
             return
-        self._expect()
+        self._set_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget a client."""
-        self.door.leave(self)
-        self._expect_nothing()
+        self.gate.leave(self)
+        self._cancel_deadline()
         self.resume_writing()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take a piece. Headers, and what is still sent after the answer, must end in time."""
+        """Process a piece; headers, and anything sent after the response, must end in time."""
         if self.transport.is_closing():
             return
-        self._came = True
+        self._received = True
         super().data_received(data)
         if self.is_busy:
-            self._expect_nothing()
+            self._cancel_deadline()
         elif self._timer is None:
-            self._expect()
+            self._set_deadline()
 
     def pause_writing(self) -> None:
-        """Give a client that does not read some time."""
+        """Start the time limit of a client that does not read."""
         super().pause_writing()
         self._paused = self.loop.time()
         self._writing = self.loop.call_later(self.limits.stall_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Continue to write."""
         super().resume_writing()
         self._paused = None
         if self._writing is not None:
@@ -153,32 +157,34 @@ class GuardedProtocol(H11Protocol):
             self._writing = None
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close what is idle; for good, even where the client does not read what is left."""
+        """Close an idle connection, even if the client does not read the rest."""
         super().timeout_keep_alive_handler()
         self.loop.call_later(self.limits.stall_seconds, self.transport.abort)
 
     def send_400_response(self, msg: str) -> None:
-        """Say what is no HTTP, as every error is said."""
-        self._refuse(400, "no valid HTTP request")
+        """Answer malformed HTTP in the format of all errors."""
+        self._refuse(400, "not a valid HTTP request")
 
-    def _expect(self) -> None:
+    def _set_deadline(self) -> None:
         self._timer = self.loop.call_later(self.limits.request_seconds, self._too_late)
 
-    def _expect_nothing(self) -> None:
+    def _cancel_deadline(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _too_late(self) -> None:
         self._timer = None
-        if self._came and not self.is_busy and self.conn.our_state is h11.IDLE:
-            self._refuse(408, f"the request did not come within {self.limits.request_seconds:g} s")
+        if self._received and not self.is_busy and self.conn.our_state is h11.IDLE:
+            self._refuse(
+                408, f"the request did not arrive within {self.limits.request_seconds:g} s"
+            )
         else:
             self.transport.abort()
 
     def _refuse(self, status: int, why: str) -> None:
-        """Answer without the application, and close."""
-        self._expect_nothing()
+        """Answer without the application, and close the connection."""
+        self._cancel_deadline()
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             body = json.dumps({"error": why}).encode()
             headers = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]

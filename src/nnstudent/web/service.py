@@ -1,4 +1,4 @@
-"""The service without its web: the jobs, who works on them, and what else lives as long."""
+"""The service without its web application: jobs, worker, sessions, connection to a PACS."""
 
 from __future__ import annotations
 
@@ -11,46 +11,47 @@ from nnstudent.io.lock import writing
 from nnstudent.web.jobs import Jobs
 from nnstudent.web.pacs.setup import Part, connect
 from nnstudent.web.runner import Runner
-from nnstudent.web.sessions import Sessions, kept_secret
+from nnstudent.web.sessions import Sessions, load_or_create_secret
 from nnstudent.web.settings import Settings
 
 
 class Service:
-    """Jobs and the worker. Whoever makes a job with :attr:`jobs` gets it segmented.
+    """A queue of jobs and the worker that segments them.
 
     Attributes:
         settings: How it runs.
-        model: What it segments with.
-        jobs: The queue.
-        runner: What works on it.
-        sessions: Who is who.
-        hospital: What joins it to a hospital's archive, if anything.
-        parts: What starts and stops with it; the runner is first.
+        model: The model that it segments with.
+        jobs: The queue; a job that is added to it is segmented.
+        runner: Hands jobs to the worker process.
+        sessions: Identifies users.
+        pacs: The connection to a PACS; empty if there is none.
+        parts: Everything that starts and stops with the service; the runner is first.
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Take the work folder, and the jobs that are in it.
+        """Lock the work folder and load the jobs in it.
 
         Raises:
-            InputError: There is no such model, or what is said of the hospital's archive cannot be.
-            MissingExtraError: What speaks with an archive is not installed.
-            OutputError: The folder cannot be written, or another service has it.
+            InputError: The model does not exist, or the settings of the PACS are unusable.
+            MissingExtraError: A library for the PACS is not installed.
+            OutputError: The folder cannot be written to, or another service uses it.
         """
         self.settings = settings
         self.model: Model = open_model(settings.model)
-        self._holds = ExitStack()
+        self._locks = ExitStack()
         make_folder(settings.work)
         settings.work.chmod(0o700)
-        self._holds.enter_context(writing(settings.work))
+        self._locks.enter_context(writing(settings.work))
         try:
             self.jobs = Jobs(settings.work / "jobs", settings.limits)
             self.runner = Runner(self.jobs, settings)
-            self.sessions = Sessions(kept_secret(settings.work / "secret"), settings)
-            self.hospital = connect(self.jobs, settings)
+            secret = load_or_create_secret(settings.work / "secret")
+            self.sessions = Sessions(secret, settings)
+            self.pacs = connect(self.jobs, settings)
         except BaseException:
-            self._holds.close()
+            self._locks.close()
             raise
-        self.parts: list[Part] = [self.runner, *self.hospital.parts]
+        self.parts: list[Part] = [self.runner, *self.pacs.parts]
         self._started: list[Part] = []
         self._guard = threading.Lock()
 
@@ -62,8 +63,8 @@ class Service:
                 part.start()
 
     def stop(self) -> None:
-        """Stop every part, the last first, and leave the folder; a second call does nothing."""
+        """Stop every part, last started first, and unlock the folder; calling it twice is safe."""
         with self._guard:
             while self._started:
                 self._started.pop().stop()
-            self._holds.close()
+            self._locks.close()

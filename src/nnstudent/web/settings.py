@@ -1,4 +1,4 @@
-"""What a service may take in, keep, and for how long."""
+"""Settings and limits of the service."""
 
 from __future__ import annotations
 
@@ -8,32 +8,28 @@ from pathlib import Path
 GB = 10**9
 TOKEN_VARIABLE = "NNSTUDENT_TOKEN"  # noqa: S105  # the name of a variable
 PACS_VARIABLES = ("NNSTUDENT_PACS_USER", "NNSTUDENT_PACS_PASSWORD", "NNSTUDENT_PACS_TOKEN")
-SECRETS = (
-    TOKEN_VARIABLE,
-    *PACS_VARIABLES,
-    "NETRC",
-)  # variables that no process of the service inherits
+SECRETS = (TOKEN_VARIABLE, *PACS_VARIABLES, "NETRC")  # never passed on to a child process
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of a service.
+    """Limits of a service.
 
     Attributes:
-        upload_bytes: Of one upload, and of what an archive holds.
-        files: In one upload or archive.
-        voxels: Of one image; what is larger would not fit into memory.
-        uploads: Received at the same time.
-        jobs: Waiting or running at the same time.
-        disk_bytes: Of all jobs; the oldest finished ones make room.
+        upload_bytes: Largest upload, and largest archive when unpacked.
+        files: Most files in one upload or archive.
+        voxels: Most voxels of one image; a larger one would not fit into memory.
+        uploads: Most uploads received at the same time.
+        jobs: Most jobs waiting or running at the same time.
+        disk_bytes: Disk space of all jobs; the oldest finished jobs make room.
         keep_hours: How long a finished job is kept.
-        job_minutes: After which a job that still runs is given up.
-        request_seconds: For the headers of a request, and for a short body.
-        stall_seconds: An upload or download that stays below the least rate this long is cut off.
-        yield_seconds: As ``stall_seconds``, for an upload that another one waits for.
-        least_rate: Bytes per second that an upload must keep up on average.
-        connections: Open at the same time.
-        client_connections: Of one address other than this machine.
+        job_minutes: A job that runs longer is stopped.
+        request_seconds: Time for the headers of a request, and for a short body.
+        stall_seconds: A transfer that stays below ``least_rate`` for this long is cut off.
+        yield_seconds: The same for an upload while another one waits.
+        least_rate: Average bytes per second that an upload must reach.
+        connections: Most open connections.
+        client_connections: Most open connections of one client, unless it is this machine.
     """
 
     upload_bytes: int = 2 * GB
@@ -54,15 +50,16 @@ class Limits:
 
 @dataclass(frozen=True)
 class ListenLimits:
-    """Bounds of the listener for C-STORE.
+    """Limits of the C-STORE listener.
 
     Attributes:
-        connections: Open at the same time.
-        client_connections: Of one address other than this machine.
+        connections: Most open connections.
+        client_connections: Most open connections of one client, unless it is this machine.
         pdu_bytes: Longest PDU.
-        pdu_seconds: That one PDU may take from its first byte to its last, and a connection until its first association.
-        idle_seconds: After which an association that does nothing gives way where another connection needs its place.
-        network_seconds: After which an association that does nothing is ended.
+        pdu_seconds: Time for one PDU from its first byte to its last, and for a connection until
+            its first association.
+        idle_seconds: An association that is idle for this long makes room for a new connection.
+        network_seconds: An association that is idle for this long is ended.
     """
 
     connections: int = 32
@@ -74,20 +71,22 @@ class ListenLimits:
 
 
 @dataclass(frozen=True)
-class Hospital:
-    """How a service is joined to a hospital's archive.
+class PacsSettings:
+    """How a service is connected to a PACS.
 
     Attributes:
-        pacs: Root of the PACS' DICOMweb service; None for none.
-        authorization: Value of the header of that name, for ``pacs``.
-        peer: Where results are sent by C-STORE, ``AET@HOST:PORT``; None to store them in ``pacs``.
-        listen: Host and port at which scans are received by C-STORE; None not to listen.
+        url: Root of its DICOMweb service; None if there is none.
+        authorization: Value of the ``Authorization`` header for ``url``.
+        peer: Where results are sent by C-STORE, as ``AET@HOST:PORT``; None to store them at
+            ``url``.
+        listen: Host and port to receive scans by C-STORE; None not to listen.
         title: Application entity title of the service, as caller and as called.
-        callers: Titles of those who may send; empty for all.
-        quiet_seconds: A study is complete when nothing of it came for this long and nobody who sent some of it is still connected.
+        callers: Application entity titles that may send; empty for all.
+        quiet_seconds: A study is complete when nothing of it has arrived for this long and none of
+            its senders is still connected.
     """
 
-    pacs: str | None = None
+    url: str | None = None
     authorization: str | None = field(default=None, repr=False)
     peer: str | None = None
     listen: tuple[str, int] | None = None
@@ -101,16 +100,17 @@ class Settings:
     """How a service runs.
 
     Attributes:
-        work: Folder of the jobs; of this service alone.
+        work: Folder of the jobs; no other service may use it.
         model: Bundle or nnU-Net folder; None for the bundled student.
         threads: Processor threads of the worker; None for all.
-        host: Name or address that it listens at.
-        port: Port that it listens at; names the cookie, since browsers do not tell ports apart.
-        token: What everybody must show; empty where the service is reached from this machine only.
-        names: Further host names that it is called by, such as that of a proxy before it.
-        debug: Whether the worker may write to standard error, which can name a patient.
-        limits: Bounds.
-        hospital: The archive that it is joined to.
+        host: Name or address to listen at.
+        port: Port to listen at. It is part of the cookie's name, because browsers send cookies to
+            every port of a host.
+        token: Token that every user must give; empty if only this machine can reach the service.
+        names: Further host names of the service, such as that of a proxy in front of it.
+        debug: Whether the worker may write to standard error, where a patient's name can appear.
+        limits: Limits.
+        pacs: The PACS that it is connected to.
     """
 
     work: Path
@@ -122,4 +122,4 @@ class Settings:
     names: tuple[str, ...] = ()
     debug: bool = False
     limits: Limits = field(default_factory=Limits)
-    hospital: Hospital = field(default_factory=Hospital)
+    pacs: PacsSettings = field(default_factory=PacsSettings)

@@ -1,4 +1,4 @@
-"""Uploads: streamed to disk under names of our own, cut off where they are too large, and sorted into what can be segmented."""
+"""Uploads: streamed to disk under names of our own, within limits, and checked for a scan."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from starlette.concurrency import run_in_threadpool
 from nnstudent.errors import InputError
 from nnstudent.io.atomic import write_json
 from nnstudent.io.dicom.read import kind_of
-from nnstudent.web.archive import entries, unpack
+from nnstudent.web.archive import checked_entries, unpack
 from nnstudent.web.job import NAMES, Kind
 from nnstudent.web.jobs import Draft, Jobs
 from nnstudent.web.names import (
     ARCHIVE,
     IMAGES,
+    disk_suffix,
     display_name,
-    ending,
+    display_path,
     is_clutter,
-    shown_path,
     top_folder,
 )
 from nnstudent.web.settings import Limits
 
-_OVERHEAD = 1000  # bytes of a multipart body for each file, beside the file
+_OVERHEAD = 1000  # bytes of a multipart body for each file, in addition to the file
 _FIELD = b"files"
 
 
 class TooLargeError(InputError):
-    """More was sent than is taken."""
+    """An upload exceeds a limit."""
 
 
 @dataclass
 class _Receiver:
-    """Writes each file of a multipart body to a folder; python-multipart calls back for each piece of it."""
+    """Writes each file of a multipart body to a folder, as callbacks of python-multipart."""
 
     folder: Path
     most_files: int
@@ -80,13 +80,14 @@ class _Receiver:
         name = options.get(b"filename", b"").decode("utf-8", "replace")
         if options.get(b"name") != _FIELD or not name:
             raise InputError(
-                "a form with more than files in it; expected the field 'files', with a file name, as often as needed"
+                "a form with other fields; expected only the field 'files', with a file name, "
+                "once for each file"
             )
         if is_clutter(name):
             return
         if len(self.files) >= self.most_files:
             raise TooLargeError(f"more than {self.most_files} files; send one series")
-        path = self.folder / f"{len(self.files):05d}{ending(name)}"
+        path = self.folder / f"{len(self.files):05d}{disk_suffix(name)}"
         self._file = path.open("xb")
         self.files.append((name, path))
 
@@ -107,27 +108,27 @@ class _Receiver:
         return self._ended
 
 
-async def receive(
+async def receive_files(
     stream: AsyncIterator[bytes], content_type: str, folder: Path, limits: Limits
 ) -> list[tuple[str, Path]]:
     """Write the files of a multipart body to a folder.
 
     Args:
         stream: The body.
-        content_type: Its type, which names the boundary.
-        folder: Where to.
-        limits: Of size and count; what is beyond is not read.
+        content_type: Its ``Content-Type``, which names the boundary.
+        folder: The folder.
+        limits: Limits of size and number of files; nothing is read beyond them.
 
     Returns:
-        Name that the sender gave, and the file.
+        For each file, the sender's name and its path.
 
     Raises:
-        InputError: It is no well-formed multipart body of files.
-        TooLargeError: There are too many files, or too much in them.
+        InputError: It is not a well-formed multipart body of files.
+        TooLargeError: There are too many files, or they are too large.
     """
     kind, options = parse_options_header(content_type)
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
-        raise InputError("no form; expected multipart/form-data with the field 'files'")
+        raise InputError("not a form; expected multipart/form-data with the field 'files'")
     receiver = _Receiver(folder, limits.files)
     size, most = 0, largest_body(limits)
     try:
@@ -145,49 +146,51 @@ async def receive(
     finally:
         receiver.close()
     if not receiver.ended:
-        raise InputError("a form that was cut off; send it again")
+        raise InputError("an incomplete form; send it again")
     return receiver.files
 
 
 def largest_body(limits: Limits) -> int:
-    """The most bytes that the body of an upload may have."""
+    """Return the largest number of bytes of an upload's body."""
     return limits.upload_bytes + limits.files * _OVERHEAD
 
 
 def too_large(limits: Limits) -> str:
-    """What is said of an upload beyond that."""
-    return f"an upload of more than {limits.upload_bytes / 1e6:.0f} MB; send less of the scan"
+    """Return the message for a larger upload."""
+    most = f"{limits.upload_bytes / 1e6:.0f} MB"
+    return f"an upload of more than {most}; send a smaller part of the scan"
 
 
-def sort(
+def classify_upload(
     files: list[tuple[str, Path]], draft: Draft, jobs: Jobs, limits: Limits
 ) -> tuple[str, Kind]:
-    """Find out what was sent, unpack it if it is an archive, and leave in the draft just what is to be segmented.
+    """Find out what was sent, and leave only the scan in the draft; an archive is unpacked.
 
     Args:
-        files: Of :func:`receive`.
+        files: From :func:`receive_files`.
         draft: Where they are.
-        jobs: Keeps room on the disk for what is unpacked.
-        limits: Of size and count.
+        jobs: Reserves disk space for unpacking.
+        limits: Limits of size and number of files.
 
     Returns:
-        What to call it, and what it is.
+        Name to display, and kind of scan.
 
     Raises:
-        InputError: It is nothing that can be segmented.
-        FullError: There is no room for what is unpacked.
+        InputError: It cannot be segmented.
+        FullError: There is not enough disk space for unpacking.
     """
-    called = ""
+    archive_name = ""
     if len(files) == 1 and files[0][1].name.endswith(ARCHIVE):
-        ((called, archive),) = files
-        aside = archive.rename(draft.folder / f"archive{ARCHIVE}")
-        wanted = entries(aside, most_files=limits.files, most_bytes=limits.upload_bytes)
-        jobs.reserve(draft, aside.stat().st_size + sum(item.file_size for item in wanted))
-        files = unpack(aside, wanted, draft.input)
-        aside.unlink()
+        ((archive_name, received),) = files
+        archive = received.rename(draft.folder / f"archive{ARCHIVE}")
+        wanted = checked_entries(archive, most_files=limits.files, most_bytes=limits.upload_bytes)
+        jobs.reserve(draft, archive.stat().st_size + sum(item.file_size for item in wanted))
+        files = unpack(archive, wanted, draft.input)
+        archive.unlink()
     if not files:
         raise InputError(
-            "no file; expected one NIfTI file, the files of a DICOM folder, or a ZIP archive of either"
+            "no file; expected one NIfTI file, the files of a DICOM folder, or a ZIP archive of "
+            "either"
         )
     if any(path.name.endswith(ARCHIVE) for _, path in files):
         raise InputError(
@@ -201,7 +204,7 @@ def sort(
             else f"an image file among {len(files)} files"
         )
         raise InputError(
-            f"{others}; expected one NIfTI file, or the files of one DICOM folder, a job"
+            f"{others}; expected one NIfTI file, or the files of one DICOM folder, for each job"
         )
     if images:
         ((name, path),) = images
@@ -209,24 +212,28 @@ def sort(
         return display_name(name), "image"
     if not any(kind_of(path) == "dicom" for _, path in files):
         sent = (
-            "one file, which is no DICOM"
+            "one file, which is not DICOM"
             if len(files) == 1
             else f"{len(files)} files, none of them DICOM"
         )
         raise InputError(
-            f"{sent}; expected {', '.join(IMAGES)}, the files of a DICOM folder, or a ZIP archive of either"
+            f"{sent}; expected {', '.join(IMAGES)}, the files of a DICOM folder, or a ZIP archive "
+            "of either"
         )
-    write_json(draft.folder / NAMES, {path.name: shown_path(name) for name, path in files})
+    write_json(draft.folder / NAMES, {path.name: display_path(name) for name, path in files})
     first = files[0][0]
-    return display_name(called or top_folder(first) or (first if len(files) == 1 else "")), "dicom"
+    return display_name(
+        archive_name or top_folder(first) or (first if len(files) == 1 else "")
+    ), "dicom"
 
 
 def _check_image(path: Path) -> None:
-    """See that the file begins as its name says; all else is found out by the worker."""
+    """Check that the file's first bytes match its suffix; the worker checks everything else."""
     with path.open("rb") as file:
         head = file.read(4)
     packed = path.name.endswith((".gz", ".mgz"))
     if len(head) < 4 or packed != (head[:2] == b"\x1f\x8b"):
         raise InputError(
-            "an image file that does not begin as its ending says; give it the ending that it was written with"
+            "an image file whose content does not match its suffix; "
+            "use the suffix that it was written with"
         )

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnstudent.errors import InputError
-from nnstudent.web.pacs.client import Pacs, is_uid
+from nnstudent.web.pacs.client import PacsClient, is_uid
 from nnstudent.web.pacs.credentials import authorization
 from nnstudent.web.pacs.errors import PacsError, UnreachableError
 from nnstudent.web.pacs.multipart import Parts
@@ -32,7 +32,10 @@ Answer = tuple[int, str, bytes]
 
 
 class Fake:
-    """A DICOMweb service of these series; ``answers`` maps a path to what it answers instead, once for each in the list."""
+    """A DICOMweb service of these series.
+
+    ``answers`` maps a path to responses that replace the normal ones, one for each request.
+    """
 
     def __init__(self, *series: Series) -> None:
         self.series = {one.uid: one for one in series}
@@ -118,8 +121,8 @@ def fake(series) -> Iterator[Fake]:
 
 
 @pytest.fixture
-def pacs(fake) -> Pacs:
-    return Pacs(fake.url, waits=(0, 0))
+def pacs(fake) -> PacsClient:
+    return PacsClient(fake.url, waits=(0, 0))
 
 
 @pytest.fixture
@@ -172,7 +175,7 @@ def test_what_is_broken_off_is_fetched_anew(pacs, fake, series, folder):
     fake.answers[path] = [
         (200, MULTIPART, multipart([file_of(header) for header in series.slices[:3]]))
     ] * 3
-    with pytest.raises(UnreachableError, match="sent 3 images of 5 and broke off"):
+    with pytest.raises(UnreachableError, match="sent 3 images of 5, then closed"):
         pacs.fetch(series.study, folder, limits=Limits())
 
 
@@ -189,10 +192,10 @@ def test_what_is_too_much_is_not_taken(pacs, series, folder, limits, said):
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        ((401, "text/plain", b""), "asks who it is talking to; give user and password"),
+        ((401, "text/plain", b""), "requires a login; give user and password"),
         ((403, "text/plain", b""), "does not allow this"),
         ((404, "text/plain", b""), "has no such study"),
-        ((302, "text/plain", b""), "leads on to another address"),
+        ((302, "text/plain", b""), "redirects to another address"),
         ((500, "text/plain", b"Secretname"), "cannot answer now .HTTP 500."),
         ((200, "text/html", b"<html>Secretname"), "does not answer in DICOM JSON"),
         ((200, "application/json", b'{"a": 1}'), "does not answer in DICOM JSON"),
@@ -219,10 +222,10 @@ def test_a_dead_pacs_is_one_line(fake, series, folder):
     fake.server.shutdown()
     fake.server.server_close()
     with pytest.raises(UnreachableError) as error:
-        Pacs(fake.url, waits=(0,)).fetch(series.study, folder, limits=Limits())
+        PacsClient(fake.url, waits=(0,)).fetch(series.study, folder, limits=Limits())
     assert (
-        str(error.value)
-        == f"the PACS at {fake.url} cannot be reached (Connection refused); see that it runs and that the address is right"
+        str(error.value) == f"the PACS at {fake.url} cannot be reached (Connection refused); "
+        "check that it is running and that the address is right"
     )
 
 
@@ -230,7 +233,7 @@ def test_a_file_is_stored_with_who_we_are(fake, series, tmp_path):
     (path := tmp_path / "seg.dcm").write_bytes(file_of(series.slices[0]))
     where = f"/dicom-web/studies/{series.study}"
     fake.answers[where] = [(503, "text/plain", b""), (200, "application/dicom+json", b"{}")]
-    Pacs(fake.url, authorization="Bearer abc", waits=(0,)).store(series.study, path)
+    PacsClient(fake.url, authorization="Bearer abc", waits=(0,)).store(series.study, path)
     command, asked, headers, content = fake.asked[-1]
     assert (command, asked, headers["Authorization"]) == ("POST", where, "Bearer abc")
     assert path.read_bytes() in content
@@ -255,7 +258,7 @@ def test_a_file_is_stored_with_who_we_are(fake, series, tmp_path):
     ):
         fake.answers[where] = [answer]
         with pytest.raises(PacsError, match=said):
-            Pacs(fake.url, waits=()).store(series.study, path)
+            PacsClient(fake.url, waits=()).store(series.study, path)
 
 
 def test_studies_are_told_newest_first_without_names(pacs, fake):
@@ -294,7 +297,7 @@ def test_studies_are_told_newest_first_without_names(pacs, fake):
 )
 def test_addresses_that_are_none(url):
     with pytest.raises(InputError) as error:
-        Pacs(url)
+        PacsClient(url)
     assert "secret" not in str(error.value)
 
 
@@ -353,8 +356,10 @@ def test_parts_are_whole_wherever_the_body_is_cut(files, cuts, tmp_path_factory:
     [
         b"[" * 100_000,
         b'[{"0020000D": {"Value": ["1.2"]}, "00080061": 5}]',
-        b'[{"0020000D": {"Value": ["1.2"]}, "00080061": {"Value": "CT"}, "00201208": {"Value": [Infinity]}}]',
-        b'[{"0020000D": {"Value": [["1.2"]]}, "00080061": {"Value": ["CT"]}, "00201208": {"Value": [1e400]}}]',
+        b'[{"0020000D": {"Value": ["1.2"]}, "00080061": {"Value": "CT"}, '
+        b'"00201208": {"Value": [Infinity]}}]',
+        b'[{"0020000D": {"Value": [["1.2"]]}, "00080061": {"Value": ["CT"]}, '
+        b'"00201208": {"Value": [1e400]}}]',
         b'[{"0020000D": "1.2", "00080020": {"Value": [{}]}}]',
         b'[{"00201208": {"Value": [' + b"9" * 5000 + b"]}}]",
     ],
@@ -371,4 +376,4 @@ def test_an_answer_that_drips_is_given_up(fake, monkeypatch):
     monkeypatch.setattr("nnstudent.web.pacs.client._ANSWER_SECONDS", -1.0)
     fake.answers["/dicom-web/studies"] = [(200, "application/dicom+json", b"[ ]")]
     with pytest.raises(UnreachableError, match="took longer than"):
-        Pacs(fake.url, waits=()).studies()
+        PacsClient(fake.url, waits=()).studies()

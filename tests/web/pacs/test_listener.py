@@ -169,7 +169,7 @@ def test_studies_that_broke_off_give_way(receiver):
 
 
 def test_whatever_is_sent_it_listens_on(receiver):
-    """Bytes that are almost an association, seeded: each connection ends, and the next one is served."""
+    """Seeded bytes that are almost an association: each connection ends, the next is served."""
     dice = random.Random(21)
     whole = (
         request() + b"\x04\0\0\0\0\x10\0\0\0\x0c\x01\x03" + bytes(10) + b"\x05\0\0\0\0\x04\0\0\0\0"

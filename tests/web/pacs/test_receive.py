@@ -1,4 +1,4 @@
-"""Scans sent by C-STORE over loopback: what is taken, when a study is complete, what is refused with which status."""
+"""Scans sent by C-STORE over loopback: what is accepted, complete, or refused and why."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def test_sending_by_c_store(receiver, tmp_path):
     save(Series().slices[0], tmp_path / "ct.dcm")
     peer = Peer("NNSTUDENT", "127.0.0.1", receiver.port)
     send(tmp_path / "ct.dcm", peer, title="SCANNER")
-    with pytest.raises(PacsError, match="does not let STRANGER in"):
+    with pytest.raises(PacsError, match="rejects STRANGER"):
         send(tmp_path / "ct.dcm", peer, title="STRANGER")
     with pytest.raises(UnreachableError, match=r"PACS at 127\.0\.0\.1, port 9 cannot be reached"):
         send(tmp_path / "ct.dcm", Peer("PACS", "127.0.0.1", 9), title="SCANNER")

@@ -1,4 +1,4 @@
-"""Studies on their way through the queue: fetched, survived, delivered; by routes and parts, with a PACS that is played."""
+"""Studies in the queue: fetched, resumed after a restart, delivered; with a simulated PACS."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ pytest.importorskip("pynetdicom", reason="the extra [web] is not installed")
 
 from nnstudent.errors import InputError
 from nnstudent.web.jobs import Jobs
-from nnstudent.web.pacs.client import Pacs
+from nnstudent.web.pacs.client import PacsClient
 from nnstudent.web.pacs.deliver import SEG, Delivery
 from nnstudent.web.pacs.errors import PacsError, UnreachableError
 from nnstudent.web.pacs.fetch import Fetcher
 from nnstudent.web.pacs.setup import connect
-from nnstudent.web.settings import Hospital, Limits
+from nnstudent.web.settings import Limits, PacsSettings
 from tests.io.series import Series, save
 from tests.web.conftest import taking_in
 
@@ -73,15 +73,15 @@ def fetching(jobs):
 def test_a_study_is_no_workers_turn_before_it_is_there(jobs, fetching):
     pacs = Played()
     fetcher = fetching(pacs)
-    job = fetcher.ask(STUDY, owner="a")
-    assert fetcher.ask(STUDY, owner="a") is job
-    assert fetcher.ask(STUDY, owner="b") is not job
+    job = fetcher.request(STUDY, owner="a")
+    assert fetcher.request(STUDY, owner="a") is job
+    assert fetcher.request(STUDY, owner="b") is not job
     until(lambda: job.progress == ("fetching", 1, 3))
-    assert jobs.take(timeout=0.1) is None
+    assert jobs.take_next(timeout=0.1) is None
     assert jobs.place(job) is None
     assert job.bytes == LIMITS.upload_bytes, "room is kept for it"
     pacs.go.set()
-    assert jobs.take(timeout=5) is job
+    assert jobs.take_next(timeout=5) is job
     assert (job.arrived, job.warnings, pacs.asked[0]) == (True, ["took one of two"], STUDY)
     assert job.bytes < 10_000
     jobs.finish(job, warnings=["more"])
@@ -91,7 +91,7 @@ def test_a_study_is_no_workers_turn_before_it_is_there(jobs, fetching):
 def test_what_was_asked_for_is_fetched_after_a_restart(jobs, fetching, tmp_path):
     pacs = Played()
     fetcher = fetching(pacs)
-    job = fetcher.ask(STUDY, owner="a")
+    job = fetcher.request(STUDY, owner="a")
     until(lambda: job.progress)
     (job.input / "half.dcm").write_bytes(b"half")
     fetcher.stop()
@@ -107,13 +107,13 @@ def test_what_was_asked_for_is_fetched_after_a_restart(jobs, fetching, tmp_path)
 def test_a_job_that_is_removed_is_not_fetched_on(jobs, fetching):
     pacs = Played()
     fetcher = fetching(pacs)
-    first = fetcher.ask(STUDY, owner="a")
+    first = fetcher.request(STUDY, owner="a")
     until(lambda: first.progress)
     jobs.remove(first)
-    second = fetcher.ask("1.2.4", owner="a")
+    second = fetcher.request("1.2.4", owner="a")
     until(lambda: pacs.asked[-1] == "1.2.4")
     pacs.go.set()
-    assert jobs.take(timeout=5) is second
+    assert jobs.take_next(timeout=5) is second
     assert not first.folder.exists()
 
 
@@ -132,13 +132,13 @@ def test_what_cannot_be_fetched_fails_in_one_line_and_the_next_is_fetched(
     pacs = Played(error=error)
     pacs.go.set()
     fetcher = fetching(pacs)
-    job = fetcher.ask(STUDY, owner="a")
+    job = fetcher.request(STUDY, owner="a")
     until(lambda: job.state == "failed")
     assert job.error
     assert "Secret" not in job.error + caplog.text
     pacs.error = None
-    job = fetcher.ask(STUDY, owner="a")
-    assert jobs.take(timeout=5) is job
+    job = fetcher.request(STUDY, owner="a")
+    assert jobs.take_next(timeout=5) is job
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def done(jobs):
     def make(seg_of=STUDY):
         with jobs.draft(reserve=0) as draft:
             job = jobs.add(draft, owner="a", name="x", kind="dicom", origin={"study": STUDY})
-        assert jobs.take(timeout=0) is job
+        assert jobs.take_next(timeout=0) is job
         header = Series().slices[0]
         header.StudyInstanceUID = seg_of
         if seg_of:
@@ -218,12 +218,14 @@ def test_nothing_is_stored_where_it_does_not_belong(jobs, done, seg_of, state, s
 
 @pytest.fixture
 def joined(settings):
-    return replace(settings, hospital=Hospital(pacs="http://127.0.0.1:9/dicom-web"))
+    return replace(settings, pacs=PacsSettings(url="http://127.0.0.1:9/dicom-web"))
 
 
 def test_the_routes(joined, monkeypatch):
     monkeypatch.setattr(
-        Pacs.__init__, "__kwdefaults__", {"authorization": None, "waits": (), "seconds": (1, 1)}
+        PacsClient.__init__,
+        "__kwdefaults__",
+        {"authorization": None, "waits": (), "seconds": (1, 1)},
     )
     with taking_in(joined) as (service, somebody):
         mine, other = somebody(), somebody()
@@ -253,15 +255,15 @@ def test_without_a_pacs_there_are_no_routes(settings):
 
 
 @pytest.mark.parametrize(
-    ("hospital", "said"),
+    ("pacs", "message"),
     [
-        (Hospital(listen=("127.0.0.1", 0)), "nothing says where results go"),
-        (Hospital(peer="A@b:1"), "no study comes"),
-        (Hospital(pacs="http://a/b", title="x" * 17), "application entity title"),
-        (Hospital(pacs="http://a/b", peer="A"), "expected AET@HOST:PORT"),
-        (Hospital(pacs="nowhere"), "expected the root of its DICOMweb service"),
+        (PacsSettings(listen=("127.0.0.1", 0)), "nothing says where results go"),
+        (PacsSettings(peer="A@b:1"), "no study comes"),
+        (PacsSettings(url="http://a/b", title="x" * 17), "application entity title"),
+        (PacsSettings(url="http://a/b", peer="A"), "expected AET@HOST:PORT"),
+        (PacsSettings(url="nowhere"), "expected the root of its DICOMweb service"),
     ],
 )
-def test_what_cannot_be_joined_is_said_before_the_work(jobs, settings, hospital, said):
+def test_unusable_settings_are_refused_before_work_begins(jobs, settings, pacs, message):
     with pytest.raises(InputError, match=said):
-        connect(jobs, replace(settings, hospital=hospital))
+        connect(jobs, replace(settings, pacs=pacs))

@@ -1,1 +1,1 @@
-"""Connected to a hospital's PACS: studies fetched over DICOMweb or received by C-STORE, and the DICOM-SEG given back."""
+"""Connection to a PACS: studies come by DICOMweb or C-STORE, DICOM-SEG is returned."""

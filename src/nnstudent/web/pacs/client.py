@@ -1,6 +1,8 @@
-"""A PACS over DICOMweb: find studies (QIDO-RS), fetch the CT series that is meant (WADO-RS), store what was made of it (STOW-RS).
+"""A PACS over DICOMweb.
 
-No message names a patient or a UID. Connections go to the one address that was given: redirects and proxies are not followed.
+Studies are found by QIDO-RS, the CT series to segment is fetched by WADO-RS, and the result is
+stored by STOW-RS. No message names a patient or a UID. Connections go only to the address given;
+redirects and proxies are not used.
 """
 
 from __future__ import annotations
@@ -29,31 +31,30 @@ from nnstudent.web.pacs.multipart import Parts
 from nnstudent.web.settings import Limits
 
 T = TypeVar("T")
-Going = Callable[
-    [int, int], None
-]  # told images fetched, images in all (0: unknown); raises to end the fetching
+# Called with the images fetched and the images in all (0: unknown); raises to stop the fetching.
+FetchProgress = Callable[[int, int], None]
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
-_JSON_BYTES = 200_000_000  # of the headers of a series; those of an Enhanced CT are the longest
-_ANSWER_SECONDS = 300.0  # for a whole answer without images
-_SERIES = 50  # CT series of a study that are looked at
+_JSON_BYTES = 200_000_000  # for the headers of a series; an Enhanced CT has the longest
+_ANSWER_SECONDS = 300.0  # for a whole response without images
+_SERIES = 50  # most CT series of a study that are compared
 _CHUNK = 1 << 16
 _TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 _FAILED = "00081198"  # FailedSOPSequence
-_REASON = "00081197"  # FailureReason
+_FAILURE_REASON = "00081197"  # FailureReason
 
 
 @dataclass(frozen=True)
 class Study:
-    """A study of a PACS, without anything that names the patient.
+    """A study of a PACS, without anything that identifies the patient.
 
     Attributes:
         uid: Study instance UID.
-        date: As YYYYMMDD, or nothing.
-        time: As HHMMSS, or nothing.
-        accession: Accession number, or nothing.
-        modalities: Of its series.
-        images: How many, None where the PACS does not say.
+        date: YYYYMMDD, or empty.
+        time: HHMMSS, or empty.
+        accession: Accession number, or empty.
+        modalities: Modalities of its series.
+        images: Number of its images; None if the PACS does not say.
     """
 
     uid: str
@@ -65,11 +66,11 @@ class Study:
 
 
 def is_uid(text: str) -> bool:
-    """Whether a text is a UID."""
+    """Return whether a text is a UID."""
     return len(text) <= 64 and _UID.fullmatch(text) is not None
 
 
-class Pacs:
+class PacsClient:
     """The DICOMweb service of a PACS. Every method may be called from any thread."""
 
     def __init__(
@@ -80,16 +81,16 @@ class Pacs:
         waits: Sequence[float] = (1.0, 4.0),
         seconds: tuple[float, float] = (10.0, 60.0),
     ) -> None:
-        """A PACS at an address; nothing is sent yet.
+        """Prepare requests to a PACS; nothing is sent yet.
 
         Args:
-            url: The root that ``/studies`` is under.
-            authorization: Value of the header of that name.
-            waits: Seconds before each further try.
-            seconds: For a connection, and for each piece of an answer.
+            url: Root of its DICOMweb service, under which ``/studies`` is.
+            authorization: Value of the ``Authorization`` header.
+            waits: Seconds before each further attempt.
+            seconds: Time limits for a connection and for each piece of a response.
 
         Raises:
-            InputError: It is no such address, or has a user and password in it.
+            InputError: The address is malformed, or contains a user or password.
         """
         parts = urlsplit(url)
         if (
@@ -99,11 +100,13 @@ class Pacs:
             or parts.fragment
         ):
             raise InputError(
-                f"PACS {_bare(url)}: expected the root of its DICOMweb service, such as https://pacs.example/dicom-web"
+                f"PACS {_without_user(url)}: expected the root of its DICOMweb service, "
+                "such as https://pacs.example/dicom-web"
             )
         if "@" in parts.netloc:
             raise InputError(
-                f"PACS {_bare(url)}: a user in the address is seen by all who use this machine; give it in ~/.netrc or the environment"
+                f"PACS {_without_user(url)}: others on this machine can see a user in the address; "
+                "give it in ~/.netrc or the environment"
             )
         self.url = url.rstrip("/")
         self._name = f"the PACS at {self.url}"
@@ -113,19 +116,19 @@ class Pacs:
         self._pool = urllib3.PoolManager(timeout=timeout, retries=False, maxsize=4)
 
     def studies(self, *, days: int = 7, limit: int = 50, accession: str = "") -> list[Study]:
-        """The studies with CT of the last days, newest first.
+        """List the studies with CT of the last days, newest first.
 
         Args:
-            days: Today and this many days before.
-            limit: The most that are told.
-            accession: Only those of this accession number.
+            days: Today and this many days before it.
+            limit: Most studies to return.
+            accession: If given, only studies with this accession number, of any day.
 
         Raises:
-            PacsError: The PACS cannot be reached, or does not answer as it should.
+            PacsError: The PACS cannot be reached, or its response is unusable.
         """
         today = date.today()
         when = {"StudyDate": f"{today - timedelta(days):%Y%m%d}-{today:%Y%m%d}"}
-        asked = {"AccessionNumber": accession} if accession else when
+        filters = {"AccessionNumber": accession} if accession else when
         fields = {"includefield": "00201208", "ModalitiesInStudy": "CT", "limit": str(limit)}
         found = [
             Study(
@@ -134,71 +137,76 @@ class Pacs:
                 time=str(_value(row, "00080030") or "").partition(".")[0],
                 accession=str(_value(row, "00080050") or ""),
                 modalities=tuple(str(value) for value in _values(row, "00080061")),
-                images=_count(_value(row, "00201208")),
+                images=_number(_value(row, "00201208")),
             )
-            for row in self._patiently(lambda: self._query("/studies", {**asked, **fields}))
+            for row in self._retry(lambda: self._query("/studies", {**filters, **fields}))
         ]
-        found = [
-            study for study in found if is_uid(study.uid) and "CT" in study.modalities
-        ]  # some do not know the filter
+        # Some PACS ignore the filter by modality.
+        found = [study for study in found if is_uid(study.uid) and "CT" in study.modalities]
         return sorted(found, key=lambda study: (study.date, study.time), reverse=True)[:limit]
 
     def fetch(
-        self, study: str, folder: Path, *, limits: Limits, going: Going = lambda done, total: None
+        self,
+        study: str,
+        folder: Path,
+        *,
+        limits: Limits,
+        progress: FetchProgress = lambda done, total: None,
     ) -> list[str]:
-        """Write the images of the CT series that is meant to a folder, under names of our own.
+        """Fetch the CT series to segment into a folder, under names of our own.
 
-        Of several the rule of :func:`~nnstudent.io.dicom.groups.best` takes one by their headers; the others are not fetched.
+        If a study has several, :func:`~nnstudent.io.dicom.groups.best` chooses one by their
+        headers; the others are not fetched.
 
         Args:
             study: Study instance UID.
-            folder: Where to; emptied before each try.
-            limits: Of size, count and time; what is beyond is not read.
-            going: Told how far it is.
+            folder: Folder to write to; emptied before each attempt.
+            limits: Limits of size, number of files and time; nothing is read beyond them.
+            progress: Called after each piece.
 
         Returns:
-            What a reader should know, a line each.
+            What the reader should know, one line each.
 
         Raises:
-            InputError: ``study`` is no UID, or it is more than the limits allow.
-            PacsError: The PACS cannot be reached, does not answer as it should, or has no CT in this study.
+            InputError: ``study`` is not a UID, or the series exceeds a limit.
+            PacsError: The PACS cannot be reached, its response is unusable, or the study has no CT.
         """
         if not is_uid(study):
-            raise InputError("no study instance UID; expected digits and dots")
-        series, images, told = self._patiently(lambda: self._choose(study))
-        until = time.monotonic() + limits.job_minutes * 60
-        self._patiently(
-            lambda: self._fetch(
-                f"/studies/{study}/series/{series}", folder, images, limits, until, going
+            raise InputError("not a study instance UID; expected digits and dots")
+        series, images, notes = self._retry(lambda: self._choose_series(study))
+        deadline = time.monotonic() + limits.job_minutes * 60
+        self._retry(
+            lambda: self._fetch_series(
+                f"/studies/{study}/series/{series}", folder, images, limits, deadline, progress
             )
         )
-        return told
+        return notes
 
     def store(self, study: str, path: Path) -> None:
-        """Store a DICOM file in its study. Doing it twice does no harm: it is the same object.
+        """Store a DICOM file in its study; storing it twice is harmless, because it is one object.
 
         Raises:
-            PacsError: The PACS cannot be reached, or does not take it.
+            PacsError: The PACS cannot be reached, or does not accept the file.
         """
-        self._patiently(lambda: self._store(study, path))
+        self._retry(lambda: self._store(study, path))
 
     def check(self) -> None:
-        """See that a DICOMweb service answers, once.
+        """Check once that a DICOMweb service answers.
 
         Raises:
             PacsError: It does not.
         """
         self._query("/studies", {"limit": "1"})
 
-    def _choose(self, study: str) -> tuple[str, int | None, list[str]]:
-        """UID of the series that is meant, how many images it has if that is known, and what is to be told."""
+    def _choose_series(self, study: str) -> tuple[str, int | None, list[str]]:
+        """Return the UID of the series to segment, its number of images if known, and notes."""
         rows = self._query(
             f"/studies/{study}/series",
             {"Modality": "CT", "includefield": "00201209"},
             missing="has no such study",
         )
         counts = {
-            str(_value(row, "0020000E")): _count(_value(row, "00201209"))
+            str(_value(row, "0020000E")): _number(_value(row, "00201209"))
             for row in rows
             if _value(row, "00080060") in ("CT", None)
         }
@@ -207,7 +215,8 @@ class Pacs:
             raise PacsError(f"{self._name} has no CT series in this study, or no such study")
         if len(counts) > _SERIES:
             raise PacsError(
-                f"{self._name} has {len(counts)} CT series in this study; expected at most {_SERIES}, send the one that is meant"
+                f"{self._name} has {len(counts)} CT series in this study; expected at most "
+                f"{_SERIES}, send the series to segment"
             )
         if len(counts) == 1:
             return (*next(iter(counts.items())), [])
@@ -217,16 +226,17 @@ class Pacs:
         )
         if not groups:
             raise PacsError(
-                f"{self._name} has {len(counts)} CT series in this study, but none with slices of a patient"
+                f"{self._name} has {len(counts)} CT series in this study, but none with slices of "
+                "a patient"
             )
         with quiet():
             chosen = best(groups)
             others = [group for group in groups if group is not chosen]
-            told = [f"took CT series {chosen}; passed over {listed(others)}"] if others else []
-        return chosen.uid, counts[chosen.uid], told
+            notes = [f"took CT series {chosen}; passed over {listed(others)}"] if others else []
+        return chosen.uid, counts[chosen.uid], notes
 
     def _group(self, study: str, series: str) -> Group | None:
-        """The headers of a series' CT images."""
+        """Read the headers of a series' CT images; None if it has none."""
         pydicom = require("pydicom", extra="dicom", why="reading DICOM")
         wanted = {f"{pydicom.datadict.tag_for_keyword(keyword):08X}" for keyword in TAGS}
         rows = self._query(f"/studies/{study}/series/{series}/metadata", {})
@@ -244,44 +254,45 @@ class Pacs:
                     if header.get("Rows") and header.get("Columns")
                 ]
                 found = [image for image in images if image.sort == "ct"]
-            except (
-                Exception
-            ) as error:  # whatever a malformed value does to the library; it would quote it
+            except Exception as error:  # any that a malformed value causes; its text would quote it
                 raise PacsError(
-                    f"{self._name} tells headers that cannot be read ({type(error).__name__})"
+                    f"{self._name} sent headers that cannot be read ({type(error).__name__})"
                 ) from None
         return Group.of(series, found) if found else None
 
-    def _fetch(
+    def _fetch_series(
         self,
         path: str,
         folder: Path,
         images: int | None,
         limits: Limits,
-        until: float,
-        going: Going,
+        deadline: float,
+        progress: FetchProgress,
     ) -> None:
         for old in folder.iterdir():
             old.unlink()
         accept = 'multipart/related; type="application/dicom"; transfer-syntax=*'
-        with self._answer("GET", path, accept=accept, missing="has no such series") as answer:
+        with self._request("GET", path, accept=accept, missing="has no such series") as answer:
             size = 0
             with Parts(folder, answer.headers.get("Content-Type", ""), most=limits.files) as parts:
                 for chunk in answer.stream(_CHUNK):
                     size += len(chunk)
                     if size > limits.upload_bytes:
                         raise InputError(
-                            f"a series of more than {limits.upload_bytes / 1e6:.0f} MB; raise --limit-upload, or send less"
+                            f"a series of more than {limits.upload_bytes / 1e6:.0f} MB; "
+                            "raise --limit-upload, or send less"
                         )
-                    if time.monotonic() > until:
+                    if time.monotonic() > deadline:
                         raise PacsError(
-                            f"{self._name} took longer than {limits.job_minutes:g} minutes to send a series"
+                            f"{self._name} took longer than {limits.job_minutes:g} minutes to send "
+                            "a series"
                         )
                     parts.write(chunk)
-                    going(parts.count, images or 0)
+                    progress(parts.count, images or 0)
         if not parts.ended or parts.count < (images or 1):
             raise UnreachableError(
-                f"{self._name} sent {parts.count} images of {images or 'a series'} and broke off"
+                f"{self._name} sent {parts.count} images of {images or 'a series'}, then closed "
+                "the connection"
             )
 
     def _store(self, study: str, path: Path) -> None:
@@ -300,66 +311,72 @@ class Pacs:
             "Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}',
             "Content-Length": str(len(head) + path.stat().st_size + len(tail)),
         }
-        with self._answer(
+        with self._request(
             "POST",
             f"/studies/{study}",
             accept="application/dicom+json",
             headers=headers,
             body=body(),
-            also=(202, 409),
+            accepted_statuses=(202, 409),
             missing="has no such study",
         ) as answer:
-            told = self._limited(answer)
+            content = self._read_body(answer)
         try:
-            outcome = json.loads(told) if told else {}
+            outcome = json.loads(content) if content else {}
             failed = outcome.get(_FAILED, {}).get("Value", [])
             reason = "".join(
-                f", reason {int(_value(item, _REASON) or 0):#06x}" for item in failed[:1]
+                f", reason {int(_value(item, _FAILURE_REASON) or 0):#06x}" for item in failed[:1]
             )
         except (ValueError, AttributeError, TypeError, RecursionError):
-            failed, reason = (
-                [],
-                "",
-            )  # some answer in XML whatever is asked for; the status says enough
+            failed, reason = [], ""  # some PACS always answer in XML; the status says enough
         if failed or answer.status == 409:
             raise PacsError(
                 f"{self._name} does not store the segmentation (HTTP {answer.status}{reason})"
             )
 
     def _query(
-        self, path: str, fields: Mapping[str, str], *, missing: str = "has no DICOMweb there"
+        self,
+        path: str,
+        fields: Mapping[str, str],
+        *,
+        missing: str = "has no DICOMweb service at this address",
     ) -> list[dict[str, Any]]:
         query = f"?{urlencode(fields)}" if fields else ""
-        with self._answer(
-            "GET", path + query, accept="application/dicom+json", also=(204,), missing=missing
+        with self._request(
+            "GET",
+            path + query,
+            accept="application/dicom+json",
+            accepted_statuses=(204,),
+            missing=missing,
         ) as answer:
-            told = self._limited(answer)
+            body = self._read_body(answer)
         try:
-            rows = json.loads(told) if told else []
+            rows = json.loads(body) if body else []
         except (ValueError, RecursionError):
             rows = None
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise PacsError(
-                f"{self._name} does not answer in DICOM JSON; expected the root of its DICOMweb service"
+                f"{self._name} does not answer in DICOM JSON; "
+                "expected the root of its DICOMweb service"
             )
         return rows
 
-    def _limited(self, answer: urllib3.BaseHTTPResponse) -> bytes:
-        told, until = bytearray(), time.monotonic() + _ANSWER_SECONDS
+    def _read_body(self, answer: urllib3.BaseHTTPResponse) -> bytes:
+        body, deadline = bytearray(), time.monotonic() + _ANSWER_SECONDS
         for chunk in answer.stream(_CHUNK):
-            told += chunk
-            if len(told) > _JSON_BYTES:
+            body += chunk
+            if len(body) > _JSON_BYTES:
                 raise PacsError(
                     f"{self._name} answers with more than {_JSON_BYTES / 1e6:.0f} MB of headers"
                 )
-            if time.monotonic() > until:
+            if time.monotonic() > deadline:
                 raise UnreachableError(
                     f"{self._name} took longer than {_ANSWER_SECONDS / 60:g} minutes to answer"
                 )
-        return bytes(told)
+        return bytes(body)
 
     @contextmanager
-    def _answer(
+    def _request(
         self,
         method: str,
         path: str,
@@ -367,10 +384,13 @@ class Pacs:
         accept: str,
         headers: Mapping[str, str] | None = None,
         body: Iterator[bytes] | None = None,
-        also: Sequence[int] = (),
+        accepted_statuses: Sequence[int] = (),
         missing: str,
     ) -> Iterator[urllib3.BaseHTTPResponse]:
-        """An answer whose status is 200 or one of ``also``; its body is still to be read."""
+        """Send a request and yield the response, whose body is not read yet.
+
+        Its status is 200 or one of ``accepted_statuses``.
+        """
         answer: urllib3.BaseHTTPResponse | None = None
         try:
             answer = self._pool.request(
@@ -381,38 +401,40 @@ class Pacs:
                 redirect=False,
                 preload_content=False,
             )
-            if answer.status != 200 and answer.status not in also:
+            if answer.status != 200 and answer.status not in accepted_statuses:
                 raise self._refusal(answer.status, missing)
             yield answer
         except SSLError as error:
             raise PacsError(
-                f"{self._name}: no secure connection ({_why(error)}); name the file of your authority's certificates in SSL_CERT_FILE"
+                f"{self._name}: no secure connection ({_reason(error)}); "
+                "set SSL_CERT_FILE to the file of your certificate authority"
             ) from None
         except HTTPError as error:
             raise UnreachableError(
-                f"{self._name} cannot be reached ({_why(error)}); see that it runs and that the address is right"
+                f"{self._name} cannot be reached ({_reason(error)}); "
+                "check that it is running and that the address is right"
             ) from None
         finally:
             if answer is not None:
-                answer.close()  # what was not read is not worth the connection
+                answer.close()  # reading the rest would cost more than a new connection
 
     def _refusal(self, status: int, missing: str) -> PacsError:
         if status in _TRANSIENT:
             return UnreachableError(
-                f"{self._name} cannot answer now (HTTP {status}); see what its own log says"
+                f"{self._name} cannot answer now (HTTP {status}); its own log says why"
             )
         known = {
-            401: "asks who it is talking to; give user and password in ~/.netrc or in the environment",
-            403: "does not allow this to the user that was given",
+            401: "requires a login; give user and password in ~/.netrc or the environment",
+            403: "does not allow this to the user given",
             404: missing,
         }
         if 300 <= status < 400:
             return PacsError(
-                f"{self._name} leads on to another address (HTTP {status}); give that one"
+                f"{self._name} redirects to another address (HTTP {status}); give that one"
             )
-        return PacsError(f"{self._name} {known.get(status, 'does not understand')} (HTTP {status})")
+        return PacsError(f"{self._name} {known.get(status, 'refuses the request')} (HTTP {status})")
 
-    def _patiently(self, call: Callable[[], T]) -> T:
+    def _retry(self, call: Callable[[], T]) -> T:
         for wait in self._waits:
             try:
                 return call()
@@ -421,32 +443,32 @@ class Pacs:
         return call()
 
 
-def _bare(url: str) -> str:
-    """An address without user and password."""
+def _without_user(url: str) -> str:
+    """Return an address without user and password."""
     return re.sub(r"//[^/]*@", "//", url)
 
 
 def _value(row: Mapping[str, Any], tag: str) -> Any:
-    """The first value of an element in DICOM JSON, or None."""
+    """Return the first value of an element in DICOM JSON, or None."""
     return next(iter(_values(row, tag)), None)
 
 
 def _values(row: Mapping[str, Any], tag: str) -> list[Any]:
-    """The values of an element in DICOM JSON."""
+    """Return the values of an element in DICOM JSON."""
     element = row.get(tag)
     values = element.get("Value") if isinstance(element, dict) else None
     return values if isinstance(values, list) else []
 
 
-def _count(value: Any) -> int | None:
+def _number(value: Any) -> int | None:
     try:
         return int(value)
     except (TypeError, ValueError, OverflowError):
         return None
 
 
-def _why(error: BaseException) -> str:
-    """What the connection failed of, without the addresses and places in code that the library writes around it."""
+def _reason(error: BaseException) -> str:
+    """Return why a connection failed, without the library's addresses and places in code."""
     text = " ".join(str(error).split())
     system = re.search(r"\[(?:Errno -?\d+|SSL[^\]]*)\] ([^()']+)", text)
     return system[1].strip() if system else text[:150] or type(error).__name__

@@ -1,4 +1,4 @@
-"""Who the service is to a PACS: from the environment or a netrc file, never from the command line."""
+"""Credentials for a PACS: from the environment or a netrc file, never from the command line."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ USER, PASSWORD, TOKEN = PACS_VARIABLES
 
 
 def authorization(url: str, *, environment: Mapping[str, str] = os.environ) -> str | None:
-    """The header ``Authorization`` for an address, or None where nothing is known for it.
+    """Return the ``Authorization`` header for an address; None if there are no credentials for it.
 
-    A token in ``NNSTUDENT_PACS_TOKEN`` counts before ``NNSTUDENT_PACS_USER`` and ``NNSTUDENT_PACS_PASSWORD``, and these before the
-    line of the host in the file that ``NETRC`` names, else ``~/.netrc``.
+    A token in ``NNSTUDENT_PACS_TOKEN`` takes precedence over ``NNSTUDENT_PACS_USER`` and
+    ``NNSTUDENT_PACS_PASSWORD``, and these over the host's entry in the file that ``NETRC`` names,
+    by default ``~/.netrc``.
 
     Raises:
         InputError: The user has no password, or the file cannot be read.
@@ -37,13 +38,10 @@ def authorization(url: str, *, environment: Mapping[str, str] = os.environ) -> s
                 if path.is_file()
                 else None
             )
-        except (
-            OSError,
-            netrc.NetrcParseError,
-            UnicodeDecodeError,
-        ) as error:  # its text can quote the file
+        except (OSError, netrc.NetrcParseError, UnicodeDecodeError) as error:
+            kind = type(error).__name__  # not its text, which can quote the file
             raise InputError(
-                f"{path}: cannot be read as netrc ({type(error).__name__}); only its owner may read it"
+                f"{path}: cannot be read as netrc ({kind}); it must be readable by its owner alone"
             ) from None
         if not found:
             return None

@@ -1,4 +1,4 @@
-"""Results on their way back into the hospital: what was made of a study is stored in that study, sooner or later."""
+"""Delivery of results: the DICOM-SEG made from a study is stored in that study."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from nnstudent.web.pacs.errors import PacsError, UnreachableError
 log = logging.getLogger(__name__)
 
 SEG = "labels.seg.dcm"
-WAITS = (10.0, 60.0, 300.0)  # seconds before each further try, each of which has tries of its own
+WAITS = (10.0, 60.0, 300.0)  # seconds before each further attempt, which itself tries repeatedly
 
 
 class Delivery:
-    """A thread that stores the DICOM-SEG of each job that came out of a study; what it did not get rid of it tries after a restart.
+    """A thread that stores the DICOM-SEG of each job that was made from a study.
 
-    How it stands is in the job's ``origin`` under ``delivery``: ``state`` (waiting, stored, failed, nothing) and ``error``.
+    What it could not store is tried again after a restart. The job's ``origin`` has the state under
+    ``delivery``: ``state`` (waiting, stored, failed, nothing) and ``error``.
     """
 
     def __init__(
@@ -34,13 +35,13 @@ class Delivery:
         where: str,
         waits: Sequence[float] = WAITS,
     ) -> None:
-        """Deliver what these jobs make; :meth:`start` starts it.
+        """Deliver the results of these jobs; :meth:`start` starts the thread.
 
         Args:
             jobs: The queue.
-            send: Takes a study and a file there; raises :class:`PacsError` if it cannot.
-            where: What that place is called.
-            waits: Seconds before each further try of what cannot be reached.
+            send: Stores a file in a study; raises :class:`PacsError` if it cannot.
+            where: Name of the place that it stores to, for the log.
+            waits: Seconds before each further attempt if that place cannot be reached.
         """
         self._jobs = jobs
         self._send = send
@@ -51,7 +52,7 @@ class Delivery:
         self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
 
     def start(self) -> None:
-        """Start, with what is left of the last time."""
+        """Start, beginning with the results that were not stored when the service stopped."""
         self._jobs.listeners.append(self._finished)
         for job in self._jobs.all():
             if job.state == "done" and job.origin.get("delivery", {}).get("state") not in (
@@ -62,7 +63,7 @@ class Delivery:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop; what waits is delivered when the service starts again."""
+        """Stop; results that are waiting are delivered after a restart."""
         self._jobs.listeners.remove(self._finished)
         self._stopping.set()
         self._waiting.put(None)
@@ -72,19 +73,21 @@ class Delivery:
         if job.state != "done" or "study" not in job.origin:
             return
         if SEG in job.files:
-            self._note(job, "waiting")
+            self._set_state(job, "waiting")
             self._waiting.put(job)
         else:
-            self._note(job, "nothing", "there is no DICOM-SEG to store; the warnings say why")
+            self._set_state(job, "nothing", "there is no DICOM-SEG to store; the warnings say why")
 
     def _run(self) -> None:
         while (job := self._waiting.get()) is not None and not self._stopping.is_set():
             try:
                 self._deliver(job)
             except NnStudentError as error:
-                self._note(job, "failed", str(error))
-            except Exception as error:  # the service goes on; the text could name a file
-                self._note(job, "failed", f"the DICOM-SEG cannot be sent ({type(error).__name__})")
+                self._set_state(job, "failed", str(error))
+            except Exception as error:  # the service continues; the text could name a file
+                self._set_state(
+                    job, "failed", f"the DICOM-SEG cannot be sent ({type(error).__name__})"
+                )
 
     def _deliver(self, job: Job) -> None:
         study, path = str(job.origin["study"]), job.output / SEG
@@ -101,23 +104,23 @@ class Delivery:
                 if self._stopping.wait(wait):
                     return
             else:
-                self._note(job, "stored")
+                self._set_state(job, "stored")
                 return
 
-    def _note(self, job: Job, state: str, error: str | None = None) -> None:
+    def _set_state(self, job: Job, state: str, error: str | None = None) -> None:
         if error:
             log.error("job %s: not stored in %s: %s", job.id[:8], self._where, error)
         elif state == "stored":
             log.info("job %s: stored in %s", job.id[:8], self._where)
-        self._jobs.change(job, delivery={"state": state, "error": error})
+        self._jobs.update_origin(job, delivery={"state": state, "error": error})
 
 
 def _check(study: str, path: Path) -> None:
-    """See that the object belongs to the study that it is made of: nothing may ever be stored with another patient."""
+    """Check that the object belongs to the study; nothing may be stored with another patient."""
     pydicom = require("pydicom", extra="dicom", why="reading DICOM")
     with quiet():
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["StudyInstanceUID"])
     if str(header.get("StudyInstanceUID")) != study:
         raise PacsError(
-            "the images say that they belong to another study than was asked for; nothing is stored"
+            "the images belong to another study than the one requested; nothing is stored"
         )

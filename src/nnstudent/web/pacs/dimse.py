@@ -1,4 +1,4 @@
-"""The older way from one DICOM application to another: C-STORE, and who may be spoken to."""
+"""C-STORE to another DICOM application, and application entity titles."""
 
 from __future__ import annotations
 
@@ -13,20 +13,19 @@ from nnstudent.errors import InputError, require
 from nnstudent.web.pacs.errors import PacsError, UnreachableError
 
 CT_CLASSES = ("CTImageStorage", "EnhancedCTImageStorage", "LegacyConvertedEnhancedCTImageStorage")
-_TITLE = re.compile(
-    r"[\x21-\x5b\x5d-\x7e]([\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?"
-)  # ASCII without the backslash
+# ASCII without the backslash
+_TITLE = re.compile(r"[\x21-\x5b\x5d-\x7e]([\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?")
 _SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class Peer:
-    """An application that takes C-STORE.
+    """An application that accepts C-STORE.
 
     Attributes:
         title: Its application entity title.
-        host: Where it is.
-        port: At what port.
+        host: Its host name or address.
+        port: Its port.
     """
 
     title: str
@@ -38,7 +37,7 @@ class Peer:
 
 
 def library() -> Any:
-    """Pynetdicom, made to say nothing: its log and pydicom's warnings quote data sets.
+    """Import pynetdicom and silence it, because its log and pydicom's warnings quote data sets.
 
     Raises:
         MissingExtraError: It is not installed.
@@ -50,14 +49,15 @@ def library() -> Any:
 
 
 def check_title(text: str) -> str:
-    """An application entity title as it was given.
+    """Check an application entity title and return it.
 
     Raises:
-        InputError: It is none.
+        InputError: It is not one.
     """
     if not _TITLE.fullmatch(text):
         raise InputError(
-            f"application entity title {text!r}; expected 1 to 16 characters of ASCII, no backslash, no space at an end"
+            f"application entity title {text!r}; expected 1 to 16 characters of ASCII, "
+            "no backslash, no space at either end"
         )
     return text
 
@@ -66,7 +66,7 @@ def parse_peer(text: str) -> Peer:
     """Read ``AET@HOST:PORT``.
 
     Raises:
-        InputError: It is none.
+        InputError: The text does not have that form.
     """
     title, _, rest = text.rpartition("@")
     host, _, port = rest.rpartition(":")
@@ -76,16 +76,16 @@ def parse_peer(text: str) -> Peer:
 
 
 def send(path: Path, peer: Peer, *, title: str) -> None:
-    """Store a DICOM file with a peer.
+    """Send a DICOM file to a peer by C-STORE.
 
     Args:
         path: The file.
-        peer: Where to.
-        title: Of this application.
+        peer: The peer.
+        title: Application entity title of this service.
 
     Raises:
         UnreachableError: The peer does not answer.
-        PacsError: It does not take the file.
+        PacsError: The peer does not accept the file.
     """
     pynetdicom = library()
     meta = require("pydicom", extra="dicom", why="reading DICOM").filereader.read_file_meta_info(
@@ -99,19 +99,19 @@ def send(path: Path, peer: Peer, *, title: str) -> None:
     association = entity.associate(peer.host, peer.port, ae_title=peer.title)
     if not association.is_established:
         if association.is_rejected:
-            raise PacsError(f"{peer} does not let {title} in; make it known there")
+            raise PacsError(f"{peer} rejects {title}; register that title there")
         if association.rejected_contexts:
-            raise PacsError(f"{peer} does not take segmentations (DICOM-SEG)")
+            raise PacsError(f"{peer} does not accept segmentations (DICOM-SEG)")
         raise UnreachableError(
-            f"{peer} cannot be reached; see that it runs and that --send-to is right"
+            f"{peer} cannot be reached; check that it is running and that --send-to is right"
         )
     try:
         status = association.send_c_store(path).get("Status")
     finally:
         association.release()
     if status is None:
-        raise UnreachableError(f"{peer} broke off")
+        raise UnreachableError(f"{peer} closed the connection")
     if status & 0xF000 == 0xA000 and status < 0xA800:
-        raise UnreachableError(f"{peer} has no room now (status {status:#06x})")
+        raise UnreachableError(f"{peer} is out of space (status {status:#06x})")
     if status != 0 and status & 0xF000 != 0xB000:
         raise PacsError(f"{peer} does not store the segmentation (status {status:#06x})")

@@ -1,4 +1,4 @@
-"""What goes wrong with a PACS."""
+"""Errors of a PACS."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from nnstudent.errors import NnStudentError
 
 
 class PacsError(NnStudentError):
-    """A PACS does not do what is asked of it."""
+    """A PACS did not do what it was asked to."""
 
 
 class UnreachableError(PacsError):
-    """As :class:`PacsError`, for what may be gone when it is tried again."""
+    """A PACS did not do what it was asked to, but may if it is asked again."""

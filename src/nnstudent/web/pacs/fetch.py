@@ -1,4 +1,4 @@
-"""Jobs whose scan is in a PACS: asked for at once, fetched one after another while others are segmented."""
+"""Fetches the scans of jobs from a PACS, one after another, while other jobs are segmented."""
 
 from __future__ import annotations
 
@@ -9,43 +9,43 @@ import threading
 from nnstudent.errors import NnStudentError
 from nnstudent.web.job import FINISHED, Job
 from nnstudent.web.jobs import FullError, Jobs
-from nnstudent.web.pacs.client import Pacs
+from nnstudent.web.pacs.client import PacsClient
 from nnstudent.web.settings import Limits
 
 log = logging.getLogger(__name__)
 
-_FULL_WAIT = 5.0  # seconds until it is seen again whether there is room on the disk
+_FULL_WAIT = 5.0  # seconds between two checks for free disk space
 
 
 class _GoneError(Exception):
-    """The job was removed, or the service stops."""
+    """The job was removed, or the service is stopping."""
 
 
 class Fetcher:
-    """A thread that fetches; what was asked for and did not arrive is fetched after a restart."""
+    """A thread that fetches scans; what is still missing is fetched after a restart."""
 
-    def __init__(self, jobs: Jobs, pacs: Pacs, limits: Limits) -> None:
-        """Fetch from this PACS; :meth:`start` starts it."""
+    def __init__(self, jobs: Jobs, client: PacsClient, limits: Limits) -> None:
+        """Fetch from this PACS; :meth:`start` starts the thread."""
         self._jobs = jobs
-        self._pacs = pacs
+        self._client = client
         self._limits = limits
         self._waiting: queue.Queue[Job | None] = queue.Queue()
         self._stopping = threading.Event()
-        self._asking = threading.Lock()
+        self._requesting = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="fetcher", daemon=True)
 
-    def ask(self, study: str, *, owner: str) -> Job:
-        """Queue a study; if its owner has it waiting or running already, that job.
+    def request(self, study: str, *, owner: str) -> Job:
+        """Queue a study; if this owner's job for it is still waiting or running, return that job.
 
         Args:
             study: Study instance UID.
             owner: Who may see it.
 
         Raises:
-            FullError: Too many jobs wait.
+            FullError: Too many jobs are waiting.
         """
-        with self._asking:
-            for job in self._jobs.of(owner):
+        with self._requesting:
+            for job in self._jobs.owned_by(owner):
                 if job.state not in FINISHED and job.origin.get("study") == study:
                     return job
             with self._jobs.draft(reserve=0) as draft:
@@ -62,14 +62,14 @@ class Fetcher:
         return job
 
     def start(self) -> None:
-        """Start fetching, with what is left of the last time."""
+        """Start fetching, beginning with what was missing when the service stopped."""
         for job in self._jobs.all():
             if job.state not in FINISHED and not job.arrived:
                 self._waiting.put(job)
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop; what is half fetched is fetched anew when the service starts again."""
+        """Stop; a scan that is half fetched is fetched again after a restart."""
         self._stopping.set()
         self._waiting.put(None)
         self._thread.join(timeout=10)
@@ -83,31 +83,31 @@ class Fetcher:
             except NnStudentError as error:
                 self._fail(job, str(error))
             except OSError as error:
+                why = error.strerror or type(error).__name__
                 self._fail(
-                    job,
-                    f"the service cannot write what it fetches ({error.strerror or type(error).__name__}); try again later",
+                    job, f"the service cannot write the scan to its disk ({why}); try again later"
                 )
-            except Exception as error:  # the service goes on; the text could quote what came
-                self._fail(job, f"what the PACS sent cannot be taken ({type(error).__name__})")
+            except Exception as error:  # the service continues; the text could quote the scan
+                self._fail(job, f"the scan that the PACS sent is unusable ({type(error).__name__})")
 
     def _fetch(self, job: Job) -> None:
-        def going(done: int, total: int) -> None:
+        def progress(done: int, total: int) -> None:
             if self._is_gone(job):
                 raise _GoneError
             job.progress = ("fetching", done, total)
 
-        going(0, 0)
+        progress(0, 0)
         while True:
             try:
                 self._jobs.reserve(job, self._limits.upload_bytes)
                 break
-            except FullError:  # until the worker is through with something
+            except FullError:  # until the worker has finished a job
                 self._stopping.wait(_FULL_WAIT)
-                going(0, 0)
-        told = self._pacs.fetch(
-            str(job.origin["study"]), job.input, limits=self._limits, going=going
+                progress(0, 0)
+        notes = self._client.fetch(
+            str(job.origin["study"]), job.input, limits=self._limits, progress=progress
         )
-        self._jobs.arrive(job, told)
+        self._jobs.set_arrived(job, notes)
         log.info("job %s: fetched from the PACS, %.1f MB", job.id[:8], job.bytes / 1e6)
 
     def _fail(self, job: Job, error: str) -> None:

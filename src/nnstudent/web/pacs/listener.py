@@ -1,7 +1,7 @@
-"""The socket side of C-STORE: pynetdicom's server, with limits on connections, on the length of a PDU and on the time it takes.
+"""The sockets of C-STORE: pynetdicom's server with limits on connections, PDU length and PDU time.
 
-pynetdicom itself waits for ever for the rest of a PDU, reads as much as its header says, and counts connections that have
-asked for nothing yet as associations.
+pynetdicom alone waits forever for the rest of a PDU, reads as many bytes as its header says, and
+counts connections that have not sent a request yet as associations.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from pynetdicom.fsm import InvalidEventError, StateMachine
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from nnstudent.web.access import is_loopback
-from nnstudent.web.guesses import network
 from nnstudent.web.settings import ListenLimits
+from nnstudent.web.throttle import client_key
 
-_ENDING = 4  # times as many threads as connections: one that was ended lives until its association would have timed out
+# Threads per connection: the thread of an ended connection lives until its association times out.
+_THREADS = 4
 _HEADER = 6  # bytes of a PDU before its content: type, reserved, length
 
 
 class GuardedSocket(socket.socket):
-    """One connection. It reads PDUs that are neither too long nor too slow."""
+    """One connection, which reads only PDUs that are neither too long nor too slow."""
 
     def __init__(self, accepted: socket.socket, client: str, limits: ListenLimits) -> None:
         """Take over an accepted socket."""
@@ -44,13 +45,13 @@ class GuardedSocket(socket.socket):
         """Read a piece.
 
         Raises:
-            OSError: The PDU is too long, or does not come in time.
+            OSError: The PDU is too long or too slow.
         """
         now = time.monotonic()
         if not self._left and not self._header:
             self._due = now + self._limits.pdu_seconds
         if now >= self._due:
-            raise TimeoutError("a PDU that does not come in time")
+            raise TimeoutError("a PDU that is too slow")
         self.settimeout(self._due - now)
         try:
             piece = super().recv(min(size, self._left or _HEADER - len(self._header)), flags)
@@ -69,13 +70,13 @@ class GuardedSocket(socket.socket):
         return piece
 
     def shutdown(self, how: int, /) -> None:
-        """End the connection; whoever reads from it finds that out. What has ended already is no error: it is still to be closed."""
+        """End the connection, so that a reader notices; an ended connection is not an error."""
         with suppress(OSError):
             super().shutdown(how)
 
 
 class _Machine(StateMachine):
-    """Ends an association whose peer does what the protocol does not know, where the library would raise in a thread."""
+    """Ends an association whose peer violates the protocol; the library would raise in a thread."""
 
     def do_action(self, event: str) -> None:
         try:
@@ -87,7 +88,7 @@ class _Machine(StateMachine):
 
 
 class Handler(RequestHandler):
-    """Makes the association of a connection."""
+    """Creates the association of a connection."""
 
     def _create_association(self) -> Any:
         association = super()._create_association()
@@ -96,12 +97,12 @@ class Handler(RequestHandler):
 
 
 class GuardedServer(ThreadedAssociationServer):
-    """pynetdicom's server that finds room for a new connection in place of one that does nothing."""
+    """pynetdicom's server, which drops an idle connection to make room for a new one."""
 
     limits = ListenLimits()
 
     def __init__(self, *args: Any, **more: Any) -> None:
-        """As its base."""
+        """See the base class."""
         self._open: list[GuardedSocket] = []  # in the order of arrival
         self._counting = threading.Lock()
         super().__init__(*args, **more)
@@ -112,30 +113,32 @@ class GuardedServer(ThreadedAssociationServer):
         return GuardedSocket(accepted, str(address[0]), self.limits), address
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Whether there is room for it."""
+        """Return whether there is room for a connection; an idle one is dropped if necessary."""
         with self._counting:
             self._open = [one for one in self._open if one.fileno() >= 0]
-            mine = [one for one in self._open if network(one.client) == network(request.client)]
+            mine = [
+                one for one in self._open if client_key(one.client) == client_key(request.client)
+            ]
             threads = [str(thread.requestor.address) for thread in self.active_associations]
             local = is_loopback(request.client)
-            if len(threads) >= _ENDING * self.limits.connections:
+            if len(threads) >= _THREADS * self.limits.connections:
                 return False
             if (
                 not local
-                and threads.count(request.client) >= _ENDING * self.limits.client_connections
+                and threads.count(request.client) >= _THREADS * self.limits.client_connections
             ):
                 return False
             room = True
             if not local and len(mine) >= self.limits.client_connections:
-                room = self._end_one(mine)
+                room = self._drop_one(mine)
             elif len(self._open) >= self.limits.connections:
-                room = self._end_one(self._open)
+                room = self._drop_one(self._open)
             if room:
                 self._open.append(request)
             return room
 
-    def _end_one(self, candidates: list[GuardedSocket]) -> bool:
-        """End the oldest that has no association, else the association that did nothing for longest."""
+    def _drop_one(self, candidates: list[GuardedSocket]) -> bool:
+        """End the oldest connection without association, or the association idle for longest."""
         pending = [one for one in candidates if not one.established]
         before = time.monotonic() - self.limits.idle_seconds
         idle = sorted((one for one in candidates if one.last < before), key=lambda one: one.last)

@@ -1,4 +1,4 @@
-"""The parts of a multipart/related answer, each streamed to a file under a name of our own."""
+"""Streams the parts of a multipart/related response to files, under names of our own."""
 
 from __future__ import annotations
 
@@ -13,27 +13,29 @@ from nnstudent.errors import InputError
 
 
 class Parts:
-    """Writes parts as ``00000.dcm``, ``00001.dcm``, … while they come; a context that closes the last file.
+    """Writes parts as ``00000.dcm``, ``00001.dcm``, … as they arrive.
+
+    A context manager that closes the last file.
 
     Attributes:
-        count: Parts that are whole.
-        ended: Whether the body came to its end.
+        count: Number of complete parts.
+        ended: Whether the body is complete.
     """
 
     def __init__(self, folder: Path, content_type: str, *, most: int) -> None:
-        """Parts into a folder.
+        """Write the parts to a folder.
 
         Args:
-            folder: Where to.
-            content_type: Of the body; names the boundary.
-            most: Parts; one more is an error.
+            folder: The folder.
+            content_type: ``Content-Type`` of the body, which names the boundary.
+            most: Largest number of parts.
 
         Raises:
-            InputError: The body is none of parts.
+            InputError: The body does not consist of parts.
         """
         kind, options = parse_options_header(content_type)
         if kind != b"multipart/related" or not options.get(b"boundary"):
-            raise InputError("an answer that is not multipart/related; expected DICOM files")
+            raise InputError("a response that is not multipart/related; expected DICOM files")
         self.count = 0
         self.ended = False
         self._folder = folder
@@ -62,16 +64,16 @@ class Parts:
             self._file.close()
 
     def write(self, chunk: bytes) -> None:
-        """Take a piece of the body.
+        """Process a piece of the body.
 
         Raises:
-            InputError: It is malformed, or has more parts than are taken.
+            InputError: It is malformed, or has too many parts.
         """
         try:
             self._parser.write(chunk)
         except FormParserError as error:
             raise InputError(
-                "an answer whose parts are malformed; expected multipart/related"
+                "a response with malformed parts; expected multipart/related"
             ) from error
 
     def _begin(self) -> None:

@@ -1,20 +1,19 @@
-"""What joins a service to a hospital's archive, put together from its settings."""
+"""The connection to a PACS, made from the settings."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from nnstudent.errors import InputError, require
 from nnstudent.web.jobs import Jobs
-from nnstudent.web.settings import Settings
+from nnstudent.web.settings import PacsSettings, Settings
 
 if TYPE_CHECKING:
-    from nnstudent.web.pacs.client import Pacs
+    from nnstudent.web.pacs.client import PacsClient
     from nnstudent.web.pacs.fetch import Fetcher
     from nnstudent.web.pacs.receive import Receiver
 
@@ -22,86 +21,86 @@ log = logging.getLogger(__name__)
 
 
 class Part(Protocol):
-    """What starts and stops with the service, such as the way to a PACS."""
+    """A part of the service that runs until it is stopped."""
 
     def start(self) -> None:
-        """Begin."""
+        """Start."""
 
     def stop(self) -> None:
-        """End."""
+        """Stop."""
 
 
 @dataclass(frozen=True)
-class Connected:
-    """The parts of a service that speak with a hospital's archive; none where it is joined to none.
+class PacsConnection:
+    """The parts of a service that talk to a PACS; all are empty if it is connected to none.
 
     Attributes:
-        pacs: The PACS over DICOMweb.
+        client: The PACS over DICOMweb.
         fetcher: Fetches studies from it.
         receiver: Receives scans by C-STORE.
-        parts: All that starts and stops with the service.
+        parts: Everything that starts and stops with the service.
     """
 
-    pacs: Pacs | None = None
+    client: PacsClient | None = None
     fetcher: Fetcher | None = None
     receiver: Receiver | None = None
     parts: list[Part] = field(default_factory=list)
 
 
-def connect(jobs: Jobs, settings: Settings) -> Connected:
-    """The parts that these settings ask for.
+def connect(jobs: Jobs, settings: Settings) -> PacsConnection:
+    """Create the parts that the settings ask for.
 
     Raises:
-        InputError: Something in them is malformed, or there is nowhere to send results to.
+        InputError: A setting is malformed, or there is nowhere to send results to.
         MissingExtraError: A library is not installed.
     """
-    hospital, limits = settings.hospital, settings.limits
-    if hospital.pacs is None and hospital.listen is None and hospital.peer is None:
-        return Connected()
-    if hospital.pacs is None and hospital.peer is None:
-        raise InputError(
-            "scans are received, but nothing says where results go; give --pacs URL, or --send-to AET@HOST:PORT"
-        )
-    if hospital.pacs is None and hospital.listen is None:
-        raise InputError(
-            "results have somewhere to go, but no study comes; give --pacs URL, or --dicom-port"
-        )
+    pacs, limits = settings.pacs, settings.limits
+    if pacs.url is None and pacs.listen is None and pacs.peer is None:
+        return PacsConnection()
+    _check(pacs)
     for module in ("pydicom", "highdicom"):
-        require(module, extra="dicom", why="what is stored in an archive")
+        require(module, extra="dicom", why="the connection to a PACS")
     require("urllib3", extra="web", why="DICOMweb")
-    from nnstudent.web.pacs.client import Pacs
+    from nnstudent.web.pacs.client import PacsClient
     from nnstudent.web.pacs.deliver import Delivery
     from nnstudent.web.pacs.dimse import check_title, parse_peer, send
     from nnstudent.web.pacs.fetch import Fetcher
     from nnstudent.web.pacs.receive import Receiver
 
-    title = check_title(hospital.title)
-    pacs = Pacs(hospital.pacs, authorization=hospital.authorization) if hospital.pacs else None
+    title = check_title(pacs.title)
+    client = PacsClient(pacs.url, authorization=pacs.authorization) if pacs.url else None
     store: Callable[[str, Path], None]
-    if hospital.peer is not None:
-        peer = parse_peer(hospital.peer)
+    if pacs.peer is not None:
+        peer = parse_peer(pacs.peer)
         where = str(peer)
 
         def store(study: str, path: Path) -> None:
             send(path, peer, title=title)
-    elif pacs is not None:
-        store, where = pacs.store, f"the PACS at {pacs.url}"
+    elif client is not None:
+        store, where = client.store, f"the PACS at {client.url}"
     delivery = Delivery(jobs, store, where=where)
-    fetcher = Fetcher(jobs, pacs, limits) if pacs else None
+    fetcher = Fetcher(jobs, client, limits) if client else None
     receiver = None
-    if hospital.listen:
-        receive = partial(
-            Receiver,
+    if pacs.listen:
+        receiver = Receiver(
             jobs,
             limits,
+            listen=pacs.listen,
             title=title,
-            callers=hospital.callers,
-            quiet_seconds=hospital.quiet_seconds,
+            callers=pacs.callers,
+            quiet_seconds=pacs.quiet_seconds,
         )
-        receiver = receive(listen=hospital.listen)
-    return Connected(
-        pacs,
-        fetcher,
-        receiver,
-        [part for part in (delivery, fetcher, receiver) if part is not None],
-    )
+    parts: list[Part] = [part for part in (delivery, fetcher, receiver) if part is not None]
+    return PacsConnection(client, fetcher, receiver, parts)
+
+
+def _check(pacs: PacsSettings) -> None:
+    if pacs.url is None and pacs.peer is None:
+        raise InputError(
+            "scans are received, but there is nowhere to send results to; "
+            "give --pacs URL, or --send-to AET@HOST:PORT"
+        )
+    if pacs.url is None and pacs.listen is None:
+        raise InputError(
+            "results can be sent, but no scan is received; give --pacs URL, or --dicom-port"
+        )

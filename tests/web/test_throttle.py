@@ -1,4 +1,4 @@
-"""How long who guesses has to wait."""
+"""How long who throttle has to wait."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnstudent.web.guesses import Guesses, network
+from nnstudent.web.throttle import LoginThrottle, client_key
 
 
 class Clock:
@@ -18,34 +18,34 @@ class Clock:
 
 def test_each_wrong_token_doubles_the_wait_up_to_a_minute():
     clock = Clock()
-    guesses, waits = Guesses(free=2, clock=clock), []
+    throttle, waits = LoginThrottle(free=2, clock=clock), []
     for _ in range(12):
-        guesses.wrong("10.0.0.1")
-        waits.append(guesses.wait("10.0.0.1"))
+        throttle.failed("10.0.0.1")
+        waits.append(throttle.wait("10.0.0.1"))
         clock.now += waits[-1]
-        assert guesses.wait("10.0.0.1") == 0
+        assert throttle.wait("10.0.0.1") == 0
     assert waits == [0, 0, 1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
-    guesses.right("10.0.0.1")
-    guesses.wrong("10.0.0.1")
-    assert guesses.wait("10.0.0.1") == 0, "who knows it begins anew"
+    throttle.succeeded("10.0.0.1")
+    throttle.failed("10.0.0.1")
+    assert throttle.wait("10.0.0.1") == 0, "who knows it begins anew"
 
 
 def test_an_hour_later_it_is_forgotten():
     clock = Clock()
-    guesses = Guesses(free=1, clock=clock)
+    throttle = LoginThrottle(free=1, clock=clock)
     for _ in range(5):
-        guesses.wrong("a")
+        throttle.failed("a")
     clock.now += 3601
-    guesses.wrong("a")
-    assert guesses.wait("a") == 0
+    throttle.failed("a")
+    assert throttle.wait("a") == 0
 
 
 @given(st.lists(st.ip_addresses(), max_size=60))
 def test_memory_is_bounded(addresses):
-    guesses = Guesses(clients=10)
+    throttle = LoginThrottle(clients=10)
     for address in addresses:
-        guesses.wrong(str(address))
-    assert len(guesses._guessers) <= 10
+        throttle.failed(str(address))
+    assert len(throttle._clients) <= 10
 
 
 @pytest.mark.parametrize(
@@ -61,4 +61,4 @@ def test_memory_is_bounded(addresses):
     ],
 )
 def test_what_counts_as_one_client(host, client):
-    assert network(host) == client
+    assert client_key(host) == client
