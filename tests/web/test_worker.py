@@ -17,7 +17,7 @@ from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.atomic import write_json
 from nnstudent.web.job import Job
 from nnstudent.web.jobs import Jobs
-from nnstudent.web.runner import Runner, tidy
+from nnstudent.web.runner import Runner, clean_message
 from nnstudent.web.worker import segment_job
 from tests.io.series import Series, save
 from tests.web.conftest import is_alive, limited

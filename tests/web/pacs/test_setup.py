@@ -257,13 +257,13 @@ def test_without_a_pacs_there_are_no_routes(settings):
 @pytest.mark.parametrize(
     ("pacs", "message"),
     [
-        (PacsSettings(listen=("127.0.0.1", 0)), "nothing says where results go"),
-        (PacsSettings(peer="A@b:1"), "no study comes"),
+        (PacsSettings(listen=("127.0.0.1", 0)), "nowhere to send results to"),
+        (PacsSettings(peer="A@b:1"), "no scan is received"),
         (PacsSettings(url="http://a/b", title="x" * 17), "application entity title"),
         (PacsSettings(url="http://a/b", peer="A"), "expected AET@HOST:PORT"),
         (PacsSettings(url="nowhere"), "expected the root of its DICOMweb service"),
     ],
 )
 def test_unusable_settings_are_refused_before_work_begins(jobs, settings, pacs, message):
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         connect(jobs, replace(settings, pacs=pacs))
