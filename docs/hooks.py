@@ -18,6 +18,8 @@ def reference() -> str:
     """Markdown with a directive of mkdocstrings for each public name."""
     groups: dict[str, list[str]] = {"Functions": [], "Classes": [], "Errors": []}
     for name in sorted(set(nnstudent.__all__) - {"__version__"}, key=str.lower):
-        kind = "Errors" if name.endswith("Error") else "Classes" if name[0].isupper() else "Functions"
+        kind = (
+            "Errors" if name.endswith("Error") else "Classes" if name[0].isupper() else "Functions"
+        )
         groups[kind].append(f"::: nnstudent.{name}")
     return "\n\n".join("\n\n".join([f"## {title}", *names]) for title, names in groups.items())
