@@ -121,7 +121,7 @@ def test_the_command(tmp_path, capsys):
         )
         == 0
     )
-    assert "1 phantoms" in capsys.readouterr().out
+    assert "1 phantom, 0 for testing" in capsys.readouterr().out
     assert [case.annotated for case in read_cohort(out)] == [frozenset(flare23().organs)]
     assert '"schema": 1' in report.read_text()
 
