@@ -129,11 +129,11 @@ def _other_type(value: Any) -> Any:
     return list(value) if isinstance(value, dict) else {"0": value}
 
 
-def _places(data: Any) -> Any:
-    if isinstance(data, dict | list):
+def _places(data: Any, depth: int = 0) -> Any:
+    if isinstance(data, dict | list) and depth < 30:
         for key in list(data) if isinstance(data, dict) else range(len(data)):
             yield data, key
-            yield from _places(data[key])
+            yield from _places(data[key], depth + 1)
 
 
 def to_json(data: Any) -> str:
