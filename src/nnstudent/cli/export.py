@@ -154,7 +154,7 @@ def _export(args: argparse.Namespace, *, progress: Any) -> Path:
     from nnstudent.taxonomy import find_taxonomy
 
     how: dict[str, Any] = {
-        "near_mm": args.near,
+        "context_mm": args.near,
         "fold": args.fold,
         "card": {} if args.card is None else read_json_table(args.card, what="a model card"),
         "torch_weights": not args.no_torch,
