@@ -236,9 +236,9 @@ def _write_network(
             )
     stem = folder / "networks" / name
     if torch_weights:
-        require("safetensors.numpy", extra="torch", why="export").save_file(
-            small, stem.with_name(f"{name}.safetensors")
-        )
+        # as bytes, because the library tells of a full disk in an error of its own
+        content = require("safetensors.numpy", extra="torch", why="export").save(small)
+        stem.with_name(f"{name}.safetensors").write_bytes(content)
     graph.save(graph.convert(module, source.spec), stem.with_name(f"{name}.xml"))
     _check_agrees(module, stem.with_name(f"{name}.xml"), source.spec.patch, source.path)
     spec = source.spec.to_dict()

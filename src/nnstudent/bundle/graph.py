@@ -13,7 +13,7 @@ import numpy as np
 
 from nnstudent.bundle.spec import NetworkSpec
 from nnstudent.bundle.weights import Weights, check_finite
-from nnstudent.errors import InputError, quoted, require
+from nnstudent.errors import InputError, OutputError, quoted, require
 from nnstudent.volume import Shape
 
 _FLAT = {  # what a constant's name ends in → the parameter
@@ -70,8 +70,18 @@ def convert(module: Any, spec: NetworkSpec) -> Any:
 
 
 def save(graph: Any, path: Path) -> None:
-    """Write the graph as ``path`` (.xml) and its weights in float16 beside it (.bin)."""
-    openvino().save_model(graph, path, compress_to_fp16=True)
+    """Write the graph as ``path`` (.xml) and its weights in float16 beside it (.bin).
+
+    Raises:
+        OutputError: It cannot be written, such as for want of room.
+    """
+    try:
+        openvino().save_model(graph, path, compress_to_fp16=True)
+        openvino().Core().read_model(path)  # on a full disk, weights are cut off without an error
+    except RuntimeError as error:
+        raise OutputError(
+            f"{path}: cannot be written ({quoted(error)}); choose a place that has room"
+        ) from error
 
 
 def read(path: Path, spec: NetworkSpec) -> Any:

@@ -136,6 +136,8 @@ def _print_error(verb: str, error: BaseException) -> int:
         line, code = one_line(error), error.exit_code
     elif isinstance(error, OSError | MemoryError):
         line, code = one_line(error), 2
+    elif isinstance(error, ImportError) and "shared object" in str(error):
+        line, code = f"a library cannot be loaded ({error}); is there enough memory for it?", 2
     else:
         line, code = f"{one_line(error)}; run it again with --debug for the traceback", 2
     with suppress(OSError):  # standard error is closed

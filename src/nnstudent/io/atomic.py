@@ -80,12 +80,14 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     _make(temporary, told=path)
     try:
         yield temporary
-        try:
-            if path.exists():
-                os.replace(path, old)
-            os.replace(temporary, path)
-        except OSError as error:
-            raise unwritable(path, error) from error
+        if path.exists():
+            os.replace(path, old)
+        os.replace(temporary, path)
+    except OSError as error:
+        ours = error.filename is None or Path(str(error.filename)).is_relative_to(temporary)
+        if not ours and str(error.filename) != str(path):
+            raise  # the block failed on another file, which is the one to name
+        raise unwritable(path, error) from error
     finally:
         if old.exists() and not path.exists():
             os.replace(old, path)

@@ -20,7 +20,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.collate_outputs import collate_outputs
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 
-from nnstudent.errors import InputError
+from nnstudent.errors import InputError, OutputError, quoted
 from nnstudent.io.atomic import replacing, write_json
 from nnstudent.progress import Progress, silent
 from nnstudent.training.annotated import PartialLabels
@@ -540,7 +540,12 @@ class RecipeTrainer(nnUNetTrainer):
                     weights  # the optimizer goes on from these, not from the average
                 )
         with replacing(Path(filename)) as temporary:
-            torch.save(checkpoint, temporary)
+            try:
+                torch.save(checkpoint, temporary)
+            except RuntimeError as error:  # torch's word for a full disk
+                raise OutputError(
+                    f"{filename}: cannot be written ({quoted(error)}); is there room on the disk?"
+                ) from error
             if (
                 whole and Path(filename).is_file()
             ):  # should the new one be damaged, there is one to go on from
