@@ -84,7 +84,7 @@ def test_the_oldest_finished_make_room(tmp_path):
     another = added(jobs, "another", size=2500)
     assert [job.name for job in jobs.owned_by("me")] == ["another", "waits", "new"]
     assert not old.folder.exists()
-    with pytest.raises(FullError, match="disk is full"):
+    with pytest.raises(FullError, match="all the disk space"):
         added(jobs, "too much", size=4000)
     assert [job.name for job in jobs.owned_by("me")] == ["another", "waits", "new"], (
         "a refusal removes nothing"
@@ -172,7 +172,7 @@ def test_a_refused_upload_deletes_nothing(tmp_path):
     jobs = Jobs(tmp_path, Limits(disk_bytes=5000))
     done = [finished(jobs, added(jobs, name)) for name in ("a", "b")]
     added(jobs, "waits", size=2000)
-    with pytest.raises(FullError, match="disk is full"), jobs.draft(reserve=4000):
+    with pytest.raises(FullError, match="all the disk space"), jobs.draft(reserve=4000):
         pass
     with (
         pytest.raises(ZeroDivisionError),

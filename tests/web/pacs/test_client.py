@@ -138,7 +138,7 @@ def test_a_series_is_fetched_byte_by_byte_under_names_of_our_own(pacs, series, f
             series.study,
             folder,
             limits=Limits(),
-            going=lambda done, total: seen.append((done, total)),
+            progress=lambda done, total: seen.append((done, total)),
         )
         == []
     )

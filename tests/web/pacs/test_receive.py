@@ -215,7 +215,7 @@ def test_sending_by_c_store(receiver, tmp_path):
     other = Series().slices[0]
     other.SOPClassUID = MR
     save(other, tmp_path / "mr.dcm")
-    with pytest.raises(PacsError, match="does not take"):
+    with pytest.raises(PacsError, match="does not accept"):
         send(tmp_path / "mr.dcm", peer, title="SCANNER")
 
 

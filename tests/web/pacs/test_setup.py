@@ -31,10 +31,10 @@ class Played:
     def __init__(self, *, error: Exception | None = None) -> None:
         self.error, self.go, self.asked = error, threading.Event(), []
 
-    def fetch(self, study, folder, *, limits, going):
+    def fetch(self, study, folder, *, limits, progress):
         self.asked.append(study)
         while not self.go.wait(0.02):
-            going(1, 3)
+            progress(1, 3)
         if self.error:
             raise self.error
         for old in folder.iterdir():
