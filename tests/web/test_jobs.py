@@ -51,7 +51,7 @@ def test_the_queue_survives_a_restart(tmp_path):
     (left / "input").mkdir(parents=True)  # an upload that the end came upon
     again = Jobs(tmp_path, Limits())
     assert not left.exists()
-    assert [(job.name, job.state) for job in again.of("me")] == [
+    assert [(job.name, job.state) for job in again.owned_by("me")] == [
         ("waits", "queued"),
         ("ran", "queued"),
         ("done", "done"),

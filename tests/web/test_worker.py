@@ -165,7 +165,7 @@ def test_a_runner_that_stops_leaves_its_job_to_the_next(at_work, long_phantom, s
     pid = runner.pid
     runner.stop()
     assert not is_alive(pid)
-    (kept,) = Jobs(settings.work, settings.limits).of("me")
+    (kept,) = Jobs(settings.work, settings.limits).owned_by("me")
     assert (kept.id, kept.state, kept.attempts) == (job.id, "queued", 1)
     assert kept.source.is_file()
 
