@@ -59,9 +59,9 @@ def test_the_queue_survives_a_restart(tmp_path):
     kept = again.get(done.id, owner="me")
     assert kept.record() == done.record()
     assert kept.origin == {"study": "1.2.3"}
-    first = again.take(timeout=0)
+    first = again.take_next(timeout=0)
     assert (first.id, first.attempts) == (ran.id, 2)
-    assert again.take(timeout=0).id == waits.id
+    assert again.take_next(timeout=0).id == waits.id
 
 
 def test_a_job_under_which_the_service_dies_is_not_tried_for_ever(tmp_path):
