@@ -67,7 +67,7 @@ def test_the_queue_survives_a_restart(tmp_path):
 def test_a_job_under_which_the_service_dies_is_not_tried_for_ever(tmp_path):
     added(Jobs(tmp_path, Limits()))
     for _ in range(2):
-        assert Jobs(tmp_path, Limits()).take(timeout=0) is not None
+        assert Jobs(tmp_path, Limits()).take_next(timeout=0) is not None
     jobs = Jobs(tmp_path, Limits())
     (job,) = jobs.owned_by("me")
     assert job.state == "failed"

@@ -100,7 +100,7 @@ def test_what_was_asked_for_is_fetched_after_a_restart(jobs, fetching, tmp_path)
     assert (job.state, job.arrived) == ("queued", False)
     pacs.go.set()
     fetching(pacs, after)
-    assert after.take(timeout=5) is job
+    assert after.take_next(timeout=5) is job
     assert [path.name for path in job.input.iterdir()] == ["00000.dcm"]
 
 
