@@ -21,15 +21,15 @@ from tests.inference.conftest import blobs
 from tests.inference.folders import ISOTROPIC, make_folder
 
 sizes = st.tuples(*[st.integers(4, 24)] * 3)
-spacings = st.tuples(*[st.floats(0.5, 5)] * 3)
+spacings = st.tuples(*[st.floats(0.5, 5, allow_subnormal=False)] * 3)
 
 
 @given(
     data=st.data(),
     shape=sizes,
     spacing=spacings,
-    near=st.floats(0, 30),
-    least=st.tuples(*[st.floats(0, 60)] * 3),
+    near=st.floats(0, 30, allow_subnormal=False),
+    least=st.tuples(*[st.floats(0, 60, allow_subnormal=False)] * 3),
 )
 def test_the_box_holds_all_that_was_found_with_its_margin(data, shape, spacing, near, least):
     labels = np.zeros(shape, np.uint8)

@@ -41,7 +41,7 @@ def test_a_case_has_the_record_that_segment_reports(model: Path, tmp_path: Path)
     image, out = tmp_path / "ct.nii.gz", tmp_path / "out"
     write_image(image, blobs((20, 24, 28), (2.0, 2.0, 2.0)))
     segmenter = Segmenter(model)
-    assert predict([Case("one", image)], out, segmenter) == ()
+    assert predict([Case("one", image)], segmenter, out=out) == ()
     record = json.loads((out / "one.json").read_text("utf-8"))
     reported = segment_file(CaseFile("one", image, tmp_path / "other.nii.gz"), segmenter).record()
     assert set(reported) <= set(record)

@@ -164,7 +164,7 @@ def test_how_probable_each_label_is_comes_beside_it_when_asked(maker: Maker, toy
         [case], out, teachers=teachers, taxonomy=toy, settings=LabelSettings(uncertainty=True)
     ).made == ("none",)
     label_cases([case], out, teachers=[Threshold(toy, "liver", 0, hash="new")], taxonomy=toy)
-    with pytest.raises(InputError, match="run label again with --probability"):
+    with pytest.raises(InputError, match="run label with --probability"):
         read_probability(out, "none")  # the map of another label says nothing about this one
 
 

@@ -133,7 +133,7 @@ def test_a_bad_preset_is_refused_in_one_line(tmp_path: Path, text: str, told: st
 
 
 def test_a_preset_that_is_not_there() -> None:
-    with pytest.raises(InputError, match="there are demo, laptop, paper"):
+    with pytest.raises(InputError, match="choose one of demo, laptop, paper"):
         load_preset("server")
 
 

@@ -48,11 +48,11 @@ def test_a_dead_pacs_is_told_at_the_start_and_a_token_is_asked_for(tmp_path, mon
     [
         (
             ["--pacs", "http://clerk:hush@pacs/x"],
-            "a user in the address is seen by all who use this machine",
+            "others on this machine can see a user in the address",
         ),
         (["--pacs", "pacs"], "expected the root of its DICOMweb service"),
-        (["--dicom-port", "0"], "nothing says where results go"),
-        (["--calling-aet", "A"], "expected where to listen"),
+        (["--dicom-port", "0"], "nowhere to send results to"),
+        (["--calling-aet", "A"], "give the port on which to receive"),
         (["--dicom-port", "0", "--send-to", "A"], "expected AET@HOST:PORT"),
         (
             ["--pacs", "http://pacs/x", "--dicom-port", "0", "--calling-aet", "A" * 17],

@@ -10,9 +10,9 @@ import errno
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
-import socket
 import stat
 import tempfile
 import time
@@ -203,9 +203,7 @@ def _host() -> str:
         space = os.readlink("/proc/self/ns/pid")
     except OSError:  # another system
         space = ""
-    return hashlib.sha256(f"{socket.gethostname()} {space}".encode(errors="replace")).hexdigest()[
-        :8
-    ]
+    return hashlib.sha256(f"{platform.node()} {space}".encode(errors="replace")).hexdigest()[:8]
 
 
 def _beside(path: Path, *, old: bool = False) -> Path:

@@ -6,7 +6,7 @@ import errno
 import json
 import logging
 import os
-import socket
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -93,7 +93,7 @@ def _acquired(path: Path, folder: Path, *, wait: bool) -> FileLock:
 
 def _say_who(path: Path) -> None:
     with suppress(OSError):  # for information only
-        path.write_text(json.dumps({"process": os.getpid(), "host": socket.gethostname()}), "utf-8")
+        path.write_text(json.dumps({"process": os.getpid(), "host": platform.node()}), "utf-8")
 
 
 def _who(path: Path) -> str:

@@ -90,5 +90,5 @@ def test_the_runner_up_is_the_best_but_the_label_nearby(plan):
 def test_another_image_is_refused():
     scores, _ = made()
     other = blobs((24, 20, 25), (5.0, 4.1, 3.0))
-    with pytest.raises(GeometryError, match="must be of the same image"):
+    with pytest.raises(GeometryError, match="give both of the same image"):
         label_probability(other, scores)

@@ -241,5 +241,5 @@ def test_the_segmenter_counts_what_it_skipped_and_warns_of_an_empty_scan(isotrop
 
 
 def test_unknown_windows_are_refused(isotropic):
-    with pytest.raises(InputError, match="expected one of dense, guided, flare22"):
+    with pytest.raises(InputError, match="expected one of guided, dense, flare22"):
         Segmenter(isotropic, windows="sparse")

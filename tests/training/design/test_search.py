@@ -138,7 +138,7 @@ def test_study_tells_what_it_chose_and_trains_nothing(
     assert main([*command, *budget]) == 0
     told = capsys.readouterr().out
     assert "chosen: the most points within both" in told
-    assert "budget: 30 s and 2.0 GB a scan" in told
+    assert "budget: 30 s and 2.0 GB for a scan" in told
     facts = json.loads(report.read_text())
     chosen = facts["budget"]["chosen"]
     assert facts["plan"][0]["recipe"]["data"]["patch"] == chosen["patch"]
