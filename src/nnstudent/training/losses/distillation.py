@@ -38,7 +38,8 @@ class DistillingLoss(nn.Module):
         Args:
             logits: Output of the network, (sample, class, z, y, x), channel 0 is background.
             target: Label, runner-up and doubt, (sample, 3, z, y, x).
-            possible: See :meth:`MarginalLoss.forward`.
+            possible: See :meth:`MarginalLoss.forward`. The soft part takes no voxel of an open
+                class for certain, so painted lesions count in the hard part only.
         """
         hard: Tensor = self.hard(logits, target[:, :1], possible)
         return (1 - self.share) * hard + self.share * self._soft(logits, target, possible)
