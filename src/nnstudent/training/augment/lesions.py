@@ -25,7 +25,7 @@ ROSE = 4.0  # contrast over noise, times the square root of the area in pixels: 
 _LEAST_HOST_ML = 0.3  # of an organ in the window, for it to bear anything
 _REACH = 1.35  # half a box over the lesion's radius
 _TRIES = 4
-_LEAST_VOXELS = 6  # of a tumor: what is smaller on this grid is no more than noise
+_LEAST_VOXELS = 6  # of a tumor: anything smaller on this grid is noise
 
 
 @dataclass(frozen=True)
