@@ -49,6 +49,33 @@ def test_every_verb_explains_itself_with_an_example(verb, capsys):
     assert "--debug" in text
 
 
+@pytest.mark.parametrize("verb", sorted(verbs()))
+def test_help_fits_80_columns(verb, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        main([verb, "--help"])
+    assert [line for line in capsys.readouterr().out.splitlines() if len(line) > 80] == []
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["segmnet", "x"], "no such verb: segmnet; did you mean segment?"),
+        (["Segment", "x"], "no such verb: Segment; did you mean segment?"),
+        (["dance"], f"no such verb: dance; choose from {', '.join(VERBS)}"),
+        (["index", "x", "-o", "y", "--annotate", "a=b", "--skipp", "a"], "did you mean --skip?"),
+        (["segment", "x", "-o", "y", "--treads=2"], "did you mean --threads?"),
+        (["segment", "x", "-o", "y", "--windows", "guide"], "guide; did you mean guided?"),
+    ],
+)
+def test_a_slip_is_answered_with_the_closest_word(args, said, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(args)
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
 def test_help_imports_nothing_heavy():
     """``--help`` is quick: no verb imports at its top what it needs to run."""
     code = "import sys; from nnstudent.cli.main import build_parser; build_parser(); print(*sys.modules)"

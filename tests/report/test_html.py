@@ -19,10 +19,11 @@ from nnstudent.errors import Failure, InputError
 from nnstudent.evaluation.evaluate import evaluate
 from nnstudent.io.atomic import write_json
 from nnstudent.report import embed, write_report
-from nnstudent.report.context import describe, duration, memory, percent, signed
-from nnstudent.report.downsample import VOXELS, coarser, reduced_shape
+from nnstudent.report.context import describe_annotated
+from nnstudent.report.downsample import VOXELS, downsample, small_shape
 from nnstudent.report.embed import Viewer, find_viewer
-from nnstudent.report.load import gather
+from nnstudent.report.format import duration, memory, percent, signed
+from nnstudent.report.load import load_run
 from nnstudent.report.slices import View, around_organs, cut, draw, find_view
 from nnstudent.taxonomy import flare23
 from nnstudent.volume import Grid, Volume
@@ -165,18 +166,18 @@ def test_every_part_is_there(run):
     html = write_report(run).read_text()
     for part in ("scores", "pictures", "cohort", "labels", "trainings", "stages"):
         assert f'<section id="{part}">' in html
-    assert re.findall(r"(Good|Bad|Only) case: (\w+)", html) == [
-        ("Good", "test_02"),
-        ("Good", "test_03"),
-        ("Bad", "test_04"),
+    assert re.findall(r"(Best|Second best|Worst|Only) case: (\w+)", html) == [
+        ("Best", "test_02"),
+        ("Second best", "test_03"),
+        ("Worst", "test_04"),
     ]
     assert html.count("<figure>") == 3 * 4
     assert html.count("data:image/svg+xml") == 2 * (
         1 + 2
     )  # light and dark: scores, organ teachers, student
-    assert rows_of(html)["study"] == ["failed", "1 min 15 s", "2.0 GiB", "no space left"]
+    assert rows_of(html)["study"] == ["failed", "1 min 15 s", "2.1 GB", "no space left"]
     assert "agreement 0.10 &lt; 0.20" in html
-    assert "2.5 s (median of 3; the longest 3.5 s)" in html
+    assert "2.5 s (median of 3; the longest took 3.5 s)" in html
     assert "Not shown" not in html
     assert html.index("Organ teachers") < html.index("<h3>Student</h3>")
     assert "phantoms" in html
@@ -215,7 +216,11 @@ def test_the_viewer_and_its_scans_are_in_the_file(run, monkeypatch):
     classes = json.loads(re.search(r'id="viewer-classes">(.*?)</script>', html)[1])
     assert classes[0] == {"id": 1, "title": "liver", "color": list(TABLE["liver"].color)}
     scans = [json.loads(text) for text in re.findall(r'data-scan="[^"]*">(.*?)</script>', html)]
-    assert [scan["title"] for scan in scans] == ["Good: test_02", "Good: test_03", "Bad: test_04"]
+    assert [scan["title"] for scan in scans] == [
+        "Best: test_02",
+        "Second best: test_03",
+        "Worst: test_04",
+    ]
     image, truth, prediction = (
         unpacked(text)
         for text in (scans[0]["image"], *(layer["labels"] for layer in scans[0]["layers"]))
@@ -251,7 +256,7 @@ def test_a_viewer_that_was_built_cannot_end_its_own_script(monkeypatch, tmp_path
 def test_a_scan_is_reduced_to_the_budget_and_no_further(shape, spacing):
     z, y, x = spacing
     grid = Grid(shape, np.diag([x, y, z, 1.0]))
-    new = reduced_shape(grid)
+    new = small_shape(grid)
     assert np.prod(new) <= VOXELS
     assert all(1 <= small <= large for small, large in zip(new, shape, strict=True))
     if (
@@ -267,12 +272,12 @@ def test_a_scan_is_reduced_to_the_budget_and_no_further(shape, spacing):
 
 
 @given(st.tuples(*[st.integers(2, 12)] * 3), st.integers(0, 99))
-def test_coarser_keeps_the_mean(shape, seed):
+def test_downsampling_keeps_the_mean(shape, seed):
     flat = np.full(shape, 7.0)
     small = tuple((size + 1) // 2 for size in shape)
-    np.testing.assert_allclose(coarser(flat, small), 7.0, rtol=1e-5)
+    np.testing.assert_allclose(downsample(flat, small), 7.0, rtol=1e-5)
     noise = np.random.default_rng(seed).normal(size=shape)
-    assert np.abs(coarser(noise, small)).max() <= np.abs(noise).max() + 1e-6
+    assert np.abs(downsample(noise, small)).max() <= np.abs(noise).max() + 1e-6
 
 
 def unpacked(text: str) -> nib.Nifti1Image:
@@ -320,7 +325,7 @@ def test_of_several_rounds_it_tells_of_the_last(run):
     )
     (run / "round2" / "fused").mkdir()
     (run / "round2" / "fused" / "ledger.jsonl").write_text(json.dumps(row) + "\n")
-    found = gather(run)
+    found = load_run(run)
     assert found.ledger.round == 2
     assert found.ledger.by_class == {"liver": {"pseudo": 1}}
     assert [curve.group for curve in found.curves if "student" in curve.group] == [
@@ -328,14 +333,14 @@ def test_of_several_rounds_it_tells_of_the_last(run):
         "student",
     ]
     page = write_report(run).read_text()
-    assert "3 rounds of labelling at most" in page
-    assert "here in round 2 the student of the round before" in page
+    assert "at most 3 rounds of labeling" in page
+    assert "the student of the round before made in round 2" in page
     write_json(run / "run.json", about | {"rounds": 1})  # what lies there is of an earlier call
-    assert gather(run).ledger.by_class == {
+    assert load_run(run).ledger.by_class == {
         "liver": {"truth": 1, "pseudo": 1},
         "spleen": {"dropped": 1},
     }
-    assert "rounds of labelling" not in write_report(run).read_text()
+    assert "rounds of labeling" not in write_report(run).read_text()
 
 
 def test_pictures_come_from_where_the_run_lies_now(run, tmp_path):
@@ -359,7 +364,7 @@ def test_nothing_of_a_run_is_one_line(tmp_path, capsys):
     assert main(["report", str(tmp_path / "nowhere")]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 2
     with pytest.raises(InputError, match="nothing of a run"):
-        gather(tmp_path)
+        load_run(tmp_path)
 
 
 def test_the_command_prints_where_the_report_is(run, capsys):
@@ -394,29 +399,33 @@ def test_labels_are_drawn_in_the_tables_colors():
     labels[:, 8:16, 8:16] = 1
     volume = Volume(labels, GRID).reoriented()
     image = Volume(ct(labels), GRID).reoriented()
-    picture = draw(image, volume, View("axial", 5), taxonomy=TABLE)
+    picture = draw(image, volume, view=View("axial", 5), taxonomy=TABLE)
     center = np.asarray(picture).astype(int)[picture.height // 2, picture.width // 2]
     assert center[0] > center[2] + 10  # liver's is a warm color, over gray
     bare = draw(
-        image, Volume(np.zeros_like(volume.array), volume.grid), View("axial", 5), taxonomy=TABLE
+        image,
+        Volume(np.zeros_like(volume.array), volume.grid),
+        view=View("axial", 5),
+        taxonomy=TABLE,
     )
     assert np.ptp(np.asarray(bare).astype(int), axis=2).max() < 12
 
 
 def test_words():
-    assert describe(frozenset(), TABLE) == "nothing"
-    assert describe(frozenset(TABLE.names), TABLE) == "all 13 organs and tumor"
+    assert describe_annotated(frozenset(), TABLE) == "nothing"
+    assert describe_annotated(frozenset(TABLE.names), TABLE) == "all 13 organs and tumor"
     assert (
-        describe(frozenset(TABLE.organs) - {"gallbladder"}, TABLE) == "all organs but gallbladder"
+        describe_annotated(frozenset(TABLE.organs) - {"gallbladder"}, TABLE)
+        == "all organs but gallbladder"
     )
-    assert describe(frozenset({"liver", "tumor"}), TABLE) == "liver and tumor"
+    assert describe_annotated(frozenset({"liver", "tumor"}), TABLE) == "liver and tumor"
     assert [duration(value) for value in (None, 1.25, 75, 7260)] == [
         "–",
         "1.2 s",
         "1 min 15 s",
         "2 h 01 min",
     ]
-    assert [memory(value) for value in (None, 512.0, 2048.0)] == ["–", "512 MiB", "2.0 GiB"]
+    assert [memory(value) for value in (None, 512.0, 2048.0)] == ["–", "537 MB", "2.1 GB"]
     assert [signed(value) for value in (None, 0.031, -0.031, -0.0001)] == [
         "–",
         "+3.1",

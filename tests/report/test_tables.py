@@ -16,8 +16,8 @@ from nnstudent.io.atomic import write_json
 from nnstudent.report import write_tables
 from nnstudent.report.costs import spread_out
 from nnstudent.report.export import escape, latex, markdown
-from nnstudent.report.load import gather
-from nnstudent.report.overlays import make_overlays
+from nnstudent.report.load import load_run
+from nnstudent.report.overlays import make_overlays, rank_names
 from nnstudent.report.tables import Table, paper_tables
 from tests.evaluation.scenes import make_cohort, organs, save
 
@@ -59,7 +59,7 @@ def profiled(run, case, **changed):
 
 
 def tables(run) -> dict[str, Table]:
-    return {table.key: table for table in paper_tables(gather(run))}
+    return {table.key: table for table in paper_tables(load_run(run))}
 
 
 def test_scores_are_those_of_the_run(run):
@@ -104,7 +104,7 @@ def test_a_profile_brings_memory_and_replaces_the_time(run):
 @pytest.mark.parametrize("changed", [{"exit_code": 1}, {"wall_seconds": None}])
 def test_a_profile_of_a_command_that_failed_is_no_figure(run, changed):
     profiled(run, "test_02", **changed)
-    found = gather(run)
+    found = load_run(run)
     assert "test_02" not in {cost.id for cost in found.costs}
     assert len(found.problems) == 1
     assert "Not readable" in write_tables(run, kind="md").read_text()
@@ -152,33 +152,29 @@ def test_the_command_writes_them(run, kind, name, capsys):
 @pytest.mark.parametrize(
     ("count", "expected"),
     [
-        (1, {"a": "only"}),
-        (2, {"a": "good", "b": "bad"}),
-        (4, {"a": "good", "b": "good", "c": "bad", "d": "bad"}),
-        (5, {"a": "good", "b": "good", "c": "median", "d": "bad", "e": "bad"}),
-        (8, {"a": "good", "b": "good", "e": "median", "g": "bad", "h": "bad"}),
+        (0, {}),
+        (1, {0: "only"}),
+        (2, {0: "best", 1: "worst"}),
+        (3, {0: "best", 1: "second best", 2: "worst"}),
+        (4, {0: "best", 1: "second best", 2: "second worst", 3: "worst"}),
+        (5, {0: "best", 1: "second best", 2: "median", 3: "second worst", 4: "worst"}),
+        (8, {0: "best", 1: "second best", 4: "median", 6: "second worst", 7: "worst"}),
     ],
 )
-def test_the_cases_shown_are_the_best_the_median_and_the_worst(run, monkeypatch, count, expected):
-    from nnstudent.report import overlays
-
-    found = gather(run)
-    monkeypatch.setattr(
-        overlays, "ranked", lambda *_: [{"id": name} for name in "abcdefgh"[:count]]
-    )
-    monkeypatch.setattr(
-        overlays, "_overlay", lambda run, method, case, rank, scroll: (case["id"], rank)
-    )
-    assert dict(overlays.make_overlays(found)) == expected
+def test_the_cases_shown_are_the_best_the_median_and_the_worst(count, expected):
+    assert rank_names(count) == expected
 
 
-def test_the_figure_has_two_good_and_two_bad_cases_in_the_tables_colors(run):
+def test_the_figure_has_the_two_best_and_the_two_worst_cases_in_the_tables_colors(run):
     text = write_tables(run, kind="latex", out=run / "paper" / "tables.tex").read_text()
     assert r"\includegraphics[width=\linewidth]{tables-cases.png}" in text
-    overlays = make_overlays(gather(run))
+    overlays = make_overlays(load_run(run))
     assert [(overlay.rank, overlay.id) for overlay in overlays] == [
-        ("good", "test_02"), ("good", "test_03"), ("bad", "test_05"), ("bad", "test_04"),
-    ]  # fmt: skip
+        ("best", "test_02"),
+        ("second best", "test_03"),
+        ("second worst", "test_05"),
+        ("worst", "test_04"),
+    ]
     sheet = Image.open(run / "paper" / "tables-cases.png").convert("RGB")
     assert (
         sheet.width

@@ -102,7 +102,7 @@ def test_a_nifti_is_chosen_watched_looked_at_and_deleted(
 
     liver = page.locator("tr[data-organ=liver]")
     assert 900 < float(liver.locator("td.number").first.inner_text()) < 1500
-    expect(liver).to_contain_text("cut by the image")
+    expect(liver).to_contain_text("touches the border of the image")
 
     canvas = page.locator(".screen canvas")
     liver.get_by_role("button", name="Liver").click()  # which lays the slice through it

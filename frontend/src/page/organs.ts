@@ -85,8 +85,8 @@ export class Organs {
     go.title = `Go to the ${title.toLowerCase()}`
     name.append(go)
     if (organ.touches_border) {
-      const flag = make('span', 'flag', 'cut by the image')
-      flag.title = 'It reaches the border of the image: the volume is that of the part in view.'
+      const flag = make('span', 'flag', 'touches the border of the image')
+      flag.title = 'The volume is that of the part in view.'
       name.append(flag)
     }
     const sure = make('td', 'number', organ.confidence === null ? '–' : `${Math.round(organ.confidence * 100)} %`)

@@ -72,12 +72,9 @@ class OneLineParser(argparse.ArgumentParser):
     def _check_value(self, action: argparse.Action, value: object) -> None:
         if action.choices is not None and value not in action.choices:
             choices = [str(choice) for choice in action.choices]
-            what = "no such verb" if action.dest == "verb" else "invalid choice"
-            raise argparse.ArgumentError(
-                action,
-                f"{what}: {value!r}{did_you_mean(str(value), choices)} "
-                f"(choose from {', '.join(choices)})",
-            )
+            what = "no such verb" if action.dest == "verb" else "no such choice"
+            hint = did_you_mean(str(value), choices) or f"; choose from {', '.join(choices)}"
+            raise argparse.ArgumentError(action, f"{what}: {value}{hint}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

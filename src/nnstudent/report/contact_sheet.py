@@ -7,17 +7,20 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from nnstudent.report.context import words
 from nnstudent.report.overlays import Overlay
-from nnstudent.taxonomy import Taxonomy
+from nnstudent.taxonomy import LabelClass, Taxonomy
+from nnstudent.words import class_title
 
-CAPTION = "Two good and two bad cases, by the mean DSC of their organs: truth and prediction, axial and coronal"
-_GAP, _LINE = 12, 34  # pixels: between pictures, and a line of text
-_ENTRY = 250  # width of one entry of the legend
+CAPTION = (
+    "The two best and the two worst cases by the mean DSC of their organs: truth and prediction, "
+    "axial and coronal"
+)
+_GAP, _LINE = 12, 34  # pixels: between pictures, and height of a line of text
+_ENTRY = 250  # width of an entry of the legend, in pixels
 
 
 def draw_sheet(overlays: Sequence[Overlay], table: Taxonomy) -> bytes:
-    """A row a case, truth beside prediction in each plane, and the legend of all classes shown.
+    """Draw a row for each case, truth beside prediction in each plane, and a legend.
 
     Args:
         overlays: The cases, at least one.
@@ -38,10 +41,8 @@ def draw_sheet(overlays: Sequence[Overlay], table: Taxonomy) -> bytes:
     shown = [item for item in table if any(item in overlay.classes for overlay in overlays)]
     width = sum(widths) + _GAP * (len(widths) + 1)
     columns = max(1, (width - 2 * _GAP) // _ENTRY)
-    height = (
-        _LINE + sum(heights) + (_LINE + _GAP) * len(rows) + _LINE * -(-len(shown) // columns) + _GAP
-    )
-    sheet = Image.new("RGB", (width, height), "white")
+    height = _LINE + sum(heights) + (_LINE + _GAP) * len(rows)
+    sheet = Image.new("RGB", (width, height + _LINE * -(-len(shown) // columns) + _GAP), "white")
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(20)
     lefts = [_GAP * (column + 1) + sum(widths[:column]) for column in range(len(widths))]
@@ -49,22 +50,28 @@ def draw_sheet(overlays: Sequence[Overlay], table: Taxonomy) -> bytes:
         draw.text((left + across / 2, _LINE / 2), title, fill="#5d6b78", font=font, anchor="mm")
     top = _LINE
     for overlay, row, down in zip(overlays, rows, heights, strict=True):
-        draw.text((_GAP, top + _LINE / 2), heading(overlay), fill="black", font=font, anchor="lm")
+        title = case_heading(overlay)
+        draw.text((_GAP, top + _LINE / 2), title, fill="black", font=font, anchor="lm")
         for left, across, picture in zip(lefts, widths, row, strict=True):
-            sheet.paste(
-                picture,
-                (left + (across - picture.width) // 2, top + _LINE + (down - picture.height) // 2),
-            )
+            x = left + (across - picture.width) // 2
+            sheet.paste(picture, (x, top + _LINE + (down - picture.height) // 2))
         top += _LINE + down + _GAP
-    for number, item in enumerate(shown):
-        x, y = _GAP + number % columns * _ENTRY, top + number // columns * _LINE + _LINE // 2
-        draw.rectangle((x, y - 8, x + 16, y + 8), fill=item.color)
-        draw.text((x + 26, y), words(item.name), fill="black", font=font, anchor="lm")
+    _draw_legend(draw, shown, top=top, columns=columns)
     file = io.BytesIO()
     sheet.save(file, "PNG", optimize=True)
     return file.getvalue()
 
 
-def heading(overlay: Overlay) -> str:
-    """A case's line."""
+def _draw_legend(
+    draw: ImageDraw.ImageDraw, classes: Sequence[LabelClass], *, top: int, columns: int
+) -> None:
+    font = ImageFont.load_default(20)
+    for number, item in enumerate(classes):
+        x, y = _GAP + number % columns * _ENTRY, top + number // columns * _LINE + _LINE // 2
+        draw.rectangle((x, y - 8, x + 16, y + 8), fill=item.color)
+        draw.text((x + 26, y), class_title(item.name), fill="black", font=font, anchor="lm")
+
+
+def case_heading(overlay: Overlay) -> str:
+    """Return the heading of a case: ``Best case: case_0007, organ DSC 95.1 %``."""
     return f"{overlay.rank.capitalize()} case: {overlay.id}, organ DSC {overlay.dsc} %"

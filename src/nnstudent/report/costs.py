@@ -1,4 +1,7 @@
-"""What segmenting each test case took, by its size: from profiles where there are some, else the time that the segmenter noted."""
+"""Time and memory of segmenting each test case, by its size.
+
+They come from profiles if there are any, otherwise from the seconds that the segmenter noted.
+"""
 
 from __future__ import annotations
 
@@ -18,16 +21,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Cost:
-    """One case.
+    """Time and memory of one case.
 
     Attributes:
         id: The case.
-        size: Voxels along the file's axes, (x, y, z) as stored; None where it is not known.
+        size: Voxels along the file's axes, (x, y, z) as stored; None if it is not known.
         seconds: Wall time.
-        profiled: Whether start-up and loading the model are in it, as ``nnstudent profile`` measures.
-        peak_rss_mb: Largest resident memory of the process tree, in MiB; None where it was not measured.
-        rss_area_mb_s: Area under it over time, in MiB·s.
-        gpu: The same two of the GPU, in MiB and MiB·s, or the words that say why there are none; None where it was not measured.
+        profiled: Whether ``nnstudent profile`` measured it, so that start-up and loading the model
+            are included.
+        peak_rss_mb: Largest resident memory of the process tree, in MiB; None if not measured.
+        rss_area_mb_s: Area under it over time, in MiB·s; None if not measured.
+        gpu: The same two figures of the GPU, in MiB and MiB·s, or the reason why there are none;
+            None if not measured.
     """
 
     id: str
@@ -40,15 +45,19 @@ class Cost:
 
     @property
     def voxels(self) -> int:
-        """How many voxels the case has; 0 where it is not known."""
+        """Number of voxels of the case; 0 if it is not known."""
         return prod(self.size) if self.size else 0
 
 
 def profiled_cost(path: Path, size: tuple[int, ...] | None) -> Cost:
-    """Read what ``nnstudent profile --json`` wrote.
+    """Read a file that ``nnstudent profile --json`` wrote.
+
+    Args:
+        path: The file, named after the case.
+        size: See :class:`Cost`.
 
     Raises:
-        InputError: It is of something else, or the command failed.
+        InputError: The file is no profile, or the profiled command failed.
     """
     found: Mapping[str, Any] = read_json_table(path, what="a profile").get("profile") or {}
     if not isinstance(found.get("wall_seconds"), int | float):
@@ -57,7 +66,8 @@ def profiled_cost(path: Path, size: tuple[int, ...] | None) -> Cost:
         )
     if found.get("exit_code") != 0:
         raise InputError(
-            f"{path}: the profiled command failed (exit code {found.get('exit_code')}), so what it took says nothing"
+            f"{path}: the profiled command failed (exit code {found.get('exit_code')}), so its "
+            "figures say nothing; profile it again"
         )
     gpu, area = found.get("peak_gpu_mb"), found.get("gpu_area_mb_s")
     both = isinstance(gpu, int | float) and isinstance(area, int | float)
@@ -73,14 +83,14 @@ def profiled_cost(path: Path, size: tuple[int, ...] | None) -> Cost:
 
 
 def spread_out(ordered: Sequence[T], most: int) -> list[T]:
-    """At most so many, evenly, the first and the last among them."""
+    """Choose at most ``most`` items, evenly, the first and the last among them."""
     if len(ordered) <= most:
         return list(ordered)
     return [ordered[round(place * (len(ordered) - 1) / (most - 1))] for place in range(most)]
 
 
 def size_of(*places: Path | None) -> tuple[int, ...] | None:
-    """Size of the first of these images that can be read, from its header alone."""
+    """Return the size of the first of these images that can be read, from its header alone."""
     for place in places:
         try:
             if place is not None and place.is_file():

@@ -1,4 +1,4 @@
-"""Scans made small enough to be carried in the report."""
+"""Makes scans small enough for the report to carry them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,24 @@ from scipy import ndimage
 
 from nnstudent.inference.files.preview import WINDOW_HU
 from nnstudent.inference.grid.resample import apply_along, neighbors, operator
+from nnstudent.types import Float32Array, LabelArray
 from nnstudent.volume import Grid, Shape, Volume
 
-VOXELS = (
-    2_000_000  # a scan: four of them, however badly they compress, leave the report under 15 MB
-)
-_FINEST_MM = 1.5  # what is finer than the screen shows is not kept
+# Per scan. Four scans, however badly they compress, leave the report under 15 MB.
+VOXELS = 2_000_000
+_FINEST_MM = 1.5  # a screen does not show anything finer
 
 
 @dataclass(frozen=True)
-class ReducedScan:
-    """A case as the viewer loads it: files of gzipped NIfTI with 8 bits a voxel, and the spacing (x, y, z) in mm as words."""
+class SmallScan:
+    """A case as the viewer loads it.
+
+    Attributes:
+        image: The CT as a gzipped NIfTI file with 8 bits per voxel.
+        truth: The true labels, in the same way.
+        prediction: The predicted labels, in the same way.
+        spacing: Spacing along (x, y, z) in words.
+    """
 
     image: bytes
     truth: bytes
@@ -31,39 +38,40 @@ class ReducedScan:
     spacing: str
 
 
-def reduce_scan(image: Volume, truth: Volume, prediction: Volume) -> ReducedScan:
-    """Make a scan small: coarser, in the window that abdomens are read in, 8 bits a voxel.
+def downsample_scan(image: Volume, *, truth: Volume, prediction: Volume) -> SmallScan:
+    """Make a scan small: coarser, in the window in which abdomens are read, 8 bits per voxel.
 
     Args:
         image: The CT, in HU.
-        truth: Its label map, on the same grid.
-        prediction: Another, on the same grid.
+        truth: The true label map, on the same grid.
+        prediction: The predicted label map, on the same grid.
     """
-    grid = image.grid.resampled(reduced_shape(image.grid))
+    grid = image.grid.resampled(small_shape(image.grid))
     z, y, x = grid.spacing_mm
     low, high = WINDOW_HU
-    shade = (
-        np.clip((coarser(image.array, grid.shape) - low) * (255 / (high - low)), 0, 255)
-        .round()
-        .astype(np.uint8)
-    )
-    return ReducedScan(
-        image=_packed(shade, grid, slope=(high - low) / 255, intercept=low),
+    gray = (downsample(image.array, grid.shape) - low) * (255 / (high - low))
+    return SmallScan(
+        image=_packed(
+            np.clip(gray, 0, 255).round().astype(np.uint8),
+            grid,
+            slope=(high - low) / 255,
+            intercept=low,
+        ),
         truth=_packed(_nearest(truth.array, grid.shape), grid),
         prediction=_packed(_nearest(prediction.array, grid.shape), grid),
         spacing=f"{x:.1f} × {y:.1f} × {z:.1f} mm",
     )
 
 
-def reduced_shape(grid: Grid, *, voxels: int = VOXELS) -> Shape:
-    """The finest grid over the same box that the budget allows.
+def small_shape(grid: Grid, *, voxels: int = VOXELS) -> Shape:
+    """Return the shape of the finest grid over the same box that has at most ``voxels`` voxels.
 
     Args:
         grid: The scan's own grid.
         voxels: The budget.
 
     Returns:
-        Voxels along (z, y, x), about as fine along each axis; no axis gets finer than it was.
+        Voxels along (z, y, x), about equally fine along each axis and never finer than the scan.
     """
     extents = [count * mm for count, mm in zip(grid.shape, grid.spacing_mm, strict=True)]
     spacing = _FINEST_MM
@@ -77,26 +85,23 @@ def reduced_shape(grid: Grid, *, voxels: int = VOXELS) -> Shape:
         spacing *= 1.01
 
 
-def coarser(array: npt.NDArray[np.generic], shape: Shape) -> npt.NDArray[np.float32]:
-    """Local means of a (z, y, x) array on a coarser grid that fills the same box."""
+def downsample(array: npt.NDArray[np.generic], shape: Shape) -> Float32Array:
+    """Return local means of a (z, y, x) array on a coarser grid that fills the same box."""
     result = array.astype(np.float32)
     for axis, (old, new) in enumerate(zip(array.shape, shape, strict=True)):
-        smooth = ndimage.uniform_filter1d(
-            result, max(1, round(old / new)), axis=axis, mode="nearest"
-        )
+        width = max(1, round(old / new))
+        smooth = ndimage.uniform_filter1d(result, width, axis=axis, mode="nearest")
         result = apply_along(operator(old, new, 1), smooth, axis)
     return result
 
 
-def _nearest(labels: npt.NDArray[np.uint8], shape: Shape) -> npt.NDArray[np.uint8]:
-    return labels[
-        np.ix_(*(neighbors(old, new, 0)[0] for old, new in zip(labels.shape, shape, strict=True)))
-    ]
+def _nearest(labels: LabelArray, shape: Shape) -> LabelArray:
+    axes = zip(labels.shape, shape, strict=True)
+    return labels[np.ix_(*(neighbors(old, new, 0)[0] for old, new in axes))]
 
 
-def _packed(
-    array: npt.NDArray[np.uint8], grid: Grid, *, slope: float = 1.0, intercept: float = 0.0
-) -> bytes:
+def _packed(array: LabelArray, grid: Grid, *, slope: float = 1.0, intercept: float = 0.0) -> bytes:
+    """Return a gzipped NIfTI file."""
     image = nib.Nifti1Image(array.T, grid.affine)
     image.header.set_slope_inter(slope, intercept)
     image.header.set_xyzt_units("mm")

@@ -1,4 +1,4 @@
-"""The viewer, which ``make web`` builds from ``frontend/``, and the scans that it shows, as parts of one page."""
+"""The viewer and the scans that it shows, as parts of one page. ``make web`` builds the viewer."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from nnstudent.report.context import words
 from nnstudent.report.overlays import Overlay
 from nnstudent.taxonomy import Taxonomy
+from nnstudent.words import class_title
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Viewer:
 
     Attributes:
         script: JavaScript that can stand in a page as it is.
-        allowed: What a content security policy allows it by, and no other script.
+        allowed: The source by which a content security policy allows this script and no other.
     """
 
     script: str
@@ -30,11 +30,12 @@ class Viewer:
 
 
 def find_viewer() -> Viewer | None:
-    """The viewer that the package carries; None where it was built without."""
+    """Return the viewer that the package carries, or None if it was built without."""
     file = files("nnstudent.report").joinpath("viewer", "viewer.js.gz")
     if not file.is_file():
         return None
-    # The two ways in which text ends a script or changes how it is read; the backslash means nothing in a string.
+    # These two texts would end a script or change how it is read. In a string, the backslash means
+    # nothing.
     script = re.sub(
         r"<(?=/script|!--)",
         r"\\x3c",
@@ -46,16 +47,20 @@ def find_viewer() -> Viewer | None:
 
 
 def viewer_classes(table: Taxonomy) -> list[dict[str, Any]]:
-    """The label table as the viewer reads it."""
-    return [{"id": item.id, "title": words(item.name), "color": list(item.color)} for item in table]
+    """Return the label table as the viewer reads it."""
+    return [
+        {"id": item.id, "title": class_title(item.name), "color": list(item.color)}
+        for item in table
+    ]
 
 
 def viewer_scans(overlays: Sequence[Overlay]) -> list[dict[str, Any]]:
-    """The scans as the viewer reads them."""
+    """Return the scans as the viewer reads them."""
     return [
         {
             "title": f"{overlay.rank.capitalize()}: {overlay.id}",
-            "note": f"Reduced to {overlay.scan.spacing} and 8 bits, so that the report stays small; the scores are those of the full scan.",
+            "note": f"Reduced to {overlay.scan.spacing} and 8 bits, so that the report stays "
+            "small. The scores are those of the full scan.",
             "image": _base64(overlay.scan.image),
             "layers": [
                 {"title": "Truth", "labels": _base64(overlay.scan.truth)},

@@ -1,4 +1,4 @@
-"""The tables of a run as Markdown and as LaTeX, to be taken into a paper, with the figure of its cases."""
+"""The tables of a run as Markdown and LaTeX for a paper, with the figure of its cases."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ import nnstudent
 from nnstudent.errors import InputError
 from nnstudent.io.atomic import replacing, write_text
 from nnstudent.report.contact_sheet import CAPTION, draw_sheet
-from nnstudent.report.load import gather
+from nnstudent.report.load import load_run
 from nnstudent.report.overlays import make_overlays
 from nnstudent.report.tables import Table, paper_tables
 
 SUFFIXES = {"md": ".md", "latex": ".tex"}
-# One character at a time, so that nothing is escaped twice.
+# Replaced one character at a time, so that nothing is escaped twice.
 _LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"$<$", ">": r"$>$", "|": r"$|$",
-    "±": r"$\pm$", "×": r"$\times$", "−": r"$-$", "–": "--", "·": r"$\cdot$", "…": r"\dots{}",
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": r"$<$", ">": r"$>$", "|": r"$|$", "±": r"$\pm$", "×": r"$\times$", "−": r"$-$",
+    "–": "--", "·": r"$\cdot$", "…": r"\dots{}",
 }  # fmt: skip
 
 
 def write_tables(run: Path, *, kind: str, out: Path | None = None) -> Path:
-    """Write the tables of a run, and beside them the figure of its two best and two worst cases, which they name.
+    """Write the tables of a run, and beside them a figure of its best and worst cases.
 
     Args:
         run: The run's folder.
@@ -31,43 +32,47 @@ def write_tables(run: Path, *, kind: str, out: Path | None = None) -> Path:
         out: The file; None for ``report.md`` or ``report.tex`` in the run.
 
     Returns:
-        The file written; the figure is ``<its name>-cases.png``, and is left out where no picture can be made.
+        The file. The figure is ``<its name>-cases.png``; it is left out if no picture can be made.
 
     Raises:
-        InputError: There is no such folder, nothing of a run in it, nothing that was scored, or no such kind.
+        InputError: There is no such folder, nothing of a run in it, nothing was scored, or there is
+            no such kind.
         OutputError: The file cannot be written.
     """
     if kind not in SUFFIXES:
         raise InputError(f"no format {kind!r} for tables; choose one of {', '.join(SUFFIXES)}")
-    found = gather(run)
+    found = load_run(run)
     tables = paper_tables(found)
     if not tables:
         raise InputError(
-            f"{run}: no scores and no segmented case in it, so there is no table; let nnstudent run go on to its end"
+            f"{run}: no scores and no segmented case in it, so there is no table; finish it with: "
+            "nnstudent run"
         )
-    overlays = [
-        overlay for overlay in make_overlays(found) if overlay.rank != "median"
-    ]  # as the paper's figure has it
-    problems = [f"Not readable, and so not in the tables: {line}" for line in found.problems]
+    # The paper's figure has no median case.
+    overlays = [overlay for overlay in make_overlays(found) if overlay.rank != "median"]
+    problems = [f"Not readable, so not in the tables: {line}" for line in found.problems]
     lay_out = markdown if kind == "md" else latex
     target = run / f"report{SUFFIXES[kind]}" if out is None else out
     figure = target.with_name(f"{target.stem}-cases.png") if overlays else None
     if figure is not None:
         with replacing(figure) as temporary:
             temporary.write_bytes(draw_sheet(overlays, found.taxonomy))
-    write_text(
-        target,
-        lay_out(
-            tables, title=run.resolve().name, remarks=problems, figure=figure.name if figure else ""
-        ),
-    )
+    name = figure.name if figure else ""
+    write_text(target, lay_out(tables, title=run.resolve().name, remarks=problems, figure=name))
     return target
 
 
 def markdown(
     tables: Sequence[Table], *, title: str, remarks: Sequence[str] = (), figure: str = ""
 ) -> str:
-    """The tables as GitHub's Markdown, and the figure, a file beside, where there is one."""
+    """Return the tables as GitHub's Markdown.
+
+    Args:
+        tables: The tables.
+        title: The page's heading.
+        remarks: Lines at the end.
+        figure: Name of the figure's file; empty for none.
+    """
     parts = [f"# {_plain(title)}", f"nnStudent {nnstudent.__version__}"]
     for table in tables:
         lines = [table.header, ["---", *["---:"] * (len(table.header) - 1)], *table.rows]
@@ -90,7 +95,14 @@ def markdown(
 def latex(
     tables: Sequence[Table], *, title: str, remarks: Sequence[str] = (), figure: str = ""
 ) -> str:
-    r"""The tables as LaTeX floats, to be taken in by ``\input``, and the figure, a file beside; they need booktabs and graphicx."""
+    r"""Return the tables as LaTeX floats for ``\input``; they need booktabs and graphicx.
+
+    Args:
+        tables: The tables.
+        title: The title, for a comment.
+        remarks: Lines for comments.
+        figure: Name of the figure's file; empty for none.
+    """
     comments = [
         f"{title}, nnStudent {nnstudent.__version__}",
         r"needs \usepackage{booktabs,graphicx}",
@@ -99,11 +111,12 @@ def latex(
     parts = ["\n".join(f"% {' '.join(line.split())}" for line in comments)]
     for table in tables:
         means = len(table.rows) - table.groups
+        caption = f"{table.caption}.{f' {table.note}' if table.note else ''}"
         lines = [
-            *([f"% as {table.like} of the paper that nnStudent carries out"] if table.like else []),
+            *([f"% as {table.like} of the paper that nnStudent implements"] if table.like else []),
             r"\begin{table}[htbp]",
             r"\centering",
-            rf"\caption{{{escape(table.caption)}.{' ' + escape(table.note) if table.note else ''}}}",
+            rf"\caption{{{escape(caption)}}}",
             rf"\label{{tab:{table.key}}}",
             rf"\begin{{tabular}}{{l{'r' * (len(table.header) - 1)}}}",
             r"\toprule",
@@ -118,7 +131,7 @@ def latex(
         parts.append("\n".join(lines))
     if figure:
         lines = [
-            "% as Figure 3 of the paper that nnStudent carries out",
+            "% as Figure 3 of the paper that nnStudent implements",
             r"\begin{figure}[htbp]",
             r"\centering",
             rf"\includegraphics[width=\linewidth]{{{figure}}}",
@@ -131,8 +144,8 @@ def latex(
 
 
 def escape(text: str) -> str:
-    """Text as LaTeX shows it."""
-    parts = " ".join(text.split()).split("--")  # an option's two hyphens, which would become a dash
+    """Return text with the characters escaped that LaTeX treats as special."""
+    parts = " ".join(text.split()).split("--")  # two hyphens of an option would become a dash
     return "-{}-".join(
         "".join(_LATEX.get(character, character) for character in part) for part in parts
     )
@@ -143,7 +156,7 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that Markdown takes as it is: no column ends in it, nothing in it is a tag."""
+    """Return text that Markdown takes as it is, without column ends and tags."""
     escaped = " ".join(text.split()).replace("\\", "\\\\")
     for character in "|<>*_`[]":
         escaped = escaped.replace(character, f"\\{character}")

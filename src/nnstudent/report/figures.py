@@ -1,4 +1,4 @@
-"""The report's plots, as SVG for light and for dark surroundings."""
+"""The report's plots, as SVG for light and for dark backgrounds."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import numpy as np
 
 from nnstudent.errors import require
 from nnstudent.report.load import Curve, Method
+from nnstudent.words import class_title, count
 
-# Each color in light and in dark surroundings. A plot is drawn once, in the light ones, which must therefore all differ.
+# Each color on light and on dark background. A plot is drawn once, in the light colors, which must
+# therefore all differ.
 INK, FAINT = ("#33404d", "#c3ccd5"), ("#d9dfe5", "#39434d")
 METHODS = {
     "teacher": ("#8a94a0", "#8f9aa6"),
@@ -31,20 +33,19 @@ FOLDS = (
 
 @dataclass(frozen=True)
 class Plot:
-    """A figure for light and for dark surroundings, each an SVG file, and what it shows, in words."""
+    """A figure for light and for dark backgrounds, each an SVG file, and a description."""
 
     light: bytes
     dark: bytes
     alt: str
 
 
-def plot_scores(methods: Sequence[Method], names: Sequence[str], titles: Sequence[str]) -> Plot:
-    """DSC and NSD of each class as dots, one color a method.
+def plot_scores(methods: Sequence[Method], names: Sequence[str]) -> Plot:
+    """Plot DSC and NSD of each class as dots, one color per method.
 
     Args:
         methods: At least one.
         names: The classes, from top to bottom.
-        titles: How they are written.
     """
 
     def draw(figure: Any) -> None:
@@ -76,14 +77,14 @@ def plot_scores(methods: Sequence[Method], names: Sequence[str], titles: Sequenc
                     zorder=2,
                     clip_on=False,
                 )
-            axis.set_xlim(-2, 102)  # so that a dot at the end is whole
+            axis.set_xlim(-2, 102)  # so that dots at the ends are whole
             axis.set_xticks(range(0, 101, 20))
             axis.set_title(title, loc="left", fontsize=10, color=INK[0])
             axis.xaxis.grid(visible=True, color=FAINT[0], lw=0.6)
             axis.set_axisbelow(True)
             axis.spines["left"].set_visible(False)
             axis.tick_params(axis="y", length=0)
-        axes[0].set_yticks(rows, titles)
+        axes[0].set_yticks(rows, [class_title(name) for name in names])
         axes[0].set_ylim(len(names) - 0.4, -0.6)
         figure.legend(
             *axes[0].get_legend_handles_labels(),
@@ -96,13 +97,18 @@ def plot_scores(methods: Sequence[Method], names: Sequence[str], titles: Sequenc
     listed = ", ".join(method.title for method in methods)
     return _both(
         draw,
-        (9.0, 1.1 + 0.29 * len(names)),
-        f"DSC and NSD of each class by {listed}; the same figures are in the table below",
+        size=(9.0, 1.1 + 0.29 * len(names)),
+        alt=f"DSC and NSD of each class by {listed}; the same figures are in the table below",
     )
 
 
 def plot_curves(group: str, curves: Sequence[Curve]) -> Plot:
-    """Losses (training solid, validation dashed) and validation Dice over the epochs, one color a fold."""
+    """Plot losses and validation Dice over the epochs, one color per fold.
+
+    Args:
+        group: The model, for the description.
+        curves: Its trainings; their training loss is solid and their validation loss dashed.
+    """
 
     def draw(figure: Any) -> None:
         losses, dice = figure.subplots(1, 2)
@@ -136,17 +142,16 @@ def plot_curves(group: str, curves: Sequence[Curve]) -> Plot:
         if len(curves) > 1:
             losses.legend(frameon=False, labelcolor=INK[0], fontsize=8)
 
+    trainings = count(len(curves), "training")
     return _both(
-        draw,
-        (9.0, 2.7),
-        f"Loss and Dice over the epochs of {group}, {len(curves)} training{'s' if len(curves) > 1 else ''}",
+        draw, size=(9.0, 2.7), alt=f"Loss and Dice over the epochs of {group}, {trainings}"
     )
 
 
-def _both(draw: Callable[[Any], None], size: tuple[float, float], alt: str) -> Plot:
+def _both(draw: Callable[[Any], None], *, size: tuple[float, float], alt: str) -> Plot:
     matplotlib = require("matplotlib", extra="report", why="the report")
     figures = require("matplotlib.figure", extra="report", why="the report")
-    look = {
+    style = {
         "font.family": "sans-serif",
         "font.size": 9,
         "text.color": INK[0],
@@ -156,18 +161,18 @@ def _both(draw: Callable[[Any], None], size: tuple[float, float], alt: str) -> P
         "axes.spines.right": False,
         "xtick.color": INK[0],
         "ytick.color": INK[0],
-        "svg.hashsalt": "nnstudent",  # the same run, the same bytes
+        "svg.hashsalt": "nnstudent",  # the same run gives the same bytes
     }
     file = io.BytesIO()
-    with matplotlib.rc_context(look):
+    with matplotlib.rc_context(style):
         figure = figures.Figure(figsize=size, layout="constrained", facecolor="none")
         draw(figure)
         figure.savefig(
             file, format="svg", metadata={"Date": None, "Creator": None}, transparent=True
         )
     light = dark = file.getvalue()
-    for pale, deep in (INK, FAINT, *METHODS.values(), *FOLDS):
-        dark = dark.replace(pale.encode(), deep.encode())
+    for on_light, on_dark in (INK, FAINT, *METHODS.values(), *FOLDS):
+        dark = dark.replace(on_light.encode(), on_dark.encode())
     return Plot(light, dark, alt)
 
 

@@ -1,9 +1,9 @@
-"""What a run's folder holds, read part by part: a part that is missing or broken takes no other with it."""
+"""Reads a run's folder part by part: one that is missing or broken does not affect the others."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,17 +17,27 @@ from nnstudent.taxonomy import Taxonomy, flare23
 
 T = TypeVar("T")
 ORIGINS = ("truth", "pseudo", "dropped")
-# Columns of the score tables, in the order in which they are shown: file in scores/, heading, what it is.
+# Columns of the score tables, in the order shown: file in scores/, heading, meaning.
 METHODS = (
     ("teacher", "Teachers", "the ensemble of teachers, which saw labeled scans only"),
     ("baseline", "Without pseudo-labels", "the student's network, trained on labeled scans only"),
     ("student", "Student", "trained on labeled and pseudo-labeled scans"),
 )
+_FEWEST_FOR_DEVIATION = 3  # cases: the standard deviation of two says nothing
 
 
 @dataclass(frozen=True)
 class StageRow:
-    """A stage of the run: its state, seconds, peak memory in MiB, a line of detail, and the cases that failed."""
+    """A stage of the run.
+
+    Attributes:
+        name: Its name.
+        state: ``done``, ``failed``, ``skipped`` or ``left``.
+        seconds: Wall time.
+        peak_rss_mb: Largest resident memory, in MiB.
+        detail: One line for people.
+        failures: Id and reason of each case that failed.
+    """
 
     name: str
     state: str
@@ -39,7 +49,17 @@ class StageRow:
 
 @dataclass(frozen=True)
 class Curve:
-    """One training: losses and Dice an epoch. ``group`` is the model (``organ teachers``), ``fold`` one of its trainings."""
+    """One training: losses and Dice of each epoch.
+
+    Attributes:
+        group: The model, such as ``organ teachers``.
+        fold: The fold.
+        train_loss: Training losses.
+        val_loss: Validation losses.
+        dice: Dice on validation patches, 0 to 1.
+        seconds: Time of the training.
+        epochs: Epochs that it is to have.
+    """
 
     group: str
     fold: str
@@ -52,7 +72,14 @@ class Curve:
 
 @dataclass(frozen=True)
 class Method:
-    """Scores of one model: the content of ``evaluate --report``."""
+    """The scores of one model.
+
+    Attributes:
+        key: ``teacher``, ``baseline`` or ``student``.
+        title: Its name in the report.
+        meaning: What it is, in words.
+        data: The content of ``evaluate --report``.
+    """
 
     key: str
     title: str
@@ -60,20 +87,43 @@ class Method:
     data: Mapping[str, Any]
 
     def mean(self, name: str, value: str) -> float | None:
-        """A value (``dsc``, ``nsd``, ``dsc_sd``, ``nsd_sd``, ``n``) of the mean of a class or group; None where there is none."""
+        """Return a value of the mean of a class or group.
+
+        Args:
+            name: The class, ``organs`` or ``tumor``.
+            value: ``dsc``, ``nsd``, ``dsc_sd``, ``nsd_sd`` or ``n``.
+
+        Returns:
+            None if there is none.
+        """
         found = self.data.get("mean", {}).get(name, {}).get(value)
         return float(found) if isinstance(found, int | float) else None
 
-    def case_mean(self, case: Mapping[str, Any], value: str, names: Sequence[str]) -> float | None:
-        """Mean of ``dsc`` or ``nsd`` over those of the classes that a case was scored on."""
-        known = [case.get(value, {}).get(name) for name in names]
+    def deviation(self, name: str, metric: str) -> float | None:
+        """Return the standard deviation of ``dsc`` or ``nsd``; None for fewer than three cases."""
+        if (self.mean(name, "n") or 0) < _FEWEST_FOR_DEVIATION:
+            return None
+        return self.mean(name, f"{metric}_sd")
+
+    def case_mean(
+        self, case: Mapping[str, Any], metric: str, *, names: Sequence[str]
+    ) -> float | None:
+        """Return the mean of ``dsc`` or ``nsd`` over the classes that a case was scored on."""
+        known = [case.get(metric, {}).get(name) for name in names]
         numbers = [float(number) for number in known if isinstance(number, int | float)]
         return sum(numbers) / len(numbers) if numbers else None
 
 
 @dataclass(frozen=True)
 class LedgerFacts:
-    """Where the labels came from: counts by class and origin, how often which reason was given, and in which round."""
+    """Where the labels came from.
+
+    Attributes:
+        by_class: How many labels of each class have which origin.
+        reasons: How often which reason was given, by origin.
+        cases: How many cases have a label of which origin.
+        round: The round of labeling.
+    """
 
     by_class: Mapping[str, Mapping[str, int]]
     reasons: Mapping[str, Counter[str]]
@@ -82,12 +132,21 @@ class LedgerFacts:
 
 
 @dataclass
-class Run:
-    """All that was found of a run.
+class RunData:
+    """All that was read of a run.
 
-    ``methods`` are scored on all that is annotated, ``whole`` on the organs that the field of view does not cut.
-    ``segmenting`` holds, for each test case, the seconds that segmenting it took, ``costs`` these and memory by size;
-    ``problems`` names what could not be read.
+    Attributes:
+        path: The run's folder.
+        about: Facts of ``run.json``: version, preset, source, rounds.
+        stages: The stages.
+        cohort: The cohort, or None.
+        ledger: Where the labels came from, or None.
+        methods: Scores over all that is annotated.
+        whole: Scores over the organs that the field of view shows whole.
+        curves: The trainings.
+        segment_seconds: For each test case the seconds of each step of segmenting it.
+        costs: Time and memory of segmenting each test case.
+        problems: What could not be read, a line each.
     """
 
     path: Path
@@ -98,21 +157,35 @@ class Run:
     methods: list[Method] = field(default_factory=list)
     whole: list[Method] = field(default_factory=list)
     curves: list[Curve] = field(default_factory=list)
-    segmenting: list[Mapping[str, Any]] = field(default_factory=list)
+    segment_seconds: list[Mapping[str, Any]] = field(default_factory=list)
     costs: list[Cost] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     @property
     def taxonomy(self) -> Taxonomy:
-        """The cohort's label table, else FLARE23's."""
+        """The cohort's label table, otherwise FLARE23's."""
         return self.cohort.taxonomy if self.cohort is not None else flare23()
 
     def method(self, key: str) -> Method | None:
-        """The scores of ``teacher``, ``baseline`` or ``student``."""
+        """Return the scores of ``teacher``, ``baseline`` or ``student``."""
         return next((method for method in self.methods if method.key == key), None)
 
+    def read(self, name: str, reader: Callable[[Path], T]) -> T | None:
+        """Read a file of the run; if it is broken, name it in ``problems`` and return None."""
+        try:
+            return reader(self.path / name)
+        except NnStudentError as error:
+            self.problems.append(str(error))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            self.problems.append(f"{name}: not readable ({type(error).__name__}: {error})")
+        return None
 
-def gather(path: Path) -> Run:
+    def files(self, pattern: str) -> Iterator[Path]:
+        """Return the files of the run that match a pattern, sorted."""
+        yield from sorted(self.path.glob(pattern))
+
+
+def load_run(path: Path) -> RunData:
     """Read a run's folder.
 
     Raises:
@@ -122,63 +195,58 @@ def gather(path: Path) -> Run:
         raise InputError(
             f"{path}: no such folder; expected a run, the folder that nnstudent run makes"
         )
-    run = Run(path)
+    run = RunData(path)
     if (path / "run.json").is_file():
-        nothing: tuple[dict[str, str], list[StageRow]] = ({}, [])
-        run.about, run.stages = _part(run, "run.json", _stages, nothing)
+        run.about, run.stages = run.read("run.json", _stages) or ({}, [])
     if (path / "cohort" / "cohort.json").is_file():
-        run.cohort = _part(run, "cohort/cohort.json", lambda _: read_cohort(path / "cohort"), None)
+        run.cohort = run.read("cohort/cohort.json", lambda file: read_cohort(file.parent))
     ledger = _last_ledger(path, run.about.get("rounds", ""))
     if ledger is not None:
-        run.ledger = _part(run, ledger, _ledger, None)
-    for into, ending in ((run.methods, ""), (run.whole, ".whole")):
-        for key, title, meaning in METHODS:
-            name = f"scores/{key}{ending}.json"
-            data = _part(run, name, _scores, None) if (path / name).is_file() else None
-            if data is not None:
-                into.append(Method(key, title, meaning, data))
-    for file in sorted(
-        path.glob("*/**/fold_*/progress.json"),
-        key=lambda file: ("teachers" not in file.parts, file),
-    ):
-        curve = _part(run, file.relative_to(path).as_posix(), _curve, None)
-        if curve is not None:
-            run.curves.append(curve)
-    for file in sorted((path / "predictions" / "student").glob("*.json")):
-        seconds = _part(run, file.relative_to(path).as_posix(), _seconds, None)
-        if seconds is not None:
-            run.segmenting.append(seconds)
-            if (
-                isinstance(seconds.get("total"), int | float)
-                and not (path / "efficiency" / file.name).is_file()
-            ):
-                run.costs.append(
-                    Cost(file.stem, _size(run, file.stem), float(seconds["total"]), profiled=False)
-                )
-    for file in sorted((path / "efficiency").glob("*.json")):
-        cost = _part(
-            run,
-            file.relative_to(path).as_posix(),
-            lambda place: profiled_cost(place, _size(run, place.stem)),
-            None,
-        )
-        if cost is not None:
-            run.costs.append(cost)
+        run.ledger = run.read(ledger, _ledger)
+    run.methods, run.whole = list(_methods(run, "")), list(_methods(run, ".whole"))
+    run.curves = list(_curves(run))
+    _read_costs(run)
     if not (run.stages or run.cohort or run.ledger or run.methods or run.curves or run.problems):
         raise InputError(
-            f"{path}: nothing of a run in it (no run.json, cohort/, fused/, scores/ or trainings); expected what nnstudent run makes"
+            f"{path}: nothing of a run in it (no run.json, cohort/, fused/, scores/ or trainings); "
+            "expected what nnstudent run makes"
         )
     return run
 
 
-def _part(run: Run, name: str, read: Callable[[Path], T], otherwise: T) -> T:
-    try:
-        return read(run.path / name)
-    except NnStudentError as error:
-        run.problems.append(str(error))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        run.problems.append(f"{name}: not readable ({type(error).__name__}: {error})")
-    return otherwise
+def _methods(run: RunData, ending: str) -> Iterator[Method]:
+    for key, title, meaning in METHODS:
+        name = f"scores/{key}{ending}.json"
+        data = run.read(name, _scores) if (run.path / name).is_file() else None
+        if data is not None:
+            yield Method(key, title, meaning, data)
+
+
+def _curves(run: RunData) -> Iterator[Curve]:
+    files = run.files("*/**/fold_*/progress.json")
+    for file in sorted(files, key=lambda file: ("teachers" not in file.parts, file)):
+        curve = run.read(file.relative_to(run.path).as_posix(), _curve)
+        if curve is not None:
+            yield curve
+
+
+def _read_costs(run: RunData) -> None:
+    """Read seconds and costs of each test case; a profile takes precedence over noted seconds."""
+    for file in run.files("predictions/student/*.json"):
+        seconds = run.read(file.relative_to(run.path).as_posix(), _seconds)
+        if seconds is None:
+            continue
+        run.segment_seconds.append(seconds)
+        total = _number(seconds.get("total"))
+        if total is not None and not (run.path / "efficiency" / file.name).is_file():
+            run.costs.append(Cost(file.stem, _size(run, file.stem), total, profiled=False))
+    for file in run.files("efficiency/*.json"):
+        cost = run.read(
+            file.relative_to(run.path).as_posix(),
+            lambda place: profiled_cost(place, _size(run, place.stem)),
+        )
+        if cost is not None:
+            run.costs.append(cost)
 
 
 def _stages(path: Path) -> tuple[dict[str, str], list[StageRow]]:
@@ -188,10 +256,8 @@ def _stages(path: Path) -> tuple[dict[str, str], list[StageRow]]:
         for key, value in data.items()
         if key not in ("schema", "stages") and isinstance(value, str | int | float)
     }
-    if "source" in about:
-        about["source"] = Path(
-            about["source"]
-        ).name  # where it lay is nobody's business whom the report is sent to
+    if "source" in about:  # the report may be sent to people who need not know where it lay
+        about["source"] = Path(about["source"]).name
     rows = [
         StageRow(
             name=str(row["name"]),
@@ -210,16 +276,11 @@ def _stages(path: Path) -> tuple[dict[str, str], list[StageRow]]:
 
 
 def _last_ledger(path: Path, rounds: str) -> str | None:
-    """Where the labels came from that the last student learned from: in ``roundN``, or after one round in the run itself."""
-    later = [f"round{number}/" for number in range(int(rounds) if rounds.isdecimal() else 1, 1, -1)]
-    return next(
-        (
-            name
-            for folder in (*later, "")
-            if (path / (name := f"{folder}fused/ledger.jsonl")).is_file()
-        ),
-        None,
-    )
+    """Return the ledger that the last student learned from: of ``roundN``, or of the run itself."""
+    count = int(rounds) if rounds.isdecimal() else 1
+    folders = [*(f"round{number}/" for number in range(count, 1, -1)), ""]
+    names = [f"{folder}fused/ledger.jsonl" for folder in folders]
+    return next((name for name in names if (path / name).is_file()), None)
 
 
 def _ledger(path: Path) -> LedgerFacts:
@@ -232,16 +293,16 @@ def _ledger(path: Path) -> LedgerFacts:
         reasons.setdefault(row.origin, Counter())[row.why] += 1
         cases.setdefault(row.origin, set()).add(row.case)
         rounds.add(row.round or 1)
-    return LedgerFacts(
-        by_class, reasons, {origin: len(ids) for origin, ids in cases.items()}, max(rounds)
-    )
+    counts = {origin: len(ids) for origin, ids in cases.items()}
+    return LedgerFacts(by_class, reasons, counts, max(rounds))
 
 
 def _scores(path: Path) -> Mapping[str, Any]:
     data = read_json_table(path, what="an evaluation")
     if not isinstance(data.get("cases"), list) or not isinstance(data.get("mean"), dict):
         raise InputError(
-            f"{path}: not the report of an evaluation (no cases or mean in it); write it with: nnstudent evaluate … --report"
+            f"{path}: not the report of an evaluation (no cases or mean in it); write it with: "
+            "nnstudent evaluate … --report"
         )
     return data
 
@@ -251,7 +312,7 @@ def _seconds(path: Path) -> Mapping[str, Any] | None:
     return seconds if isinstance(seconds, dict) else None
 
 
-def _size(run: Run, id: str) -> tuple[int, ...] | None:
+def _size(run: RunData, id: str) -> tuple[int, ...] | None:
     image = next((case.image for case in run.cohort or () if case.id == id), None)
     return size_of(run.path / "predictions" / "student" / f"{id}.nii.gz", image)
 

@@ -6,11 +6,13 @@ import math
 from dataclasses import dataclass
 
 from nnstudent.evaluation.statistics import compare_paired
-from nnstudent.report.context import percent, scored_classes, signed, words
+from nnstudent.report.context import scored_classes, scored_groups
 from nnstudent.report.costs import Cost, spread_out
-from nnstudent.report.load import Method, Run
+from nnstudent.report.format import difference, percent, signed
+from nnstudent.report.load import Method, RunData
+from nnstudent.words import class_title
 
-_MANY = 20  # cases of the table by size; of more, a choice evenly over the sizes
+_MOST_SIZES = 20  # cases in the table by size, spread evenly over the sizes
 
 
 @dataclass(frozen=True)
@@ -18,13 +20,13 @@ class Table:
     """A table of text.
 
     Attributes:
-        key: What it is, as a label in LaTeX.
+        key: Its label in LaTeX.
         caption: What it shows.
-        header: One a column; the first column is words, the others are figures.
-        rows: As long as the header.
-        groups: How many of the last rows are means, apart from the others.
+        header: Titles of the columns; the first column is words, the others are figures.
+        rows: Each as long as the header.
+        groups: How many of the last rows are means, set apart from the others.
         note: What a reader must know.
-        like: The table of the paper that it is like; empty for none.
+        like: The table of the paper that it corresponds to; empty for none.
     """
 
     key: str
@@ -36,47 +38,44 @@ class Table:
     like: str = ""
 
 
-def paper_tables(run: Run) -> list[Table]:
-    """Those of the tables that the run has figures for."""
+def paper_tables(run: RunData) -> list[Table]:
+    """Return the tables that the run has figures for."""
     found = [_organs(run), _lesions(run), _sizes(run), _unlabeled(run)]
     return [table for table in found if table is not None and table.rows]
 
 
-def _main(run: Run) -> Method | None:
-    """The method that the run is about: the student, else what there is."""
+def _main_method(run: RunData) -> Method | None:
+    """Return the method that the run is about: the student, otherwise the last one there is."""
     return run.method("student") or (run.methods[-1] if run.methods else None)
 
 
-def _organs(run: Run) -> Table | None:
-    method = _main(run)
+def _organs(run: RunData) -> Table | None:
+    method = _main_method(run)
     if method is None:
         return None
-    classes = scored_classes([method], run.taxonomy)
-    groups = [
-        name
-        for name in ("organs", "tumor")
-        if name not in run.taxonomy.names and method.mean(name, "n")
-    ]
+    groups = scored_groups([method], run.taxonomy)
     titles = {"organs": "Average of the organs", "tumor": "Average of the lesions"}
     rows = tuple(
         (
-            titles[name] if name in groups else words(name).capitalize(),
-            _spread(method, name, "dsc"),
-            _spread(method, name, "nsd"),
+            titles[name] if name in groups else class_title(name).capitalize(),
+            _spread(method, name=name, metric="dsc"),
+            _spread(method, name=name, metric="nsd"),
             f"{method.mean(name, 'n') or 0:.0f}",
         )
-        for name in [*classes, *groups]
+        for name in [*scored_classes([method], run.taxonomy), *groups]
     )
-    note = f"Mean ± SD over the n cases that have the class annotated; protocol {method.data.get('protocol', 'unknown')}."
+    note = (
+        "Mean ± SD over the n cases that have the class annotated; "
+        f"protocol {method.data.get('protocol', 'unknown')}."
+    )
     missing = len(method.data.get("missing", ()))
     if missing:
-        left_out = "are left out" if method.data.get("common_only") else "count 0"
-        note += f" Cases without a prediction: {missing}; they {left_out}."
-    header = ("Target", "DSC (%)", "NSD (%)", "n")
+        treated = "left out" if method.data.get("common_only") else "scored 0"
+        note += f" Cases without a prediction, {treated}: {missing}."
     return Table(
         "organs",
         f"Scores by class, {method.title.lower()}",
-        header,
+        ("Target", "DSC (%)", "NSD (%)", "n"),
         rows,
         len(groups),
         note,
@@ -84,23 +83,20 @@ def _organs(run: Run) -> Table | None:
     )
 
 
-def _spread(method: Method, name: str, value: str) -> str:
-    mean, deviation = method.mean(name, value), method.mean(name, f"{value}_sd")
-    return (
-        percent(mean, digits=2)
-        if deviation is None
-        else f"{percent(mean, digits=2)} ± {percent(deviation, digits=2)}"
-    )
+def _spread(method: Method, *, name: str, metric: str) -> str:
+    mean = percent(method.mean(name, metric), digits=2)
+    deviation = method.deviation(name, metric)
+    return mean if deviation is None else f"{mean} ± {percent(deviation, digits=2)}"
 
 
-def _lesions(run: Run) -> Table | None:
-    method = _main(run)
+def _lesions(run: RunData) -> Table | None:
+    method = _main_method(run)
     known = {} if method is None else method.data.get("lesions") or {}
     rows = []
     for name, found in known.items():
         rows += [
             (
-                f"{words(name).capitalize()}, {_volumes(item['from_ml'], item.get('to_ml'))}",
+                f"{class_title(name).capitalize()}, {_volumes(item['from_ml'], item.get('to_ml'))}",
                 str(item["lesions"]),
                 str(item["found"]),
                 percent(item["sensitivity"]),
@@ -109,8 +105,11 @@ def _lesions(run: Run) -> Table | None:
             )
             for item in (*found["bins"], found | {"from_ml": None})
         ]
-    header = ("Lesions", "In the truth", "Found", "Sensitivity (%)", "False positives", "A scan")
-    note = "Found: a predicted lesion overlaps with an IoU of at least 0.1, one to one. False positives are sorted by predicted volume."
+    header = ("Lesions", "In the truth", "Found", "Sensitivity (%)", "False positives", "Per scan")
+    note = (
+        "A lesion is found if a predicted one overlaps it with an IoU of at least 0.1, one to one. "
+        "False positives are sorted by predicted volume."
+    )
     return Table("lesions", "Lesions found, by volume", header, tuple(rows), note=note)
 
 
@@ -120,13 +119,13 @@ def _volumes(low: float | None, high: float | None) -> str:
     return f"from {low:g} ml" if high is None else f"{low:g} to {high:g} ml"
 
 
-def _sizes(run: Run) -> Table | None:
+def _sizes(run: RunData) -> Table | None:
     profiled = any(cost.profiled for cost in run.costs)
     costs = sorted(
         (cost for cost in run.costs if cost.profiled == profiled),
         key=lambda cost: (cost.voxels, cost.id),
     )
-    shown = spread_out(costs, _MANY)
+    shown = spread_out(costs, _MOST_SIZES)
     rows = tuple(
         (cost.id, _size(cost), f"{cost.seconds:.2f}", *(_memory(cost) if profiled else ()))
         for cost in shown
@@ -134,24 +133,20 @@ def _sizes(run: Run) -> Table | None:
     header: tuple[str, ...] = ("Case", "Image size", "Time (s)")
     if profiled:
         header += ("Peak RAM (MiB)", "RAM area (MiB·s)", "Peak GPU (MiB)", "GPU area (MiB·s)")
-        notes = [
-            "Measured by nnstudent profile: a process a case, start-up and loading the model included."
-        ]
+        note = (
+            "Measured by nnstudent profile: one process per case, start-up and loading the model "
+            "included."
+        )
     else:
-        notes = [
-            "Time is as the segmenter noted it, start-up and loading the model not included; for memory, profile each case: "
-            "nnstudent profile --json RUN/efficiency/CASE.json -- nnstudent segment …."
-        ]
+        note = (
+            "Time as the segmenter noted it, start-up and loading the model not included. For "
+            "memory, profile each case: nnstudent profile --json RUN/efficiency/CASE.json -- "
+            "nnstudent segment …."
+        )
     if len(shown) < len(costs):
-        notes.append(f"{len(shown)} of {len(costs)} cases, evenly over the sizes.")
-    return Table(
-        "efficiency",
-        "Time and memory by image size",
-        header,
-        rows,
-        note=" ".join(notes),
-        like="Table 5",
-    )
+        note += f" {len(shown)} of {len(costs)} cases, spread evenly over the sizes."
+    caption = "Time and memory by image size"
+    return Table("efficiency", caption, header, rows, note=note, like="Table 5")
 
 
 def _size(cost: Cost) -> str:
@@ -159,84 +154,60 @@ def _size(cost: Cost) -> str:
 
 
 def _memory(cost: Cost) -> tuple[str, str, str, str]:
-    ram = tuple(
+    peak, area = (
         "–" if value is None else f"{value:.0f}" for value in (cost.peak_rss_mb, cost.rss_area_mb_s)
     )
     if cost.gpu is None:
-        return ram[0], ram[1], "–", "–"
-    peak, area = (
-        (cost.gpu, cost.gpu)
-        if isinstance(cost.gpu, str)
-        else (f"{value:.0f}" for value in cost.gpu)
-    )
-    return ram[0], ram[1], peak, area
+        return peak, area, "–", "–"
+    if isinstance(cost.gpu, str):
+        return peak, area, cost.gpu, cost.gpu
+    return peak, area, f"{cost.gpu[0]:.0f}", f"{cost.gpu[1]:.0f}"
 
 
-def _unlabeled(run: Run) -> Table | None:
-    learned = {"teacher": "labeled", "baseline": "labeled", "student": "labeled + unlabeled"}
-    called = {
-        "teacher": "Teachers, ensemble",
-        "baseline": "Student's network",
-        "student": "Student's network",
-    }
-    values = [(name, metric) for name in ("organs", "tumor") for metric in ("dsc", "nsd")]
-    rows = [
-        (
-            called[method.key],
-            learned[method.key],
-            *(percent(method.mean(*value), digits=2) for value in values),
-        )
-        for method in run.methods
-        if method.key in learned
-    ]
+def _unlabeled(run: RunData) -> Table | None:
     student, baseline = run.method("student"), run.method("baseline")
     if student is None:
         return None
-    header = (
-        "Network",
-        "Trained on",
-        "Organ DSC (%)",
-        "Organ NSD (%)",
-        "Tumor DSC (%)",
-        "Tumor NSD (%)",
+    networks = {
+        "teacher": ("Teachers, ensemble", "labeled"),
+        "baseline": ("Student's network", "labeled"),
+        "student": ("Student's network", "labeled + unlabeled"),
+    }
+    columns = [(name, metric) for name in ("organs", "tumor") for metric in ("dsc", "nsd")]
+    rows = [
+        (*networks[method.key], *(percent(method.mean(*column), digits=2) for column in columns))
+        for method in run.methods
+        if method.key in networks
+    ]
+    note = (
+        "The student's network was not trained on labeled scans alone. To see what unlabeled scans "
+        "add: nnstudent run … --baseline."
     )
-    if baseline is None:
-        note = "The student's network was not trained on labeled scans alone; to see what unlabeled ones bring: nnstudent run … --baseline."
-        return Table(
-            "unlabeled",
-            "With and without unlabeled scans",
-            header,
-            tuple(rows),
-            note=note,
-            like="Table 6",
-        )
-    gain = []
-    for value in values:
-        one, other = student.mean(*value), baseline.mean(*value)
-        gain.append(signed(None if one is None or other is None else one - other, digits=2))
-    rows.append(("Gain", "by unlabeled scans", *gain))
-    note = _paired(student, baseline, run)
+    if baseline is not None:
+        gains = [difference(student.mean(*column), baseline.mean(*column)) for column in columns]
+        rows.append(("Gain", "by unlabeled scans", *(signed(gain, digits=2) for gain in gains)))
+        note = _paired(student, baseline, run=run)
+    scores = ("Organ DSC (%)", "Organ NSD (%)", "Tumor DSC (%)", "Tumor NSD (%)")
     return Table(
         "unlabeled",
         "With and without unlabeled scans",
-        header,
+        ("Network", "Trained on", *scores),
         tuple(rows),
-        groups=1,
+        groups=0 if baseline is None else 1,
         note=note,
         like="Table 6",
     )
 
 
-def _paired(student: Method, baseline: Method, run: Run) -> str:
-    """What a test over the cases says of the gain in organ DSC."""
-    before = {
-        case["id"]: baseline.case_mean(case, "dsc", run.taxonomy.organs)
-        for case in baseline.data["cases"]
-    }
-    after = {
-        case["id"]: student.case_mean(case, "dsc", run.taxonomy.organs)
-        for case in student.data["cases"]
-    }
+def _paired(student: Method, baseline: Method, *, run: RunData) -> str:
+    """Return what a paired test over the cases says of the gain in organ DSC."""
+    after, before = (
+        {
+            case["id"]: method.case_mean(case, "dsc", names=run.taxonomy.organs)
+            for case in method.data["cases"]
+        }
+        for method in (student, baseline)
+    )
     pairs = [
         (one, other)
         for id, one in after.items()
@@ -246,12 +217,11 @@ def _paired(student: Method, baseline: Method, run: Run) -> str:
         return "Too few cases to test the gain."
     found = compare_paired([one for one, _ in pairs], [other for _, other in pairs])
     low, high = (signed(bound, digits=2) for bound in found.interval)
-    effect = (
-        ""
-        if math.isnan(found.effect)
-        else f", rank-biserial effect {found.effect:.2f}".replace("-", "−")
-    )
+    effect = ""
+    if not math.isnan(found.effect):
+        effect = f", rank-biserial effect {found.effect:.2f}".replace("-", "−")
     return (
-        f"Gain in organ DSC case by case: {signed(found.difference, digits=2)} points, 95 % interval {low} to {high}; Wilcoxon signed-rank "
-        f"p = {found.p:.3g}{effect}, {found.n} cases. Organs and tumor: means over the classes' means."
+        f"Gain in organ DSC case by case: {signed(found.difference, digits=2)} points, 95 % "
+        f"interval {low} to {high}; Wilcoxon signed-rank p = {found.p:.3g}{effect}, {found.n} "
+        "cases. Organs and tumor: means over the classes' means."
     )

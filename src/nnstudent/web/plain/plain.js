@@ -127,7 +127,7 @@ function row(organ) {
     element('td', titles.get(organ.name) ?? organ.name),
     element('td', volume, 'number'),
     element('td', confidence, 'number'),
-    element('td', organ.touches_border ? 'cut by the image' : ''),
+    element('td', organ.touches_border ? 'touches the border of the image' : ''),
   )
   return line
 }
