@@ -114,7 +114,6 @@ def _overlay(
         )
         panels.append(Panel(name, left, right))
     items = [item for item in table if item.id in shown]
-    pair = {"truth": truth, "prediction": prediction}
     return Overlay(
         rank=rank,
         id=str(case["id"]),
@@ -130,8 +129,12 @@ def _overlay(
             for item in items
         ],
         unlabeled=[class_title(item.name) for item in items if item.name not in known.annotated],
-        scan=downsample_scan(image, **pair) if scroll == "scan" else None,
-        stack=slice_stack(image, **pair, taxonomy=table) if scroll == "stack" else (),
+        scan=downsample_scan(image, truth=truth, prediction=prediction)
+        if scroll == "scan"
+        else None,
+        stack=slice_stack(image, truth=truth, prediction=prediction, taxonomy=table)
+        if scroll == "stack"
+        else (),
     )
 
 
