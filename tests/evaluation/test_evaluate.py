@@ -205,6 +205,15 @@ def test_flare23_ignores_the_position_of_the_grid_and_strict_does_not(folders, t
     assert "another grid" in strict.failures[0].reason
 
 
+def test_flare23_scores_a_file_whose_name_hides_that_it_is_compressed(folders):
+    before = evaluate(*folders, protocol="flare23").to_dict()["cases"]
+    for folder in folders:
+        (folder / "b.nii.gz").rename(folder / "b.nii")
+    scores = evaluate(*folders, protocol="flare23")
+    assert not scores.failures
+    assert [case["nsd"] for case in scores.to_dict()["cases"]] == [case["nsd"] for case in before]
+
+
 def scaled(folder, labels):
     """Labels as floats under an int16 header: nibabel finds a slope, and 3 is read as 2.9999."""
     header = nib.Nifti1Image(np.zeros((2, 2, 2), np.int16), np.eye(4)).header

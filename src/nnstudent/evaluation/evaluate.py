@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 
 from nnstudent.cases import for_each_case
@@ -18,10 +17,10 @@ from nnstudent.evaluation.metrics import bounding_boxes, enclosing_box
 from nnstudent.evaluation.pairs import CaseSubset, Pair, pair_cohort, pair_files
 from nnstudent.evaluation.protocols import ClassScore, Protocol, find_protocol, score
 from nnstudent.evaluation.scores import CaseScores, Scores
-from nnstudent.io.nifti import read_labels
+from nnstudent.io.nifti import read_header_spacing, read_labels
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import LabelClass, Taxonomy
-from nnstudent.volume import Box, Spacing, Volume
+from nnstudent.volume import Box, Volume
 
 
 def evaluate(
@@ -138,7 +137,7 @@ def _score_case(
         axcodes=None if protocol.as_stored else truth.grid.axcodes,
     )
     warnings = _compare_grids(pair.prediction, prediction, truth, protocol)
-    spacing = _header_spacing(pair.truth, truth) if protocol.as_stored else truth.spacing_mm
+    spacing = read_header_spacing(pair.truth) if protocol.as_stored else truth.spacing_mm
     scores = {}
     for item in scored:
         both = predicted.get(item.id), true.get(item.id)
@@ -215,16 +214,6 @@ def _compare_grids(
         f"the prediction is on another grid than the truth ({difference}); "
         f"{protocol.name} compares voxels as they are stored",
     )
-
-
-def _header_spacing(path: Path, labels: Volume) -> Spacing:
-    """The spacing along (z, y, x) that the organizers' script reads.
-
-    It is the header's own field, in single precision.
-    """
-    zooms = nib.load(path).header.get_zooms()[:3]
-    z, y, x = (float(np.float32(mm)) for mm in zooms[::-1])
-    return (z, y, x) if min(z, y, x) > 0 else labels.spacing_mm
 
 
 def _why_cut(item: LabelClass, truth: Volume, box: Box | None) -> str | None:

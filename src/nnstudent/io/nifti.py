@@ -23,7 +23,7 @@ from nnstudent.errors import InputError, quoted
 from nnstudent.io.atomic import replacing
 from nnstudent.io.content import content_of, head_of, is_compressed
 from nnstudent.io.nifti_grid import grid_of
-from nnstudent.volume import Grid, Volume
+from nnstudent.volume import Grid, Spacing, Volume
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +57,46 @@ def read_grid(path: Path) -> Grid:
         GeometryError: Spacing or affine are unusable, the axes are skewed, or the header contradicts itself.
     """
     return _grid(path, _open(path))[0]
+
+
+def read_header_spacing(path: Path) -> Spacing:
+    """Read the voxel size that the header's own field states, as scripts that ignore the affine do.
+
+    Returns:
+        Spacing along (z, y, x) in mm, rounded to single precision; the affine's spacing if the
+        field holds no size.
+
+    Raises:
+        InputError: See :func:`read_grid`.
+        GeometryError: See :func:`read_grid`.
+    """
+    image = _open(path)
+    grid, _ = _grid(path, image)
+    z, y, x = (float(np.float32(mm)) for mm in image.header.get_zooms()[:3][::-1])
+    return (z, y, x) if min(z, y, x) > 0 else grid.spacing_mm
+
+
+def is_standard_nifti(path: Path) -> bool:
+    """Whether any NIfTI reader finds in this file what :func:`read_image` finds in it.
+
+    That takes a NIfTI file in one piece, compressed if and only if its name says so, of three
+    dimensions, whose header states one geometry, in mm, and a usable scale.
+
+    Raises:
+        InputError: See :func:`read_grid`.
+        GeometryError: See :func:`read_grid`.
+    """
+    image = _open(path)
+    grid, _ = _grid(path, image)
+    ending = ".nii.gz" if is_compressed(path) else ".nii"
+    return (
+        content_of(path) == "nifti"
+        and path.name.lower().endswith(ending)
+        and len(image.shape) == 3
+        and bool(np.allclose(image.affine, grid.affine))
+        and bool(np.allclose(image.header.get_zooms()[::-1], grid.spacing_mm, rtol=1e-3))
+        and not _scaling(path, image)
+    )
 
 
 def read_image(path: Path) -> Volume:

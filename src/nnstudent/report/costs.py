@@ -11,9 +11,8 @@ from math import prod
 from pathlib import Path
 from typing import Any, TypeVar
 
-import nibabel as nib
-
 from nnstudent.errors import InputError
+from nnstudent.io.nifti import read_grid
 from nnstudent.serialization import read_json_table
 
 T = TypeVar("T")
@@ -94,7 +93,7 @@ def size_of(*places: Path | None) -> tuple[int, ...] | None:
     for place in places:
         try:
             if place is not None and place.is_file():
-                return tuple(int(count) for count in nib.load(place).shape[:3])
-        except (OSError, ValueError, nib.filebasedimages.ImageFileError):
+                return read_grid(place).shape[::-1]
+        except InputError:
             continue
     return None

@@ -20,7 +20,14 @@ from nnstudent.cases import for_each_case
 from nnstudent.cohort.cohort import Case
 from nnstudent.errors import Failure, InputError
 from nnstudent.io.atomic import write_json
-from nnstudent.io.nifti import read_grid, read_image, read_labels, write_image, write_labels
+from nnstudent.io.nifti import (
+    is_standard_nifti,
+    read_grid,
+    read_image,
+    read_labels,
+    write_image,
+    write_labels,
+)
 from nnstudent.io.record import data_hash, file_hash, read_state
 from nnstudent.progress import Progress, silent
 from nnstudent.serialization import Record
@@ -469,10 +476,8 @@ def _held_out(case: Case, splits: Sequence[Split]) -> bool:
 
 
 def _readable(image: Path, copy: Path) -> Path:
-    """The image itself where nnU-Net's reader takes it (NIfTI, truly 3D), else a copy that it takes."""
-    import nibabel as nib
-
-    if image.name.lower().endswith((".nii", ".nii.gz")) and len(nib.load(image).shape) == 3:
+    """The image itself if nnU-Net's reader takes it as it is, otherwise a copy that it takes."""
+    if is_standard_nifti(image):
         return image
     write_image(copy, read_image(image))
     return copy
