@@ -84,6 +84,33 @@ def test_broken_cases_are_named_and_the_code_is_1(source, tmp_path, capsys):
     assert main(["index", str(source), "-o", str(tmp_path / "C"), "--skip", "gone"]) == 0
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_a_source_of_broken_cases_only_leaves_nothing_behind(files, tmp_path, capsys, there):
+    files.ct("a.nii.gz"), files.label("l.nii.gz", [99])
+    source = files.text(
+        "c.csv",
+        "id,image,label,annotated\ngone,none.nii.gz,,\nids,a.nii.gz,l.nii.gz,\nbare,a.nii.gz,,liver\n",
+    )
+    if there:
+        (tmp_path / "C").mkdir()
+    assert main(["index", str(source), "-o", str(tmp_path / "C")]) == 2
+    printed = capsys.readouterr()
+    assert printed.out.endswith("no usable case in it; no cohort was written\n")
+    for case in ("gone", "ids", "bare"):
+        assert f"nnstudent index: failed: {case}: " in printed.err
+    assert (tmp_path / "C").exists() == there
+    assert not there or not list((tmp_path / "C").iterdir())
+
+
+def test_an_earlier_cohort_stays_if_every_case_is_broken_now(source, tmp_path, capsys):
+    assert main(["index", str(source), "-o", str(tmp_path / "C")]) == 0
+    before = (tmp_path / "C" / "cohort.json").read_bytes()
+    for image in source.parent.glob("*.nii.gz"):
+        image.write_bytes(b"damaged")
+    assert main(["index", str(source), "-o", str(tmp_path / "C")]) == 2
+    assert (tmp_path / "C" / "cohort.json").read_bytes() == before
+
+
 def test_no_tumor_is_one_line_of_notice(files, tmp_path, capsys):
     files.ct("a.nii.gz"), files.label("l.nii.gz", range(1, 14))
     source = files.text("c.csv", "image,label\na.nii.gz,l.nii.gz\n")

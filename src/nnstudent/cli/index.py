@@ -80,9 +80,17 @@ def run(args: argparse.Namespace) -> int:
             threads=args.threads,
             progress=display,
         )
-    notices = [f"notice: {notice}" for notice in found.notices]
-    print("\n".join([*_table(found), *notices, *summary(found)]))
-    print(f"cohort: {args.out / 'cohort.json'}")
+    lines = [f"notice: {notice}" for notice in found.notices]
+    if found.cohort.cases:
+        lines = [
+            *_table(found),
+            *lines,
+            *summary(found),
+            f"cohort: {args.out / 'cohort.json'}",
+        ]
+    else:
+        lines.append(f"{args.source}: no usable case in it; no cohort was written")
+    print("\n".join(lines))
     write_report(args.report, _report(found))
     return print_failures("index", found.cohort.broken, done=len(found.cohort))
 

@@ -123,10 +123,10 @@ def check_case(entry: Entry, *, taxonomy: Taxonomy, out: Path) -> Facts:
         GeometryError: The geometry is unusable, or the label map is on another grid.
         OutputError: A copy cannot be written.
     """
-    image, image_path, series_warnings = _image(entry, out)
+    image, series_warnings = _image(entry)
     low, high = float(image.array.min()), float(image.array.max())
     if low == high:
-        raise InputError(f"{image_path}: every voxel is {low:g}; expected a CT")
+        raise InputError(f"{entry.image}: every voxel is {low:g}; expected a CT")
     if is_label_map(image.array):
         raise InputError(
             f"{entry.image}: holds whole numbers from 0 to {high:g} only: a label map; "
@@ -134,13 +134,19 @@ def check_case(entry: Entry, *, taxonomy: Taxonomy, out: Path) -> Facts:
         )
     warnings = (*series_warnings, *image_warnings(image))
     present: tuple[str, ...] = ()
-    label_path = entry.label
+    changed: Volume | None = None
     if entry.label is not None:
-        labels, changed = _labels(entry, image.grid)
+        labels, is_changed = _labels(entry, image.grid)
         present = _present(entry.label, labels, taxonomy)
-        if changed:
-            label_path = out / "labels" / f"{entry.id}.nii.gz"
-            write_labels(label_path, labels, like=image_path)
+        changed = labels if is_changed else None
+    # Nothing is written before everything is checked, so that a broken case leaves no copy.
+    image_path, label_path = entry.image, entry.label
+    if entry.image.is_dir():
+        image_path = out / "images" / f"{entry.id}.nii.gz"
+        write_image(image_path, image)
+    if changed is not None:
+        label_path = out / "labels" / f"{entry.id}.nii.gz"
+        write_labels(label_path, changed, like=image_path)
     z, y, x = image.grid.shape
     dz, dy, dx = (round(mm, 4) for mm in image.spacing_mm)
     return Facts(
@@ -155,13 +161,12 @@ def check_case(entry: Entry, *, taxonomy: Taxonomy, out: Path) -> Facts:
     )
 
 
-def _image(entry: Entry, out: Path) -> tuple[Volume, Path, tuple[str, ...]]:
+def _image(entry: Entry) -> tuple[Volume, tuple[str, ...]]:
+    """The CT, and what was corrected in its series."""
     if not entry.image.is_dir():
-        return read_image(entry.image), entry.image, ()
+        return read_image(entry.image), ()
     series = read_series(entry.image)
-    path = out / "images" / f"{entry.id}.nii.gz"
-    write_image(path, series.volume)
-    return series.volume, path, series.warnings
+    return series.volume, series.warnings
 
 
 def _labels(entry: Entry, grid: Grid) -> tuple[Volume, bool]:

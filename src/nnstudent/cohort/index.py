@@ -66,7 +66,8 @@ def index(
 
     Every file is read completely, once: ``out/checks.json`` keeps the results by size and
     modification time. The images stay where they are; ``out/images`` receives those converted from
-    DICOM, ``out/labels`` the label maps that had to be changed.
+    DICOM, ``out/labels`` the label maps that had to be changed. If no case is usable, nothing is
+    written, and an earlier cohort in ``out`` stays as it was.
 
     Args:
         source: A FLARE folder, an nnU-Net raw dataset, a .csv or .toml list, or an indexed cohort.
@@ -132,8 +133,23 @@ def _index(
         notices += [f"{case.id}: {line}" for line in (*result.warnings, *warnings)]
     notices += _sparse_labels(source.kind, cases, facts)
     cohort = Cohort(source.taxonomy, tuple(cases), broken)
-    write_cohort(out, cohort)
+    if cases:
+        write_cohort(out, cohort)
+    elif not (out / "cohort.json").exists():
+        _discard(out, entries)
     return Indexed(cohort, source.kind, facts, tuple(notices))
+
+
+def _discard(out: Path, entries: Sequence[Entry]) -> None:
+    """Remove what the checks wrote into a folder that does not become a cohort."""
+    copies = [
+        out / kind / f"{entry.id}.nii.gz" for kind in ("images", "labels") for entry in entries
+    ]
+    for path in (out / "checks.json", *copies):
+        path.unlink(missing_ok=True)
+    for kind in ("images", "labels"):
+        with contextlib.suppress(OSError):  # it is missing, or holds something else
+            (out / kind).rmdir()
 
 
 def _files(entry: Entry) -> tuple[Path | None, ...]:
