@@ -74,7 +74,25 @@ def test_labels_beside_a_series_do_not_take_its_place(tmp_path):
     labels(folder / "labels.nii.gz")
     found = find_inputs(folder, folder / "labels.nii.gz")
     assert [(case.id, case.source) for case in found.cases] == [("study", folder)]
-    assert found.notices == ("passed over: 1 × label map or picture of 8 bits: labels.nii.gz",)
+    assert found.notices == ()  # the series' reader names it
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_each_stray_file_beside_a_series_is_named_once(tmp_path, deep):
+    from nnstudent.io.dicom.find import find_series
+    from tests.io.series import Series
+
+    folder = Series().write(tmp_path / "scans" / "one")
+    labels(folder / "labels.nii.gz")
+    (folder / "below").mkdir()
+    strays = ["notes.txt", ".DS_Store", "scan.nrrd", "lone.img", "below/report.pdf"]
+    for name in strays:
+        (folder / name).write_bytes(b"NRRD" if name.endswith("nrrd") else b"text " * 50)
+    found = find_inputs(folder.parent if deep else folder, tmp_path / "out")
+    (case,) = found.cases
+    text = "\n".join([*found.notices, *find_series(case.source).warnings])
+    for name in (*strays, "labels.nii.gz"):
+        assert text.count(name) == 1, text
 
 
 def test_an_image_beside_a_series_is_ambiguous(tmp_path):

@@ -195,9 +195,9 @@ def test_what_is_no_slice_is_named(tmp_path):
     save(Series().slice(2), folder / ".copy.dcm")
     Series().write(folder / ".snapshot")
     (warning,) = read_series(folder).warnings
-    assert (
-        warning
-        == "passed over what is no DICOM image: .copy.dcm, .snapshot (a hidden folder), readme.txt, thumb.jpg"
+    assert warning == (
+        "passed over what is no DICOM image: .DS_Store (a hidden file), .copy.dcm (a hidden file), "
+        ".snapshot (a hidden folder), readme.txt, thumb.jpg"
     )
 
 

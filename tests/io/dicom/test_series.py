@@ -231,7 +231,10 @@ def test_the_ct_is_found_among_everything(tmp_path, capfd):
     read = read_series(tmp_path)
     assert np.array_equal(read.volume.array + 1024, wanted.stored)
     warning, passed, others = read.warnings
-    assert passed == "passed over what is no DICOM image: DICOMDIR, README.txt"
+    assert (
+        passed
+        == "passed over what is no DICOM image: .hidden (a hidden file), DICOMDIR, README.txt"
+    )
     assert others == "passed over other DICOM: 5 MR, 1 SR, 2 localizer, 1 screenshot"
     assert (
         warning

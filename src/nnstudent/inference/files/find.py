@@ -21,7 +21,6 @@ from nnstudent.io.dicom.find import holds_dicom
 from nnstudent.io.finder import (
     FOLDER,
     LABELS,
-    NO_IMAGE,
     Listing,
     case_names,
     channels_of,
@@ -135,8 +134,8 @@ def _find(source: Path, output: Path) -> _Found:
                 f"{source}: holds a DICOM series and {_named(listing.images)}; which is meant is "
                 "not clear, give the image by its name, or keep the series in a folder of its own"
             )
-        passed.pop(NO_IMAGE, None)  # the series' reader names those that are not DICOM
-        return _Found(((source.resolve().name, source),), True, passed)
+        # The series' reader looks at every file and names those that it passes over.
+        return _Found(((source.resolve().name, source),), True, {})
     folders = [folder for folder in listing.folders if folder.resolve() != output.resolve()]
     if listing.images:
         channels = channels_of(listing.images)
@@ -191,8 +190,8 @@ def _case_folders(
             many.append(folder)
         elif series or inside.images:
             images.append((folder.name, folder if series else inside.images[0]))
-            for kind, paths in {**inside.passed_over, LABELS: inside.labels}.items():
-                if not (series and kind == NO_IMAGE):
+            if not series:  # whose reader names what it passes over
+                for kind, paths in {**inside.passed_over, LABELS: inside.labels}.items():
                     over.setdefault(kind, []).extend(paths)
         else:
             over.setdefault(f"{FOLDER} without an image", []).append(folder)

@@ -183,26 +183,25 @@ def _look(folder: Path) -> _Contents:
     contents = _Contents()
     for path, problem in _files(folder):
         name = str(path.relative_to(folder))
-        hidden = path.name.startswith(".")
-        if problem in (_SPECIAL, _HIDDEN):
+        if problem != _HIDDEN and path.name.startswith("."):
+            contents.passed.append(f"{name} (a hidden file)")
+        elif problem in (_SPECIAL, _HIDDEN):
             contents.passed.append(f"{name} ({problem})")
         elif problem:
             contents.faults.append(DamagedError(path, problem))
         else:
             try:
                 kind = kind_of(path)
-                if kind == "dicom" and not hidden:
+                if kind == "dicom":
                     _look_at(path, contents)
-                elif kind == "blank" and not hidden:
+                elif kind == "blank":
                     raise DamagedError(
                         path,
                         "damaged (empty)"
                         if not path.stat().st_size
                         else "damaged (it begins with zeros only)",
                     )
-                elif (
-                    kind == "dicom" or not hidden
-                ):  # what the system hides and is no DICOM is nobody's slice
+                else:
                     contents.passed.append(name)
             except OSError as error:
                 contents.faults.append(DamagedError(path, f"cannot be read ({error.strerror})"))
