@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import time
 from dataclasses import replace
@@ -151,7 +149,7 @@ def test_a_full_disk_does_not_stop_the_queue(tmp_path, monkeypatch, caplog):
     def full(path, data):
         raise OutputError("no room")
 
-    monkeypatch.setattr("nnstudent.web.jobs.write_json", full)
+    monkeypatch.setattr("nnstudent.web.job_records.write_json", full)
     assert jobs.take_next(timeout=0) is job
     jobs.finish(job, error="no")
     assert job.state == "failed"
@@ -191,63 +189,6 @@ def test_a_disk_that_is_really_full_refuses_before_the_upload(tmp_path, monkeypa
     with pytest.raises(FullError, match="not enough disk space"), jobs.draft(reserve=1000):
         pass
     assert list(tmp_path.iterdir()) == []
-
-
-def changed(record: dict, **fields: object) -> str:
-    return json.dumps({**record, **fields})
-
-
-DAMAGED = {
-    "empty": lambda record: "",
-    "a list": lambda record: "[]",
-    "cut off": lambda record: json.dumps(record)[:-20],
-    "nested": lambda record: "[" * 100_000,
-    "a long number": lambda record: changed(record, created=0).replace(
-        '"created": 0', '"created": ' + "9" * 5000
-    ),
-    "no owner": lambda record: json.dumps(
-        {key: value for key, value in record.items() if key != "owner"}
-    ),
-    "an unknown state": lambda record: changed(record, state="lost"),
-    "a wrong type": lambda record: changed(record, created="yesterday"),
-    "not a number": lambda record: changed(record, created=0).replace(
-        '"created": 0', '"created": NaN'
-    ),
-    "another id": lambda record: changed(record, id="0" * 32),
-    "an id that leads out": lambda record: changed(record, id="../../etc"),
-    "organs of another shape": lambda record: changed(record, organs=[{"name": "liver"}]),
-    "a delivery of another shape": lambda record: changed(record, origin={"delivery": "soon"}),
-    "a file that is none of ours": lambda record: changed(record, files=["../../secret"]),
-}
-
-
-@pytest.mark.parametrize("how", DAMAGED)
-def test_a_damaged_record_is_named_and_passed_over(tmp_path, how, caplog):
-    jobs = Jobs(tmp_path, Limits())
-    bad, good = added(jobs, "Secretname"), added(jobs, "good")
-    record = bad.folder / "job.json"
-    record.write_text(DAMAGED[how](json.loads(record.read_text())))
-    again = Jobs(tmp_path, Limits())
-    assert [job.id for job in again.all()] == [good.id]
-    assert str(record) in caplog.text
-    assert "Secretname" not in caplog.text
-    assert (bad.input / "00000.nii.gz").is_file(), "nothing of it is lost"
-    again.sweep()
-    assert bad.folder.exists()
-    old = time.time() - 25 * 3600
-    os.utime(bad.folder, (old, old))
-    again.sweep()
-    assert not bad.folder.exists(), "it is kept no longer than others"
-
-
-def test_a_record_that_is_a_folder_or_a_dangling_link_stops_nothing(tmp_path):
-    for number, make in enumerate(
-        (lambda path: path.mkdir(), lambda path: path.symlink_to("nowhere"))
-    ):
-        folder = tmp_path / f"{number:032x}"
-        folder.mkdir()
-        make(folder / "job.json")
-    assert Jobs(tmp_path, Limits()).all() == []
 
 
 def test_a_folder_that_is_removed_under_a_job_stops_nothing(tmp_path):

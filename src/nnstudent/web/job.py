@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -103,6 +104,21 @@ class Job:
         """Folder of the results."""
         return self.folder / "output"
 
+    def end(
+        self,
+        *,
+        error: str | None = None,
+        files: list[str] | None = None,
+        organs: Any = None,
+        warnings: list[str] | None = None,
+    ) -> None:
+        """Set how it ended: done, or failed if ``error`` says why."""
+        self.state = "done" if error is None else "failed"
+        self.error, self.files, self.organs = error, files or [], organs
+        self.warnings = [*self.warnings, *(warnings or [])]
+        self.seconds = None if self.began is None else round(time.monotonic() - self.began, 2)
+        self.finished, self.progress = time.time(), None
+
     def record(self) -> dict[str, Any]:
         """Return its record, as it is kept on disk."""
         return {
@@ -148,12 +164,12 @@ def read_job(folder: Path) -> Job:
         job = _JOB.validate_python({**fields, "folder": folder})
     except ValidationError as error:
         raise InputError(f"{path}: not a valid record of a job ({_first_error(error)})") from error
-    times = (job.created, job.finished or 0.0, job.seconds or 0.0)
+    stamps = (job.created, job.finished or 0.0, job.seconds or 0.0)
     if (
         job.id != folder.name
         or not job.owner
         or job.bytes < 0
-        or not all(math.isfinite(time) for time in times)
+        or not all(math.isfinite(stamp) for stamp in stamps)
     ):
         raise InputError(
             f"{path}: not a valid record of a job "

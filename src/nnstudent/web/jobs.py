@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnstudent.errors import InputError, NnStudentError, OutputError
-from nnstudent.io.atomic import make_folder, write_json
-from nnstudent.web.job import FINISHED, NAMES, RECORD, Job, Kind, is_job_id, read_job
+from nnstudent.errors import NnStudentError
+from nnstudent.io.atomic import make_folder
+from nnstudent.web.job import FINISHED, NAMES, Job, Kind
+from nnstudent.web.job_records import JobRecords
 from nnstudent.web.settings import Limits
 
 log = logging.getLogger(__name__)
@@ -70,11 +71,11 @@ class Jobs:
         self._changed = threading.Condition(threading.RLock())
         self.listeners: list[Callable[[Job], None]] = []  # called with each finished job
         self.stop: Callable[[Job], None] = lambda job: None  # stops the work on a job
-        make_folder(folder)
-        self._damaged: set[Path] = set()  # folders of jobs with a damaged record
-        for path in sorted(folder.iterdir()):
-            if is_job_id(path.name) and path.is_dir():
-                self._load(path)
+        self._records = JobRecords(folder, keep_hours=limits.keep_hours)
+        for job in self._records.load():
+            self._jobs[job.id] = job
+            if job.state == "running":
+                self._queue_again(job)
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -123,11 +124,8 @@ class Jobs:
             FullError: Unfinished jobs take up too much disk space.
         """
         with self._changed:
-            waiting = sum(
-                job.bytes
-                for job in self._jobs.values()
-                if job.state not in FINISHED and job is not draft
-            )
+            unfinished = (job for job in self._jobs.values() if job.state not in FINISHED)
+            waiting = sum(job.bytes for job in unfinished if job is not draft)
             coming = sum(other.reserved for other in self._drafts.values() if other is not draft)
             if waiting + coming + bytes > self._limits.disk_bytes:
                 raise FullError(
@@ -167,20 +165,11 @@ class Jobs:
             origin: JSON data for whoever creates the job.
             arrived: False if its files are still to be fetched; then :meth:`set_arrived` follows.
         """
-        job = Job(
-            draft.id,
-            draft.folder,
-            owner,
-            name,
-            kind,
-            time.time(),
-            origin=dict(origin or {}),
-            arrived=arrived,
-        )
-        job.bytes = _size(draft.folder)
+        job = Job(draft.id, draft.folder, owner, name, kind, time.time(), arrived=arrived)
+        job.origin, job.bytes = dict(origin or {}), _size(draft.folder)
         make_folder(job.output)
         with self._changed:
-            self._save(job)
+            self._records.save(job)
             self._jobs[job.id] = job
             draft.reserved = 0
             self._make_room()
@@ -194,7 +183,7 @@ class Jobs:
         with self._changed:
             if job.id in self._jobs:
                 job.arrived, job.bytes, job.warnings, job.progress = True, size, warnings, None
-                self._save_or_log(job)
+                self._records.save_or_log(job)
                 self._make_room()
                 self._changed.notify_all()
 
@@ -203,7 +192,7 @@ class Jobs:
         with self._changed:
             if job.id in self._jobs:
                 job.origin.update(origin)
-                self._save_or_log(job)
+                self._records.save_or_log(job)
 
     def all(self) -> list[Job]:
         """Return every job, oldest first; for the service itself, not for its users."""
@@ -227,11 +216,9 @@ class Jobs:
     def place(self, job: Job) -> int | None:
         """Return a job's place in the queue, 1 for the next; None if it is not waiting."""
         with self._changed:
-            return (
-                None
-                if job.state != "queued" or not job.arrived
-                else 1 + sum(other.created < job.created for other in self._queued())
-            )
+            if job.state != "queued" or not job.arrived:
+                return None
+            return 1 + sum(other.created < job.created for other in self._queued())
 
     def take_next(self, *, timeout: float) -> Job | None:
         """Mark the next job as running and return it; None if none comes within ``timeout`` s."""
@@ -241,7 +228,7 @@ class Jobs:
             if job is None:
                 return None
             job.state, job.attempts, job.began = "running", job.attempts + 1, time.monotonic()
-            self._save_or_log(job)
+            self._records.save_or_log(job)
             return job
 
     def finish(
@@ -261,16 +248,9 @@ class Jobs:
         with self._changed:
             if job.id not in self._jobs:
                 return
-            job.state = "done" if error is None else "failed"
-            job.error, job.files, job.organs, job.warnings = (
-                error,
-                files or [],
-                organs,
-                [*job.warnings, *(warnings or [])],
-            )
-            job.seconds = None if job.began is None else round(time.monotonic() - job.began, 2)
-            job.finished, job.progress, job.bytes = time.time(), None, size
-            self._save_or_log(job)
+            job.end(error=error, files=files, organs=organs, warnings=warnings)
+            job.bytes = size
+            self._records.save_or_log(job)
         log.info("job %s: %s after %.1f s", job.id[:8], job.state, job.seconds or 0)
         for listener in self.listeners:
             listener(job)
@@ -287,68 +267,39 @@ class Jobs:
         """Remove finished jobs that are old enough, and more if the disk space requires it."""
         before = time.time() - self._limits.keep_hours * 3600
         with self._changed:
-            for job in [
-                job
-                for job in self._jobs.values()
-                if job.state in FINISHED and (job.finished or 0) < before
-            ]:
-                self.remove(job)
+            for job in self._finished():
+                if (job.finished or 0) < before:
+                    self.remove(job)
             self._make_room()
-            for folder in [folder for folder in self._damaged if _modified(folder) < before]:
-                self._damaged.discard(folder)
-                shutil.rmtree(folder, ignore_errors=True)
-                log.info("job %s: removed, its record was damaged", folder.name[:8])
+            self._records.remove_damaged(before)
 
     def _make_room(self) -> None:
         """Remove the oldest finished jobs until the others fit. The caller holds the lock."""
-        finished = sorted(
-            (job for job in self._jobs.values() if job.state in FINISHED),
-            key=lambda job: job.finished or 0,
-        )
         excess = sum(job.bytes for job in self._jobs.values()) - self._limits.disk_bytes
-        for job in finished:
+        for job in self._finished():
             if excess <= 0:
                 return
             excess -= job.bytes
             self.remove(job)
 
+    def _finished(self) -> list[Job]:
+        """Return the jobs that have ended, the first to end first."""
+        ended = (job for job in self._jobs.values() if job.state in FINISHED)
+        return sorted(ended, key=lambda job: job.finished or 0)
+
     def _queued(self) -> Iterator[Job]:
         return (job for job in self._jobs.values() if job.state == "queued" and job.arrived)
 
-    def _save(self, job: Job) -> None:
-        write_json(job.folder / RECORD, job.record())
-
-    def _save_or_log(self, job: Job) -> None:
-        """Save a job; a full disk is only logged, because after a restart the job is repeated."""
-        try:
-            self._save(job)
-        except OutputError as error:
-            log.error("job %s: its record cannot be written: %s", job.id[:8], error)
-
-    def _load(self, folder: Path) -> None:
-        if not (folder / RECORD).exists():
-            shutil.rmtree(folder, ignore_errors=True)  # an incomplete upload
-            return
-        try:
-            job = read_job(folder)
-        except InputError as error:
-            self._damaged.add(folder)
-            log.warning(
-                "a job is ignored: %s; its folder will be deleted after %g hours",
-                error,
-                self._limits.keep_hours,
+    def _queue_again(self, job: Job) -> None:
+        """Queue a job during which the service stopped, unless it is taken to be the cause."""
+        job.state = "queued"
+        self._records.save_or_log(job)
+        if job.attempts >= _ATTEMPTS:
+            self.finish(
+                job,
+                error=f"the service stopped {job.attempts} times while segmenting this scan; "
+                "it is not tried again",
             )
-            return
-        self._jobs[job.id] = job
-        if job.state == "running":
-            job.state = "queued"
-            self._save_or_log(job)
-            if job.attempts >= _ATTEMPTS:
-                self.finish(
-                    job,
-                    error=f"the service stopped {job.attempts} times while segmenting this scan; "
-                    "it is not tried again",
-                )
 
 
 def _size(folder: Path) -> int:
@@ -358,10 +309,3 @@ def _size(folder: Path) -> int:
         with suppress(OSError):
             total += path.stat().st_size if path.is_file() else 0
     return total
-
-
-def _modified(folder: Path) -> float:
-    try:
-        return folder.stat().st_mtime
-    except OSError:
-        return 0.0

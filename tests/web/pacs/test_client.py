@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from io import BytesIO
-from itertools import pairwise
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -16,95 +12,14 @@ import pytest
 pytest.importorskip("pynetdicom", reason="the extra [web] is not installed")
 
 import pydicom
-from hypothesis import given
-from hypothesis import strategies as st
 
 from nnstudent.errors import InputError
-from nnstudent.web.pacs.client import PacsClient, is_uid
-from nnstudent.web.pacs.credentials import authorization
+from nnstudent.web.pacs.client import PacsClient
+from nnstudent.web.pacs.dicom_json import is_uid
 from nnstudent.web.pacs.errors import PacsError, UnreachableError
-from nnstudent.web.pacs.multipart import Parts
 from nnstudent.web.settings import Limits
-from tests.io.series import Series, save
-
-MULTIPART = 'multipart/related; type="application/dicom"; boundary=b0'
-Answer = tuple[int, str, bytes]
-
-
-class Fake:
-    """A DICOMweb service of these series.
-
-    ``answers`` maps a path to responses that replace the normal ones, one for each request.
-    """
-
-    def __init__(self, *series: Series) -> None:
-        self.series = {one.uid: one for one in series}
-        self.answers: dict[str, list[Answer]] = {}
-        self.asked: list[tuple[str, str, dict[str, str], bytes]] = []
-        fake = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                path = urlsplit(self.path)
-                content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                fake.asked.append((self.command, self.path, dict(self.headers), content))
-                special = fake.answers.get(path.path)
-                status, kind, body = (
-                    special.pop(0) if special else fake.answer(path.path, parse_qs(path.query))
-                )
-                self.send_response(status)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(body)))
-                if 300 <= status < 400:
-                    self.send_header("Location", "/dicom-web/elsewhere")
-                self.end_headers()
-                self.wfile.write(body)
-
-            do_POST = do_GET
-
-            def log_message(self, *args: object) -> None: ...
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/dicom-web"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def answer(self, path: str, query: dict[str, list[str]]) -> Answer:
-        parts = path.removeprefix("/dicom-web/").split("/")
-        if path.endswith("/series"):
-            rows = [one.slices[0].to_json_dict() for one in self.series.values()]
-            rows = [{tag: row[tag] for tag in ("0020000E", "00080060")} for row in rows]
-            for row, one in zip(rows, self.series.values(), strict=True):
-                row["00201209"] = {"vr": "IS", "Value": [len(one.slices)]}
-            return 200, "application/dicom+json", json.dumps(rows).encode()
-        if path.endswith("/metadata"):
-            rows = [
-                header.to_json_dict(bulk_data_threshold=10, bulk_data_element_handler=lambda _: "x")
-                for header in self.of(parts[3])
-            ]
-            return 200, "application/dicom+json", json.dumps(rows).encode()
-        if len(parts) == 4:
-            return (
-                200,
-                'multipart/related; type="application/dicom"; boundary=b0',
-                multipart([file_of(header) for header in self.of(parts[3])]),
-            )
-        return 404, "text/plain", b"Secretname^Petra"
-
-    def of(self, uid: str) -> list:
-        return self.series[uid].slices
-
-
-def file_of(header) -> bytes:
-    save(header, file := BytesIO())
-    return file.getvalue()
-
-
-def multipart(files: list[bytes], boundary: str = "b0") -> bytes:
-    parts = [
-        f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode() + file + b"\r\n"
-        for file in files
-    ]
-    return b"".join(parts) + f"--{boundary}--\r\n".encode()
+from tests.io.series import Series
+from tests.web.pacs.fake import MULTIPART, Fake, file_of, multipart
 
 
 @pytest.fixture
@@ -218,17 +133,6 @@ def test_what_a_pacs_may_answer_is_told_in_one_line(pacs, fake, series, folder, 
     )
 
 
-def test_a_dead_pacs_is_one_line(fake, series, folder):
-    fake.server.shutdown()
-    fake.server.server_close()
-    with pytest.raises(UnreachableError) as error:
-        PacsClient(fake.url, waits=(0,)).fetch(series.study, folder, limits=Limits())
-    assert (
-        str(error.value) == f"the PACS at {fake.url} cannot be reached (Connection refused); "
-        "check that it is running and that the address is right"
-    )
-
-
 def test_a_file_is_stored_with_who_we_are(fake, series, tmp_path):
     (path := tmp_path / "seg.dcm").write_bytes(file_of(series.slices[0]))
     where = f"/dicom-web/studies/{series.study}"
@@ -293,65 +197,6 @@ def test_studies_are_told_newest_first_without_names(pacs, fake):
 
 
 @pytest.mark.parametrize(
-    "url", ["pacs", "ftp://pacs/x", "http://", "http://pacs/x?y", "https://clerk:secret@pacs/x"]
-)
-def test_addresses_that_are_none(url):
-    with pytest.raises(InputError) as error:
-        PacsClient(url)
-    assert "secret" not in str(error.value)
-
-
-def test_who_we_are_comes_from_the_environment_or_netrc(tmp_path):
-    (path := tmp_path / "netrc").write_text("machine pacs.example login clerk password se:cret\n")
-    path.chmod(0o600)
-    netrc = {"NETRC": str(path)}
-    assert (
-        authorization("https://pacs.example:8/x", environment=netrc) == "Basic Y2xlcms6c2U6Y3JldA=="
-    )
-    assert authorization("https://other.example/x", environment=netrc) is None
-    user = {**netrc, "NNSTUDENT_PACS_USER": "a", "NNSTUDENT_PACS_PASSWORD": "b"}
-    assert authorization("https://pacs.example/x", environment=user) == "Basic YTpi"
-    assert (
-        authorization("https://pacs.example/x", environment={**user, "NNSTUDENT_PACS_TOKEN": "t"})
-        == "Bearer t"
-    )
-    with pytest.raises(InputError, match="expected both"):
-        authorization("https://pacs.example/x", environment={"NNSTUDENT_PACS_USER": "a"})
-    path.write_text("machine secret nonsense")
-    with pytest.raises(InputError, match="cannot be read as netrc") as error:
-        authorization("https://pacs.example/x", environment=netrc)
-    assert "secret" not in str(error.value)
-
-
-@pytest.mark.parametrize("text", ["1.2.840", "1", "0.0"])
-def test_uids(text):
-    assert is_uid(text)
-
-
-@pytest.mark.parametrize("text", ["", "1..2", "1.2/..", "1." * 33, "1\n", "a"])
-def test_no_uids(text):
-    assert not is_uid(text)
-
-
-@given(
-    files=st.lists(st.binary(max_size=300), min_size=1, max_size=4),
-    cuts=st.lists(st.integers(0, 2000), max_size=8),
-)
-def test_parts_are_whole_wherever_the_body_is_cut(files, cuts, tmp_path_factory: Callable):
-    folder = tmp_path_factory.mktemp("parts")
-    boundary = "never-in-a-file-0123456789"
-    body = multipart(files, boundary)
-    edges = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
-    with Parts(
-        folder, f'multipart/related; type="application/dicom"; boundary="{boundary}"', most=9
-    ) as parts:
-        for start, end in pairwise(edges):
-            parts.write(body[start:end])
-    assert (parts.count, parts.ended) == (len(files), True)
-    assert [path.read_bytes() for path in sorted(folder.iterdir())] == files
-
-
-@pytest.mark.parametrize(
     "body",
     [
         b"[" * 100_000,
@@ -370,10 +215,3 @@ def test_whatever_a_pacs_answers_is_no_study_or_one_line(pacs, fake, body):
     with suppress(PacsError):
         found = pacs.studies()
     assert all(is_uid(study.uid) for study in found)
-
-
-def test_an_answer_that_drips_is_given_up(fake, monkeypatch):
-    monkeypatch.setattr("nnstudent.web.pacs.client._ANSWER_SECONDS", -1.0)
-    fake.answers["/dicom-web/studies"] = [(200, "application/dicom+json", b"[ ]")]
-    with pytest.raises(UnreachableError, match="took longer than"):
-        PacsClient(fake.url, waits=()).studies()
