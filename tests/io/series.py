@@ -168,3 +168,22 @@ def save(header: Any, path: Path, *, kind: str = "") -> None:
         )
     header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     header.save_as(path, enforce_file_format=True)
+
+
+def compress(folder: Path, syntax: str) -> Path:
+    """Compress the slices of a folder through gdcm, whose name for the transfer syntax is given."""
+    gdcm = pytest.importorskip("gdcm", reason="compresses the test's series")
+    for path in folder.iterdir():
+        reader = gdcm.ImageReader()
+        reader.SetFileName(str(path))
+        assert reader.Read()
+        change = gdcm.ImageChangeTransferSyntax()
+        change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax)))
+        change.SetInput(reader.GetImage())
+        assert change.Change()
+        writer = gdcm.ImageWriter()
+        writer.SetFile(reader.GetFile())
+        writer.SetImage(change.GetOutput())
+        writer.SetFileName(str(path))
+        assert writer.Write()
+    return folder

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nnstudent.errors import GeometryError, InputError, MissingExtraError, quoted, require
+from nnstudent.io.dicom.codestream import check_frames
 from nnstudent.io.dicom.find import Found, find_series, quiet
 from nnstudent.io.dicom.read import read
 from nnstudent.io.dicom.stack import SAME_MM, Slice, Stack, make_stack
@@ -141,6 +142,8 @@ class _Decoder:
                 not syntax.is_encapsulated or self._pydicom.pixels.get_decoder(syntax).is_available
             )
             _check_size(dataset, path)
+            if syntax.is_encapsulated and decodable:
+                check_frames(dataset, path)
             pixels: npt.NDArray[Any] | None = dataset.pixel_array if decodable else None
         except InputError:
             raise
