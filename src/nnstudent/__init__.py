@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from nnstudent.inference.segmenter import Segmenter
     from nnstudent.io.dicom.series import read_series
     from nnstudent.io.nifti import read_image, read_labels, write_image, write_labels
+    from nnstudent.labels.measure import Measures, measure
+    from nnstudent.labels.stats import Statistics, measure_files
     from nnstudent.phantom import make_case as make_phantom
     from nnstudent.phantom import make_cohort as make_phantoms
     from nnstudent.pipeline.preset import Preset, load_preset
@@ -65,6 +67,7 @@ _PUBLIC = {
     "Grid": "volume",
     "InputError": "errors",
     "LabelSettings": "pseudo.settings",
+    "Measures": "labels.measure",
     "MissingExtraError": "errors",
     "Model": "bundle.bundle",
     "NnStudentError": "errors",
@@ -77,6 +80,7 @@ _PUBLIC = {
     "SelectSettings": "pseudo.selection",
     "Service": "web.service",
     "ServiceSettings": "web.settings:Settings",
+    "Statistics": "labels.stats",
     "Taxonomy": "taxonomy",
     "TeacherOptions": "pseudo.settings",
     "Volume": "volume",
@@ -92,6 +96,8 @@ _PUBLIC = {
     "load_preset": "pipeline.preset",
     "make_phantom": "phantom:make_case",
     "make_phantoms": "phantom:make_cohort",
+    "measure": "labels.measure",
+    "measure_files": "labels.stats",
     "nsd": "evaluation.metrics",
     "open_model": "bundle.bundle",
     "profile": "profiling",

@@ -1,0 +1,1 @@
+"""What one does with label maps that exist, whoever made them: measure, rename, merge."""
