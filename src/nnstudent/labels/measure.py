@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
-from scipy.spatial import ConvexHull, QhullError
+from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist, squareform
 
 from nnstudent.evaluation.surface import surface_codes, surfel_areas
@@ -190,11 +190,8 @@ def _hull(plane: MaskArray, spacing_mm: tuple[float, float]) -> Float64Array:
     edge = plane & ~ndimage.binary_erosion(plane)
     pixels = np.argwhere(edge).astype(np.float64)
     steps = np.array([[0.5, 0.0], [-0.5, 0.0], [0.0, 0.5], [0.0, -0.5]])
-    points = (pixels[:, None] + steps).reshape(-1, 2) * spacing_mm
-    try:
-        corners: Float64Array = points[ConvexHull(points).vertices]
-    except QhullError:  # cannot happen with four points around each pixel, but for rounding
-        return points
+    points: Float64Array = (pixels[:, None] + steps).reshape(-1, 2) * spacing_mm
+    corners: Float64Array = points[ConvexHull(points).vertices]
     return corners
 
 

@@ -140,7 +140,7 @@ def measure_files(
     notices = list(passed_over(labels))
     pictures = {} if images is None else _images(images, found)
     cases = [_Files(id, path, pictures.get(id)) for id, path in found.items()]
-    failures = ()
+    failures: tuple[Failure, ...] = ()
     if images is not None:
         missing = [case for case in cases if case.image is None]
         failures = tuple(
