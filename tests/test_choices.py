@@ -21,6 +21,7 @@ def test_the_tables_of_the_rooms_have_these_names() -> None:
     from nnstudent.evaluation.protocols import PROTOCOLS
     from nnstudent.inference.files.formats import FORMATS
     from nnstudent.inference.labels.postprocess import RULES
+    from nnstudent.labels.relabel import Conflict
     from nnstudent.pseudo.ensemble import DecisionRule
     from nnstudent.report.export import SUFFIXES
     from nnstudent.training.teach import Target
@@ -30,6 +31,7 @@ def test_the_tables_of_the_rooms_have_these_names() -> None:
     assert tuple(PROTOCOLS) == choices.PROTOCOLS
     assert set(get_args(CaseSubset)) == set(choices.CASES_OF_A_COHORT)
     assert set(get_args(DecisionRule)) == set(choices.DECISIONS)
+    assert set(get_args(Conflict)) == set(choices.CONFLICTS)
     assert set(get_args(Target)) == set(choices.TARGETS)
     assert {"html", *SUFFIXES} == set(choices.REPORT_FORMATS)
     assert set(choices.DEFAULT_RULES) < set(choices.RULES)
@@ -45,6 +47,7 @@ def test_the_tables_of_the_rooms_have_these_names() -> None:
         ("evaluate", "--protocol", choices.PROTOCOLS),
         ("evaluate", "--cases", choices.CASES_OF_A_COHORT),
         ("label", "--decision", choices.DECISIONS),
+        ("relabel", "--conflict", choices.CONFLICTS),
         ("teach", "--target", choices.TARGETS),
         ("report", "--format", choices.REPORT_FORMATS),
     ],

@@ -21,7 +21,7 @@ from nnstudent.cohort.ledger import LedgerRow, read_ledger, write_ledger
 from nnstudent.cohort.sources import nnunet
 from nnstudent.errors import Failure, InputError
 from nnstudent.evaluation.declared import declared_table
-from nnstudent.pseudo.external import label_names
+from nnstudent.labels.class_maps import label_names
 from nnstudent.pseudo.pseudo_label import PseudoLabel, read_pseudo_label
 from nnstudent.serialization import parse_json
 from nnstudent.taxonomy import Taxonomy, flare23

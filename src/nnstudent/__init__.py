@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     from nnstudent.inference.segmenter import Segmenter
     from nnstudent.io.dicom.series import read_series
     from nnstudent.io.nifti import read_image, read_labels, write_image, write_labels
+    from nnstudent.labels.class_maps import find_map
     from nnstudent.labels.measure import Measures, measure
+    from nnstudent.labels.relabel import relabel
     from nnstudent.labels.stats import Statistics, measure_files
     from nnstudent.phantom import make_case as make_phantom
     from nnstudent.phantom import make_cohort as make_phantoms
@@ -90,6 +92,7 @@ _PUBLIC = {
     "dsc": "evaluation.metrics",
     "evaluate": "evaluation.evaluate",
     "export": "bundle.export",
+    "find_map": "labels.class_maps",
     "flare23": "taxonomy",
     "index": "cohort.index",
     "label": "pseudo.label",
@@ -106,6 +109,7 @@ _PUBLIC = {
     "read_labels": "io.nifti",
     "read_series": "io.dicom.series",
     "read_taxonomy": "taxonomy",
+    "relabel": "labels.relabel",
     "run": "pipeline.run",
     "segment": "inference.files.segment:segment_files",
     "segment_files": "inference.files.segment",

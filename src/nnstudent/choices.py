@@ -13,6 +13,7 @@ DEFAULT_RULES = ("largest", "small")  # the rules that help, as bench/postproces
 FORMATS = ("nifti", "dicom-seg", "rtstruct", "seg.nrrd")
 PROTOCOLS = ("strict", "flare23")
 CASES_OF_A_COHORT = ("auto", "test", "train", "all")
+CONFLICTS = ("first", "last", "agree")  # of relabel, where label maps differ
 TARGETS = ("organs", "tumor", "all")  # of teach
 DECISIONS = ("dice", "argmax")  # how a voxel of a pseudo-label gets its class
 REPORT_FORMATS = ("html", "md", "latex")

@@ -28,6 +28,7 @@ NO_IMAGE = "file that is no image"
 NO_FILE = "pipe, device or broken link"
 FOLDER = "folder"
 DICOM = "DICOM file"
+TABLE = "dataset.json"  # names the classes of the label maps beside it
 
 _IN_ONE_BYTE = (2, 256)  # NIfTI's codes of uint8 and int8
 _LABEL_INTENT = 1002
@@ -170,7 +171,7 @@ def channels_of(files: Iterable[Path]) -> tuple[str, ...]:
 def label_maps(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
     """The label maps of a folder by their names without suffix, in the order of these, and what was passed over, a line a kind.
 
-    What is called like a label map, such as its preview or its record, belongs to it and is not mentioned.
+    What is called like a label map, such as its preview or its record, belongs to it and is not mentioned; nor is dataset.json.
 
     Raises:
         InputError: The folder cannot be read, or two label maps have one name.
@@ -190,7 +191,9 @@ def label_maps(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
             )
     passed = dict(listing.passed_over)
     passed[NO_IMAGE] = tuple(
-        path for path in passed.get(NO_IMAGE, ()) if not _belongs(path.name, maps)
+        path
+        for path in passed.get(NO_IMAGE, ())
+        if path.name != TABLE and not _belongs(path.name, maps)
     )
     passed[DICOM] = listing.dicom
     return dict(sorted(maps.items())), describe(passed, root=folder)

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from nnstudent.bundle.labels import label_value
 from nnstudent.cohort.cohort import Case
 from nnstudent.cohort.fuse import check_ids, ids_in
 from nnstudent.errors import InputError
 from nnstudent.io.finder import label_maps
 from nnstudent.io.nifti import read_grid, read_labels
+from nnstudent.labels.class_maps import label_names
 from nnstudent.serialization import read_json_table
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Volume
@@ -84,29 +83,6 @@ def find_external_labels(
             )
         values[value] = taxonomy[name].id
     return ExternalLabels(folder, files, taxonomy.sorted(mapping.values()), values, notices)
-
-
-def label_names(dataset: Mapping[str, Any], *, where: Path) -> dict[str, int]:
-    """Return name → value of the labels in an nnU-Net ``dataset.json``.
-
-    Background and the ignore label are left out.
-
-    Raises:
-        InputError: There is no table of labels, or a label is a region of several values.
-    """
-    labels = dataset.get("labels")
-    if not isinstance(labels, Mapping):
-        raise InputError(
-            f"{where}: dataset.json has no labels; expected name = value for each class"
-        )
-    regions = [name for name, value in labels.items() if not isinstance(value, int | str)]
-    if regions:
-        raise InputError(
-            f"{where}: {regions[0]!r} is a region of several labels; "
-            "only models whose labels exclude each other can be used"
-        )
-    values = {name: label_value(value, name=str(where)) for name, value in labels.items()}
-    return {name: value for name, value in values.items() if value > 0 and name != "ignore"}
 
 
 def read_external_labels(external: ExternalLabels, case: Case, *, taxonomy: Taxonomy) -> Volume:

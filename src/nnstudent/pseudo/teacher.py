@@ -15,6 +15,7 @@ from nnstudent.errors import InputError
 from nnstudent.inference.labels.scores import ClassScores
 from nnstudent.inference.labels.uncertainty import label_probability, runner_up_labels
 from nnstudent.inference.segmenter import Segmenter
+from nnstudent.labels.class_maps import label_names
 from nnstudent.progress import Progress, silent
 from nnstudent.pseudo.ensemble import (
     MIN_THRESHOLD,
@@ -24,7 +25,6 @@ from nnstudent.pseudo.ensemble import (
     class_confidence,
     combine_folds,
 )
-from nnstudent.pseudo.external import label_names
 from nnstudent.pseudo.overlay import Overlay
 from nnstudent.pseudo.pseudo_label import Prediction
 from nnstudent.pseudo.settings import TeacherOptions

@@ -1,0 +1,326 @@
+"""Label maps of any maker, renamed, merged and renumbered to one label table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from nnstudent.cases import for_each_case
+from nnstudent.errors import Failure, InputError
+from nnstudent.evaluation.pairs import label_maps, passed_over
+from nnstudent.io.atomic import write_json
+from nnstudent.io.finder import list_folder
+from nnstudent.io.lock import writing
+from nnstudent.io.nifti import read_labels, stem, write_labels
+from nnstudent.labels.class_maps import ClassMap, label_names
+from nnstudent.labels.sides import split_sides
+from nnstudent.progress import Progress, silent
+from nnstudent.serialization import read_json_table
+from nnstudent.taxonomy import Taxonomy
+from nnstudent.types import LabelArray
+from nnstudent.volume import Grid, Volume
+from nnstudent.words import class_title, count
+
+Conflict = Literal["first", "last", "agree"]
+
+
+@dataclass(frozen=True)
+class Relabeled:
+    """What became of the label maps.
+
+    Attributes:
+        files: Case → the files that were written.
+        failures: The cases that failed.
+        notices: What was passed over or had to be guessed, one line each.
+    """
+
+    files: Mapping[str, tuple[Path, ...]]
+    failures: tuple[Failure, ...] = ()
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Source:
+    """One place that label maps come from.
+
+    Attributes:
+        path: The file or folder.
+        cases: Case → its files; each has the name of its only class, or None for a label map.
+        values: Value in a label map → classes.
+        names: Name of a single-class file → classes.
+    """
+
+    path: Path
+    cases: Mapping[str, tuple[tuple[Path, str | None], ...]]
+    values: Mapping[int, tuple[str, ...]]
+    names: Mapping[str, tuple[str, ...]]
+
+    def known(self, taxonomy: Taxonomy) -> set[int]:
+        """Return the ids of the classes that this source can have."""
+        chosen = [*self.values.values(), *self.names.values()]
+        return {taxonomy[name].id for names in chosen for name in names}
+
+
+@dataclass(frozen=True)
+class _Case:
+    id: str
+    sources: tuple[_Source, ...]
+
+    def files(self) -> list[Path]:
+        return [path for source in self.sources for path, _ in source.cases[self.id]]
+
+
+def relabel(
+    sources: Sequence[Path],
+    out: Path,
+    *,
+    taxonomy: Taxonomy,
+    class_map: ClassMap | None = None,
+    conflict: Conflict = "first",
+    split: bool = False,
+    threads: int = 1,
+    progress: Progress = silent,
+) -> Relabeled:
+    """Write label maps with the ids of one label table.
+
+    Args:
+        sources: Each is a label map, a folder of them, a folder of files of one class each that
+            are named after their class (one case), or a folder of such folders.
+        out: A file that ends in ``.nii.gz`` if there is one case, otherwise a folder.
+        taxonomy: The label table to write.
+        class_map: What the values mean; None to go by the names in a dataset.json and by the names
+            of single-class files, and otherwise by the ids of ``taxonomy``.
+        conflict: What a voxel becomes where several sources label it: what the ``first`` or the
+            ``last`` of them says, or (``agree``) a class only if each source that knows this class
+            says so.
+        split: Write a file for each class found, ``OUT/CASE/CLASS.nii.gz``.
+        threads: Cases worked on at a time.
+        progress: Called before the first and after each case.
+
+    Raises:
+        InputError: A source is missing, is empty, or a name has no meaning; ``out`` is a file and
+            there are several cases or files.
+        OutputError: ``out`` cannot be written.
+    """
+    notices: list[str] = []
+    found = [_source(path, taxonomy, class_map, notices=notices) for path in sources]
+    if all(path.is_file() for path in sources):  # two files are one case, whatever their names
+        first = next(iter(found[0].cases))
+        found = [
+            _Source(item.path, {first: next(iter(item.cases.values()))}, item.values, item.names)
+            for item in found
+        ]
+    ids = sorted({id for source in found for id in source.cases})
+    cases = [_Case(id, tuple(item for item in found if id in item.cases)) for id in ids]
+    single = out.name.lower().endswith((".nii", ".nii.gz"))
+    if single and (len(cases) > 1 or split):
+        what = "a file for each class" if split else count(len(cases), "case")
+        raise InputError(f"{out}: one file for {what}; give a folder")
+
+    def work(case: _Case) -> tuple[tuple[Path, ...], list[str]]:
+        volume, lines = _relabeled(case, taxonomy, conflict)
+        like = case.files()[0]
+        like = like if like.name.lower().endswith((".nii", ".nii.gz")) else None
+        if single:
+            return (_write(out, volume, like),), lines
+        if not split:
+            return (_write(out / f"{case.id}.nii.gz", volume, like),), lines
+        files = []
+        for id in np.unique(volume.array).tolist():
+            if id:
+                part = Volume((volume.array == id).astype(np.uint8), volume.grid)
+                name = taxonomy.by_id(id).name
+                files.append(_write(out / case.id / f"{name}.nii.gz", part, like))
+        return tuple(files), lines
+
+    folder = out.parent if single else out
+    with writing(folder, part=f"relabel {out.name}" if single else ""):
+        outcomes = for_each_case(
+            cases,
+            work,
+            files=lambda case: case.files(),
+            what="cases",
+            threads=threads,
+            progress=progress,
+        )
+        if not single and not split and outcomes.results:
+            notices += _declare(out, taxonomy)
+    for case, (_, lines) in outcomes.results:
+        notices += [f"{case.id}: {line}" for line in lines]
+    return Relabeled(
+        {case.id: files for case, (files, _) in outcomes.results},
+        outcomes.failures,
+        tuple(notices),
+    )
+
+
+def _write(path: Path, volume: Volume, like: Path | None) -> Path:
+    write_labels(path, volume, like=like)
+    return path
+
+
+def _declare(out: Path, taxonomy: Taxonomy) -> list[str]:
+    """Write the label table beside the label maps, as nnU-Net does."""
+    if sorted(taxonomy.ids) != list(range(1, len(taxonomy) + 1)):
+        return [f"{out}: no dataset.json, because the ids of {taxonomy.name} have gaps"]
+    labels = {"background": 0} | {item.name: item.id for item in taxonomy}
+    own = {
+        "taxonomy": taxonomy.to_dict(),
+        "classes": {"0": "background"} | {str(item.id): item.name for item in taxonomy},
+    }
+    write_json(out / "dataset.json", {"labels": labels, "nnstudent": own})
+    return []
+
+
+def _source(
+    path: Path, taxonomy: Taxonomy, class_map: ClassMap | None, *, notices: list[str]
+) -> _Source:
+    names = {name: (name,) for name in taxonomy.names}
+    if class_map is not None:
+        names |= class_map.targets
+    known = set(names) | (set() if class_map is None else set(class_map.classes.values()))
+    cases = _single_class_cases(path, known)
+    if cases:
+        return _Source(path, cases, {}, names)
+    maps = label_maps(path, what="label maps")
+    notices += passed_over(path)
+    folder = path if path.is_dir() else path.parent
+    named: dict[str, int] = {}
+    if (folder / "dataset.json").is_file():
+        declared = read_json_table(folder / "dataset.json", what="an nnU-Net dataset")
+        named = label_names(declared, where=folder)
+    if class_map is not None:
+        values = class_map.values(named, where=str(path))
+    else:
+        values = {value: (name,) for name, value in named.items() if name in taxonomy.names}
+        if named and not values:
+            raise InputError(
+                f"{path}: its classes ({', '.join(named)}) are none of label table "
+                f"{taxonomy.name}; say what they are with --map, or name their table with --to"
+            )
+    if not values:
+        values = {item.id: (item.name,) for item in taxonomy}
+    return _Source(path, {id: ((file, None),) for id, file in maps.items()}, values, {})
+
+
+def _single_class_cases(
+    path: Path, known: Iterable[str]
+) -> dict[str, tuple[tuple[Path, str | None], ...]]:
+    """Return the cases of a folder of single-class files, or of a folder of such folders."""
+    known = set(known)
+    if not path.is_dir():
+        return {}
+    listing = list_folder(path)
+    folders = [path] if listing.volumes else listing.folders
+    cases: dict[str, tuple[tuple[Path, str | None], ...]] = {}
+    for folder in folders:
+        files = list_folder(folder).volumes
+        if files and all(stem(file) in known for file in files):
+            cases[folder.resolve().name] = tuple((file, stem(file)) for file in files)
+    return cases
+
+
+def _relabeled(case: _Case, taxonomy: Taxonomy, conflict: Conflict) -> tuple[Volume, list[str]]:
+    lines: list[str] = []
+    volumes = [_read(source, case.id, taxonomy, lines=lines) for source in case.sources]
+    first = volumes[0]
+    for source, other in zip(case.sources[1:], volumes[1:], strict=True):
+        first.grid.require(
+            other.grid,
+            what=str(source.cases[case.id][0][0]),
+            of=str(case.sources[0].cases[case.id][0][0]),
+            advice="resample one onto the other",
+        )
+    arrays = [volume.array for volume in volumes]
+    if conflict == "agree":
+        known = [source.known(taxonomy) for source in case.sources]
+        return Volume(_agreed(arrays, known), first.grid), lines
+    merged = np.zeros_like(arrays[0])
+    for array in reversed(arrays) if conflict == "first" else arrays:
+        np.copyto(merged, array, where=array > 0)
+    return Volume(merged, first.grid), lines
+
+
+def _agreed(arrays: Sequence[LabelArray], known: Sequence[set[int]]) -> LabelArray:
+    candidate = np.zeros_like(arrays[0])
+    for array in reversed(arrays):
+        np.copyto(candidate, array, where=array > 0)
+    agreed = np.ones(candidate.shape, bool)
+    for array, ids in zip(arrays, known, strict=True):
+        agreed &= (array == candidate) | ((array == 0) & ~np.isin(candidate, list(ids)))
+    merged: LabelArray = candidate * agreed
+    return merged
+
+
+def _read(source: _Source, id: str, taxonomy: Taxonomy, *, lines: list[str]) -> Volume:
+    files = source.cases[id]
+    if files[0][1] is None:
+        labels = read_labels(files[0][0])
+        lines += labels.warnings
+        return Volume(_mapped(labels, source.values, taxonomy, lines=lines), labels.grid)
+    grid: Grid | None = None
+    merged = np.zeros(0, np.uint8)
+    # Organs in the table's order, lesions over them: what is written last stays.
+    for path, name in sorted(files, key=lambda item: _rank(item[1], source.names, taxonomy)):
+        part = read_labels(path)
+        if grid is None:
+            grid, merged = part.grid, np.zeros(part.grid.shape, np.uint8)
+        grid.require(part.grid, what=str(path), of=str(files[0][0]), advice="resample it")
+        targets = source.names.get(str(name))
+        if targets is None:
+            continue  # a class of that maker which is none of the table
+        single = Volume((part.array > 0).astype(np.uint8), part.grid)
+        mine = _mapped(single, {1: targets}, taxonomy, lines=lines)
+        lesion = taxonomy[targets[0]].kind == "lesion"
+        overlap = int(np.count_nonzero((merged > 0) & (mine > 0) & (merged != mine)))
+        if overlap and not lesion:
+            lines.append(
+                f"{class_title(str(name))} overlaps other classes in {count(overlap, 'voxel')}, "
+                "which keep them"
+            )
+        np.copyto(merged, mine, where=(mine > 0) & ((merged == 0) | lesion))
+    if grid is None:
+        raise InputError(f"{source.path}: no label map of {id}")
+    return Volume(merged, grid)
+
+
+def _rank(
+    name: str | None, names: Mapping[str, tuple[str, ...]], taxonomy: Taxonomy
+) -> tuple[bool, int]:
+    targets = names.get(str(name), ())
+    item = taxonomy[targets[0]] if targets else None
+    return (item is not None and item.kind == "lesion", 0 if item is None else item.id)
+
+
+def _mapped(
+    labels: Volume,
+    values: Mapping[int, tuple[str, ...]],
+    taxonomy: Taxonomy,
+    *,
+    lines: list[str],
+) -> LabelArray:
+    table = np.zeros(256, np.uint8)
+    for value, targets in values.items():
+        table[value] = taxonomy[targets[0]].id
+    present = np.flatnonzero(np.bincount(labels.array.ravel(), minlength=256)).tolist()
+    dropped = [value for value in present if value and value not in values]
+    if dropped:
+        some = ", ".join(map(str, dropped[:8])) + (" …" if len(dropped) > 8 else "")
+        lines.append(f"values that are none of the label table became background: {some}")
+    array: LabelArray = table[labels.array]
+    for value in present:
+        targets = values.get(value, ())
+        if len(targets) < 2:
+            continue
+        _, left, guessed = split_sides(labels.array == value, labels.grid)
+        array[left] = taxonomy[targets[1]].id
+        if guessed:
+            lines.append(
+                f"{targets[0]} and {targets[1]} were told apart by the middle of the image, "
+                "because only one side has a large piece; look at them"
+            )
+    return array
