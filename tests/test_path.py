@@ -353,7 +353,7 @@ def test_one_fully_annotated_case_is_enough(source, tmp_path):
         for row in json.loads((tmp_path / "RUN" / "run.json").read_text())["stages"]
     }
     assert rows["index"]["detail"].startswith("1 case fully, 1 partly and 1 not labeled")
-    assert rows["teach"]["detail"] == "organs: 1 folds, tumor: 1 folds"
+    assert rows["teach"]["detail"] == "organs: 1 fold, tumor: 1 fold"
     assert {row["state"] for row in rows.values()} == {"done"}
 
 

@@ -149,4 +149,4 @@ def test_study_tells_what_it_chose_and_trains_nothing(
     assert main([*command, "--budget-seconds", "0.001", *budget[2:]]) == 2
     assert "no student runs in 0.001 s" in capsys.readouterr().err
     assert main([*command, "--budget-memory", "2GB"]) == 2
-    assert "give --budget-seconds too" in capsys.readouterr().err
+    assert "need --budget-seconds" in capsys.readouterr().err
