@@ -109,9 +109,9 @@ def relabel(
     notices: list[str] = []
     found = [_source(path, taxonomy, class_map, notices=notices) for path in sources]
     if all(path.is_file() for path in sources):  # two files are one case, whatever their names
-        first = next(iter(found[0].cases))
+        id = next(iter(found[0].cases))
         found = [
-            _Source(item.path, {first: next(iter(item.cases.values()))}, item.values, item.names)
+            _Source(item.path, {id: next(iter(item.cases.values()))}, item.values, item.names)
             for item in found
         ]
     ids = sorted({id for source in found for id in source.cases})
@@ -123,8 +123,8 @@ def relabel(
 
     def work(case: _Case) -> tuple[tuple[Path, ...], list[str]]:
         volume, lines = _relabeled(case, taxonomy, conflict)
-        like = case.files()[0]
-        like = like if like.name.lower().endswith((".nii", ".nii.gz")) else None
+        first = case.files()[0]
+        like = first if first.name.lower().endswith((".nii", ".nii.gz")) else None
         if single:
             return (_write(out, volume, like),), lines
         if not split:
@@ -179,7 +179,7 @@ def _declare(out: Path, taxonomy: Taxonomy) -> list[str]:
 def _source(
     path: Path, taxonomy: Taxonomy, class_map: ClassMap | None, *, notices: list[str]
 ) -> _Source:
-    names = {name: (name,) for name in taxonomy.names}
+    names: dict[str, tuple[str, ...]] = {name: (name,) for name in taxonomy.names}
     if class_map is not None:
         names |= class_map.targets
     known = set(names) | (set() if class_map is None else set(class_map.classes.values()))
