@@ -117,7 +117,7 @@ def test_a_failed_case_is_named_and_the_exit_code_says_so(cohort, tmp_path, caps
         (["label", "{c}", "-o", "{o}", "--from", "{c}/nowhere"], "no such folder"),
         (["label", "{c}", "-o", "{o}", "--from", "{c}"], "no label map in it"),
         (["label", "{c}", "-o", "{o}", "--teacher", "{c}"], "is no model"),
-        (["label", "{c}", "-o", "{o}", "--from", "{c}", "--map", "liver"], "is not FOREIGN=CLASS"),
+        (["label", "{c}", "-o", "{o}", "--from", "{c}", "--map", "liver"], "no such class map"),
         (["label", "{c}", "-o", "{o}", "--from", "{c}", "--part", "0/2"], "1 ≤ I ≤ N"),
         (["label", "{c}/nowhere", "-o", "{o}", "--from", "{c}"], "no cohort"),
         (

@@ -68,7 +68,14 @@ def test_a_dataset_json_says_which_value_a_name_has():
     }
     given = find_map("hepar=liver,3=spleen", taxonomy=TABLE)
     assert given.values({"hepar": 7}, where="here") == {7: ("liver",), 3: ("spleen",)}
-    with pytest.raises(InputError, match="'hepar' is neither a value"):
+    with pytest.raises(InputError, match="has no 'hepar'; expected a value"):
+        given.values({}, where="here")
+
+
+@pytest.mark.parametrize("text", ["0=liver", "300=liver", "99999999999=liver"])
+def test_a_value_that_no_label_map_holds_is_refused(text):
+    given = find_map(text, taxonomy=TABLE)
+    with pytest.raises(InputError, match="expected a value from 1 to 255"):
         given.values({}, where="here")
 
 
@@ -79,10 +86,9 @@ def test_a_dataset_json_says_which_value_a_name_has():
         ("1=livre", "did you mean liver"),
         ("1", "no such class map"),
         ("1=liver,1=spleen", "mapped twice"),
-        ("0=liver", "expected 1 to 255"),
-        ("300=liver", "expected 1 to 255"),
+        ("=spleen", "is not VALUE=CLASS"),
         ("1=liver+spleen", "not the right and left of one pair"),
-        ("=liver", "expected VALUE=CLASS"),
+        ("liver=", "is not VALUE=CLASS"),
         ("missing.toml", "missing.toml"),
     ],
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nnstudent.cohort.cohort import Case, Cohort
 from nnstudent.cohort.uncertainty import (
     Uncertainty,
     probability_path,
@@ -16,12 +17,14 @@ from nnstudent.cohort.uncertainty import (
     runner_up_path,
 )
 from nnstudent.errors import InputError, OutputError
-from nnstudent.io.nifti import read_grid, read_image, read_labels, write_labels
+from nnstudent.io.nifti import read_grid, read_image, read_labels, write_image, write_labels
+from nnstudent.labels.class_maps import find_map
 from nnstudent.pseudo.ensemble import fold_agreement
 from nnstudent.pseudo.label import label, label_cases
 from nnstudent.pseudo.pseudo_label import Prediction, read_pseudo_label
 from nnstudent.pseudo.settings import LabelSettings
-from nnstudent.volume import Volume
+from nnstudent.taxonomy import flare23
+from nnstudent.volume import Grid, Volume
 from tests.pseudo.conftest import GRID, SHAPE, Maker
 
 
@@ -330,7 +333,7 @@ class TestLabelMapsFromAFolder:
 
     @pytest.mark.parametrize(
         ("mapping", "message"),
-        [({"liver": "liver"}, "has no 'liver'"), ({"1": "lung"}, "no class 'lung'")],
+        [({"liver": "liver"}, "has no 'liver'"), ({"1": "lung"}, "lung is no class")],
     )
     def test_a_wrong_map_is_refused(self, maker: Maker, folder, tmp_path, mapping, message):
         self.put(folder, "a", 1)
@@ -341,3 +344,20 @@ class TestLabelMapsFromAFolder:
     def test_neither_teachers_nor_folder_is_refused(self, maker: Maker, tmp_path):
         with pytest.raises(InputError, match="either teachers"):
             label(maker.cohort(maker.case("a")), tmp_path / "out")
+
+
+def test_a_class_map_says_what_labels_from_elsewhere_mean(tmp_path):
+    grid = Grid((4, 20, 30), np.diag([4.0, 4.0, 5.0, 1.0]))
+    image = tmp_path / "ct.nii.gz"
+    write_image(image, Volume(np.zeros(grid.shape, np.int16), grid))
+    array = np.zeros(grid.shape, np.uint8)
+    array[1:3, 5:10, 2:8] = array[1:3, 5:10, 22:28] = 1  # a kidney on each side
+    write_labels(tmp_path / "kits" / "a.nii.gz", Volume(array, grid))
+    cohort = Cohort(flare23(), (Case("a", image),))
+    given = find_map("kits", taxonomy=flare23())
+    done = label(cohort, tmp_path / "pseudo", labels_from=tmp_path / "kits", mapping=given)
+    assert not done.failures
+    made = read_labels(tmp_path / "pseudo" / "a.nii.gz").array
+    assert set(np.unique(made[..., :15])) == {0, flare23()["left_kidney"].id}
+    assert set(np.unique(made[..., 15:])) == {0, flare23()["right_kidney"].id}
+    assert set(done.labels[0].classes) == {"right_kidney", "left_kidney", "tumor"}

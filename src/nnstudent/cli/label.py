@@ -55,8 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--map",
-        metavar="FOREIGN=CLASS,…",
-        help="class of the label table for each foreign class name (with --from: for each value)",
+        metavar="MAP",
+        help="what foreign classes are: a name from nnstudent maps, a TOML file, or "
+        "FOREIGN=CLASS,… (with --from also VALUE=CLASS,…)",
     )
     parser.add_argument(
         "--part", default="1/1", metavar="I/N", help="label only the I-th of N parts of the cases"
@@ -103,16 +104,18 @@ def run(args: argparse.Namespace) -> int:
     """Label the cases and print a line for each."""
     from nnstudent.cli.common import Display, failed_rows, print_failures, write_report
     from nnstudent.cohort.cohort import read_cohort
+    from nnstudent.labels.class_maps import find_map
     from nnstudent.pseudo.label import label
     from nnstudent.pseudo.settings import LabelSettings, TeacherOptions
 
+    cohort = read_cohort(args.cohort)
     with Display() as display:
         result = label(
-            read_cohort(args.cohort),
+            cohort,
             args.out,
             teachers=args.teacher,
             labels_from=args.labels_from,
-            mapping=parse_map(args.map) if args.map else None,
+            mapping=None if args.map is None else find_map(args.map, taxonomy=cohort.taxonomy),
             options=TeacherOptions(
                 decision=args.decision,
                 engine=args.engine,
@@ -152,24 +155,6 @@ def summary(result: LabelResult, out: Path) -> list[str]:
         lines.append(f"{item.case}: {classes}, {agreed}{changed}, {item.seconds:.1f} s{before}")
     cases = count(len(result.labels), "case")
     return [*lines, f"{cases} labeled, {len(result.made)} of them now: {out}"]
-
-
-def parse_map(text: str) -> dict[str, str]:
-    """Parse ``a=b,c=d``.
-
-    Raises:
-        InputError: A part does not have that form.
-    """
-    pairs = {}
-    for part in text.split(","):
-        foreign, equals, name = (piece.strip() for piece in part.partition("="))
-        if not (foreign and equals and name):
-            raise InputError(
-                f"--map {text}: {part!r} is not FOREIGN=CLASS; expected pairs such as "
-                "kidney_l=left_kidney"
-            )
-        pairs[foreign] = name
-    return pairs
 
 
 def parse_part(text: str) -> tuple[int, int]:

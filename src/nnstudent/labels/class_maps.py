@@ -56,12 +56,24 @@ class ClassMap:
         values |= own
         missing = [name for name in self.targets if name not in values]
         if missing and not self.source:
-            known = f"; its dataset.json has {', '.join(named)}" if named else ""
+            known = (
+                f"its dataset.json has {', '.join(named)}" if named else "it has no dataset.json"
+            )
             raise InputError(
-                f"{where}: {missing[0]!r} is neither a value from 1 to 255 nor a name in a "
-                f"dataset.json{known}"
+                f"{where} has no {missing[0]!r}; expected a value from 1 to 255 or a name ({known})"
             )
         return {value: self.targets[name] for name, value in values.items()}
+
+
+def as_map(given: ClassMap | Mapping[str, str], *, taxonomy: Taxonomy) -> ClassMap:
+    """Return a class map, also for pairs of a value or name and its class.
+
+    Raises:
+        InputError: A class is not in the table.
+    """
+    if isinstance(given, ClassMap):
+        return given
+    return _from_pairs([(foreign, name) for foreign, name in given.items()], taxonomy)
 
 
 def map_names() -> tuple[str, ...]:
@@ -95,7 +107,7 @@ def find_map(text: str, *, taxonomy: Taxonomy) -> ClassMap:
         InputError: It is none of these, or a class is not in the table.
     """
     if "=" in text:
-        return _from_pairs(text, taxonomy)
+        return _from_pairs(_pairs(text), taxonomy)
     if text in map_names():
         table = parse_toml(map_text(text), where=f"{text}.toml", what=_WHAT)
         return _from_table(text, table, taxonomy=taxonomy, where=text)
@@ -107,21 +119,28 @@ def find_map(text: str, *, taxonomy: Taxonomy) -> ClassMap:
     raise InputError(f"{text}: no such class map{hint}; or give a TOML file, or VALUE=CLASS,…")
 
 
-def _from_pairs(text: str, taxonomy: Taxonomy) -> ClassMap:
+def _pairs(text: str) -> list[tuple[str, str]]:
+    pairs = []
+    for part in (part.strip() for part in text.split(",")):
+        value, _, name = (piece.strip() for piece in part.partition("="))
+        if not value or not name:
+            raise InputError(
+                f"{text}: {part!r} is not VALUE=CLASS; expected pairs such as 1=liver,2=spleen"
+            )
+        pairs.append((value, name))
+    return pairs
+
+
+def _from_pairs(pairs: list[tuple[str, str]], taxonomy: Taxonomy) -> ClassMap:
     classes: dict[int, str] = {}
     targets: dict[str, tuple[str, ...]] = {}
-    for pair in (part.strip() for part in text.split(",")):
-        value, _, name = (part.strip() for part in pair.partition("="))
-        if not value or not name:
-            raise InputError(f"{pair!r}; expected VALUE=CLASS pairs, such as 1=liver,2=spleen")
+    for value, name in pairs:
         if value in targets:
-            raise InputError(f"{value} is mapped twice in {text!r}; give each value once")
+            raise InputError(f"{value}={name}: {value} is mapped twice; give it once")
         targets[value] = _targets(name.split("+"), taxonomy, where=f"{value}={name}")
-        if value.isdecimal():
-            if not 1 <= int(value) <= 255:
-                raise InputError(f"{pair}: {value} is no value of a class; expected 1 to 255")
+        if value.isdecimal() and 1 <= int(value[:9]) <= 255:
             classes[int(value)] = value
-    return ClassMap("given", text, "", classes, targets)
+    return ClassMap("given", "", "", classes, targets)
 
 
 def _from_table(name: str, table: Mapping[str, Any], *, taxonomy: Taxonomy, where: str) -> ClassMap:

@@ -16,8 +16,8 @@ from nnstudent.io.atomic import write_json
 from nnstudent.io.finder import list_folder
 from nnstudent.io.lock import writing
 from nnstudent.io.nifti import read_labels, stem, write_labels
+from nnstudent.labels.apply import apply_map
 from nnstudent.labels.class_maps import ClassMap, label_names
-from nnstudent.labels.sides import split_sides
 from nnstudent.progress import Progress, silent
 from nnstudent.serialization import read_json_table
 from nnstudent.taxonomy import Taxonomy
@@ -261,7 +261,7 @@ def _read(source: _Source, id: str, taxonomy: Taxonomy, *, lines: list[str]) -> 
     if files[0][1] is None:
         labels = read_labels(files[0][0])
         lines += labels.warnings
-        return Volume(_mapped(labels, source.values, taxonomy, lines=lines), labels.grid)
+        return Volume(apply_map(labels, source.values, taxonomy, lines=lines), labels.grid)
     grid: Grid | None = None
     merged = np.zeros(0, np.uint8)
     # Organs in the table's order, lesions over them: what is written last stays.
@@ -274,7 +274,7 @@ def _read(source: _Source, id: str, taxonomy: Taxonomy, *, lines: list[str]) -> 
         if targets is None:
             continue  # a class of that maker which is none of the table
         single = Volume((part.array > 0).astype(np.uint8), part.grid)
-        mine = _mapped(single, {1: targets}, taxonomy, lines=lines)
+        mine = apply_map(single, {1: targets}, taxonomy, lines=lines)
         lesion = taxonomy[targets[0]].kind == "lesion"
         overlap = int(np.count_nonzero((merged > 0) & (mine > 0) & (merged != mine)))
         if overlap and not lesion:
@@ -294,33 +294,3 @@ def _rank(
     targets = names.get(str(name), ())
     item = taxonomy[targets[0]] if targets else None
     return (item is not None and item.kind == "lesion", 0 if item is None else item.id)
-
-
-def _mapped(
-    labels: Volume,
-    values: Mapping[int, tuple[str, ...]],
-    taxonomy: Taxonomy,
-    *,
-    lines: list[str],
-) -> LabelArray:
-    table = np.zeros(256, np.uint8)
-    for value, targets in values.items():
-        table[value] = taxonomy[targets[0]].id
-    present = np.flatnonzero(np.bincount(labels.array.ravel(), minlength=256)).tolist()
-    dropped = [value for value in present if value and value not in values]
-    if dropped:
-        some = ", ".join(map(str, dropped[:8])) + (" …" if len(dropped) > 8 else "")
-        lines.append(f"values that are none of the label table became background: {some}")
-    array: LabelArray = table[labels.array]
-    for value in present:
-        targets = values.get(value, ())
-        if len(targets) < 2:
-            continue
-        _, left, guessed = split_sides(labels.array == value, labels.grid)
-        array[left] = taxonomy[targets[1]].id
-        if guessed:
-            lines.append(
-                f"{targets[0]} and {targets[1]} were told apart by the middle of the image, "
-                "because only one side has a large piece; look at them"
-            )
-    return array

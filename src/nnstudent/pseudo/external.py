@@ -6,15 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from nnstudent.cohort.cohort import Case
 from nnstudent.cohort.fuse import check_ids, ids_in
 from nnstudent.errors import InputError
 from nnstudent.io.finder import label_maps
 from nnstudent.io.nifti import read_grid, read_labels
-from nnstudent.labels.class_maps import label_names
+from nnstudent.labels.apply import apply_map
+from nnstudent.labels.class_maps import ClassMap, as_map, label_names
 from nnstudent.serialization import read_json_table
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Volume
@@ -28,19 +26,20 @@ class ExternalLabels:
         folder: The folder.
         files: Case id → label map.
         classes: The classes that their maker knows; None if nothing says so.
-        values: Value in a file → id of the label table, (256,); None if the values are the ids.
+        values: Value in a file → class, or the right and the left class of a pair; None if the
+            values are the label table's ids.
         notices: What in the folder is not a label map, one line for each kind.
     """
 
     folder: Path
     files: Mapping[str, Path]
     classes: tuple[str, ...] | None
-    values: npt.NDArray[np.uint8] | None
+    values: Mapping[int, tuple[str, ...]] | None
     notices: tuple[str, ...] = ()
 
 
 def find_external_labels(
-    folder: Path, taxonomy: Taxonomy, *, mapping: Mapping[str, str] | None = None
+    folder: Path, taxonomy: Taxonomy, *, mapping: ClassMap | Mapping[str, str] | None = None
 ) -> ExternalLabels:
     """Find the label maps in a folder and what their values mean.
 
@@ -50,7 +49,8 @@ def find_external_labels(
     Args:
         folder: The folder; its label maps are called ``<case>.nii.gz`` or the like.
         taxonomy: The label table.
-        mapping: Value, or name in ``dataset.json`` → class; anything else becomes background.
+        mapping: Value, or name in ``dataset.json`` → class, or a class map; anything else becomes
+            background.
 
     Raises:
         InputError: The folder is missing, has no label map or two with one name, or ``mapping``
@@ -72,17 +72,9 @@ def find_external_labels(
         mapping = {name: name for name in named if name in taxonomy.names}
         if not mapping:
             return ExternalLabels(folder, files, None, None, notices)
-    values = np.zeros(256, np.uint8)
-    for foreign, name in mapping.items():
-        value = named.get(foreign, int(foreign) if foreign.isdecimal() else -1)
-        if not 1 <= value <= 255:
-            names = f" or one of {', '.join(named)}" if named else ""
-            raise InputError(
-                f"--map {foreign}={name}: {folder} has no {foreign!r}; "
-                f"give a value from 1 to 255{names}"
-            )
-        values[value] = taxonomy[name].id
-    return ExternalLabels(folder, files, taxonomy.sorted(mapping.values()), values, notices)
+    values = as_map(mapping, taxonomy=taxonomy).values(named, where=f"--map: {folder}")
+    classes = taxonomy.sorted(name for names in values.values() for name in names)
+    return ExternalLabels(folder, files, classes, values, notices)
 
 
 def read_external_labels(external: ExternalLabels, case: Case, *, taxonomy: Taxonomy) -> Volume:
@@ -96,6 +88,8 @@ def read_external_labels(external: ExternalLabels, case: Case, *, taxonomy: Taxo
     labels = read_labels(path)
     grid = read_grid(case.image)
     grid.require(labels.grid, what=str(path), advice="resample the label map onto the image")
-    array = labels.array if external.values is None else external.values[labels.array]
+    array = labels.array
+    if external.values is not None:
+        array = apply_map(labels, external.values, taxonomy, lines=[])
     check_ids(ids_in(array), taxonomy, what=str(path))
     return Volume(array, grid)

@@ -14,6 +14,7 @@ from nnstudent.cohort.cohort import Case, Cohort
 from nnstudent.errors import InputError
 from nnstudent.io.nifti import read_image
 from nnstudent.io.record import file_hash
+from nnstudent.labels.class_maps import ClassMap
 from nnstudent.progress import Progress, silent
 from nnstudent.pseudo.external import ExternalLabels, find_external_labels, read_external_labels
 from nnstudent.pseudo.overlay import Overlay
@@ -51,7 +52,7 @@ def label(
     *,
     teachers: Sequence[Path] | None = None,
     labels_from: Path | None = None,
-    mapping: Mapping[str, str] | None = None,
+    mapping: ClassMap | Mapping[str, str] | None = None,
     options: TeacherOptions | None = None,
     settings: LabelSettings | None = None,
     progress: Progress = silent,
@@ -68,7 +69,8 @@ def label(
         teachers: Model folders: nnU-Net folders, whose folds form an ensemble, or bundles. A later
             one replaces an earlier one for the classes that it knows.
         labels_from: Instead of teachers, a folder of label maps named after the cases.
-        mapping: Class name of a model, or value in the label maps → class of the label table.
+        mapping: Class name of a model, or value in the label maps → class of the label table; or a
+            class map.
         options: How teachers are run.
         settings: Which cases are labeled, and what is recorded of them.
         progress: Called after each case.
@@ -214,7 +216,7 @@ class _FolderLabeler:
         return {
             "image": file_hash(case.image),
             "from": file_hash(self.external.files[case.id]),
-            "values": None if values is None else values.tolist(),
+            "values": None if values is None else [[id, *names] for id, names in values.items()],
             "taxonomy": self.taxonomy.to_dict(),
             "round": self.round,
             "format": FORMAT,

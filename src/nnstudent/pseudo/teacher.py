@@ -15,7 +15,7 @@ from nnstudent.errors import InputError
 from nnstudent.inference.labels.scores import ClassScores
 from nnstudent.inference.labels.uncertainty import label_probability, runner_up_labels
 from nnstudent.inference.segmenter import Segmenter
-from nnstudent.labels.class_maps import label_names
+from nnstudent.labels.class_maps import ClassMap, as_map, label_names
 from nnstudent.progress import Progress, silent
 from nnstudent.pseudo.ensemble import (
     MIN_THRESHOLD,
@@ -132,7 +132,7 @@ def open_teachers(
     paths: Sequence[Path],
     taxonomy: Taxonomy,
     *,
-    mapping: Mapping[str, str] | None = None,
+    mapping: ClassMap | Mapping[str, str] | None = None,
     options: TeacherOptions | None = None,
 ) -> list[ModelTeacher]:
     """Open several models as teachers.
@@ -140,24 +140,24 @@ def open_teachers(
     Args:
         paths: Model folders; see :func:`open_teacher`.
         taxonomy: The cohort's label table.
-        mapping: Class name of a model → class of the table.
+        mapping: Class name of a model → class of the table, or a class map.
         options: How teachers are run.
 
     Raises:
         InputError: A folder is not a usable model, or ``mapping`` names a class that no model or
             the table does not have.
     """
-    mapping = mapping or {}
-    for foreign, name in mapping.items():
-        if name not in taxonomy.names:
-            raise InputError(
-                f"--map {foreign}={name}: no class {name!r} in label table {taxonomy.name}; "
-                f"it has {', '.join(taxonomy.names)}"
-            )
+    given = as_map(mapping or {}, taxonomy=taxonomy)
+    mapping = {name: targets[0] for name, targets in given.targets.items() if len(targets) == 1}
     opened = [open_teacher(path, taxonomy, mapping=mapping, options=options) for path in paths]
     class_names = {name for teacher in opened for name in teacher.class_names}
-    for foreign in mapping:
-        if foreign not in class_names:
+    for foreign, targets in given.targets.items():
+        if len(targets) > 1 and foreign in class_names:
+            raise InputError(
+                f"--map {foreign}={'+'.join(targets)}: a model's class cannot be two; segment with "
+                "it, and give the label maps to --from"
+            )
+        if foreign not in class_names and not given.source:
             raise InputError(
                 f"--map {foreign}=…: no model has a class {foreign!r}; "
                 f"they have {', '.join(sorted(class_names))}"
