@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from nnstudent.errors import InputError
-from nnstudent.taxonomy import Taxonomy, flare23, read_taxonomy
+from nnstudent.taxonomy import Taxonomy, find_classes, flare23, read_taxonomy
 
 # The organisers' tolerances in mm, by id (FLARE23's evaluation script).
 TOLERANCES = {
@@ -100,3 +100,16 @@ def test_files(tmp_path):
         read_taxonomy(path)
     with pytest.raises(InputError, match="cannot be read"):
         read_taxonomy(tmp_path / "none.toml")
+
+
+def test_classes_are_found_however_they_are_written() -> None:
+    table = flare23()
+    assert find_classes(["Spleen", "left kidney", "LEFT-KIDNEY"], table.names, where="x") == (
+        "spleen",
+        "left_kidney",
+    )
+    assert table.sorted(["Left kidney", "Liver"]) == ("liver", "left_kidney")
+    with pytest.raises(InputError, match="--organs: no class 'kidney'; did you mean right_kidney"):
+        find_classes(["kidney"], table.names, where="--organs")
+    with pytest.raises(InputError, match="no class 'spleeen' in label table flare23; did you mean"):
+        table.sorted(["spleeen"])

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from nnstudent.words import class_title, count, did_you_mean
+from nnstudent.taxonomy import flare23
+from nnstudent.words import class_title, count, did_you_mean, match_class, suggest_classes
 
 
 @pytest.mark.parametrize(
@@ -32,3 +33,51 @@ def test_class_names_are_read_without_underscores() -> None:
 )
 def test_the_closest_known_word(word: str, hint: str) -> None:
     assert did_you_mean(word, ("segment", "run", "evaluate")) == hint
+
+
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [
+        ("liver", "liver"),
+        ("Liver", "liver"),
+        (" left kidney ", "left_kidney"),
+        ("LEFT-KIDNEY", "left_kidney"),
+        ("kidney_left", "left_kidney"),
+        ("Inferior vena cava", "inferior_vena_cava"),
+        ("kidney", None),
+        ("left", None),
+        ("", None),
+        ("-", None),
+    ],
+)
+def test_class_names_as_people_write_them(word: str, name: str | None) -> None:
+    assert match_class(word, flare23().names) == name
+
+
+def test_every_class_is_known_however_it_is_written() -> None:
+    names = flare23().names
+    for name in names:
+        for written in (name.upper(), name.title(), class_title(name), name.replace("_", "-")):
+            assert match_class(written, names) == name
+
+
+def test_a_class_is_never_guessed_from_two() -> None:
+    names = ("left_kidney", "kidney_left")
+    assert match_class("left_kidney", names) == "left_kidney"
+    assert match_class("Kidney Left", names) == "kidney_left"
+    assert match_class("a b", ("a_b", "a-b")) is None
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        ("kidney", "; did you mean right_kidney or left_kidney?"),
+        ("Kidneys", "; did you mean right_kidney or left_kidney?"),
+        ("lever", "; did you mean liver?"),
+        ("oesophagus", "; did you mean esophagus?"),
+        ("heart", ""),
+        ("", ""),
+    ],
+)
+def test_the_classes_that_a_word_may_stand_for(word: str, hint: str) -> None:
+    assert suggest_classes(word, flare23().names) == hint

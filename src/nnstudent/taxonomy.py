@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.resources import files
@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from nnstudent.errors import InputError
 from nnstudent.serialization import parse_toml, read_toml
+from nnstudent.words import match_class, suggest_classes
 
 Kind = Literal["organ", "lesion"]
 Side = Literal["left", "right", "middle"]
@@ -121,8 +122,9 @@ class Taxonomy:
         for item in self.classes:
             if item.name == name:
                 return item
+        hint = suggest_classes(name, self.names)
         raise InputError(
-            f"no class {name!r} in label table {self.name}; it has {', '.join(self.names)}"
+            f"no class {name!r} in label table {self.name}{hint or f'; it has {_listed(self.names)}'}"
         )
 
     @property
@@ -159,10 +161,12 @@ class Taxonomy:
         )
 
     def sorted(self, names: Iterable[str]) -> tuple[str, ...]:
-        """These names in the table's order; each must be in the table."""
-        wanted = set(names)
-        for name in wanted:
-            self[name]
+        """Return these classes in the table's order, however their names are written.
+
+        Raises:
+            InputError: A name is that of no class.
+        """
+        wanted = {self[match_class(name, self.names) or name].name for name in names}
         return tuple(name for name in self.names if name in wanted)
 
     def to_dict(self) -> dict[str, Any]:
@@ -190,6 +194,35 @@ class Taxonomy:
                 "a label table is a name and a list of [[class]] tables, each with id and name"
             )
         return cls(title, tuple(_row(title, row) for row in rows))
+
+
+def find_classes(
+    words: Iterable[str], known: Sequence[str], *, where: str, groups: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Return the classes that a person names, however the names are written.
+
+    Args:
+        words: Class names such as ``liver``, ``Left kidney`` or ``LEFT-KIDNEY``.
+        known: The classes to choose from.
+        where: Where the words stand, for the error message.
+        groups: Further words that are right there, for the error message.
+
+    Raises:
+        InputError: A word names none of them.
+    """
+    found = []
+    for word in words:
+        name = match_class(word, known)
+        if name is None:
+            hint = suggest_classes(word, [*known, *groups])
+            hint = hint or f"; expected some of {_listed([*groups, *known])}"
+            raise InputError(f"{where}: no class {word!r}{hint}")
+        found.append(name)
+    return tuple(dict.fromkeys(found))
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"
 
 
 def _row(title: str, row: Mapping[str, Any]) -> LabelClass:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -22,15 +23,66 @@ def class_title(name: str) -> str:
     return name.replace("_", " ")
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str], *, likeness: float = 0.6) -> str:
     """Return ``; did you mean X?`` with the known word that is most like this one.
 
     Args:
         word: What was given.
         known: What would be right.
+        likeness: How like the known word must be, 0 to 1.
 
     Returns:
         An empty text if no known word is like it.
     """
-    close = get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
+    close = get_close_matches(word.lower(), list(known), n=1, cutoff=likeness)
     return f"; did you mean {close[0]}?" if close else ""
+
+
+def match_class(word: str, known: Iterable[str]) -> str | None:
+    """Return the known class that a person means: ``left_kidney`` for ``Left kidney``.
+
+    Case, spaces, hyphens and the order of the words do not matter.
+
+    Args:
+        word: The name as it was written.
+        known: The class names.
+
+    Returns:
+        The class; None if no class has exactly these words.
+    """
+    names = list(known)
+    if word in names:
+        return word
+    parts = _parts(word)
+    for same in (
+        lambda name: _parts(name) == parts,
+        lambda name: sorted(_parts(name)) == sorted(parts),
+    ):
+        found = [name for name in names if same(name)]
+        if len(found) == 1:
+            return found[0]
+    return None
+
+
+def suggest_classes(word: str, known: Sequence[str]) -> str:
+    """Return ``; did you mean X or Y?`` with the classes that a word may stand for.
+
+    Args:
+        word: A name that :func:`match_class` does not know, such as ``kidney`` or ``lever``.
+        known: The class names.
+
+    Returns:
+        An empty text if no class is like it.
+    """
+    parts = {part.removesuffix("s") for part in _parts(word)}
+    holding = [
+        name for name in known if parts and parts <= {p.removesuffix("s") for p in _parts(name)}
+    ]
+    if holding:
+        return f"; did you mean {' or '.join(holding)}?"
+    # A heart is no slip for an aorta.
+    return did_you_mean("_".join(_parts(word)), known, likeness=0.7)
+
+
+def _parts(name: str) -> list[str]:
+    return [part for part in re.split(r"[\W_]+", name.casefold()) if part]

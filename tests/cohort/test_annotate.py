@@ -38,10 +38,15 @@ def test_a_class_may_have_the_name_of_a_group():
 def test_an_unknown_class_is_refused():
     with pytest.raises(
         InputError,
-        match="case_1: no class 'heart' in label table flare23; "
-        "expected all, organs, none, or liver",
+        match=r"case_1 \(label table flare23\): no class 'heart'; "
+        "expected some of all, organs, none, liver",
     ):
         parse_classes(["heart"], taxonomy=TABLE, where="case_1")
+
+
+def test_a_slip_is_answered_with_the_class() -> None:
+    with pytest.raises(InputError, match="no class 'lever'; did you mean liver"):
+        parse_classes(["lever"], taxonomy=TABLE, where="case_1")
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from nnstudent.io.atomic import replacing_folder, write_json
 from nnstudent.io.lock import writing
 from nnstudent.progress import Progress, silent
 from nnstudent.serialization import read_json_table
-from nnstudent.taxonomy import Taxonomy
+from nnstudent.taxonomy import Taxonomy, find_classes
 from nnstudent.volume import Shape
 
 # Graph and torch must agree to this share of the largest logit; float16 weights alone cost about a thousandth.
@@ -172,11 +172,14 @@ def add_lesion_stage(
             f"{bundle}: is no bundle; export it first, and put the lesion stage behind what comes of it"
         )
     source = nnunet.open_folder(stage, fold=fold, trust_pickle=trust_pickle)
-    lacking = [name for name in hosts if name not in model.classes]
-    if lacking or not hosts:
+    if not hosts:
         raise InputError(
-            f"hosts {', '.join(lacking) or 'none'}: not found by {model.path}; it finds {', '.join(model.classes)}"
+            f"no hosts; expected organs that {model.path} finds: {', '.join(model.classes)}"
         )
+    hosts = {
+        find_classes([name], model.classes, where=f"hosts, organs that {model.path} finds")[0]: rule
+        for name, rule in hosts.items()
+    }
     lesions = [name for name in source.spec.foreground if name in source.taxonomy.lesions]
     if not lesions:
         raise InputError(

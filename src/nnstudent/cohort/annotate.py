@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from nnstudent.errors import InputError
-from nnstudent.taxonomy import Taxonomy
+from nnstudent.taxonomy import Taxonomy, find_classes
+from nnstudent.words import match_class
 
 INFER = "infer"
 
@@ -31,16 +32,16 @@ def parse_classes(words: Iterable[str], *, taxonomy: Taxonomy, where: str) -> fr
     }
     classes: set[str] = set()
     for word in words:
-        name = word.removeprefix("-").strip().lower().replace(" ", "_")
+        name = word.removeprefix("-").strip()
         # A class of the user's own table may have a group's name; the class takes precedence.
-        if name in taxonomy.names:
-            named: Collection[str] = (name,)
-        elif name in groups:
-            named = groups[name]
+        if match_class(name, taxonomy.names) is None and name.lower() in groups:
+            named: Collection[str] = groups[name.lower()]
         else:
-            raise InputError(
-                f"{where}: no class {word!r} in label table {taxonomy.name}; "
-                f"expected all, organs, none, or {', '.join(taxonomy.names)}"
+            named = find_classes(
+                [name],
+                taxonomy.names,
+                where=f"{where} (label table {taxonomy.name})",
+                groups=("all", "organs", "none"),
             )
         classes = classes - set(named) if word.startswith("-") else classes | set(named)
     return frozenset(classes)

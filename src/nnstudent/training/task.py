@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nnstudent.cohort.cohort import Case, Cohort
 from nnstudent.errors import InputError
-from nnstudent.taxonomy import Taxonomy
+from nnstudent.taxonomy import Taxonomy, find_classes
 from nnstudent.training.recipe import Recipe
 
 log = logging.getLogger(__name__)
@@ -208,12 +208,8 @@ def student_task(
         if not organs_only or name in cohort.taxonomy.organs
     )
     if only is not None:
-        unknown = [name for name in only if name not in classes]
-        if unknown:
-            raise InputError(
-                f"{', '.join(unknown)}: no class that this student could learn; there are {', '.join(classes) or 'none'}"
-            )
-        classes = tuple(name for name in classes if name in only)
+        chosen = find_classes(only, classes, where="--only")
+        classes = tuple(name for name in classes if name in chosen)
     if not classes:
         raise InputError(
             "the fused cohort has no training case with an annotated class; label and select cases first"
