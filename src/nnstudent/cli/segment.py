@@ -74,8 +74,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--statistics",
         action="store_true",
-        help="also write a CSV file beside each output, with the volume, mean HU and flags of "
-        "each organ",
+        help="also write volume, mean HU and flags of each organ as CSV: beside the output, or "
+        "for several cases as OUTPUT/statistics.csv",
     )
     _add_files(parser.add_argument_group("files"))
     _add_network(parser.add_argument_group("network and machine"))
@@ -150,6 +150,7 @@ def _add_network(group: argparse._ArgumentGroup) -> None:
 def run(args: argparse.Namespace) -> int:
     """Segment, and print the organs of one case or a line about several."""
     from nnstudent.cli.common import Display, import_nibabel, print_failures, write_report
+    from nnstudent.cli.segmented import print_result
     from nnstudent.errors import InputError
 
     if args.threads and "numpy" not in sys.modules:  # numpy reads them once, at its import
@@ -179,15 +180,23 @@ def run(args: argparse.Namespace) -> int:
     there = len(result.rows) + len(result.skipped)
     if len(result.failures) == 1 and not there:  # one image was given, and it is what is wrong
         raise InputError(result.failures[0].reason)
+    _print_notices(model, result)
+    print_result(result, args.out, lesions=model.taxonomy.lesions)
+    return print_failures("segment", result.failures, done=there)
+
+
+def _print_notices(model: Model, result: FilesResult) -> None:
+    """Print what a reader of the labels should know of the model and of the tables."""
+    for notice in result.notices:
+        print(f"nnstudent segment: {notice}", file=sys.stderr)
     if result.rows and model.bundled:
         card = model.path / "card.md"
         print(
-            f"using the bundled student: a demonstration, not a medical device; see {card}",
+            "using the bundled student: a demonstration, not a medical device; what its claims "
+            f"rest on: {card}",
             file=sys.stderr,
         )
     _notice_of_values(model)
-    _print_result(result, args.out)
-    return print_failures("segment", result.failures, done=there)
 
 
 def _segmenter(
@@ -234,9 +243,10 @@ def _report(model: Model, result: FilesResult, *, notices: Any) -> dict[str, Any
             "labels": {name: model.taxonomy[name].id for name in model.classes},
         },
         "cases": result.rows,
-        "notices": notices,
+        "notices": [*notices, *result.notices],
         "skipped": result.skipped,
         "failures": failed_rows(result.failures),
+        "statistics": None if result.statistics is None else str(result.statistics),
     }
 
 
@@ -254,35 +264,3 @@ def _notice_of_values(model: Model) -> None:
             "--taxonomy flare23 writes FLARE's",
             file=sys.stderr,
         )
-
-
-def _print_result(result: FilesResult, out: Path) -> None:
-    """Print the organs of a single case; of several, their warnings and how many there were."""
-    done, skipped, failed = len(result.rows), len(result.skipped), len(result.failures)
-    if done == 1 and not failed:
-        _print_case(result.rows[0])
-        return
-    for row in result.rows:
-        for warning in row["warnings"]:
-            print(f"nnstudent segment: {row['id']}: {warning}", file=sys.stderr)
-    where = f"; in {out}" if done or skipped else ""
-    print(f"{done} segmented, {skipped} skipped, {failed} failed{where}")
-
-
-def _print_case(row: dict[str, Any]) -> None:
-    from nnstudent.inference.memory import gigabytes
-
-    width = max(len(name) for name in row["organs"])
-    print(f"{'organ':<{width}}  {'ml':>8}  confidence")
-    for name, facts in row["organs"].items():
-        if not facts["volume_ml"]:
-            print(f"{name:<{width}}  {'-':>8}  not found")
-            continue
-        # Unknown for a voxel or two that lie between the network's own voxels.
-        confidence = "?" if facts["confidence"] is None else f"{facts['confidence']:.2f}"
-        flag = "  touches the border of the image" if facts["touches_border"] else ""
-        print(f"{name:<{width}}  {facts['volume_ml']:>8.1f}  {confidence:>10}{flag}")
-    for warning in row["warnings"]:
-        print(f"warning: {warning}", file=sys.stderr)
-    memory = f"{gigabytes(row['peak_rss_mb']):.2f} GB"
-    print(f"{row['seconds']['total']:.1f} s, {memory}; wrote {row['output']}")

@@ -21,7 +21,7 @@ from nnstudent.inference.files.formats import write_formats
 from nnstudent.inference.files.options import Options
 from nnstudent.inference.files.preview import write_preview
 from nnstudent.inference.files.scan import segment_scan
-from nnstudent.inference.labels.volumetry import write_statistics
+from nnstudent.inference.labels.volumetry import statistics_rows, write_statistics
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.nifti import write_image
 from nnstudent.progress import Progress
@@ -69,9 +69,8 @@ def segment_job(
     if "nifti" in failed:
         raise OutputError(failed["nifti"])
     write_image(path["image.nii.gz"], image)
-    write_statistics(
-        path["statistics.csv"], name, image=image, result=result, taxonomy=segmenter.taxonomy
-    )
+    rows = statistics_rows(name, image=image, result=result, taxonomy=segmenter.taxonomy)
+    write_statistics(path["statistics.csv"], rows)
     write_preview(path["preview.png"], image, result.labels, segmenter.taxonomy, title=name)
     record = result.record()
     return {

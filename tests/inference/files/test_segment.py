@@ -151,7 +151,9 @@ def test_only_some_organs(scans, tmp_path, segmenter):
         labels = read_labels(tmp_path / "whole" / f"{row['id']}.nii.gz").array
         kept = read_labels(tmp_path / "some" / f"{row['id']}.nii.gz").array
         np.testing.assert_array_equal(kept, np.where(labels == 2, 2, 0))
-    with pytest.raises(InputError, match="organ 'heart': this model finds liver, spleen, aorta"):
+    with pytest.raises(
+        InputError, match="--organs: no class 'heart'; expected some of liver, spleen, aorta"
+    ):
         segment_files(scans, tmp_path / "some", segmenter, options=Options(organs=("heart",)))
 
 
@@ -319,7 +321,8 @@ def test_running_out_of_memory_fails_one_case(scans, tmp_path, isotropic, monkey
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--organs", "heart"], "this model finds"),
+        (["--organs", "heart"], "--organs: no class 'heart'; expected some of"),
+        (["--organs", "lever"], "--organs: no class 'lever'; did you mean liver?"),
         (["--device", "cuda", "--engine", "openvino"], "OpenVINO has"),
         (["--model", "nowhere"], "no such folder"),
     ],

@@ -14,7 +14,8 @@ class Options:
         split: One file per class instead of one label map.
         skip_existing: Skip cases whose output exists.
         preview: Also write a picture beside each output.
-        statistics: Also write volume and density of each class as CSV beside each output.
+        statistics: Also write volume and density of each class as CSV: beside the output of one
+            case, or as one ``statistics.csv`` of several.
         series: Number or UID of the DICOM series to take; None for the only one.
         ask: Whether an input with several series is refused, so that a person can name one;
             otherwise a rule chooses.

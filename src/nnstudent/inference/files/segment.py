@@ -20,7 +20,12 @@ from nnstudent.inference.files.find import CaseFile, find_cases
 from nnstudent.inference.files.formats import output_paths, without_ending, write_formats
 from nnstudent.inference.files.options import Options
 from nnstudent.inference.files.scan import SegmentedScan, scan_stages
-from nnstudent.inference.labels.volumetry import write_statistics
+from nnstudent.inference.labels.volumetry import (
+    Row,
+    read_statistics,
+    statistics_rows,
+    write_statistics,
+)
 from nnstudent.inference.memory import peak_rss_mb
 from nnstudent.inference.pipelining import (
     MemoryReservation,
@@ -34,6 +39,7 @@ from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.lock import writing
 from nnstudent.io.nifti import write_labels
 from nnstudent.progress import Progress, silent
+from nnstudent.taxonomy import find_classes
 from nnstudent.volume import Volume
 
 
@@ -47,6 +53,8 @@ class CaseResult:
         peak_rss_mb: Highest resident memory of the process so far, in MiB.
         outputs: The file of each format; empty where each class has a file of its own.
         failed: Why a format was not written while others were, by format.
+        files: Every file that was written.
+        statistics: The case's rows of ``statistics.csv``, if they were asked for.
     """
 
     case: CaseFile
@@ -54,6 +62,8 @@ class CaseResult:
     peak_rss_mb: float
     outputs: Mapping[str, Path] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
+    statistics: tuple[Row, ...] = ()
 
     def record(self) -> dict[str, Any]:
         """The case's entry in a report: its files, and the record of its segmentation."""
@@ -65,6 +75,7 @@ class CaseResult:
             "input": str(self.case.source),
             "output": next(iter(outputs.values()), str(self.case.output)),
             **({"outputs": outputs} if len(self.outputs) > 1 else {}),
+            "files": [str(path) for path in self.files],
             **({"failed": dict(self.failed)} if self.failed else {}),
             **self.segmentation.record(),
             "peak_rss_mb": round(self.peak_rss_mb, 1),
@@ -80,11 +91,15 @@ class FilesResult:
         skipped: Ids of the cases whose output existed.
         failures: Cases that failed while the others were done, and formats of a case that failed
             while its others were written.
+        statistics: The file with the statistics of several cases, if it was asked for.
+        notices: What a reader of the results should know, one line each.
     """
 
     rows: tuple[dict[str, Any], ...]
     skipped: tuple[str, ...] = ()
     failures: tuple[Failure, ...] = ()
+    statistics: Path | None = None
+    notices: tuple[str, ...] = ()
 
 
 def segment_files(
@@ -114,26 +129,39 @@ def segment_files(
     options = options or Options()
     if not isinstance(segmenter, Segmenter):
         segmenter = Segmenter(segmenter, precision="auto", windows="guided")
-    for name in options.organs:
-        if name not in segmenter.model.classes:
-            raise InputError(
-                f"organ {name!r}: this model finds {', '.join(segmenter.model.classes)}"
-            )
+    organs = find_classes(options.organs, segmenter.model.classes, where="--organs")
+    options = replace(options, organs=organs)
     cases = find_cases(source, output, split=options.split, formats=options.formats)
     several = len(cases) > 1
     reservation = segmenter.memory_reservation()
     outcomes = _Outcomes(cases, progress if several else silent)
-    each = silent if several else progress
-    work = _Work(segmenter, options, reservation=reservation, progress=each)
+    table = output / "statistics.csv" if several and options.statistics else None
+    work = _Work(
+        segmenter,
+        options,
+        reservation=reservation,
+        progress=silent if several else progress,
+        one_table=table is not None,
+    )
     records = (work.record(case) for case in cases)
     # Calls that each segment one image may share a folder.
     with writing(output) if several else nullcontext():
-        # With one thread, the user keeps the other cores for something else.
-        if several and segmenter.threads > 1 and segmenter.peak_is_predictable:
-            run_pipelined(records, outcomes.add, reservation=reservation)
-        else:
-            run_serial(records, outcomes.add)
-    return FilesResult(tuple(outcomes.rows), tuple(outcomes.skipped), tuple(outcomes.failures))
+        try:
+            # With one thread, the user keeps the other cores for something else.
+            if several and segmenter.threads > 1 and segmenter.peak_is_predictable:
+                run_pipelined(records, outcomes.add, reservation=reservation)
+            else:
+                run_serial(records, outcomes.add)
+        finally:  # stopped, it has the rows of the cases that are done
+            notices = () if table is None else outcomes.write_statistics(table)
+    wrote = table if table is not None and table.is_file() else None
+    return FilesResult(
+        tuple(outcomes.rows), tuple(outcomes.skipped), tuple(outcomes.failures), wrote, notices
+    )
+
+
+# A case's record without its labels, which take memory, and its rows of the statistics.
+_Record = tuple[dict[str, Any], tuple[Row, ...]]
 
 
 class _Outcomes:
@@ -145,23 +173,42 @@ class _Outcomes:
         self.rows: list[dict[str, Any]] = []
         self.skipped: list[str] = []
         self.failures: list[Failure] = []
+        self._statistics: list[Row] = []
 
-    def add(self, outcome: Future[dict[str, Any] | None]) -> None:
+    def add(self, outcome: Future[_Record | None]) -> None:
         """Add the outcome of the next case: its record, None where it was skipped, or an error."""
         number = next(self._numbers)
         case = self._cases[number]
-        row = attempt(case, lambda _: outcome.result(), files=lambda case: (case.source,))
-        if isinstance(row, Failure):
-            self.failures.append(row)
-        elif row is None:
+        made = attempt(case, lambda _: outcome.result(), files=lambda case: (case.source,))
+        if isinstance(made, Failure):
+            self.failures.append(made)
+        elif made is None:
             self.skipped.append(case.id)
         else:
+            row, statistics = made
             self.rows.append(row)
+            self._statistics.extend(statistics)
             others = f"; written: {', '.join(row['outputs'].values())}" if "failed" in row else ""
             self.failures.extend(
                 Failure(case.id, f"{reason}{others}") for reason in row.get("failed", {}).values()
             )
         self._progress("cases", number + 1, len(self._cases))
+
+    def write_statistics(self, path: Path) -> tuple[str, ...]:
+        """Write the rows of all cases; those of a skipped case are kept from the file before.
+
+        Returns:
+            What is missing in it, one line each.
+        """
+        skipped = set(self.skipped)
+        kept = [row for row in read_statistics(path) if row[0] in skipped]
+        if self._statistics:
+            write_statistics(path, [*kept, *self._statistics])
+        missing = [id for id in self.skipped if id not in {row[0] for row in kept}]
+        if not missing:
+            return ()
+        named = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
+        return (f"{path}: without {named}, skipped because segmented before",)
 
 
 def segment_file(
@@ -203,16 +250,18 @@ class _Work:
         *,
         reservation: MemoryReservation,
         progress: Progress,
+        one_table: bool = False,
     ) -> None:
         self._segmenter, self._options = segmenter, options
         self._reservation, self._progress = reservation, progress
+        self._one_table = one_table
 
-    def record(self, case: CaseFile) -> Stages[dict[str, Any] | None]:
-        """The record of a case, without its labels, which take memory; None if it is skipped."""
+    def record(self, case: CaseFile) -> Stages[_Record | None]:
+        """Segment a case and return its record; None if it is skipped."""
         if self._options.skip_existing and all(path.is_file() for path in self._files(case)):
             return None
         result = yield from self.stages(case)
-        return result.record()
+        return result.record(), result.statistics
 
     def stages(self, case: CaseFile) -> Stages[CaseResult]:
         """Segment a case and write its outputs."""
@@ -228,40 +277,48 @@ class _Work:
             )
             began = time.perf_counter()
             outputs = {} if options.split else output_paths(case.output, options.formats)
-            failed = self._write(case, scan, outputs)
+            written = self._write(case, scan, outputs)
             write = time.perf_counter() - began
             result = scan.segmentation
             total = result.seconds["total"] + write
             parts = {name: value for name, value in result.seconds.items() if name != "total"}
             result = replace(result, seconds={**parts, "write": write, "total": total})
-            return CaseResult(case, result, peak_rss_mb(), outputs, failed)
+            return CaseResult(case, result, peak_rss_mb(), outputs, **written)
         finally:
             self._reservation.release(case.id)
 
     def _write(
         self, case: CaseFile, scan: SegmentedScan, outputs: Mapping[str, Path]
-    ) -> dict[str, str]:
-        """Write every file that was asked for; returns why a format was not, by format."""
+    ) -> dict[str, Any]:
+        """Write every file that was asked for; returns what a :class:`CaseResult` says of them."""
         segmenter, image, result = self._segmenter, scan.image, scan.segmentation
         failed: dict[str, str] = {}
+        files: list[Path] = []
         if self._options.split:
             like = case.source if case.source.is_file() else None
             for name, path in zip(self._organs(), self._files(case), strict=True):
                 mask = (result.labels.array == segmenter.taxonomy[name].id).astype(np.uint8)
                 write_labels(path, Volume(mask, image.grid), like=like)
+                files.append(path)
         else:
             failed = write_formats(
                 outputs, result.labels, model=segmenter.model, sources=scan.sources
             )
+            files += [path for name, path in outputs.items() if name not in failed]
         if self._options.preview:
             from nnstudent.inference.files.preview import write_preview  # pillow is slow to import
 
             path = self._beside(case, "preview", ".png")
             write_preview(path, image, result.labels, segmenter.taxonomy, title=case.id)
+            files.append(path)
+        rows: list[Row] = []
         if self._options.statistics:
-            path = self._beside(case, "statistics", ".csv")
-            write_statistics(path, case.id, image=image, result=result, taxonomy=segmenter.taxonomy)
-        return failed
+            rows = statistics_rows(case.id, image=image, result=result, taxonomy=segmenter.taxonomy)
+            if not self._one_table:
+                path = self._beside(case, "statistics", ".csv")
+                write_statistics(path, rows)
+                files.append(path)
+        return {"failed": failed, "files": tuple(files), "statistics": tuple(rows)}
 
     def _organs(self) -> tuple[str, ...]:
         """The classes that are written."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -17,34 +18,57 @@ from nnstudent.volume import Volume
 COLUMNS = ("case", "organ", "volume_ml", "mean_hu", "sd_hu", "touches_border", "confidence")
 
 
-def write_statistics(
-    path: Path, case: str, *, image: Volume, result: Segmentation, taxonomy: Taxonomy
-) -> None:
-    """Write a CSV with one row per class and the columns of :data:`COLUMNS`.
+Row = tuple[str, ...]
 
-    The density and confidence of a class that was not found are empty.
+
+def write_statistics(path: Path, rows: Iterable[Row]) -> None:
+    """Write a CSV with the columns of :data:`COLUMNS`.
 
     Args:
         path: The file.
-        case: Name of the case.
-        image: The image, in HU for CT.
-        result: Its segmentation.
-        taxonomy: The label table.
+        rows: The rows of one or several cases, see :func:`statistics_rows`.
 
     Raises:
         OutputError: ``path`` cannot be written.
     """
-    means, deviations = densities(image, result.labels)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(COLUMNS)
+    table.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def read_statistics(path: Path) -> list[Row]:
+    """Read the rows that :func:`write_statistics` wrote; none if it is another table or missing."""
+    if not path.is_file():
+        return []
+    text = path.read_text("utf-8", errors="replace")
+    rows = [tuple(row) for row in csv.reader(io.StringIO(text, newline=""))]
+    return rows[1:] if rows[:1] == [COLUMNS] else []
+
+
+def statistics_rows(
+    case: str, *, image: Volume, result: Segmentation, taxonomy: Taxonomy
+) -> list[Row]:
+    """Return a row per class, with the columns of :data:`COLUMNS`.
+
+    The density and confidence of a class that was not found are empty.
+
+    Args:
+        case: Name of the case.
+        image: The image, in HU for CT.
+        result: Its segmentation.
+        taxonomy: The label table.
+    """
+    means, deviations = densities(image, result.labels)
+    rows: list[Row] = []
     for name, facts in result.organs.items():
         id = taxonomy[name].id
         hu = ("", "") if np.isnan(means[id]) else (f"{means[id]:.1f}", f"{deviations[id]:.1f}")
         flag = "yes" if facts.touches_border else "no"
         confidence = "" if facts.confidence is None else f"{facts.confidence:.4f}"
-        table.writerow((case, name, f"{facts.volume_ml:.3f}", *hu, flag, confidence))
-    write_text(path, text.getvalue())
+        rows.append((case, name, f"{facts.volume_ml:.3f}", *hu, flag, confidence))
+    return rows
 
 
 def densities(
