@@ -314,3 +314,27 @@ def test_two_dashes_are_no_value(word, capsys):
     assert stop.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"nnstudent index: {word}: -- is no value")
+
+
+def test_usage_names_what_must_be_given(capsys):
+    with pytest.raises(SystemExit):
+        main(["label", "--help"])
+    usage = capsys.readouterr().out.splitlines()[0]
+    assert usage == (
+        "usage: nnstudent label COHORT -o PSEUDO --teacher FOLDER|--from FOLDER [options]"
+    )
+
+
+@pytest.mark.parametrize("verb", ["segment", "run", "index", "label", "select", "study", "export"])
+def test_common_options_come_before_advanced_ones(verb, capsys):
+    with pytest.raises(SystemExit):
+        main([verb, "--help"])
+    text = capsys.readouterr().out
+    assert text.index("\noptions:") < text.index("\nadvanced:")
+    assert text.index("--output") < text.index("\nadvanced:")
+
+
+def test_a_missing_fused_cohort_says_which_verb_makes_one(tmp_path, capsys):
+    assert main(["study", str(tmp_path / "none"), "-o", str(tmp_path / "S"), "--plan-only"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "make one with: nnstudent select COHORT PSEUDO -o" in line

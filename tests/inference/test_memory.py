@@ -111,7 +111,7 @@ def test_what_does_not_fit_at_once_is_done_in_slabs_and_what_cannot_is_refused()
     assert tight.planes is not None
     assert FINE.patch[0] < tight.planes < 400
     assert tight.peak_mb <= unlimited.peak_mb - 1
-    with pytest.raises(InputError, match=r"needs \d+ MiB of memory, and may take 200"):
+    with pytest.raises(InputError, match=r"needs \d\.\d\d GB of memory, and may take 0\.21 GB"):
         plan(grid, [FINE], members=[1], base_mb=100, limit_mb=200)
     assert (
         plan(grid, [FINE], members=[3], base_mb=100, limit_mb=unlimited.peak_mb - 1).planes

@@ -130,6 +130,11 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
+def add_advanced(parser: argparse.ArgumentParser) -> Options:
+    """Add the group of the options that most people never need; ``--help`` shows it last."""
+    return parser.add_argument_group("advanced")
+
+
 def add_output(parser: Options, *, metavar: str, help: str, required: bool = True) -> None:
     """Add ``-o``, ``--output``, spelled alike in every verb."""
     parser.add_argument(

@@ -1,6 +1,8 @@
 """Show what is installed, which engines work, and what this machine can do.
 
-nnstudent doctor nnstudent doctor --report doctor.json as JSON, for a bug report
+nnstudent doctor
+nnstudent doctor --report doctor.json
+    as JSON, for a bug report
 """
 
 from __future__ import annotations

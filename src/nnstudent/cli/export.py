@@ -20,7 +20,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnstudent.cli.common import add_output, add_report, add_taxonomy, add_trust_pickle
+from nnstudent.cli.common import (
+    add_advanced,
+    add_output,
+    add_report,
+    add_taxonomy,
+    add_trust_pickle,
+)
 from nnstudent.words import count
 
 if TYPE_CHECKING:
@@ -38,7 +44,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="nnU-Net model folder: plans.json, dataset.json, fold_K/checkpoint_final.pth",
     )
     add_output(parser, metavar="BUNDLE", help="folder of the bundle; replaces a bundle there")
-    parser.add_argument("--fold", default="0", metavar="K", help="fold to export (default: 0)")
     parser.add_argument(
         "--int8",
         action="store_true",
@@ -50,18 +55,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="COHORT",
         help="cohort folder, some of it labeled, to quantize and compare on",
     )
-    parser.add_argument(
+    add_report(parser, help="write what was exported as JSON")
+    _add_stages(parser.add_argument_group("several networks"))
+    advanced = add_advanced(parser)
+    advanced.add_argument("--fold", default="0", metavar="K", help="fold to export (default: 0)")
+    advanced.add_argument(
         "--no-torch",
         action="store_true",
         help="leave out the weights for --engine torch, which halves the size",
     )
-    parser.add_argument(
+    advanced.add_argument(
         "--card", type=Path, metavar="FILE.json", help="facts for the model card, a JSON object"
     )
-    add_taxonomy(parser, default="the model's own values")
-    add_report(parser, help="write what was exported as JSON")
-    add_trust_pickle(parser)
-    _add_stages(parser.add_argument_group("several networks"))
+    add_taxonomy(advanced, default="the model's own values")
+    add_trust_pickle(advanced)
 
 
 def _add_stages(group: argparse._ArgumentGroup) -> None:

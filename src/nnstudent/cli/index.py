@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnstudent.cli.common import (
     SOURCE_HELP,
+    add_advanced,
     add_output,
     add_report,
     add_taxonomy,
@@ -58,9 +59,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--skip", metavar="CASE", action="append", default=[], help="leave a case out; repeatable"
     )
-    add_taxonomy(parser, default="the source's own")
-    add_threads(parser, help="cases read at a time (default: up to 4)")
     add_report(parser, help="write what was found as JSON")
+    advanced = add_advanced(parser)
+    add_taxonomy(advanced, default="the source's own")
+    add_threads(advanced, help="cases read at a time (default: up to 4)")
 
 
 def run(args: argparse.Namespace) -> int:

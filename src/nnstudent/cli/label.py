@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING
 from nnstudent.choices import DECISIONS
 from nnstudent.cli.common import (
     COHORT_HELP,
+    Options,
+    add_advanced,
     add_device,
     add_engine,
     add_output,
@@ -59,45 +61,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what foreign classes are: a name from nnstudent maps, a TOML file, or "
         "FOREIGN=CLASS,… (with --from also VALUE=CLASS,…)",
     )
-    parser.add_argument(
+    add_device(parser, default="auto", why="teachers are large and there are several")
+    add_report(parser, help="write what was labeled as JSON")
+    _add_advanced(add_advanced(parser))
+
+
+def _add_advanced(group: Options) -> None:
+    group.add_argument(
         "--part", default="1/1", metavar="I/N", help="label only the I-th of N parts of the cases"
     )
-    _add_advanced(parser)
-    add_engine(parser)
-    add_device(parser, default="auto", why="teachers are large and there are several")
-    add_threads(parser)
-    add_trust_pickle(parser)
-    add_report(parser, help="write what was labeled as JSON")
-
-
-def _add_advanced(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    group.add_argument(
         "--decision",
         choices=DECISIONS,
         default="dice",
         help="how a voxel gets its label: dice maximizes the expected Dice of each class, so that "
         "thin organs keep their volume; argmax takes the most probable class (default: dice)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--round",
         type=positive,
         default=1,
         metavar="N",
         help="number of this round of labeling, for the ledger (default: 1)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--before",
         type=Path,
         metavar="PSEUDO",
         help="pseudo-labels of the round before: record how much each case and class has "
         "changed, for select --max-change",
     )
-    parser.add_argument(
+    group.add_argument(
         "--probability",
         action="store_true",
         help="also write the probability of each voxel's label and its second most probable "
         "class, to PSEUDO/probability and PSEUDO/runner_up",
     )
+    add_engine(group)
+    add_threads(group)
+    add_trust_pickle(group)
 
 
 def run(args: argparse.Namespace) -> int:

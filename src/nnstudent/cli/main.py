@@ -187,5 +187,23 @@ def build_parser() -> argparse.ArgumentParser:
         sub.add_argument(
             "--debug", action="store_true", help="show a traceback when something goes wrong"
         )
+        sub.usage = _usage(sub)
         sub.set_defaults(run=module.run, parser=sub)
     return parser
+
+
+def _usage(parser: argparse.ArgumentParser) -> str:
+    """Return what must be given; the options are listed below it."""
+    actions = [*parser._get_positional_actions(), *parser._get_optional_actions()]
+    needed = [
+        " ".join([*action.option_strings[:1], str(action.metavar or action.dest.upper())])
+        for action in actions
+        if action.required
+    ]
+    for group in parser._mutually_exclusive_groups:
+        if group.required:
+            ways = [f"{a.option_strings[0]} {a.metavar}" for a in group._group_actions]
+            needed.append("|".join(ways))
+    words = [parser.prog, *needed, "[options]"]
+    command = words[1:2] if words[1].startswith("--") else []  # the command line of another
+    return " ".join(words if not command else [parser.prog, "[options]", *command])

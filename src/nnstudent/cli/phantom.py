@@ -42,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preset", default="standard", help="tiny, standard or full (default: standard)"
     )
-    parser.add_argument(
+    add_report(parser, help="write the cases as JSON")
+    group = parser.add_argument_group("what the scans are like")
+    group.add_argument(
         "--slices",
         type=int,
         metavar="N",
@@ -55,13 +57,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("unlabeled", "without labels"),
         ("test", "for testing, with the whole truth"),
     ):
-        parser.add_argument(
+        group.add_argument(
             f"--{kind}",
             type=int,
             metavar="N",
             help=f"how many scans {what} (default: a fixed share of the cases)",
         )
-    add_report(parser, help="write the cases as JSON")
 
 
 def run(args: argparse.Namespace) -> int:

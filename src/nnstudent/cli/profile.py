@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from nnstudent.profiling import Profile, Tolerance
 
 HELP = "measure a command: seconds, peak memory, area under the memory-time curve"
-_UNITS = {"seconds": "s", "gpu_mb": "MiB of GPU memory", "ram_mb": "MiB of RAM"}
+_UNITS = {"gpu_mb": "of GPU memory", "ram_mb": "of RAM"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,24 +85,34 @@ def summary(found: Profile) -> str:
     rows = [
         ("wall time", f"{found.wall_seconds:.2f} s"),
         ("CPU time", f"{found.cpu_seconds:.2f} s"),
-        ("peak memory", f"{found.peak_rss_mb:.0f} MiB resident{_pss(found)}"),
-        ("memory-time area", f"{found.rss_area_mb_s:.0f} MiB·s"),
+        ("peak memory", f"{_gb(found.peak_rss_mb)} resident{_pss(found)}"),
+        ("memory-time area", f"{_gb(found.rss_area_mb_s)}·s"),
         ("peak GPU memory", _gpu_memory(found)),
         ("GPU memory-time area", _gpu_area(found)),
-        *(
-            (f"FLARE23 {item.limit:g} {_UNITS[item.what]}", _kept(item, found))
-            for item in found.tolerances
-        ),
+        *((f"FLARE23 {_limit(item)}", _kept(item, found)) for item in found.tolerances),
         ("exit code", str(found.exit_code)),
     ]
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
 
 
+def _gb(mib: float) -> str:
+    from nnstudent.inference.memory import gigabytes
+
+    return f"{gigabytes(mib):.2f} GB"
+
+
+def _limit(item: Tolerance) -> str:
+    """Return a limit as the challenge states it, in GiB."""
+    if item.what == "seconds":
+        return f"{item.limit:g} s"
+    return f"{item.limit / 1024:g} GiB {_UNITS[item.what]}"
+
+
 def _pss(found: Profile) -> str:
     if found.peak_pss_mb is None:
         return ""
-    return f" ({found.peak_pss_mb:.0f} MiB with shared pages counted once)"
+    return f" ({_gb(found.peak_pss_mb)} with shared pages counted once)"
 
 
 def _gpu_memory(found: Profile) -> str:
@@ -110,14 +120,14 @@ def _gpu_memory(found: Profile) -> str:
         return found.gpu_missing
     before = ""
     if found.gpu_before_mb:
-        before = f"; {found.gpu_before_mb:.0f} MiB before it started"
-    return f"{found.peak_gpu_mb:.0f} MiB ({found.gpu}{before})"
+        before = f"; {_gb(found.gpu_before_mb)} before it started"
+    return f"{_gb(found.peak_gpu_mb)} ({found.gpu}{before})"
 
 
 def _gpu_area(found: Profile) -> str:
     if found.gpu_area_mb_s is None:
         return found.gpu_missing
-    return f"{found.gpu_area_mb_s:.0f} MiB·s"
+    return f"{_gb(found.gpu_area_mb_s)}·s"
 
 
 def _kept(item: Tolerance, found: Profile) -> str:

@@ -51,12 +51,24 @@ def page() -> str:
 
 
 def _section(verb: str, parser: argparse.ArgumentParser) -> str:
-    actions = [action for action in parser._actions if action.dest not in ("help", "debug")]
-    rows = [f"| {cell(_signature(action))} | {cell(_help(parser, action))} |" for action in actions]
     prose = _prose(inspect.cleandoc(parser.description or ""))
-    return "\n".join(
-        ["", f"## nnstudent {verb}", "", *prose, "| argument | meaning |", "|---|---|", *rows]
-    )
+    return "\n".join(["", f"## nnstudent {verb}", "", *prose, *_tables(parser)]).rstrip()
+
+
+def _tables(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """Yield the lines of a table for each group of arguments that ``--help`` shows."""
+    positional, common, *groups = parser._action_groups
+    rows = [*positional._group_actions, *common._group_actions]
+    for title, actions in [("", rows), *((g.title or "", g._group_actions) for g in groups)]:
+        shown = [action for action in actions if action.dest not in ("help", "debug")]
+        if not shown:
+            continue
+        if title:
+            yield f"{title[0].upper()}{title[1:]}:\n"
+        yield "| argument | meaning |\n|---|---|"
+        for action in shown:
+            yield f"| {cell(_signature(action))} | {cell(_help(parser, action))} |"
+        yield ""
 
 
 def _prose(text: str) -> Iterator[str]:

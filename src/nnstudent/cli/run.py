@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 from nnstudent.cli.common import (
     SOURCE_HELP,
+    add_advanced,
     add_device,
     add_output,
     add_preset,
@@ -50,9 +51,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output(parser, metavar="RUN", help="the run's folder")
     add_preset(parser)
     add_device(parser, default="auto", why="training is slow without a GPU")
-    add_threads(parser)
-    parser.add_argument("--dry-run", action="store_true", help="only print what is left to do")
     parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="check extras, cases and disk space, print what is left to do, and do nothing",
+    )
+    add_report(parser, help="write what each stage did as JSON")
+    advanced = add_advanced(parser)
+    advanced.add_argument(
         "--rounds",
         type=positive,
         default=1,
@@ -60,13 +66,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="label and study up to N times, from the second time on with the student as "
         "teacher (default: 1)",
     )
-    parser.add_argument(
+    advanced.add_argument(
         "--baseline",
         action="store_true",
         help="also train the student on the fully labeled cases alone, to compare",
     )
-    add_taxonomy(parser, default="the source's own")
-    add_report(parser, help="write what each stage did as JSON")
+    add_threads(advanced)
+    add_taxonomy(advanced, default="the source's own")
 
 
 def run(args: argparse.Namespace) -> int:

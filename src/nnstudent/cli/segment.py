@@ -28,6 +28,8 @@ from typing import TYPE_CHECKING, Any
 
 from nnstudent.choices import DEFAULT_RULES, FORMATS, PRECISIONS, RULES, WINDOWS
 from nnstudent.cli.common import (
+    Options,
+    add_advanced,
     add_device,
     add_engine,
     add_output,
@@ -40,7 +42,7 @@ from nnstudent.cli.common import (
 
 if TYPE_CHECKING:
     from nnstudent.bundle.bundle import Model
-    from nnstudent.inference.files.options import Options
+    from nnstudent.inference.files.options import Options as SegmentOptions
     from nnstudent.inference.files.segment import FilesResult
     from nnstudent.inference.segmenter import Segmenter
 
@@ -77,12 +79,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also write volume, mean HU and flags of each organ as CSV: beside the output, or "
         "for several cases as OUTPUT/statistics.csv",
     )
-    _add_files(parser.add_argument_group("files"))
-    _add_network(parser.add_argument_group("network and machine"))
+    parser.add_argument("--split", action="store_true", help="write one file per organ into OUTPUT")
+    parser.add_argument(
+        "--skip-existing", action="store_true", help="skip cases whose output exists"
+    )
+    add_device(parser, default="cpu", why="a bundle takes seconds there")
+    add_report(parser, help="write volumes, confidence, seconds and warnings as JSON")
+    _add_formats(parser.add_argument_group("DICOM and other formats"))
+    _add_advanced(add_advanced(parser))
 
 
-def _add_files(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--split", action="store_true", help="write one file per organ into OUTPUT")
+def _add_formats(group: Options) -> None:
     group.add_argument(
         "--format",
         type=names,
@@ -100,16 +107,11 @@ def _add_files(group: argparse._ArgumentGroup) -> None:
         help="for the DICOM formats: derive UIDs that the series lacks from its content, the "
         "same for the same series",
     )
-    group.add_argument(
-        "--skip-existing", action="store_true", help="skip cases whose output exists"
-    )
+
+
+def _add_advanced(group: Options) -> None:
     add_taxonomy(group, default="the model's own values")
-    add_report(group, help="write volumes, confidence, seconds and warnings as JSON")
-
-
-def _add_network(group: argparse._ArgumentGroup) -> None:
     add_engine(group)
-    add_device(group, default="cpu", why="a bundle takes seconds there")
     add_threads(group)
     group.add_argument(
         "--memory-limit",
@@ -218,10 +220,10 @@ def _segmenter(
     )
 
 
-def _options(args: argparse.Namespace) -> Options:
-    from nnstudent.inference.files.options import Options
+def _options(args: argparse.Namespace) -> SegmentOptions:
+    from nnstudent.inference.files.options import Options as SegmentOptions
 
-    return Options(
+    return SegmentOptions(
         organs=args.organs,
         split=args.split,
         skip_existing=args.skip_existing,

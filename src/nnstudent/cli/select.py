@@ -25,7 +25,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnstudent.cli.common import COHORT_HELP, add_output, add_report, names
+from nnstudent.cli.common import (
+    COHORT_HELP,
+    Options,
+    add_advanced,
+    add_output,
+    add_report,
+    names,
+)
 from nnstudent.words import count
 
 if TYPE_CHECKING:
@@ -49,45 +56,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "is false; the options below take precedence",
     )
     parser.add_argument(
-        "--min-agreement",
-        type=float,
-        metavar="DSC",
-        help="least mean DSC between folds over the organs filled in (default: 0.6)",
-    )
-    parser.add_argument(
-        "--min-confidence",
-        type=float,
-        metavar="C",
-        help="least mean confidence over the organs filled in, 0 to 1 (default: 0)",
-    )
-    parser.add_argument(
-        "--leave-open",
-        action="store_true",
-        default=None,
-        help="judge each class by itself and keep the truth of every case; for a student with "
-        "the marginal loss, as in the presets laptop and demo",
-    )
-    parser.add_argument(
-        "--max-change",
-        type=float,
-        metavar="C",
-        help="largest share of the foreground that may change from round to round, 0 to 1; "
-        "needs label --before (default: 1)",
-    )
-    parser.add_argument(
-        "--ignore-below",
-        type=float,
-        metavar="P",
-        help="give voxels of a pseudo-label with a probability below P, 0 to 1, nnU-Net's "
-        "ignore label; needs label --probability (default: 0, none)",
-    )
-    parser.add_argument(
         "--classes",
         type=names,
         metavar="A,B",
         help="learn only these classes (default: all that are annotated or known to a model)",
     )
     add_report(parser, help="write the decisions as JSON")
+    _add_advanced(add_advanced(parser))
+
+
+def _add_advanced(group: Options) -> None:
+    group.add_argument(
+        "--min-agreement",
+        type=float,
+        metavar="DSC",
+        help="least mean DSC between folds over the organs filled in (default: 0.6)",
+    )
+    group.add_argument(
+        "--min-confidence",
+        type=float,
+        metavar="C",
+        help="least mean confidence over the organs filled in, 0 to 1 (default: 0)",
+    )
+    group.add_argument(
+        "--leave-open",
+        action="store_true",
+        default=None,
+        help="judge each class by itself and keep the truth of every case; for a student with "
+        "the marginal loss, as in the presets laptop and demo",
+    )
+    group.add_argument(
+        "--max-change",
+        type=float,
+        metavar="C",
+        help="largest share of the foreground that may change from round to round, 0 to 1; "
+        "needs label --before (default: 1)",
+    )
+    group.add_argument(
+        "--ignore-below",
+        type=float,
+        metavar="P",
+        help="give voxels of a pseudo-label with a probability below P, 0 to 1, nnU-Net's "
+        "ignore label; needs label --probability (default: 0, none)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:

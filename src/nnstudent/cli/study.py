@@ -39,20 +39,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "fused", type=Path, metavar="FUSED", help="fused cohort, made by: nnstudent select"
     )
     add_output(parser, metavar="STUDENT", help="folder for the model")
-    add_training_arguments(parser)
-    parser.add_argument(
+    advanced = add_training_arguments(parser)
+    advanced.add_argument(
         "--start",
         metavar="MODEL",
         help="start from a trained model of the same network: a bundle, an nnU-Net folder, or "
         "bundled (default: random weights)",
     )
-    parser.add_argument(
+    advanced.add_argument(
         "--only",
         type=names,
         metavar="A,B",
         help="learn only these classes, as the second stage of a cascade does (default: all)",
     )
-    add_trust_pickle(parser)
+    add_trust_pickle(advanced)
     budget = parser.add_argument_group("a network that fits a machine")
     budget.add_argument(
         "--budget-seconds",
@@ -157,7 +157,7 @@ def fit_budget(args: argparse.Namespace, preset: Preset) -> tuple[Preset, dict[s
 
     import_nibabel()
     seconds, memory_mb = args.budget_seconds, parse_size(args.budget_memory or "4GB")
-    cohort = read_cohort(args.fused)
+    cohort = read_cohort(args.fused, made_by="select COHORT PSEUDO")
     scan = typical([read_grid(case.image) for case in cohort])
     machine = _machine(args)
     write_report(args.save_calibration, machine.to_dict())

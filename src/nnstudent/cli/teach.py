@@ -19,6 +19,8 @@ from pathlib import Path
 from nnstudent.choices import TARGETS
 from nnstudent.cli.common import (
     COHORT_HELP,
+    Options,
+    add_advanced,
     add_device,
     add_output,
     add_preset,
@@ -33,24 +35,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("cohort", type=Path, metavar="COHORT", help=COHORT_HELP)
     add_output(parser, metavar="TEACHERS", help="folder for the models")
-    parser.add_argument(
+    advanced = add_training_arguments(parser)
+    advanced.add_argument(
         "--target", choices=TARGETS, default="all", help="models to train (default: all)"
     )
-    parser.add_argument(
+    advanced.add_argument(
         "--fold", default="all", metavar="K", help="number of a fold, from 0, or all (default: all)"
     )
-    add_training_arguments(parser)
 
 
-def add_training_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments that every verb that trains has."""
+def add_training_arguments(parser: argparse.ArgumentParser) -> Options:
+    """Declare the arguments that every verb that trains has; return the group of the others."""
     add_preset(parser)
     parser.add_argument(
         "--plan-only", action="store_true", help="print what would be trained and train nothing"
     )
     add_device(parser, default="auto", why="training is slow without a GPU")
-    add_threads(parser)
     add_report(parser, help="write what was trained as JSON")
+    advanced = add_advanced(parser)
+    add_threads(advanced)
+    return advanced
 
 
 def run(args: argparse.Namespace) -> int:

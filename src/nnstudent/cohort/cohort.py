@@ -160,8 +160,12 @@ def write_cohort(folder: Path, cohort: Cohort) -> Path:
     return path
 
 
-def read_cohort(folder: Path) -> Cohort:
+def read_cohort(folder: Path, *, made_by: str = "index SOURCE") -> Cohort:
     """Read a cohort folder.
+
+    Args:
+        folder: The folder, with ``cohort.json``.
+        made_by: The verb that makes such a folder, with its inputs, for the error message.
 
     Raises:
         InputError: ``cohort.json`` is missing, malformed or of another schema.
@@ -170,7 +174,7 @@ def read_cohort(folder: Path) -> Cohort:
     if not path.is_file():
         raise InputError(
             f"{folder}: no cohort (it has no cohort.json); "
-            f"make one with: nnstudent index SOURCE -o {folder}"
+            f"make one with: nnstudent {made_by} -o {folder}"
         )
     data = read_json_table(path, what="a cohort")
     record = Record(data, str(path))

@@ -143,8 +143,8 @@ def plan(
     smallest = peak_mb(least) if in_slabs else whole
     if smallest > limit_mb:
         raise InputError(
-            f"{grid}: needs {math.ceil(smallest)} MiB of memory, and may take "
-            f"{math.floor(limit_mb)}; free some or raise --memory-limit, crop the image, or take a "
+            f"{grid}: needs {gigabytes(smallest):.2f} GB of memory, and may take "
+            f"{gigabytes(limit_mb):.2f} GB; free some or raise --memory-limit, crop the image, or take a "
             "model with coarser voxels"
         )
     # More planes mean fewer slabs, each of which costs some time.

@@ -37,7 +37,8 @@ def study_task(
         InputError: There is no cohort, the ledger is malformed, no training case has a label, a class of ``only`` is not there, or the
             recipe distils and nothing is known of the teachers' doubts.
     """
-    cohort, ledger = read_cohort(fused), fused / LEDGER_NAME
+    cohort = read_cohort(fused, made_by="select COHORT PSEUDO")
+    ledger = fused / LEDGER_NAME
     if ledger.is_file():
         task = student_task(
             cohort,

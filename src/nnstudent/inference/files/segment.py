@@ -15,7 +15,7 @@ import numpy as np
 
 from nnstudent.bundle.bundle import Model
 from nnstudent.cases import attempt
-from nnstudent.errors import Failure, InputError
+from nnstudent.errors import Failure
 from nnstudent.inference.files.find import CaseFile, find_cases
 from nnstudent.inference.files.formats import output_paths, without_ending, write_formats
 from nnstudent.inference.files.options import Options
