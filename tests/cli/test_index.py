@@ -79,7 +79,7 @@ def test_broken_cases_are_named_and_the_code_is_1(source, tmp_path, capsys):
     assert "Traceback" not in err
     report = json.loads((tmp_path / "r.json").read_text())
     assert [row["id"] for row in report["cases"]] == ["full", "partial", "bare"]
-    assert report["broken"][0]["id"] == "gone"
+    assert report["failures"][0]["id"] == "gone"
     assert {"schema", "version", "command", "summary", "notices"} <= set(report)
     assert main(["index", str(source), "-o", str(tmp_path / "C"), "--skip", "gone"]) == 0
 

@@ -95,7 +95,7 @@ def test_teach_trains_and_reports(
     told = json.loads(report.read_text())
     assert told["schema"] == 1
     assert told["models"][0]["folds"] == [1]
-    assert told["failed"] == []
+    assert told["failures"] == []
 
 
 @pytest.mark.parametrize(

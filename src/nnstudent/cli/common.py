@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -78,14 +79,22 @@ def write_report(
         body: What the verb adds to ``schema``, ``version`` and ``command``.
         command: The command line; None for that of this process.
     """
-    if path is None:
-        return
-    head = {
+    if path is not None:
+        write_json(path, _readable({**report_head(command), **body}))
+
+
+def report_head(command: Sequence[str] | None = None) -> dict[str, Any]:
+    """Return what every report begins with; its keys are in ``nnstudent/schemas``."""
+    return {
         "schema": REPORT_SCHEMA,
         "version": nnstudent.__version__,
         "command": list(command) if command is not None else ["nnstudent", *sys.argv[1:]],
     }
-    write_json(path, _readable({**head, **body}))
+
+
+def json_text(body: Mapping[str, Any]) -> str:
+    """Return plain data as JSON that any program can read."""
+    return json.dumps(_readable(body), indent=1, ensure_ascii=False) + "\n"
 
 
 def _readable(data: Any) -> Any:

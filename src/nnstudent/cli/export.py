@@ -130,6 +130,7 @@ def run(args: argparse.Namespace) -> int:
     networks = count(len(model.networks), "network")
     classes = count(len(model.classes), "class", plural="classes")
     print(f"{out}: {networks}, {classes}, {size / 1e6:.1f} MB")
+    print(f"card: {out / 'card.md'}")
     print(f"segment with: nnstudent segment CT.nii.gz -o labels.nii.gz --model {out}")
     return 0
 

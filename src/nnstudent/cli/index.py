@@ -191,7 +191,7 @@ def _report(found: Indexed) -> dict[str, Any]:
         "source": found.kind,
         "taxonomy": found.cohort.taxonomy.name,
         "cases": [_row(case, found) for case in found.cohort],
-        "broken": failed_rows(found.cohort.broken),
+        "failures": failed_rows(found.cohort.broken),
         "notices": list(found.notices),
         "summary": summary(found),
     }

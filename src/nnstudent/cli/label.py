@@ -139,7 +139,7 @@ def run(args: argparse.Namespace) -> int:
         for item in result.labels
     ]
     failed = failed_rows(result.failures)
-    write_report(args.report, {"cases": rows, "absent": list(result.absent), "failed": failed})
+    write_report(args.report, {"cases": rows, "absent": list(result.absent), "failures": failed})
     return print_failures("label", result.failures, done=len(result.labels))
 
 

@@ -24,7 +24,7 @@ from nnstudent.words import did_you_mean
 # run(args) → exit code. It imports nothing heavy at its top, so that --help is quick.
 VERBS = (
     "segment", "run", "index", "phantom", "teach", "label", "select", "study", "export",
-    "evaluate", "stats", "relabel", "maps", "profile", "report", "serve", "doctor",
+    "evaluate", "stats", "relabel", "maps", "profile", "report", "serve", "doctor", "info",
 )  # fmt: skip
 
 _EPILOG = """\

@@ -67,7 +67,7 @@ def _tables(parser: argparse.ArgumentParser) -> Iterator[str]:
             yield f"{title[0].upper()}{title[1:]}:\n"
         yield "| argument | meaning |\n|---|---|"
         for action in shown:
-            yield f"| {cell(_signature(action))} | {cell(_help(parser, action))} |"
+            yield f"| {cell(_signature(action))} | {cell(help_text(parser, action))} |"
         yield ""
 
 
@@ -93,7 +93,8 @@ def _signature(action: argparse.Action) -> str:
     return f"`{', '.join(action.option_strings)}{takes}`{required}"
 
 
-def _help(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
+def help_text(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
+    """Return an argument's help as ``--help`` shows it."""
     values = dict(vars(action), prog=parser.prog)
     return (action.help or "") % {
         key: value for key, value in values.items() if value is not argparse.SUPPRESS

@@ -140,7 +140,7 @@ def run(args: argparse.Namespace) -> int:
         {
             "classes": list(result.classes),
             "cases": _rows(result),
-            "failed": failed_rows(result.failures),
+            "failures": failed_rows(result.failures),
         },
     )
     return print_failures("select", result.failures, done=len(result.kept))

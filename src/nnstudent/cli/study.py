@@ -122,7 +122,7 @@ def run(args: argparse.Namespace) -> int:
     report = {
         "preset": preset.to_dict(),
         "models": [trained.to_dict()],
-        "failed": failed_rows(trained.failures),
+        "failures": failed_rows(trained.failures),
     }
     write_report(args.report, {**report, **budget})
     return print_failures("study", trained.failures, done=len(trained.folds))

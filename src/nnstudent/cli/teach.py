@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
         {
             "preset": preset.to_dict(),
             "models": [model.to_dict() for model in models],
-            "failed": failed_rows(result.failures),
+            "failures": failed_rows(result.failures),
         },
     )
     return print_failures("teach", result.failures, done=len(result.models))

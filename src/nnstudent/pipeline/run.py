@@ -146,9 +146,15 @@ def summary(rows: Sequence[StageRecord]) -> list[str]:
 def to_dict(result: RunResult) -> dict[str, object]:
     """Return the result as plain data, for ``--report``."""
     return {
-        "stages": [asdict(row) for row in result.stages],
+        "stages": [
+            asdict(row) | {"failures": _failure_rows(row.failures)} for row in result.stages
+        ],
         "notices": list(result.notices),
         "student": None if result.student is None else str(result.student),
         "report": None if result.report is None else str(result.report),
-        "failed": [{"id": item.case, "reason": item.reason} for item in result.failures],
+        "failures": _failure_rows(result.failures),
     }
+
+
+def _failure_rows(failures: Sequence[Failure]) -> list[dict[str, str]]:
+    return [{"id": item.case, "reason": item.reason} for item in failures]
