@@ -16,6 +16,7 @@ import pytest
 
 from nnstudent.io.nifti import read_grid, read_labels, write_image, write_labels
 from nnstudent.volume import Grid, Volume
+from tests.reports import read_report
 
 TABLE = """
 name = "three"
@@ -145,7 +146,7 @@ def finished(
     source: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, subprocess.CompletedProcess[str]]:
     out = tmp_path_factory.mktemp("run") / "RUN"
-    done = run(source, out)
+    done = run(source, out, "--report", str(out.parent / "report.json"))
     if done.returncode:
         pytest.fail(f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}")
     return out, done
@@ -167,6 +168,8 @@ class TestPath:
     def test_every_stage_is_done_and_the_report_is_the_last_line(self, finished):
         out, done = finished
         stages = json.loads((out / "run.json").read_text())["stages"]
+        report = read_report(out.parent / "report.json", "run")
+        assert [row["name"] for row in report["stages"]] == [row["name"] for row in stages]
         names = "index, teach, label, select, study, export, segment, profile, ensemble, baseline, evaluate, report"
         assert [(row["name"], row["state"]) for row in stages] == [
             (name, "done") for name in names.split(", ")

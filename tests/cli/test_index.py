@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from nnstudent.cli.main import main
 from tests.cohort.conftest import Files
+from tests.reports import read_report
 
 
 @pytest.fixture
@@ -77,7 +76,7 @@ def test_broken_cases_are_named_and_the_code_is_1(source, tmp_path, capsys):
     err = capsys.readouterr().err
     assert "nnstudent index: failed: gone: " in err
     assert "Traceback" not in err
-    report = json.loads((tmp_path / "r.json").read_text())
+    report = read_report(tmp_path / "r.json", "index")
     assert [row["id"] for row in report["cases"]] == ["full", "partial", "bare"]
     assert report["failures"][0]["id"] == "gone"
     assert {"schema", "version", "command", "summary", "notices"} <= set(report)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 
@@ -12,6 +10,7 @@ from nnstudent.cohort.cohort import write_cohort
 from nnstudent.io.nifti import write_labels
 from nnstudent.volume import Volume
 from tests.pseudo.conftest import GRID, SHAPE, TOY, Maker
+from tests.reports import read_report
 
 ALL = ("liver", "kidney", "tumor")
 
@@ -39,7 +38,7 @@ def test_labels_from_elsewhere_are_selected(cohort, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "no label map for 1 of 2 cases, lost the first" in printed
     assert "1 case labeled, 1 of them now" in printed
-    data = json.loads(report.read_text())
+    data = read_report(report, "label")
     assert {"schema", "version", "command"} <= set(data)
     (row,) = data["cases"]
     assert row | {"seconds": 0} == {
@@ -78,7 +77,7 @@ def test_labels_from_elsewhere_are_selected(cohort, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "kept     none: kept without agreement: labels made elsewhere" in printed
     assert "dropped  lost: no pseudo-label" in printed
-    assert [row["kept"] for row in json.loads(report.read_text())["cases"]] == [True, True, False]
+    assert [row["kept"] for row in read_report(report, "select")["cases"]] == [True, True, False]
 
     preset = tmp_path / "mine.toml"
     preset.write_text('like = "laptop"\n[select]\nmin_confidence = 2\n')  # and leaves classes open

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from nnstudent.cli import main
 from nnstudent.cohort.cohort import Case, Cohort, write_cohort
+from tests.reports import read_report
 from tests.training.conftest import TABLE
 
 
@@ -61,7 +61,7 @@ def test_plan_only_prints_and_trains_nothing(
     ):
         assert figure in told
     assert not out.exists()
-    plan = json.loads(report.read_text())["plan"]
+    plan = read_report(report, "teach")["plan"]
     assert [(item["task"], item["cases"], item["classes"]) for item in plan] == [
         ("organs", 4, 2),
         ("tumor", 2, 1),
@@ -92,7 +92,7 @@ def test_teach_trains_and_reports(
     ]
     assert main([*command, "--report", str(report)]) == 0
     assert "fold 1 trained, 1 of them now" in capsys.readouterr().out
-    told = json.loads(report.read_text())
+    told = read_report(report, "teach")
     assert told["schema"] == 1
     assert told["models"][0]["folds"] == [1]
     assert told["failures"] == []

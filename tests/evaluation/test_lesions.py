@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import math
 
 import numpy as np
@@ -14,6 +13,7 @@ from nnstudent.errors import GeometryError, InputError
 from nnstudent.evaluation.evaluate import evaluate
 from nnstudent.evaluation.lesions import Detection, Lesion, detect, summarize
 from tests.evaluation.scenes import GRID, organs, save
+from tests.reports import read_report
 
 masks = arrays(bool, (5, 6, 7), elements=st.booleans())
 
@@ -136,7 +136,7 @@ def test_evaluate_counts_and_reports_lesions(tmp_path, capsys):
         main(["evaluate", str(tmp_path / "pred"), str(tmp_path / "truth"), "--report", str(out)])
         == 0
     )
-    report = json.loads(out.read_text())
+    report = read_report(out, "evaluate")
     found = report["lesions"]["tumor"]
     assert (found["lesions"], found["found"], found["false_positives"], found["scans"]) == (
         2,

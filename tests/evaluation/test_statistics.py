@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import math
 
 import numpy as np
@@ -15,6 +14,7 @@ from nnstudent.evaluation.compare import compare_methods
 from nnstudent.evaluation.evaluate import evaluate
 from nnstudent.evaluation.statistics import bootstrap, compare_paired, holm, signed_rank
 from tests.evaluation.scenes import organs, save
+from tests.reports import read_report
 
 score = st.floats(0, 1).map(lambda value: round(value, 4))
 samples = st.lists(score, min_size=2, max_size=30)
@@ -152,7 +152,7 @@ def test_two_methods_are_compared_per_class_and_for_the_means(folders, capsys):
         str(out),
     ]
     assert main(command) == 0
-    report = json.loads(out.read_text())
+    report = read_report(out, "evaluate")
     found = report["against"]
     assert list(found["results"])[-1] == "organs"
     assert {"liver", "tumor", "organs"} <= set(found["results"])

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import math
 import os
 import signal
@@ -23,6 +22,7 @@ from nnstudent.profiling.gpu import NO_GPU, Gpu
 from nnstudent.profiling.plot import write_plot
 from nnstudent.profiling.profile import _area
 from nnstudent.profiling.tree import ProcessTree
+from tests.reports import read_report
 
 HOLD = "import time; held = bytearray(b'x') * ({mb} * 2**20); time.sleep({seconds})"
 BUSY = "import time\nwhile time.process_time() < {seconds}: pass"
@@ -135,7 +135,7 @@ def test_without_a_gpu_the_figures_say_so(monkeypatch, tmp_path, capsys):
     assert Gpu().missing == NO_GPU
     out = tmp_path / "p.json"
     assert main(["profile", "--json", str(out), "--", *python("pass")]) == 0
-    report = json.loads(out.read_text())
+    report = read_report(out, "profile")
     assert {"schema", "version", "command", "profile"} <= set(report)
     found = report["profile"]
     assert [found[key] for key in ("gpu", "peak_gpu_mb", "gpu_area_mb_s", "gpu_before_mb")] == [

@@ -17,6 +17,7 @@ from nnstudent.inference.model_runner import ModelRunner
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.nifti import read_labels, write_image
 from tests.inference.conftest import blobs
+from tests.reports import read_report
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,7 @@ def test_broken_files_are_named_and_the_others_done(scans, tmp_path, isotropic, 
     )
     assert code == 1
     errors = capfd.readouterr().err
-    report = json.loads((tmp_path / "r.json").read_text())
+    report = read_report(tmp_path / "r.json", "segment")
     reasons = {failure["id"]: failure["reason"] for failure in report["failures"]}
     assert set(reasons) == set(expected)
     for name, word in expected.items():
@@ -624,7 +625,7 @@ def test_a_format_that_cannot_be_written_keeps_no_other_from_it(
         "StudyInstanceUID is missing" in line and line.endswith(f"written: {written}")
         for line in failed
     )
-    (row,) = json.loads(report.read_text())["cases"]
+    (row,) = read_report(report, "segment")["cases"]
     assert row["output"] == str(written)
     assert set(row["outputs"]) | set(row["failed"]) == set(formats.split(","))
 

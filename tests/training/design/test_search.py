@@ -20,6 +20,7 @@ from nnstudent.pipeline.preset import load_preset
 from nnstudent.training.design.search import Machine, choose, networks, options, shown, typical
 from nnstudent.training.design.speed import filled, measure
 from nnstudent.volume import Grid
+from tests.reports import read_report
 
 CT = Grid((120, 400, 400), np.diag([0.9, 0.9, 3.0, 1.0]))
 
@@ -139,7 +140,7 @@ def test_study_tells_what_it_chose_and_trains_nothing(
     told = capsys.readouterr().out
     assert "chosen: the most points within both" in told
     assert "budget: 30 s and 2.0 GB for a scan" in told
-    facts = json.loads(report.read_text())
+    facts = read_report(report, "study")
     chosen = facts["budget"]["chosen"]
     assert facts["plan"][0]["recipe"]["data"]["patch"] == chosen["patch"]
     assert facts["plan"][0]["recipe"]["network"]["kind"] == chosen["network"]["kind"]
