@@ -93,3 +93,15 @@ def test_the_report_of_phantoms(tmp_path: Path) -> None:
     assert main([*words, "--report", str(tmp_path / "r.json")]) == 0
     (row,) = read_report(tmp_path / "r.json", "phantom")["cases"]
     assert row["role"] in ("train", "test")
+
+
+def test_the_published_schemas_are_those_of_the_package() -> None:
+    published = Path(__file__).parents[2] / "docs" / "reference" / "schemas"
+    if not published.is_dir():
+        pytest.skip("no docs here: they are not part of the source package")
+    files = {file.stem: file.read_bytes() for file in published.iterdir()}
+    assert files == {verb: file.read_bytes() for verb, file in schema_files().items()}, (
+        "copy them: cp src/nnstudent/schemas/*.json docs/reference/schemas"
+    )
+    page = (published.parent / "reports.md").read_text("utf-8")
+    assert [verb for verb in files if f"(schemas/{verb}.json)" not in page] == []

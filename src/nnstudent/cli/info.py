@@ -9,7 +9,7 @@
   nnstudent info --schema segment
       the JSON Schema of what segment --report writes
 
-The schemas are also in the documentation, under docs/reference/reports.md.
+The keys of the reports are explained in docs/reference/reports.md.
 """
 
 from __future__ import annotations

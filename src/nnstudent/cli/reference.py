@@ -21,7 +21,8 @@ This page is made from the command's own help by
 
 An error is one line. With `--debug`, which every verb has, it comes with a traceback. Progress goes
 to standard error, results to standard output. Every verb that makes results takes
-`--report FILE.json`, which has `schema`, `version`, `command` and what the verb adds.
+`--report FILE.json`, which has `schema`, `version`, `command` and what the verb adds
+([reports](reports.md)).
 
 | exit code | meaning |
 |---|---|
