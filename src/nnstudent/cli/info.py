@@ -1,4 +1,4 @@
-"""Describe this installation for programs: models, classes, presets, verbs and their options.
+"""Describe models, classes, presets, verbs and options, for programs.
 
   nnstudent info
       a short overview
