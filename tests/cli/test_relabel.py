@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 
 from nnstudent.cli.main import main
@@ -11,6 +9,7 @@ from nnstudent.io.nifti import read_labels, write_labels
 from nnstudent.labels.class_maps import find_map
 from nnstudent.taxonomy import flare23
 from nnstudent.volume import Grid, Volume
+from tests.reports import read_report
 
 
 def write(path, value):
@@ -25,7 +24,7 @@ def test_a_folder_is_relabeled_and_reported(tmp_path, capsys):
     argv = ["relabel", str(tmp_path / "in"), "-o", str(out), "--map", "amos"]
     assert main([*argv, "--report", str(report)]) == 0
     assert set(np.unique(read_labels(out / "a.nii.gz").array)) == {0, flare23()["liver"].id}
-    assert json.loads(report.read_text())["cases"] == [
+    assert read_report(report, "relabel")["cases"] == [
         {"id": "a", "outputs": [str(out / "a.nii.gz")]}
     ]
     assert "1 case, 1 file" in capsys.readouterr().out

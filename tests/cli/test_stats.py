@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
 
 import numpy as np
 
 from nnstudent.cli.main import main
 from nnstudent.io.nifti import write_labels
 from nnstudent.volume import Grid, Volume
+from tests.reports import read_report
 
 
 def write(path, value=1):
@@ -29,7 +29,7 @@ def test_a_folder_makes_one_table(tmp_path, capsys):
         ("a", "liver", "0.640"),
         ("b", "liver", "0.640"),
     ]
-    assert [row["case"] for row in json.loads(report.read_text())["cases"]] == ["a", "b"]
+    assert [row["case"] for row in read_report(report, "stats")["rows"]] == ["a", "b"]
     assert "2 cases; wrote" in capsys.readouterr().out
 
 

@@ -333,7 +333,7 @@ class TestLabelMapsFromAFolder:
 
     @pytest.mark.parametrize(
         ("mapping", "message"),
-        [({"liver": "liver"}, "has no 'liver'"), ({"1": "lung"}, "lung is no class")],
+        [({"liver": "liver"}, "has no 'liver'"), ({"1": "lung"}, "no class 'lung'")],
     )
     def test_a_wrong_map_is_refused(self, maker: Maker, folder, tmp_path, mapping, message):
         self.put(folder, "a", 1)

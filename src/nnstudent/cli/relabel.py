@@ -88,6 +88,6 @@ def run(args: argparse.Namespace) -> int:
     files = sum(map(len, done.files.values()))
     print(f"{count(len(done.files), 'case')}, {count(files, 'file')}: {args.out}")
     rows = [{"id": id, "outputs": list(map(str, files))} for id, files in done.files.items()]
-    body = {"cases": rows, "notices": list(done.notices), "failed": failed_rows(done.failures)}
+    body = {"cases": rows, "notices": list(done.notices), "failures": failed_rows(done.failures)}
     write_report(args.report, body)
     return print_failures("relabel", done.failures, done=len(done.files))

@@ -23,7 +23,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnstudent.cli.common import add_output, add_report, add_taxonomy, add_threads, names
+from nnstudent.cli.common import (
+    add_advanced,
+    add_output,
+    add_report,
+    add_taxonomy,
+    add_threads,
+    names,
+)
 
 if TYPE_CHECKING:
     from nnstudent.labels.stats import Statistics
@@ -51,9 +58,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wide", action="store_true", help="a row for each case, not for each case and organ"
     )
-    add_taxonomy(parser, default="that of a dataset.json, otherwise FLARE23's")
-    add_threads(parser)
     add_report(parser, help="write all measures as JSON")
+    advanced = add_advanced(parser)
+    add_taxonomy(advanced, default="that of a dataset.json, otherwise FLARE23's")
+    add_threads(advanced)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -85,8 +93,8 @@ def run(args: argparse.Namespace) -> int:
         more = f", {count(outliers, 'outlier')} by volume" if outliers else ""
         print(f"{count(len(found.cases), 'case')}{more}; wrote {args.out}")
     _print_notes(found)
-    rows = {"cases": list(found.rows()), "failed": failed_rows(found.failures)}
-    write_report(args.report, rows)
+    body = {"rows": list(found.rows()), "failures": failed_rows(found.failures)}
+    write_report(args.report, body)
     return print_failures("stats", found.failures, done=len(found.cases))
 
 

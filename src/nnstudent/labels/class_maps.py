@@ -11,7 +11,7 @@ from typing import Any
 from nnstudent.bundle.labels import label_value
 from nnstudent.errors import InputError
 from nnstudent.serialization import parse_toml, read_toml
-from nnstudent.taxonomy import Taxonomy
+from nnstudent.taxonomy import Taxonomy, find_classes
 from nnstudent.words import did_you_mean
 
 _WHAT = "a class map"
@@ -172,13 +172,7 @@ def _from_table(name: str, table: Mapping[str, Any], *, taxonomy: Taxonomy, wher
 
 
 def _targets(given: list[str], taxonomy: Taxonomy, *, where: str) -> tuple[str, ...]:
-    for item in given:
-        if item not in taxonomy.names:
-            hint = did_you_mean(item, taxonomy.names)
-            raise InputError(
-                f"{where}: {item} is no class of label table {taxonomy.name}"
-                f"{hint or '; it has ' + ', '.join(taxonomy.names)}"
-            )
+    given = [find_classes([item], taxonomy.names, where=where)[0] for item in given]
     if len(given) == 1:
         return (given[0],)
     if len(given) == 2:
