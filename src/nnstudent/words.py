@@ -54,14 +54,10 @@ def match_class(word: str, known: Iterable[str]) -> str | None:
     if word in names:
         return word
     parts = _parts(word)
-    for same in (
-        lambda name: _parts(name) == parts,
-        lambda name: sorted(_parts(name)) == sorted(parts),
-    ):
-        found = [name for name in names if same(name)]
-        if len(found) == 1:
-            return found[0]
-    return None
+    in_order = [name for name in names if _parts(name) == parts]
+    in_any_order = [name for name in names if sorted(_parts(name)) == sorted(parts)]
+    found = in_order if len(in_order) == 1 else in_any_order
+    return found[0] if len(found) == 1 else None
 
 
 def suggest_classes(word: str, known: Sequence[str]) -> str:
