@@ -17,3 +17,4 @@ CONFLICTS = ("first", "last", "agree")  # of relabel, where label maps differ
 TARGETS = ("organs", "tumor", "all")  # of teach
 DECISIONS = ("dice", "argmax")  # how a voxel of a pseudo-label gets its class
 REPORT_FORMATS = ("html", "md", "latex")
+SHELLS = ("bash", "zsh", "fish")

@@ -27,7 +27,7 @@ def test_help_lists_the_verbs(capsys):
     assert stop.value.code == 0
     text = capsys.readouterr().out
     for verb in verbs():
-        assert f"    {verb} " in text
+        assert f"\n  {verb} " in text
     assert "Exit codes: 0 done; 1 some case failed" in text
 
 

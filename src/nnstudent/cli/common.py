@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +139,32 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
+def complete_with(
+    action: argparse.Action, words: Callable[[], Iterable[str]] | Iterable[str]
+) -> None:
+    """Let a shell complete a list of words separated by commas; see the verb ``completion``.
+
+    Args:
+        action: The argument.
+        words: The words that it takes, or a function that returns them.
+    """
+    from nnstudent.cli.completion import listed
+
+    action.completer = listed(words)  # type: ignore[attr-defined]  # what argcomplete looks for
+
+
+def add_classes(parser: Options, option: str, *, help: str) -> None:
+    """Add an option that takes class names, which every verb understands alike."""
+    action = parser.add_argument(option, type=names, metavar="A,B", help=help)
+    complete_with(action, _class_names)
+
+
+def _class_names() -> tuple[str, ...]:
+    from nnstudent.taxonomy import flare23
+
+    return flare23().names
+
+
 def add_advanced(parser: argparse.ArgumentParser) -> Options:
     """Add the group of the options that most people never need; ``--help`` shows it last."""
     return parser.add_argument_group("advanced")
@@ -180,12 +206,18 @@ def add_engine(parser: Options) -> None:
 
 def add_preset(parser: Options) -> None:
     """Add ``--preset``, which means the same in every verb that trains."""
-    parser.add_argument(
+    action = parser.add_argument(
         "--preset",
         default="laptop",
         metavar="P",
         help=f"{', '.join(preset_names())}, or a TOML file (default: laptop)",
     )
+
+    def known(prefix: str = "", **_: Any) -> list[str]:
+        start = Path(f"{prefix}*.toml")
+        return [*preset_names(), *map(str, start.parent.glob(start.name))]
+
+    action.completer = known  # type: ignore[attr-defined]  # what argcomplete looks for
 
 
 def add_taxonomy(parser: Options, *, default: str) -> None:

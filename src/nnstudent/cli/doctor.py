@@ -32,6 +32,7 @@ _PACKAGES = {
     "highdicom": ("dicom", "writing DICOM"),
     "fastapi": ("web", "serve"),
     "pynetdicom": ("web", "serve with C-STORE"),
+    "argcomplete": ("completion", "completion in a shell"),
 }
 
 

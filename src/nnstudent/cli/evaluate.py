@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnstudent.choices import CASES_OF_A_COHORT, PROTOCOLS
-from nnstudent.cli.common import add_report, add_taxonomy, names
+from nnstudent.cli.common import add_classes, add_report, add_taxonomy
 from nnstudent.words import count
 
 if TYPE_CHECKING:
@@ -64,10 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="strict",
         help="rules of scoring (default: strict)",
     )
-    parser.add_argument(
+    add_classes(
+        parser,
         "--classes",
-        type=names,
-        metavar="A,B",
         help="score only these classes (default: all that are annotated)",
     )
     parser.add_argument(

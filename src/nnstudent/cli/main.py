@@ -9,12 +9,14 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 import nnstudent
+from nnstudent.cli.completion import answer_shell
 from nnstudent.errors import NnStudentError, OutputError, one_line
 from nnstudent.io.atomic import check_file
 from nnstudent.readable import HANDLER
@@ -22,10 +24,19 @@ from nnstudent.words import did_you_mean
 
 # Each verb is a module of this package with HELP (one line), add_arguments(parser) and
 # run(args) → exit code. It imports nothing heavy at its top, so that --help is quick.
-VERBS = (
-    "segment", "run", "index", "phantom", "teach", "label", "select", "study", "export",
-    "evaluate", "stats", "relabel", "maps", "profile", "report", "serve", "doctor", "info",
-)  # fmt: skip
+_GROUPS = {
+    "segment and measure": ("segment", "evaluate", "stats", "serve"),
+    "learn from your own scans": (
+        "run", "index", "teach", "label", "select", "study", "export", "report",
+    ),
+    "label maps of other tools": ("relabel", "maps"),
+    "try, measure, set up": ("phantom", "profile", "doctor", "info", "completion"),
+}  # fmt: skip
+VERBS = tuple(verb for verbs in _GROUPS.values() for verb in verbs)
+
+_DESCRIPTION = """\
+Segments 13 abdominal organs in a CT in seconds, on a laptop's processor, and
+trains such a segmenter from your own scans, most of which need no labels."""
 
 _EPILOG = """\
 Segment a scan:
@@ -87,7 +98,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     make_streams_safe()
-    args, unknown = build_parser().parse_known_args(argv)
+    parser = build_parser()
+    answer_shell(parser)
+    args, unknown = parser.parse_known_args(argv)
     if unknown:
         args.parser.refuse(unknown)
     _set_up_logging(debug=args.debug)
@@ -168,10 +181,8 @@ def build_parser() -> argparse.ArgumentParser:
     """Build the parser of the whole command line with every verb."""
     parser = OneLineParser(
         prog="nnstudent",
-        description="Semi-supervised segmentation of abdominal CT: 13 organs and tumors, in\n"
-        "seconds on a laptop's CPU.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_VerbsInDescription,
     )
     parser.add_argument("--version", action="version", version=f"nnstudent {nnstudent.__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
@@ -189,7 +200,28 @@ def build_parser() -> argparse.ArgumentParser:
         )
         sub.usage = _usage(sub)
         sub.set_defaults(run=module.run, parser=sub)
+    helps = {choice.dest: choice.help or "" for choice in verbs._choices_actions}
+    parser.description = "\n".join([_DESCRIPTION, *_overview(helps)])
     return parser
+
+
+class _VerbsInDescription(argparse.RawDescriptionHelpFormatter):
+    """Leaves out argparse's list of the verbs: the description has them in groups."""
+
+    def add_arguments(self, actions: Any) -> None:
+        """Add the arguments other than the verb."""
+        super().add_arguments([action for action in actions if action.dest != "verb"])
+
+
+def _overview(helps: Mapping[str, str]) -> Iterator[str]:
+    """Yield the lines that list the verbs by what they are for."""
+    width = max(map(len, helps))
+    for title, verbs in _GROUPS.items():
+        yield f"\n{title}:"
+        for verb in verbs:
+            first, *more = textwrap.wrap(helps[verb], 80 - width - 4)
+            yield f"  {verb:<{width}}  {first}"
+            yield from (" " * (width + 4) + line for line in more)
 
 
 def _usage(parser: argparse.ArgumentParser) -> str:

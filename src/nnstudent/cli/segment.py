@@ -30,6 +30,7 @@ from nnstudent.choices import DEFAULT_RULES, FORMATS, PRECISIONS, RULES, WINDOWS
 from nnstudent.cli.common import (
     Options,
     add_advanced,
+    add_classes,
     add_device,
     add_engine,
     add_output,
@@ -37,6 +38,7 @@ from nnstudent.cli.common import (
     add_taxonomy,
     add_threads,
     add_trust_pickle,
+    complete_with,
     names,
 )
 
@@ -67,9 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="a bundle or an nnU-Net model folder (default: the bundled student)",
     )
-    parser.add_argument(
-        "--organs", type=names, default=(), metavar="A,B", help="keep only these classes"
-    )
+    add_classes(parser, "--organs", help="keep only these classes (default: all)")
     parser.add_argument(
         "--preview", action="store_true", help="also draw a picture beside each output"
     )
@@ -90,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_formats(group: Options) -> None:
-    group.add_argument(
+    formats = group.add_argument(
         "--format",
         type=names,
         default=("nifti",),
@@ -98,6 +98,7 @@ def _add_formats(group: Options) -> None:
         help=f"one or several of {', '.join(FORMATS)}; seg.nrrd is for 3D Slicer, dicom-seg and "
         "rtstruct need a DICOM series (default: nifti)",
     )
+    complete_with(formats, FORMATS)
     group.add_argument(
         "--series", metavar="NUMBER", help="take the DICOM series with this number or UID"
     )
@@ -139,13 +140,14 @@ def _add_advanced(group: Options) -> None:
         action="store_true",
         help="also run on mirror images, if the model was trained with them; slower",
     )
-    group.add_argument(
+    rules = group.add_argument(
         "--postprocess",
         type=names,
         metavar="A,B",
         help=f"correct labels by anatomy: some of {', '.join(RULES)}, or none "
         f"(default: {','.join(DEFAULT_RULES)})",
     )
+    complete_with(rules, (*RULES, "none"))
     add_trust_pickle(group)
 
 
@@ -224,7 +226,7 @@ def _options(args: argparse.Namespace) -> SegmentOptions:
     from nnstudent.inference.files.options import Options as SegmentOptions
 
     return SegmentOptions(
-        organs=args.organs,
+        organs=args.organs or (),
         split=args.split,
         skip_existing=args.skip_existing,
         preview=args.preview,

@@ -29,9 +29,9 @@ from nnstudent.cli.common import (
     COHORT_HELP,
     Options,
     add_advanced,
+    add_classes,
     add_output,
     add_report,
-    names,
 )
 from nnstudent.words import count
 
@@ -55,10 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="take the table [select] of this preset, and only the organs if its one_student "
         "is false; the options below take precedence",
     )
-    parser.add_argument(
+    add_classes(
+        parser,
         "--classes",
-        type=names,
-        metavar="A,B",
         help="learn only these classes (default: all that are annotated or known to a model)",
     )
     add_report(parser, help="write the decisions as JSON")

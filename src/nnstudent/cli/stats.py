@@ -25,11 +25,11 @@ from typing import TYPE_CHECKING
 
 from nnstudent.cli.common import (
     add_advanced,
+    add_classes,
     add_output,
     add_report,
     add_taxonomy,
     add_threads,
-    names,
 )
 
 if TYPE_CHECKING:
@@ -52,9 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the CT of the label map, or a folder of them, for the densities",
     )
     add_output(parser, metavar="FILE.csv", help="the table; without it, print it", required=False)
-    parser.add_argument(
-        "--classes", type=names, metavar="A,B", help="measure only these classes (default: all)"
-    )
+    add_classes(parser, "--classes", help="measure only these classes (default: all)")
     parser.add_argument(
         "--wide", action="store_true", help="a row for each case, not for each case and organ"
     )

@@ -22,7 +22,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnstudent.cli.common import add_output, add_trust_pickle, names
+from nnstudent.cli.common import add_classes, add_output, add_trust_pickle
 from nnstudent.cli.teach import add_training_arguments
 
 if TYPE_CHECKING:
@@ -46,10 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="start from a trained model of the same network: a bundle, an nnU-Net folder, or "
         "bundled (default: random weights)",
     )
-    advanced.add_argument(
+    add_classes(
+        advanced,
         "--only",
-        type=names,
-        metavar="A,B",
         help="learn only these classes, as the second stage of a cascade does (default: all)",
     )
     add_trust_pickle(advanced)
