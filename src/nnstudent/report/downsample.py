@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from nnstudent.inference.files.preview import WINDOW_HU
+from nnstudent.inference.picture.plane import WINDOW_HU
 from nnstudent.inference.grid.resample import apply_along, neighbors, operator
 from nnstudent.types import Float32Array, LabelArray
 from nnstudent.volume import Grid, Shape, Volume

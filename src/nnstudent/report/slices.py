@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from nnstudent.inference.files.preview import draw_plane
+from nnstudent.inference.picture.plane import draw_plane
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Grid, Volume
 
@@ -103,7 +103,7 @@ def draw(
         index=view.index,
         longest=longest,
         opacity=0.38,
-        outline=True,
+        outline=1,
     )
 
 
