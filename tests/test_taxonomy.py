@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
+import numpy as np
 import pytest
 
 from nnstudent.errors import InputError
-from nnstudent.taxonomy import Taxonomy, find_classes, flare23, read_taxonomy
+from nnstudent.taxonomy import Taxonomy, find_classes, flare23, read_taxonomy, spare_color
 
 # The organisers' tolerances in mm, by id (FLARE23's evaluation script).
 TOLERANCES = {
@@ -113,3 +116,10 @@ def test_classes_are_found_however_they_are_written() -> None:
         find_classes(["kidney"], table.names, where="--organs")
     with pytest.raises(InputError, match="no class 'spleeen' in label table flare23; did you mean"):
         table.sorted(["spleeen"])
+
+
+def test_spare_colors_differ():
+    colors = [spare_color(number) for number in range(120)]
+    assert len(set(colors)) == 120
+    assert all(max(color) - min(color) > 60 for color in colors), "none is gray"
+    assert min(np.abs(np.subtract(a, b)).max() for a, b in pairwise(colors)) > 60

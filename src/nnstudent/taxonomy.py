@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -223,6 +224,21 @@ def find_classes(
 
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(names) or "none"
+
+
+def spare_color(number: int) -> tuple[int, int, int]:
+    """Return a color for a class that no table knows; those of following numbers are far apart.
+
+    Args:
+        number: The class's number, from 0.
+    """
+    hue, saturation, value = (
+        number * 0.618 % 1.0,
+        (0.55, 0.85)[number % 2],
+        (0.95, 0.7)[number // 2 % 2],
+    )
+    red, green, blue = (round(255 * part) for part in colorsys.hsv_to_rgb(hue, saturation, value))
+    return red, green, blue
 
 
 def _row(title: str, row: Mapping[str, Any]) -> LabelClass:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,7 +9,7 @@ from typing import Any
 
 from nnstudent.bundle.spec import BACKGROUND
 from nnstudent.errors import InputError
-from nnstudent.taxonomy import LabelClass, Taxonomy, flare23
+from nnstudent.taxonomy import LabelClass, Taxonomy, flare23, spare_color
 
 # Names that public models and challenges use for classes of our table.
 _ALIASES = {
@@ -158,11 +157,8 @@ def _row(id: int, label: str, names: list[str], table: Taxonomy) -> LabelClass:
     if label in table.names:
         row = table[label]
         return replace(row, id=id, partner=row.partner if row.partner in names else None)
-    red, green, blue = (
-        round(255 * part) for part in colorsys.hsv_to_rgb(id * 0.618 % 1.0, 0.6, 0.9)
-    )
     lesion = any(word in label for word in ("tumor", "tumour", "lesion", "cyst"))
-    return LabelClass(id, label, kind="lesion" if lesion else "organ", color=(red, green, blue))
+    return LabelClass(id, label, kind="lesion" if lesion else "organ", color=spare_color(id))
 
 
 def _known(label: str, table: Taxonomy) -> str | None:

@@ -71,7 +71,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_classes(parser, "--organs", help="keep only these classes (default: all)")
     parser.add_argument(
-        "--preview", action="store_true", help="also draw a picture beside each output"
+        "--preview",
+        action="store_true",
+        help="also draw a picture beside each output: six slices that show every organ found, a "
+        "coronal and a 3D view, volumes and flags",
     )
     parser.add_argument(
         "--statistics",

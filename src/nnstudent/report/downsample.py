@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from nnstudent.inference.picture.plane import WINDOW_HU
 from nnstudent.inference.grid.resample import apply_along, neighbors, operator
+from nnstudent.inference.picture.plane import WINDOW_HU
 from nnstudent.types import Float32Array, LabelArray
 from nnstudent.volume import Grid, Shape, Volume
 

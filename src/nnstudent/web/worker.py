@@ -71,7 +71,15 @@ def segment_job(
     write_image(path["image.nii.gz"], image)
     rows = statistics_rows(name, image=image, result=result, taxonomy=segmenter.taxonomy)
     write_statistics(path["statistics.csv"], rows)
-    write_preview(path["preview.png"], image, result.labels, segmenter.taxonomy, title=name)
+    write_preview(
+        path["preview.png"],
+        image,
+        result.labels,
+        segmenter.taxonomy,
+        title=name,
+        organs=result.organs,
+        warnings=result.warnings,
+    )
     record = result.record()
     return {
         "files": [file for file in FILES if path[file].is_file()],

@@ -19,7 +19,7 @@ from nnstudent.errors import Failure, InputError
 from nnstudent.io.finder import DICOM, case_names, channels_of, describe, list_folder
 from nnstudent.io.nifti import SUFFIXES
 from nnstudent.serialization import read_json_table
-from nnstudent.taxonomy import LabelClass, Taxonomy, flare23
+from nnstudent.taxonomy import LabelClass, Taxonomy, flare23, spare_color
 
 # Other names that public datasets give to the classes.
 _ALIASES = {
@@ -38,16 +38,6 @@ _ALIASES = {
     "kidney_left": "left_kidney",
 }
 _LESION = re.compile(r"tumou?r|lesion|cancer|metasta|cyst")
-_COLORS = (
-    (221, 130, 101),
-    (128, 174, 128),
-    (157, 108, 162),
-    (249, 180, 111),
-    (224, 97, 76),
-    (0, 151, 206),
-    (216, 191, 84),
-    (111, 184, 210),
-)
 
 
 def is_dataset(folder: Path) -> bool:
@@ -170,7 +160,7 @@ def _own_table(data: Mapping[str, Any], labels: Mapping[str, int]) -> Taxonomy:
                 name=plain,
                 kind="lesion" if _LESION.search(plain) else "organ",
                 nsd_mm=known.nsd_mm if known else 2.0,
-                color=known.color if known else _COLORS[place % len(_COLORS)],
+                color=known.color if known else spare_color(place),
                 snomed=known.snomed if known else None,
             )
         )

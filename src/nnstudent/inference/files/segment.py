@@ -309,7 +309,15 @@ class _Work:
             from nnstudent.inference.files.preview import write_preview  # pillow is slow to import
 
             path = self._beside(case, "preview", ".png")
-            write_preview(path, image, result.labels, segmenter.taxonomy, title=case.id)
+            write_preview(
+                path,
+                image,
+                result.labels,
+                segmenter.taxonomy,
+                title=case.id,
+                organs=result.organs,
+                warnings=result.warnings,
+            )
             files.append(path)
         rows: list[Row] = []
         if self._options.statistics:

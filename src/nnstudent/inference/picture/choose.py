@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from nnstudent.inference.labels.run_length import Runs, find_runs
-from nnstudent.types import Float64Array
+from nnstudent.types import Float64Array, IndexArray, MaskArray
 from nnstudent.volume import Box, Volume
 
 SEEN_SHARE = 0.2  # of its largest section: with this much of it, a class is well seen
@@ -16,7 +16,7 @@ _AIR_HU = -300.0
 _COARSE_MM = 5.0
 _THIN_MM = 20.0  # thinner than this, as a table or an arm rest is, a piece is no body
 _MARGIN_MM = 8.0
-_SPREAD = 0.2  # how much even spacing counts, against one class that is seen
+_SPREAD = 0.5  # how much even spacing counts, against one class that is seen
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,8 +33,8 @@ class Sections:
 
     ids: tuple[int, ...]
     voxels: tuple[int, ...]
-    axial: Float64Array
-    coronal: Float64Array
+    axial: IndexArray
+    coronal: IndexArray
     boxes: tuple[Box, ...]
 
     def box(self) -> Box | None:
@@ -69,13 +69,13 @@ def measure_sections(labels: Volume) -> Sections:
     return Sections(
         ids,
         tuple(int(area.sum()) for area in axial),
-        np.array(axial).reshape(len(ids), depth),
-        np.array(coronal).reshape(len(ids), height),
+        np.array(axial, np.intp).reshape(len(ids), depth),
+        np.array(coronal, np.intp).reshape(len(ids), height),
         tuple(boxes),
     )
 
 
-def _box(runs: Runs, *, mine: np.ndarray, z: np.ndarray, y: np.ndarray, x: np.ndarray) -> Box:
+def _box(runs: Runs, *, mine: MaskArray, z: IndexArray, y: IndexArray, x: IndexArray) -> Box:
     length = runs.stop[mine] - runs.start[mine]
     return (
         slice(int(z[mine].min()), int(z[mine].max()) + 1),
@@ -84,7 +84,7 @@ def _box(runs: Runs, *, mine: np.ndarray, z: np.ndarray, y: np.ndarray, x: np.nd
     )
 
 
-def choose_slices(areas: Float64Array, *, most: int) -> list[int]:
+def choose_slices(areas: IndexArray, *, most: int) -> list[int]:
     """Choose the slices that together show every class well; the rest are spread evenly.
 
     Each slice in turn is the one that adds most: a class counts by the share of its largest
@@ -150,7 +150,7 @@ def _distinct(chosen: list[int], count: int) -> list[int]:
     return result
 
 
-def choose_plane(areas: Float64Array) -> int:
+def choose_plane(areas: IndexArray) -> int:
     """Choose the plane that shows the most classes, and as much as possible of each.
 
     Args:
@@ -175,7 +175,9 @@ def body_box(image: Volume, *, around: Box | None) -> Box:
     """
     step = [max(1, int(_COARSE_MM / mm)) for mm in image.spacing_mm]
     coarse = image.array[tuple(slice(None, None, by) for by in step)] > _AIR_HU
-    reach = [max(1, round(_THIN_MM / 2 / by / mm)) for by, mm in zip(step, image.spacing_mm, strict=True)]
+    reach = [
+        max(1, round(_THIN_MM / 2 / by / mm)) for by, mm in zip(step, image.spacing_mm, strict=True)
+    ]
     # Thin pieces are removed in the slice only, and not at the border, which cuts the body.
     core = ndimage.binary_opening(
         np.pad(coarse, [(0, 0), *((by, by) for by in reach[1:])], mode="edge"),

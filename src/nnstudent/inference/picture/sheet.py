@@ -33,6 +33,7 @@ _TITLE, _LINE, _FOOT = 46, 22, 30
 _FINER = 2  # planes are drawn this much larger and then reduced, for smooth outlines
 _BACKGROUND = (13, 16, 21)
 _WHITE, _SOFT, _AMBER = (240, 243, 246), (150, 160, 170), (255, 190, 60)
+_MISSING = str.maketrans("×–−…’", "x--.'")  # what the font does not have
 _MOST_WARNINGS = 3
 _AROUND_MM = 60.0  # what the coronal plane shows above and below the organs
 _FOOTNOTE = "Research software, not a medical device. Made by nnStudent"
@@ -83,7 +84,10 @@ def draw_sheet(
     scene = _Scene(turned, drawn, sections, found, cut)
     indices = choose_slices(sections.axial, most=_SLICES)[::-1]  # the head comes first
     box = body_box(turned, around=sections.box())
-    slices = [_draw(scene, box=box, axis=0, index=index, size=_slice_size(turned, box)) for index in indices]
+    slices = [
+        _draw(scene, box=box, axis=0, index=index, size=_slice_size(turned, box))
+        for index in indices
+    ]
     notes = _shorten(warnings)
     height = _slice_size(turned, box)[1]
     rows = -(-len(slices) // _COLUMNS)
@@ -136,12 +140,17 @@ def _write_title(sheet: Image.Image, title: str, *, notes: Sequence[str]) -> Non
         y = _EDGE + _TITLE - 4 + number * _LINE
         _draw_flag(draw, _EDGE, y + 2)
         draw.text(
-            (_EDGE + 20, y + 8), _fit(line, _font(15), room - 20), fill=_AMBER, font=_font(15), anchor="lm"
+            (_EDGE + 20, y + 8),
+            _fit(line, _font(15), room - 20),
+            fill=_AMBER,
+            font=_font(15),
+            anchor="lm",
         )
 
 
 def _fit(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, room: int) -> str:
     """Shorten a text to so many pixels."""
+    text = text.translate(_MISSING)
     if font.getlength(text) <= room:
         return text
     while text and font.getlength(f"{text}...") > room:
@@ -162,12 +171,14 @@ def _slice_size(image: Volume, box: Box) -> tuple[int, int]:
     return _CELL, int(np.clip(round(_CELL * down / across), _LOWEST, _HIGHEST))
 
 
-def _draw(
-    scene: _Scene, *, box: Box, axis: int, index: int, size: tuple[int, int]
-) -> Image.Image:
+def _draw(scene: _Scene, *, box: Box, axis: int, index: int, size: tuple[int, int]) -> Image.Image:
     """Draw a plane of the part in a box, in the middle of a cell of (width, height)."""
     image, labels = scene.image.cropped(box), scene.labels.cropped(box)
-    mm = [n * by for k, (n, by) in enumerate(zip(image.grid.shape, image.spacing_mm, strict=True)) if k != axis]
+    mm = [
+        n * by
+        for k, (n, by) in enumerate(zip(image.grid.shape, image.spacing_mm, strict=True))
+        if k != axis
+    ]
     scale = min(size[0] / mm[1], size[1] / mm[0])
     picture = draw_plane(
         image,
@@ -186,17 +197,19 @@ def _draw(
 def _mark_slice(picture: Image.Image, scene: _Scene, *, number: int, index: int) -> None:
     draw = ImageDraw.Draw(picture)
     _outlined(draw, (9, 8), str(number), size=20, anchor="la")
-    z, y, x = scene.image.grid.shape
+    _, y, x = scene.image.grid.shape
     middle = scene.image.grid.affine @ [(x - 1) / 2, (y - 1) / 2, index, 1]
-    _outlined(draw, (picture.width - 8, 10), f"z {middle[2]:.0f} mm", size=13, anchor="ra", fill=_SOFT)
+    _outlined(
+        draw, (picture.width - 8, 10), f"z {middle[2]:.0f} mm", size=13, anchor="ra", fill=_SOFT
+    )
     _mark_sides(picture)
 
 
-def _mark_sides(picture: Image.Image) -> None:
+def _mark_sides(picture: Image.Image, *, height: float | None = None) -> None:
     draw = ImageDraw.Draw(picture)
-    for x, text in ((10, "R"), (picture.width - 10, "L")):
-        anchor = "lm" if text == "R" else "rm"
-        _outlined(draw, (x, picture.height / 2), text, size=15, anchor=anchor, fill=_SOFT)
+    y = picture.height / 2 if height is None else height
+    _outlined(draw, (10, y), "R", size=15, anchor="lm", fill=_SOFT)
+    _outlined(draw, (picture.width - 10, y), "L", size=15, anchor="rm", fill=_SOFT)
 
 
 def _outlined(
@@ -225,17 +238,22 @@ def _draw_coronal(scene: _Scene, *, box: Box, indices: Sequence[int]) -> Image.I
     plane = choose_plane(scene.sections.coronal)
     plane = min(max(plane, box[1].start), box[1].stop - 1)
     picture = _draw(scene, box=box, axis=1, index=plane, size=size)
-    extents = [(part.stop - part.start) * by for part, by in zip(box, scene.image.spacing_mm, strict=True)]
+    extents = [
+        (part.stop - part.start) * by for part, by in zip(box, scene.image.spacing_mm, strict=True)
+    ]
     scale = min(size[0] / extents[2], size[1] / extents[0])
     draw = ImageDraw.Draw(picture)
+    free = 0.0  # a number is not written over the one above it
     for number, index in enumerate(indices):
         y = size[1] / 2 + extents[0] * scale / 2 - (index - box[0].start + 0.5) * mm * scale
         if 0 <= y < size[1]:
-            draw.line((0, y, 12, y), fill=_WHITE)
+            free = max(y, free)
+            draw.line((0, y, 12, y, 18, free), fill=_WHITE)
             draw.line((size[0] - 13, y, size[0] - 1, y), fill=_WHITE)
-            _outlined(draw, (16, y), str(number + 1), size=13, anchor="lm")
+            _outlined(draw, (21, free), str(number + 1), size=13, anchor="lm")
+            free += 14
     _outlined(draw, (size[0] - 8, size[1] - 8), "coronal", size=13, anchor="rd", fill=_SOFT)
-    _mark_sides(picture)
+    _mark_sides(picture, height=18)
     return picture
 
 
@@ -270,7 +288,9 @@ def _draw_legend(scene: _Scene, *, missing: Sequence[str]) -> Image.Image:
     for flagged, text in notes:
         if flagged:
             _draw_flag(draw, 14, y + 4)
-        draw.text((34 if flagged else 14, y + 2), text, fill=_AMBER if flagged else _SOFT, font=_font(14))
+        draw.text(
+            (34 if flagged else 14, y + 2), text, fill=_AMBER if flagged else _SOFT, font=_font(14)
+        )
         y += _LINE
     return cell
 
@@ -284,7 +304,9 @@ def _legend_notes(scene: _Scene, missing: Sequence[str]) -> list[tuple[bool, str
         return [(False, "Nothing was found in this scan.")]
     if missing:
         names = ", ".join(class_title(name) for name in missing)
-        notes += [(False, line) for line in _wrap(f"not found: {names}", _font(14), _CELL - 28, most=3)]
+        notes += [
+            (False, line) for line in _wrap(f"not found: {names}", _font(14), _CELL - 28, most=3)
+        ]
     return notes
 
 
@@ -304,4 +326,6 @@ def _wrap(
 
 
 def _volume(ml: float) -> str:
-    return f"{ml:.0f} ml" if ml >= 10 else f"{ml:.1f} ml"
+    if ml >= 10:
+        return f"{ml:,.0f} ml".replace(",", " ")
+    return f"{ml:.1f} ml" if ml >= 1 else f"{ml:.2g} ml"

@@ -113,7 +113,8 @@ def _turned() -> Float64Array:
 
 def _corners(box: Box, spacing_mm: Sequence[float]) -> Float64Array:
     ends = [
-        (part.start * mm, (part.stop - 1) * mm) for part, mm in zip(box, spacing_mm, strict=True)
+        ((part.start - 0.5) * mm, (part.stop - 0.5) * mm)
+        for part, mm in zip(box, spacing_mm, strict=True)
     ]
     return np.array([[z, y, x] for z in ends[0] for y in ends[1] for x in ends[2]])
 
@@ -180,11 +181,12 @@ def _soften(labels: Volume, id: int, box: Box) -> _Soft:
     parts = mask.reshape(z, by[0], y, by[1], x, by[2])
     array = np.pad(parts.mean(axis=(1, 3, 5), dtype=np.float32), 2)
     voxel = spacing * by
-    array = ndimage.gaussian_filter(array, np.maximum(_SMOOTH_MM / voxel, 0.5), truncate=3.0)
+    array = ndimage.gaussian_filter(array, np.maximum(_SMOOTH_MM / voxel, 0.7), truncate=3.0)
     first = np.array([part.start for part in box]) * spacing + (by - 1) / 2 * spacing - 2 * voxel
     # Thin organs would shrink at one half.
     rank = min(array.size - 1, max(1, round(filled / by.prod())))
-    level = float(np.clip(np.partition(array.ravel(), -rank)[-rank], 0.1, 0.5))
+    peak = float(array.max())
+    level = float(np.clip(np.partition(array.ravel(), -rank)[-rank], 0.3 * peak, 0.5 * peak))
     return _Soft(array, level, first, voxel, filled * labels.grid.voxel_ml)
 
 
@@ -227,9 +229,9 @@ def _shade(
     """The color of a lit surface and its opacity, which grows where it is seen from the side."""
     normal = normal / np.maximum(np.linalg.norm(normal, axis=0), 1e-6)
     light = np.clip(np.tensordot(_LIGHT, normal, 1), 0, 1)
-    half = _LIGHT + [0.0, 0.0, -1.0]
+    half = _LIGHT + np.array([0.0, 0.0, -1.0])
     gloss = np.clip(np.tensordot(half / np.linalg.norm(half), normal, 1), 0, 1) ** 30
-    lit = np.array(item.color) * (0.35 + 0.75 * light)[..., None] + 70 * gloss[..., None]
+    lit = np.array(item.color) * (0.45 + 0.75 * light)[..., None] + 70 * gloss[..., None]
     base = 0.9 if solid or item.kind == "lesion" else 0.5
     alpha = base + (1 - base) * 0.75 * (1 - np.clip(-normal[2], 0, 1)) ** 2
     return np.clip(lit, 0, 255).astype(np.uint8), alpha.astype(np.float32)
@@ -251,7 +253,9 @@ def _compose(canvas: Float32Array, layers: Sequence[_Layer]) -> None:
             if first >= last or left >= right:
                 continue
             here = np.s_[first - top : last - top, left:right]
-            there = np.s_[first - down.start : last - down.start, left - across.start : right - across.start]
+            there = np.s_[
+                first - down.start : last - down.start, left - across.start : right - across.start
+            ]
             seen = layer.alpha[there] > 0
             depth[k][here] = np.where(seen, layer.depth[there], -np.inf)
             color[k][here], alpha[k][here] = layer.color[there], layer.alpha[there]
