@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from nnstudent.cohort.cohort import Cohort, read_cohort
+from nnstudent.data_files import read_json
 from nnstudent.evaluation.scores import Scores
 from nnstudent.io.atomic import write_text
 from nnstudent.phantom import LabelProfile, make_cohort
 from nnstudent.progress import Progress
-from nnstudent.serialization import read_json
 
 ROOT = Path(__file__).resolve().parent.parent
 Row = Mapping[str, Any]

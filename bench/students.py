@@ -36,6 +36,7 @@ from bench.common import (
 from nnstudent.bundle.export import export
 from nnstudent.cli.common import Display
 from nnstudent.cohort.cohort import Cohort
+from nnstudent.data_files import read_json
 from nnstudent.errors import InputError, NnStudentError
 from nnstudent.evaluation.evaluate import evaluate
 from nnstudent.inference.calibration import sample_cohort
@@ -48,7 +49,6 @@ from nnstudent.phantom import LabelProfile
 from nnstudent.pipeline.predict import predict
 from nnstudent.pipeline.preset import Preset, load_preset
 from nnstudent.progress import Progress, silent
-from nnstudent.serialization import read_json
 from nnstudent.training.design.describe import count
 from nnstudent.training.design.search import networks
 from nnstudent.training.design.speed import CLASSES, window_seconds

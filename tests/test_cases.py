@@ -42,15 +42,27 @@ ANYTHING = {
     "names its file": (InputError("/data/a.nii.gz: truncated"), "/data/a.nii.gz: truncated"),
     "geometry": (GeometryError("another\n grid"), "/data/a.nii.gz: another grid"),
     "one name": (OutputNameError("o/a: name too long"), "/data/a.nii.gz: o/a: name too long"),
-    "file": (FileNotFoundError(errno.ENOENT, "No such file", "/data/a.nii.gz"), "/data/a.nii.gz: No such file"),
-    "too many open": (OSError(errno.EMFILE, "Too many open files"), "/data/a.nii.gz: Too many open files"),
+    "file": (
+        FileNotFoundError(errno.ENOENT, "No such file", "/data/a.nii.gz"),
+        "/data/a.nii.gz: No such file",
+    ),
+    "too many open": (
+        OSError(errno.EMFILE, "Too many open files"),
+        "/data/a.nii.gz: Too many open files",
+    ),
     "memory": (MemoryError(), "/data/a.nii.gz: not enough memory"),
-    "value": (ValueError("could not\nconvert"), f"/data/a.nii.gz: ValueError: could not convert{AGAIN}"),
+    "value": (
+        ValueError("could not\nconvert"),
+        f"/data/a.nii.gz: ValueError: could not convert{AGAIN}",
+    ),
     "key": (KeyError("x"), f"/data/a.nii.gz: KeyError: 'x'{AGAIN}"),
     "empty": (AssertionError(), f"/data/a.nii.gz: AssertionError{AGAIN}"),
     "panic": (Panic("unwrap"), f"/data/a.nii.gz: Panic: unwrap{AGAIN}"),
-    "control characters": (ValueError("\x1b[2J\udce9"), rf"/data/a.nii.gz: ValueError: \x1b[2J\xe9{AGAIN}"),
-}  # fmt: skip
+    "control characters": (
+        ValueError("\x1b[2J\udce9"),
+        rf"/data/a.nii.gz: ValueError: \x1b[2J\xe9{AGAIN}",
+    ),
+}
 
 
 @pytest.mark.parametrize("threads", [1, 3])

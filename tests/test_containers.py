@@ -1,4 +1,4 @@
-"""The containers' entry points, started as the container would, on the folders and names of the contracts."""
+"""The containers' entry points run as in the container, on the contracts' folders and names."""
 
 from __future__ import annotations
 

@@ -60,19 +60,19 @@ def one(**changes):
 @pytest.mark.parametrize(
     ("table", "said"),
     [
-        ({"name": "t"}, "no class in it"),
+        ({"name": "t"}, "holds no class"),
         ({"name": "t", "class": {"id": 1, "name": "liver"}}, r"list of \[\[class\]\]"),
         ({"name": 3, "class": []}, "a label table is a name"),
         (one(id=0), "ids are 1 to 254"),
         (one(id=255), "ids are 1 to 254"),
         (one(id="1"), "wrong type"),
         (one(id=True), "wrong type"),
-        (one(name="Left Kidney"), "is no class name"),
-        (one(name="../liver"), "is no class name"),
+        (one(name="Left Kidney"), "is not a class name"),
+        (one(name="../liver"), "is not a class name"),
         (one(kind="vessel"), "of kind 'vessel'"),
         (one(partner="spleen"), "which is not in the table"),
-        (one(nsd_mm=-1.0), "negative or infinite"),
-        (one(nsd_mm=float("nan")), "negative or infinite"),
+        (one(nsd_mm=-1.0), "expected a finite number of at least 0"),
+        (one(nsd_mm=float("nan")), "expected a finite number of at least 0"),
         (one(color=[1, 2]), "three numbers"),
         (one(color=[1, 2, 256]), "three numbers"),
         (one(weight=3), "unknown key 'weight'"),
@@ -96,7 +96,7 @@ def test_files(tmp_path):
     table = read_taxonomy(path)
     assert (table.name, table.ids) == ("mine", (5, 2))
     path.write_bytes(b"id = ")
-    with pytest.raises(InputError, match="no valid TOML"):
+    with pytest.raises(InputError, match="not valid TOML"):
         read_taxonomy(path)
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match="is not UTF-8 text"):

@@ -1,4 +1,4 @@
-"""Every file that nnStudent reads back, with any part of it replaced by anything: a value or one line that names the file."""
+"""Files that nnStudent reads back, with any part replaced, give a value or a one-line error."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from nnstudent.bundle.spec import NetworkSpec
 from nnstudent.cohort.cohort import Case, Cohort, read_cohort, write_cohort
 from nnstudent.cohort.ledger import LedgerRow, read_ledger, write_ledger
 from nnstudent.cohort.sources import nnunet
+from nnstudent.data_files import parse_json
 from nnstudent.errors import Failure, InputError
 from nnstudent.evaluation.declared import declared_table
 from nnstudent.labels.class_maps import label_names
 from nnstudent.pseudo.pseudo_label import PseudoLabel, read_pseudo_label
-from nnstudent.serialization import parse_json
 from nnstudent.taxonomy import Taxonomy, flare23
 from nnstudent.training.design.search import Machine
 from tests.inference.folders import ISOTROPIC, dataset, plans

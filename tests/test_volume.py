@@ -38,7 +38,7 @@ def grids(draw):
 
 
 def leans_two_ways(grid: Grid) -> bool:
-    """Whether an axis lies exactly between two directions, so that what it is called is a matter of rounding."""
+    """Whether an axis lies exactly between two directions, so that rounding decides its name."""
     part = np.abs(grid.affine[:3, :3] / np.linalg.norm(grid.affine[:3, :3], axis=0))
     largest, second = np.sort(np.stack([part, part.T]), axis=1)[:, :0:-1].swapaxes(
         0, 1

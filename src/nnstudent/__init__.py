@@ -1,7 +1,7 @@
 """nnStudent: semi-supervised segmentation of abdominal CT that runs on a laptop's CPU.
 
-Everything public is a name of this package; the modules behind it may move. A name is imported when it is
-first used, so that ``import nnstudent`` is quick and needs neither torch nor nnU-Net.
+Everything public is a name of this package; the modules behind it may move. A name is imported when
+it is first used, so that ``import nnstudent`` is quick and needs neither torch nor nnU-Net.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Each case by itself: one that fails is named, with its file and the reason, and the others are done."""
+"""Works through cases: one that fails is named, with file and reason, and the others are done."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from nnstudent.readable import readable
 
 log = logging.getLogger(__name__)
 
-# No case's fault, and no other case would fare better.
+# Errors of the disk, which every other case would meet too.
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)})
 
 
 class HasId(Protocol):
-    """Whatever has a case's id."""
+    """Anything with the id of a case."""
 
     @property
     def id(self) -> str:
@@ -33,11 +33,11 @@ Files = Callable[[C], Iterable[Path | None]]
 
 
 class Outcomes(NamedTuple, Generic[C, R]):
-    """What became of all cases.
+    """The outcome of all cases.
 
     Attributes:
-        results: Each case that was done, with its result, in the order of the cases.
-        failures: Each case that was not, in the order of the cases.
+        results: Each case that succeeded, with its result, in the order of the cases.
+        failures: Each case that failed, in the order of the cases.
     """
 
     results: tuple[tuple[C, R], ...]
@@ -54,19 +54,21 @@ def for_each_case(
     progress: Progress = silent,
     done: Callable[[C, R], None] | None = None,
 ) -> Outcomes[C, R]:
-    """Do ``work`` for each case; one that fails, whatever the exception, is noted, and the others are done.
+    """Call ``work`` for each case; whatever one raises is noted, and the others are still done.
 
     Args:
         cases: The cases.
         work: Called with each case.
-        files: Gives the files that a case is read from, the image first; a failure's reason names one of them.
+        files: Returns the files that a case is read from, the image first. The reason of a failure
+            names one of them.
         what: What is being done, for ``progress``.
         threads: Cases worked on at a time.
-        progress: Told before the first and after each case.
-        done: Called in this thread, in the order in which they end, with each case that did not fail.
+        progress: Called before the first and after each case.
+        done: Called in this thread with each case that succeeded, in the order in which they end.
 
     Raises:
-        OutputError: Results cannot be written at all, so that no other case would fare better. What was done is kept.
+        OutputError: Results cannot be written at all, so that every other case would fail too.
+            Finished results are kept.
     """
     results: dict[int, R] = {}
     failures: dict[int, Failure] = {}
@@ -103,7 +105,9 @@ def for_each_case(
 
 
 def attempt(case: C, work: Callable[[C], R], *, files: Files[C]) -> R | Failure:
-    """Do ``work`` for one case, or say why that failed; for loops that have an order of their own.
+    """Call ``work`` for one case, and return why it failed if it does.
+
+    Loops that need an order of their own use this instead of :func:`for_each_case`.
 
     Args:
         case: The case.
@@ -117,7 +121,7 @@ def attempt(case: C, work: Callable[[C], R], *, files: Files[C]) -> R | Failure:
         return work(case)
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
-    except BaseException as error:  # libraries written in Rust raise panics that are no Exception
+    except BaseException as error:  # panics of libraries written in Rust are not Exceptions
         if isinstance(error, OutputError) and not isinstance(error, OutputNameError):
             raise
         if isinstance(error, OSError) and error.errno in _NO_ROOM:

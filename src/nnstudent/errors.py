@@ -1,4 +1,4 @@
-"""What can go wrong, said in one line: what was given, what was expected, what to do."""
+"""Errors in one line each: what was given, what was expected, what to do."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from types import ModuleType
 
 from nnstudent.readable import readable
 
-_LONGEST = 600  # characters of a message that is not ours, which may quote a file's whole content
-_QUOTED = 200  # characters of it within a line of ours
+_LONGEST = 600  # characters of a library's message, which may quote a whole file
+_QUOTED = 200  # characters of a library's message within one of our own
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a pipe"),
@@ -22,38 +22,38 @@ _KINDS = (
 
 
 class NnStudentError(Exception):
-    """Any error that a user can act on; its text is one line.
+    """An error that a user can act on; its text is one line.
 
     Attributes:
-        exit_code: What the command exits with when this error ends it.
+        exit_code: The command's exit code if this error ends it.
     """
 
     exit_code = 2
 
 
 class InputError(NnStudentError):
-    """A file, folder or argument that was given is not what is needed."""
+    """A given file, folder or argument cannot be used."""
 
 
 class GeometryError(InputError):
-    """Two volumes that must share a grid do not, or a grid is not usable."""
+    """Two volumes do not share a grid although they must, or a grid cannot be used."""
 
 
 class OutputError(NnStudentError):
-    """A result cannot be written where it was asked for."""
+    """A result cannot be written to the requested place."""
 
 
 class OutputNameError(OutputError):
-    """This one result cannot be written under its name; others can."""
+    """One result cannot be written under its name, but others can."""
 
 
 class MissingExtraError(NnStudentError):
-    """An optional dependency is needed that is not installed."""
+    """A required optional dependency is not installed."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """One case that could not be processed while the others were.
+    """A case that failed while the others were processed.
 
     Attributes:
         case: The case's id.
@@ -65,10 +65,10 @@ class Failure:
 
 
 def one_line(error: BaseException) -> str:
-    """What went wrong, as one line that can be shown and written anywhere.
+    """Return an error as one line that can be shown and written anywhere.
 
     Args:
-        error: Any exception. Only of those that users cannot act on the type is named.
+        error: Any exception. Its type is named only if users cannot act on it.
     """
     text = readable(" ".join(str(error).split()))
     if isinstance(error, NnStudentError):
@@ -87,20 +87,20 @@ def one_line(error: BaseException) -> str:
 
 
 def quoted(error: BaseException) -> str:
-    """What a library says of an error, as words for brackets in a line of our own; the error's type where it says nothing."""
+    """Return a library's message as words for brackets; the error's type if it has no message."""
     text = readable(" ".join(str(error).split()))
     return f"{text[:_QUOTED]} …" if len(text) > _QUOTED else text or type(error).__name__
 
 
 def require_regular_file(path: Path, *, what: str) -> None:
-    """Refuse what is no regular file before it is opened: opening a pipe that nobody writes to never ends.
+    """Refuse anything but a regular file before it is opened, because opening a pipe may never end.
 
     Args:
         path: The file; links are followed.
         what: What it should hold, for the error ("an image", "a label table").
 
     Raises:
-        InputError: It is missing, a folder, a pipe, a socket or a device, or cannot be looked at.
+        InputError: The path is missing, a folder, a pipe, a socket or a device, or inaccessible.
     """
     try:
         mode = path.stat().st_mode
@@ -110,7 +110,7 @@ def require_regular_file(path: Path, *, what: str) -> None:
             f"{readable(str(path))}: cannot be read ({reason}); expected the file of {what}"
         ) from error
     if not stat.S_ISREG(mode):
-        kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "no regular file")
+        kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "not a regular file")
         hint = "" if stat.S_ISDIR(mode) else "; save the data as a file first"
         raise InputError(f"{readable(str(path))}: is {kind}; expected the file of {what}{hint}")
 
@@ -130,5 +130,6 @@ def require(module: str, *, extra: str, why: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         raise MissingExtraError(
-            f"{why} needs {module.split('.')[0]}, which is not usable here ({error}); install it with: pip install 'nnstudent[{extra}]'"
+            f"{why} needs {module.split('.')[0]}, which cannot be imported ({error}); "
+            f"install it with: pip install 'nnstudent[{extra}]'"
         ) from error

@@ -1,4 +1,4 @@
-"""The label table: one source of truth for ids, names, tolerances, colours and anatomy."""
+"""The label table: the one place for the ids, names, tolerances, colors and anatomy of classes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
+from nnstudent.data_files import parse_toml, read_toml
 from nnstudent.errors import InputError
-from nnstudent.serialization import parse_toml, read_toml
 from nnstudent.words import match_class, suggest_classes
 
 Kind = Literal["organ", "lesion"]
 Side = Literal["left", "right", "middle"]
-IGNORE = 255  # in a label map of ours: nobody says what is here; no class has this id
+IGNORE = 255  # Marks voxels of unknown class in label maps; no class has this id.
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _KINDS = ("organ", "lesion")
 _SIDES = ("left", "right", "middle", None)
@@ -30,15 +30,16 @@ class LabelClass:
     Attributes:
         id: Value in a label map, 1 to 254 (0 is background).
         name: Lower case, words joined by ``_``.
-        kind: ``organ``, or ``lesion`` for what is laid over organs.
-        nsd_mm: Tolerance of the normalised surface distance, in mm.
+        kind: ``organ``, or ``lesion`` for classes laid over organs.
+        nsd_mm: Tolerance of the normalized surface distance, in mm.
         color: Red, green, blue, 0 to 255.
         snomed: SNOMED CT code, or None.
         partner: Name of the same organ on the other side, or None.
-        minimum_ml: Volume under which it is only a fragment, in ml.
-        components: How many connected pieces it has at most; 0 for any number.
-        side: Which side of the body it lies on in everybody; ``middle`` for what tells where the middle is; None if neither.
-        reach_mm: How far from the nearest organ a lesion may lie, in mm; 0 for anywhere.
+        minimum_ml: Volume below which it is only a fragment, in ml.
+        components: The largest number of connected pieces; 0 for any number.
+        side: The side of the body that it lies on in everybody; ``middle`` if it marks the middle;
+            None if neither.
+        reach_mm: The largest distance of a lesion from the nearest organ, in mm; 0 for anywhere.
     """
 
     id: int
@@ -68,7 +69,8 @@ class Taxonomy:
     def __post_init__(self) -> None:
         if not self.classes:
             raise InputError(
-                f"label table {self.name}: no class in it; give at least one [[class]] with id and name"
+                f"label table {self.name}: holds no class; "
+                "give at least one [[class]] with id and name"
             )
         for item in self.classes:
             if not 1 <= item.id <= 254:
@@ -77,19 +79,23 @@ class Taxonomy:
                 )
             if not _NAME.fullmatch(item.name):
                 raise InputError(
-                    f"label table {self.name}: {item.name!r} is no class name; use lower case, digits and _"
+                    f"label table {self.name}: {item.name!r} is not a class name; "
+                    "use lower case, digits and _"
                 )
             if item.kind not in _KINDS:
                 raise InputError(
-                    f"label table {self.name}: class {item.name} is of kind {item.kind!r}; expected one of {', '.join(_KINDS)}"
+                    f"label table {self.name}: class {item.name} is of kind {item.kind!r}; "
+                    f"expected one of {', '.join(_KINDS)}"
                 )
             if item.partner is not None and item.partner not in self.names:
                 raise InputError(
-                    f"label table {self.name}: {item.name} has partner {item.partner!r}, which is not in the table"
+                    f"label table {self.name}: {item.name} has partner {item.partner!r}, "
+                    "which is not in the table"
                 )
             if item.side not in _SIDES:
                 raise InputError(
-                    f"label table {self.name}: {item.name} has side {item.side!r}; expected left, right or middle"
+                    f"label table {self.name}: {item.name} has side {item.side!r}; "
+                    "expected left, right or middle"
                 )
             figures = {
                 "nsd_mm": item.nsd_mm,
@@ -100,7 +106,8 @@ class Taxonomy:
             for key, value in figures.items():
                 if not 0 <= value < float("inf"):
                     raise InputError(
-                        f"label table {self.name}: {item.name} has {key} = {value}, which is negative or infinite"
+                        f"label table {self.name}: {item.name} has {key} = {value}; "
+                        "expected a finite number of at least 0"
                     )
         for field, values in (("id", self.ids), ("name", self.names)):
             if len(set(values)) != len(values):
@@ -110,7 +117,8 @@ class Taxonomy:
         for item in self.classes:
             if item.partner is not None and self[item.partner].partner != item.name:
                 raise InputError(
-                    f"label table {self.name}: {item.name} has partner {item.partner}, which must name it back"
+                    f"label table {self.name}: {item.name} has partner {item.partner}, "
+                    "which must name it back"
                 )
 
     def __iter__(self) -> Iterator[LabelClass]:
@@ -130,17 +138,17 @@ class Taxonomy:
 
     @property
     def ids(self) -> tuple[int, ...]:
-        """Ids, in the table's order."""
+        """The ids, in the table's order."""
         return tuple(item.id for item in self.classes)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names, in the table's order."""
+        """The names, in the table's order."""
         return tuple(item.name for item in self.classes)
 
     @property
     def organs(self) -> tuple[str, ...]:
-        """Names of the organs; a case that has all of them annotated is fully annotated."""
+        """Names of the organs. A case in which all of them are annotated is fully annotated."""
         return tuple(item.name for item in self.classes if item.kind == "organ")
 
     @property
@@ -149,7 +157,7 @@ class Taxonomy:
         return tuple(item.name for item in self.classes if item.kind == "lesion")
 
     def by_id(self, id: int) -> LabelClass:
-        """The class with this id.
+        """Return the class with this id.
 
         Raises:
             InputError: No class has it.
@@ -158,7 +166,8 @@ class Taxonomy:
             if item.id == id:
                 return item
         raise InputError(
-            f"no class with id {id} in label table {self.name}; it has {', '.join(map(str, self.ids))}"
+            f"no class with id {id} in label table {self.name}; "
+            f"it has {', '.join(map(str, self.ids))}"
         )
 
     def sorted(self, names: Iterable[str]) -> tuple[str, ...]:
@@ -171,7 +180,7 @@ class Taxonomy:
         return tuple(name for name in self.names if name in wanted)
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data, the shape that :meth:`from_dict` reads."""
+        """Return the table as plain data that :meth:`from_dict` reads."""
         return {
             "name": self.name,
             "class": [asdict(item) | {"color": list(item.color)} for item in self.classes],
@@ -243,14 +252,23 @@ def spare_color(number: int) -> tuple[int, int, int]:
 
 def _row(title: str, row: Mapping[str, Any]) -> LabelClass:
     types: dict[str, type | tuple[type, ...]] = {
-        "id": int, "name": str, "kind": str, "nsd_mm": (int, float), "color": (list, tuple),
-        "snomed": (str, type(None)), "partner": (str, type(None)), "minimum_ml": (int, float), "components": int,
-        "side": (str, type(None)), "reach_mm": (int, float),
-    }  # fmt: skip
+        "id": int,
+        "name": str,
+        "kind": str,
+        "nsd_mm": (int, float),
+        "color": (list, tuple),
+        "snomed": (str, type(None)),
+        "partner": (str, type(None)),
+        "minimum_ml": (int, float),
+        "components": int,
+        "side": (str, type(None)),
+        "reach_mm": (int, float),
+    }
     for key, value in row.items():
         if key not in types:
             raise InputError(
-                f"label table {title}: unknown key {key!r} in a [[class]]; known are {', '.join(types)}"
+                f"label table {title}: unknown key {key!r} in a [[class]]; "
+                f"known are {', '.join(types)}"
             )
         if not isinstance(value, types[key]) or isinstance(value, bool):
             raise InputError(f"label table {title}: {key} = {value!r} is of the wrong type")
@@ -261,7 +279,8 @@ def _row(title: str, row: Mapping[str, Any]) -> LabelClass:
         color = tuple(values["color"])
         if len(color) != 3 or not all(isinstance(c, int) and 0 <= c <= 255 for c in color):
             raise InputError(
-                f"label table {title}: color = {values['color']!r}; expected three numbers from 0 to 255"
+                f"label table {title}: color = {values['color']!r}; "
+                "expected three numbers from 0 to 255"
             )
         values["color"] = color
     return LabelClass(**values)
@@ -271,7 +290,7 @@ def read_taxonomy(path: Path) -> Taxonomy:
     """Read a label table from a TOML file.
 
     Raises:
-        InputError: The file is missing, is no TOML, or is no valid table.
+        InputError: The file is missing, not TOML, or not a valid table.
     """
     table = read_toml(path, what="a label table")
     try:
@@ -281,7 +300,10 @@ def read_taxonomy(path: Path) -> Taxonomy:
 
 
 def find_taxonomy(name: str | Path) -> Taxonomy:
-    """The label table that a user asks for: ``flare23``, or a TOML file.
+    """Return the label table that a user asks for.
+
+    Args:
+        name: ``flare23``, or a TOML file.
 
     Raises:
         InputError: It is neither.
@@ -293,6 +315,6 @@ def find_taxonomy(name: str | Path) -> Taxonomy:
 
 @cache
 def flare23() -> Taxonomy:
-    """The label table of FLARE23: 13 organs and tumor."""
+    """Return the label table of FLARE23: 13 organs and tumor."""
     text = files("nnstudent").joinpath("taxonomies/flare23.toml").read_text("utf-8")
     return Taxonomy.from_dict(parse_toml(text, where="flare23.toml", what="a label table"))

@@ -1,4 +1,4 @@
-"""A volume: an array with the grid it stands on. Arrays are (z, y, x), lengths mm, world axes RAS+."""
+"""Arrays with their grid: arrays are (z, y, x), lengths are in mm, world axes are RAS+."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from nnstudent.errors import GeometryError
+from nnstudent.types import Float64Array
 
 Shape = tuple[int, int, int]
 Spacing = tuple[float, float, float]
-Affine = npt.NDArray[np.float64]
+Affine = Float64Array
 Box = tuple[slice, slice, slice]  # along (z, y, x), with start and stop
 
 CANONICAL = "RAS"
@@ -22,11 +23,12 @@ _NEARLY = 0.1  # of a voxel: see Grid.matches
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Where the voxels of a volume lie.
+    """The positions of a volume's voxels.
 
     Attributes:
         shape: Voxels along (z, y, x).
-        affine: 4×4, from voxel indices in the order (x, y, z) to RAS+ world coordinates in mm, as in NIfTI.
+        affine: 4×4, from voxel indices in the order (x, y, z) to RAS+ world coordinates in mm, as
+            in NIfTI.
 
     Raises:
         GeometryError: A size is below 1, or the affine is not finite or not invertible.
@@ -48,7 +50,8 @@ class Grid:
             or _flat(self.affine[:3, :3])
         ):
             raise GeometryError(
-                "the affine is not a finite, invertible 4×4 matrix; the geometry of the image is broken"
+                "the affine is not a finite, invertible 4×4 matrix; "
+                "the geometry of the image is broken, correct its header"
             )
 
     @property
@@ -68,14 +71,14 @@ class Grid:
         return "".join(nib.aff2axcodes(self.affine))
 
     def matches(self, other: Grid, *, tolerance_mm: float | None = None) -> bool:
-        """Whether both grids have the same shape and every voxel lies at the same place.
+        """Whether both grids have the same shape and the same position of every voxel.
 
         Args:
             other: The other grid.
-            tolerance_mm: How far apart two voxels may lie along any world axis. None: a tenth of
-                the finer grid's smallest spacing. Headers round that much (0.7031 mm written as 0.703 mm moves the
-                last of 512 voxels by 0.05 mm), and it takes five times as much before resampling
-                to the nearest voxel would change a single label.
+            tolerance_mm: How far apart two voxels may lie along any world axis. None means a tenth
+                of the finer grid's smallest spacing: headers round that much (0.7031 mm written as
+                0.703 mm moves the last of 512 voxels by 0.05 mm), and resampling to the nearest
+                voxel changes the first label at five times as much.
         """
         if self.shape != other.shape:
             return False
@@ -84,7 +87,7 @@ class Grid:
         return bool(np.abs(_corners(self) - _corners(other)).max() <= tolerance_mm)
 
     def require(self, other: Grid, *, what: str, of: str = "its image", advice: str) -> None:
-        """Refuse what is not on this grid; the same tolerance as :meth:`matches`.
+        """Refuse something on another grid, with the tolerance of :meth:`matches`.
 
         Args:
             other: The grid of what was given.
@@ -93,7 +96,7 @@ class Grid:
             advice: What to do about it, as an imperative.
 
         Raises:
-            GeometryError: The grids differ; says in what, and by how many mm and voxels.
+            GeometryError: The grids differ. The message says how, in mm and voxels.
         """
         if not self.matches(other):
             raise GeometryError(
@@ -101,7 +104,7 @@ class Grid:
             )
 
     def difference(self, other: Grid) -> str:
-        """How another grid differs from this one, in mm and voxels; the inside of a sentence's brackets."""
+        """Return how another grid differs from this one, in mm and voxels, for a message."""
         if self.shape != other.shape:
             return f"{other}, not {self}"
         far = float(np.linalg.norm(_corners(self) - _corners(other), axis=1).max())
@@ -121,7 +124,7 @@ class Grid:
         return f"shifted by {far:.3g} mm or {far / min(self.spacing_mm):.2g} voxels"
 
     def cropped(self, box: Box) -> Grid:
-        """The grid of the voxels in a box (slices along z, y, x); they lie where they lay."""
+        """Return the grid of the voxels in a box (slices along z, y, x)."""
         first = np.array([part.start for part in box[::-1]], np.float64)
         affine = self.affine.copy()
         affine[:3, 3] += self.affine[:3, :3] @ first
@@ -134,7 +137,13 @@ class Grid:
         return f"{x}×{y}×{z} at {dx:.2f}×{dy:.2f}×{dz:.2f} mm, {self.axcodes}"
 
     def resampled(self, shape: Shape) -> Grid:
-        """The grid of ``shape`` voxels that fills the same box (voxel borders coincide at the box's faces)."""
+        """Return a grid that fills the same box with another number of voxels.
+
+        The outer borders of the voxels coincide.
+
+        Args:
+            shape: Voxels along (z, y, x).
+        """
         scale = np.array(
             [old / new for old, new in zip(self.shape[::-1], shape[::-1], strict=True)]
         )
@@ -145,12 +154,12 @@ class Grid:
 
 
 def _flat(axes: Affine) -> bool:
-    """Whether the three axes all but lie in one plane, measured against their own lengths."""
+    """Whether the three axes nearly lie in one plane, relative to their lengths."""
     lengths = np.linalg.norm(axes, axis=0)
     return bool(lengths.min() < 1e-6 or abs(np.linalg.det(axes / lengths)) < 1e-3)
 
 
-def _corners(grid: Grid) -> npt.NDArray[np.float64]:
+def _corners(grid: Grid) -> Float64Array:
     last = np.array(grid.shape[::-1]) - 1
     index = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], np.float64)
     index[:, :3] *= last
@@ -164,7 +173,8 @@ class Volume:
     Attributes:
         array: Values, (z, y, x).
         grid: Where they lie.
-        warnings: What had to be guessed when the file was read, a line each. Whatever is made of the volume says so too.
+        warnings: What had to be guessed when the file was read, one line each. Everything made from
+            the volume repeats them.
 
     Raises:
         GeometryError: The array's shape is not the grid's.
@@ -177,7 +187,8 @@ class Volume:
     def __post_init__(self) -> None:
         if self.array.shape != self.grid.shape:
             raise GeometryError(
-                f"an array of {self.array.shape} on a grid of {self.grid.shape} voxels; both are (z, y, x) and must agree"
+                f"an array of {self.array.shape} on a grid of {self.grid.shape} voxels; "
+                "both are (z, y, x) and must agree"
             )
 
     @property
@@ -186,11 +197,11 @@ class Volume:
         return self.grid.spacing_mm
 
     def cropped(self, box: Box) -> Volume:
-        """The part in a box (slices along z, y, x); no memory is copied."""
+        """Return the part in a box (slices along z, y, x), without copying."""
         return Volume(self.array[box], self.grid.cropped(box))
 
     def reoriented(self, axcodes: str = CANONICAL) -> Volume:
-        """The same volume with its axes flipped and permuted; no value is changed and no memory copied.
+        """Return the volume with its axes flipped and permuted, without copying.
 
         Args:
             axcodes: Direction in which the new (x, y, z) axes increase, such as ``RAS``.

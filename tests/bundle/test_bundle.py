@@ -165,7 +165,7 @@ def test_the_layout_of_a_manifest_is_no_change(copy, bundle):
 
 def test_a_manifest_that_is_no_json(copy):
     (copy / "bundle.json").write_text("{")
-    with pytest.raises(InputError, match="no valid JSON"):
+    with pytest.raises(InputError, match="not valid JSON"):
         open_model(copy)
 
 

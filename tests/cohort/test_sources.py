@@ -310,7 +310,7 @@ def test_toml_list(files: Files):
             "image\n${NO_SUCH_VARIABLE}/a.nii.gz\n",
             r"line 2: \$\{NO_SUCH_VARIABLE\} is not set; set it first",
         ),
-        ("a.toml", "[[case]\n", "no valid TOML"),
+        ("a.toml", "[[case]\n", "not valid TOML"),
         ("a.toml", 'cases = "x"\n', "unknown key 'cases'"),
         ("a.toml", '[case]\nimage = "a"\n', r"expected \[\[case\]\] tables"),
         ("a.toml", "[[case]]\nimage = 3\n", "expected text"),

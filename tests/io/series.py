@@ -1,4 +1,4 @@
-"""A CT series made for tests: a place for every plane, values that say where they are, and a patient whose name must not leak."""
+"""A CT series for tests, whose values state where they are and whose patient must not leak."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ SPACING = (0.75, 0.5, 2.5)  # between rows, between columns, between slices, mm
 CT = "1.2.840.10008.5.1.4.1.1.2"
 PATIENT = "Secretname^Petra"
 _AXES = [sign * np.eye(3)[axis] for axis in range(3) for sign in (1, -1)]
-# All 48: every row direction with every column direction, and the slices numbered with and against their normal.
+# All 48: every row direction with every column direction, and slices numbered with and against
+# their normal.
 ORIENTATIONS = [
     (row, column, turned)
     for row in _AXES
@@ -27,7 +28,7 @@ ORIENTATIONS = [
 
 
 class Series:
-    """A CT series; by default its pixel values are 100·slice + 10·row + column, HU that less 1024."""
+    """A CT series; stored values are 100·slice + 10·row + column by default, HU are 1024 less."""
 
     def __init__(
         self,
@@ -116,7 +117,10 @@ class Series:
 
 
 def anatomy(lps: np.ndarray) -> np.ndarray:
-    """Labels of a patient who is not his own mirror image, at places (..., 3) in LPS, mm: a liver with a tumor and a hole, two adrenals."""
+    """Labels at places (..., 3) in LPS, mm: a liver with a tumor and a hole, and two adrenals.
+
+    The patient is not his own mirror image.
+    """
     left, back, up = np.moveaxis(lps, -1, 0)
     labels = np.zeros(lps.shape[:-1], np.uint8)
     labels[(left < 2.1) & (back < 3.3) & (up > -5.2) & (up < 9.7)] = 1
@@ -132,7 +136,7 @@ def anatomy(lps: np.ndarray) -> np.ndarray:
 
 
 def anatomical(row, column, turned) -> Series:
-    """A series of the anatomy in one of the orientations; its stored values are 100 times the labels."""
+    """The anatomy in one of the orientations; stored values are 100 times the labels."""
     shape, spacing = (12, 16, 18), (1.1, 0.9, 1.3)
     series = Series(row=row, column=column, slices=1, stored=np.zeros(shape), spacing=spacing)
     series.origin = -sum(
@@ -154,7 +158,7 @@ def anatomical(row, column, turned) -> Series:
 
 
 def places(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Where the voxels of an array (slice, row, column) lie, by an affine of (column, row, slice)."""
+    """Places of an array's voxels (slice, row, column), by an affine of (column, row, slice)."""
     k, j, i = np.indices(shape)
     return np.stack([i, j, k, np.ones_like(i)], axis=-1) @ np.asarray(affine)[:3].T
 

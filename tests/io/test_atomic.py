@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from nnstudent.data_files import read_json
 from nnstudent.errors import InputError, OutputError, OutputNameError
 from nnstudent.io.atomic import (
     _host,
@@ -18,7 +19,6 @@ from nnstudent.io.atomic import (
     write_json,
     write_text,
 )
-from nnstudent.serialization import read_json
 
 
 def names(folder):
@@ -190,13 +190,13 @@ def test_a_name_that_is_no_text(tmp_path):
 
 def test_json_that_is_nested_without_end(tmp_path):
     (tmp_path / "a.json").write_text("[" * 200_000)
-    with pytest.raises(InputError, match="no valid JSON"):
+    with pytest.raises(InputError, match="not valid JSON"):
         read_json(tmp_path / "a.json", what="a test")
 
 
 @pytest.mark.parametrize("delay", range(8))
 def test_killed_at_any_moment_the_folder_is_the_old_or_the_new(tmp_path, delay):
-    """A process that replaces a folder again and again is killed; the next call finds one of the versions, whole."""
+    """If a process that keeps replacing a folder is killed, the next call finds a whole version."""
     code = (
         "import sys\nfrom pathlib import Path\nfrom nnstudent.io.atomic import replacing_folder\n"
         "for turn in range(10**9):\n"

@@ -63,9 +63,9 @@ def test_everything_in_a_folder_is_named(tmp_path):
     assert [path.name for path in found.dicom] == ["slice", "slice.dcm"]
     assert [path.name for path in found.folders] == ["inside"]
     assert describe(found.passed_over, root=tmp_path) == (
-        "passed over: 2 × file that is no image: dataset.json, picture.png",
+        "passed over: 2 × file that is not an image: dataset.json, picture.png",
         "passed over: 1 × hidden file: ._a.nii.gz",
-        "passed over: 2 × image in a format that is not read here (convert to NIfTI): c.nrrd, d.mha",
+        "passed over: 2 × image in an unsupported format (convert to NIfTI): c.nrrd, d.mha",
         "passed over: 2 × pipe, device or broken link: broken.nii.gz, pipe.nii.gz",
         "passed over: 1 × second name of the same file: 0_again.nii.gz",
         "passed over: 1 × voxel file without its .hdr file: lonely.img",

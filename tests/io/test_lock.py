@@ -141,7 +141,7 @@ def test_a_place_that_cannot_be_written(tmp_path):
 
 @pytest.mark.timeout(300)
 def test_many_at_once(tmp_path):
-    """Of 40 processes that want the folder at the same moment, five times each, no two ever have it together."""
+    """Of 40 processes that ask for the folder at once, five times each, no two ever hold it."""
     out = tmp_path / "out"
     start = time.time() + 10
     children = [

@@ -35,7 +35,7 @@ def oblique(
     degrees: float = 0.0,
     spacing: tuple[float, float, float] = (0.8, 0.9, 2.5),
 ) -> np.ndarray:
-    """An affine with these axes, turned about the patient's long axis and then about the left-right axis."""
+    """An affine with these axes, turned about the long axis and then about the left-right axis."""
     basis = {
         "R": (1, 0, 0),
         "L": (-1, 0, 0),
@@ -242,8 +242,8 @@ BROKEN = {
     "truncated.nii.gz": (_truncated_gz, "the file is truncated or damaged"),
     "truncated.nii": (_truncated_plain, "the file is truncated or damaged"),
     "damaged.nii.gz": (_damaged_gz, "the file is truncated or damaged"),
-    "endless.nii.gz": (_endless, "more follows than its header tells of"),
-    "folder.nii.gz": (lambda p: p.mkdir(), "no such file"),
+    "endless.nii.gz": (_endless, "more follows than its header states"),
+    "folder.nii.gz": (lambda p: p.mkdir(), "is a folder"),
     "flat.nii.gz": (
         lambda p: _save(p, np.zeros((8, 8), np.int16)),
         "is 2D (8×8); expected one 3D volume",
@@ -267,7 +267,7 @@ BROKEN = {
     "skewed.nii.gz": (_skewed, "its axes stand at 70° to each other"),
     "complex.nii.gz": (
         lambda p: _save(p, np.zeros((4, 4, 4), np.complex64)),
-        "expected one number a voxel",
+        "expected one number per voxel",
     ),
 }
 

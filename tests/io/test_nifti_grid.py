@@ -1,4 +1,4 @@
-"""What a header contradicts itself in is refused; what it leaves open is a warning on the volume."""
+"""A header that contradicts itself is refused; what it leaves open is a warning."""
 
 from __future__ import annotations
 
@@ -67,13 +67,13 @@ def units(code: int, factor: float) -> Callable[[Any], None]:
 
 
 CONTRADICTIONS = {
-    "a row too short": (dim(1, SHAPE[0] - 1), {}, "more follows than its header tells of"),
-    "a slice too few": (dim(3, SHAPE[2] - 1), {}, "more follows than its header tells of"),
+    "a row too short": (dim(1, SHAPE[0] - 1), {}, "more follows than its header states"),
+    "a slice too few": (dim(3, SHAPE[2] - 1), {}, "more follows than its header states"),
     "a column too many": (dim(2, SHAPE[1] + 1), {}, "truncated or damaged"),
     "a bomb": (
         lambda f: f["dim"].__setitem__(slice(1, 4), 32000),
         {},
-        "65,536,000,000,000 bytes of voxels, and the file has",
+        "65,536,000,000,000 bytes of voxels, but the file has",
     ),
     "voxel size against sform": (
         pixdim(1.6, 1.8, 5),
@@ -116,13 +116,13 @@ GUESSES = {
         {"qform": 0},
         "does not state the orientation",
     ),
-    "negative voxel size": (pixdim(-0.8, 0.9, 2.5), {"sform": 0}, "the signs were left out"),
+    "negative voxel size": (pixdim(-0.8, 0.9, 2.5), {"sform": 0}, "the signs are ignored"),
     "voxel size not filled in": (
         pixdim(1, 1, 1),
         {"qform": 0},
         "1×1×1 in pixdim and 0.8×0.9×2.5 in the sform",
     ),
-    "voxel size 0 beside sform": (pixdim(0, 0, 0), {"qform": 0}, "the sform was taken"),
+    "voxel size 0 beside sform": (pixdim(0, 0, 0), {"qform": 0}, "the sform is used"),
     "metres": (units(1, 1000), {}, "lengths in metres"),
     "micrometres": (units(3, 0.001), {}, "lengths in micrometres"),
     "scale not a number": (

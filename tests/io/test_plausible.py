@@ -59,8 +59,8 @@ def test_values_that_are_no_hu(name):
     ("mm", "said"),
     [
         ((14.0, 3.0, 3.0), "planes are 14.0 mm apart"),
-        ((4.0, 0.1, 4.0), "0.1 mm small"),
-        ((4.0, 9.0, 17.0), "1088 mm wide"),
+        ((4.0, 0.1, 4.0), "measure only 0.1 mm"),
+        ((4.0, 9.0, 17.0), "measures 1088 mm"),
     ],
 )
 def test_spacings_that_no_ct_has(mm, said):
@@ -70,7 +70,7 @@ def test_spacings_that_no_ct_has(mm, said):
 def test_a_long_scan_is_no_wide_one():
     """Two metres from head to feet are right, from left to right they are not."""
     assert image_warnings(volume(body((250, 64, 64)), (8.0, 4.0, 4.0))) == ()
-    assert "2000 mm wide" in image_warnings(volume(body((64, 64, 250)), (4.0, 4.0, 8.0)))[0]
+    assert "measures 2000 mm" in image_warnings(volume(body((64, 64, 250)), (4.0, 4.0, 8.0)))[0]
 
 
 @given(

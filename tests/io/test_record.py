@@ -40,7 +40,7 @@ def test_a_result_that_has_changed_is_no_longer_what_was_made(tmp_path, caplog):
     assert not is_made_from(record, {"x": 2})
     result.write_bytes(b"who")
     assert not is_made_from(record, {"x": 1})
-    assert "a.nii.gz: is no longer what was written; it is made again" in caplog.text
+    assert "a.nii.gz: has changed since it was written; it is made again" in caplog.text
     result.unlink()
     assert not is_made_from(record, {"x": 1})
 

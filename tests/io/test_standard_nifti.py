@@ -1,4 +1,4 @@
-"""Files that other programs' NIfTI readers understand as ours does, and files that only ours does."""
+"""Files that every NIfTI reader reads alike, and files that only ours understands."""
 
 from __future__ import annotations
 

@@ -12,7 +12,8 @@ import pytest
 import SimpleITK
 import slicerio
 
-from nnstudent.io.dicom.derived import Algorithm, read_origin
+from nnstudent.io.dicom.derived import Algorithm, LabeledSeries
+from nnstudent.io.dicom.origin import read_origin
 from nnstudent.io.dicom.rtstruct import write_rtstruct
 from nnstudent.io.dicom.seg import write_seg
 from nnstudent.io.dicom.series import read_series
@@ -33,9 +34,10 @@ def made(request, tmp_path_factory) -> Path:
     series = read_series(anatomical(*ORIENTATIONS[request.param]).write(folder / "series"))
     grid = series.volume.grid
     labels = Volume(anatomy(places(np.diag([-1, -1, 1, 1]) @ grid.affine, grid.shape)), grid)
-    write_seg(folder / "l.seg.dcm", labels, series, flare23(), algorithm=ALGORITHM)
-    write_rtstruct(folder / "l.rtstruct.dcm", labels, series, flare23(), algorithm=ALGORITHM)
-    write_seg_nrrd(folder / "l.seg.nrrd", labels, flare23())
+    labeled = LabeledSeries.of(labels, series, taxonomy=flare23(), algorithm=ALGORITHM)
+    write_seg(folder / "l.seg.dcm", labeled)
+    write_rtstruct(folder / "l.rtstruct.dcm", labeled)
+    write_seg_nrrd(folder / "l.seg.nrrd", labels, taxonomy=flare23())
     return folder
 
 
@@ -148,12 +150,18 @@ def test_of_an_odd_series_the_objects_are_as_good(tmp_path, change):
     series = read_series(source.write(tmp_path / "series"))
     grid = series.volume.grid
     labels = Volume(anatomy(places(np.diag([-1, -1, 1, 1]) @ grid.affine, grid.shape)), grid)
-    origin = read_origin(series, new_uids=True)
+    labeled = LabeledSeries.of(
+        labels,
+        series,
+        taxonomy=flare23(),
+        algorithm=ALGORITHM,
+        origin=read_origin(series, new_uids=True),
+    )
     for name, write, module in (
         ("l.seg.dcm", write_seg, "Segmentation"),
         ("l.rtstruct.dcm", write_rtstruct, "RTStructureSet"),
     ):
-        write(tmp_path / name, labels, series, flare23(), algorithm=ALGORITHM, origin=origin)
+        write(tmp_path / name, labeled)
         verdict = subprocess.run(
             ["dciodvfy", str(tmp_path / name)], capture_output=True, check=False
         )

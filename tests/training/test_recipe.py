@@ -122,7 +122,7 @@ def test_a_list_of_augmentations_replaces_the_table(tmp_path: Path) -> None:
             "[second] has partial",
         ),
         ('[student]\nlike = "student"\n', "no recipe that another can be like"),
-        ("folds = \n", "no valid TOML"),
+        ("folds = \n", "not valid TOML"),
     ],
 )
 def test_a_bad_preset_is_refused_in_one_line(tmp_path: Path, text: str, told: str) -> None:

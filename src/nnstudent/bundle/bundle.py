@@ -17,9 +17,9 @@ from nnstudent.bundle.graph import weights as weights_in
 from nnstudent.bundle.network import build, with_neutral
 from nnstudent.bundle.spec import NetworkSpec
 from nnstudent.bundle.weights import Weights, check_finite
+from nnstudent.data_files import read_json_table
 from nnstudent.errors import InputError, require
 from nnstudent.io.record import data_hash
-from nnstudent.serialization import read_json_table
 from nnstudent.taxonomy import Taxonomy
 
 T = TypeVar("T")

@@ -17,11 +17,11 @@ from nnstudent.bundle.card import write_card
 from nnstudent.bundle.network import build, load_weights, unique_weights
 from nnstudent.bundle.quantise import MEAN_LOSS, WORST_LOSS, Sampling, compare, quantise, quantiser
 from nnstudent.bundle.spec import HostRule, NetworkSpec
+from nnstudent.data_files import read_json_table
 from nnstudent.errors import InputError, require
 from nnstudent.io.atomic import replacing_folder, write_json
 from nnstudent.io.lock import writing
 from nnstudent.progress import Progress, silent
-from nnstudent.serialization import read_json_table
 from nnstudent.taxonomy import Taxonomy, find_classes
 from nnstudent.volume import Shape
 

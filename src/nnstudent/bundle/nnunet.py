@@ -19,8 +19,8 @@ from nnstudent.bundle.spec import (
     Scheme,
 )
 from nnstudent.bundle.weights import Weights, load_checkpoint, weights_of
+from nnstudent.data_files import read_json_table
 from nnstudent.errors import InputError
-from nnstudent.serialization import read_json_table
 from nnstudent.taxonomy import Taxonomy
 
 log = logging.getLogger(__name__)

@@ -157,8 +157,8 @@ def _export(args: argparse.Namespace, *, progress: Any) -> Path:
 
     from nnstudent.bundle.export import add_lesion_stage, export
     from nnstudent.cohort.cohort import read_cohort
+    from nnstudent.data_files import read_json_table
     from nnstudent.inference.calibration import sample_cohort
-    from nnstudent.serialization import read_json_table
     from nnstudent.taxonomy import find_taxonomy
 
     how: dict[str, Any] = {
@@ -203,8 +203,9 @@ def _window(text: str | None) -> tuple[int, int, int] | None:
 def _hosts(path: Path) -> dict[str, HostRule]:
     """Read the rules of the organs that a lesion stage searches."""
     from nnstudent.bundle.spec import HostRule
+    from nnstudent.data_files import read_json_table
     from nnstudent.errors import InputError
-    from nnstudent.serialization import from_plain, read_json_table
+    from nnstudent.serialization import from_plain
 
     table = read_json_table(path, what="the hosts of a lesion stage")
     if not table:
@@ -213,5 +214,6 @@ def _hosts(path: Path) -> dict[str, HostRule]:
             '{"liver": {"threshold": 0.5, "least_ml": 0.3}}'
         )
     return {
-        str(name): from_plain(HostRule, rule, f"{path}: {name}") for name, rule in table.items()
+        str(name): from_plain(HostRule, rule, where=f"{path}: {name}")
+        for name, rule in table.items()
     }

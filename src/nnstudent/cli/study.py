@@ -179,8 +179,8 @@ def fit_budget(args: argparse.Namespace, preset: Preset) -> tuple[Preset, dict[s
 def _machine(args: argparse.Namespace) -> Machine:
     """Return the speed of the machine of ``--calibration``, or measure this one."""
     from nnstudent.cli.common import Display
+    from nnstudent.data_files import read_json_table
     from nnstudent.machine import cores
-    from nnstudent.serialization import read_json_table
     from nnstudent.training.design.search import Machine
 
     if args.calibration is not None:

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from nnstudent.data_files import read_json_table
 from nnstudent.errors import Failure, InputError
 from nnstudent.io.atomic import write_json
-from nnstudent.serialization import Record, read_json_table
+from nnstudent.serialization import Record
 from nnstudent.taxonomy import Taxonomy
 
 Role = Literal["train", "test"]

@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from nnstudent.data_files import read_json_lines
 from nnstudent.io.atomic import write_text
-from nnstudent.serialization import from_plain, read_json_lines
+from nnstudent.serialization import from_plain
 
 Origin = Literal["truth", "pseudo", "dropped"]
 LEDGER_NAME = "ledger.jsonl"
@@ -61,7 +62,7 @@ def read_ledger(path: Path) -> tuple[LedgerRow, ...]:
         row: LedgerRow = from_plain(
             LedgerRow,
             {("cls" if key == "class" else key): value for key, value in values.items()},
-            where,
+            where=where,
         )
         rows.append(row)
     return tuple(rows)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from nnstudent.bundle.labels import classes_of
+from nnstudent.data_files import read_json_table
 from nnstudent.errors import InputError
-from nnstudent.serialization import read_json_table
 from nnstudent.taxonomy import Taxonomy, flare23
 
 

@@ -1,7 +1,8 @@
-"""Nothing half-written: outputs are made beside their place and renamed into it.
+"""Writes outputs whole or not at all: they are made beside their place and renamed.
 
-The names that they are made under say which process makes them: ``.nnstudent-HOST-PROCESS-RANDOM.NAME`` for what is new,
-``.nnstudent-old-…`` for what it replaces. What a killed process left is removed when something is written there again.
+Temporary names state the process that writes: ``.nnstudent-HOST-PROCESS-RANDOM.NAME`` for a new
+output, ``.nnstudent-old-…`` for the one that it replaces. What a killed process left is removed the
+next time something is written there.
 """
 
 from __future__ import annotations
@@ -32,52 +33,50 @@ _TEMPORARY = re.compile(
     r"\.nnstudent-(?P<old>old-)?(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a-f]{8}\.(?P<name>.*)",
     re.DOTALL,
 )
-_LONGEST = 150  # bytes of a name that are kept in its temporary name; a file system takes 255
-_STALE_SECONDS = 3600.0  # what another machine has not touched for so long is nobody's
+_LONGEST = 150  # bytes of a name that its temporary name keeps; file systems allow 255
+_STALE_SECONDS = 3600.0  # Files that another machine has not touched for this long are abandoned.
 _swept: set[str] = set()
 
-# What is wrong with one name, and not with the place.
+# Errors of a single name, not of the whole place.
 _NAMES = {errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTEMPTY, errno.EILSEQ, errno.EINVAL}
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside ``path``, moved onto it when the block ends without an error.
+    """Yield a temporary path beside ``path`` that replaces it if the block ends without an error.
 
-    The temporary name ends as ``path`` does, so that writers which look at the suffix work.
+    The temporary name ends like ``path``, for writers that look at the suffix.
 
     Raises:
-        OutputError: The folder cannot be made or written.
+        OutputError: The folder cannot be created or written.
     """
     temporary = _beside(path)
     _require_replaceable(path)
-    _make(path.parent, told=path)
+    _make(path.parent, named=path)
     try:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
         ours = {None, str(temporary), str(path)}
         if error.filename not in ours and str(error.filename) not in ours:
-            raise  # the block failed on another file, which is the one to name
+            raise  # it is an error of another file, which has to be named
         raise unwritable(path, error) from error
     finally:
-        with suppress(
-            OSError
-        ):  # a name that is too long, or a disk that has gone: the first error is the one to tell
+        with suppress(OSError):  # the first error is the one to report
             temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder beside ``path`` that takes its place when the block ends without an error.
+    """Yield a temporary folder that replaces ``path`` if the block ends without an error.
 
     Raises:
-        OutputError: The folder cannot be made, or its place cannot be taken; what was there before then still is.
+        OutputError: The folder cannot be created or moved into place. An earlier one is kept.
     """
     temporary, old = _beside(path), _beside(path, old=True)
     _require_replaceable(path)
-    _make(path.parent, told=path)
-    _make(temporary, told=path)
+    _make(path.parent, named=path)
+    _make(temporary, named=path)
     try:
         yield temporary
         if path.exists():
@@ -86,7 +85,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     except OSError as error:
         ours = error.filename is None or Path(str(error.filename)).is_relative_to(temporary)
         if not ours and str(error.filename) != str(path):
-            raise  # the block failed on another file, which is the one to name
+            raise  # it is an error of another file, which has to be named
         raise unwritable(path, error) from error
     finally:
         if old.exists() and not path.exists():
@@ -99,25 +98,25 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder, and those above it, where they are missing.
+    """Create a folder and its parents if they are missing.
 
     Raises:
-        OutputError: It cannot be made.
+        OutputError: It cannot be created.
     """
-    _make(path, told=path)
+    _make(path, named=path)
 
 
 def check_folder(path: Path) -> None:
-    """Find out before the work whether files can be written into a folder, there or not; makes nothing.
+    """Check before any work that files can be written into a folder, without creating it.
 
     Raises:
         OutputError: They cannot.
     """
-    _check(path, told=path)
+    _check(path, named=path)
 
 
 def check_file(path: Path) -> None:
-    """Find out before the work whether a file can be written; makes nothing.
+    """Check before any work that a file can be written, without creating it.
 
     Raises:
         OutputError: It cannot.
@@ -125,26 +124,27 @@ def check_file(path: Path) -> None:
     if path.is_dir():
         raise OutputError(f"{path}: is a folder; expected the name of a file to write")
     _require_replaceable(path)
-    _check(path.parent, told=path)
+    _check(path.parent, named=path)
 
 
 def _require_replaceable(path: Path) -> None:
-    """Refuse a device, pipe or socket: renaming a file onto it would remove it from the system.
+    """Refuse a device, pipe or socket, which a file renamed onto it would remove from the system.
 
     Raises:
-        OutputError: The path is one of them, or a link to one, such as ``/dev/stdout``.
+        OutputError: The path is one of these, or a link to one, such as ``/dev/stdout``.
     """
     try:
         mode = path.stat().st_mode
-    except (OSError, ValueError):  # nothing is there, or writing will say what is wrong
+    except (OSError, ValueError):  # it is missing, or writing will fail with the reason
         return
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise OutputError(
-            f"{readable(str(path))}: is a device, pipe or socket; expected the name of a file to write"
+            f"{readable(str(path))}: is a device, pipe or socket; "
+            "expected the name of a file to write"
         )
 
 
-def _check(folder: Path, *, told: Path) -> None:
+def _check(folder: Path, *, named: Path) -> None:
     nearest = next(
         place for place in (folder.absolute(), *folder.absolute().parents) if place.exists()
     )
@@ -152,16 +152,17 @@ def _check(folder: Path, *, told: Path) -> None:
         with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
-        raise unwritable(told, error) from error
+        raise unwritable(named, error) from error
 
 
 def sweep(folder: Path, *, whole: bool = False, of: str | None = None) -> None:
-    """Remove what killed processes left half-written in a folder, and give back what they were about to replace.
+    """Remove what killed processes left half-written, and restore what they were about to replace.
 
     Args:
-        folder: The folder; what is in its folders is left to those who write there.
-        whole: Whether the folder is held (:func:`nnstudent.io.lock.writing`), so that what another machine left is nobody's.
-        of: Only what was to become this name.
+        folder: The folder; folders in it are left alone.
+        whole: Whether this process holds the folder (:func:`nnstudent.io.lock.writing`), so that
+            files from other machines are abandoned too.
+        of: Only treat files that were to become this name.
     """
     try:
         found = [
@@ -169,17 +170,16 @@ def sweep(folder: Path, *, whole: bool = False, of: str | None = None) -> None:
             for entry in os.scandir(folder)
             if (match := _TEMPORARY.fullmatch(entry.name))
         ]
-    except OSError:  # not there, or not to be read
+    except OSError:  # it is missing or cannot be read
         return
     for entry, match in found:
-        if of not in (None, match["name"]) or not _is_nobodys(entry, match, whole=whole):
+        if of not in (None, match["name"]) or not _is_abandoned(entry, match, whole=whole):
             continue
         path, place = Path(entry.path), folder / match["name"]
-        with suppress(OSError):  # another call sweeps here too
-            if (
-                match["old"] and not place.exists()
-            ):  # killed between taking the old away and moving the new in
-                if len(os.fsencode(match["name"])) < _LONGEST:  # else its name is not known
+        with suppress(OSError):  # another call may be sweeping too
+            # Killed after the old one was moved away and before the new one took its place.
+            if match["old"] and not place.exists():
+                if len(os.fsencode(match["name"])) < _LONGEST:  # otherwise its name is unknown
                     os.replace(path, place)
             elif entry.is_dir(follow_symlinks=False):
                 shutil.rmtree(path, ignore_errors=True)
@@ -187,7 +187,7 @@ def sweep(folder: Path, *, whole: bool = False, of: str | None = None) -> None:
                 path.unlink()
 
 
-def _is_nobodys(entry: os.DirEntry[str], match: re.Match[str], *, whole: bool) -> bool:
+def _is_abandoned(entry: os.DirEntry[str], match: re.Match[str], *, whole: bool) -> bool:
     if match["host"] == _host():
         return not psutil.pid_exists(int(match["pid"]))
     try:
@@ -198,7 +198,7 @@ def _is_nobodys(entry: os.DirEntry[str], match: re.Match[str], *, whole: bool) -
 
 @cache
 def _host() -> str:
-    """Where process numbers mean the same: this machine, or this container on it."""
+    """Where process numbers are unique: this machine, or this container on it."""
     try:
         space = os.readlink("/proc/self/ns/pid")
     except OSError:  # another system
@@ -207,7 +207,7 @@ def _host() -> str:
 
 
 def _beside(path: Path, *, old: bool = False) -> Path:
-    """A hidden name in the same folder, and so on the same file system, with the same suffix."""
+    """A hidden name in the same folder (and so the same file system) with the same suffix."""
     folder = os.path.abspath(path.parent)
     if folder not in _swept:
         _swept.add(folder)
@@ -218,38 +218,43 @@ def _beside(path: Path, *, old: bool = False) -> Path:
     )
 
 
-def _make(folder: Path, *, told: Path) -> None:
+def _make(folder: Path, *, named: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise unwritable(told, error) from error
+        raise unwritable(named, error) from error
 
 
 def unwritable(path: Path, error: OSError) -> OutputError:
-    """The error to raise where ``path`` cannot be written: one of this name alone, or of every other there too."""
+    """Return the error for a path that cannot be written: of its name alone, or of the place."""
     if error.errno in _NAMES:
         return OutputNameError(
-            f"{readable(str(path))}: cannot be written ({error.strerror}); choose another name or move what is there"
+            f"{readable(str(path))}: cannot be written ({error.strerror}); "
+            "choose another name or move what is there"
         )
     reason = error.strerror or readable(str(error))
     return OutputError(
-        f"{readable(str(path))}: cannot be written ({reason}); choose a place that you may write to and that has room"
+        f"{readable(str(path))}: cannot be written ({reason}); "
+        "choose a place that you may write to and that has room"
     )
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text, whole or not at all; what UTF-8 cannot hold, as bytes in a file's name, is spelled out readably."""
+    """Write UTF-8 text, whole or not at all.
+
+    Characters that UTF-8 cannot hold, such as bytes of a file's name, are spelled out.
+    """
     with replacing(path) as temporary:
         temporary.write_bytes(text.encode("utf-8", HANDLER))
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write JSON with sorted layout as given, whole or not at all.
+    """Write JSON, whole or not at all.
 
-    A path with bytes that are not UTF-8 comes back from :func:`~nnstudent.serialization.read_json` as it was.
+    A path with bytes that are not UTF-8 is read back unchanged by
+    :func:`~nnstudent.data_files.read_json`.
     """
     text = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
     with replacing(path) as temporary:
-        temporary.write_bytes(
-            text.encode("utf-8", "backslashreplace")
-        )  # lone surrogates become JSON's own escapes
+        # Lone surrogates become JSON's own escapes.
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))

@@ -1,4 +1,4 @@
-"""What a file holds, told by its first bytes and never by its name."""
+"""Recognizes what a file holds by its first bytes rather than by its name."""
 
 from __future__ import annotations
 
@@ -8,26 +8,22 @@ from typing import Literal
 
 Content = Literal["nifti", "pair", "analyze", "mgh", "minc", "dicom", "foreign", "other"]
 
-_HEAD = 544  # bytes: a NIfTI-2 header and what follows it
+_HEAD = 544  # bytes: a NIfTI-2 header and its extension flag
 _GZIP = b"\x1f\x8b"
-_FOREIGN = (
-    b"NRRD",
-    b"ObjectType",
-    b"NDims",
-    b"Comment",
-)  # NRRD; the keys that a MetaImage header begins with
+# NRRD, and the keys that a MetaImage header begins with.
+_FOREIGN = (b"NRRD", b"ObjectType", b"NDims", b"Comment")
 
 
 def content_of(path: Path) -> Content:
-    """What a file holds.
+    """Recognize what a file holds.
 
     Args:
         path: A regular file, compressed by gzip or not.
 
     Returns:
-        ``nifti``: NIfTI-1 or NIfTI-2 in one file; ``pair``: the header of NIfTI in two files; ``analyze``: the header of an
-        ANALYZE pair; ``mgh``, ``minc``, ``dicom``; ``foreign``: an image in a format that this package does not read;
-        ``other``: anything else.
+        ``nifti`` for NIfTI-1 or NIfTI-2 in one file, ``pair`` for the header of NIfTI in two files,
+        ``analyze`` for the header of an ANALYZE pair, ``mgh``, ``minc`` or ``dicom``, ``foreign``
+        for an image in a format that this package does not read, ``other`` for anything else.
 
     Raises:
         OSError: The file cannot be read.
@@ -42,7 +38,7 @@ def content_of(path: Path) -> Content:
     if head.startswith(_FOREIGN):
         return "foreign"
     suffix = path.suffix.lower()
-    # The rest have no mark that nothing else could have: first bytes and name have to agree.
+    # The remaining formats have no unique mark, so first bytes and name have to agree.
     if suffix == ".hdr" and head[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c"):
         return "analyze"
     if suffix == ".mnc" and head.startswith((b"CDF", b"\x89HDF")):
@@ -57,7 +53,9 @@ def content_of(path: Path) -> Content:
 
 
 def head_of(path: Path) -> bytes:
-    """The first bytes of a file, unpacked if it is compressed by gzip; what cannot be unpacked is left out.
+    """Return the first bytes of a file, decompressed if it is compressed by gzip.
+
+    Bytes that cannot be decompressed are left out.
 
     Raises:
         OSError: The file cannot be read.
@@ -83,7 +81,7 @@ def is_compressed(path: Path) -> bool:
 
 
 def _is_mgh(head: bytes) -> bool:
-    """Whether sizes and type of voxels are such as an MGH header has."""
+    """Whether the sizes and the type of voxels are possible in an MGH header."""
     sizes = [int.from_bytes(head[at : at + 4], "big") for at in (4, 8, 12, 16)]
     return all(1 <= size <= 1 << 16 for size in sizes) and head[23:24] in (
         b"\0",

@@ -1,4 +1,7 @@
-"""What lies in a folder: the images, told by content, and everything that is passed over, by kind, so that it can be named."""
+"""Lists the images in a folder, recognized by content, and everything else by kind.
+
+What is passed over can so be named.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +25,9 @@ from nnstudent.readable import readable
 HIDDEN = "hidden file"
 LINKED = "second name of the same file"
 LABELS = "label map or picture of 8 bits"
-FOREIGN = "image in a format that is not read here (convert to NIfTI)"
+FOREIGN = "image in an unsupported format (convert to NIfTI)"
 VOXELS = "voxel file without its .hdr file"
-NO_IMAGE = "file that is no image"
+NO_IMAGE = "file that is not an image"
 NO_FILE = "pipe, device or broken link"
 FOLDER = "folder"
 DICOM = "DICOM file"
@@ -33,19 +36,19 @@ TABLE = "dataset.json"  # names the classes of the label maps beside it
 _IN_ONE_BYTE = (2, 256)  # NIfTI's codes of uint8 and int8
 _LABEL_INTENT = 1002
 _CHANNEL = re.compile(r"_(\d{4})$")
-_NAMED = 3  # of a kind, the rest is counted
+_NAMED = 3  # files named per kind; the others are counted
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What lies in a folder, each in the order of names.
+    """The contents of a folder, in the order of names.
 
     Attributes:
         images: Image files, one of each pair of files.
-        labels: Those that hold 8-bit values without scale: label maps or pictures, never HU.
+        labels: Images of 8-bit values without a scale: label maps or pictures, never HU.
         dicom: DICOM files.
         folders: Folders.
-        passed_over: By kind, whatever else there is.
+        passed_over: Everything else, by kind.
     """
 
     images: tuple[Path, ...] = ()
@@ -56,14 +59,15 @@ class Listing:
 
     @property
     def volumes(self) -> tuple[Path, ...]:
-        """Images and label maps together, for whoever looks for label maps of any type."""
+        """Images and label maps together, for callers that expect label maps of any type."""
         return tuple(sorted((*self.images, *self.labels)))
 
 
 def list_folder(folder: Path) -> Listing:
-    """Look at each file of a folder; nothing below it is looked at.
+    """List the contents of a folder, but not of the folders in it.
 
-    A file that is called like an image and holds something else is an image too: it is damaged, and to be named as a failure.
+    A file that is named like an image but holds something else counts as an image: it is damaged,
+    and reading it names it as a failure.
 
     Raises:
         OSError: The folder cannot be read.
@@ -86,7 +90,7 @@ def list_folder(folder: Path) -> Listing:
 
 
 def _kind(path: Path) -> str | None:
-    """What a path is; None for what belongs to another."""
+    """The kind of a path; None for a file that belongs to another."""
     if path.name.startswith("."):
         return HIDDEN
     if path.is_dir():
@@ -115,7 +119,7 @@ def _header_of(path: Path) -> bool:
 
 
 def _is_8_bit(path: Path) -> bool:
-    """Whether a NIfTI file says that it holds labels, or one byte a voxel without a scale."""
+    """Whether the header of a NIfTI file states labels, or one byte per voxel without a scale."""
     head = head_of(path)
     kind = Nifti2Header if head[4:8] in (b"n+2\0", b"ni2\0") else Nifti1Header
     try:
@@ -130,26 +134,35 @@ def _is_8_bit(path: Path) -> bool:
 
 
 def case_names(files: Iterable[Path]) -> dict[Path, str]:
-    """The name of the case of each file: the file's own, without suffix.
+    """Return the case name of each file: its own name without suffix.
 
-    nnU-Net's suffix of the only channel, ``_0000``, is left out where every one of the files has it. Where one has not, it is a
-    number like others, and part of the name.
+    nnU-Net's suffix for the only channel, ``_0000``, is removed if all of the files have it.
+    Otherwise it is part of the name.
 
     Args:
         files: All images of a folder.
     """
     stems = {path: stem(path) for path in files}
-    follows = bool(stems) and all(
+    all_have_it = bool(stems) and all(
         name.endswith("_0000") and name != "_0000" for name in stems.values()
     )
-    return {path: name.removesuffix("_0000") if follows else name for path, name in stems.items()}
+    return {
+        path: name.removesuffix("_0000") if all_have_it else name for path, name in stems.items()
+    }
 
 
 def channels_of(files: Iterable[Path]) -> tuple[str, ...]:
-    """The channels of several cases that nnU-Net would see in these names, such as ``("0000", "0001")``; empty where there are none.
+    """Return the channels that nnU-Net would see in these names, such as ``("0000", "0001")``.
 
-    That is where each file ends in four digits, there are several cases, and each has the same channels from 0000 on, more
-    than one. Of a single case ``a_0000, a_0001`` nothing tells channels from two scans that are numbered.
+    Names have channels if each ends in four digits, there are several cases, and each case has the
+    same channels, more than one, from 0000 on. A single case ``a_0000, a_0001`` may as well be two
+    numbered scans.
+
+    Args:
+        files: All images of a folder.
+
+    Returns:
+        The channels; none if the names have no channels.
     """
     channels: dict[str, list[str]] = {}
     for path in files:
@@ -169,9 +182,14 @@ def channels_of(files: Iterable[Path]) -> tuple[str, ...]:
 
 
 def label_maps(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
-    """The label maps of a folder by their names without suffix, in the order of these, and what was passed over, a line a kind.
+    """Find the label maps of a folder.
 
-    What is called like a label map, such as its preview or its record, belongs to it and is not mentioned; nor is dataset.json.
+    Files named after a label map, such as its preview or record, are part of it and not mentioned,
+    and neither is ``dataset.json``.
+
+    Returns:
+        The label maps by their names without suffix, in this order, and what was passed over, one
+        line per kind.
 
     Raises:
         InputError: The folder cannot be read, or two label maps have one name.
@@ -187,7 +205,8 @@ def label_maps(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
         other = maps.setdefault(stem(path), path)
         if other is not path:
             raise InputError(
-                f"{folder}: holds both {other.name} and {path.name}; leave one, a case has one label map"
+                f"{folder}: holds both {other.name} and {path.name}; "
+                "expected one label map per case, remove one"
             )
     passed = dict(listing.passed_over)
     passed[NO_IMAGE] = tuple(
@@ -204,12 +223,20 @@ def _belongs(name: str, stems: Mapping[str, Path]) -> bool:
 
 
 def same_name(name: str) -> str:
-    """A form of a name that is equal for names that some file system takes for one: of other case, or composed otherwise."""
+    """Return a form of a name that is equal for names that some file systems do not distinguish.
+
+    They ignore upper and lower case, or how accents are encoded.
+    """
     return unicodedata.normalize("NFC", name).casefold()
 
 
 def describe(passed_over: Mapping[str, Sequence[Path]], *, root: Path) -> tuple[str, ...]:
-    """What was passed over, a line a kind, with its number and the first names relative to ``root``."""
+    """Describe what was passed over, one line per kind with its number and first names.
+
+    Args:
+        passed_over: Paths by kind.
+        root: The folder that the names are relative to.
+    """
     lines = []
     for kind, paths in passed_over.items():
         if paths:

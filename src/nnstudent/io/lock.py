@@ -1,4 +1,7 @@
-"""One call at a time writes into a folder: two that train the same fold would spoil each other's checkpoints."""
+"""Lets only one call at a time write into a folder.
+
+Two calls that train the same fold would spoil each other's checkpoints.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,15 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from nnstudent.data_files import read_json
 from nnstudent.errors import InputError, OutputError
 from nnstudent.io.atomic import make_folder, sweep, unwritable
 from nnstudent.readable import readable
-from nnstudent.serialization import Record, read_json
+from nnstudent.serialization import Record
 
 log = logging.getLogger(__name__)
 
-_PATIENCE = 0.3  # seconds: a lock that is just being given back looks held for a moment
+_PATIENCE = 0.3  # seconds; a lock that is being released looks held for a moment
 _TRIES = 5
 
 
@@ -28,19 +32,21 @@ _TRIES = 5
 def writing(
     folder: Path, *, part: str = "", wait: bool = False, beside: bool = False
 ) -> Iterator[None]:
-    """Hold a folder for this process while the block runs, by a lock of the operating system, which ends with the process.
+    """Hold a folder for this process while the block runs.
 
-    What a killed call left half-written in it is removed first. A folder that was made for this and is empty in the end is
-    removed again.
+    A lock of the operating system holds it, which ends with the process. Files that a killed call
+    left half-written are removed first. A folder that was created for the lock is removed again if
+    it is empty in the end.
 
     Args:
-        folder: The folder; made where it is missing.
-        part: Name of a share of the work that other calls may do the rest of at the same time; such a call removes nothing.
-        wait: Wait for another call to end instead of refusing.
-        beside: Keep the lock beside the folder, for one that is replaced as a whole.
+        folder: The folder; created if it is missing.
+        part: Name of a share of the work, if other calls may do the rest at the same time. Such a
+            call removes nothing.
+        wait: Whether to wait for another call to end instead of refusing.
+        beside: Whether the lock lies beside the folder, because the whole folder is replaced.
 
     Raises:
-        OutputError: Another process holds it, or it cannot be written.
+        OutputError: Another process holds the folder, or it cannot be written.
     """
     place = folder.parent if beside else folder
     missing = [path for path in (place, *place.parents) if not path.exists()]
@@ -54,12 +60,13 @@ def writing(
             sweep(folder.parent, of=folder.name)
         yield
     finally:
-        # While it is held, so that nobody can have made a new one of this name; where open files cannot be removed, it stays.
+        # Before the release, so that nobody can have created a new lock of this name. On systems
+        # that do not remove open files, it stays.
         with suppress(OSError):
             path.unlink()
         lock.release()
         for made in missing:
-            with suppress(OSError):  # not empty, as it should be
+            with suppress(OSError):  # it is not empty, as usual
                 made.rmdir()
 
 
@@ -73,7 +80,8 @@ def _acquired(path: Path, folder: Path, *, wait: bool) -> FileLock:
         except Timeout:
             if not wait:
                 raise OutputError(
-                    f"{readable(str(folder))}: another call writes into it{_who(path)}; wait for it, or stop it and call again to go on"
+                    f"{readable(str(folder))}: another call writes into it{_who(path)}; "
+                    "wait for it, or stop it and call again to continue"
                 ) from None
             log.info(
                 "%s: waiting for another call that writes into it%s",
@@ -82,9 +90,7 @@ def _acquired(path: Path, folder: Path, *, wait: bool) -> FileLock:
             )
             lock.acquire(poll_interval=0.5)
             return lock
-        except (
-            FileNotFoundError
-        ):  # another call has just removed the folder, which it had made and left empty
+        except FileNotFoundError:  # another call has just removed the folder, which it left empty
             continue
         except OSError as error:
             raise unwritable(folder, error) from error

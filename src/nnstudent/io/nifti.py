@@ -1,4 +1,7 @@
-"""Read what nibabel reads into a :class:`Volume`, and write label maps on the input's own grid and header."""
+"""Reads images and label maps as :class:`~nnstudent.volume.Volume`, and writes them as NIfTI.
+
+Files are recognized by their content; nibabel reads NIfTI, MGH, ANALYZE and MINC.
+"""
 
 from __future__ import annotations
 
@@ -23,26 +26,27 @@ from nnstudent.errors import InputError, quoted
 from nnstudent.io.atomic import replacing
 from nnstudent.io.content import content_of, head_of, is_compressed
 from nnstudent.io.nifti_grid import grid_of
+from nnstudent.types import LabelArray
 from nnstudent.volume import Grid, Spacing, Volume
 
 log = logging.getLogger(__name__)
 
 SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh", ".hdr", ".img", ".mnc")
-_PADDING = 512  # bytes of zeros that may follow the voxels; more are voxels that the header does not tell of
-_REST = (
-    1 << 20
-)  # bytes of a footer that are read to the end for the checksum behind them; unpacked, a bomb has no end
-_PACKED = 1032  # bytes that one byte packed by gzip stands for at most
-_ROUNDED = 0.03  # how far from a whole number a label may be: half a step of ids up to 15 in 8 bits
+_MOST_PADDING = 512  # Zero bytes that may follow the voxels; more are voxels missing in the header.
+# Bytes of a footer, read so that the checksum behind them is checked; a bomb would never end.
+_MOST_FOOTER = 1 << 20
+_MOST_RATIO = 1032  # bytes that one byte compressed by gzip can expand to
+# How far a label may be from a whole number: half a step of ids up to 15 stored in 8 bits.
+_ROUNDING = 0.03
 
 
 def is_image(path: Path) -> bool:
-    """Whether the name ends like an image that :func:`read_image` reads; hidden files are none."""
+    """Whether a name ends like an image that :func:`read_image` reads and is not hidden."""
     return path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".")
 
 
 def stem(path: Path) -> str:
-    """The file's name without the image suffix (``case.nii.gz`` → ``case``)."""
+    """Return a file's name without the image suffix (``case.nii.gz`` → ``case``)."""
     for suffix in SUFFIXES:
         if path.name.lower().endswith(suffix):
             return path.name[: -len(suffix)]
@@ -54,13 +58,14 @@ def read_grid(path: Path) -> Grid:
 
     Raises:
         InputError: The file is missing, unreadable or not 3D.
-        GeometryError: Spacing or affine are unusable, the axes are skewed, or the header contradicts itself.
+        GeometryError: Spacing or affine are unusable, the axes are skewed, or the header
+            contradicts itself.
     """
     return _grid(path, _open(path))[0]
 
 
 def read_header_spacing(path: Path) -> Spacing:
-    """Read the voxel size that the header's own field states, as scripts that ignore the affine do.
+    """Read the voxel size from the header's own field, as scripts that ignore the affine do.
 
     Returns:
         Spacing along (z, y, x) in mm, rounded to single precision; the affine's spacing if the
@@ -77,10 +82,10 @@ def read_header_spacing(path: Path) -> Spacing:
 
 
 def is_standard_nifti(path: Path) -> bool:
-    """Whether any NIfTI reader finds in this file what :func:`read_image` finds in it.
+    """Whether every NIfTI reader reads the same from this file as :func:`read_image` does.
 
-    That takes a NIfTI file in one piece, compressed if and only if its name says so, of three
-    dimensions, whose header states one geometry, in mm, and a usable scale.
+    That is so for a single NIfTI file of three dimensions that is compressed if and only if its
+    name says so, and whose header states one geometry, in mm, and a usable scale.
 
     Raises:
         InputError: See :func:`read_grid`.
@@ -100,14 +105,16 @@ def is_standard_nifti(path: Path) -> bool:
 
 
 def read_image(path: Path) -> Volume:
-    """Read an image in its stored units (HU for CT), int16 where the file holds such integers, else float32.
+    """Read an image in its stored units (HU for CT).
 
-    What the header leaves open and had to be guessed is in the volume's ``warnings``.
+    Returns:
+        The image as int16 if the file holds such integers, otherwise as float32. Its ``warnings``
+        say what the header leaves open and had to be guessed.
 
     Raises:
-        InputError: The file is missing, truncated, longer than its header says, not an image, not 3D, or holds values that
-            are not finite.
-        GeometryError: Spacing or affine are unusable, or the header contradicts itself.
+        InputError: The file is missing, truncated, longer than its header says, not an image, not
+            3D, or holds values that are not finite.
+        GeometryError: See :func:`read_grid`.
     """
     image = _open(path)
     grid, warnings = _grid(path, image)
@@ -116,7 +123,8 @@ def read_image(path: Path) -> Volume:
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         bad = int(array.size - np.isfinite(array).sum())
         raise InputError(
-            f"{path}: {bad} of {array.size} voxels are NaN or infinite; expected HU everywhere, mend or leave out the file"
+            f"{path}: {bad} of {array.size} voxels are NaN or infinite; expected HU everywhere, "
+            "correct the file or leave it out"
         )
     small = np.can_cast(array.dtype, np.int16)
     whole = array.dtype.kind in "iub" and (
@@ -132,12 +140,12 @@ def read_image(path: Path) -> Volume:
 def read_labels(path: Path) -> Volume:
     """Read a label map as uint8.
 
-    Whole numbers are meant where a scaled header has made 2.99991 of a 3: a value within 0.03 of a
-    whole number is that number. Ids up to 15 stored in 8 bits are off by as much.
+    A scaled header may turn a 3 into 2.99991, so a value within 0.03 of a whole number counts as
+    that number. Ids up to 15 stored in 8 bits are off by as much.
 
     Raises:
-        InputError: As :func:`read_image`, or a value is not a whole number from 0 to 255.
-        GeometryError: As :func:`read_image`.
+        InputError: See :func:`read_image`; or a value is not a whole number from 0 to 255.
+        GeometryError: See :func:`read_grid`.
     """
     image = _open(path)
     grid, warnings = _grid(path, image)
@@ -149,9 +157,10 @@ def write_labels(path: Path, labels: Volume, *, like: Path | None = None) -> Non
     """Write a label map as uint8 NIfTI, whole or not at all.
 
     Args:
-        path: Where to; ends in ``.nii`` or ``.nii.gz``.
+        path: The file to write; ends in ``.nii`` or ``.nii.gz``.
         labels: The label map.
-        like: The image that was segmented: its header (forms, codes, units, description) is carried over.
+        like: The image that was segmented, whose header (forms, codes, units, description) is
+            copied.
 
     Raises:
         InputError: ``path`` does not end like a NIfTI file.
@@ -201,15 +210,15 @@ def _write(path: Path, volume: Volume, dtype: Any, *, like: Path | None) -> None
 
 
 def _open(path: Path) -> Any:
-    """The image with its header read, told by content: a name that ends in another way than it should is no matter."""
+    """The image with its header read, recognized by its content whatever its name."""
     _check_file(path)
     try:
         content = content_of(path)
         if content == "dicom":
-            raise InputError(f"{path}: is a DICOM file; give the folder that holds its series")
+            raise InputError(f"{path}: is a DICOM file; give the folder of its series")
         if content == "foreign":
             raise InputError(
-                f"{path}: is NRRD or MetaImage, which is not read here; convert it to NIfTI"
+                f"{path}: is NRRD or MetaImage, which is not supported; convert it to NIfTI"
             )
         kind = _kind(path, content)
         if kind is None:
@@ -239,18 +248,18 @@ def _check_file(path: Path) -> None:
         ) from error
     if stat.S_ISDIR(mode):
         raise InputError(
-            f"{path}: no such file; expected an image that ends in {', '.join(SUFFIXES[:4])}, and this is a folder"
+            f"{path}: is a folder; expected an image that ends in {', '.join(SUFFIXES[:4])}"
         )
     if not stat.S_ISREG(mode):
         raise InputError(
-            f"{path}: is a pipe or device; expected a file, because an image is read more than once"
+            f"{path}: is a pipe or device; expected a file, because images are read more than once"
         )
     if path.stat().st_size == 0:
         raise InputError(f"{path}: is empty; expected an image")
 
 
 def _kind(path: Path, content: str) -> Any:
-    """The class of an image that lies in one stream, or None where nibabel finds the files of it."""
+    """The class of an image in one stream; None if nibabel has to find the image's files."""
     if content == "nifti":
         return nib.Nifti2Image if head_of(path)[4:8] == b"n+2\0" else nib.Nifti1Image
     return nib.MGHImage if content == "mgh" else None
@@ -263,11 +272,11 @@ def _stream(path: Path) -> Iterator[IO[bytes]]:
             yield file
             return
         with gzip.GzipFile(fileobj=file) as stream:
-            yield stream  # type: ignore[misc]  # a binary stream all the same
+            yield stream  # type: ignore[misc]  # it is a binary stream
 
 
 def _grid(path: Path, image: Any) -> tuple[Grid, tuple[str, ...]]:
-    grid, warnings = grid_of(path, image, _raw(path))
+    grid, warnings = grid_of(path, image, raw=_raw(path))
     _check_size(path, image)
     return grid, warnings
 
@@ -278,25 +287,26 @@ def _raw(path: Path) -> bytes:
 
 
 def _check_size(path: Path, image: Any) -> None:
-    """Refuse, before memory is taken, voxels that the file cannot hold or that memory cannot."""
+    """Refuse voxels that the file or the memory cannot hold, before memory is allocated."""
     if not isinstance(image, nib.Nifti1Image | nib.MGHImage):
         return
     size, need = path.stat().st_size, math.prod(image.shape) * image.get_data_dtype().itemsize
-    most = size * _PACKED if is_compressed(path) else size
+    most = size * _MOST_RATIO if is_compressed(path) else size
     if need > most:
         raise InputError(
-            f"{path}: its header tells of {need:,} bytes of voxels, and the file has {size:,}; "
+            f"{path}: its header states {need:,} bytes of voxels, but the file has {size:,}; "
             "the file is truncated or damaged, copy it again"
         )
     free = psutil.virtual_memory().available
     if need > free:
         raise InputError(
-            f"{path}: its voxels take {need / 1e9:.1f} GB and {free / 1e9:.1f} GB of memory are free; cut the image"
+            f"{path}: its voxels take {need / 1e9:.1f} GB, but only {free / 1e9:.1f} GB of memory "
+            "are free; crop the image"
         )
 
 
 def _scaling(path: Path, image: Any) -> tuple[str, ...]:
-    """A warning where the scale of the values is no number, so that nibabel leaves them as they are stored."""
+    """A warning if the scale of the values is not finite, so that nibabel ignores it."""
     if not isinstance(image, nib.Nifti1Pair):
         return ()
     kind = type(image.header)
@@ -304,30 +314,28 @@ def _scaling(path: Path, image: Any) -> tuple[str, ...]:
     return (
         ()
         if math.isfinite(slope)
-        else (
-            f"its header states the scale of the values as {slope}; the stored values were taken",
-        )
+        else (f"its header states the scale of the values as {slope}; the stored values are used",)
     )
 
 
 def _values(path: Path, image: Any) -> npt.NDArray[Any]:
     kind = image.get_data_dtype()
     if kind.kind not in "iubf":
-        raise InputError(f"{path}: voxels are of type {kind}; expected one number a voxel")
+        raise InputError(f"{path}: voxels are of type {kind}; expected one number per voxel")
     try:
         if isinstance(image, nib.Nifti1Image | nib.MGHImage):
             with _stream(path) as stream:
                 opened = type(image).from_stream(stream)
                 array = _stored(opened)
-                stream.seek(
-                    opened.dataobj.offset + math.prod(image.shape) * kind.itemsize
-                )  # a mapped file was not read
+                # The voxels of a mapped file have not been read.
+                stream.seek(opened.dataobj.offset + math.prod(image.shape) * kind.itemsize)
                 _check_rest(stream, footer=isinstance(image, nib.MGHImage))
         else:
             array = _stored(image)
     except (OSError, EOFError, ValueError, OverflowError, zlib.error) as error:
         raise InputError(
-            f"{path}: the voxels cannot be read ({quoted(error)}); the file is truncated or damaged, copy it again"
+            f"{path}: the voxels cannot be read ({quoted(error)}); "
+            "the file is truncated or damaged, copy it again"
         ) from error
     values: npt.NDArray[Any] = array
     while values.ndim > 3:
@@ -336,31 +344,33 @@ def _values(path: Path, image: Any) -> npt.NDArray[Any]:
 
 
 def _check_rest(stream: IO[bytes], *, footer: bool) -> None:
-    """See that nothing follows the voxels, and with that read the checksum of what is compressed, before which nibabel stops.
+    """Check that nothing follows the voxels.
 
-    With another number of voxels a row than the header says, every row is shifted against the one before.
+    If the header states fewer voxels per row than the file has, every row is shifted against the
+    one before. Reading on also checks the checksum of a compressed file, before which nibabel
+    stops.
 
     Raises:
         ValueError: More follows.
     """
-    most = _REST if footer else _PADDING
+    most = _MOST_FOOTER if footer else _MOST_PADDING
     rest = stream.read(most)
     if len(rest) == most or (not footer and rest.strip(b"\0")):
-        raise ValueError("more follows than its header tells of")
+        raise ValueError("more follows than its header states")
 
 
-def _whole(path: Path, array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """Label ids as uint8, plane by plane: rounding a whole scan at once would take its memory again."""
+def _whole(path: Path, array: npt.NDArray[Any]) -> LabelArray:
+    """Label ids as uint8, plane by plane, because rounding a whole scan would copy it."""
     if array.dtype == np.uint8:
         return array
     labels = np.empty(array.shape, np.uint8, order="F")
     for k in range(array.shape[2]):
         plane = array[..., k]
-        with np.errstate(invalid="ignore", over="ignore"):  # what does not fit is found and named
+        with np.errstate(invalid="ignore", over="ignore"):  # named below
             rounded = np.rint(plane) if plane.dtype.kind == "f" else plane
             labels[..., k] = rounded.astype(np.uint8)
-            # written so that NaN is wrong, too
-            wrong = ~(np.abs(plane - labels[..., k].astype(np.float64)) <= _ROUNDED)
+            # Negated so that NaN is wrong too.
+            wrong = ~(np.abs(plane - labels[..., k].astype(np.float64)) <= _ROUNDING)
         if wrong.any():
             value = plane[wrong].flat[0]
             raise InputError(

@@ -1,4 +1,4 @@
-"""Label maps as ``.seg.nrrd``, the segmentation of 3D Slicer: names, colors and codes are in the file."""
+"""Writes label maps as ``.seg.nrrd``, 3D Slicer's segmentations with names, colors and codes."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from nnstudent.volume import Volume
 _LIST = "Segmentation category and type - 3D Slicer General Anatomy list"
 
 
-def write_seg_nrrd(path: Path, labels: Volume, taxonomy: Taxonomy) -> None:
-    """Write a label map with a segment for each class that is in it.
+def write_seg_nrrd(path: Path, labels: Volume, *, taxonomy: Taxonomy) -> None:
+    """Write a label map with a segment for each class that occurs in it.
 
     The keys are those of Slicer's developer guide, "Segmentation labelmap file format".
 
     Args:
-        path: Where to; ends in ``.seg.nrrd``, by which Slicer knows it.
+        path: The file to write; ends in ``.seg.nrrd``, by which Slicer recognizes it.
         labels: The label map.
         taxonomy: Its label table.
 
@@ -40,12 +40,11 @@ def write_seg_nrrd(path: Path, labels: Volume, taxonomy: Taxonomy) -> None:
         "encoding": "gzip",
         "Segmentation_ContainedRepresentationNames": "Binary labelmap|",
         "Segmentation_SourceRepresentation": "Binary labelmap",
-        "Segmentation_MasterRepresentation": "Binary labelmap",  # the same, as Slicer called it before 5.4
+        "Segmentation_MasterRepresentation": "Binary labelmap",  # Slicer's name for it before 5.4
         "Segmentation_ReferenceImageExtentOffset": "0 0 0",
     }
-    boxes = dict(
-        enumerate(scipy.ndimage.find_objects(labels.array), start=1)
-    )  # by id; None where the class is not there
+    # By id; None if the class does not occur.
+    boxes = dict(enumerate(scipy.ndimage.find_objects(labels.array), start=1))
     for number, item in enumerate(item for item in taxonomy if boxes.get(item.id)):
         extent = " ".join(f"{side.start} {side.stop - 1}" for side in reversed(boxes[item.id]))
         header |= {

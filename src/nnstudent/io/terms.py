@@ -1,4 +1,4 @@
-"""The label table's classes in the words of DICOM: a code each for what kind of thing it is and which."""
+"""Gives the DICOM codes of the label table's classes: a category and a type for each."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _TISSUE = Term("85756007", "SCT", "Tissue")
 
 
 def meaning(item: LabelClass) -> str:
-    """The class in words: ``right_kidney`` → ``Right kidney``."""
+    """Return a class name in words: ``right_kidney`` → ``Right kidney``."""
     return class_title(item.name).capitalize()
 
 
 def category(item: LabelClass, *, slicer: bool = False) -> Term:
-    """Segmentation property category (DICOM PS3.16, CID 7150).
+    """Return the segmentation property category (DICOM PS3.16, CID 7150).
 
     Args:
         item: A row of the label table.
-        slicer: As 3D Slicer's own list has it, which keeps the code that CID 7150 had before.
+        slicer: Whether to use 3D Slicer's own list, which keeps an earlier code of CID 7150.
     """
     if item.snomed is None:
         return _TISSUE
@@ -39,5 +39,5 @@ def category(item: LabelClass, *, slicer: bool = False) -> Term:
 
 
 def type_code(item: LabelClass) -> Term:
-    """Segmentation property type: the SNOMED CT code of the label table, or tissue where it has none."""
+    """Return the segmentation property type: the SNOMED CT code, or tissue if there is none."""
     return _TISSUE if item.snomed is None else Term(item.snomed, "SCT", meaning(item))

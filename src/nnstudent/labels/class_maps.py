@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from nnstudent.bundle.labels import label_value
+from nnstudent.data_files import parse_toml, read_toml
 from nnstudent.errors import InputError
-from nnstudent.serialization import parse_toml, read_toml
 from nnstudent.taxonomy import Taxonomy, find_classes
 from nnstudent.words import did_you_mean
 

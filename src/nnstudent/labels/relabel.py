@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from nnstudent.cases import for_each_case
+from nnstudent.data_files import read_json_table
 from nnstudent.errors import Failure, InputError
 from nnstudent.evaluation.pairs import label_maps, passed_over
 from nnstudent.io.atomic import write_json
@@ -19,7 +20,6 @@ from nnstudent.io.nifti import read_labels, stem, write_labels
 from nnstudent.labels.apply import apply_map
 from nnstudent.labels.class_maps import ClassMap, label_names
 from nnstudent.progress import Progress, silent
-from nnstudent.serialization import read_json_table
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.types import LabelArray
 from nnstudent.volume import Grid, Volume

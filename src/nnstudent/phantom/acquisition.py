@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nnstudent.data_files import parse_toml
 from nnstudent.errors import InputError
 from nnstudent.phantom.patient import Patient
 from nnstudent.phantom.shapes import rotated_axes
-from nnstudent.serialization import parse_toml
 from nnstudent.volume import Grid, Volume
 
 AXCODES = tuple(

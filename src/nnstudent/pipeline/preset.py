@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nnstudent.data_files import MAX_TOML_BYTES, parse_toml, read_text
 from nnstudent.errors import InputError
 from nnstudent.pipeline.presets import preset_names, read_preset
 from nnstudent.pseudo.ensemble import DecisionRule
 from nnstudent.pseudo.selection import SelectSettings
-from nnstudent.serialization import MAX_TOML_BYTES, from_plain, parse_toml, read_text, to_plain
+from nnstudent.serialization import from_plain, to_plain
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.training.recipe import Recipe, Teaching
 
@@ -164,7 +165,7 @@ def _preset(table: Mapping[str, Any], where: str) -> Preset:
         if role in values:
             recipe = _resolve(table, role, where=where)
             values[role] = Recipe.from_dict(recipe, where=f"preset {where}: {role}")
-    preset: Preset = from_plain(Preset, values, f"preset {where}")
+    preset: Preset = from_plain(Preset, values, where=f"preset {where}")
     return preset
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from nnstudent.cohort.cohort import Case
 from nnstudent.cohort.fuse import check_ids, ids_in
+from nnstudent.data_files import read_json_table
 from nnstudent.errors import InputError
 from nnstudent.io.finder import label_maps
 from nnstudent.io.nifti import read_grid, read_labels
 from nnstudent.labels.apply import apply_map
 from nnstudent.labels.class_maps import ClassMap, as_map, label_names
-from nnstudent.serialization import read_json_table
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Volume
 

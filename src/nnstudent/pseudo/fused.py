@@ -23,13 +23,14 @@ from nnstudent.cohort.uncertainty import (
     runner_up_path,
     write_uncertainty,
 )
+from nnstudent.data_files import read_json_table
 from nnstudent.errors import Failure
 from nnstudent.io import nifti
 from nnstudent.io.atomic import write_json
 from nnstudent.io.record import file_hash, is_made_from, write_record
 from nnstudent.pseudo.pseudo_label import pseudo_label_paths
 from nnstudent.pseudo.selection import Decision, SelectSettings
-from nnstudent.serialization import Record, read_json_table
+from nnstudent.serialization import Record
 from nnstudent.taxonomy import IGNORE, Taxonomy
 from nnstudent.types import LabelArray, MaskArray
 from nnstudent.volume import Grid, Volume

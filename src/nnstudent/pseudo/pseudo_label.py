@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from nnstudent.cohort.uncertainty import Uncertainty
-from nnstudent.serialization import Record, read_json_table
+from nnstudent.data_files import read_json_table
+from nnstudent.serialization import Record
 from nnstudent.types import LabelArray
 
 FORMAT = 1  # of the record; with another number every pseudo-label is made again

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from nnstudent.cohort.cohort import Case
+from nnstudent.data_files import read_json_table
 from nnstudent.io.atomic import write_json
 from nnstudent.io.nifti import read_labels
 from nnstudent.io.record import data_hash, file_hash
 from nnstudent.pseudo.pseudo_label import pseudo_label_paths, read_pseudo_label
-from nnstudent.serialization import read_json_table
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.types import LabelArray
 

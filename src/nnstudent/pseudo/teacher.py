@@ -11,6 +11,7 @@ import numpy as np
 
 from nnstudent.bundle.bundle import Model, Network, open_model
 from nnstudent.cohort.uncertainty import Uncertainty
+from nnstudent.data_files import read_json_table
 from nnstudent.errors import InputError
 from nnstudent.inference.labels.scores import ClassScores
 from nnstudent.inference.labels.uncertainty import label_probability, runner_up_labels
@@ -28,7 +29,6 @@ from nnstudent.pseudo.ensemble import (
 from nnstudent.pseudo.overlay import Overlay
 from nnstudent.pseudo.pseudo_label import Prediction
 from nnstudent.pseudo.settings import TeacherOptions
-from nnstudent.serialization import read_json_table
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.types import Float32Array
 from nnstudent.volume import Volume

@@ -11,9 +11,9 @@ from math import prod
 from pathlib import Path
 from typing import Any, TypeVar
 
+from nnstudent.data_files import read_json_table
 from nnstudent.errors import InputError
 from nnstudent.io.nifti import read_grid
-from nnstudent.serialization import read_json_table
 
 T = TypeVar("T")
 

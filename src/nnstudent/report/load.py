@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 from nnstudent.cohort.cohort import Cohort, read_cohort
 from nnstudent.cohort.ledger import read_ledger
+from nnstudent.data_files import read_json_table
 from nnstudent.errors import InputError, NnStudentError
 from nnstudent.report.costs import Cost, profiled_cost, size_of
-from nnstudent.serialization import read_json_table
 from nnstudent.taxonomy import Taxonomy, flare23
 
 T = TypeVar("T")

@@ -287,7 +287,7 @@ class Recipe:
         training = plain.get("training")
         if isinstance(training, dict) and "augment" in training:
             training["augment"] = _augmentations(training["augment"], f"{where}.training.augment")
-        recipe: Recipe = from_plain(cls, plain, where)
+        recipe: Recipe = from_plain(cls, plain, where=where)
         return recipe
 
 

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from nnstudent.data_files import read_json_table
 from nnstudent.errors import InputError
-from nnstudent.serialization import read_json_table
 
 State = Literal["queued", "running", "done", "failed"]
 Kind = Literal["image", "dicom"]

@@ -15,8 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from nnstudent.data_files import read_json
 from nnstudent.errors import InputError, NnStudentError
-from nnstudent.serialization import read_json
 from nnstudent.web.job import NAMES, Job
 from nnstudent.web.jobs import Jobs
 from nnstudent.web.settings import SECRETS, Settings

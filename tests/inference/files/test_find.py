@@ -57,7 +57,7 @@ def test_outputs_of_an_earlier_run_are_no_inputs(scans, tmp_path):
     found = find_inputs(scans, tmp_path / "out")
     assert [case.id for case in found.cases] == ["a", "b"]
     assert found.notices == (
-        "passed over: 2 × file that is no image: a.preview.png, a.statistics.csv",
+        "passed over: 2 × file that is not an image: a.preview.png, a.statistics.csv",
         "passed over: 1 × hidden file: ._a.nii.gz",
         "passed over: 1 × label map or picture of 8 bits: a_labels.nii.gz",
         "passed over: 1 × folder: out",
@@ -205,7 +205,7 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "only other formats": (
         lambda path: (path.mkdir(), (path / "a.nrrd").write_bytes(b"NRRD0004")),
-        r"not read here .*: a\.nrrd",
+        r"unsupported format .*: a\.nrrd",
     ),
 }
 
@@ -243,10 +243,10 @@ def test_a_label_map_is_no_image(tmp_path, isotropic, capfd):
     err = capfd.readouterr().err
     assert "failed: labels: " in err
     assert "a label map; expected a CT in HU" in err
-    assert "passed over: 1 × file that is no image: notes.txt" in err
+    assert "passed over: 1 × file that is not an image: notes.txt" in err
     told = json.loads(report.read_text())
     assert [case["id"] for case in told["cases"]] == ["ct"]
-    assert told["notices"] == ["passed over: 1 × file that is no image: notes.txt"]
+    assert told["notices"] == ["passed over: 1 × file that is not an image: notes.txt"]
     assert (
         main(["segment", str(source / "labels.nii.gz"), "-o", str(tmp_path / "l.nii.gz"), *model])
         == 2

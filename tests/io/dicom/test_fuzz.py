@@ -1,4 +1,4 @@
-"""Bytes changed at random: a series is read or refused in one line, whatever pydicom makes of it."""
+"""A series with random bytes changed is read, or refused in one line."""
 
 from __future__ import annotations
 

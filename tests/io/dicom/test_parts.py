@@ -1,4 +1,4 @@
-"""Several volumes in one series: parted where DICOM says so, refused where it does not, one where they are one."""
+"""Several volumes in one series are separated if DICOM distinguishes them, otherwise refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MM = 5.0
 
 
 def mixed(folder, *volumes, tag="AcquisitionNumber", values=(1, 2), order=None):
-    """Volumes at heights in mm, in one series; each has its own stored value and its own value of a tag."""
+    """Volumes at heights in mm in one series, each with its own stored value and tag value."""
     series = Series(slices=1)
     number = itertools.count(1)
     for place, (heights, value) in enumerate(zip(volumes, values, strict=True)):
@@ -152,7 +152,7 @@ def test_slices_that_were_taken_again_are_told(tmp_path):
     read = read_series(mixed(tmp_path / "s", first, again))
     assert len(read.stack.slices) == 8
     assert read.warnings == (
-        "the slices differ in AcquisitionNumber (1, 2) and make one stack: taken for one volume",
+        "the slices differ in AcquisitionNumber (1, 2) and make one stack: taken as one volume",
     )
 
 
@@ -198,7 +198,8 @@ def test_volumes_of_other_size_or_direction_are_parted(tmp_path):
         series.write(tmp_path / name)
     with pytest.raises(
         InputError,
-        match=r"2 CT series that could be meant \(3\.1: 9 images of 8×6, axial; 3\.\d: 5 images of 4×4, axial",
+        match=r"2 CT series that could be meant "
+        r"\(3\.1: 9 images of 8×6, axial; 3\.\d: 5 images of 4×4, axial",
     ):
         read_series(tmp_path)
     assert read_series(tmp_path, ask=False).volume.array.shape == (9, ROWS, COLUMNS)
@@ -230,7 +231,7 @@ def test_directions_that_contradict_each_other_are_refused(tmp_path):
     series = Series(slices=12)
     for header in series.slices[::3]:
         header.ImageOrientationPatient = [1.0, 0.0, 0.0, 0.0, 0.9994, 0.035]
-    with pytest.raises(GeometryError, match=r"differ by 0\.035, more than rounding can do"):
+    with pytest.raises(GeometryError, match=r"differ by 0\.035, more than rounding explains"):
         read_series(series.write(tmp_path / "s"))
 
 

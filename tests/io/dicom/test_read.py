@@ -9,7 +9,7 @@ import pytest
 pydicom = pytest.importorskip("pydicom", reason="the extra [dicom] is not installed")
 from pydicom.uid import DeflatedExplicitVRLittleEndian  # noqa: E402
 
-from nnstudent.io.dicom.read import DamagedError, read, read_header  # noqa: E402
+from nnstudent.io.dicom.read import DamagedError, read_dataset, read_header  # noqa: E402
 from tests.io.series import CT, Series, save  # noqa: E402
 
 
@@ -29,7 +29,7 @@ def deflated(path, *, zeros: int):
     return path
 
 
-@pytest.mark.parametrize("how", [read, lambda path: read_header(path, ["SOPClassUID"])[0]])
+@pytest.mark.parametrize("how", [read_dataset, lambda path: read_header(path, ["SOPClassUID"])[0]])
 def test_a_deflated_bomb_is_refused_before_it_takes_memory(tmp_path, how):
     path = deflated(tmp_path / "bomb.dcm", zeros=1 << 30)
     assert path.stat().st_size < 2 << 20
@@ -41,6 +41,6 @@ def test_a_deflated_bomb_is_refused_before_it_takes_memory(tmp_path, how):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
 
 
-@pytest.mark.parametrize("how", [read, lambda path: read_header(path, ["SOPClassUID"])[0]])
+@pytest.mark.parametrize("how", [read_dataset, lambda path: read_header(path, ["SOPClassUID"])[0]])
 def test_what_is_deflated_and_real_is_read(tmp_path, how):
     assert how(deflated(tmp_path / "x.dcm", zeros=1 << 20)).SOPClassUID == CT

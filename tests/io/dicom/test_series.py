@@ -134,7 +134,7 @@ def _second_picture(series):
         ),
         (
             _move((0, 0, 0), (0, 0, 0), (8, 0, 0), (0, 0, 0), (0, 0, 0)),
-            "do not lie one above the other",
+            "do not lie on a straight line",
         ),
         (_move(*[(0, 2.5 * k, 0) for k in range(5)]), "leans by 45°"),
         (_move((0, 0, 0), (0, 5, -2.5), (0, 0, 0), (0, 0, 0), (0, 0, 0)), "lie side by side"),
@@ -185,7 +185,7 @@ def test_copies_of_a_slice_are_taken_once(tmp_path):
     read = read_series(folder)
     assert read.volume.array.shape == (SLICES, ROWS, COLUMNS)
     assert read.warnings == (
-        "1 slice is there twice, the same picture at the same place; each was taken once",
+        "1 slice occurs twice, the same picture at the same place; each is used once",
     )
 
 
@@ -203,7 +203,7 @@ def test_a_turned_image_in_the_series_is_left_out(tmp_path):
 
 
 def _mixed(folder: Path) -> Series:
-    """What comes from a PACS: the axial CT, a localizer, a reformat, a screenshot, another modality, a report, and rubbish."""
+    """A PACS export: axial CT, localizer, reformat, screenshot, other modality, report, rubbish."""
     wanted = Series(number=2)
     wanted.write(folder / "DICOM" / "PA0")
     scout = Series(number=1, row=(0, 1, 0), column=(0, 0, -1), slices=2)
@@ -241,13 +241,13 @@ def test_the_ct_is_found_among_everything(tmp_path, capfd):
     assert np.array_equal(read.volume.array + 1024, wanted.stored)
     warning, passed, others = read.warnings
     assert (
-        passed
-        == "passed over what is no DICOM image: .hidden (a hidden file), DICOMDIR, README.txt"
+        passed == "passed over files that are not DICOM images: "
+        ".hidden (a hidden file), DICOMDIR, README.txt"
     )
     assert others == "passed over other DICOM: 5 MR, 1 SR, 2 localizer, 1 screenshot"
     assert (
-        warning
-        == "took CT series 2: 5 images of 8×6, axial; passed over 4: 5 images of 8×6, not axial; --series takes another"
+        warning == "took CT series 2: 5 images of 8×6, axial; "
+        "passed over 4: 5 images of 8×6, not axial; --series takes another"
     )
     assert read_series(tmp_path, series="4").volume.grid.axcodes == "LIP"
     assert read_series(tmp_path, series="4").warnings == (passed, others)
@@ -262,7 +262,8 @@ def test_of_several_that_could_be_meant_one_must_be_named(tmp_path):
     second.write(tmp_path)
     with pytest.raises(
         InputError,
-        match=r"2 CT series that could be meant \(2: 5 images.*; 3: 7 images of 8×6, axial, B70f\); name one",
+        match=r"2 CT series that could be meant "
+        r"\(2: 5 images.*; 3: 7 images of 8×6, axial, B70f\); name one",
     ) as error:
         read_series(tmp_path)
     assert "Secret" not in str(error.value)

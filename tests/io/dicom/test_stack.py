@@ -1,4 +1,4 @@
-"""Slices to a volume and back, as geometry: wherever they lie, each voxel keeps its place in the patient."""
+"""Slices become a volume and labels return to them: each voxel keeps its place in the patient."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nnstudent.errors import GeometryError
-from nnstudent.io.dicom.stack import AIR_HU, Slice, Stack, make_stack
+from nnstudent.io.dicom.slices import Slice
+from nnstudent.io.dicom.stack import AIR_HU, Stack, make_stack
 from nnstudent.volume import Grid, Volume
 
 ROWS, COLUMNS = 6, 8
@@ -74,7 +75,7 @@ def test_uneven_slices_are_resampled_and_carried_back(gaps):
     orientation=st.sampled_from((AXIAL, OBLIQUE)),
 )
 def test_a_tilted_stack_stands_upright_and_leads_back(tilt, way, orientation):
-    """Every pixel is found again where it lies in the patient, to half a pixel, and labels return to it."""
+    """Every pixel keeps its place in the patient, within half a pixel, and labels return to it."""
     lean = 2.5 * np.tan(np.radians(tilt))
     stack = stack_at(
         [(lean * k * np.cos(way), lean * k * np.sin(way), 2.5 * k) for k in range(4)], orientation

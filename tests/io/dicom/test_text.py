@@ -14,8 +14,8 @@ from pydicom.dataelem import RawDataElement  # noqa: E402
 from pydicom.filebase import DicomBytesIO  # noqa: E402
 from pydicom.tag import Tag  # noqa: E402
 
-from nnstudent.io.dicom.find import quiet  # noqa: E402
-from nnstudent.io.dicom.text import fitting, read_texts  # noqa: E402
+from nnstudent.io.dicom.read import quiet  # noqa: E402
+from nnstudent.io.dicom.text import fitting_character_set, read_texts  # noqa: E402
 
 KEYWORDS = ("PatientName", "PatientID")
 parts = st.sampled_from(
@@ -41,7 +41,7 @@ def test_what_is_written_is_read_as_it_was(name, number, declared):
     header[Tag("PatientID")] = raw("PatientID", "LO", number)
     with quiet():
         texts = read_texts(header, KEYWORDS)
-        chosen = fitting(texts, ["nnStudent"])
+        chosen = fitting_character_set(texts, ["nnStudent"])
         if not chosen:
             written = texts.values["PatientID"].encode("latin-1")
             assert written == number.strip(b" \0") or b"\x1b" in number

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnstudent.cohort.cohort import Cohort, write_cohort
+from nnstudent.data_files import read_json
 from nnstudent.errors import InputError
-from nnstudent.serialization import read_json
 from nnstudent.training.augment.copy_paste import CopyPaste, cut_lesion, find_place, paste
 from nnstudent.training.data.dataset import source_of
 from nnstudent.training.study import study

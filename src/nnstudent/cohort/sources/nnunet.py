@@ -15,10 +15,10 @@ from typing import Any
 
 from nnstudent.cohort.cohort import Role
 from nnstudent.cohort.sources.source import Entry, Source, expand, safe_id, without_twins
+from nnstudent.data_files import read_json_table
 from nnstudent.errors import Failure, InputError
 from nnstudent.io.finder import DICOM, case_names, channels_of, describe, list_folder
 from nnstudent.io.nifti import SUFFIXES
-from nnstudent.serialization import read_json_table
 from nnstudent.taxonomy import LabelClass, Taxonomy, flare23, spare_color
 
 # Other names that public datasets give to the classes.

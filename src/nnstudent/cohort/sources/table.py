@@ -13,9 +13,9 @@ from typing import Any
 
 from nnstudent.cohort.cohort import Role
 from nnstudent.cohort.sources.source import Entry, Source, expand, safe_id, without_twins
+from nnstudent.data_files import MAX_TOML_BYTES, parse_csv, parse_toml, read_text
 from nnstudent.errors import Failure, InputError
 from nnstudent.io.finder import case_names
-from nnstudent.serialization import MAX_TOML_BYTES, parse_csv, parse_toml, read_text
 from nnstudent.taxonomy import Taxonomy, flare23, read_taxonomy
 
 KEYS = ("id", "image", "label", "annotated", "role")

@@ -17,7 +17,7 @@ from nnstudent.inference.files.formats import (
 )
 from nnstudent.io.atomic import check_folder
 from nnstudent.io.content import content_of
-from nnstudent.io.dicom.find import holds_dicom
+from nnstudent.io.dicom.contents import holds_dicom
 from nnstudent.io.finder import (
     FOLDER,
     LABELS,

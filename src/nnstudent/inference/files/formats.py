@@ -9,7 +9,8 @@ from pathlib import Path
 import nnstudent
 from nnstudent.bundle.bundle import Model
 from nnstudent.errors import InputError, one_line, require
-from nnstudent.io.dicom.derived import Algorithm, Origin, read_origin
+from nnstudent.io.dicom.derived import Algorithm, LabeledSeries
+from nnstudent.io.dicom.origin import Origin, read_origin
 from nnstudent.io.dicom.rtstruct import write_rtstruct
 from nnstudent.io.dicom.seg import check_seg, write_seg
 from nnstudent.io.dicom.series import Series
@@ -204,7 +205,7 @@ def write_format(
     if format == "nifti":
         write_labels(path, labels, like=sources.source if sources.series is None else None)
     elif format == "seg.nrrd":
-        write_seg_nrrd(path, labels, model.taxonomy)
+        write_seg_nrrd(path, labels, taxonomy=model.taxonomy)
     elif sources.series is None:
         check_source(sources.source, [format])
     else:
@@ -215,9 +216,14 @@ def write_format(
         )
         algorithm = Algorithm(name[:64], nnstudent.__version__, model.hash)
         writer = write_seg if format == "dicom-seg" else write_rtstruct
-        writer(
-            path, labels, sources.series, model.taxonomy, algorithm=algorithm, origin=sources.origin
+        labeled = LabeledSeries.of(
+            labels,
+            sources.series,
+            taxonomy=model.taxonomy,
+            algorithm=algorithm,
+            origin=sources.origin,
         )
+        writer(path, labeled)
 
 
 def _plain(name: str) -> str:

@@ -1,4 +1,4 @@
-"""DICOM in and out: series of slices to volumes, label maps to segmentation objects and structure sets."""
+"""Reads DICOM series as volumes, and writes label maps as DICOM objects."""
 
 from nnstudent.io.dicom.series import Series, read_series
 

@@ -1,40 +1,30 @@
-"""What a DICOM object that is made of a series takes over from it, and nothing else of the patient."""
+"""Label maps on the slices of their series, ready to be written as DICOM objects."""
 
 from __future__ import annotations
 
-import hashlib
-import re
-import uuid
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from nnstudent.errors import InputError
-from nnstudent.io.dicom.find import quiet
-from nnstudent.io.dicom.headers import TAGS, Header
-from nnstudent.io.dicom.read import read_header
+from nnstudent.io.dicom.origin import Origin, read_origin
 from nnstudent.io.dicom.series import Series
-from nnstudent.io.dicom.text import Texts, fitting, raw_text, read_texts
 from nnstudent.taxonomy import LabelClass, Taxonomy
+from nnstudent.types import LabelArray
 from nnstudent.volume import Volume
 
-SERIES_NUMBER = (
-    1000  # added to the source's, so that the result stands behind what the scanner made
-)
+# Added to the source's series number, so that archives list the result after the scanner's series.
+SERIES_NUMBER = 1000
 
 
 @dataclass(frozen=True)
 class Algorithm:
-    """What made a segmentation, for those who find it in an archive.
+    """What made a segmentation, for people who find it in an archive.
 
     Attributes:
-        name: Of the model.
-        version: Of this package.
-        model: The model's identity.
+        name: Name of the model.
+        version: Version of this package.
+        model: The model's identity, a hash.
     """
 
     name: str
@@ -42,295 +32,54 @@ class Algorithm:
     model: str
 
 
-# What the standard wants of an object in the study of its source, even where it is empty (patient and general study module).
-_TEXTS = ("PatientName", "PatientID", "AccessionNumber", "ReferringPhysicianName", "StudyID")
-_CODED = ("PatientBirthDate", "PatientSex", "StudyDate", "StudyTime")
-TAKEN_OVER = (*_TEXTS, *_CODED)
-_SERIES_UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
-_FILE_UIDS = ("SOPClassUID", "SOPInstanceUID")
-_UID = re.compile(
-    r"\d+(\.\d+)+"
-)  # leading zeros are against the standard, but common, and a reference must repeat them
-_CT, _ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1"
-_TAGS = (*TAGS, *_TEXTS, *_CODED, *_SERIES_UIDS, "SpecificCharacterSet", "LossyImageCompression")
-_DAY = re.compile(r"(\d{4})[-./]?(0[1-9]|1[0-2])[-./]?(0[1-9]|[12]\d|3[01])")
-_TIME = re.compile(r"([01]\d|2[0-3])(?::?([0-5]\d)(?::?([0-5]\d|60)(\.\d{1,6})?)?)?")
-
-
 @dataclass(frozen=True, eq=False)
-class File:
-    """A file of the series.
+class LabeledSeries:
+    """A series and its labels, valid once constructed: everything that a DICOM object states.
 
     Attributes:
-        sop_class: Its SOP class UID.
-        uid: Its SOP instance UID.
-        frames: Where its frames lie, LPS mm; empty for a file of one plane.
+        series: The series that was segmented.
+        origin: What the object copies from the series.
+        algorithm: What made the labels.
+        planes: Class ids on the series' own slices, (slice, row, column).
+        classes: The classes that were found, in the table's order; at least one.
     """
 
-    sop_class: str
-    uid: str
-    frames: tuple[tuple[float, ...], ...] = ()
+    series: Series
+    origin: Origin
+    algorithm: Algorithm
+    planes: LabelArray
+    classes: tuple[LabelClass, ...]
 
+    @classmethod
+    def of(
+        cls,
+        labels: Volume,
+        series: Series,
+        *,
+        taxonomy: Taxonomy,
+        algorithm: Algorithm,
+        origin: Origin | None = None,
+    ) -> LabeledSeries:
+        """Carry labels to the slices of their series.
 
-@dataclass(frozen=True, eq=False)
-class Origin:
-    """A series as the objects refer to it that are made of it: every value is one that may be written.
+        Args:
+            labels: The labels, on the grid of ``series.volume``.
+            series: The series that was segmented.
+            taxonomy: The label table: names, codes, colors.
+            algorithm: What made the labels.
+            origin: What the object copies from the series; None to read it now.
 
-    Attributes:
-        study: Study instance UID.
-        series: Series instance UID.
-        frame_of_reference: Frame of reference UID.
-        number: Series number, 0 where it has none.
-        files: In the order of the slices.
-        texts: Names and numbers of patient and study.
-        coded: Dates, times and sex, empty where they are missing or malformed.
-        thickness_mm: Of a slice; where the series does not say it, the distance between slices.
-        lossy: Whether the pixels were compressed with loss.
-        warnings: What a reader should know, a line each.
-    """
-
-    study: str
-    series: str
-    frame_of_reference: str
-    number: int
-    files: Mapping[Path, File]
-    texts: Texts
-    coded: Mapping[str, str]
-    thickness_mm: float
-    lossy: bool = False
-    warnings: tuple[str, ...] = ()
-
-    def describe(self, dataset: Any, more: Iterable[str] = ()) -> None:
-        """Say in a data set whose study it belongs to, in a character set that also has the characters of ``more``."""
-        terms = fitting(self.texts, list(more))
-        if terms:
-            dataset.SpecificCharacterSet = list(terms) if len(terms) > 1 else terms[0]
-        elif "SpecificCharacterSet" in dataset:
-            del dataset.SpecificCharacterSet
-        for keyword, value in {
-            **self.texts.values,
-            **self.coded,
-            "StudyInstanceUID": self.study,
-        }.items():
-            setattr(dataset, keyword, value)
-
-
-def read_origin(series: Series, *, new_uids: bool = False) -> Origin:
-    """What an object that refers to a series needs of it.
-
-    Args:
-        series: The series; its headers are read again.
-        new_uids: Derive UIDs that are missing or malformed from the content, the same for the same series.
-
-    Raises:
-        InputError: UIDs are missing, malformed or contradict each other; all of them are named.
-    """
-    paths = list(dict.fromkeys(item.path for item in series.stack.slices))
-    with quiet():
-        headers = {path: read_header(path, tuple(dict.fromkeys(_TAGS)))[0] for path in paths}
-        uids = _Uids(headers)
-        uids.refuse(paths[0].parent, derive=new_uids)
-        derived = uids.derived(series) if new_uids else {}
-        first = headers[paths[0]]
-        texts = read_texts(first, _TEXTS)
-        coded, odd = _read_coded(first)
-        gaps = uids.gaps()
-        if gaps:
-            odd.append(
-                f"{'; '.join(gaps)}: derived from the content for the DICOM output; the source itself was left as it is"
-            )
-        files = {path: _file(headers[path], path, uids, derived) for path in paths}
-        return Origin(
-            **{
-                name: uids.of_series(keyword) or derived[keyword]
-                for name, keyword in zip(_NAMES, _SERIES_UIDS, strict=True)
-            },
-            number=_number(first),
-            files=files,
-            texts=texts,
-            coded=coded,
-            thickness_mm=_thickness(first, series),
-            lossy=any(
-                _coded_text(header, "LossyImageCompression") == "01" for header in headers.values()
-            ),
-            warnings=(*texts.warnings, *odd),
-        )
-
-
-_NAMES = ("study", "series", "frame_of_reference")
-
-
-class _Uids:
-    """The UIDs of a series' headers, and what is wrong with them."""
-
-    def __init__(self, headers: Mapping[Path, Any]) -> None:
-        self._read = {
-            path: {
-                **{keyword: _uid(header, keyword) for keyword in (*_SERIES_UIDS, *_FILE_UIDS)},
-                "PatientID": _coded_text(
-                    header, "PatientID"
-                ),  # no UID, but as telling when it differs
-            }
-            for path, header in headers.items()
-        }
-
-    def of_series(self, keyword: str) -> str | None:
-        """The one UID that all files have, None where it is missing or malformed in any."""
-        found = {uids[keyword] for uids in self._read.values()}
-        return next(iter(found)) or None if len(found) == 1 else None
-
-    def of_file(self, path: Path, keyword: str) -> str | None:
-        return self._read[path][keyword] or None
-
-    def gaps(self) -> list[str]:
-        """What is missing or malformed, by keyword."""
-        gaps = []
-        for keyword in (*_SERIES_UIDS, *_FILE_UIDS):
-            found = [uids[keyword] for uids in self._read.values()]
-            bad = sum(not uid for uid in found)
-            if bad:
-                how = "malformed" if "" in found else "missing"
-                gaps.append(
-                    f"{keyword} is {how}"
-                    + (f" in {bad} of {len(found)} files" if bad < len(found) else "")
-                )
-        return gaps
-
-    def refuse(self, where: Path, *, derive: bool) -> None:
-        """Refuse what contradicts itself and, unless it is to be derived, what is missing."""
-        torn = [
-            keyword
-            for keyword in (*_SERIES_UIDS, "PatientID")
-            if len({uids[keyword] for uids in self._read.values()} - {None, ""}) > 1
-        ]
-        if torn:
+        Raises:
+            InputError: No class was found, or the series lacks a UID.
+            GeometryError: ``labels`` is on another grid.
+        """
+        origin = origin or read_origin(series)
+        planes = series.stack.on_slices(labels)
+        counts = np.bincount(planes.ravel(), minlength=256)
+        classes = tuple(item for item in taxonomy if counts[item.id])
+        if not classes:
             raise InputError(
-                f"{where}: {', '.join(torn)} differ{'s' if len(torn) == 1 else ''} between the files of the series, so that no DICOM "
-                "object can refer to it; separate them, or write nifti or seg.nrrd"
+                f"{series.stack.slices[0].path.parent}: nothing was found, and a DICOM object "
+                "without a segment is not valid; write nifti instead"
             )
-        if self.gaps() and not derive:
-            raise InputError(
-                f"{where}: {', '.join(self.gaps())}, so that no DICOM object can refer to the series; --new-uids derives "
-                "what is missing from the content, or write nifti or seg.nrrd"
-            )
-
-    def derived(self, series: Series) -> dict[str | Path, str]:
-        """A UID for each gap, by keyword or by file: the same for the same series, wherever its files lie."""
-        if not self.gaps():
-            return {}
-        content = hashlib.sha256(np.ascontiguousarray(series.volume.array).data)
-        content.update(np.round(series.volume.grid.affine, 3).tobytes())
-        for uids in self._read.values():
-            content.update(
-                repr(sorted((key, value) for key, value in uids.items() if value)).encode()
-            )
-
-        def uid(what: str) -> str:
-            digest = hashlib.sha256(content.digest() + what.encode()).digest()
-            return f"2.25.{uuid.UUID(bytes=digest[:16], version=5).int}"
-
-        derived: dict[str | Path, str] = {keyword: uid(keyword) for keyword in _SERIES_UIDS}
-        for number, path in enumerate(self._read):
-            derived[path] = uid(f"SOPInstanceUID {number}")
-        return derived
-
-
-def _uid(header: Any, keyword: str) -> str | None:
-    """A UID, None where it is missing, empty where it is malformed."""
-    try:
-        raw = raw_text(header, keyword)
-    except ValueError:
-        return ""
-    if raw is None:  # the file's own head says the same
-        meta = getattr(header, "file_meta", None)
-        raw = (
-            str(meta.get(f"MediaStorage{keyword}") or "").encode()
-            if meta is not None and keyword in _FILE_UIDS
-            else None
-        )
-    if not raw:
-        return None
-    text = raw.decode("ascii", "replace").strip()
-    return text if _UID.fullmatch(text) and len(text) <= 64 else ""
-
-
-def _file(header: Any, path: Path, uids: _Uids, derived: Mapping[str | Path, str]) -> File:
-    frames: tuple[tuple[float, ...], ...] = ()
-    if "PerFrameFunctionalGroupsSequence" in header:
-        places = [plane.position for plane in Header.of(header, path).planes]
-        frames = tuple(tuple(map(float, place)) for place in places if place is not None)
-    sop_class = uids.of_file(path, "SOPClassUID") or (_ENHANCED_CT if frames else _CT)
-    return File(sop_class, uids.of_file(path, "SOPInstanceUID") or derived[path], frames)
-
-
-def _coded_text(header: Any, keyword: str) -> str:
-    try:
-        return (raw_text(header, keyword) or b"").decode("ascii", "replace").strip()
-    except ValueError:
-        return "\ufffd"
-
-
-def _number(header: Any) -> int:
-    text = _coded_text(header, "SeriesNumber")
-    return int(text) if re.fullmatch(r"\d{1,9}", text) else 0
-
-
-def _thickness(header: Any, series: Series) -> float:
-    shared, per_frame = (
-        header.get(f"{name}FunctionalGroupsSequence") or [] for name in ("Shared", "PerFrame")
-    )
-    measures = [
-        item
-        for group in (*per_frame[:1], *shared[:1])
-        for item in group.get("PixelMeasuresSequence") or ()
-    ]
-    text = next(
-        (text for holder in (header, *measures) if (text := _coded_text(holder, "SliceThickness"))),
-        "",
-    )
-    if (
-        re.fullmatch(r"\+?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,2})?", text)
-        and 0.01 <= float(text) <= 1000
-    ):
-        return float(text)
-    return series.volume.spacing_mm[0]
-
-
-def _read_coded(header: Any) -> tuple[dict[str, str], list[str]]:
-    """Dates, times and sex as the standard writes them, and which were malformed."""
-    values, odd = {}, []
-    for keyword in _CODED:
-        given = _coded_text(header, keyword)
-        if keyword == "PatientSex":
-            value = given.upper() if given.upper() in ("M", "F", "O") else ""
-        else:
-            match = (_TIME if keyword == "StudyTime" else _DAY).fullmatch(given)
-            value = "".join(part or "" for part in match.groups()) if match else ""
-        values[keyword] = value
-        if given and not value:
-            odd.append(f"{keyword} of the series is malformed; it was left empty")
-    return values, odd
-
-
-def found_on_slices(
-    path: Path, labels: Volume, series: Series, taxonomy: Taxonomy
-) -> tuple[npt.NDArray[np.uint8], list[LabelClass]]:
-    """The labels on the series' own slices, (slice, row, column), and the classes that are there.
-
-    Args:
-        path: What is to be written, for the error.
-        labels: On the grid of ``series.volume``.
-        series: What was segmented.
-        taxonomy: The label table.
-
-    Raises:
-        InputError: Nothing was found.
-    """
-    planes = series.stack.on_slices(labels)
-    counts = np.bincount(planes.ravel(), minlength=256)
-    found = [item for item in taxonomy if counts[item.id]]
-    if not found:
-        raise InputError(
-            f"{path}: nothing was found, and a DICOM object without a segment is not valid; write nifti instead"
-        )
-    return planes, found
+        return cls(series, origin, algorithm, planes, classes)

@@ -1,4 +1,7 @@
-"""CT images grouped by series, and which group is meant where a study has several; of headers alone, wherever they come from."""
+"""Groups CT images by series and chooses one, by their headers alone.
+
+The headers may come from files or from an archive.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,12 @@ from functools import cached_property
 import numpy as np
 
 from nnstudent.io.dicom.headers import Header, Plane
-from nnstudent.io.dicom.values import Floats
+from nnstudent.types import Float64Array
 
 _LISTED = 6  # series named in a message
-_SHARP = re.compile(
-    r"LUNG|BONE|EDGE|SHARP|^[A-Z][a-z]{0,2}[5-9]\d|^FC[358]\d"
-)  # GE by words; Siemens; Canon
-_AS_LONG = 0.9  # of the longest series: what covers that much covers the same
+# Sharp kernels: by words as GE does, Siemens, Canon.
+_SHARP = re.compile(r"LUNG|BONE|EDGE|SHARP|^[A-Z][a-z]{0,2}[5-9]\d|^FC[358]\d")
+_AS_LONG = 0.9  # A series of this share of the longest one's extent covers as much of the body.
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,24 +26,26 @@ class Group:
     """The planes of CT images that share a series UID, or those of one volume among them.
 
     Attributes:
-        uid: Of the series.
-        number: Of the series, ``?`` if it has none; of one volume among several its place too, such as ``2.1``.
+        uid: UID of the series.
+        number: Number of the series, ``?`` if it has none; for one volume among several followed
+            by its place, such as ``2.1``.
         planes: Its planes, in no order.
-        part: What tells the volume from the others of its series; empty where it is the whole series.
-        differ: In what its planes differ that could mean that they are several volumes; empty if in nothing.
-        conflict: Whether they must not be taken for one volume, for what they differ in.
+        part: What distinguishes the volume from the others of its series; empty for a whole series.
+        differences: What differs between the planes and may mean that they are several volumes;
+            empty if nothing does.
+        conflict: Whether these differences forbid taking the planes for one volume.
     """
 
     uid: str
     number: str
     planes: tuple[Plane, ...]
     part: str = ""
-    differ: str = ""
+    differences: str = ""
     conflict: bool = False
 
     @classmethod
     def of(cls, uid: str, headers: Iterable[Header]) -> Group:
-        """The planes of a series' headers, of which there is at least one."""
+        """Return the planes of all headers of a series; there is at least one."""
         headers = list(headers)
         return cls(
             uid, headers[0].number, tuple(plane for header in headers for plane in header.planes)
@@ -49,22 +53,22 @@ class Group:
 
     @property
     def original(self) -> bool:
-        """Whether it was reconstructed from what was measured, not from other images."""
+        """Whether it was reconstructed from measured data rather than from other images."""
         return not self._trait("ImageType").startswith("DERIVED")
 
     @property
     def kernel(self) -> str:
-        """Convolution kernel as the scanner names it, or nothing."""
+        """Convolution kernel as the scanner names it; empty if it names none."""
         return self._trait("ConvolutionKernel").replace("\\", "/")
 
     @property
     def order(self) -> tuple[str, str]:
-        """By which series are listed: number, then UID."""
+        """The key by which series are listed: number, then UID."""
         return ".".join(part.zfill(8) for part in self.number.split(".")), self.uid
 
     @cached_property
     def places(self) -> frozenset[tuple[float, ...]]:
-        """Where its planes lie; without those that do not say it."""
+        """The positions of its planes, LPS, mm, without planes that do not state theirs."""
         return frozenset(
             tuple(np.round(plane.position, 2))
             for plane in self.planes
@@ -72,12 +76,12 @@ class Group:
         )
 
     def axial(self) -> bool:
-        """Whether its planes lie across the patient, to 45°."""
+        """Whether its planes lie across the patient, within 45°."""
         normal = self._normal()
         return normal is not None and bool(abs(normal[2]) > np.sqrt(0.5))
 
     def extent(self) -> float:
-        """From the first plane to the last, mm."""
+        """Distance from the first plane to the last, in mm."""
         normal = self._normal()
         return (
             0.0
@@ -85,7 +89,7 @@ class Group:
             else float(np.ptp(np.array(sorted(self.places)) @ normal))
         )
 
-    def _normal(self) -> Floats | None:
+    def _normal(self) -> Float64Array | None:
         orientation = self.planes[0].orientation
         return None if orientation is None else np.cross(orientation[:3], orientation[3:])
 
@@ -93,7 +97,7 @@ class Group:
         return self.planes[0].traits.get(name, "")
 
     def __str__(self) -> str:
-        """Nothing that could tell who the patient is: neither the description, which is free text, nor the UID."""
+        """Describe the series without its UID or free text, which could identify the patient."""
         rows, columns = self.planes[0].size
         axial = "axial" if self.axial() else "not axial"
         facts = [
@@ -105,7 +109,11 @@ class Group:
 
 
 def candidates(groups: Sequence[Group]) -> list[Group]:
-    """The series that could be meant: with at least three planes; of these the axial ones; of these those not derived from others."""
+    """Return the series that could be meant.
+
+    Series with at least three planes are preferred, among these the axial ones, and among these
+    those that are not derived from others.
+    """
     left = list(groups)
     wanted: tuple[Callable[[Group], bool], ...] = (
         lambda g: len(g.places) >= 3,
@@ -118,10 +126,11 @@ def candidates(groups: Sequence[Group]) -> list[Group]:
 
 
 def best(groups: Sequence[Group]) -> Group:
-    """The series to take where nobody can be asked.
+    """Choose a series if nobody can be asked.
 
-    Of the :func:`candidates` those that cover the most of the body, to a tenth; of these those whose kernel is not known to be
-    a sharp one (lung, bone), in which soft tissue drowns in noise; of these the one with the most planes, then with the lowest number.
+    Among the :func:`candidates`, those that cover most of the body (within a tenth) are preferred;
+    then those without a sharp kernel (lung, bone), whose noise drowns soft tissue; then the one
+    with the most planes; then the one with the lowest number.
     """
     left = candidates(groups)
     longest = max(group.extent() for group in left)
@@ -130,8 +139,8 @@ def best(groups: Sequence[Group]) -> Group:
     return min(left, key=lambda group: (-len(group.places), group.order))
 
 
-def listed(groups: Sequence[Group]) -> str:
-    """What the series are, for a message."""
+def describe_groups(groups: Sequence[Group]) -> str:
+    """Return a list of series for a message."""
     return "; ".join(str(group) for group in groups[:_LISTED]) + (
         "; …" if len(groups) > _LISTED else ""
     )

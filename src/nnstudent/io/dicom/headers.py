@@ -1,4 +1,4 @@
-"""What is needed of a DICOM image's header, as plain checked values: what it is, and each of its planes."""
+"""The parts of a DICOM image header that reading needs, as checked plain values."""
 
 from __future__ import annotations
 
@@ -9,24 +9,22 @@ from typing import Any, Literal
 
 import numpy as np
 
-from nnstudent.io.dicom.values import Floats, Values
+from nnstudent.io.dicom.values import Values
+from nnstudent.types import Float64Array
 
 Sort = Literal["ct", "localizer", "capture", "other"]
 
-# What may tell two volumes apart that share a series UID, flat and in the functional groups of an enhanced image.
+# Elements that may differ between two volumes with one series UID; enhanced images have them in
+# functional groups.
 IDENTITY = ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID")
 TRAITS = (
-    "StackID", "TemporalPositionIdentifier", "TemporalPositionIndex", "AcquisitionNumber", "ImageType", "ConvolutionKernel", "KVP",
-    "NominalPercentageOfCardiacPhase", "TriggerTime", "IrradiationEventUID", "AcquisitionDateTime", "AcquisitionTime", "FilterType",
-    "SliceThickness",
+    "StackID", "TemporalPositionIdentifier", "TemporalPositionIndex", "AcquisitionNumber",
+    "ImageType", "ConvolutionKernel", "KVP", "NominalPercentageOfCardiacPhase", "TriggerTime",
+    "IrradiationEventUID", "AcquisitionDateTime", "AcquisitionTime", "FilterType", "SliceThickness",
 )  # fmt: skip
-ORDERS = (
-    "AcquisitionDateTime",
-    "AcquisitionTime",
-    "ContentTime",
-    "InstanceNumber",
-)  # in which planes were taken or made
-# What all slices of a volume must have in common for their values to mean the same.
+# Elements that state the order in which planes were acquired or made.
+ORDERS = ("AcquisitionDateTime", "AcquisitionTime", "ContentTime", "InstanceNumber")
+# Elements that must agree between the slices of a volume; otherwise their values differ in meaning.
 VALUES = (
     "RescaleType",
     "BitsAllocated",
@@ -36,25 +34,31 @@ VALUES = (
     "ModalityLUTSequence",
 )
 TAGS = (
-    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "Modality", "ImagePositionPatient", "ImageOrientationPatient",
-    "PixelSpacing", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "RescaleSlope", "RescaleIntercept",
-    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "ContentTime", "InstanceNumber", *IDENTITY, *TRAITS, *VALUES,
+    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "Modality",
+    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns",
+    "NumberOfFrames", "SamplesPerPixel", "RescaleSlope", "RescaleIntercept",
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "ContentTime",
+    "InstanceNumber", *IDENTITY, *TRAITS, *VALUES,
 )  # fmt: skip
 _FRAME_TRAITS = {
     "FrameContentSequence": {
-        "StackID": "StackID", "TemporalPositionIndex": "TemporalPositionIndex", "FrameAcquisitionNumber": "AcquisitionNumber",
+        "StackID": "StackID",
+        "TemporalPositionIndex": "TemporalPositionIndex",
+        "FrameAcquisitionNumber": "AcquisitionNumber",
         "FrameAcquisitionDateTime": "AcquisitionDateTime",
     },
     "CTImageFrameTypeSequence": {"FrameType": "ImageType"},
     "CTReconstructionSequence": {"ConvolutionKernel": "ConvolutionKernel"},
     "CTXRayDetailsSequence": {"KVP": "KVP", "FilterType": "FilterType"},
-    "CardiacSynchronizationSequence": {"NominalPercentageOfCardiacPhase": "NominalPercentageOfCardiacPhase"},
+    "CardiacSynchronizationSequence": {
+        "NominalPercentageOfCardiacPhase": "NominalPercentageOfCardiacPhase"
+    },
     "IrradiationEventIdentificationSequence": {"IrradiationEventUID": "IrradiationEventUID"},
-}  # fmt: skip
-_MOST_PIXELS = 1 << 26  # of a plane; a CT has 2^18, the finest reconstructions 2^22
+}
+_MOST_PIXELS = 1 << 26  # per plane; a CT has 2^18, the finest reconstructions 2^22
 _MOST_FRAMES = 1 << 16
 _MOST_MM = 1e5
-_UNIT = 0.02  # how far the length of a direction may be from 1: what rounding to two decimals does
+_UNIT = 0.02  # A direction rounded to two decimals may be this far from length 1.
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,25 +66,25 @@ class Plane:
     """One plane of an image.
 
     Attributes:
-        path: Its file; empty where the header comes from an archive.
+        path: Its file; empty if the header comes from an archive.
         instance: SOP instance UID of its file.
         frame: Its number in the file, from 0.
         size: Rows, columns.
-        position: Centre of its first voxel, LPS, mm; None where it is not told.
-        orientation: Direction along a row, then along a column, LPS; None where it is not told.
-        spacing: Between rows, between columns, mm; None where it is not told.
-        slope: HU a stored unit; None where it is not told.
-        intercept: HU at 0; None where it is not told.
-        traits: What may tell it apart from the planes of another volume, by element.
+        position: Centre of its first voxel, LPS, mm; None if the header does not state it.
+        orientation: Direction along a row, then along a column, LPS; None if it is not stated.
+        spacing: Distance between rows, then between columns, mm; None if it is not stated.
+        slope: HU per stored unit; None if it is not stated.
+        intercept: HU of the stored value 0; None if it is not stated.
+        traits: Elements that may distinguish it from the planes of another volume, by keyword.
     """
 
     path: Path
     instance: str
     frame: int
     size: tuple[int, int]
-    position: Floats | None
-    orientation: Floats | None
-    spacing: Floats | None
+    position: Float64Array | None
+    orientation: Float64Array | None
+    spacing: Float64Array | None
     slope: float | None
     intercept: float | None
     traits: Mapping[str, str]
@@ -88,16 +92,16 @@ class Plane:
 
 @dataclass(frozen=True, eq=False)
 class Header:
-    """What an image says of itself.
+    """The header of an image.
 
     Attributes:
-        path: Its file; empty where the header comes from an archive.
+        path: Its file; empty if the header comes from an archive.
         series: Series instance UID.
-        number: Of the series, ``?`` if it has none.
-        modality: As it says.
-        sort: ``ct`` if it shows planes of a CT; else why not.
+        number: Number of the series; ``?`` if it has none.
+        modality: The modality that it states; ``unknown`` if it states none.
+        sort: ``ct`` if it shows planes of a CT; otherwise what it is instead.
         image: Whether it has rows and columns.
-        planes: Of a CT.
+        planes: The planes of a CT.
     """
 
     path: Path
@@ -110,11 +114,11 @@ class Header:
 
     @classmethod
     def of(cls, dataset: Any, path: Path | None = None) -> Header:
-        """From a pydicom data set.
+        """Read a header.
 
         Args:
-            dataset: With the elements of :data:`TAGS`.
-            path: Its file; None where it comes from an archive.
+            dataset: A pydicom data set with the elements of :data:`TAGS`.
+            path: Its file; None if it comes from an archive.
 
         Raises:
             InputError: An element that is needed is malformed.
@@ -135,16 +139,15 @@ class Header:
 
 
 def _sort(values: Values) -> Sort:
-    """A screenshot calls itself CT too, but has no place in the patient; reports, plans and DICOMDIR have no rows."""
+    """What an image shows. Screenshots call themselves CT too, but have no place in the patient."""
     if values.text("Modality") != "CT":
         return "other"
     if "LOCALIZER" in [word.upper() for word in values.texts("ImageType")]:
         return "localizer"
     if values.number("SamplesPerPixel") not in (None, 1):
         return "capture"
-    captured = values.text("SOPClassUID").startswith(
-        "1.2.840.10008.5.1.4.1.1.7"
-    )  # secondary capture, of one frame or several
+    # Secondary capture, of one frame or several.
+    captured = values.text("SOPClassUID").startswith("1.2.840.10008.5.1.4.1.1.7")
     return "capture" if captured and values.numbers("ImagePositionPatient") is None else "ct"
 
 
@@ -171,7 +174,7 @@ def _planes(values: Values, path: Path) -> Iterator[Plane]:
     if frames != len(levels):
         raise values.wrong(
             "NumberOfFrames",
-            "an Enhanced CT or one slice a file",
+            "an Enhanced CT or one slice per file",
             state=f"{frames} frames without a place for each",
         )
     for frame, (position, orientation, measures, transform, traits) in enumerate(levels):
@@ -192,14 +195,14 @@ def _planes(values: Values, path: Path) -> Iterator[Plane]:
         )
 
 
-def _position(values: Values | None) -> Floats | None:
+def _position(values: Values | None) -> Float64Array | None:
     position = None if values is None else values.numbers("ImagePositionPatient", 3)
     if values is not None and position is not None and np.abs(position).max() > _MOST_MM:
-        raise values.wrong("ImagePositionPatient", "a place within 100 m")
+        raise values.wrong("ImagePositionPatient", "a position within 100 m")
     return position
 
 
-def _orientation(values: Values | None) -> Floats | None:
+def _orientation(values: Values | None) -> Float64Array | None:
     orientation = None if values is None else values.numbers("ImageOrientationPatient", 6)
     if values is not None and orientation is not None:
         lengths = np.linalg.norm(orientation.reshape(2, 3), axis=1)
@@ -208,7 +211,7 @@ def _orientation(values: Values | None) -> Floats | None:
     return orientation
 
 
-def _spacing(values: Values | None) -> Floats | None:
+def _spacing(values: Values | None) -> Float64Array | None:
     spacing = None if values is None else values.numbers("PixelSpacing", 2)
     if values is not None and spacing is not None and (spacing.min() < 1e-3 or spacing.max() > 1e2):
         raise values.wrong("PixelSpacing", "two distances from 0.001 to 100 mm")
@@ -218,7 +221,7 @@ def _spacing(values: Values | None) -> Floats | None:
 def _levels(
     values: Values,
 ) -> Iterator[tuple[Values | None, Values | None, Values | None, Values | None, dict[str, str]]]:
-    """What holds position, orientation, pixel spacing, slope and intercept, and traits, of each plane of a file."""
+    """Yield what holds each plane's position, orientation, spacing, and slope; then its traits."""
     if "PerFrameFunctionalGroupsSequence" not in values:
         yield values, values, values, values, {}
         return

@@ -1,7 +1,8 @@
-"""The volumes that are mixed in one series: acquisitions, breath holds, phases, kernels, energies; told apart by what DICOM says of them.
+"""Separates the volumes in one series: acquisitions, breath holds, phases, kernels, energies.
 
-Slices are parted only where each part is a regular stack by itself and they are none together, or where parts that are told to be
-different acquisitions lie in the same place of the body. Parts that lie one behind the other are one scan as long as they fit.
+Slices are separated only if each part is a regular stack and all together are not, or if parts that
+the headers call different acquisitions overlap in the body. Parts that continue each other are one
+scan as long as they fit.
 """
 
 from __future__ import annotations
@@ -13,17 +14,19 @@ from itertools import pairwise
 import numpy as np
 
 from nnstudent.io.dicom.headers import IDENTITY, TRAITS, VALUES
-from nnstudent.io.dicom.stack import SAME_MM, Slice, alike, judge, nearly
+from nnstudent.io.dicom.slices import (
+    SAME_MM,
+    Slice,
+    are_nearly_parallel,
+    group_by_direction,
+)
+from nnstudent.io.dicom.stack import judge
 
 _LEAST = 3  # planes of a volume
 _DEPTH = 2  # elements that are combined, such as phase and kernel
-_WEAK = ("SliceThickness",)  # what differs within one volume too
-_UIDS = (
-    "PatientID",
-    "StudyInstanceUID",
-    "FrameOfReferenceUID",
-    "IrradiationEventUID",
-)  # what is not printed
+_WEAK = ("SliceThickness",)  # may also differ within one volume
+# Elements whose values are never printed.
+_UIDS = ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID", "IrradiationEventUID")
 _TIMES = ("AcquisitionDateTime", "AcquisitionTime")
 _SHOWN = 40  # characters of a value
 _VALUES_SHOWN = 4
@@ -36,30 +39,31 @@ class Part:
     """One volume of a series.
 
     Attributes:
-        label: What tells it from the others, such as ``AcquisitionNumber 2``; may be empty.
+        label: What distinguishes it from the others, such as ``AcquisitionNumber 2``; may be empty.
         slices: Its planes.
-        differ: In what planes differ that could not be parted, such as ``AcquisitionNumber (1, 2)``; empty if in nothing.
-        conflict: Whether they are several volumes for all that is known, and must not be taken for one.
+        differences: What differs between planes that could not be separated, such as
+            ``AcquisitionNumber (1, 2)``; empty if nothing does.
+        conflict: Whether the planes are probably several volumes and must not be taken for one.
     """
 
     label: str
     slices: Planes
-    differ: str = ""
+    differences: str = ""
     conflict: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class _Split:
-    """One way to part planes."""
+    """One way to separate planes."""
 
     name: str
     parts: tuple[Part, ...]
     strong: bool = True
-    always: bool = False  # also where the parts lie one behind the other
+    always: bool = False  # even if the parts continue each other
 
     @property
     def mixed(self) -> bool:
-        """Whether the parts lie in the same place, at least in part."""
+        """Whether parts overlap along the normal."""
         normal = self.parts[0].slices[0].normal
         heights = [[float(item.position @ normal) for item in part.slices] for part in self.parts]
         ends = sorted((min(along), max(along)) for along in heights)
@@ -74,18 +78,19 @@ class _Split:
         if self.name in _UIDS:
             return f"{self.name} ({len(self.parts)} of them)"
         values = [part.label.removeprefix(f"{self.name} ") for part in self.parts]
-        return f"{self.name} ({', '.join(values[:_VALUES_SHOWN])}{', …' if len(values) > _VALUES_SHOWN else ''})"
+        more = ", …" if len(values) > _VALUES_SHOWN else ""
+        return f"{self.name} ({', '.join(values[:_VALUES_SHOWN])}{more})"
 
 
 def divide(slices: Sequence[Slice]) -> tuple[list[Part], int]:
-    """Part the planes of a series into the volumes that they make.
+    """Separate the planes of a series into volumes.
 
     Args:
-        slices: In any order.
+        slices: The planes, in any order.
 
     Returns:
-        The volumes, at least one, and how many planes belong to none, because they are turned against all, as localizers are. Where
-        there is one volume, it has them too.
+        The volumes, at least one, and how many planes belong to none because they are turned
+        against all others, as localizers are. A single volume keeps these planes.
     """
     geometries, odd = _by_geometry(slices)
     if len(geometries) > 1 and any(
@@ -95,7 +100,7 @@ def divide(slices: Sequence[Slice]) -> tuple[list[Part], int]:
         near = [
             planes
             for planes in geometries
-            if nearly(planes[0], first[0]) and planes[0].size == first[0].size
+            if are_nearly_parallel(planes[0], first[0]) and planes[0].size == first[0].size
         ]
         geometries = [
             tuple(item for planes in near for item in planes),
@@ -107,11 +112,13 @@ def divide(slices: Sequence[Slice]) -> tuple[list[Part], int]:
         parts += found if len(found) > 1 else [_unparted(planes)]
     if len(parts) > 1:
         return parts, len(odd)
-    return [Part(parts[0].label, (*parts[0].slices, *odd), parts[0].differ, parts[0].conflict)], 0
+    return [
+        Part(parts[0].label, (*parts[0].slices, *odd), parts[0].differences, parts[0].conflict)
+    ], 0
 
 
 def _unparted(planes: Planes) -> Part:
-    """Planes that do not fall into several regular stacks."""
+    """One part of planes that cannot be separated into several regular stacks."""
     state = judge(planes)
     splits = [split for split in _splits(planes) if split.strong and (split.always or split.mixed)]
     conflict = any(split.always for split in splits) or (state == "uneven" and bool(splits))
@@ -119,7 +126,7 @@ def _unparted(planes: Planes) -> Part:
 
 
 def _resolve(planes: Planes, depth: int, *, strict: bool) -> list[Part] | None:
-    """The regular stacks that planes fall into, or None where they fall into none."""
+    """The regular stacks that the planes can be separated into; None if they cannot."""
     state = judge(planes)
     for split in _splits(planes) if depth else ():
         needed = (
@@ -145,7 +152,7 @@ def _resolve(planes: Planes, depth: int, *, strict: bool) -> list[Part] | None:
 
 
 def _splits(planes: Planes) -> Iterator[_Split]:
-    """The ways to part planes, each once, what DICOM says most clearly first."""
+    """Yield the ways to separate planes, each once, the clearest first."""
     seen = set()
     for split in _all_splits(planes):
         same = frozenset(frozenset(map(id, part.slices)) for part in split.parts)
@@ -160,10 +167,9 @@ def _splits(planes: Planes) -> Iterator[_Split]:
 
 def _all_splits(planes: Planes) -> Iterator[_Split]:
     for name in IDENTITY:
-        told = {item.traits.get(name, "") for item in planes} - {""}
-        if (
-            1 < len(told) < len(planes)
-        ):  # a name of its own for each slice is what some tools for de-identification make
+        values = {item.traits.get(name, "") for item in planes} - {""}
+        # Some tools for de-identification give each slice a value of its own.
+        if 1 < len(values) < len(planes):
             yield _by(planes, name, always=True)
     for name in (*TRAITS, *VALUES):
         yield _by(planes, name, strong=name not in _WEAK)
@@ -175,9 +181,8 @@ def _by(planes: Planes, name: str, *, strong: bool = True, always: bool = False)
     parts: dict[tuple[int, float, str], list[Slice]] = {}
     for item in planes:
         parts.setdefault(_natural(item.traits.get(name, "")), []).append(item)
-    ordered = sorted(
-        parts.items(), key=lambda entry: entry[0][:2]
-    )  # words in the order of their files
+    # Words stay in the order of their files.
+    ordered = sorted(parts.items(), key=lambda entry: entry[0][:2])
     values = [part[0].traits.get(name, "") for _, part in ordered]
     shown = [
         f"no. {place}" if name in _UIDS else value[:_SHOWN] or "missing"
@@ -191,11 +196,11 @@ def _by(planes: Planes, name: str, *, strong: bool = True, always: bool = False)
 
 
 def _by_geometry(slices: Sequence[Slice]) -> tuple[list[Planes], list[Slice]]:
-    """Planes by direction, size and pixel spacing, and the few that are turned against all."""
+    """Planes by direction, size and pixel spacing; and the few that are turned against the rest."""
     parts: list[list[Slice]] = []
     odd: list[Slice] = []
-    for parallel in alike(slices):
-        if parts and len(parallel) < _LEAST and not nearly(parts[0][0], parallel[0]):
+    for parallel in group_by_direction(slices):
+        if parts and len(parallel) < _LEAST and not are_nearly_parallel(parts[0][0], parallel[0]):
             odd += parallel
             continue
         sizes: list[list[Slice]] = []
@@ -215,9 +220,9 @@ def _by_geometry(slices: Sequence[Slice]) -> tuple[list[Planes], list[Slice]]:
 
 
 def _passes(planes: Planes, name: str) -> Iterator[Part]:
-    """Runs through the body in the order of time or number: each goes one way."""
-    told = [item.traits.get(name, "") for item in planes]
-    if not all(told):
+    """Yield passes through the body, each in one direction, in the order of time or number."""
+    values = [item.traits.get(name, "") for item in planes]
+    if not all(values):
         return
     normal = planes[0].normal
     along = {id(item): float(item.position @ normal) for item in planes}
@@ -235,7 +240,7 @@ def _passes(planes: Planes, name: str) -> Iterator[Part]:
 
 
 def _natural(text: str) -> tuple[int, float, str]:
-    """Numbers by their value, so that 120 and 120.0 are the same, before words."""
+    """A sort key: numbers by value, so that 120 equals 120.0, before words."""
     try:
         return 0, float(text), ""
     except ValueError:

@@ -1,9 +1,11 @@
-"""One DICOM file: what it is by its content, whether it is whole, and its data set. Everything that pydicom raises ends here."""
+"""Reads one DICOM file; whatever pydicom raises or prints ends here."""
 
 from __future__ import annotations
 
 import io
+import logging
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,21 +16,18 @@ from nnstudent.errors import InputError, quoted, require
 
 Kind = Literal["dicom", "blank", "other"]
 
-_HEAD = 1024  # bytes that tell what a file is
+_HEAD = 1024  # bytes that show what a file is
 _MARK = b"DICM"
 _PREAMBLE = 128
 _UNDEFINED = 0xFFFFFFFF
-_ITEM, _END = (
-    b"\xfe\xff\x00\xe0",
-    b"\xfe\xff\xdd\xe0",
-)  # of encapsulated pixels, always little endian
-# A deflated data set is unpacked in memory: a few kB can become GBs. CT packs to a half, so these are far from any real one.
-_UNPACKED, _SMALL, _PACKED = (
-    1 << 30,
-    1 << 26,
-    50,
-)  # bytes at most; of which always; times the file's size
-REMEDY = "copy the series again, or move the file elsewhere if it is none of its slices"
+# Tags of encapsulated pixels, always little endian.
+_ITEM, _END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
+# A deflated data set is inflated in memory, where a few kB can become GB. CT deflates to a half, so
+# that these limits are far from any real file.
+_MOST_INFLATED = 1 << 30  # bytes
+_ALWAYS_INFLATED = 1 << 26  # bytes
+_MOST_RATIO = 50  # times the file's size
+_REMEDY = "copy the series again, or move the file elsewhere if it does not belong to it"
 
 
 class DamagedError(InputError):
@@ -36,27 +35,43 @@ class DamagedError(InputError):
 
     Attributes:
         path: The file.
-        series: UID of the series that it belongs to, as far as it says so.
+        series: UID of the series that it belongs to; empty if it does not say.
     """
 
     def __init__(self, path: Path, reason: str, series: str = "") -> None:
-        """Make the message of what is wrong and what to do."""
-        super().__init__(f"{path}: {reason}; {REMEDY}")
+        """Compose the message from what is wrong and what to do."""
+        super().__init__(f"{path}: {reason}; {_REMEDY}")
         self.path, self.series = path, series
 
     @classmethod
     def of(cls, error: InputError, path: Path, series: str) -> DamagedError:
-        """The same of an error that has its own message."""
+        """Return a damage with the message of another error."""
         damaged = cls(path, "", series)
         damaged.args = error.args
         return damaged
 
 
-def kind_of(path: Path) -> Kind:
-    """What a regular file is.
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the DICOM libraries from printing malformed values, which may name the patient."""
+    loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL + 1)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
 
-    ``blank`` is what is empty, begins with zeros only or ends within the preamble. A file that begins with a DICOM element is DICOM
-    also without preamble and mark.
+
+def kind_of(path: Path) -> Kind:
+    """Recognize a regular file by its content.
+
+    A file is ``blank`` if it is empty, begins with zeros only, or ends within the preamble. A file
+    that begins with a DICOM element is DICOM even without preamble and mark.
 
     Raises:
         OSError: The file cannot be read.
@@ -72,8 +87,8 @@ def kind_of(path: Path) -> Kind:
     )
 
 
-def read(path: Path) -> Any:
-    """Read a data set whole, with or without preamble, file meta information and transfer syntax.
+def read_dataset(path: Path) -> Any:
+    """Read a whole data set, with or without preamble, file meta information and transfer syntax.
 
     Args:
         path: A regular file.
@@ -82,7 +97,7 @@ def read(path: Path) -> Any:
         The pydicom data set; its ``file_meta.TransferSyntaxUID`` is always set.
 
     Raises:
-        DamagedError: It is no DICOM, or damaged, or cannot be read.
+        DamagedError: The file is not DICOM, is damaged, or cannot be read.
         MissingExtraError: pydicom is not installed.
     """
     pydicom = require("pydicom", extra="dicom", why="reading DICOM")
@@ -92,17 +107,17 @@ def read(path: Path) -> Any:
 
 
 def read_header(path: Path, tags: Sequence[str]) -> tuple[Any, bool]:
-    """Read elements of a data set, and see that the file does not end too early.
+    """Read some elements of a data set, and check that the file does not end too early.
 
     Args:
         path: A regular file.
-        tags: Keywords of the elements to read, those of the pixels not among them.
+        tags: Keywords of the elements to read; not those of the pixels.
 
     Returns:
-        The pydicom data set as :func:`read` gives it, and whether pixels follow.
+        The pydicom data set as :func:`read_dataset` returns it, and whether pixels follow.
 
     Raises:
-        DamagedError: As :func:`read`; or the file ends too early.
+        DamagedError: See :func:`read_dataset`; or the file ends too early.
         MissingExtraError: pydicom is not installed.
     """
     pydicom = require("pydicom", extra="dicom", why="reading DICOM")
@@ -113,7 +128,7 @@ def read_header(path: Path, tags: Sequence[str]) -> tuple[Any, bool]:
             pydicom,
         )
         if dataset.file_meta.TransferSyntaxUID == pydicom.uid.DeflatedExplicitVRLittleEndian:
-            return dataset, True  # what is behind the header is seen when it is unpacked
+            return dataset, True  # what follows the header shows when it is inflated
         ends, pixels = _end(file, *dataset.original_encoding)
         if ends:
             raise DamagedError(path, f"damaged DICOM ({ends})", series_of(dataset))
@@ -121,10 +136,10 @@ def read_header(path: Path, tags: Sequence[str]) -> tuple[Any, bool]:
 
 
 def series_of(dataset: Any) -> str:
-    """Series instance UID of a data set that may be malformed; empty where it has none."""
+    """Return the series UID of a data set that may be malformed; empty if it has none."""
     try:
         return str(dataset.get("SeriesInstanceUID") or "")
-    except Exception:  # whatever a malformed value does to the library
+    except Exception:  # a malformed value makes the library raise anything
         return ""
 
 
@@ -163,10 +178,10 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def _require_bounded(file: BinaryIO, path: Path, pydicom: Any) -> None:
-    """Refuse a deflated data set that would take all memory; the file is at its begin afterwards.
+    """Refuse a deflated data set that would fill the memory. Rewinds the file.
 
     Raises:
-        DamagedError: It holds more than an image that is so well packed can.
+        DamagedError: The data set inflates to more than an image of this file size can hold.
     """
     pydicom.filereader.read_preamble(file, force=True)
     elements = pydicom.filereader.data_element_generator(
@@ -176,7 +191,7 @@ def _require_bounded(file: BinaryIO, path: Path, pydicom: Any) -> None:
     deflated = pydicom.uid.DeflatedExplicitVRLittleEndian.encode()
     if any(bytes(value).rstrip(b"\0 ") == deflated for value in syntaxes):
         packed = file.read()
-        left = most = min(_UNPACKED, max(_SMALL, _PACKED * len(packed)))
+        left = most = min(_MOST_INFLATED, max(_ALWAYS_INFLATED, _MOST_RATIO * len(packed)))
         unpacking = zlib.decompressobj(-zlib.MAX_WBITS)
         while not unpacking.eof and packed and left > 0:
             left -= len(unpacking.decompress(packed, min(left, 1 << 24)))
@@ -189,7 +204,7 @@ def _require_bounded(file: BinaryIO, path: Path, pydicom: Any) -> None:
 
 
 def _begins_with_element(head: bytes) -> bool:
-    """Whether a file without preamble begins with an element of the first groups that DICOM files have."""
+    """Whether a file without preamble begins with an element of the groups that come first."""
     if len(head) < 8:
         return False
     for order in "<>":
@@ -198,15 +213,14 @@ def _begins_with_element(head: bytes) -> bool:
             continue
         if head[4:6].isalpha() and head[4:6].isupper():
             return True
-        if (
-            struct.unpack_from(f"{order}I", head, 4)[0] <= _PREAMBLE
-        ):  # implicit VR: the first elements are short
+        # Implicit VR: the first elements are short.
+        if struct.unpack_from(f"{order}I", head, 4)[0] <= _PREAMBLE:
             return True
     return False
 
 
 def _end(file: BinaryIO, implicit: bool, little: bool) -> tuple[str, bool]:
-    """How a file whose header was read up to the pixels ends too early, or nothing; and whether it has pixels."""
+    """How a file that was read up to the pixels ends too early, if it does; whether it has any."""
     here = file.tell()
     size = file.seek(0, io.SEEK_END)
     if here > size:
@@ -227,7 +241,7 @@ def _end(file: BinaryIO, implicit: bool, little: bool) -> tuple[str, bool]:
 
 
 def _closed(file: BinaryIO, start: int, size: int) -> bool:
-    """Whether the items of encapsulated pixels follow each other up to their end mark."""
+    """Whether the items of encapsulated pixels are complete up to their end mark."""
     place = start
     while place + 8 <= size:
         file.seek(place)

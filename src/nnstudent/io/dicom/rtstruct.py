@@ -1,4 +1,4 @@
-"""Label maps as DICOM RT structure sets: closed contours in the planes of the series that was segmented."""
+"""Writes label maps as DICOM RT structure sets: closed contours in the planes of the series."""
 
 from __future__ import annotations
 
@@ -9,90 +9,80 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from nnstudent.errors import require
 from nnstudent.io.atomic import replacing
-from nnstudent.io.dicom.derived import (
-    SERIES_NUMBER,
-    Algorithm,
-    File,
-    Origin,
-    found_on_slices,
-    read_origin,
-)
-from nnstudent.io.dicom.find import quiet
-from nnstudent.io.dicom.series import Series
-from nnstudent.io.dicom.stack import Slice
+from nnstudent.io.dicom.derived import SERIES_NUMBER, Algorithm, LabeledSeries
+from nnstudent.io.dicom.origin import File, Origin
+from nnstudent.io.dicom.read import quiet
+from nnstudent.io.dicom.slices import Slice
 from nnstudent.io.terms import meaning, type_code
-from nnstudent.taxonomy import LabelClass, Taxonomy
-from nnstudent.volume import Volume
+from nnstudent.taxonomy import LabelClass
+from nnstudent.types import Float64Array, MaskArray
 
-Points = npt.NDArray[np.float64]
+Points = Float64Array  # (point, 2): column, row
 
 
-def write_rtstruct(
-    path: Path,
-    labels: Volume,
-    series: Series,
-    taxonomy: Taxonomy,
-    *,
-    algorithm: Algorithm,
-    origin: Origin | None = None,
-) -> None:
-    """Write an RT structure set in the study of a series, with a region for each class that was found.
+def write_rtstruct(path: Path, labeled: LabeledSeries) -> None:
+    """Write an RT structure set in the study of a series, with a region for each class found.
 
-    Contours run between the voxels' centres, so that a centre is inside if and only if its voxel is labeled. A hole is joined
-    to the outline by a channel of no width, as the standard has it.
+    Contours run between voxel centres, so that a centre is inside if and only if its voxel is
+    labeled. A hole is joined to the outline by a channel of no width, as the standard prescribes.
 
     Args:
-        path: Where to.
-        labels: On the grid of ``series.volume``.
-        series: What was segmented.
-        taxonomy: The label table: names, codes, colors.
-        algorithm: What made the labels.
-        origin: What the object takes over of the series; None to read it.
+        path: The file to write.
+        labeled: The labels and their series.
 
     Raises:
-        InputError: Nothing was found, or the series lacks a UID.
         MissingExtraError: contourpy is not installed.
         OutputError: ``path`` cannot be written.
     """
     pydicom = require("pydicom", extra="dicom", why="writing RTSTRUCT")
-    origin = origin or read_origin(series)
-    planes, found = found_on_slices(path, labels, series, taxonomy)
+    origin, slices, classes = labeled.origin, labeled.series.stack.slices, labeled.classes
     with quiet():
-        referenced = [
-            _dataset(pydicom, **_reference(item, origin.files[item.path]))
-            for item in series.stack.slices
+        images = [_dataset(pydicom, **_reference(item, origin.files[item.path])) for item in slices]
+        structures = _structure_set(origin, labeled.algorithm, pydicom)
+        names = [meaning(item) for item in classes]
+        origin.describe(structures, more=[labeled.algorithm.name, *names])
+        structures.ReferencedFrameOfReferenceSequence = [_referenced(origin, images, pydicom)]
+        structures.StructureSetROISequence = [
+            _roi(number, item, labeled, pydicom) for number, item in enumerate(classes, start=1)
         ]
-        structures = _head(origin, algorithm, pydicom)
-        origin.describe(structures, more=[algorithm.name, *(meaning(item) for item in found)])
-        structures.ReferencedFrameOfReferenceSequence = [_referenced(origin, referenced, pydicom)]
-        (
-            structures.StructureSetROISequence,
-            structures.ROIContourSequence,
-            structures.RTROIObservationsSequence,
-        ) = [], [], []
-        for number, item in enumerate(found, start=1):
-            _add(structures, number, item, origin.frame_of_reference, algorithm, pydicom)
-            structures.ROIContourSequence[-1].ContourSequence = [
-                _contour(ring, plane, image, pydicom)
-                for mask, plane, image in zip(
-                    planes == item.id, series.stack.slices, referenced, strict=True
-                )
-                if mask.any()
-                for ring in outlines(mask)
-            ]
+        structures.ROIContourSequence = [
+            _dataset(
+                pydicom,
+                ROIDisplayColor=list(item.color),
+                ReferencedROINumber=number,
+                ContourSequence=[
+                    _contour(ring, plane, image, pydicom)
+                    for mask, plane, image in zip(
+                        labeled.planes == item.id, slices, images, strict=True
+                    )
+                    if mask.any()
+                    for ring in outlines(mask)
+                ],
+            )
+            for number, item in enumerate(classes, start=1)
+        ]
+        structures.RTROIObservationsSequence = [
+            _observation(number, item, pydicom) for number, item in enumerate(classes, start=1)
+        ]
         with replacing(path) as temporary:
             structures.save_as(temporary, enforce_file_format=True)
 
 
-def outlines(mask: npt.NDArray[np.bool_]) -> list[Points]:
-    """Closed outlines of a plane's mask, half way between the centres of voxels inside and outside.
+def outlines(mask: MaskArray) -> list[Points]:
+    """Outline a mask, halfway between the centres of voxels inside and outside.
+
+    Args:
+        mask: One plane, (row, column).
 
     Returns:
-        Of each piece its corners (column, row) in voxels, holes joined to it; the last corner is not the first again.
+        The corners of each piece in voxels, with its holes joined to it. The first corner is not
+        repeated at the end.
+
+    Raises:
+        MissingExtraError: contourpy is not installed.
     """
     contourpy = require("contourpy", extra="dicom", why="writing RTSTRUCT")
     generator = contourpy.contour_generator(
@@ -106,14 +96,14 @@ def outlines(mask: npt.NDArray[np.bool_]) -> list[Points]:
 
 
 def _corners(ring: Points) -> Points:
-    """A ring without the points that lie on a straight line between their neighbors."""
+    """A ring without points on a straight line between their neighbors."""
     before, after = ring - np.roll(ring, 1, axis=0), np.roll(ring, -1, axis=0) - ring
     kept: Points = ring[np.abs(before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0]) > 1e-9]
     return kept
 
 
 def _joined(rings: Sequence[Points]) -> Points:
-    """An outline and its holes as one ring, each hole by a channel from where both are nearest."""
+    """An outline and its holes as one ring; channels lead from where both are closest."""
     joined = rings[0]
     for hole in rings[1:]:
         apart = np.linalg.norm(joined[:, None] - hole[None], axis=2)
@@ -135,8 +125,8 @@ def _reference(item: Slice, file: File) -> dict[str, Any]:
     return {"ReferencedSOPClassUID": file.sop_class, "ReferencedSOPInstanceUID": file.uid, **frame}
 
 
-def _head(origin: Origin, algorithm: Algorithm, pydicom: Any) -> Any:
-    """Series, equipment and structure set of this object."""
+def _structure_set(origin: Origin, algorithm: Algorithm, pydicom: Any) -> Any:
+    """The object with the modules of series, equipment and structure set."""
     uid, now = pydicom.uid.generate_uid, datetime.now()
     structures = pydicom.Dataset()
     values = {
@@ -172,7 +162,8 @@ def _referenced(origin: Origin, images: Sequence[Any], pydicom: Any) -> Any:
     series = _dataset(pydicom, SeriesInstanceUID=origin.series, ContourImageSequence=list(images))
     study = _dataset(
         pydicom,
-        ReferencedSOPClassUID="1.2.840.10008.3.1.2.3.1",  # detached study management, as the standard still asks
+        # Detached study management, which the standard still requires.
+        ReferencedSOPClassUID="1.2.840.10008.3.1.2.3.1",
         ReferencedSOPInstanceUID=origin.study,
         RTReferencedSeriesSequence=[series],
     )
@@ -181,48 +172,35 @@ def _referenced(origin: Origin, images: Sequence[Any], pydicom: Any) -> Any:
     )
 
 
-def _add(
-    structures: Any,
-    number: int,
-    item: LabelClass,
-    frame_of_reference: str,
-    algorithm: Algorithm,
-    pydicom: Any,
-) -> None:
-    """A region without its contours."""
+def _roi(number: int, item: LabelClass, labeled: LabeledSeries, pydicom: Any) -> Any:
+    algorithm = labeled.algorithm
+    return _dataset(
+        pydicom,
+        ROINumber=number,
+        ReferencedFrameOfReferenceUID=labeled.origin.frame_of_reference,
+        ROIName=meaning(item)[:64],
+        ROIGenerationAlgorithm="AUTOMATIC",
+        ROIGenerationDescription=f"{algorithm.name} {algorithm.version}"[:64],
+    )
+
+
+def _observation(number: int, item: LabelClass, pydicom: Any) -> Any:
     code = type_code(item)
-    structures.StructureSetROISequence.append(
-        _dataset(
-            pydicom,
-            ROINumber=number,
-            ReferencedFrameOfReferenceUID=frame_of_reference,
-            ROIName=meaning(item)[:64],
-            ROIGenerationAlgorithm="AUTOMATIC",
-            ROIGenerationDescription=f"{algorithm.name} {algorithm.version}"[:64],
-        )
+    identification = _dataset(
+        pydicom,
+        CodeValue=code.value,
+        CodingSchemeDesignator=code.scheme,
+        CodeMeaning=code.meaning,
     )
-    structures.ROIContourSequence.append(
-        _dataset(pydicom, ROIDisplayColor=list(item.color), ReferencedROINumber=number)
-    )
-    structures.RTROIObservationsSequence.append(
-        _dataset(
-            pydicom,
-            ObservationNumber=number,
-            ReferencedROINumber=number,
-            ROIObservationLabel=meaning(item)[:16],
-            RTROIIdentificationCodeSequence=[
-                _dataset(
-                    pydicom,
-                    CodeValue=code.value,
-                    CodingSchemeDesignator=code.scheme,
-                    CodeMeaning=code.meaning,
-                )
-            ],
-            RTROIInterpretedType="ORGAN"
-            if item.kind == "organ"
-            else "",  # what is target is for a person to say
-            ROIInterpreter="",
-        )
+    return _dataset(
+        pydicom,
+        ObservationNumber=number,
+        ReferencedROINumber=number,
+        ROIObservationLabel=meaning(item)[:16],
+        RTROIIdentificationCodeSequence=[identification],
+        # A person decides whether a lesion is a target.
+        RTROIInterpretedType="ORGAN" if item.kind == "organ" else "",
+        ROIInterpreter="",
     )
 
 

@@ -1,4 +1,4 @@
-"""Label maps as DICOM segmentation objects, one segment a class, on the slices of the series that was segmented."""
+"""Writes label maps as DICOM segmentation objects on the slices of the series."""
 
 from __future__ import annotations
 
@@ -7,119 +7,104 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from nnstudent.errors import InputError, require
 from nnstudent.io.atomic import replacing
-from nnstudent.io.dicom.derived import (
-    SERIES_NUMBER,
-    TAKEN_OVER,
-    Algorithm,
-    Origin,
-    found_on_slices,
-    read_origin,
-)
-from nnstudent.io.dicom.find import quiet
+from nnstudent.io.dicom.derived import SERIES_NUMBER, Algorithm, LabeledSeries
+from nnstudent.io.dicom.origin import COPIED, CT_IMAGE, ENHANCED_CT_IMAGE, Origin
+from nnstudent.io.dicom.read import quiet
 from nnstudent.io.dicom.series import Series
-from nnstudent.io.dicom.stack import Slice
+from nnstudent.io.dicom.slices import Slice
 from nnstudent.io.dicom.text import UTF_8
 from nnstudent.io.terms import category, meaning, type_code
-from nnstudent.taxonomy import LabelClass, Taxonomy
-from nnstudent.volume import Volume
-
-_CT, _ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1"
+from nnstudent.taxonomy import LabelClass
+from nnstudent.types import LabelArray
 
 
 def check_seg(series: Series, origin: Origin) -> None:
-    """See that a DICOM-SEG can refer to a series.
+    """Check that a DICOM-SEG can refer to a series.
+
+    Args:
+        series: The series.
+        origin: What the object would copy from it.
 
     Raises:
-        InputError: It cannot.
+        InputError: The series is several files, of which some hold several frames.
     """
     if len(origin.files) > 1 and any(file.frames for file in origin.files.values()):
         where = series.stack.slices[0].path.parent
         raise InputError(
-            f"{where}: {len(origin.files)} files, some of several frames; a DICOM-SEG refers to one of these, write rtstruct"
+            f"{where}: {len(origin.files)} files, some of several frames; "
+            "a DICOM-SEG can refer to one such file only, write rtstruct"
         )
 
 
-def write_seg(
-    path: Path,
-    labels: Volume,
-    series: Series,
-    taxonomy: Taxonomy,
-    *,
-    algorithm: Algorithm,
-    origin: Origin | None = None,
-) -> None:
-    """Write a binary DICOM-SEG in the study of a series, with a segment for each class that was found.
+def write_seg(path: Path, labeled: LabeledSeries) -> None:
+    """Write a binary DICOM-SEG in the study of a series, with a segment for each class found.
 
-    Its frames lie on the series' own slices and name them, also where the volume was straightened or filled in.
+    Its frames lie on the series' own slices and refer to them, even if the volume was straightened
+    or filled in.
 
     Args:
-        path: Where to.
-        labels: On the grid of ``series.volume``.
-        series: What was segmented.
-        taxonomy: The label table: names, codes, colors.
-        algorithm: What made the labels.
-        origin: What the object takes over of the series; None to read it.
+        path: The file to write.
+        labeled: The labels and their series.
 
     Raises:
-        InputError: Nothing was found, or the series lacks a UID.
+        InputError: A DICOM-SEG cannot refer to the series; see :func:`check_seg`.
         MissingExtraError: highdicom is not installed.
         OutputError: ``path`` cannot be written.
     """
     hd: Any = require("highdicom", extra="dicom", why="writing DICOM-SEG")
-    origin = origin or read_origin(series)
-    check_seg(series, origin)
-    planes, found = found_on_slices(path, labels, series, taxonomy)
-    numbers = np.zeros(256, np.uint8)
-    numbers[[item.id for item in found]] = np.arange(1, len(found) + 1)
+    check_seg(labeled.series, labeled.origin)
     with quiet():
-        headers = _headers(series, origin)
         try:
-            seg = hd.seg.Segmentation(
-                source_images=headers,
-                pixel_array=_frames(numbers[planes], headers, series),
-                segmentation_type="BINARY",
-                segment_descriptions=[
-                    _segment(number, item, algorithm, hd)
-                    for number, item in enumerate(found, start=1)
-                ],
-                series_instance_uid=hd.UID(),
-                series_number=SERIES_NUMBER + origin.number,
-                series_description="nnStudent segmentation",
-                sop_instance_uid=hd.UID(),
-                instance_number=1,
-                manufacturer="nnStudent",
-                manufacturer_model_name=algorithm.name,
-                software_versions=algorithm.version,
-                device_serial_number=algorithm.model,
-                content_label="SEGMENTATION",
-                content_description="Made by a machine, not reviewed",
-                specific_character_set=UTF_8,  # replaced below by the source's
-            )
-        except (
-            ValueError,
-            TypeError,
-            AttributeError,
-            KeyError,
-            IndexError,
-        ) as error:  # what it says may quote the patient
+            seg = _segmentation(labeled, hd)
+        # The message of the error may quote the patient.
+        except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
             raise InputError(
-                f"{path}: highdicom makes none of this series ({type(error).__name__}); write nifti or seg.nrrd"
+                f"{path}: highdicom cannot refer to this series ({type(error).__name__}); "
+                "write nifti or seg.nrrd"
             ) from error
-        origin.describe(seg, more=[algorithm.name, *(meaning(item) for item in found)])
-        _name_classes(seg, origin)
+        names = [meaning(item) for item in labeled.classes]
+        labeled.origin.describe(seg, more=[labeled.algorithm.name, *names])
+        _name_classes(seg, labeled.origin)
         with replacing(path) as temporary:
             seg.save_as(temporary)
 
 
-def _headers(series: Series, origin: Origin) -> list[Any]:
-    """The source's headers as highdicom needs them, made of values that were checked.
+def _segmentation(labeled: LabeledSeries, hd: Any) -> Any:
+    """The object, with the patient and study still empty."""
+    headers = _headers(labeled.series, labeled.origin)
+    numbers = np.zeros(256, np.uint8)
+    numbers[[item.id for item in labeled.classes]] = np.arange(1, len(labeled.classes) + 1)
+    return hd.seg.Segmentation(
+        source_images=headers,
+        pixel_array=_frames(numbers[labeled.planes], headers, labeled.series),
+        segmentation_type="BINARY",
+        segment_descriptions=[
+            _segment(number, item, labeled.algorithm, hd)
+            for number, item in enumerate(labeled.classes, start=1)
+        ],
+        series_instance_uid=hd.UID(),
+        series_number=SERIES_NUMBER + labeled.origin.number,
+        series_description="nnStudent segmentation",
+        sop_instance_uid=hd.UID(),
+        instance_number=1,
+        manufacturer="nnStudent",
+        manufacturer_model_name=labeled.algorithm.name,
+        software_versions=labeled.algorithm.version,
+        device_serial_number=labeled.algorithm.model,
+        content_label="SEGMENTATION",
+        content_description="Made by a machine, not reviewed",
+        specific_character_set=UTF_8,  # replaced by the source's afterwards
+    )
 
-    The source's own have whatever the scanner or those after it wrote, and highdicom takes over,
-    or stumbles over, much of it.
+
+def _headers(series: Series, origin: Origin) -> list[Any]:
+    """Headers that highdicom can work with, made from checked values only.
+
+    The real headers hold whatever the scanner and later programs wrote; highdicom copies much of
+    it, or stumbles over it.
     """
     by_file: dict[Path, Slice] = {}
     for item in series.stack.slices:
@@ -131,10 +116,13 @@ def _header(item: Slice, series: Series, origin: Origin) -> Any:
     pydicom: Any = require("pydicom", extra="dicom", why="writing DICOM-SEG")
     file = origin.files[item.path]
     header = pydicom.Dataset()
-    for keyword in TAKEN_OVER:
-        setattr(header, keyword, "")  # the object gets them when it is made
+    for keyword in COPIED:
+        setattr(header, keyword, "")  # the object gets them once it is made
     header.StudyInstanceUID = origin.study
-    header.SOPClassUID, header.SOPInstanceUID = _ENHANCED_CT if file.frames else _CT, file.uid
+    header.SOPClassUID, header.SOPInstanceUID = (
+        ENHANCED_CT_IMAGE if file.frames else CT_IMAGE,
+        file.uid,
+    )
     header.SeriesInstanceUID, header.FrameOfReferenceUID = origin.series, origin.frame_of_reference
     header.PositionReferenceIndicator, header.Modality = "", "CT"
     header.Rows, header.Columns = item.size
@@ -145,7 +133,7 @@ def _header(item: Slice, series: Series, origin: Origin) -> Any:
     measures.SliceThickness = _decimals([origin.thickness_mm])[0]
     if series.stack.even:
         measures.SpacingBetweenSlices = _decimals(series.volume.spacing_mm[:1])[0]
-    # one orientation for all: the stack allows for rounding, highdicom does not
+    # The same for all slices: a stack tolerates rounding, highdicom does not.
     orientation.ImageOrientationPatient = _decimals(series.stack.slices[0].orientation)
     if not file.frames:
         header.update(measures)
@@ -166,27 +154,25 @@ def _header(item: Slice, series: Series, origin: Origin) -> Any:
 
 
 def _decimals(values: Iterable[float]) -> list[Any]:
-    """Numbers as decimal strings, which have 16 characters at most."""
+    """Numbers as decimal strings, which hold 16 characters at most."""
     pydicom: Any = require("pydicom", extra="dicom", why="writing DICOM-SEG")
     return [pydicom.valuerep.DSfloat(float(value), auto_format=True) for value in values]
 
 
 def _name_classes(seg: Any, origin: Origin) -> None:
-    """Refer to the source's files by their own SOP classes, of which highdicom does not know all."""
+    """Refer to the source's files by their own SOP classes, not all of which highdicom knows."""
     classes = {file.uid: file.sop_class for file in origin.files.values()}
 
     def name(dataset: Any, element: Any) -> None:
         if element.keyword == "ReferencedSOPClassUID":
             element.value = classes.get(dataset.get("ReferencedSOPInstanceUID"), element.value)
 
-    if set(classes.values()) - {_CT, _ENHANCED_CT}:
+    if set(classes.values()) - {CT_IMAGE, ENHANCED_CT_IMAGE}:
         seg.walk(name)
 
 
-def _frames(
-    planes: npt.NDArray[np.uint8], headers: list[Any], series: Series
-) -> npt.NDArray[np.uint8]:
-    """Planes in the order of the source's frames."""
+def _frames(planes: LabelArray, headers: list[Any], series: Series) -> LabelArray:
+    """The planes in the order of the source's frames."""
     if "NumberOfFrames" not in headers[0]:
         return planes
     frames = np.zeros((int(headers[0].NumberOfFrames), *planes.shape[1:]), np.uint8)

@@ -1,4 +1,4 @@
-"""A CT series of DICOM files to a volume in HU."""
+"""Reads a CT series of DICOM files as a volume in HU."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import numpy.typing as npt
 
 from nnstudent.errors import GeometryError, InputError, MissingExtraError, quoted, require
 from nnstudent.io.dicom.codestream import check_frames
-from nnstudent.io.dicom.find import Found, find_series, quiet
-from nnstudent.io.dicom.read import read
-from nnstudent.io.dicom.stack import SAME_MM, Slice, Stack, make_stack
+from nnstudent.io.dicom.find import FoundSeries, find_series
+from nnstudent.io.dicom.read import quiet, read_dataset
+from nnstudent.io.dicom.slices import SAME_MM, Slice
+from nnstudent.io.dicom.stack import Stack, make_stack
 from nnstudent.volume import Volume
 
-_MOST_VOXELS = 1 << 28  # of a file: 1 GB as it is decoded
-_MOST_PACKED = 1000  # pixels a byte: air alone is packed a thousandfold
+_MOST_VOXELS = 1 << 28  # per file: 1 GB once decoded
+_MOST_PACKED = 1000  # pixels per byte: air alone compresses a thousandfold
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,9 +26,10 @@ class Series:
     """A CT series.
 
     Attributes:
-        volume: In HU, int16 where all are whole and fit, else float32; axes (x, y, z) along a row, along a column, across the slices.
+        volume: The volume in HU: int16 if all values are whole and fit, otherwise float32. Its
+            axes (x, y, z) run along a row, along a column and across the slices.
         stack: Its slices, and the way back to them.
-        warnings: What a reader should know, a line each.
+        warnings: What a reader should know, one line each.
     """
 
     volume: Volume
@@ -36,20 +38,21 @@ class Series:
 
 
 def read_series(folder: Path, *, series: str | None = None, ask: bool = True) -> Series:
-    """Read the CT series of a folder as HU, on its own grid.
+    """Read the CT series of a folder in HU, on its own grid.
 
-    Which series is taken of several is told by :func:`~nnstudent.io.dicom.find.find_series`; what of its geometry is put right
-    and what is refused by :func:`~nnstudent.io.dicom.stack.make_stack`.
+    :func:`~nnstudent.io.dicom.find.find_series` says which of several series is chosen,
+    :func:`~nnstudent.io.dicom.stack.make_stack` which geometry is corrected and which is refused.
 
     Args:
         folder: The folder; folders below it are searched too.
         series: Number or UID of the series to take.
-        ask: Whether somebody can be asked to name a series if several could be meant; else one is taken by a rule.
+        ask: Whether somebody can be asked to name a series if several could be meant. Otherwise,
+            one is chosen by a rule.
 
     Raises:
         InputError: There is no CT, several series could be meant, or a slice cannot be decoded.
-        GeometryError: The slices are no one stack that can be trusted.
-        MissingExtraError: pydicom, or what decodes the pixels, is not installed.
+        GeometryError: The slices do not make one stack that can be trusted.
+        MissingExtraError: pydicom, or a decoder for the pixels, is not installed.
     """
     found = find_series(folder, series=series, ask=ask)
     stack, warnings = _stacked(folder, found)
@@ -58,29 +61,30 @@ def read_series(folder: Path, *, series: str | None = None, ask: bool = True) ->
     return Series(stack.volume(planes), stack, (*found.warnings, *warnings))
 
 
-def _stacked(folder: Path, found: Found) -> tuple[Stack, tuple[str, ...]]:
-    """The slices as one stack, and what is to be told of it."""
+def _stacked(folder: Path, found: FoundSeries) -> tuple[Stack, tuple[str, ...]]:
+    """The slices as one stack, and warnings about it."""
     by_uid: dict[tuple[str, int], Slice] = {}
     for item in found.slices:
         same = by_uid.setdefault((item.instance or str(item.path), item.frame), item)
         if np.linalg.norm(same.position - item.position) > SAME_MM:
             raise InputError(
-                f"{folder}: {same} and {item} lie at different places and have one SOPInstanceUID; expected one for each slice, "
-                "copy the series again"
+                f"{folder}: {same} and {item} lie at different places and have one SOPInstanceUID; "
+                "expected one for each slice, copy the series again"
             )
     try:
         stack = make_stack(folder, found.slices)
     except GeometryError as error:
-        if not found.differ:
+        if not found.differences:
             raise
-        raise GeometryError(f"{error}; the slices differ in {found.differ}") from error
+        raise GeometryError(f"{error}; the slices differ in {found.differences}") from error
     if found.conflict:
         raise GeometryError(
-            f"{folder}: slices of several volumes are mixed, which differ in {found.differ} and are not each a regular stack; separate them"
+            f"{folder}: slices of several volumes are mixed, which differ in {found.differences} "
+            "and are not each a regular stack; separate them"
         )
-    if found.differ:
+    if found.differences:
         return stack, (
-            f"the slices differ in {found.differ} and make one stack: taken for one volume",
+            f"the slices differ in {found.differences} and make one stack: taken as one volume",
             *stack.warnings,
         )
     return stack, stack.warnings
@@ -117,7 +121,7 @@ def _hu(pixels: npt.NDArray[Any], item: Slice, *, whole: bool) -> npt.NDArray[An
 
 
 class _Decoder:
-    """Stored values of one slice after another; a file of many frames is decoded once."""
+    """Returns the stored values of slices one by one; a file of many frames is decoded once."""
 
     def __init__(self) -> None:
         self._pydicom = require("pydicom", extra="dicom", why="reading DICOM")
@@ -130,12 +134,13 @@ class _Decoder:
         pixels: npt.NDArray[Any] = self._frames[item.frame]
         if pixels.shape != item.size:
             raise InputError(
-                f"{item.path}: {pixels.shape} pixels, its header says {item.size}; copy the series again"
+                f"{item.path}: holds {pixels.shape} pixels, the header states {item.size}; "
+                "copy the series again"
             )
         return pixels
 
     def _decode(self, path: Path) -> npt.NDArray[Any]:
-        dataset = read(path)
+        dataset = read_dataset(path)
         try:
             syntax = dataset.file_meta.TransferSyntaxUID
             decodable = (
@@ -147,23 +152,23 @@ class _Decoder:
             pixels: npt.NDArray[Any] | None = dataset.pixel_array if decodable else None
         except InputError:
             raise
-        except (
-            Exception
-        ) as error:  # each decoder raises its own; whatever it is, this slice cannot be had
+        except Exception as error:  # each decoder raises its own
             raise InputError(
                 f"{path}: the pixels cannot be decoded ({quoted(error)}); copy the series again"
             ) from error
         if pixels is None:
             raise MissingExtraError(
-                f"{path}: no decoder for {syntax.name} is installed here; pip install 'nnstudent[dicom]' brings those there are"
+                f"{path}: no decoder for {syntax.name} is installed; "
+                "install those that exist with: pip install 'nnstudent[dicom]'"
             )
         return pixels[None] if pixels.ndim == 2 else pixels
 
 
 def _check_size(dataset: Any, path: Path) -> None:
-    """Refuse pixels that would take far more memory than any image packed into a file of this size."""
+    """Refuse pixels that take far more memory than any image compressed to this file size."""
     voxels = int(dataset.get("NumberOfFrames") or 1) * dataset.Rows * dataset.Columns
     if voxels > max(_MOST_VOXELS, _MOST_PACKED * path.stat().st_size):
         raise InputError(
-            f"{path}: {voxels} pixels in {path.stat().st_size} bytes; expected a CT, copy the series again"
+            f"{path}: {voxels} pixels in {path.stat().st_size} bytes; "
+            "expected a CT, copy the series again"
         )

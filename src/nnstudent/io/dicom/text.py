@@ -1,4 +1,7 @@
-"""Text of a DICOM header as it was meant: character sets that are misspelled, unknown, or not the one that was used."""
+"""Reads the texts of a DICOM header in the character set that was used, whatever is declared.
+
+The declared one may be misspelled, unknown, or not the one that was used.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ _LATIN_1 = "ISO_IR 100"
 _DEFAULT = frozenset({"", "ISO_IR 6", "ISO 2022 IR 6"})
 _PERSON = frozenset({"PatientName", "ReferringPhysicianName"})
 _TEXT_VRS = frozenset(
-    {
+    [
         "AE",
         "AS",
         "CS",
@@ -34,7 +37,7 @@ _TEXT_VRS = frozenset(
         "UI",
         "UN",
         "UT",
-    }
+    ]
 )
 _SPELLING = re.compile(r"ISO[ _.-]*(2022)?[ _.-]*IR[ _.-]*(\d+)")
 _ESCAPE = re.compile(r"\x1b\$?[()-]?[A-Z]")
@@ -51,12 +54,12 @@ _OTHER_NAMES = {
 
 @dataclass(frozen=True)
 class Texts:
-    """Values of a header and the character set to write them in.
+    """Texts of a header and the character set to write them in.
 
     Attributes:
-        values: By keyword; the empty string where there is none.
+        values: The texts by keyword; empty if the header has none.
         character_set: The terms of SpecificCharacterSet; empty for the default.
-        warnings: What a reader should know, a line each; quotes no value, for it may name the patient.
+        warnings: What a reader should know, one line each, without quoting the patient's data.
     """
 
     values: Mapping[str, str]
@@ -65,11 +68,11 @@ class Texts:
 
 
 def raw_text(header: Any, keyword: str) -> bytes | None:
-    """The bytes of a text element, without padding; None where it is missing or empty.
+    """Return the bytes of a text element without padding; None if it is missing or empty.
 
     Args:
-        header: A pydicom data set whose element was not looked at yet.
-        keyword: The element.
+        header: A pydicom data set that has not converted the element yet.
+        keyword: Keyword of the element.
 
     Raises:
         ValueError: The element holds something else, such as a number or a sequence.
@@ -80,7 +83,7 @@ def raw_text(header: Any, keyword: str) -> bytes | None:
     value = item.value
     if value is None:
         return None
-    if not isinstance(value, bytes):  # pydicom has converted it already
+    if not isinstance(value, bytes):  # pydicom has already converted it
         if item.VR not in _TEXT_VRS:
             raise ValueError(keyword)
         parts = (
@@ -93,15 +96,15 @@ def raw_text(header: Any, keyword: str) -> bytes | None:
 
 
 def read_texts(header: Any, keywords: Sequence[str]) -> Texts:
-    """Read text elements, in the character set that they are in.
+    """Read text elements.
 
-    A character set that is misspelled is put right. Where it is unknown, or the values are not in
-    it, they are read as UTF-8 if they can be, else as Latin-1, with a warning. Where none is
-    declared, the bytes stay what they are: whoever reads the source reads the result alike.
+    A misspelled character set is corrected. If it is unknown, or the values are not in it, they are
+    read as UTF-8 if possible and otherwise as Latin-1, with a warning. If none is declared, the
+    bytes are kept, so that the result reads like the source.
 
     Args:
         header: A pydicom data set.
-        keywords: The elements.
+        keywords: Keywords of the elements.
     """
     raw: dict[str, bytes] = {}
     warnings = []
@@ -110,7 +113,7 @@ def read_texts(header: Any, keywords: Sequence[str]) -> Texts:
             raw[keyword] = raw_text(header, keyword) or b""
         except ValueError:
             raw[keyword] = b""
-            warnings.append(f"{keyword} of the series is no text; it was left empty")
+            warnings.append(f"{keyword} of the series is not text; it is left empty")
     declared = _declared(header)
     foreign = any(not value.isascii() for value in raw.values())
     terms = tuple(term for term in map(_term, declared) if term is not None)
@@ -130,13 +133,22 @@ def read_texts(header: Any, keywords: Sequence[str]) -> Texts:
         warnings.append(f"the series {what}: they were read as {how}, compare them with the source")
     elif foreign and _DEFAULT.issuperset(terms):
         warnings.append(
-            "the series declares no character set, and its names need one: they were taken over byte for byte"
+            "the series declares no character set, although its names need one: "
+            "they were copied byte for byte"
         )
     return Texts(values, () if _DEFAULT.issuperset(terms) else terms, tuple(warnings))
 
 
-def fitting(texts: Texts, more: Sequence[str]) -> tuple[str, ...]:
-    """The character set to write these texts and more in: the source's, or UTF-8 where it does not have all characters."""
+def fitting_character_set(texts: Texts, more: Sequence[str]) -> tuple[str, ...]:
+    """Choose the character set for these texts and more: the source's if it has all characters.
+
+    Args:
+        texts: Texts of the source.
+        more: Other texts.
+
+    Returns:
+        The terms of SpecificCharacterSet: the source's, or UTF-8; empty for the default.
+    """
     if all(text.isascii() for text in more) and not texts.character_set:
         return ()
     encodings = _encodings(texts.character_set)
@@ -154,7 +166,7 @@ def _declared(header: Any) -> list[str]:
 
 
 def _term(declared: str) -> str | None:
-    """The defined term that is meant, or None."""
+    """The defined term that a declared one means, or None."""
     charset = require("pydicom.charset", extra="dicom", why="reading DICOM")
     plain = " ".join(declared.upper().split())
     if plain in charset.python_encoding:
@@ -195,7 +207,7 @@ def _decoded(keyword: str, value: bytes, encodings: list[str]) -> str:
         else:
             delimiters = pydicom.valuerep.TEXT_VR_DELIMS
             text = str(pydicom.charset.decode_bytes(value, encodings, delimiters))
-    except Exception:  # whatever escapes that lead nowhere do to the library
+    except Exception:  # malformed escape sequences make the library raise anything
         return "\ufffd"
     if encodings == [pydicom.charset.default_encoding]:
         return text
@@ -204,13 +216,13 @@ def _decoded(keyword: str, value: bytes, encodings: list[str]) -> str:
 
 
 def _survives(keyword: str, text: str, encodings: list[str]) -> bool:
-    """Whether a text that is written in these encodings is read as it was."""
+    """Whether a text that is written in these encodings is read back unchanged."""
     pydicom = require("pydicom", extra="dicom", why="reading DICOM")
     try:
         if keyword in _PERSON:
             value = pydicom.valuerep.PersonName(text).encode(encodings)
         else:
             value = pydicom.charset.encode_string(text, encodings)
-    except Exception:  # whatever the library makes of what it cannot encode
+    except Exception:  # what it cannot encode makes the library raise anything
         return False
     return _decoded(keyword, value, encodings) == text

@@ -1,84 +1,67 @@
-"""Elements of a DICOM data set as numbers and words, each checked when it is asked for."""
+"""Reads elements of a DICOM data set as checked numbers and words."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from nnstudent.errors import InputError
+from nnstudent.types import Float64Array
 
-Floats = npt.NDArray[np.float64]
-
-_WRITTEN = (
-    "CS",
-    "DA",
-    "DS",
-    "DT",
-    "IS",
-    "LO",
-    "SH",
-    "TM",
-    "UI",
-)  # types whose values are text in the file
-_LONGEST = 1024  # characters of a word that is looked at
+_WRITTEN = ("CS", "DA", "DS", "DT", "IS", "LO", "SH", "TM", "UI")  # stored as text in the file
+_LONGEST = 1024  # characters of a word that are kept
 
 
 class Values:
     """The elements of one data set.
 
-    An element that is missing or empty is None; one that holds something else than was asked for is an error that names the file and
-    the element, and does not quote the value, which may tell who the patient is.
+    An element that is missing or empty is None. An element of another type than was asked for is an
+    error that names the file and the element, but does not quote the value, which may identify the
+    patient.
     """
 
     def __init__(self, dataset: Any, where: str) -> None:
-        """Look at a pydicom data set; ``where`` is the file, or another name, for errors."""
+        """Wrap a pydicom data set; ``where`` names its file in errors."""
         self._dataset, self._where = dataset, where
 
     def __contains__(self, tag: str) -> bool:
         return tag in self._dataset
 
     def text(self, tag: str) -> str:
-        """The words of an element, joined by a backslash as in the file; empty where it is missing."""
+        """Return the words of an element, joined by a backslash as in the file."""
         return "\\".join(self.texts(tag))
 
     def texts(self, tag: str) -> tuple[str, ...]:
-        """Each word of an element."""
+        """Return each word of an element; none if it is missing or empty."""
         value = self._raw(tag)
+        if value is None:
+            return ()
         try:
-            items = (
-                []
-                if value is None
-                else [value]
-                if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__")
-                else list(value)
-            )
-            return (
-                tuple(_word(item) for item in items) if any(_word(item) for item in items) else ()
-            )
+            single = isinstance(value, (str, bytes)) or not hasattr(value, "__iter__")
+            words = tuple(_word(item) for item in ([value] if single else value))
+            return words if any(words) else ()
         except Exception as error:
             raise self.wrong(tag, "words") from error
 
     def trait(self, tag: str) -> str:
-        """The words of an element that nothing depends on; a question mark where it is malformed."""
+        """Return the words of an element that nothing depends on; ``?`` if it is malformed."""
         try:
             if tag not in self._dataset:
                 return ""
             raw = self._dataset.get_item(tag)
-            if (
-                isinstance(raw.value, bytes) and raw.VR in _WRITTEN
-            ):  # as it is in the file: conversion takes most of the time
+            # Conversion takes most of the time, so bytes are taken as they are in the file.
+            if isinstance(raw.value, bytes) and raw.VR in _WRITTEN:
                 return "\\".join(_word(word) for word in raw.value.split(b"\\"))
             return self.text(tag)
-        except Exception:  # whatever a malformed value does to the library
+        except Exception:  # a malformed value makes the library raise anything
             return "?"
 
-    def numbers(self, tag: str, count: int | None = None) -> Floats | None:
-        """The numbers of an element.
+    def numbers(self, tag: str, count: int | None = None) -> Float64Array | None:
+        """Return the numbers of an element; None if it is missing or empty.
 
         Raises:
-            InputError: They are no finite numbers, or not ``count``.
+            InputError: They are not ``count`` finite numbers.
         """
         value = self._raw(tag)
         if value is None or (isinstance(value, str) and not value.strip()):
@@ -87,7 +70,7 @@ class Values:
             if isinstance(value, (bytes, str)):
                 value = [float(value)]
             numbers = np.atleast_1d(np.array(value, np.float64)).ravel()
-        except Exception as error:  # whatever a value of another type does when it is converted
+        except Exception as error:  # a value of another type raises anything when converted
             raise self.wrong(tag, _numbers(count)) from error
         if not numbers.size:
             return None
@@ -96,10 +79,10 @@ class Values:
         return numbers
 
     def number(self, tag: str, *, least: float = -np.inf, most: float = np.inf) -> float | None:
-        """The one number of an element.
+        """Return the one number of an element; None if it is missing or empty.
 
         Raises:
-            InputError: It is no finite number from ``least`` to ``most``, or more than one.
+            InputError: It is not one finite number from ``least`` to ``most``.
         """
         numbers = self.numbers(tag, 1)
         if numbers is None:
@@ -112,10 +95,10 @@ class Values:
         return number
 
     def integer(self, tag: str, *, least: int, most: int) -> int | None:
-        """The one whole number of an element.
+        """Return the one whole number of an element; None if it is missing or empty.
 
         Raises:
-            InputError: It is no whole number from ``least`` to ``most``, or more than one.
+            InputError: It is not one whole number from ``least`` to ``most``.
         """
         number = self.number(tag, least=least, most=most)
         if number is None:
@@ -125,10 +108,10 @@ class Values:
         return int(number)
 
     def items(self, tag: str) -> list[Values]:
-        """The items of a sequence; none where it is missing.
+        """Return the items of a sequence; none if it is missing.
 
         Raises:
-            InputError: It is no sequence.
+            InputError: The element is not a sequence.
         """
         value = self._raw(tag)
         if value is None:
@@ -145,14 +128,15 @@ class Values:
         try:
             return self._dataset.get(tag)
         except RecursionError as error:
-            raise self.wrong(tag, "sequences that are not nested without end") from error
-        except Exception as error:  # whatever a malformed value does to the library
-            raise self.wrong(tag, "a value of the type that DICOM lays down") from error
+            raise self.wrong(tag, "sequences that are not nested endlessly") from error
+        except Exception as error:  # a malformed value makes the library raise anything
+            raise self.wrong(tag, "a value of the type that DICOM prescribes") from error
 
     def wrong(self, tag: str, expected: str, *, state: str = "malformed") -> InputError:
-        """The error of an element: what it is and what was expected instead."""
+        """Return the error for an element: its state and what was expected instead."""
         return InputError(
-            f"{self._where}: {tag} is {state}; expected {expected}, copy the series again or mend the file"
+            f"{self._where}: {tag} is {state}; expected {expected}, "
+            "copy the series again or correct the file"
         )
 
 

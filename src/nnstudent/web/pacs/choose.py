@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from nnstudent.errors import require
-from nnstudent.io.dicom.find import quiet
-from nnstudent.io.dicom.groups import Group, best, listed
+from nnstudent.io.dicom.groups import Group, best, describe_groups
 from nnstudent.io.dicom.headers import TAGS, Header
+from nnstudent.io.dicom.read import quiet
 from nnstudent.web.pacs.dicom_json import is_uid, number, value
 from nnstudent.web.pacs.dicomweb import DicomWeb
 from nnstudent.web.pacs.errors import PacsError
@@ -54,7 +54,9 @@ def choose_series(web: DicomWeb, study: str) -> tuple[str, int | None, list[str]
     with quiet():
         chosen = best(groups)
         others = [group for group in groups if group is not chosen]
-        notes = [f"took CT series {chosen}; passed over {listed(others)}"] if others else []
+        notes = (
+            [f"took CT series {chosen}; passed over {describe_groups(others)}"] if others else []
+        )
     return chosen.uid, counts[chosen.uid], notes
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from nnstudent.errors import NnStudentError, require
-from nnstudent.io.dicom.find import quiet
+from nnstudent.io.dicom.read import quiet
 from nnstudent.web.job import Job
 from nnstudent.web.jobs import Jobs
 from nnstudent.web.pacs.errors import PacsError, UnreachableError

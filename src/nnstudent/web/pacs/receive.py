@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nnstudent.errors import InputError, NnStudentError, require
-from nnstudent.io.dicom.find import quiet
+from nnstudent.io.dicom.read import quiet
 from nnstudent.web.jobs import Draft, FullError, Jobs
 from nnstudent.web.pacs.dicom_json import is_uid
 from nnstudent.web.pacs.dimse import CT_CLASSES, check_title, library
