@@ -13,6 +13,7 @@ from nnstudent.cohort.ledger import read_ledger
 from nnstudent.data_files import read_json_table
 from nnstudent.errors import InputError, NnStudentError
 from nnstudent.report.costs import Cost, profiled_cost, size_of
+from nnstudent.serialization import Record
 from nnstudent.taxonomy import Taxonomy, flare23
 
 T = TypeVar("T")
@@ -298,12 +299,37 @@ def _ledger(path: Path) -> LedgerFacts:
 
 
 def _scores(path: Path) -> Mapping[str, Any]:
+    """Read an evaluation; what the report takes from it is of the right type."""
     data = read_json_table(path, what="an evaluation")
     if not isinstance(data.get("cases"), list) or not isinstance(data.get("mean"), dict):
         raise InputError(
             f"{path}: not the report of an evaluation (no cases or mean in it); write it with: "
             "nnstudent evaluate … --report"
         )
+    record = Record(data, str(path))
+    for row in record.rows("cases"):
+        row.get("id", str)
+        for metric in ("dsc", "nsd"):
+            row.get(metric, dict[str, float | None])
+    for name in data["mean"]:
+        Record(data["mean"][name], f"{path}: mean of {name}")
+    record.get("protocol", str, "")
+    record.get("common_only", bool, False)
+    record.get("notes", tuple[str, ...], ())
+    record.get("missing", tuple[str, ...], ())
+    for row in record.rows("failures", []):
+        row.get("id", str)
+        row.get("reason", str)
+    for name, found in record.get("lesions", dict[str, dict[str, Any]], {}).items():
+        known = Record(found, f"{path}: lesions: {name}")
+        known.get("scans", int)
+        for row in [known, *known.rows("bins")]:
+            for key in ("lesions", "found", "false_positives"):
+                row.get(key, int)
+            row.get("sensitivity", float | None)
+            row.get("to_ml", float | None, None)
+        for row in known.rows("bins"):
+            row.get("from_ml", float)
     return data
 
 
