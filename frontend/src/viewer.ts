@@ -35,6 +35,7 @@ const VIEWS: View[] = [
 ]
 const ALL: View = { title: 'All', type: SLICE_TYPE.MULTIPLANAR, axis: 2 }
 const OPACITY = 0.5
+const NOTCH = 40 // pixels of the wheel for one slice; a notch of most mice is 100
 const FAINT = 0.18 // of its color: what is beside the class that is pointed at
 
 /** Whether this browser can draw scans. */
@@ -58,6 +59,7 @@ export class Viewer {
   private view: View
   private emphasised: number | null = null
   private turn = 0
+  private rolled = 0 // pixels by the wheel since the last slice
 
   /**
    * @param all Whether there is a view of all planes and 3D at once, which a single pane has the room for.
@@ -178,6 +180,7 @@ export class Viewer {
       pane.setRenderAzimuthElevation(160, 10) // from the front, as one looks at a patient
       pane.setScale(1.35)
       pane.onLocationChange = () => this.follow(pane)
+      canvas.addEventListener('wheel', (event) => this.roll(event, pane, canvas), { capture: true, passive: false })
     }
     for (const pane of this.panes) pane.broadcastTo(this.panes.filter((other) => other !== pane))
     for (const [index, canvas] of this.stage.querySelectorAll('canvas').entries()) canvas.ariaLabel = `Scan, ${titles[index]}`
@@ -220,6 +223,34 @@ export class Viewer {
       pane.drawScene()
     }
     if (this.panes[0]) this.follow(this.panes[0])
+  }
+
+  /** The wheel moves through the slices, one at a time; NiiVue would zoom. In 3D it zooms, as NiiVue has it. */
+  private roll(event: WheelEvent, pane: Niivue, canvas: HTMLCanvasElement): void {
+    if (document.activeElement !== canvas) return // the page scrolls
+    const axis = this.axisAt(event, pane, canvas)
+    const slices = pane.volumes[0]?.dimsRAS?.[axis + 1]
+    if (axis < 0 || !slices) return
+    event.preventDefault()
+    event.stopImmediatePropagation()
+    this.rolled += event.deltaMode === WheelEvent.DOM_DELTA_PIXEL ? event.deltaY : NOTCH * Math.sign(event.deltaY)
+    if (Math.abs(this.rolled) < NOTCH) return // touchpads send many small steps
+    const now = Math.floor(pane.scene.crosshairPos[axis]! * slices)
+    const next = Math.min(Math.max(now - Math.sign(this.rolled), 0), slices - 1)
+    this.rolled = 0
+    for (const each of this.panes) {
+      each.scene.crosshairPos[axis] = (next + 0.5) / slices
+      each.drawScene()
+    }
+    this.follow(pane)
+  }
+
+  /** The axis that the plane under the pointer is perpendicular to: x, y, z; -1 for the 3D view. */
+  private axisAt(event: WheelEvent, pane: Niivue, canvas: HTMLCanvasElement): number {
+    if (this.view !== ALL) return this.view.axis
+    const scale = canvas.width / canvas.clientWidth
+    const tile = pane.screenSlices[pane.tileIndex(event.offsetX * scale, event.offsetY * scale)]
+    return VIEWS.find((view) => view.type === tile?.axCorSag)?.axis ?? -1
   }
 
   private follow(pane: Niivue): void {

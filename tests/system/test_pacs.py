@@ -82,7 +82,7 @@ def uid_of(folder: Path) -> str:
 
 def settings(tmp_path: Path, orthanc: Orthanc, **how) -> Settings:
     hospital = PacsSettings(
-        pacs=orthanc.url,
+        url=orthanc.url,
         authorization=authorization(orthanc.url, environment=LOGIN),
         quiet_seconds=1.0,
     )
@@ -167,7 +167,7 @@ def test_a_study_that_the_pacs_sends_is_segmented_and_the_seg_sent_back(study, t
     port = free_port()
     orthanc = Orthanc(tmp_path / "orthanc", peer=("127.0.0.1", port))
     peer = (
-        {"pacs": None, "authorization": None, "peer": f"{TITLE}@127.0.0.1:{orthanc.dicom}"}
+        {"url": None, "authorization": None, "peer": f"{TITLE}@127.0.0.1:{orthanc.dicom}"}
         if back == "C-STORE"
         else {}
     )
