@@ -95,6 +95,7 @@ def test_files(tmp_path):
     path.write_text('[[class]]\nid = 5\nname = "bladder"\n[[class]]\nid = 2\nname = "prostate"\n')
     table = read_taxonomy(path)
     assert (table.name, table.ids) == ("mine", (5, 2))
+    assert table["bladder"].color != table["prostate"].color, "no color given, yet told apart"
     path.write_bytes(b"id = ")
     with pytest.raises(InputError, match="not valid TOML"):
         read_taxonomy(path)

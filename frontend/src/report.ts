@@ -32,12 +32,15 @@ async function start(place: HTMLElement): Promise<void> {
   const show = async (index: number): Promise<void> => {
     const found = JSON.parse(cases[index]!.textContent) as Case
     for (const [number, tab] of [...tabs.children].entries()) tab.ariaPressed = String(number === index)
-    note.textContent = found.note
+    note.textContent = 'Loading the scan …'
+    place.ariaBusy = 'true'
     const shown = await viewer.show({
       image: blob(found.image),
       layers: found.layers.map((layer) => ({ title: layer.title, labels: blob(layer.labels) })),
     })
-    if (!shown) return
+    if (!shown) return // another one was asked for, which is still loading
+    note.textContent = found.note
+    place.ariaBusy = 'false'
     legend.draw()
     place.dataset['shown'] = String(index)
   }

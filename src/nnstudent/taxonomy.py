@@ -274,8 +274,8 @@ def _row(title: str, row: Mapping[str, Any]) -> LabelClass:
             raise InputError(f"label table {title}: {key} = {value!r} is of the wrong type")
     if "id" not in row or "name" not in row:
         raise InputError(f"label table {title}: a [[class]] needs id and name, got {dict(row)}")
-    values = dict(row)
-    if "color" in values:
+    values = {"color": spare_color(row["id"])} | dict(row)
+    if "color" in row:
         color = tuple(values["color"])
         if len(color) != 3 or not all(isinstance(c, int) and 0 <= c <= 255 for c in color):
             raise InputError(

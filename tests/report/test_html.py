@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import io
 import json
 import re
 from html import unescape
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from nnstudent.cli import main
 from nnstudent.cli.common import write_report as write_json_report
@@ -18,12 +20,15 @@ from nnstudent.cohort.cohort import Case, Cohort, read_cohort, write_cohort
 from nnstudent.errors import Failure, InputError
 from nnstudent.evaluation.evaluate import evaluate
 from nnstudent.io.atomic import write_json
+from nnstudent.io.nifti import read_image, write_image
+from nnstudent.phantom.mark import DESCRIPTION
 from nnstudent.report import embed, write_report
 from nnstudent.report.context import describe_annotated
 from nnstudent.report.downsample import VOXELS, downsample, small_shape
 from nnstudent.report.embed import Viewer, find_viewer
 from nnstudent.report.format import duration, memory, percent, signed
 from nnstudent.report.load import load_run
+from nnstudent.report.previews import make_previews
 from nnstudent.report.slices import View, around_organs, cut, draw, find_view
 from nnstudent.taxonomy import flare23
 from nnstudent.volume import Grid, Volume
@@ -39,8 +44,17 @@ VIEWER = Viewer("show('a < b')", "'sha256-x'")
 
 @pytest.fixture(autouse=True)
 def built_without_a_viewer(monkeypatch):
-    """The same report whether this tree has a viewer or not; tests that want one say so."""
+    """The same report whether this tree has a viewer or not; tests that want one say so.
+
+    Nor the pictures of each case, which take two seconds each.
+    """
     monkeypatch.setattr("nnstudent.report.html.find_viewer", lambda: None)
+    monkeypatch.setattr("nnstudent.report.html.make_previews", lambda _: [])
+
+
+@pytest.fixture
+def with_previews(built_without_a_viewer, monkeypatch):
+    monkeypatch.setattr("nnstudent.report.html.make_previews", make_previews)
 
 
 @pytest.fixture
@@ -454,3 +468,35 @@ def test_a_real_scan_is_drawn(real_data, tmp_path):
     html = write_report(tmp_path).read_text()
     assert "Only case: ts_example, organ DSC 100.0 %" in html
     assert html.count("<figure>") == 4
+
+
+def test_phantoms_are_called_so_on_top_and_patients_are_not(run):
+    assert "Phantoms are not patients" not in write_report(run).read_text()
+    cohort = read_cohort(run / "cohort")
+    for place, case in enumerate(cohort.cases):
+        image = read_image(case.image)
+        write_image(case.image, image, description=DESCRIPTION if place else "")
+    html = write_report(run).read_text()
+    assert html.index("Phantoms are not patients") < html.index("<nav>")
+    assert f"{len(cohort) - 1} of {len(cohort)} scans of this run are" in html
+
+
+def test_each_case_has_the_picture_of_the_preview(run, with_previews):
+    html = write_report(run, title="Mine & yours").read_text()
+    assert "<h1>Mine &amp; yours</h1>" in html
+    section = html[html.index('<section id="found">') :]
+    section = section[: section.index("</section>")]
+    assert re.findall(r"<summary>(\w+), organ DSC", section) == ["test_02", "test_03", "test_04"]
+    pictures = re.findall(r"data:image/jpeg;base64,([A-Za-z0-9+/=]+)", section)
+    sizes = [Image.open(io.BytesIO(base64.b64decode(picture))).width for picture in pictures]
+    assert sizes == [1304] * 3
+    few = make_previews(load_run(run), most=2)
+    assert [preview.id for preview in few] == ["test_02", "test_04"], "the best and the worst"
+
+
+def test_a_case_without_its_image_has_no_picture_and_is_named_once(run, with_previews):
+    cohort = read_cohort(run / "cohort")
+    cohort.test()[0].image.unlink()
+    html = write_report(run).read_text()
+    assert html.count(f"no picture of {cohort.test()[0].id}") == 1
+    assert html.count('<figure class="preview">') == 2

@@ -7,7 +7,7 @@
   nnstudent report RUN --format latex -o paper/tables.tex
       writes the scores by class (Table 4 of the paper), the lesions found, time
       and memory by image size (Table 5), and scores with and without unlabeled
-      scans (Table 6), and beside it a picture of two good and two bad cases
+      scans (Table 6), and beside it a picture of the two best and the two worst cases
       (Figure 3); --format md writes Markdown
 
 What the run does not have yet is left out. Without --format, the suffix of the
@@ -38,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=False,
     )
     parser.add_argument(
+        "--title", default="", help="heading of the report (default: the name of RUN's folder)"
+    )
+    parser.add_argument(
         "--format",
         choices=REPORT_FORMATS,
         help="format to write (default: by the suffix of FILE, otherwise html)",
@@ -52,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     if kind is None:
         kind = "html" if args.out is None else _BY_SUFFIX.get(args.out.suffix.lower(), "html")
     if kind == "html":
-        print(write_report(args.run_folder, out=args.out))
+        print(write_report(args.run_folder, out=args.out, title=args.title))
     else:
-        print(write_tables(args.run_folder, kind=kind, out=args.out))
+        print(write_tables(args.run_folder, kind=kind, out=args.out, title=args.title))
     return 0

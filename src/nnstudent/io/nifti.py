@@ -170,17 +170,33 @@ def write_labels(path: Path, labels: Volume, *, like: Path | None = None) -> Non
     _write(path, labels, np.uint8, like=like)
 
 
-def write_image(path: Path, image: Volume) -> None:
+def write_image(path: Path, image: Volume, *, description: str = "") -> None:
     """Write an image as NIfTI in the array's own type (int16 for HU), whole or not at all.
+
+    Args:
+        path: The file, .nii or .nii.gz.
+        image: The image.
+        description: What the header says of it, at most 79 characters of ASCII.
 
     Raises:
         InputError: ``path`` does not end like a NIfTI file.
         OutputError: ``path`` cannot be written.
     """
-    _write(path, image, image.array.dtype, like=None)
+    _write(path, image, image.array.dtype, like=None, description=description)
 
 
-def _write(path: Path, volume: Volume, dtype: Any, *, like: Path | None) -> None:
+def read_description(path: Path) -> str:
+    """Return what the header of a NIfTI file says of it; empty if it cannot be read."""
+    try:
+        header = nib.load(path).header
+        return bytes(header["descrip"].tobytes()).rstrip(b"\0").decode("ascii", "replace")
+    except (OSError, ValueError, KeyError, ImageFileError):
+        return ""
+
+
+def _write(
+    path: Path, volume: Volume, dtype: Any, *, like: Path | None, description: str = ""
+) -> None:
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         raise InputError(f"{path}: an output name ends in .nii or .nii.gz")
     template = _open(like) if like is not None else None
@@ -205,6 +221,8 @@ def _write(path: Path, volume: Volume, dtype: Any, *, like: Path | None) -> None
         image.set_qform(affine, code=1)
         image.set_sform(affine, code=1)
         image.header.set_xyzt_units("mm", "sec")
+    if description:
+        image.header["descrip"] = description.encode("ascii", "replace")[:79]
     with replacing(path) as temporary:
         nib.save(image, temporary)
 

@@ -15,6 +15,7 @@ from nnstudent.io.lock import writing
 from nnstudent.io.nifti import write_image, write_labels
 from nnstudent.phantom.acquisition import find_scan_preset
 from nnstudent.phantom.case import PhantomCase, make_case
+from nnstudent.phantom.mark import DESCRIPTION
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import flare23
 from nnstudent.volume import Volume
@@ -154,7 +155,7 @@ def _write_case(
     image, truth, label = (
         out / folder / f"{name}.nii.gz" for folder in ("images", "truth", "labels")
     )
-    write_image(image, case.image)
+    write_image(image, case.image, description=DESCRIPTION)
     write_labels(truth, case.truth)
     table = flare23()
     if annotated:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from nnstudent.phantom.mark import is_phantom
 from nnstudent.report.format import css_color, difference, duration, memory, percent, signed
 from nnstudent.report.load import ORIGINS, Method, RunData
 from nnstudent.taxonomy import Taxonomy
@@ -142,6 +143,20 @@ def rank_cases(method: Method, taxonomy: Taxonomy) -> list[Mapping[str, Any]]:
 
     scored = [(value, case) for case in method.data["cases"] if (value := merit(case)) is not None]
     return [case for _, case in sorted(scored, key=lambda pair: -pair[0])]
+
+
+def synthetic_notice(run: RunData) -> str:
+    """Return what a reader must know of a run on phantoms; empty if there is none in it."""
+    cases = list(run.cohort or ())
+    found = sum(is_phantom(case.image) for case in cases)
+    if not found:
+        return ""
+    who = "Every scan" if found == len(cases) else f"{found} of {len(cases)} scans"
+    return (
+        f"Phantoms are not patients. {who} of this run {'is' if found in (1, len(cases)) else 'are'} "
+        "synthetic: scores on such scans show that everything works, and say nothing about how "
+        "well a model segments patients."
+    )
 
 
 def cohort_facts(run: RunData) -> dict[str, Any] | None:

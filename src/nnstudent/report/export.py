@@ -9,6 +9,7 @@ import nnstudent
 from nnstudent.errors import InputError
 from nnstudent.io.atomic import replacing, write_text
 from nnstudent.report.contact_sheet import CAPTION, draw_sheet
+from nnstudent.report.context import synthetic_notice
 from nnstudent.report.load import load_run
 from nnstudent.report.overlays import make_overlays
 from nnstudent.report.tables import Table, paper_tables
@@ -23,13 +24,14 @@ _LATEX = {
 }  # fmt: skip
 
 
-def write_tables(run: Path, *, kind: str, out: Path | None = None) -> Path:
+def write_tables(run: Path, *, kind: str, out: Path | None = None, title: str = "") -> Path:
     """Write the tables of a run, and beside them a figure of its best and worst cases.
 
     Args:
         run: The run's folder.
         kind: ``md`` or ``latex``.
         out: The file; None for ``report.md`` or ``report.tex`` in the run.
+        title: The heading; empty for the name of the run's folder.
 
     Returns:
         The file. The figure is ``<its name>-cases.png``; it is left out if no picture can be made.
@@ -51,6 +53,8 @@ def write_tables(run: Path, *, kind: str, out: Path | None = None) -> Path:
     # The paper's figure has no median case.
     overlays = [overlay for overlay in make_overlays(found) if overlay.rank != "median"]
     problems = [f"Not readable, so not in the tables: {line}" for line in found.problems]
+    notice = synthetic_notice(found)
+    remarks = [notice, *problems] if notice else problems
     lay_out = markdown if kind == "md" else latex
     target = run / f"report{SUFFIXES[kind]}" if out is None else out
     figure = target.with_name(f"{target.stem}-cases.png") if overlays else None
@@ -58,7 +62,8 @@ def write_tables(run: Path, *, kind: str, out: Path | None = None) -> Path:
         with replacing(figure) as temporary:
             temporary.write_bytes(draw_sheet(overlays, found.taxonomy))
     name = figure.name if figure else ""
-    write_text(target, lay_out(tables, title=run.resolve().name, remarks=problems, figure=name))
+    heading = title or run.resolve().name
+    write_text(target, lay_out(tables, title=heading, remarks=remarks, figure=name))
     return target
 
 

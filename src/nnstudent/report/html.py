@@ -21,17 +21,19 @@ from nnstudent.report.context import (
     scored_classes,
     segment_times,
     stage_rows,
+    synthetic_notice,
 )
 from nnstudent.report.embed import find_viewer, viewer_classes, viewer_scans
 from nnstudent.report.figures import Plot, plot_curves, plot_scores
 from nnstudent.report.load import Curve, RunData, load_run
 from nnstudent.report.overlays import make_overlays
+from nnstudent.report.previews import make_previews
 from nnstudent.report.slices import jpeg
 from nnstudent.report.tables import paper_tables
 from nnstudent.words import count
 
 
-def write_report(run: Path, *, out: Path | None = None) -> Path:
+def write_report(run: Path, *, out: Path | None = None, title: str = "") -> Path:
     """Write what a run did and found into one offline HTML file.
 
     A part of the run that is missing is left out; one that is broken is named at the end.
@@ -39,6 +41,7 @@ def write_report(run: Path, *, out: Path | None = None) -> Path:
     Args:
         run: The run's folder.
         out: The file; None for ``report.html`` in the run.
+        title: The heading; empty for the name of the run's folder.
 
     Returns:
         The file.
@@ -54,7 +57,7 @@ def write_report(run: Path, *, out: Path | None = None) -> Path:
     overlays = make_overlays(found, scroll="stack" if viewer is None else "scan")
     text = template.render(
         run=found,
-        title=run.resolve().name,
+        title=title or run.resolve().name,
         version=nnstudent.__version__,
         style=files("nnstudent.report").joinpath("report.css").read_text("utf-8"),
         headline=headline(found),
@@ -65,6 +68,8 @@ def write_report(run: Path, *, out: Path | None = None) -> Path:
         scores_plot=_scores_plot(found),
         cases=[(method, case_rows(method, found.taxonomy)) for method in found.methods],
         overlays=overlays,
+        previews=make_previews(found),
+        synthetic=synthetic_notice(found),
         viewer=viewer,
         viewer_classes=viewer_classes(found.taxonomy),
         viewer_scans=viewer_scans(overlays),

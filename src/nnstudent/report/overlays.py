@@ -101,9 +101,7 @@ def _overlay(
     run: RunData, method: Method, *, case: Mapping[str, Any], rank: str, scroll: str
 ) -> Overlay:
     table = run.taxonomy
-    known = next((item for item in run.cohort or () if item.id == case["id"]), None)
-    if known is None:
-        raise InputError("not in the cohort, so that its image is not known")
+    known = find_case(run, case)
     image, truth, prediction = _read(run, method, case=case, known=known)
     panels, shown = [], set()
     for name in ("axial", "coronal"):
@@ -138,14 +136,35 @@ def _overlay(
     )
 
 
+def find_case(run: RunData, case: Mapping[str, Any]) -> Case:
+    """Return the cohort's case of one that was scored.
+
+    Raises:
+        InputError: The cohort does not have it.
+    """
+    known = next((item for item in run.cohort or () if item.id == case["id"]), None)
+    if known is None:
+        raise InputError("not in the cohort, so that its image is not known")
+    return known
+
+
+def prediction_file(run: RunData, method: Method, case: Mapping[str, Any]) -> Path:
+    """Return the label map of a case that was scored.
+
+    Raises:
+        InputError: It is neither where it was nor in its place in the run.
+    """
+    own = run.path / "predictions" / method.key / f"{case['id']}.nii.gz"
+    return _find(run, case.get("prediction"), otherwise=own)
+
+
 def _read(
     run: RunData, method: Method, *, case: Mapping[str, Any], known: Case
 ) -> tuple[Volume, Volume, Volume]:
     """Read image, truth and prediction in RAS, cut to the box around the organs."""
     image = read_image(known.image).reoriented()
     truth = read_labels(_find(run, case.get("truth"), otherwise=known.label)).reoriented()
-    own = run.path / "predictions" / method.key / f"{case['id']}.nii.gz"
-    prediction = read_labels(_find(run, case.get("prediction"), otherwise=own)).reoriented()
+    prediction = read_labels(prediction_file(run, method, case)).reoriented()
     for name, labels in (("truth", truth), ("prediction", prediction)):
         image.grid.require(labels.grid, what=f"the {name}", advice="evaluate the run again")
     box = around_organs(truth if truth.array.any() else prediction)
