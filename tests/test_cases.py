@@ -67,7 +67,7 @@ ANYTHING = {
 
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("kind", ANYTHING)
-def test_whatever_one_case_raises_it_is_named_and_the_others_are_done(
+def test_a_case_that_raises_anything_is_named_and_the_others_are_done(
     kind: str, threads: int
 ) -> None:
     error, reason = ANYTHING[kind]
@@ -83,7 +83,7 @@ def test_whatever_one_case_raises_it_is_named_and_the_others_are_done(
     assert failures == (Failure("a", reason),)
 
 
-def test_a_recursion_without_end_is_one_case() -> None:
+def test_endless_recursion_fails_one_case_only() -> None:
     outcome = attempt(Scan("a"), lambda _: nested(), files=files)
     assert isinstance(outcome, Failure)
     assert outcome.reason.startswith("/data/a.nii.gz: RecursionError: ")
@@ -103,7 +103,7 @@ def test_a_reason_is_one_line_that_can_be_written(text: str) -> None:
 
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, OutputError])
-def test_what_no_case_is_to_blame_for_ends_all(error: type[BaseException], threads: int) -> None:
+def test_errors_that_no_case_caused_end_the_call(error: type[BaseException], threads: int) -> None:
     begun: list[str] = []
     free = threading.Event()
 
@@ -125,7 +125,7 @@ def test_what_no_case_is_to_blame_for_ends_all(error: type[BaseException], threa
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
-def test_a_full_disk_is_no_cases_fault(code: int) -> None:
+def test_a_full_disk_is_not_the_fault_of_a_case(code: int) -> None:
     def work(_: Scan) -> None:
         raise OSError(code, "No room", "/out/x")
 

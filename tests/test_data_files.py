@@ -102,14 +102,14 @@ def test_hostile_toml_is_one_line_that_names_the_file(tmp_path: Path, content: b
     refused(lambda: read_toml(path, what="a preset"), path)
 
 
-def test_what_is_too_large_is_not_read(tmp_path: Path) -> None:
+def test_files_that_are_too_large_are_not_read(tmp_path: Path) -> None:
     path = write(tmp_path, b'"' + b"x" * 1000 + b'"')
     assert "is larger than" in refused(lambda: read_json(path, what="a lock", most=1000), path)
     assert read_json(path, what="a lock", most=1002) == "x" * 1000
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
-def test_what_is_no_regular_file_never_hangs(tmp_path: Path) -> None:
+def test_pipes_and_devices_never_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
     (tmp_path / "zero").symlink_to("/dev/zero")
@@ -120,11 +120,11 @@ def test_what_is_no_regular_file_never_hangs(tmp_path: Path) -> None:
             )
 
 
-def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_accepted(tmp_path: Path) -> None:
     assert read_json(write(tmp_path, b'\xef\xbb\xbf{"a": 1}'), what="x") == {"a": 1}
 
 
-def test_bytes_of_a_files_name_that_are_no_utf8_come_back() -> None:
+def test_file_names_that_are_not_utf8_come_back() -> None:
     assert parse_json('"a\\udcff"', where="w", what="x") == "a\udcff"
 
 

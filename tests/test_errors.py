@@ -28,7 +28,7 @@ def test_a_missing_extra_is_named():
     assert str(error.value).startswith("the cluster needs no_such_package,")
 
 
-def test_what_is_there_is_imported():
+def test_an_installed_module_is_imported():
     assert require("json", extra="none", why="x").loads("1") == 1
 
 

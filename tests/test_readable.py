@@ -19,7 +19,7 @@ from nnstudent.readable import HANDLER, readable
         ("\ud83d", r"\ud83d"),
     ],
 )
-def test_what_cannot_be_shown_is_spelled_out(text: str, shown: str) -> None:
+def test_unprintable_characters_are_spelled_out(text: str, shown: str) -> None:
     assert readable(text) == shown
 
 

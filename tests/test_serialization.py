@@ -53,7 +53,7 @@ def test_a_dataclass_comes_back() -> None:
         ({"inner": {"share": 10**400}}, "expected a number"),
     ],
 )
-def test_what_is_of_another_type_is_named(change: dict[str, Any], says: str) -> None:
+def test_values_of_another_type_are_named(change: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError) as caught:
         from_plain(Outer, {"name": "x", "size": [1, 2, 3]} | change, where="file")
     assert says in str(caught.value)

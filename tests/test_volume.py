@@ -71,7 +71,7 @@ def test_turning_moves_no_voxel_and_turning_back_gives_the_same(grid, codes):
 
 
 @pytest.mark.parametrize("codes", AXCODES)
-def test_axes_are_what_they_are_called(codes):
+def test_axis_codes_match_the_axes(codes):
     assert (
         numbered(Grid((2, 3, 4), np.diag([0.7, 0.8, 3.0, 1]))).reoriented(codes).grid.axcodes
         == codes
@@ -105,7 +105,7 @@ def test_matches_measures_in_mm(grid, shift):
     assert grid.matches(other) == other.matches(grid) == (abs(shift) < tenth)
 
 
-def test_what_headers_round_is_the_same_grid():
+def test_rounded_headers_give_the_same_grid():
     """Sizes as scanners have them, a spacing of three decimals."""
     grid = Grid((200, 512, 512), np.diag([0.7031, 0.7031, 2.5, 1]))
     assert grid.matches(Grid(grid.shape, np.diag([0.703, 0.703, 2.5, 1])))

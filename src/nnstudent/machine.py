@@ -1,4 +1,4 @@
-"""What this machine gives to the process."""
+"""Reports what this machine gives to the process."""
 
 from __future__ import annotations
 

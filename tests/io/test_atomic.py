@@ -128,7 +128,7 @@ def dead() -> int:
     return child.pid
 
 
-def test_what_a_killed_process_left_is_swept_and_nothing_else(tmp_path, dead):
+def test_only_leftovers_of_a_killed_process_are_removed(tmp_path, dead):
     gone = (
         left_by(dead, tmp_path, "a.nii.gz"),
         left_by(dead, tmp_path, "bundle") / "networks" / "x.bin",
@@ -180,7 +180,7 @@ def test_a_name_that_is_too_long_is_that_names_fault_alone(tmp_path):
 @pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="names that are no text are Linux's"
 )
-def test_a_name_that_is_no_text(tmp_path):
+def test_a_name_that_is_not_text(tmp_path):
     odd = os.fsdecode(b"caf\xe9")
     write_json(tmp_path / f"{odd}.json", {"path": odd})
     assert read_json(tmp_path / f"{odd}.json", what="a test") == {"path": odd}

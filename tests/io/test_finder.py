@@ -79,7 +79,7 @@ def test_many_are_counted_and_not_listed(tmp_path):
     )
 
 
-def test_a_name_that_is_no_text_can_be_shown(tmp_path):
+def test_a_name_that_is_not_text_can_be_shown(tmp_path):
     (line,) = describe({"note": [tmp_path / "a\udcff.txt"]}, root=tmp_path)
     line.encode("utf-8")
 
@@ -118,7 +118,7 @@ def test_labels_of_one_byte_are_told_from_scaled_ones(tmp_path):
         (["0000", "0001"], ["0000", "0001"]),
     ],
 )
-def test_the_suffix_of_a_channel_goes_where_all_have_it(files, names):
+def test_the_channel_suffix_is_removed_if_all_have_it(files, names):
     assert list(case_names([Path(f"{name}.nii.gz") for name in files]).values()) == names
 
 

@@ -104,7 +104,7 @@ def test_an_error_inside_passes_and_frees(tmp_path):
     assert names(tmp_path) == []
 
 
-def test_what_a_killed_process_held_is_free_and_swept(tmp_path):
+def test_a_killed_process_releases_its_folder(tmp_path):
     child = held_by_another(tmp_path)
     assert any(name.endswith(".result.bin") for name in names(tmp_path))
     with pytest.raises(OutputError, match=rf"process {child.pid} on "), writing(tmp_path):

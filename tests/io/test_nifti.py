@@ -326,7 +326,7 @@ def test_float_labels_with_whole_values_are_labels(tmp_path):
     ("value", "dtype"),
     [(0.5, np.float32), (np.nan, np.float32), (-1, np.int16), (256, np.int16), (1e30, np.float32)],
 )
-def test_what_is_no_label_is_refused(tmp_path, value, dtype):
+def test_values_that_are_not_labels_are_refused(tmp_path, value, dtype):
     array = np.zeros((3, 3, 3), dtype)
     array[1, 1, 1] = value
     _save(tmp_path / "l.nii.gz", array)

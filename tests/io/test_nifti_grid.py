@@ -151,7 +151,7 @@ def test_guesses_are_warnings_and_labels_still_fit(tmp_path, name, kind):
     assert read_grid(tmp_path / "labels.nii.gz").matches(image.grid)
 
 
-def test_a_stated_orientation_is_no_guess(tmp_path):
+def test_a_stated_orientation_is_not_a_guess(tmp_path):
     for codes in ((1, 1), (2, 0), (0, 1)):
         path = changed(tmp_path / "ct.nii.gz", lambda fields: None, sform=codes[0], qform=codes[1])
         assert read_image(path).warnings == ()
@@ -167,7 +167,7 @@ def read_labels_warnings(folder: Path, codes: tuple[int, int]) -> tuple[str, ...
 
 
 @pytest.mark.parametrize(("degrees", "warned"), [(0.0, False), (0.3, False), (3.0, True)])
-def test_a_slight_tilt_is_told(tmp_path, degrees, warned):
+def test_a_slight_tilt_is_a_warning(tmp_path, degrees, warned):
     affine = AFFINE.copy()
     affine[1, 2] = 2.5 * np.tan(np.radians(degrees))
     image = nib.Nifti1Image(values(), affine)
@@ -208,9 +208,7 @@ def test_a_pair_of_nifti_files_is_one_image(tmp_path):
     told=st.tuples(*[st.integers(2, 9)] * 3),
     seed=st.integers(0, 9),
 )
-def test_whatever_sizes_a_header_tells_the_voxels_are_whole_or_refused(
-    tmp_path_factory, sizes, told, seed
-):
+def test_voxels_are_complete_or_refused_for_any_stated_size(tmp_path_factory, sizes, told, seed):
     array = np.random.default_rng(seed).integers(1, 1000, sizes).astype(np.int16)
     data = bytearray(nib.Nifti1Image(array, np.eye(4)).to_bytes())
     header = nib.Nifti1Header(bytes(data[:348]))
@@ -227,7 +225,7 @@ def test_whatever_sizes_a_header_tells_the_voxels_are_whole_or_refused(
         read_image(path)
 
 
-def test_an_image_is_told_by_its_content(tmp_path):
+def test_images_are_recognized_by_their_content(tmp_path):
     """Compressed or not, whatever the name says."""
     plain = nib.Nifti1Image(values(), AFFINE).to_bytes()
     packed = gzip.compress(plain)
@@ -250,7 +248,7 @@ def test_an_image_is_told_by_its_content(tmp_path):
         )
 
 
-def test_what_is_no_file_is_named(tmp_path):
+def test_paths_that_are_not_files_are_named(tmp_path):
     import os
 
     os.mkfifo(tmp_path / "pipe.nii.gz")

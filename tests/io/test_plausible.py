@@ -29,7 +29,7 @@ def test_a_ct_is_not_warned_about():
     assert image_warnings(volume(body())) == ()
 
 
-def test_what_was_guessed_on_reading_comes_first():
+def test_guesses_from_reading_come_first():
     assert image_warnings(volume(body(), warnings=("guessed",))) == ("guessed",)
 
 
@@ -49,7 +49,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_values_that_are_no_hu(name):
+def test_values_that_are_not_hu(name):
     change, said = ODD[name]
     (warning,) = image_warnings(volume(change(body())))
     assert said in warning
@@ -63,11 +63,11 @@ def test_values_that_are_no_hu(name):
         ((4.0, 9.0, 17.0), "measures 1088 mm"),
     ],
 )
-def test_spacings_that_no_ct_has(mm, said):
+def test_implausible_spacings(mm, said):
     assert any(said in line for line in image_warnings(volume(body(), mm)))
 
 
-def test_a_long_scan_is_no_wide_one():
+def test_a_long_scan_is_not_a_wide_one():
     """Two metres from head to feet are right, from left to right they are not."""
     assert image_warnings(volume(body((250, 64, 64)), (8.0, 4.0, 4.0))) == ()
     assert "measures 2000 mm" in image_warnings(volume(body((64, 64, 250)), (4.0, 4.0, 8.0)))[0]
@@ -86,7 +86,7 @@ def test_label_maps_are_told(classes, dtype, seed):
     assert not is_label_map(labels + 0.5)
 
 
-def test_images_are_no_label_maps():
+def test_images_are_not_label_maps():
     assert not is_label_map(body())
     assert not is_label_map(np.clip(body(), 0, 255))
     assert not is_label_map(np.zeros((4, 4, 4), np.int16))

@@ -7,7 +7,7 @@ import pytest
 from nnstudent.io.record import data_hash, file_hash, is_made_from, read_state, write_record
 
 
-def test_a_record_tells_what_a_result_was_made_from(tmp_path):
+def test_a_record_states_what_a_result_was_made_from(tmp_path):
     path = tmp_path / "record.json"
     made_from = {"image": "abc", "settings": {"folds": 5, "name": "paper"}}
     assert not is_made_from(path, made_from)
@@ -31,7 +31,7 @@ def test_hashes_tell_content_apart(tmp_path):
     assert len(data_hash({})) == 16
 
 
-def test_a_result_that_has_changed_is_no_longer_what_was_made(tmp_path, caplog):
+def test_a_record_does_not_hold_for_a_changed_result(tmp_path, caplog):
     result, record = tmp_path / "maps" / "a.nii.gz", tmp_path / "records" / "a.json"
     result.parent.mkdir()
     result.write_bytes(b"whole")

@@ -78,14 +78,14 @@ def mgh(path: Path) -> Path:
         (placeholder_pixdim, "ct.nii.gz", False),
     ],
 )
-def test_what_only_our_reader_understands_is_not_standard(tmp_path, store, name, standard):
+def test_files_that_only_our_reader_understands_are_not_standard(tmp_path, store, name, standard):
     path = store(tmp_path / name)
     assert np.allclose(read_grid(path).spacing_mm, SPACING)  # ours reads each of them
     assert is_standard_nifti(path) == standard
 
 
 @pytest.mark.parametrize(("store", "name"), [(plain, "ct.nii.gz"), (packed, "ct.nii")])
-def test_the_header_spacing_is_read_whatever_the_name(tmp_path, store, name):
+def test_the_header_spacing_does_not_depend_on_the_name(tmp_path, store, name):
     spacing = read_header_spacing(store(tmp_path / name))
     assert spacing == tuple(float(np.float32(mm)) for mm in SPACING)
 

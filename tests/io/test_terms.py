@@ -10,7 +10,7 @@ hd = pytest.importorskip("highdicom", reason="the extra [dicom] is not installed
 nrrd = pytest.importorskip("nrrd", reason="the extra [dicom] is not installed")
 
 
-def test_the_tables_codes_mean_what_it_says():
+def test_the_codes_of_the_label_table_match_their_meanings():
     """Compared with the codes that pydicom takes from the standard, which have no sides."""
     from pydicom.sr._concepts_dict import concepts
 

@@ -77,7 +77,7 @@ def test_every_length_a_file_is_cut_to_is_seen(tmp_path):
             read_series(folder)
 
 
-def test_how_many_are_damaged_is_told(tmp_path):
+def test_damaged_files_are_counted(tmp_path):
     folder = Series().write(tmp_path / "s")
     _harm(folder, lambda content: b"", 1, 2, 3)
     with pytest.raises(InputError, match=r"\(2 more damaged: "):
@@ -88,7 +88,7 @@ def test_how_many_are_damaged_is_told(tmp_path):
     "kind",
     ["no preamble", "mark only", "no file meta", "implicit", "big endian", "no transfer syntax"],
 )
-def test_what_is_left_out_of_the_head_is_no_damage(tmp_path, kind):
+def test_an_incomplete_head_is_not_damage(tmp_path, kind):
     series = Series()
     folder = series.write(tmp_path / "s")
     for path in folder.iterdir():
@@ -126,7 +126,7 @@ def test_what_is_left_out_of_the_head_is_no_damage(tmp_path, kind):
     assert holds_dicom(folder)
 
 
-def test_what_is_no_regular_file_is_named_and_never_opened(tmp_path):
+def test_pipes_and_devices_are_named_and_never_opened(tmp_path):
     folder = Series().write(tmp_path / "s")
     os.mkfifo(folder / "1.dcm")
     with socket.socket(socket.AF_UNIX) as server:
@@ -161,7 +161,7 @@ def test_links_are_followed_and_a_link_to_nothing_is_a_slice_that_is_missing(tmp
         read_series(folder)
 
 
-def test_what_may_not_be_read_refuses_the_series(tmp_path, monkeypatch):
+def test_unreadable_files_refuse_the_series(tmp_path, monkeypatch):
     folder = Series().write(tmp_path / "s")
     (folder / "below").mkdir()
     real_open, real_scan = Path.open, os.scandir
@@ -187,7 +187,7 @@ def test_what_may_not_be_read_refuses_the_series(tmp_path, monkeypatch):
         read_series(folder)
 
 
-def test_what_is_no_slice_is_named(tmp_path):
+def test_other_files_are_named(tmp_path):
     folder = Series().write(tmp_path / "s")
     (folder / "readme.txt").write_text("from the PACS")
     (folder / "thumb.jpg").write_bytes(b"\xff\xd8\xff\xe0" + b"\0" * 300)

@@ -84,7 +84,7 @@ def written(tmp_path):
     )
 
 
-def test_seg_says_what_it_is_of_and_what_made_it(written):
+def test_a_seg_states_its_source_and_its_algorithm(written):
     source, _, labels, (seg, _) = written
     table = flare23()
     assert [segment.SegmentLabel for segment in seg.SegmentSequence] == [
@@ -119,7 +119,7 @@ def test_seg_says_what_it_is_of_and_what_made_it(written):
     )  # empty ones are left out
 
 
-def test_rtstruct_says_what_it_is_of(written):
+def test_an_rtstruct_states_its_source(written):
     source, _, _, (_, structures) = written
     assert [roi.ROIName for roi in structures.StructureSetROISequence] == [
         "Liver",
@@ -144,7 +144,7 @@ def test_rtstruct_says_what_it_is_of(written):
     }
 
 
-def test_of_the_patient_only_what_the_study_needs_is_taken_over(written):
+def test_only_the_patient_data_that_a_study_needs_is_copied(written):
     source, _, _, objects = written
     for made in objects:
         for keyword in (
@@ -171,7 +171,7 @@ def test_of_the_patient_only_what_the_study_needs_is_taken_over(written):
 @pytest.mark.parametrize(
     "damage", ["StudyID", "PatientSex", "PatientBirthDate", "AccessionNumber", "StudyDate"]
 )
-def test_a_source_with_gaps_and_oddities_will_do(tmp_path, damage, capfd):
+def test_sources_with_gaps_and_malformed_values_are_accepted(tmp_path, damage, capfd):
     source = Series()
     for number, header in enumerate(source.slices):
         if number % 2 or damage in ("StudyID", "AccessionNumber"):
@@ -189,7 +189,7 @@ def test_a_source_with_gaps_and_oddities_will_do(tmp_path, damage, capfd):
 
 
 @pytest.mark.parametrize("write", [write_seg, write_rtstruct])
-def test_what_cannot_be_written_is_said(tmp_path, write, monkeypatch):
+def test_objects_that_cannot_be_written_are_errors(tmp_path, write, monkeypatch):
     source = Series()
     series = read_series(source.write(tmp_path / "s"))
     empty = Volume(np.zeros(series.volume.grid.shape, np.uint8), series.volume.grid)

@@ -12,7 +12,7 @@ pydicom = pytest.importorskip("pydicom", reason="the extra [dicom] is not instal
 from tests.io.series import Series  # noqa: E402
 
 
-def test_damage_refuses_only_what_it_may_belong_to(tmp_path):
+def test_damage_refuses_only_the_series_it_may_belong_to(tmp_path):
     wanted, other = Series(number=2), Series(number=3, slices=7)
     wanted.write(tmp_path / "a")
     other.write(tmp_path / "b")

@@ -48,12 +48,12 @@ def group(number: int, *, slices=20, mm=2.5, kernel="", image_type="ORIGINAL", *
         pytest.param(group(9), [group(1, image_type="DERIVED", slices=60)], id="original"),
     ],
 )
-def test_one_is_taken_whatever_order_they_come_in(wanted, others):
+def test_the_choice_does_not_depend_on_the_order(wanted, others):
     assert best([wanted, *others]) is wanted
     assert best([*others[::-1], wanted]) is wanted
 
 
-def test_what_was_passed_over_is_told(tmp_path):
+def test_passed_over_series_are_listed(tmp_path):
     soft, sharp = Series(number=2), Series(number=3)
     for header in sharp.slices:
         header.ConvolutionKernel = "B70f"

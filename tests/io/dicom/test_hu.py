@@ -38,7 +38,7 @@ def test_slices_whose_values_mean_something_else_are_refused(tmp_path, tag, chan
         read_series(series.write(tmp_path / "s"))
 
 
-def test_no_slice_with_an_intercept_is_told(tmp_path):
+def test_missing_rescale_values_are_a_warning(tmp_path):
     series = Series(stored=np.zeros((SLICES, ROWS, COLUMNS), int))
     for header in series.slices:
         del header.RescaleIntercept, header.RescaleSlope
@@ -49,7 +49,7 @@ def test_no_slice_with_an_intercept_is_told(tmp_path):
     )
 
 
-def test_values_that_are_no_hu_are_refused(tmp_path):
+def test_values_that_are_not_hu_are_refused(tmp_path):
     series = Series()
     for header in series.slices:
         header.RescaleType = "Z_EFF"

@@ -85,7 +85,7 @@ ODD = [
 @pytest.mark.parametrize(
     "keyword", sorted({keyword for keyword, _, _ in ODD} - {"SpacingBetweenSlices"})
 )
-def test_without_what_a_series_may_lack(tmp_path, keyword):
+def test_optional_elements_may_be_missing(tmp_path, keyword):
     def change(header, k):
         if keyword in header:
             del header[keyword]
@@ -143,7 +143,7 @@ def test_a_value_of_another_type_is_left_empty_with_a_warning(tmp_path):
     assert [dataset.PatientID for dataset in made] == ["", ""]
 
 
-def test_a_sop_class_that_no_library_knows_is_referred_to(tmp_path):
+def test_unknown_sop_classes_are_referred_to(tmp_path):
     _, _, (seg, structures) = made_of(
         tmp_path, lambda header, _: setattr(header, "SOPClassUID", "1.2.826.0.1.3680043.10.1.1")
     )
@@ -152,14 +152,14 @@ def test_a_sop_class_that_no_library_knows_is_referred_to(tmp_path):
     assert "1.2.826.0.1.3680043.10.1.1" in str(structures)
 
 
-def test_what_was_compressed_with_loss_says_so(tmp_path):
+def test_lossy_compression_is_stated(tmp_path):
     _, _, (seg, _) = made_of(
         tmp_path, lambda header, _: setattr(header, "LossyImageCompression", "01")
     )
     assert seg.LossyImageCompression == "01"
 
 
-def test_several_files_of_several_frames_are_no_dicom_seg(tmp_path):
+def test_several_multiframe_files_cannot_become_a_dicom_seg(tmp_path):
     series = read_series(Series().write(tmp_path / "s"))
     origin = read_origin(series)
     check_seg(series, origin)

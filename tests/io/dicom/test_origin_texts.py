@@ -66,7 +66,7 @@ def test_name_and_character_set_are_those_of_the_source(tmp_path, terms, name):
         ("ISO_2022_IR_100", "latin-1", "ISO 2022 IR 100"),
     ],
 )
-def test_a_misspelled_character_set_is_put_right(tmp_path, spelled, encoding, term):
+def test_a_misspelled_character_set_is_corrected(tmp_path, spelled, encoding, term):
     _, origin, made = made_of(
         tmp_path,
         lambda header, _: raw(header, "SpecificCharacterSet", spelled.encode()),
@@ -119,7 +119,7 @@ def test_an_unknown_character_set_that_nothing_needs_is_left_out(tmp_path, decla
         assert dataset.PatientID == "PID-4711"
 
 
-def test_what_pydicom_cannot_write_in_the_sources_character_set_becomes_utf_8(tmp_path):
+def test_texts_that_pydicom_cannot_write_in_the_sources_character_set_become_utf_8(tmp_path):
     """The standard's own example, part 5, annex K."""
 
     def change(header, k):

@@ -72,7 +72,7 @@ TOLD = [
 
 
 @pytest.mark.parametrize(("where", "tag", "values"), TOLD)
-def test_volumes_that_dicom_tells_apart_are_parted(tmp_path, where, tag, values):
+def test_volumes_that_dicom_distinguishes_are_separated(tmp_path, where, tag, values):
     """Of every two one is taken: never both in one volume, whatever lies where."""
     folder = mixed(tmp_path / "s", *WHERE[where], tag=tag, values=values)
     for number, stored in (("3.1", 1000), ("3.2", 2000)):
@@ -119,7 +119,7 @@ def test_two_passes_that_only_their_order_tells_apart(tmp_path, tag):
     assert np.unique(read_series(folder, series="3.2").volume.array) == 2000 - 1024
 
 
-def test_parts_that_are_no_stacks_are_refused_with_what_differs(tmp_path):
+def test_parts_that_are_not_stacks_are_refused_with_their_differences(tmp_path):
     one, two = np.array([0, 5, 10, 13, 25]), np.array([2, 7, 11, 19, 22])
     folder = mixed(tmp_path / "s", one, two)
     with pytest.raises(GeometryError, match=r"differ in AcquisitionNumber \(1, 2\)"):
@@ -188,7 +188,7 @@ def test_localizers_in_a_series_of_several_volumes_are_left_out(tmp_path):
     assert "1 image is turned against the others, as localizers are, and left out" in read.warnings
 
 
-def test_volumes_of_other_size_or_direction_are_parted(tmp_path):
+def test_volumes_of_another_size_or_direction_are_separated(tmp_path):
     axial, coronal = Series(number=3, slices=9), Series(number=3, column=(0, 0, -1), slices=6)
     fine = Series(number=3, stored=np.zeros((5, 4, 4)))
     for other in (coronal, fine):
@@ -218,7 +218,7 @@ def test_rounded_directions_lose_no_slice(tmp_path, off):
     assert np.abs(index[:3] - (7, 5, 11)).max() < 0.1
 
 
-def test_how_far_rounded_directions_lead_is_told(tmp_path):
+def test_the_effect_of_rounded_directions_is_a_warning(tmp_path):
     series = Series(stored=np.zeros((6, 400, 400)), spacing=(1.0, 1.0, 2.5))
     for header in series.slices[::2]:
         header.ImageOrientationPatient = [1.0, 0.006, 0.0, 0.0, 1.0, 0.0]
@@ -235,7 +235,7 @@ def test_directions_that_contradict_each_other_are_refused(tmp_path):
         read_series(series.write(tmp_path / "s"))
 
 
-def test_stacks_of_an_enhanced_ct_are_parted(tmp_path):
+def test_stacks_of_an_enhanced_ct_are_separated(tmp_path):
     """Two temporal positions in one file of many frames."""
     plain = Series(slices=8)
     header = plain.slice(0)

@@ -42,5 +42,5 @@ def test_a_deflated_bomb_is_refused_before_it_takes_memory(tmp_path, how):
 
 
 @pytest.mark.parametrize("how", [read_dataset, lambda path: read_header(path, ["SOPClassUID"])[0]])
-def test_what_is_deflated_and_real_is_read(tmp_path, how):
+def test_a_real_deflated_file_is_read(tmp_path, how):
     assert how(deflated(tmp_path / "x.dcm", zeros=1 << 20)).SOPClassUID == CT

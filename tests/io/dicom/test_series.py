@@ -150,7 +150,7 @@ def _second_picture(series):
         (_truncated, "the pixels cannot be decoded"),
     ],
 )
-def test_what_is_no_stack_to_trust_is_refused(tmp_path, change, said):
+def test_unreliable_stacks_are_refused(tmp_path, change, said):
     series = Series()
     change(series)
     folder = series.write(tmp_path / "s")

@@ -130,7 +130,7 @@ def test_missing_slices_are_filled_in_where_gaps_are_narrow(missing):
     assert np.array_equal(stack.on_slices(volume), planes)  # what was there is untouched
 
 
-def test_a_wide_gap_is_refused_whatever_the_spacing():
+def test_a_wide_gap_is_refused_for_any_spacing():
     assert stack_at([(0, 0, z) for z in (0, 5, 15, 20)]).warnings
     with pytest.raises(
         GeometryError,

@@ -32,7 +32,7 @@ def raw(tag, vr, value):
 
 
 @given(name=values, number=values, declared=terms)
-def test_what_is_written_is_read_as_it_was(name, number, declared):
+def test_texts_are_read_back_as_written(name, number, declared):
     header = pydicom.Dataset()
     header[Tag("SpecificCharacterSet")] = raw(
         "SpecificCharacterSet", "CS", "\\".join(declared).encode()
