@@ -31,8 +31,10 @@ from bench.common import in_own_process
 from nnstudent.io.atomic import write_json
 from nnstudent.phantom import make_cohort
 from nnstudent.pipeline.preset import Preset, load_preset
-from nnstudent.training.data.dataset import Prepared, nnunet_folders, prepare, source_of
+from nnstudent.training.data.dataset import Prepared, prepare
+from nnstudent.training.environment import nnunet_folders
 from nnstudent.training.plans import CONFIGURATION
+from nnstudent.training.provenance import task_source
 from nnstudent.training.recipe import AUGMENTATIONS, Augmentation, Recipe, Training
 from nnstudent.training.task import organ_task
 
@@ -106,7 +108,10 @@ def setup(folder: Path, preset: Preset, *, cases: int, steps: int) -> None:
     )
     task = organ_task(cohort, as_stock(preset, steps=steps), folds=1)
     ready = prepare(
-        task, folder / "work", source_of(task, folder / "hashes.json"), threads=os.cpu_count() or 1
+        task,
+        folder / "work",
+        task_source(task, folder / "hashes.json"),
+        threads=os.cpu_count() or 1,
     )
     write_json(folder / "prepared.json", {"plans": ready.plans, "dataset_json": ready.dataset_json})
 

@@ -20,11 +20,11 @@ from nnstudent.cohort.cohort import Cohort
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.nifti import read_image, read_labels, write_image
 from nnstudent.pipeline.preset import Preset
-from nnstudent.training.data.dataset import source_of
 from nnstudent.training.design.describe import count
 from nnstudent.training.networks.separable import SeparableUNet, separable
 from nnstudent.training.networks.strided_stem import StridedStemUNet
 from nnstudent.training.plans import OWN_NETWORKS, architecture
+from nnstudent.training.provenance import task_source
 from nnstudent.training.recipe import Network
 from nnstudent.training.task import organ_task
 from nnstudent.training.teach import teach
@@ -200,8 +200,8 @@ def test_a_model_from_before_there_were_kinds_is_not_made_again(
     balls: Cohort, tmp_path: Path
 ) -> None:
     task = organ_task(balls, tiny_recipe(), folds=1)
-    assert "kind" not in source_of(task, tmp_path / "hashes.json")["recipe"]["network"]
+    assert "kind" not in task_source(task, tmp_path / "hashes.json")["recipe"]["network"]
     other = replace(
         task, recipe=replace(task.recipe, network=replace(task.recipe.network, kind="separable"))
     )
-    assert source_of(other, tmp_path / "hashes.json")["recipe"]["network"]["kind"] == "separable"
+    assert task_source(other, tmp_path / "hashes.json")["recipe"]["network"]["kind"] == "separable"

@@ -13,7 +13,8 @@ from nnstudent.cohort.cohort import Case, Cohort
 from nnstudent.errors import InputError
 from nnstudent.io.nifti import read_labels
 from nnstudent.taxonomy import flare23
-from nnstudent.training.data.dataset import _usable, to_channels
+from nnstudent.training.data.dataset import _usable
+from nnstudent.training.data.inspect import to_channels
 from nnstudent.training.plans import class_weights, make_dataset_json
 from nnstudent.training.recipe import Recipe
 from nnstudent.training.task import Task, make_splits, organ_task, student_task, tumor_task
@@ -56,7 +57,7 @@ def test_without_a_lesion_one_line_says_so(tiny: Recipe, caplog: pytest.LogCaptu
     with caplog.at_level(logging.INFO):
         assert tumor_task(_cohort(_case("one")), tiny, folds=1) is None
     assert [record.message for record in caplog.records] == [
-        "no case has spot annotated: no tumor model is trained, the path goes on without"
+        "no case has spot annotated: no tumor model is trained"
     ]
 
 

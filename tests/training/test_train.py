@@ -393,7 +393,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(
     _, seen = go_on(killed, tmp_path / "teachers")
     assert seen == list(range(first, 11))
     for name in names:
-        assert f"checkpoint_{name}.pth: cannot be gone on from" in caplog.text
+        assert f"checkpoint_{name}.pth: cannot be resumed from" in caplog.text
     assert sorted(path.name for path in fold.iterdir() if "checkpoint" in path.name) == [
         "checkpoint_final.pth"
     ]

@@ -44,13 +44,13 @@ class PartialLabels:
     """The partly annotated cases among those that a model learns from.
 
     Attributes:
-        tables: By case, :func:`possible_classes`; a case that is not in it is annotated throughout.
+        possible: By case, :func:`possible_classes`; a case that is not in it is annotated throughout.
         channels: How many channels the model has, background included.
         lesions: Channels of the lesion classes.
         lesion_truth: By case, the lesions that a person looked for; known only where it is asked for, when they are pasted into others.
     """
 
-    tables: Mapping[str, npt.NDArray[np.bool_]]
+    possible: Mapping[str, npt.NDArray[np.bool_]]
     channels: int
     lesions: frozenset[int] = frozenset()
     lesion_truth: Mapping[str, Collection[int]] = field(default_factory=dict)
@@ -63,23 +63,23 @@ class PartialLabels:
         names = Taxonomy.from_dict(own["taxonomy"]).lesions if classes else ()
         lesions = frozenset(int(channel) for channel, name in classes.items() if name in names)
         channels = len(classes) + 1
-        tables = {
+        possible = {
             case: possible_classes(known, channels=channels, lesions=lesions)
             for case, known in annotated.items()
         }
-        return cls(tables, channels, lesions, own.get("lesion_truth", {}))
+        return cls(possible, channels, lesions, own.get("lesion_truth", {}))
 
     def __bool__(self) -> bool:
-        return bool(self.tables)
+        return bool(self.possible)
 
-    def of(self, cases: Sequence[str]) -> npt.NDArray[np.bool_]:
+    def possible_in(self, cases: Sequence[str]) -> npt.NDArray[np.bool_]:
         """(sample, label, class) of the cases of one batch."""
         whole = np.eye(self.channels, dtype=np.bool_)
-        return np.stack([self.tables.get(case, whole) for case in cases])
+        return np.stack([self.possible.get(case, whole) for case in cases])
 
     def closed_lesions(self, case: str) -> frozenset[int]:
         """The lesions that a case's labels do not leave open."""
-        table = self.tables.get(case)
+        table = self.possible.get(case)
         return (
             self.lesions
             if table is None
@@ -95,13 +95,13 @@ class PartialLabels:
         Returns:
             Probabilities in the order of the cases; None where all are equally likely.
         """
-        partly = sum(case in self.tables for case in cases)
+        partly = sum(case in self.possible for case in cases)
         whole = len(cases) - partly
         if not whole or partly <= whole:
             return None
         often = min(partly / whole, _MOST_OFTEN)
         total = partly + often * whole
-        return [(1.0 if case in self.tables else often) / total for case in cases]
+        return [(1.0 if case in self.possible else often) / total for case in cases]
 
 
 def volumes_if_annotated(

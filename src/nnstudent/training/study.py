@@ -1,4 +1,4 @@
-"""The stage `study`: the student, from truth and pseudo-labels together."""
+"""The stage `study`: train the student on truth and pseudo-labels together."""
 
 from __future__ import annotations
 
@@ -24,18 +24,20 @@ log = logging.getLogger(__name__)
 def study_task(
     fused: Path, recipe: Recipe, *, organs_only: bool = False, only: Sequence[str] | None = None
 ) -> Task:
-    """What `study` would train.
+    """The task that `study` would train.
 
     Args:
-        fused: Folder of the fused cohort: ``cohort.json`` and ``ledger.jsonl``. Without a ledger it is a cohort as indexed,
-            and the student learns from the cases with all organs annotated: the comparison without pseudo-labels.
+        fused: Folder of the fused cohort: ``cohort.json`` and ``ledger.jsonl``. Without a ledger
+            it is a cohort as indexed, and the student learns from the cases with all organs
+            annotated: the comparison without pseudo-labels.
         recipe: Network and training.
-        organs_only: Whether the student learns no tumors, because a model of their own is laid over it.
-        only: The classes it learns; None for all.
+        organs_only: Whether the student learns no tumors, because a model of their own adds them.
+        only: The classes to learn; None for all.
 
     Raises:
-        InputError: There is no cohort, the ledger is malformed, no training case has a label, a class of ``only`` is not there, or the
-            recipe distils and nothing is known of the teachers' doubts.
+        InputError: There is no cohort, the ledger is malformed, no training case has a label, a
+            class of ``only`` is missing, or the recipe distills and the teachers' uncertainty was
+            not kept.
     """
     cohort = read_cohort(fused, made_by="select COHORT PSEUDO")
     ledger = fused / LEDGER_NAME
@@ -47,14 +49,20 @@ def study_task(
             pseudo=pseudo_classes(read_ledger(ledger)),
             only=only,
         )
-        return replace(task, doubt=_doubt(fused, task)) if recipe.training.distill else task
+        return (
+            replace(task, uncertainty=_uncertainty(fused, task))
+            if recipe.training.distill
+            else task
+        )
     full = cohort.annotated_with(cohort.taxonomy.organs)
     if not full:
         raise InputError(
-            f"{fused}: no ledger.jsonl, and no case has all organs annotated; make a fused cohort with: nnstudent select"
+            f"{fused}: no ledger.jsonl, and no case has all organs annotated; "
+            "make a fused cohort with: nnstudent select"
         )
     log.info(
-        "%s: no ledger.jsonl; the student learns from the %d cases with all organs annotated, true labels only",
+        "%s: no ledger.jsonl; the student learns from the %d cases with all organs annotated, "
+        "true labels only",
         fused,
         len(full),
     )
@@ -63,18 +71,18 @@ def study_task(
     )
 
 
-def _doubt(fused: Path, task: Task) -> dict[str, tuple[Path, Path]]:
-    there = {
+def _uncertainty(fused: Path, task: Task) -> dict[str, tuple[Path, Path]]:
+    files = {
         id: (probability_path(fused, id), runner_up_path(fused, id))
         for id in task.pseudo
         if has_uncertainty(fused, id)
     }
-    if task.pseudo and not there:
+    if task.pseudo and not files:
         raise InputError(
-            f"{fused}: distill = {task.recipe.training.distill}, but what the teachers think of each voxel was not kept; "
-            "run label --probability and select again, or set distill = 0"
+            f"{fused}: distill = {task.recipe.training.distill}, but the teachers' uncertainty was "
+            "not kept; run label --probability and select again, or set distill = 0"
         )
-    return there
+    return files
 
 
 def study(
@@ -89,22 +97,22 @@ def study(
     threads: int | None = None,
     progress: Progress = silent,
 ) -> Path:
-    """Train the student, or go on with it; ``out`` becomes its nnU-Net model folder.
+    """Train the student, or resume its training; ``out`` becomes its nnU-Net model folder.
 
     Args:
         fused: The fused cohort's folder.
-        out: Where to.
+        out: The model folder to write.
         recipe: Network and training.
         organs_only: Whether the student learns no tumors.
-        start: A trained model of the same network to begin from
-            (:func:`~nnstudent.training.initial_weights.load_start`); None to begin from chance.
-        only: The classes it learns, the others are background; None for all.
+        start: A trained model of the same network to start from
+            (:func:`~nnstudent.training.initial_weights.load_start`); None for random weights.
+        only: The classes to learn, the others are background; None for all.
         device: ``auto``, ``cpu`` or ``cuda``.
-        threads: Processor threads.
-        progress: Told after each step.
+        threads: CPU threads.
+        progress: Called after each step.
 
     Returns:
-        The model folder, ``out``. Cases that could not be read are named in the log.
+        The model folder, ``out``. The log names the cases that could not be read.
 
     Raises:
         InputError: As :func:`study_task`, no case could be read, or ``start`` is another network.
@@ -136,7 +144,7 @@ def study_result(
     threads: int | None = None,
     progress: Progress = silent,
 ) -> Trained:
-    """As :func:`study`, with what was trained and which cases were left out."""
+    """Do as :func:`study`; returns what was trained and which cases were left out."""
     task = study_task(fused, recipe, organs_only=organs_only, only=only)
     check_folder(out)
     return train(

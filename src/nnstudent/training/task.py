@@ -1,4 +1,7 @@
-"""What one model is to learn from which cases, and how the cases are split into folds. Pure; no torch."""
+"""What one model is to learn from which cases, and how the cases are split into folds.
+
+Pure functions; nothing here needs torch.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from nnstudent.training.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
-ENOUGH_TO_HOLD_OUT = 5
+ENOUGH_TO_HOLD_OUT = 5  # fully annotated cases; with fewer, a student holds none out
 
 
 @dataclass(frozen=True)
@@ -27,11 +30,12 @@ class Task:
         taxonomy: The label table.
         classes: Names of the classes; the channel of ``classes[i]`` is i + 1.
         cases: The cases to learn from; each has a label map.
-        recipe: What is trained.
-        folds: Models that are trained, each on its own part of the cases.
-        truth: Cases that may be validated on, for they are labeled by a person in all classes that are validated.
+        recipe: Network and training.
+        folds: Number of models to train, each on its own part of the cases.
+        truth: Cases to validate on: a person labeled all classes that are validated.
         pseudo: By case, the classes whose labels are pseudo-labels.
-        doubt: By case, files of how probable each voxel's label is and what it would be else; only where the recipe distils.
+        uncertainty: By case, the files with each voxel's probability and runner-up label; only if
+            the recipe distills.
     """
 
     name: str
@@ -42,33 +46,36 @@ class Task:
     folds: int
     truth: frozenset[str]
     pseudo: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    doubt: Mapping[str, tuple[Path, Path]] = field(default_factory=dict)
+    uncertainty: Mapping[str, tuple[Path, Path]] = field(default_factory=dict)
 
     @property
     def dataset_name(self) -> str:
-        """nnU-Net's name of its dataset."""
+        """nnU-Net's name of the dataset."""
         return f"Dataset001_{self.name}"
 
     @property
-    def lacking(self) -> dict[str, tuple[int, ...]]:
-        """The cases in which not all classes are annotated, each with the channels of those that are."""
-        found = {}
+    def partly_annotated(self) -> dict[str, tuple[int, ...]]:
+        """The channels that are annotated, of each case in which not all are."""
+        partly = {}
         for case in self.cases:
-            known = tuple(
+            annotated = tuple(
                 channel for channel, name in enumerate(self.classes, 1) if name in case.annotated
             )
-            if len(known) < len(self.classes):
-                found[case.id] = known
-        return found
+            if len(annotated) < len(self.classes):
+                partly[case.id] = annotated
+        return partly
 
     @property
-    def partial(self) -> dict[str, tuple[int, ...]]:
-        """Those of them whose open classes the loss leaves open, as the recipe says; else they are background."""
-        return self.lacking if self.recipe.training.partial == "marginal" else {}
+    def marginal(self) -> dict[str, tuple[int, ...]]:
+        """The partly annotated cases if the recipe's loss leaves their other classes open.
+
+        With ``partial = "background"`` there are none: those classes are background.
+        """
+        return self.partly_annotated if self.recipe.training.partial == "marginal" else {}
 
     @property
     def lesions(self) -> dict[str, int]:
-        """The lesion classes, each with its channel."""
+        """The channel of each lesion class."""
         return {
             name: channel
             for channel, name in enumerate(self.classes, 1)
@@ -77,22 +84,22 @@ class Task:
 
     @property
     def hidden(self) -> dict[str, tuple[str, ...]]:
-        """By case, classes whose voxels are background when the case is held out, for they are pseudo-labels."""
+        """By case, the pseudo-labeled classes that become background when the case is held out."""
         return {id: names for id, names in self.pseudo.items() if id in self.truth}
 
     @property
     def donors(self) -> dict[str, tuple[int, ...]]:
-        """The cases whose lesions the recipe pastes into others, each with the channels of those that a person looked for."""
+        """By case, the lesion channels that a person annotated, if the recipe pastes lesions."""
         if not self.recipe.training.copy_paste:
             return {}
         true = {
             case.id: case.annotated.difference(self.pseudo.get(case.id, ())) for case in self.cases
         }
-        known = {
+        annotated = {
             id: tuple(channel for name, channel in self.lesions.items() if name in names)
             for id, names in true.items()
         }
-        return {id: channels for id, channels in known.items() if channels}
+        return {id: channels for id, channels in annotated.items() if channels}
 
 
 @dataclass(frozen=True)
@@ -101,7 +108,7 @@ class Split:
 
     Attributes:
         train: Ids to learn from.
-        val: Ids to validate on; the same as some of ``train`` where there are too few to hold any out.
+        val: Ids to validate on; some of ``train`` if there are too few to hold any out.
     """
 
     train: tuple[str, ...]
@@ -109,39 +116,46 @@ class Split:
 
 
 def organ_task(cohort: Cohort, recipe: Recipe, *, folds: int) -> Task:
-    """The organ teachers: they learn from the training cases with all organs annotated.
+    """The organ teachers, which learn from the training cases with all organs annotated.
 
-    With ``partial = "marginal"`` they learn from every training case with an organ annotated, and only the complete ones are
-    dealt to the folds to validate on.
+    With ``partial = "marginal"`` they learn from every training case with an organ annotated, and
+    only the complete ones are distributed over the folds to validate on.
 
     Raises:
-        InputError: There is no complete case, or with ``marginal`` an organ that is annotated nowhere.
+        InputError: No case is complete, or with ``marginal`` an organ is annotated nowhere.
     """
     organs = cohort.taxonomy.organs
-    cases = cohort.annotated_with(organs)
+    complete = cohort.annotated_with(organs)
     if not organs:
         raise InputError(
-            f"label table {cohort.taxonomy.name} has no organ; teachers learn the classes of kind organ"
+            f"label table {cohort.taxonomy.name} has no organ; "
+            "teachers learn the classes of kind organ"
         )
+    advice = "declare what is annotated when indexing or use a label table with fewer classes"
     if recipe.training.partial == "marginal":
         some = tuple(case for case in cohort.train() if case.annotated.intersection(organs))
         nowhere = [name for name in organs if not any(name in case.annotated for case in some)]
         if nowhere:
             raise InputError(
-                f"{', '.join(nowhere)}: annotated in none of {len(cohort.train())} training cases; organ teachers need each organ "
-                "annotated in at least one, declare what is annotated when indexing or use a label table with fewer classes"
+                f"{', '.join(nowhere)}: annotated in none of {len(cohort.train())} training cases; "
+                f"organ teachers need each organ annotated in at least one, {advice}"
             )
-        return _teachers("organs", cohort, organs, some, recipe, folds, truth=cases)
-    if not cases:
+        return _teachers("organs", cohort, organs, some, recipe, folds, truth=complete)
+    if not complete:
         raise InputError(
-            f"no case has all {len(organs)} organs annotated ({len(cohort.train())} training cases, the fullest has {_fullest(cohort)}); "
-            "organ teachers need at least one, declare what is annotated when indexing or use a label table with fewer classes"
+            f"no case has all {len(organs)} organs annotated ({len(cohort.train())} training "
+            f"cases, the fullest has {_fullest(cohort)}); "
+            f"organ teachers need at least one, {advice}"
         )
-    return _teachers("organs", cohort, organs, cases, recipe, folds)
+    return _teachers("organs", cohort, organs, complete, recipe, folds)
 
 
 def tumor_task(cohort: Cohort, recipe: Recipe, *, folds: int) -> Task | None:
-    """The tumor model, from the training cases with all lesion classes annotated; None, with a notice, without such a case."""
+    """The tumor model, which learns from the training cases with all lesion classes annotated.
+
+    Returns:
+        None, with a notice in the log, if there is no such case.
+    """
     lesions = cohort.taxonomy.lesions
     cases = cohort.annotated_with(lesions)
     if not cases:
@@ -150,7 +164,7 @@ def tumor_task(cohort: Cohort, recipe: Recipe, *, folds: int) -> Task | None:
             if lesions
             else f"label table {cohort.taxonomy.name} has no lesion class"
         )
-        log.info("%s: no tumor model is trained, the path goes on without", why)
+        log.info("%s: no tumor model is trained", why)
         return None
     return _teachers("tumor", cohort, lesions, cases, recipe, folds)
 
@@ -188,59 +202,65 @@ def student_task(
     pseudo: Mapping[str, Sequence[str]],
     only: Sequence[str] | None = None,
 ) -> Task:
-    """The student: it learns all annotated classes from all training cases of a fused cohort.
+    """The student, which learns all annotated classes from all training cases of a fused cohort.
 
     Args:
-        cohort: The fused cohort; ``annotated`` names what truth or pseudo-label covers.
-        recipe: What is trained.
+        cohort: The fused cohort; ``annotated`` names what truth or pseudo-labels cover.
+        recipe: Network and training.
         organs_only: Whether lesion classes are left to another model.
         pseudo: By case, the classes whose labels are pseudo-labels.
-        only: The classes it learns, such as those of a cascade's second stage; None for all that there are. All else is background.
+        only: The classes to learn, such as those of a cascade's second stage; None for all. Every
+            other class is background.
 
     Raises:
         InputError: No training case has a label, or a class of ``only`` is annotated nowhere.
     """
+    marginal = recipe.training.partial == "marginal"
     cases = tuple(case for case in cohort.train() if case.label is not None and case.annotated)
+    classes = _student_classes(cohort.taxonomy, cases, organs_only=organs_only, only=only)
+    if marginal:  # a case in which none of the classes was looked for teaches nothing
+        cases = tuple(case for case in cases if case.annotated.intersection(classes))
+    for case in cases:
+        uncovered = [name for name in classes if name not in case.annotated]
+        if uncovered:
+            becomes = "left open" if marginal else "background"
+            log.debug("%s: %s not covered, %s there", case.id, ", ".join(uncovered), becomes)
+    validated = {name for name in classes if name in cohort.taxonomy.organs} or set(classes)
+    truth = frozenset(
+        case.id
+        for case in cases
+        if validated <= case.annotated and not validated & set(pseudo.get(case.id, ()))
+    )
+    predicted = {
+        case.id: cohort.taxonomy.sorted(pseudo[case.id]) for case in cases if pseudo.get(case.id)
+    }
+    task = Task("student", cohort.taxonomy, classes, cases, recipe, 1, truth, predicted)
+    if task.partly_annotated and not marginal:
+        log.warning(
+            "student: %d of %d cases leave classes open, which it learns as background; "
+            'set partial = "marginal" in [student.training], or select without leave_open',
+            len(task.partly_annotated),
+            len(cases),
+        )
+    return task
+
+
+def _student_classes(
+    taxonomy: Taxonomy, cases: Sequence[Case], *, organs_only: bool, only: Sequence[str] | None
+) -> tuple[str, ...]:
     covered = {name for case in cases for name in case.annotated}
     classes = tuple(
-        name
-        for name in cohort.taxonomy.sorted(covered)
-        if not organs_only or name in cohort.taxonomy.organs
+        name for name in taxonomy.sorted(covered) if not organs_only or name in taxonomy.organs
     )
     if only is not None:
         chosen = find_classes(only, classes, where="--only")
         classes = tuple(name for name in classes if name in chosen)
     if not classes:
         raise InputError(
-            "the fused cohort has no training case with an annotated class; label and select cases first"
+            "the fused cohort has no training case with an annotated class; "
+            "label and select cases first"
         )
-    if (
-        recipe.training.partial == "marginal"
-    ):  # where no class of the student's was looked for there is nothing to learn
-        cases = tuple(case for case in cases if case.annotated.intersection(classes))
-    for case in cases:
-        lacking = [name for name in classes if name not in case.annotated]
-        if lacking:
-            there = "left open" if recipe.training.partial == "marginal" else "background"
-            log.debug("%s: %s not covered, %s there", case.id, ", ".join(lacking), there)
-    must = {name for name in classes if name in cohort.taxonomy.organs} or set(classes)
-    truth = frozenset(
-        case.id
-        for case in cases
-        if must <= case.annotated and not must & set(pseudo.get(case.id, ()))
-    )
-    guessed = {
-        case.id: cohort.taxonomy.sorted(pseudo[case.id]) for case in cases if pseudo.get(case.id)
-    }
-    task = Task("student", cohort.taxonomy, classes, cases, recipe, 1, truth, guessed)
-    if task.lacking and not task.partial:
-        log.warning(
-            'student: %d of %d cases leave classes open, which it learns as background; set partial = "marginal" in [student.training], or '
-            "select without leave_open",
-            len(task.lacking),
-            len(cases),
-        )
-    return task
+    return classes
 
 
 def _fullest(cohort: Cohort) -> str:
@@ -252,8 +272,9 @@ def _fullest(cohort: Cohort) -> str:
 def make_splits(task: Task, usable: Sequence[str]) -> list[Split]:
     """The folds of a task over the cases that could be read.
 
-    With several folds each case is validated on once. With one fold a share of the true cases is held out if there are
-    at least five; else the model learns from all, and the validation, on cases that it learned from, only shows that it learns.
+    With several folds each fully annotated case is validated on once. With one fold a share of
+    them is held out if there are at least five; otherwise the model learns from all of them, and
+    the validation, on cases that it learned from, only shows that it learns.
 
     Args:
         task: The task.
@@ -262,7 +283,7 @@ def make_splits(task: Task, usable: Sequence[str]) -> list[Split]:
     ids = sorted(usable)
     truth = sorted(task.truth & set(ids))
     shuffled = list(truth)
-    random.Random(task.recipe.training.seed).shuffle(shuffled)  # noqa: S311  # a split, no secret
+    random.Random(task.recipe.training.seed).shuffle(shuffled)  # noqa: S311  # a split is no secret
     if task.folds > 1 and len(truth) > 1:
         folds = min(task.folds, len(truth))
         parts = [set(shuffled[k::folds]) for k in range(folds)]
@@ -275,7 +296,8 @@ def make_splits(task: Task, usable: Sequence[str]) -> list[Split]:
     if not held_out:
         if truth:
             log.info(
-                "%s: %d fully labeled cases are too few to hold any out; it validates on cases it learns from",
+                "%s: %d fully labeled cases are too few to hold any out; "
+                "it validates on cases that it learns from",
                 task.name,
                 len(truth),
             )

@@ -1,12 +1,11 @@
-"""From a task to a model folder: what teachers and students have in common."""
+"""Training from a task to a model folder, for teachers and students alike."""
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -15,18 +14,19 @@ from typing import Any
 
 from nnstudent.bundle.bundle import Model
 from nnstudent.bundle.spec import BACKGROUND
-from nnstudent.errors import Failure, InputError, one_line, require
+from nnstudent.errors import Failure, InputError, require
 from nnstudent.io.atomic import write_json
 from nnstudent.io.lock import writing
 from nnstudent.io.record import is_made_from, write_record
 from nnstudent.progress import Progress, silent
+from nnstudent.training.checkpoints import FINAL, resume
 from nnstudent.training.cpu.malloc import freed_memory_kept
-from nnstudent.training.data.dataset import Prepared, nnunet_folders, prepare, source_of
+from nnstudent.training.data.dataset import Prepared, prepare
+from nnstudent.training.environment import nnunet_folders
 from nnstudent.training.initial_weights import load_start
 from nnstudent.training.plans import CONFIGURATION
+from nnstudent.training.provenance import task_source
 from nnstudent.training.task import Task
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Trained:
         model: nnU-Net model folder.
         classes: Names of its classes, in the order of the channels.
         folds: Folds that are finished.
-        fresh: Those of them that this call trained.
+        fresh: The folds that this call trained.
         failures: Cases that were left out, with the reason.
     """
 
@@ -57,6 +57,16 @@ class Trained:
         }
 
 
+@dataclass(frozen=True)
+class _Settings:
+    """How folds are trained; see :func:`train`."""
+
+    device: Any
+    start: Model | None
+    threads: int | None
+    progress: Progress
+
+
 def train(
     task: Task,
     model: Path,
@@ -68,36 +78,32 @@ def train(
     threads: int | None = None,
     progress: Progress = silent,
 ) -> Trained:
-    """Train what is missing of a task's model; a killed training goes on from its last checkpoint.
+    """Train what is missing of a task's model; a killed training resumes from its last checkpoint.
 
     Args:
         task: What to train.
-        model: nnU-Net model folder that results.
-        work: For preprocessed data; removed when every fold is finished.
+        model: The nnU-Net model folder to write.
+        work: Folder for preprocessed data; removed when every fold is finished.
         folds: Which folds; None for all.
-        start: A trained model to begin from; None to begin from chance.
-        device: ``auto`` (CUDA where there is one), ``cpu`` or ``cuda``.
-        threads: Processor threads; None for whatever is quickest, which is tried now and then (the sums are then not always
-            added in the same order, so that two runs differ in the last digits).
-        progress: Told after each step.
+        start: A trained model to start from; None to start from random weights.
+        device: ``auto`` (CUDA if there is one), ``cpu`` or ``cuda``.
+        threads: CPU threads; None for whatever is fastest, which is tried now and then. Sums are
+            then not always added in the same order, so two runs differ in the last digits.
+        progress: Called after each step.
 
     Raises:
-        InputError: No case could be read, a fold or device does not exist, or ``start`` is another network.
+        InputError: No case could be read, a fold or device does not exist, or ``start`` is
+            another network.
         OutputError: ``model`` cannot be written, or another call trains one of the folds.
         MissingExtraError: nnunetv2 is not installed.
     """
-    # Threads that wait for each other by spinning take the processor from whatever else runs on it, and a step lasts several
-    # times as long; torch reads this when it is first imported.
+    # Threads that wait for each other by spinning take the CPU from whatever else runs on it, and
+    # a step takes several times as long; torch reads this when it is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     require("nnunetv2", extra="train", why="training")
-    place = _device(device)
-    wanted = list(range(task.folds)) if folds is None else sorted(set(folds))
-    for fold in wanted:
-        if not 0 <= fold < task.folds:
-            raise InputError(
-                f"{task.name}: no fold {fold}; with {len(task.cases)} cases there are {task.folds}, numbered from 0"
-            )
-    made_from = source_of(task, model / ".hashes.json") | (
+    settings = _Settings(_device(device), start, threads, progress)
+    wanted = _wanted_folds(task, folds)
+    made_from = task_source(task, model / ".hashes.json") | (
         {"start": start.hash} if start is not None else {}
     )
     finished = [
@@ -114,17 +120,7 @@ def train(
         for fold in missing:
             if fold < len(prepared.splits):
                 with writing(model / f"fold_{fold}"):
-                    _train_fold(
-                        task,
-                        model,
-                        prepared,
-                        fold,
-                        made_from,
-                        start=start,
-                        device=place,
-                        threads=threads,
-                        progress=progress,
-                    )
+                    _train_fold(task, model, prepared, fold, made_from=made_from, how=settings)
                 finished.append(fold)
         if len(finished) >= len(prepared.splits):
             shutil.rmtree(work, ignore_errors=True)
@@ -133,17 +129,29 @@ def train(
     return Trained(model, task.classes, tuple(sorted(finished)), tuple(missing), failures)
 
 
+def _wanted_folds(task: Task, folds: Sequence[int] | None) -> list[int]:
+    wanted = list(range(task.folds)) if folds is None else sorted(set(folds))
+    for fold in wanted:
+        if not 0 <= fold < task.folds:
+            raise InputError(
+                f"{task.name}: no fold {fold}; with {len(task.cases)} cases there are "
+                f"{task.folds}, numbered from 0"
+            )
+    return wanted
+
+
 def _is_finished(folder: Path, made_from: Any) -> bool:
-    return (folder / "checkpoint_final.pth").is_file() and is_made_from(
-        folder / "record.json", made_from
-    )
+    return (folder / FINAL).is_file() and is_made_from(folder / "record.json", made_from)
 
 
 def _remove_stale(model: Path, made_from: Any) -> None:
-    """Remove folds of an earlier recipe or cohort: this training must not go on with them, nor may they vote beside its own."""
+    """Remove folds of an earlier recipe or cohort.
+
+    This training must not resume from them, and they must not vote beside its own folds.
+    """
     for folder in model.glob("fold_*"):
         if not (_is_finished(folder, made_from) or is_made_from(folder / "begun.json", made_from)):
-            with writing(folder):  # nor is it taken from a call that trains it
+            with writing(folder):  # not while another call trains it
                 shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -157,96 +165,64 @@ def _write_model(model: Path, prepared: Prepared) -> None:
 
 
 def _train_fold(
-    task: Task,
-    model: Path,
-    prepared: Prepared,
-    fold: int,
-    made_from: Any,
-    *,
-    start: Model | None,
-    device: Any,
-    threads: int | None,
-    progress: Progress,
+    task: Task, model: Path, prepared: Prepared, fold: int, *, made_from: Any, how: _Settings
 ) -> None:
-    import torch
-
-    from nnstudent.training.cpu.threads import Tuner, choices
-    from nnstudent.training.trainer import FINAL, LATEST, PREVIOUS, RecipeTrainer
-
+    """Train one fold, or resume it, and record what it was made from."""
     folder = model / f"fold_{fold}"
     write_record(folder / "begun.json", stage=task.name, made_from=made_from)
-    cores = torch.get_num_threads()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    workers = 0 if device.type == "cpu" else (threads or 12)
     began = time.monotonic()
-    with nnunet_folders(
-        prepared.work, log_file=folder / "nnunet.log", workers=workers, progress=progress
-    ) as aloud:
-
-        def begin() -> RecipeTrainer:
-            trainer = RecipeTrainer(
-                dict(prepared.plans), CONFIGURATION, fold, prepared.dataset_json, device
-            )
-            trainer.place(model)
-            trainer.start = (
-                None
-                if start is None
-                else partial(load_start, model=start, classes=[BACKGROUND, *task.classes])
-            )
-            return trainer
-
-        trainer = _resumed(begin, [folder / LATEST, folder / PREVIOUS])
-        trainer.progress = aloud
-        if threads is None and device.type == "cpu":
-            trainer.tuner = Tuner(choices(cores), torch.set_num_threads)
-        trainer.title = (
-            task.name if task.folds == 1 else f"{task.name}, fold {fold + 1} of {task.folds}"
-        )
-        try:
-            with freed_memory_kept() if device.type == "cpu" else nullcontext():
-                trainer.run_training()
-        finally:
-            trainer.close()
-            torch.set_num_threads(cores)
-    seconds = round(time.monotonic() - began, 1)
+    _run_trainer(task, model, prepared, fold, how=how)
     write_record(
         folder / "record.json",
         stage=task.name,
         made_from=made_from,
         files=[folder / FINAL],
-        seconds=seconds,
+        seconds=round(time.monotonic() - began, 1),
     )
     (folder / "begun.json").unlink()
 
 
-def _resumed(begin: Callable[[], Any], checkpoints: Sequence[Path]) -> Any:
-    """A trainer that goes on from the first of these checkpoints that can be read, or begins anew; what is damaged is set aside.
+def _run_trainer(task: Task, model: Path, prepared: Prepared, fold: int, *, how: _Settings) -> None:
+    import torch
 
-    Args:
-        begin: Makes a trainer at its beginning.
-        checkpoints: The newest first; those that are missing are passed over.
-    """
-    for path in checkpoints:
-        if not path.is_file():
-            continue
-        trainer = begin()
-        try:
-            trainer.load_checkpoint(str(path))
-            return trainer
-        except (
-            Exception
-        ) as error:  # a damaged file can fail in any way, and half of it may have been taken
-            trainer.close()
-            aside = path.with_suffix(".damaged")
-            os.replace(path, aside)
-            log.warning(
-                "%s: cannot be gone on from (%s); set aside as %s, an earlier state is taken",
-                path,
-                one_line(error),
-                aside.name,
+    from nnstudent.training.cpu.threads import Tuner, choices
+    from nnstudent.training.trainer import RecipeTrainer
+
+    folder, on_cpu = model / f"fold_{fold}", how.device.type == "cpu"
+    cores = torch.get_num_threads()
+    if how.threads is not None:
+        torch.set_num_threads(how.threads)
+
+    def make_trainer() -> RecipeTrainer:
+        trainer = RecipeTrainer(
+            dict(prepared.plans), CONFIGURATION, fold, prepared.dataset_json, how.device
+        )
+        trainer.place(model)
+        if how.start is not None:
+            trainer.start = partial(
+                load_start, model=how.start, classes=[BACKGROUND, *task.classes]
             )
-    return begin()
+        return trainer
+
+    with nnunet_folders(
+        prepared.work,
+        log_file=folder / "nnunet.log",
+        workers=0 if on_cpu else (how.threads or 12),
+        progress=how.progress,
+    ) as report:
+        trainer = resume(make_trainer, folder)
+        trainer.progress = report
+        if how.threads is None and on_cpu:
+            trainer.tuner = Tuner(choices(cores), torch.set_num_threads)
+        trainer.title = (
+            task.name if task.folds == 1 else f"{task.name}, fold {fold + 1} of {task.folds}"
+        )
+        try:
+            with freed_memory_kept() if on_cpu else nullcontext():
+                trainer.run_training()
+        finally:
+            trainer.close()
+            torch.set_num_threads(cores)
 
 
 def _device(device: str) -> Any:
@@ -257,6 +233,7 @@ def _device(device: str) -> Any:
         raise InputError(f"device {device!r}; expected auto, cpu or cuda")
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError(
-            "device cuda, but torch finds no CUDA device here; use --device cpu, or install a CUDA build of torch"
+            "device cuda, but torch finds no CUDA device here; "
+            "use --device cpu, or install a CUDA build of torch"
         )
     return torch.device(device)

@@ -17,7 +17,7 @@ from nnstudent.cohort.cohort import Cohort, write_cohort
 from nnstudent.data_files import read_json
 from nnstudent.errors import InputError
 from nnstudent.training.augment.copy_paste import CopyPaste, cut_lesion, find_place, paste
-from nnstudent.training.data.dataset import source_of
+from nnstudent.training.provenance import task_source
 from nnstudent.training.study import study
 from nnstudent.training.task import student_task
 from tests.training.conftest import tiny_recipe
@@ -161,7 +161,7 @@ def test_off_nothing_changes_and_p_is_a_probability(balls: Cohort, tmp_path: Pat
     with pytest.raises(InputError, match="copy_paste = 2"):
         tiny_recipe(copy_paste=2.0)
     task = student_task(balls, tiny_recipe(), organs_only=False, pseudo={})
-    source = source_of(task, tmp_path / "hashes.json")
+    source = task_source(task, tmp_path / "hashes.json")
     assert "lesion_truth" not in source
     assert "copy_paste" not in source["recipe"]["training"]
 

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from nnstudent.cohort.cohort import Cohort, write_cohort
 from nnstudent.errors import GeometryError, InputError
 from nnstudent.io.nifti import read_grid, read_labels, write_labels
-from nnstudent.training.data.dataset import prepare, source_of
-from nnstudent.training.data.uncertainty import doubt_files, nearest
+from nnstudent.training.data.dataset import prepare
+from nnstudent.training.data.uncertainty import nearest, uncertainty_files
+from nnstudent.training.provenance import task_source
 from nnstudent.training.recipe import Recipe
 from nnstudent.training.study import study, study_task
 from nnstudent.volume import Grid, Volume
@@ -66,8 +67,8 @@ def test_runner_up_and_doubt_are_channels_that_lie_on_the_labels(
         4.0,
     )  # the images' own: nothing is resampled, channels can be compared voxel by voxel
     task = study_task(fused(balls, tmp_path / "fused"), made)
-    assert set(task.doubt) == {"c", "d"}
-    prepared = prepare(task, tmp_path / "work", source_of(task, tmp_path / "hashes.json"))
+    assert set(task.uncertainty) == {"c", "d"}
+    prepared = prepare(task, tmp_path / "work", task_source(task, tmp_path / "hashes.json"))
     folder = prepared.work / "preprocessed" / task.dataset_name / "nnStudentPlans_3d_fullres"
     from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
@@ -106,7 +107,7 @@ def test_a_class_that_is_not_learned_is_no_doubt(balls: Cohort, tmp_path: Path) 
     write_labels(
         folder / "c.nii.gz", Volume(np.where(whole.array == 7, 20, 0).astype(np.uint8), whole.grid)
     )
-    files = doubt_files(task, case, tmp_path / "raw")
+    files = uncertainty_files(task, case, tmp_path / "raw")
     assert files is not None
     assert not read_labels(files[1]).array.any()
     write_labels(
@@ -114,7 +115,7 @@ def test_a_class_that_is_not_learned_is_no_doubt(balls: Cohort, tmp_path: Path) 
         Volume(np.zeros((2, 2, 2), np.uint8), Grid((2, 2, 2), read_grid(case.image).affine)),
     )
     with pytest.raises(GeometryError, match="label and select the case again"):
-        doubt_files(task, case, tmp_path / "raw")
+        uncertainty_files(task, case, tmp_path / "raw")
 
 
 def test_a_student_that_distils_learns_something_else(balls: Cohort, tmp_path: Path) -> None:
@@ -145,7 +146,7 @@ def test_the_nearest_voxel(shape: tuple[int, int, int], factor: int) -> None:
 def test_off_nothing_is_read_and_nothing_differs(balls: Cohort, tmp_path: Path) -> None:
     off = recipe(distill=0.0)
     with_maps, without = (
-        source_of(
+        task_source(
             study_task(fused(balls, tmp_path / name, doubted=doubted), off),
             tmp_path / f"{name}.json",
         )
@@ -153,7 +154,7 @@ def test_off_nothing_is_read_and_nothing_differs(balls: Cohort, tmp_path: Path) 
     )
     assert with_maps == without
     assert "distill" not in with_maps["recipe"]["training"]
-    assert source_of(study_task(tmp_path / "with", recipe()), tmp_path / "on.json")[
+    assert task_source(study_task(tmp_path / "with", recipe()), tmp_path / "on.json")[
         "doubt"
     ].keys() == {"c", "d"}
 

@@ -25,10 +25,10 @@ from nnstudent.io.nifti import read_image, read_labels, write_labels
 from nnstudent.pipeline.preset import Preset, load_preset
 from nnstudent.taxonomy import IGNORE
 from nnstudent.training.annotated import PartialLabels, possible_classes, volumes_if_annotated
-from nnstudent.training.data.dataset import source_of
 from nnstudent.training.design.describe import describe
 from nnstudent.training.losses.dice_ce import MarginalLoss
 from nnstudent.training.plans import make_dataset_json
+from nnstudent.training.provenance import task_source
 from nnstudent.training.study import study
 from nnstudent.training.task import make_splits, organ_task, student_task
 from nnstudent.training.teach import teach
@@ -332,7 +332,7 @@ def test_partial_labels_travel_in_dataset_json() -> None:
         TABLE, ("left_ball", "right_ball", "spot"), cases=3, annotated={"p": (1,), "q": (1, 2)}
     )
     read = PartialLabels.read(json.loads(json.dumps(made)))
-    assert set(read.tables) == {"p", "q"}
+    assert set(read.possible) == {"p", "q"}
     whole, p, q = read.of(["full", "p", "q"])
     assert np.array_equal(whole, np.eye(4))
     assert [set(np.flatnonzero(row)) for row in p] == [{0, 2, 3}, {1, 3}, {2}, {3}]
@@ -368,7 +368,7 @@ def test_a_class_that_few_looked_for_is_not_rare() -> None:
 def test_marginal_teachers_learn_from_all_and_validate_on_the_complete(balls: Cohort) -> None:
     task = organ_task(balls, tiny_recipe(partial="marginal"), folds=2)
     assert [case.id for case in task.cases] == ["a", "b", "c", "d", "partial"]
-    assert task.partial == {"partial": (1,)}
+    assert task.marginal == {"partial": (1,)}
     for split in make_splits(task, [case.id for case in task.cases]):
         assert "partial" in split.train
         assert set(split.val) < {"a", "b", "c", "d"}
@@ -405,7 +405,7 @@ def test_a_model_of_complete_cases_is_made_from_the_same_whatever_the_loss(
     full = replace(balls, cases=tuple(case for case in balls if case.id in ("c", "d")))
     made = [
         [
-            source_of(
+            task_source(
                 student_task(cohort, tiny_recipe(partial=partial), organs_only=False, pseudo={}),
                 tmp_path / "hashes.json",
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,10 @@ import torch
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from torch import Tensor
 
+from nnstudent.errors import InputError
 from nnstudent.training.augment.lesions import paint
+from nnstudent.training.augment.physiology import LESIONS
+from nnstudent.training.recipe import Recipe
 from nnstudent.volume import Spacing
 
 _MOST = 4  # lesions, and as many look-alikes, in one window
@@ -68,3 +71,45 @@ class PaintLesions(BasicTransform):
                 known[0, inside] = self.tumor
         image[0] = torch.from_numpy((hu - self.mean) / self.std)
         return data_dict
+
+
+def make_painter(
+    recipe: Recipe,
+    *,
+    channels: Mapping[str, int],
+    lesions: Collection[int],
+    intensity: Mapping[str, float],
+) -> PaintLesions | None:
+    """The painter that a recipe asks for, if it asks for one.
+
+    Args:
+        recipe: The recipe.
+        channels: Channel of each class, by name.
+        lesions: Channels of the lesion classes.
+        intensity: ``mean`` and ``std`` of the plans, by which images are normalized.
+
+    Raises:
+        InputError: There is not exactly one lesion class, or no class can bear a lesion.
+    """
+    share = recipe.training.paint_lesions
+    if not share:
+        return None
+    if len(lesions) != 1:
+        raise InputError(
+            f"paint_lesions = {share}; needs one lesion class to learn, but there are {len(lesions)}"
+        )
+    if not any(name in kind.hosts for kind in LESIONS for name in channels):
+        known = sorted({name for kind in LESIONS for name in kind.hosts})
+        raise InputError(
+            f"paint_lesions = {share}; none of the classes can bear a lesion, "
+            f"only {', '.join(known)}"
+        )
+    (tumor,) = lesions
+    return PaintLesions(
+        share,
+        organs={name: channel for name, channel in channels.items() if channel != tumor},
+        tumor=tumor,
+        spacing_mm=recipe.data.spacing_mm,
+        mean=intensity["mean"],
+        std=intensity["std"],
+    )

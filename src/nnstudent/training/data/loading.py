@@ -15,13 +15,13 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
 from nnstudent.training.properties import read_properties
 
-_MEMORY_BYTES = 1_000_000_000
+CACHE_BYTES = 1_000_000_000
 
 
 class CachedDataset(nnUNetDatasetBlosc2):
     """nnU-Net's dataset that keeps unpacked cases, up to a limit; beyond it cases are read anew each time."""
 
-    def __init__(self, *args: Any, limit_bytes: int = _MEMORY_BYTES, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, limit_bytes: int = CACHE_BYTES, **kwargs: Any) -> None:
         """As nnU-Net's dataset; ``limit_bytes`` is what may be kept."""
         super().__init__(*args, **kwargs)
         self._kept: dict[str, Any] = {}

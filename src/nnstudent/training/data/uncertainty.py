@@ -1,4 +1,4 @@
-"""What the teachers think of each voxel, carried through nnU-Net's preprocessing beside the labels."""
+"""The teachers' uncertainty, carried through nnU-Net's preprocessing beside the labels."""
 
 from __future__ import annotations
 
@@ -15,23 +15,29 @@ from nnstudent.io.nifti import read_grid, read_labels, write_labels
 from nnstudent.training.task import Task
 from nnstudent.volume import Volume
 
-CERTAIN = 255
+CERTAIN = 255  # a probability of 1
 
 
-def doubt_files(task: Task, case: Case, raw: Path) -> tuple[Path, Path] | None:
-    """Write a case's runner-up and doubt as :mod:`nnstudent.training.losses.distillation` wants them; None where nothing is doubted.
+def uncertainty_files(task: Task, case: Case, raw: Path) -> tuple[Path, Path] | None:
+    """Write a case's runner-up labels and uncertainty on the task's channels.
+
+    The uncertainty is 255 times the probability of the runner-up, which
+    :mod:`nnstudent.training.losses.distillation` learns from.
 
     Args:
-        task: Says which classes, and where the teachers' word is.
+        task: The task, with its classes and the files of the teachers' uncertainty.
         case: The case.
         raw: Folder to write into.
+
+    Returns:
+        Files of runner-up and uncertainty; None if every label of the case is certain.
 
     Raises:
         GeometryError: A map is on another grid than the image.
     """
-    if case.id not in task.doubt:
+    if case.id not in task.uncertainty:
         return None
-    probability, runner_up = (read_labels(path) for path in task.doubt[case.id])
+    probability, runner_up = (read_labels(path) for path in task.uncertainty[case.id])
     grid = read_grid(case.image)
     for volume in (probability, runner_up):
         grid.require(
@@ -44,16 +50,15 @@ def doubt_files(task: Task, case: Case, raw: Path) -> tuple[Path, Path] | None:
     for channel, name in enumerate(task.classes, 1):
         table[task.taxonomy[name].id] = channel
     other = table[runner_up.array]
-    doubt = np.where(
-        other < 0, 0, CERTAIN - probability.array
-    )  # against a class that is not learned nothing is doubted
-    paths = raw / "runner_up" / f"{case.id}.nii.gz", raw / "doubt" / f"{case.id}.nii.gz"
-    for path, array in zip(paths, (other.clip(0), doubt), strict=True):
+    # A runner-up that is not learned leaves the label certain.
+    uncertainty = np.where(other < 0, 0, CERTAIN - probability.array)
+    paths = tuple(raw / name / f"{case.id}.nii.gz" for name in ("runner_up", "uncertainty"))
+    for path, array in zip(paths, (other.clip(0), uncertainty), strict=True):
         write_labels(path, Volume(array.astype(np.uint8), grid))
-    return paths
+    return paths[0], paths[1]
 
 
-def save_with_doubt(
+def save_with_uncertainty(
     preprocessor: Any,
     target: str,
     images: Sequence[str],
@@ -64,17 +69,17 @@ def save_with_doubt(
     *,
     files: tuple[Path, Path] | None,
 ) -> None:
-    """As nnU-Net's ``run_case_save``, with runner-up and doubt as second and third channel of the labels.
+    """Do as nnU-Net's ``run_case_save``, with runner-up and uncertainty as channels of the labels.
 
     Args:
-        preprocessor: nnU-Net's.
-        target: What is written, without the endings.
+        preprocessor: nnU-Net's preprocessor.
+        target: Path to write, without the endings.
         images: Files of the image.
         labels: File of the labels.
         plans: nnU-Net's plans.
-        configuration: Of these.
+        configuration: The configuration of these plans.
         dataset_json: nnU-Net's dataset.json.
-        files: Of runner-up and doubt, from :func:`doubt_files`; None where nothing is doubted.
+        files: Runner-up and uncertainty, from :func:`uncertainty_files`; None if all is certain.
     """
     from nnunetv2.preprocessing.preprocessors.default_preprocessor import comp_blosc2_params
     from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
@@ -82,34 +87,37 @@ def save_with_doubt(
     image, segmentation, properties = preprocessor.run_case(
         images, labels, plans, configuration, dataset_json
     )
-    doubted = np.zeros((2, *segmentation.shape[1:]), np.int16)
+    maps = np.zeros((2, *segmentation.shape[1:]), np.int16)
     if files is not None:
         reader = plans.image_reader_writer_class()
         box = tuple(slice(*part) for part in properties["bbox_used_for_cropping"])
-        for channel, path in zip(doubted, files, strict=True):
+        for channel, path in zip(maps, files, strict=True):
             channel[...] = nearest(reader.read_seg(str(path))[0][0][box], segmentation.shape[1:])
-    image, told = (
-        image.astype(np.float32, copy=False),
-        np.concatenate([segmentation.astype(np.int16), doubted]),
-    )
+    image = image.astype(np.float32, copy=False)
+    targets = np.concatenate([segmentation.astype(np.int16), maps])
     patch = tuple(configuration.patch_size)
-    (blocks, chunks), (blocks_told, chunks_told) = (
-        comp_blosc2_params(array.shape, patch, array.itemsize) for array in (image, told)
+    (blocks, chunks), (target_blocks, target_chunks) = (
+        comp_blosc2_params(array.shape, patch, array.itemsize) for array in (image, targets)
     )
     nnUNetDatasetBlosc2.save_case(
         image,
-        told,
+        targets,
         properties,
         target,
         chunks=chunks,
         blocks=blocks,
-        chunks_seg=chunks_told,
-        blocks_seg=blocks_told,
+        chunks_seg=target_chunks,
+        blocks_seg=target_blocks,
     )
 
 
 def nearest(array: npt.NDArray[Any], shape: Sequence[int]) -> npt.NDArray[Any]:
-    """The nearest voxel of each of a grid of this shape that fills the same box."""
+    """Resample by nearest neighbor onto a grid of this shape that fills the same box.
+
+    Args:
+        array: (z, y, x).
+        shape: Shape of the result, (z, y, x).
+    """
     z, y, x = (neighbors(old, new, 0)[0] for old, new in zip(array.shape, shape, strict=True))
     taken: npt.NDArray[Any] = array[np.ix_(z, y, x)]
     return taken

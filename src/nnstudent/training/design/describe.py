@@ -116,7 +116,7 @@ def describe(task: Task) -> Description:
         gflop,
         built,
         task.recipe,
-        len(task.lacking),
+        len(task.partly_annotated),
     )
 
 

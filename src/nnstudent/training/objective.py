@@ -1,0 +1,97 @@
+"""The loss of a recipe, with what each case has annotated and the class weights of the epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
+from torch import Tensor
+
+from nnstudent.training.annotated import PartialLabels
+from nnstudent.training.losses.dice_ce import MarginalLoss
+from nnstudent.training.losses.distillation import DistillingLoss
+from nnstudent.training.recipe import Training
+from nnstudent.training.schedule import fading
+
+
+class Objective:
+    """nnU-Net's loss, adapted to partial labels and to the teachers' uncertainty as a recipe asks.
+
+    It is called as a loss is: with the scores and the labels at each resolution.
+    """
+
+    def __init__(
+        self,
+        loss: Any,
+        training: Training,
+        *,
+        partial: PartialLabels,
+        class_weights: Sequence[float],
+        device: torch.device,
+        several_processes: bool,
+    ) -> None:
+        """Wrap nnU-Net's loss.
+
+        Args:
+            loss: nnU-Net's loss, with or without its deep supervision.
+            training: The recipe's settings.
+            partial: The partially annotated cases.
+            class_weights: Weights of the cross-entropy, background first; empty if equal.
+            device: The device that trains.
+            several_processes: Whether several processes train together.
+        """
+        supervised = isinstance(loss, DeepSupervisionWrapper)
+        self._ordinary: Any = loss.loss if supervised else loss
+        self._training, self._partial, self._device = training, partial, device
+        self._class_weights = list(class_weights)
+        self._several_processes = several_processes
+        adapted: Any = None
+        if training.distill:
+            adapted = DistillingLoss(self._ordinary, share=training.distill)
+        elif partial:
+            adapted = MarginalLoss(self._ordinary)
+        if adapted is not None and supervised:
+            loss.loss = adapted
+        self._loss: Any = loss if supervised else adapted or loss
+
+    def start_epoch(self, epoch: int) -> None:
+        """Set the class weights of an epoch (see ``fade_weights`` in the recipe)."""
+        if self._class_weights:
+            weights = torch.tensor(self._class_weights, dtype=torch.float32, device=self._device)
+            self._ordinary.ce.weight = weights ** fading(self._training, epoch)
+
+    def possible(self, cases: Sequence[str]) -> Tensor | None:
+        """What the labels of a batch leave open.
+
+        Args:
+            cases: The case of each sample.
+
+        Returns:
+            Whether a class may be where the label names another, (sample, label, class); None if
+            every case is fully annotated.
+        """
+        # Several processes wait for each other within the loss, so all must take the same branch.
+        always = bool(self._partial) and self._several_processes
+        if not always and not any(case in self._partial.possible for case in cases):
+            return None
+        return torch.from_numpy(self._partial.possible_in(cases)).to(
+            self._device, non_blocking=True
+        )
+
+    def __call__(self, output: Any, target: Any, possible: Tensor | None = None) -> Tensor:
+        """The loss of a batch.
+
+        Args:
+            output: Scores, (sample, class, z, y, x); with deep supervision a list, finest first.
+            target: Labels, (sample, item, z, y, x), likewise.
+            possible: See :meth:`possible`.
+        """
+        if not self._partial:
+            loss: Tensor = self._loss(output, target)
+        elif isinstance(output, list | tuple):
+            loss = self._loss(output, target, [possible] * len(output))
+        else:
+            loss = self._loss(output, target, possible)
+        return loss
