@@ -88,7 +88,7 @@ def test_a_single_case_is_trained_and_validated_on_with_a_notice(
     with caplog.at_level(logging.INFO):
         (split,) = make_splits(task, ["one"])
     assert (split.train, split.val) == (("one",), ("one",))
-    assert "validates on cases it learns from" in caplog.text
+    assert "validates on cases that it learns from" in caplog.text
 
 
 def _student(count: int, pseudo: dict[str, tuple[str, ...]]) -> Task:

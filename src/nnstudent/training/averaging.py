@@ -1,4 +1,4 @@
-"""The moving average of a network's weights over the steps, which is less noisy than the weights of any one step."""
+"""The moving average of a network's weights, which is less noisy than those of a single step."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from torch import Tensor, nn
 
 
 class WeightAverage:
-    """An exponential moving average that forgets its beginning soon.
+    """An exponential moving average that soon forgets its first steps.
 
-    The share of itself that it keeps rises with the steps, (1 + n) / (10 + n), up to ``decay``, so that a short training is averaged
-    over its own length.
+    The share of itself that it keeps rises with the steps, (1 + n) / (10 + n), up to ``decay``, so
+    that a short training is averaged over its own length.
     """
 
     def __init__(self, decay: float) -> None:
-        """Begin with nothing.
+        """Start with no weights.
 
         Args:
-            decay: The share that it keeps each step, in the long run.
+            decay: The share that it keeps at each step, in the long run.
         """
         self._decay, self._steps = decay, 0
         self._values: dict[str, Tensor] = {}
 
     def update(self, network: nn.Module) -> None:
-        """Take the weights of one step into account."""
+        """Add the weights of one step."""
         self._steps += 1
         keep = min(self._decay, (1 + self._steps) / (10 + self._steps))
         for name, value in network.named_parameters():
@@ -35,14 +35,13 @@ class WeightAverage:
                 self._values[name] = value.detach().clone()
 
     def of(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """A network's state with the average in the place of its weights."""
-        shared = {
-            weights[name].data_ptr(): value for name, value in self._values.items()
-        }  # one weight may have several names
+        """A network's state with the average in place of its weights."""
+        # One weight may have several names.
+        shared = {weights[name].data_ptr(): value for name, value in self._values.items()}
         return {name: shared.get(value.data_ptr(), value) for name, value in weights.items()}
 
     def load(self, network: nn.Module, weights: Mapping[str, Tensor]) -> None:
-        """Go on from an average of before, the state of such a network; it counts as one of many steps."""
+        """Continue from an earlier average, the state of such a network, as if of many steps."""
         self._steps = 100_000
         self._values = {
             name: weights[name].detach().clone() for name, _ in network.named_parameters()
@@ -50,7 +49,7 @@ class WeightAverage:
 
     @contextmanager
     def applied(self, network: nn.Module) -> Iterator[None]:
-        """Let the network have the average for its weights inside the block."""
+        """Give the network the average as its weights inside the block."""
         last = {
             name: value.detach().clone()
             for name, value in network.named_parameters()

@@ -1,4 +1,4 @@
-"""Begin from the weights of a trained model instead of from chance."""
+"""Start a training from the weights of a trained model instead of random ones."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from nnstudent.bundle.bundle import Model
 from nnstudent.bundle.network import canonical_names
 from nnstudent.errors import InputError, require
 
-_HEAD = "seg_layers."  # as nnU-Net's networks name the layers that give classes
+_HEAD = "seg_layers."  # nnU-Net's name of the layers that give class scores
 _WHAT_TO_DO = "start from a model of the same recipe, or use the recipe that it was trained with"
 
 
 def load_start(module: Any, model: Model, classes: Sequence[str]) -> None:
-    """Put a model's weights into a network of the same architecture that is to learn, perhaps, other classes.
+    """Load a model's weights into a network of the same architecture, which may have other classes.
 
-    The layers that give classes take over the classes that both have, by name; of the others they begin by chance. So do the
-    heads of deep supervision, where the model has none.
+    The layers that give class scores take over the classes that both have, by name; the others
+    keep their random weights. So do the heads of deep supervision if the model has none.
 
     Args:
         module: The network to train.
-        model: Its first network's first member is taken.
-        classes: What ``module`` is to learn, by channel, background first.
+        model: The model; the first member of its first network is used.
+        classes: The classes to learn, by channel, background first.
 
     Raises:
-        InputError: The model's network has other layers, or none of its classes is to be learned.
+        InputError: The model's network has other layers, or the two share no class.
     """
     torch = require("torch", extra="train", why="training")
     source = model.networks[0]
@@ -36,14 +36,16 @@ def load_start(module: Any, model: Model, classes: Sequence[str]) -> None:
     ]
     if not any(channel for channel, _ in shared):
         raise InputError(
-            f"{model.path}: finds {', '.join(source.spec.foreground)}, none of which is to be learned; start from another model"
+            f"{model.path}: segments {', '.join(source.spec.foreground)}, "
+            "none of which is to be learned; start from another model"
         )
     names = canonical_names(module)
     weights = source.members[0].weights()
     spare = [name for name in weights if name not in names and _HEAD not in name]
     if spare:
         raise InputError(
-            f"{model.path}: is another network (it has {len(spare)} tensors that this recipe's lacks, {spare[0]} the first); {_WHAT_TO_DO}"
+            f"{model.path}: is another network (it has {len(spare)} tensors that this recipe's "
+            f"lacks, {spare[0]} the first); {_WHAT_TO_DO}"
         )
     given = {
         names[name]: torch.from_numpy(values) for name, values in weights.items() if name in names
@@ -59,7 +61,8 @@ def load_start(module: Any, model: Model, classes: Sequence[str]) -> None:
             if values is None or tuple(values.shape)[head:] != tuple(tensor.shape)[head:]:
                 theirs = "lacks it" if values is None else f"has {tuple(values.shape)}"
                 raise InputError(
-                    f"{model.path}: is another network (this recipe's {name} is {tuple(tensor.shape)}, the model {theirs}); {_WHAT_TO_DO}"
+                    f"{model.path}: is another network (this recipe's {name} is "
+                    f"{tuple(tensor.shape)}, the model {theirs}); {_WHAT_TO_DO}"
                 )
             if head:
                 tensor[to] = values[of].to(tensor)

@@ -1,4 +1,4 @@
-"""What nnU-Net pickles beside a preprocessed case, read without giving the file a say in what runs."""
+"""The properties that nnU-Net pickles beside a preprocessed case, read without running code."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from nnstudent.errors import InputError
 
-# A case's properties are numbers, text, lists and arrays. Arrays are pickled by these names, of numpy 1 and 2.
+# Properties are numbers, text, lists and arrays. NumPy 1 and 2 pickle arrays by these names.
 _ALLOWED = {
     ("numpy", "ndarray"),
     ("numpy", "dtype"),
@@ -39,14 +39,17 @@ def read_properties(path: Path) -> dict[str, Any]:
             properties = _PlainUnpickler(file).load()
     except OSError as error:
         raise InputError(
-            f"{path}: cannot be read ({error.strerror}); remove the folder {path.parent} and train again"
+            f"{path}: cannot be read ({error.strerror}); "
+            f"remove the folder {path.parent} and train again"
         ) from error
     except Exception as error:  # a damaged pickle raises whatever its bytes happen to ask for
         raise InputError(
-            f"{path}: is damaged or holds more than numbers and arrays ({error}); remove the folder {path.parent} and train again"
+            f"{path}: is damaged or holds more than numbers and arrays ({error}); "
+            f"remove the folder {path.parent} and train again"
         ) from error
     if not isinstance(properties, dict):
         raise InputError(
-            f"{path}: holds a {type(properties).__name__}, not a case's properties; remove it and train again"
+            f"{path}: holds a {type(properties).__name__}, not a case's properties; "
+            "remove it and train again"
         )
     return properties

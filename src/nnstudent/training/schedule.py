@@ -1,4 +1,4 @@
-"""What changes in the course of a training, as pure functions of where it is."""
+"""The learning rate and the class weights in the course of a training, as pure functions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ def learning_rate(training: Training, step: int) -> float:
     """Learning rate of one step.
 
     Args:
-        training: ``poly`` falls from epoch to epoch as lr·(1 − epoch/epochs)^0.9 (nnU-Net), ``cosine`` from step to step.
+        training: The recipe's settings; ``poly`` falls from epoch to epoch as
+            lr·(1 − epoch/epochs)^0.9 (nnU-Net), ``cosine`` from step to step.
         step: Number of the step over the whole training, from 0.
     """
     epoch, total = step // training.iterations, training.epochs * training.iterations
@@ -23,5 +24,8 @@ def learning_rate(training: Training, step: int) -> float:
 
 
 def fading(training: Training, epoch: int) -> float:
-    """Exponent of the class weights in an epoch: 1, or with ``fade_weights`` from 1 down to 0 in the second half."""
+    """Exponent of the class weights in an epoch.
+
+    It is 1; with ``fade_weights`` it falls to 0 in the second half of the training.
+    """
     return min(1.0, 2 - 2 * epoch / training.epochs) if training.fade_weights else 1.0

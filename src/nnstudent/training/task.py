@@ -296,7 +296,7 @@ def make_splits(task: Task, usable: Sequence[str]) -> list[Split]:
     if not held_out:
         if truth:
             log.info(
-                "%s: %d fully labeled cases are too few to hold any out; "
+                "%s: too few fully labeled cases (%d) to hold any out; "
                 "it validates on cases that it learns from",
                 task.name,
                 len(truth),

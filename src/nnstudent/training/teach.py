@@ -1,4 +1,4 @@
-"""The stage `teach`: organ teachers and the tumor model, from a cohort."""
+"""The stage `teach`: train the organ teachers and the tumor model on a cohort."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class TeachResult:
 
 
 def teach_tasks(cohort: Cohort, teaching: Teaching, *, target: Target = "all") -> tuple[Task, ...]:
-    """What `teach` would train: the organ teachers, the tumor model.
+    """The tasks that `teach` would train: the organ teachers and the tumor model.
 
     Raises:
         InputError: Organ teachers are asked for and no case has all organs annotated.
@@ -73,18 +73,18 @@ def teach(
     threads: int | None = None,
     progress: Progress = silent,
 ) -> TeachResult:
-    """Train what is missing of the teachers, as nnU-Net model folders ``out/organs`` and ``out/tumor``.
+    """Train the teachers that are missing, as nnU-Net model folders in ``out``.
 
     Args:
-        cohort: Its training cases with all organs annotated train the organ teachers, those with all lesion classes
-            annotated the tumor model. Test cases are never read.
-        out: Where to.
-        teaching: Which recipes, how many folds.
-        target: Which of the two.
+        cohort: The cohort. Training cases with all organs annotated train the organ teachers, those
+            with all lesion classes annotated the tumor model. Test cases are never read.
+        out: Folder to write ``organs`` and ``tumor`` into.
+        teaching: The recipes and the number of folds.
+        target: Which of the two to train.
         folds: Which folds of each; None for all.
         device: ``auto``, ``cpu`` or ``cuda``.
-        threads: Processor threads.
-        progress: Told after each step.
+        threads: CPU threads.
+        progress: Called after each step.
 
     Raises:
         InputError: No case has all organs annotated, or none could be read.

@@ -27,7 +27,7 @@ def noted(
     possible: torch.Tensor | None = None,
 ) -> int:
     labels = torch.zeros(1, 1, *SHAPE) if labels is None else labels
-    return replay.note(
+    return replay.record(
         torch.full((1, 1, *SHAPE), float(voxels)),
         [labels],
         [f"case{voxels}"],

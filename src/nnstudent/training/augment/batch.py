@@ -96,4 +96,4 @@ class BatchAugmentation:
             possible: What the labels leave open, (sample, label, class); None for nothing.
         """
         if self._replay is not None:
-            self._replay.note(batch.image, batch.targets, batch.cases, scores, possible)
+            self._replay.record(batch.image, batch.targets, batch.cases, scores, possible)

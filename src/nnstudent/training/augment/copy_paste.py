@@ -1,4 +1,4 @@
-"""Tumor copy-paste: a lesion of one training window laid into another, where it could be."""
+"""Tumor copy-paste: a lesion of one training window is pasted into another where it could be."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from torch.nn.functional import avg_pool3d, interpolate
 
 from nnstudent.volume import Box
 
-_KEPT = 8  # lesions to choose from, some dozens of kilobytes each
+_KEPT = 8  # lesions to choose from, each of some dozens of kilobytes
 _RIM = 2  # voxels around a lesion that count as its surroundings
 _TRIES = 8
 _INSIDE = 0.8  # least share of a lesion's voxels that lie where it belongs; the rest is cut off
-_ALIKE = 0.5  # largest difference from the surroundings outside of organs, in standard deviations of the normalised image (some 40 HU)
+# Largest difference from the surroundings outside of organs, in standard deviations of the
+# normalized image (some 40 HU).
+_ALIKE = 0.5
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Lesion:
         mask: Its voxels, (z, y, x), bool.
         contrast: Intensity less the mean of the surroundings, (channel, z, y, x).
         around: That mean, (channel).
-        host: The class that most of the surroundings are, 0 outside of organs.
+        host: The class of most of the surroundings, 0 outside of organs.
     """
 
     channel: int
@@ -43,23 +45,24 @@ class Lesion:
 def cut_lesion(
     image: Tensor, labels: Tensor, classes: Collection[int], *, ignore: int | None = None
 ) -> Lesion | None:
-    """Cut a lesion out of a window, one at random where it has several.
+    """Cut a lesion out of a window, at random if it has several.
 
     Args:
         image: (channel, z, y, x).
         labels: (z, y, x).
-        classes: Which classes are lesions.
-        ignore: The label that says that nothing is known of a voxel, if there is one.
+        classes: The lesion classes.
+        ignore: The ignore label, if there is one.
 
     Returns:
-        None where there is none, or the one drawn is cut by the window's border, or nothing is known of what is around.
+        None if there is no lesion, if the one drawn is cut by the window's border, or if all that
+        surrounds it is ignored.
     """
     flat = labels.cpu().numpy()
     lesions = np.isin(flat, list(classes))
     parts, count = ndimage.label(lesions)
     if not count:
         return None
-    number = int(np.random.randint(count)) + 1  # noqa: NPY002  # the state that nnU-Net's transforms draw from too
+    number = int(np.random.randint(count)) + 1  # noqa: NPY002  # as nnU-Net's transforms do
     found = ndimage.find_objects(parts, number)[number - 1]
     if any(
         part.start < _RIM or part.stop + _RIM > size
@@ -89,7 +92,7 @@ def cut_lesion(
 
 
 def find_place(lesion: Lesion, image: Tensor, labels: Tensor) -> Box | None:
-    """A place for a lesion: in the organ that it was in, or outside of organs in tissue as dense as it was in.
+    """Find a place for a lesion: in its organ, or outside of organs in tissue of the same density.
 
     Args:
         lesion: The lesion.
@@ -97,7 +100,7 @@ def find_place(lesion: Lesion, image: Tensor, labels: Tensor) -> Box | None:
         labels: (z, y, x).
 
     Returns:
-        A box of the lesion's size within the window; None where none of a few that were tried will do.
+        A box of the lesion's size within the window; None if none of a few tries fits.
     """
     fits = labels == lesion.host
     if not lesion.host:
@@ -116,13 +119,15 @@ def find_place(lesion: Lesion, image: Tensor, labels: Tensor) -> Box | None:
 
 
 def paste(lesion: Lesion, image: Tensor, labels: Tensor, box: Box) -> None:
-    """Lay a lesion into a window in place; its contrast to what is around stays, and no other class is overwritten.
+    """Paste a lesion into a window in place.
+
+    Its contrast to the surroundings stays, and no other class is overwritten.
 
     Args:
         lesion: The lesion.
         image: (channel, z, y, x).
-        labels: What is known of each voxel: first the class, then whatever is 0 where the class is certain, (item, z, y, x).
-        box: Where to, of the lesion's size.
+        labels: (item, z, y, x): first the class, then items that are 0 where it is certain.
+        box: The place, of the lesion's size.
     """
     z, y, x = box
     here = lesion.mask & (labels[0, z, y, x] == lesion.host)
@@ -140,19 +145,20 @@ def paste(lesion: Lesion, image: Tensor, labels: Tensor, box: Box) -> None:
 
 
 class CopyPaste:
-    """Lays lesions of the last windows into others.
+    """Pastes lesions of the last windows into others.
 
-    The idea is of Ghiasi et al., "Simple copy-paste is a strong data augmentation method for instance segmentation", CVPR 2021.
-    Lesions are taken only from cases in which a person looked for them, and laid only into cases that do not leave them open:
-    the loss for partial labels knows what is annotated by sample, not by voxel.
+    The idea comes from Ghiasi et al., "Simple copy-paste is a strong data augmentation method for
+    instance segmentation", CVPR 2021. Lesions are taken only from cases in which a person looked
+    for them, and pasted only into cases that do not leave them open: the loss for partial labels
+    knows by sample, not by voxel, what is annotated.
     """
 
     def __init__(self, p: float, *, ignore: int | None = None) -> None:
-        """Begin with no lesion.
+        """Start with no lesion.
 
         Args:
-            p: How often a window is given one, where there is one and a place for it.
-            ignore: The label that says that nothing is known of a voxel, if there is one.
+            p: Share of windows that receive one, if there is one and a place for it.
+            ignore: The ignore label, if there is one.
         """
         self._p, self._ignore = p, ignore
         self._kept: deque[Lesion] = deque(maxlen=_KEPT)
@@ -169,7 +175,8 @@ class CopyPaste:
 
         Args:
             image: (sample, channel, z, y, x).
-            targets: Labels at each resolution of the loss, the finest first, (sample, item, z, y, x); see :func:`paste`.
+            targets: Labels at each resolution of the loss, finest first, (sample, item, z, y, x);
+                see :func:`paste`.
             true: By sample, the lesion classes that a person looked for in its case.
             closed: By sample, the lesion classes that its labels do not leave open.
         """

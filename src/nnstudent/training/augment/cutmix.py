@@ -1,4 +1,4 @@
-"""CutMix: a box of one training window replaced, labels and all, by the same box of another."""
+"""CutMix: a box of one training window, with its labels, is replaced by that of another."""
 
 from __future__ import annotations
 
@@ -11,34 +11,36 @@ from nnstudent.volume import Box
 
 
 def random_box(shape: Sequence[int], step: Sequence[int], *, share: float) -> Box:
-    """A box of about this share of a window, anywhere in it.
+    """Draw a box of about this share of a window, anywhere in it.
 
     Args:
         shape: Voxels of the window, (z, y, x).
-        step: What corners and sizes are multiples of, (z, y, x), so that the box is whole at each resolution of the loss.
-        share: Of the window's volume, 0 to 1.
+        step: Corners and sizes are multiples of this, (z, y, x), so that the box is whole at each
+            resolution of the loss.
+        share: Share of the window's volume, 0 to 1.
     """
     corners = []
     for size, unit in zip(shape, step, strict=True):
         units = size // unit
         length = min(units, max(1, round(units * share ** (1 / 3))))
-        start = int(np.random.randint(units - length + 1))  # noqa: NPY002  # the state that nnU-Net's transforms draw from too
+        start = int(np.random.randint(units - length + 1))  # noqa: NPY002  # as nnU-Net does
         corners.append(slice(start * unit, (start + length) * unit))
     return corners[0], corners[1], corners[2]
 
 
 class CutMix:
-    """Mixes each window with the last one of the same label profile, so that a batch of one can be mixed too.
+    """Mixes each window with the last one that has the same classes annotated.
 
-    The idea is of Yun et al., "CutMix", ICCV 2019. Only windows that leave the same classes open are mixed: the loss for partial
-    labels knows what is annotated by sample, not by voxel.
+    The partner comes from an earlier batch, so that a batch of one can be mixed too. The idea
+    comes from Yun et al., "CutMix", ICCV 2019. Only windows that leave the same classes open are
+    mixed: the loss for partial labels knows by sample, not by voxel, what is annotated.
     """
 
     def __init__(self, p: float, step: Sequence[int]) -> None:
-        """Begin with nothing to mix with.
+        """Start with nothing to mix with.
 
         Args:
-            p: How often a window is mixed.
+            p: Share of windows that are mixed.
             step: See :func:`random_box`.
         """
         self._p, self._step = p, step
@@ -51,8 +53,8 @@ class CutMix:
 
         Args:
             image: (sample, channel, z, y, x).
-            targets: Labels at each resolution of the loss, the finest first, (sample, 1, z, y, x).
-            profiles: By sample, what is annotated in its case.
+            targets: Labels at each resolution of the loss, finest first, (sample, 1, z, y, x).
+            profiles: By sample, what its case has annotated.
         """
         for number, profile in enumerate(profiles):
             partner = self._last.get(profile)
@@ -66,7 +68,7 @@ class CutMix:
 
 
 def _paste(onto: Tensor, other: Tensor, box: Box, shape: Sequence[int]) -> None:
-    """Copy a box, given in voxels of the finest resolution, at the resolution that these have."""
+    """Copy a box, given in voxels of the finest resolution, at the resolution of these arrays."""
     factors = [whole // own for whole, own in zip(shape, onto.shape[1:], strict=True)]
     z, y, x = (
         slice(part.start // factor, part.stop // factor)

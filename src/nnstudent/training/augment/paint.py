@@ -1,4 +1,4 @@
-"""The lesion painter as a step of a recipe's augmentation."""
+"""Painted lesions as a step of a recipe's augmentation."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _MOST = 4  # lesions, and as many look-alikes, in one window
 
 
 class PaintLesions(BasicTransform):
-    """Paints lesions into a share of the windows, look-alikes into as many, and leaves the others as they are.
+    """Paints lesions into a share of the windows, and look-alikes into as many.
 
     Args:
-        p: Share of windows that are given lesions; look-alikes are drawn apart with the same chance.
+        p: Share of windows with lesions; look-alikes are drawn separately, as often.
         organs: Channel of each organ.
-        tumor: Channel of the class that painted lesions are.
-        spacing_mm: Of the windows, (z, y, x).
-        mean: HU that normalisation took to 0.
-        std: HU that normalisation took to 1.
+        tumor: Channel of the lesion class.
+        spacing_mm: Spacing of the windows, (z, y, x).
+        mean: Mean HU of the normalization.
+        std: Its standard deviation in HU.
     """
 
     def __init__(
@@ -47,7 +47,8 @@ class PaintLesions(BasicTransform):
 
     def apply(self, data_dict: dict[str, Any], **params: Any) -> dict[str, Any]:
         """Paint into ``image`` and ``segmentation`` of one window, both (channel, z, y, x)."""
-        rng = np.random.default_rng(np.random.randint(2**31))  # noqa: NPY002  # the state that nnU-Net's transforms draw from too
+        # Seeded from the global random state, as nnU-Net's transforms draw from it.
+        rng = np.random.default_rng(np.random.randint(2**31))  # noqa: NPY002
         lesions = int(rng.integers(1, _MOST + 1)) if rng.random() < self.p else 0
         look_alikes = int(rng.integers(1, _MOST + 1)) if rng.random() < self.p else 0
         if not lesions and not look_alikes:
@@ -67,7 +68,7 @@ class PaintLesions(BasicTransform):
         ):
             if one.kind.tumor:
                 inside = torch.from_numpy(one.mask)
-                known[:, inside] = 0  # what comes after the class is 0 where the class is certain
+                known[:, inside] = 0  # items after the class are 0 where the class is certain
                 known[0, inside] = self.tumor
         image[0] = torch.from_numpy((hu - self.mean) / self.std)
         return data_dict

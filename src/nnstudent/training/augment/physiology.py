@@ -1,6 +1,7 @@
-"""Which lesions an organ can bear and what they look like on CT, as data; and what looks like a lesion and is none.
+"""The lesions that an organ can bear and their appearance on CT, as data, and their look-alikes.
 
-The figures are ranges that textbooks of abdominal radiology agree on, drawn wide: a network has to find lesions, not to name them.
+The figures are ranges that textbooks of abdominal radiology agree on, widened: a network has to
+find lesions, not to name them.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ class Kind:
 
     Attributes:
         name: Its name.
-        hosts: The organs that bear it, each with how common it is there against other kinds.
-        contrast_hu: HU relative to the host, by contrast phase; None where ``absolute_hu`` decides.
-        absolute_hu: HU whatever the host's, for fluid and fat.
-        size_mm: Diameter, drawn evenly on a logarithmic scale.
+        hosts: The organs that bear it, each with its frequency relative to other kinds there.
+        contrast_hu: HU relative to the host, by contrast phase; None if ``absolute_hu`` is set.
+        absolute_hu: HU regardless of the host's, for fluid and fat.
+        size_mm: Diameter, drawn uniformly on a logarithmic scale.
         most: The largest number of them in one window.
         edge_mm: Width of the border between lesion and host.
         texture_hu: Deviation of the coarse texture within it.
-        lobed: Chance that it has several lobes.
-        exophytic: Chance that it grows out of its host.
-        rim: Chance of a rim, and its HU relative to the lesion.
-        necrosis: Chance of a necrotic middle where it is larger than 20 mm.
-        calcification: Chance of calcium in it.
+        lobed: Probability of several lobes.
+        exophytic: Probability that it grows out of its host.
+        rim: Probability of a rim, and its HU relative to the lesion.
+        necrosis: Probability of a necrotic center if it is larger than 20 mm.
+        calcification: Probability of calcium in it.
         shape: ``ball``, ``tube`` (a vessel), or ``wedge`` (under the capsule, straight borders).
         tumor: Whether it is a tumor; a look-alike keeps the label of its host.
     """
@@ -56,7 +57,7 @@ def _phases(none: Range, arterial: Range, portal: Range) -> dict[Phase, Range]:
     return {"none": none, "arterial": arterial, "portal": portal}
 
 
-# How often an organ is drawn to bear something, against others in the same window; whatever is not listed, once.
+# How often an organ is drawn to bear something, relative to others in the window; otherwise once.
 HOST_WEIGHTS: dict[str, float] = {
     "liver": 3.0,
     "right_kidney": 2.0,
@@ -69,67 +70,142 @@ _ADRENALS = {"right_adrenal_gland": 1.0, "left_adrenal_gland": 1.0}
 
 LESIONS: tuple[Kind, ...] = (
     Kind(
-        "metastasis", {"liver": 4.0, "spleen": 0.6, "pancreas": 0.3} | dict.fromkeys(_KIDNEYS, 0.15),
-        _phases((-35, -10), (-55, -12), (-75, -15)), most=4, rim=(0.3, (8, 30)), necrosis=0.35, calcification=0.06,
+        "metastasis",
+        {"liver": 4.0, "spleen": 0.6, "pancreas": 0.3} | dict.fromkeys(_KIDNEYS, 0.15),
+        _phases((-35, -10), (-55, -12), (-75, -15)),
+        most=4,
+        rim=(0.3, (8, 30)),
+        necrosis=0.35,
+        calcification=0.06,
     ),
     Kind(
-        "hepatocellular carcinoma", {"liver": 1.2},
-        _phases((-25, -8), (15, 60), (-40, -10)), size_mm=(8, 120), most=2, rim=(0.35, (10, 35)), necrosis=0.3, exophytic=0.25,
+        "hepatocellular carcinoma",
+        {"liver": 1.2},
+        _phases((-25, -8), (15, 60), (-40, -10)),
+        size_mm=(8, 120),
+        most=2,
+        rim=(0.35, (10, 35)),
+        necrosis=0.3,
+        exophytic=0.25,
         texture_hu=(3, 12),
     ),
     Kind(
-        "cholangiocarcinoma", {"liver": 0.6},
-        _phases((-30, -10), (-45, -12), (-50, -12)), size_mm=(12, 110), edge_mm=(3, 9), lobed=0.6, rim=(0.4, (8, 25)),
+        "cholangiocarcinoma",
+        {"liver": 0.6},
+        _phases((-30, -10), (-45, -12), (-50, -12)),
+        size_mm=(12, 110),
+        edge_mm=(3, 9),
+        lobed=0.6,
+        rim=(0.4, (8, 25)),
     ),
     Kind(
-        "renal cell carcinoma", dict.fromkeys(_KIDNEYS, 1.0),
-        _phases((-18, 18), (-90, 40), (-95, -25)), size_mm=(8, 100), exophytic=0.45, texture_hu=(3, 16), necrosis=0.35,
-        rim=(0.2, (10, 30)), calcification=0.1,
+        "renal cell carcinoma",
+        dict.fromkeys(_KIDNEYS, 1.0),
+        _phases((-18, 18), (-90, 40), (-95, -25)),
+        size_mm=(8, 100),
+        exophytic=0.45,
+        texture_hu=(3, 16),
+        necrosis=0.35,
+        rim=(0.2, (10, 30)),
+        calcification=0.1,
     ),
     Kind(
-        "pancreatic carcinoma", {"pancreas": 1.0},
-        _phases((-18, -8), (-60, -18), (-50, -14)), size_mm=(8, 60), edge_mm=(3, 8), exophytic=0.3, necrosis=0.15,
+        "pancreatic carcinoma",
+        {"pancreas": 1.0},
+        _phases((-18, -8), (-60, -18), (-50, -14)),
+        size_mm=(8, 60),
+        edge_mm=(3, 8),
+        exophytic=0.3,
+        necrosis=0.15,
     ),
     Kind(
-        "neuroendocrine tumor", {"pancreas": 0.3, "duodenum": 0.15},
-        _phases((-12, 12), (20, 60), (12, 40)), size_mm=(5, 40), exophytic=0.2,
+        "neuroendocrine tumor",
+        {"pancreas": 0.3, "duodenum": 0.15},
+        _phases((-12, 12), (20, 60), (12, 40)),
+        size_mm=(5, 40),
+        exophytic=0.2,
     ),
     Kind(
-        "adrenal tumor", dict.fromkeys(_ADRENALS, 0.5),
-        _phases((-25, 25), (-40, 30), (-45, 25)), size_mm=(10, 110), exophytic=1.0, necrosis=0.4, texture_hu=(3, 14),
+        "adrenal tumor",
+        dict.fromkeys(_ADRENALS, 0.5),
+        _phases((-25, 25), (-40, 30), (-45, 25)),
+        size_mm=(10, 110),
+        exophytic=1.0,
+        necrosis=0.4,
+        texture_hu=(3, 14),
         calcification=0.12,
     ),
     Kind(
-        "gastric carcinoma", {"stomach": 0.5, "esophagus": 0.1},
-        _phases((-6, 18), (-20, 35), (-25, 30)), size_mm=(10, 70), exophytic=0.4, edge_mm=(2, 7), lobed=0.5,
+        "gastric carcinoma",
+        {"stomach": 0.5, "esophagus": 0.1},
+        _phases((-6, 18), (-20, 35), (-25, 30)),
+        size_mm=(10, 70),
+        exophytic=0.4,
+        edge_mm=(2, 7),
+        lobed=0.5,
     ),
     Kind(
-        "gallbladder carcinoma", {"gallbladder": 0.15},
-        _phases((15, 35), (30, 70), (30, 80)), size_mm=(8, 50), exophytic=0.3,
+        "gallbladder carcinoma",
+        {"gallbladder": 0.15},
+        _phases((15, 35), (30, 70), (30, 80)),
+        size_mm=(8, 50),
+        exophytic=0.3,
     ),
-)  # fmt: skip
+)
 
 LOOK_ALIKES: tuple[Kind, ...] = (
     Kind(
-        "cyst", {"liver": 1.0, "spleen": 0.2} | dict.fromkeys(_KIDNEYS, 0.8), absolute_hu=(-5, 18), size_mm=(5, 70), most=3,
-        edge_mm=(1.0, 3.0), texture_hu=(0.0, 1.0), lobed=0.05, exophytic=0.2, tumor=False,
-    ),
-    Kind(
-        "focal fat", {"liver": 0.4}, _phases((-40, -12), (-40, -12), (-45, -12)), size_mm=(10, 45), edge_mm=(4, 10),
-        texture_hu=(0.0, 2.0), shape="wedge", tumor=False,
-    ),
-    Kind(
-        "perfusion difference", {"liver": 0.5, "spleen": 0.3} | dict.fromkeys(_KIDNEYS, 0.2),
-        _phases((-4, 4), (10, 50), (-20, 20)), size_mm=(15, 60), edge_mm=(4, 12), texture_hu=(0.0, 3.0), shape="wedge", tumor=False,
-    ),
-    Kind(
-        "vessel", {"liver": 1.4, "spleen": 0.2, "pancreas": 0.2} | dict.fromkeys(_KIDNEYS, 0.2),
-        _phases((-22, -6), (-25, 40), (20, 65)), size_mm=(3, 14), most=4, edge_mm=(1.5, 4.0), texture_hu=(0.0, 2.0), shape="tube",
+        "cyst",
+        {"liver": 1.0, "spleen": 0.2} | dict.fromkeys(_KIDNEYS, 0.8),
+        absolute_hu=(-5, 18),
+        size_mm=(5, 70),
+        most=3,
+        edge_mm=(1.0, 3.0),
+        texture_hu=(0.0, 1.0),
+        lobed=0.05,
+        exophytic=0.2,
         tumor=False,
     ),
     Kind(
-        "fissure or partial volume of fat", {"liver": 0.5, "spleen": 0.2, "pancreas": 0.3} | dict.fromkeys(_KIDNEYS, 0.4),
-        _phases((-80, -15), (-90, -15), (-110, -20)), size_mm=(3, 8), most=2, edge_mm=(2.0, 5.0), texture_hu=(0.0, 4.0), shape="tube",
+        "focal fat",
+        {"liver": 0.4},
+        _phases((-40, -12), (-40, -12), (-45, -12)),
+        size_mm=(10, 45),
+        edge_mm=(4, 10),
+        texture_hu=(0.0, 2.0),
+        shape="wedge",
         tumor=False,
     ),
-)  # fmt: skip
+    Kind(
+        "perfusion difference",
+        {"liver": 0.5, "spleen": 0.3} | dict.fromkeys(_KIDNEYS, 0.2),
+        _phases((-4, 4), (10, 50), (-20, 20)),
+        size_mm=(15, 60),
+        edge_mm=(4, 12),
+        texture_hu=(0.0, 3.0),
+        shape="wedge",
+        tumor=False,
+    ),
+    Kind(
+        "vessel",
+        {"liver": 1.4, "spleen": 0.2, "pancreas": 0.2} | dict.fromkeys(_KIDNEYS, 0.2),
+        _phases((-22, -6), (-25, 40), (20, 65)),
+        size_mm=(3, 14),
+        most=4,
+        edge_mm=(1.5, 4.0),
+        texture_hu=(0.0, 2.0),
+        shape="tube",
+        tumor=False,
+    ),
+    Kind(
+        "fissure or partial volume of fat",
+        {"liver": 0.5, "spleen": 0.2, "pancreas": 0.3} | dict.fromkeys(_KIDNEYS, 0.4),
+        _phases((-80, -15), (-90, -15), (-110, -20)),
+        size_mm=(3, 8),
+        most=2,
+        edge_mm=(2.0, 5.0),
+        texture_hu=(0.0, 4.0),
+        shape="tube",
+        tumor=False,
+    ),
+)

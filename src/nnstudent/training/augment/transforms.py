@@ -1,4 +1,4 @@
-"""A recipe's augmentations, built from nnU-Net's own transforms (batchgeneratorsv2), and one for contrast phases."""
+"""A recipe's augmentations: nnU-Net's own transforms, and one for contrast phases."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from torch.nn.functional import avg_pool3d
 
 from nnstudent.training.recipe import Augmentation, Recipe
 
-# The field's size over the patch, from which the width of an elastic deformation is drawn; batchgenerators' 9 to 13 voxels
-# on a patch of 128 lies in the middle.
+# Width of an elastic deformation over the patch size; the 9 to 13 voxels on a patch of 128 of
+# batchgenerators lie in the middle.
 _ELASTIC_SCALE = (0.04, 0.2)
 _GEOMETRY = ("rotation", "scaling", "elastic")
 
@@ -46,14 +46,15 @@ def training_transforms(
     lesions: Collection[int] = (),
     painter: BasicTransform | None = None,
 ) -> ComposeTransforms:
-    """What a training window goes through, from the dataloader's crop to image and targets.
+    """The transforms of a training window, from the loader's crop to image and targets.
 
     Args:
-        recipe: Says which augmentations, and the patch.
-        scales: Resolutions of the loss, relative to the finest (z, y, x); None without deep supervision.
-        ignore: The label that is no class but says that nothing is to be learned there, if there is one.
+        recipe: The recipe, with its augmentations and patch.
+        scales: Resolutions of the loss, relative to the finest (z, y, x); None without deep
+            supervision.
+        ignore: The ignore label, if there is one.
         lesions: Channels of the lesion classes.
-        painter: Paints lesions into the window once it lies as it will.
+        painter: Paints lesions into the window, after its geometry is final.
     """
     chosen = {item.name: item for item in recipe.training.augment}
     planar = recipe.training.in_plane
@@ -75,21 +76,24 @@ def training_transforms(
 
 
 class OwnImageTransform(ImageOnlyTransform):
-    """Gives the window an image of its own: a crop that nothing turned is still the scan in memory, and what follows works in place."""
+    """Copies the image: a crop that was not rotated is a view of the cached scan.
+
+    The transforms that follow work in place.
+    """
 
     def _apply_to_image(self, img: Tensor, **params: Any) -> Tensor:
         return img.clone()
 
 
 class OrganIntensityTransform(ImageOnlyTransform):
-    """Makes each labeled organ lighter or darker by an amount of its own, as another contrast phase would.
+    """Makes each labeled organ brighter or darker, as another contrast phase would.
 
-    What has no label stays, so that the network must know an organ by its place and shape as well as by its brightness. A lesion goes
-    with what it lies in: it is found by how it differs from that.
+    What has no label stays, so that the network must know an organ by its place and shape as well
+    as by its brightness. A lesion changes with its host: it is found by how it differs from that.
 
     Args:
-        offset: Least and largest offset, in the image's unit: standard deviations of the foreground after normalisation.
-        ignore: A label that is no class and stays as well.
+        offset: Least and largest offset, in standard deviations of the normalized foreground.
+        ignore: The ignore label, whose voxels stay as well.
         lesions: Channels of the lesion classes.
     """
 
@@ -104,10 +108,13 @@ class OrganIntensityTransform(ImageOnlyTransform):
         self.offset, self.ignore, self.lesions = offset, ignore, lesions
 
     def get_parameters(self, **data_dict: Any) -> dict[str, Any]:
-        """Draw an offset for every class in the window: a field of them, (1, z, y, x), softened at the edges by a voxel."""
-        labels = _as_hosts(
-            data_dict["segmentation"][0].long().clamp(min=0), self.lesions
-        )  # -1 is padding
+        """Draw an offset for every class in the window.
+
+        Returns:
+            ``field``: The offsets by voxel, (1, z, y, x), smoothed at the edges by a voxel.
+        """
+        segmentation = data_dict["segmentation"][0].long().clamp(min=0)  # -1 is padding
+        labels = _as_hosts(segmentation, self.lesions)
         offsets = torch.empty(int(labels.max()) + 1).uniform_(*self.offset)
         offsets[0] = 0.0
         if self.ignore is not None:
@@ -119,7 +126,7 @@ class OrganIntensityTransform(ImageOnlyTransform):
 
 
 def _as_hosts(labels: Tensor, lesions: Collection[int]) -> Tensor:
-    """Labels (z, y, x) in which every lesion is part of what most of the voxels next to it are."""
+    """Labels (z, y, x) in which every lesion has the label of most of the voxels around it."""
     flat = labels.numpy()
     among = np.isin(flat, list(lesions))
     parts, _ = ndimage.label(among)
@@ -133,18 +140,18 @@ def _as_hosts(labels: Tensor, lesions: Collection[int]) -> Tensor:
 
 
 def validation_transforms(scales: Sequence[Sequence[float]] | None) -> ComposeTransforms:
-    """What a validation window goes through: nothing but the targets of the loss."""
+    """The transforms of a validation window: only the targets of the loss are made."""
     return ComposeTransforms(_targets(scales))
 
 
 def initial_patch(recipe: Recipe) -> list[int]:
-    """Size of the crop (z, y, x) that a turned and scaled window is cut from, by nnU-Net's rule."""
+    """Size of the crop (z, y, x) that a rotated and scaled window needs, by nnU-Net's rule."""
     from nnunetv2.training.data_augmentation.compute_initial_patch_size import get_patch_size
 
     chosen = {item.name: item for item in recipe.training.augment}
     turn = chosen.get("rotation")
     angle = math.radians(max(abs(turn.low), abs(turn.high))) if turn else 0.0
-    # nnU-Net's own lower end of the scaling, whatever is drawn: farther out is padding
+    # nnU-Net's own range of scaling, whatever the recipe says; what lies outside is padding.
     size = [
         int(n) for n in get_patch_size(list(recipe.data.patch), angle, angle, angle, (0.85, 1.25))
     ]

@@ -1,4 +1,4 @@
-"""bfloat16 on a processor: where it pays, and the convolutions that must stay out of it."""
+"""bfloat16 on a CPU: where it is faster, and the convolutions that must not use it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ LEAST = 3  # voxels along each axis
 
 
 def pays() -> bool:
-    """Whether this processor computes in bfloat16 itself; emulated it is slower than fp32."""
+    """Whether this CPU computes in bfloat16 natively; emulated it is slower than fp32."""
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(bool(getattr(torch.cpu, name)()) for name in checks if hasattr(torch.cpu, name))
 
 
 def spare_small(network: nn.Module) -> None:
-    """Let convolutions compute in fp32, whatever autocast says, where their input has an axis of fewer than three voxels.
+    """Compute convolutions in fp32 if their input has an axis of fewer than three voxels.
 
-    There oneDNN 3.12, on a processor with AVX512-BF16 but no AMX, gives wrong bfloat16 gradients of the weights, NaN among them, or
-    writes where it must not. Of 512 shapes with three voxels and more along each axis none was wrong, for each kind of convolution.
-    A network meets such shapes at its coarsest, where a convolution costs nothing to speak of.
+    For such shapes oneDNN 3.12, on a CPU with AVX512-BF16 but without AMX, gives wrong bfloat16
+    gradients of the weights, among them NaN, or writes out of bounds. None of 512 shapes with at
+    least three voxels along each axis was wrong, for each kind of convolution. A network has such
+    small shapes at its coarsest resolution, where a convolution costs next to nothing.
 
     Args:
         network: Changed in place; weights and names stay as they are.

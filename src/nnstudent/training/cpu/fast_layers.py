@@ -1,8 +1,9 @@
-"""Layers of a network that is trained on a processor: the same numbers, in less time.
+"""Faster layers for training on a CPU, with the same results.
 
-Three things are slow in PyTorch there in fp32, with one window a step and no AVX-512: oneDNN has no kernel of its own for the gradient of a
-convolution's weights; small convolutions do not reach oneDNN at all; and instance normalisation copies each tensor to another
-layout and back. `bench/training.py` measures what comes of it.
+In fp32, with one window a step and without AVX-512, three things are slow in PyTorch: oneDNN has
+no kernel of its own for the gradient of a convolution's weights; small convolutions do not reach
+oneDNN at all; and instance normalization copies each tensor to another layout and back.
+`bench/training.py` measures the effect.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from torch.nn import functional
 
 
 def quicken(network: nn.Module) -> None:
-    """Let 3×3×3 convolutions of stride 1 and instance normalisations compute in a quicker way; weights and names stay as they are.
+    """Compute 3×3×3 convolutions of stride 1 and instance normalizations faster.
 
     Args:
-        network: In memory format ``channels_last_3d``; changed in place.
+        network: In memory format ``channels_last_3d``; changed in place, but weights and their
+            names stay as they are.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv3d) and _is_plain(module):
@@ -28,12 +30,13 @@ def quicken(network: nn.Module) -> None:
 
 
 def keep_layout(network: nn.Module) -> None:
-    """Let instance normalisations compute in the layout and precision of what they are given; weights and names stay as they are.
+    """Compute instance normalizations in the layout and precision of their input.
 
-    PyTorch's own copies to another layout and back, and under autocast it leaves bfloat16: a third of a step's time.
+    PyTorch's own copies to another layout and back, and under autocast it leaves bfloat16, which
+    takes a third of a step.
 
     Args:
-        network: Changed in place.
+        network: Changed in place, but weights and their names stay as they are.
     """
     for module in network.modules():
         if isinstance(module, nn.InstanceNorm3d) and not module.track_running_stats:
@@ -41,7 +44,7 @@ def keep_layout(network: nn.Module) -> None:
 
 
 def pays() -> bool:
-    """Whether this processor is one for which it was measured to be quicker: with AVX2, without AVX-512."""
+    """Whether this CPU is of the kind on which it was measured to be faster: AVX2, no AVX-512."""
     return bool(
         torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX2"
     )
@@ -63,7 +66,7 @@ def _convolved(self: nn.Conv3d, x: Tensor) -> Tensor:
 
 
 def _normalised(self: nn.InstanceNorm3d, x: Tensor) -> Tensor:
-    # of a single sample both normalisations are the same, and this one computes in the layout that it is given
+    # For a single sample both normalizations are the same, and batch norm keeps the layout.
     alone = [
         functional.batch_norm(one, None, None, self.weight, self.bias, training=True, eps=self.eps)
         for one in x.split(1)
@@ -72,17 +75,21 @@ def _normalised(self: nn.InstanceNorm3d, x: Tensor) -> Tensor:
 
 
 class Convolution(torch.autograd.Function):
-    """A 3×3×3 convolution of stride 1 with a border of zeros, (sample, channel, z, y, x)."""
+    """A 3×3×3 convolution of stride 1, padded with zeros, (sample, channel, z, y, x)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """As :func:`torch.nn.functional.conv3d` with ``padding=1``, by oneDNN whatever the size."""
+        """Convolve as :func:`torch.nn.functional.conv3d` with ``padding=1``, always by oneDNN."""
         ctx.save_for_backward(x, weight)
         return _by_onednn(x, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradient of the input is a convolution with the kernel mirrored; that of the weights, sums of products over voxels."""
+        """Gradients of input, weights and bias.
+
+        The gradient of the input is a convolution with the mirrored kernel; that of the weights is
+        a sum of products over voxels.
+        """
         (grad,) = grads
         x, weight = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last_3d)
@@ -102,29 +109,26 @@ def _by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def weight_gradient(x: Tensor, grad: Tensor) -> Tensor:
-    """Gradient of the weights of a 3×3×3 convolution with a border of zeros.
+    """Gradient of the weights of a 3×3×3 convolution that is padded with zeros.
 
-    Slice by slice, so that what is multiplied lies in the processor's cache: each voxel's three neighbors along x, times the output's
-    gradients of the three slices that it reaches, for each of three offsets along y.
+    It works slice by slice, so that what is multiplied lies in the CPU's cache: each voxel's three
+    neighbors along x, times the output's gradients of the three slices that it reaches, for each of
+    three offsets along y.
 
     Args:
         x: Input, (sample, channel, z, y, x).
         grad: Gradient of the output, (sample, channel, z, y, x).
 
     Returns:
-        (channel of the output, channel of the input, 3, 3, 3).
+        Gradient, (channel of the output, channel of the input, 3, 3, 3).
     """
     samples, channels, depth, height, width = x.shape
     out = grad.shape[1]
-    x, grad = (
-        values.permute(0, 2, 3, 4, 1) for values in (x, grad)
-    )  # as they lie in memory: (sample, z, y, x, channel)
-    total = x.new_zeros(
-        3, 3 * out, 3 * channels
-    )  # by offset along y; rows by offset along z, columns along x
-    near = x.new_zeros(
-        height + 2, width, 3, channels
-    )  # what is never written is the border of zeros
+    # As they lie in memory: (sample, z, y, x, channel).
+    x, grad = (values.permute(0, 2, 3, 4, 1) for values in (x, grad))
+    # One matrix for each offset along y; rows by offset along z, columns by offset along x.
+    total = x.new_zeros(3, 3 * out, 3 * channels)
+    near = x.new_zeros(height + 2, width, 3, channels)  # the padding is never written
     reached = x.new_empty(height, width, 3, out)
     for sample in range(samples):
         for z in range(depth):

@@ -1,4 +1,4 @@
-"""Memory that a step frees is kept for the next, where the C library would hand it back."""
+"""Keep the memory that a step frees for the next, instead of returning it to the system."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # malloc.h of glibc
-_GLIBC_TRIM_THRESHOLD, _GLIBC_MMAP_MAX = 128 * 1024, 65536  # what it begins with
+_GLIBC_TRIM_THRESHOLD, _GLIBC_MMAP_MAX = 128 * 1024, 65536  # its defaults
 
 
 @contextmanager
 def freed_memory_kept() -> Iterator[None]:
-    """Within, glibc keeps large blocks that are freed; with another C library nothing changes.
+    """Let glibc keep large blocks that are freed; with another C library nothing changes.
 
-    A step on the processor allocates and frees the same few gigabytes. glibc hands each large block back to the system, which
-    fills the next one with zeros again, page by page: 30 % of a step.
+    A step on a CPU allocates and frees the same few gigabytes. glibc returns each large block to
+    the system, which fills the next one with zeros again, page by page: 30 % of a step.
     """
     try:
         glibc = ctypes.CDLL(None)

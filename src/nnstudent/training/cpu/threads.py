@@ -1,4 +1,4 @@
-"""How many processor threads a step is quickest with, found by trying."""
+"""The number of CPU threads with which a step is fastest, found by trying."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from collections.abc import Callable, Sequence
 
 
 class Tuner:
-    """Tries a few numbers of threads for some steps each, keeps the quickest, and tries again now and then.
+    """Tries a few numbers of threads for some steps each, keeps the fastest, and tries again later.
 
-    More threads are quicker on an idle machine. Beside other work they are not: the threads of a convolution's backward pass
-    wait for each other by spinning, and when one of two is not running, a step took five times as long as with a single thread.
+    More threads are faster on an idle machine. Beside other work they are not: the threads of a
+    convolution's backward pass wait for each other by spinning, and when one of two was not
+    running, a step took five times as long as with a single thread.
     """
 
     def __init__(
         self, numbers: Sequence[int], use: Callable[[int], None], *, every_seconds: float = 120.0
     ) -> None:
-        """A tuner.
+        """Start trying.
 
         Args:
-            numbers: What to choose from; the first is used until there is a choice.
+            numbers: Numbers of threads; the first is used if there is no other.
             use: Called with the number to use from now on.
             every_seconds: Time of training after which it tries again.
         """
@@ -31,7 +32,7 @@ class Tuner:
         self._begin()
 
     def step(self, seconds: float) -> None:
-        """Take note of how long a step took; may change the number for the next."""
+        """Record how long a step took; this may change the number for the next."""
         if not self._plan:
             self._since += seconds
             if self._since >= self._every:
@@ -41,7 +42,7 @@ class Tuner:
         if self._plan:
             self._use(self._plan[0])
             return
-        # the first step with a number is left out: it allocates and chooses its kernels
+        # The first step with a number does not count: it allocates and chooses its kernels.
         measured = {
             number: [t for n, t in self._trial if n == number][1:] for number in self._numbers
         }
@@ -57,5 +58,5 @@ class Tuner:
 
 
 def choices(most: int) -> tuple[int, ...]:
-    """Numbers of threads worth trying on so many cores: all, and half of them."""
+    """Numbers of threads worth trying on a machine with this many cores: all, and half of them."""
     return (most, most // 2) if most > 1 else (1,)

@@ -1,4 +1,4 @@
-"""Windows for training: cases kept in memory where they fit, the next batches drawn while the network computes."""
+"""Drawing windows from cases kept in memory, a few batches ahead of the network."""
 
 from __future__ import annotations
 
@@ -19,20 +19,23 @@ CACHE_BYTES = 1_000_000_000
 
 
 class CachedDataset(nnUNetDatasetBlosc2):
-    """nnU-Net's dataset that keeps unpacked cases, up to a limit; beyond it cases are read anew each time."""
+    """nnU-Net's dataset, with decompressed cases kept in memory up to a limit.
+
+    Cases beyond the limit are read from disk each time.
+    """
 
     def __init__(self, *args: Any, limit_bytes: int = CACHE_BYTES, **kwargs: Any) -> None:
-        """As nnU-Net's dataset; ``limit_bytes`` is what may be kept."""
+        """Take nnU-Net's arguments, and how many bytes may be kept."""
         super().__init__(*args, **kwargs)
         self._kept: dict[str, Any] = {}
         self._free = limit_bytes
 
     def load_case(self, identifier: str) -> Any:
-        """Image and labels (channel, z, y, x), nothing, and the properties of a case."""
+        """Image and labels (channel, z, y, x), None, and the properties of a case."""
         if identifier in self._kept:
             return self._kept[identifier]
         folder = Path(self.source_folder)
-        # nnU-Net's own reading unpickles whatever lies there
+        # nnU-Net's own reader unpickles whatever the file holds.
         image, labels = (
             blosc2.open(
                 str(folder / f"{identifier}{part}.b2nd"),
@@ -53,7 +56,7 @@ class CachedDataset(nnUNetDatasetBlosc2):
 
 
 class WindowLoader(nnUNetDataLoader):
-    """nnU-Net's loader that can draw lesions more often than organs for the windows that are centred on a class."""
+    """nnU-Net's loader, which can center windows on lesions more often than on organs."""
 
     def __init__(
         self,
@@ -63,10 +66,11 @@ class WindowLoader(nnUNetDataLoader):
         focus: Sequence[int] = (),
         **kwargs: Any,
     ) -> None:
-        """As nnU-Net's loader; :func:`draw_class` tells the rest."""
+        """Take nnU-Net's arguments, and those of :func:`draw_class`."""
         super().__init__(*args, **kwargs)
         self._lesions, self._often, self._focus = lesions, lesion_oversampling, focus
-        # Of sparse labels nnU-Net centres every window on one. What is ignored here is little of a scan: windows lie anywhere, as ever.
+        # With an ignore label nnU-Net centers every window on labeled voxels. Here little of a scan
+        # is ignored, so windows are drawn as usual.
         self.has_ignore = False
 
     def get_bbox(
@@ -77,7 +81,7 @@ class WindowLoader(nnUNetDataLoader):
         overwrite_class: Any = None,
         verbose: bool = False,
     ) -> Any:
-        """Where a window lies; with a class to be in its middle where ``force_fg``."""
+        """Draw a window's place, centered on a class if ``force_fg``."""
         if (
             force_fg
             and overwrite_class is None
@@ -103,17 +107,19 @@ def draw_class(
 
     Args:
         locations: By class, some of its voxels; keys of several classes are not drawn.
-        lesions: Classes that are drawn more often.
-        lesion_oversampling: How many times as often as another.
-        focus: The classes that are drawn, each as often as it is listed; all that there are where it is empty, or none of them is there.
+        lesions: The lesion classes.
+        lesion_oversampling: How many times as often as another class a lesion is drawn.
+        focus: The classes to draw from, each as often as it is listed; all classes of the case if
+            it is empty or the case has none of them.
 
     Returns:
-        None where there is none to draw.
+        None if there is no class to draw.
     """
-    there = [key for key, voxels in locations.items() if not isinstance(key, tuple) and len(voxels)]
-    chosen = [key for key in there if key in focus] or there
+    present = [
+        key for key, voxels in locations.items() if not isinstance(key, tuple) and len(voxels)
+    ]
+    chosen = [key for key in present if key in focus] or present
     often = [focus.count(key) if focus and key in focus else 1 for key in chosen]
-    there = chosen
     weights = np.array(
         [
             times * (lesion_oversampling if key in lesions else 1.0)
@@ -122,14 +128,17 @@ def draw_class(
     )
     if not weights.sum():
         return None
-    return int(there[np.random.choice(len(there), p=weights / weights.sum())])  # noqa: NPY002  # the state that nnU-Net draws from
+    # From the global random state, as nnU-Net does.
+    number = np.random.choice(len(chosen), p=weights / weights.sum())  # noqa: NPY002
+    return int(chosen[number])
 
 
 class Prefetch:
     """Draws from an iterator in a thread, a few items ahead.
 
-    A thread, because augmentation is mostly tensor operations that let the other run; processes take seconds to start,
-    need shared memory, and are started differently on every system.
+    It is a thread because augmentation is mostly tensor operations, during which other threads
+    run. Processes take seconds to start, need shared memory, and start differently on every
+    system.
     """
 
     def __init__(self, source: Iterator[Any], *, ahead: int = 3) -> None:
@@ -145,9 +154,7 @@ class Prefetch:
         try:
             while not self._stop.is_set():
                 self._put((next(source), None))
-        except (
-            Exception
-        ) as error:  # handed to whoever draws next, so that no error is lost in the thread
+        except Exception as error:  # raised again for whoever draws next
             self._put((None, error))
 
     def _put(self, item: Any) -> None:

@@ -1,1 +1,4 @@
-"""Networks beside nnU-Net's plain U-Net, named by dotted path in the plans: torch modules, whose arguments are plain data."""
+"""Networks beside nnU-Net's plain U-Net.
+
+They are torch modules that the plans name by dotted path; their arguments are plain data.
+"""

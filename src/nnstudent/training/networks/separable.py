@@ -1,4 +1,7 @@
-"""A U-Net of depthwise-separable convolutions: for its width it has few weights and operations, but moves as much memory as any."""
+"""A U-Net of depthwise-separable convolutions.
+
+It has few weights and operations for its width, but moves as much memory as any other.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from nnstudent.training.networks.unet import Decoder, Size, convolution, finish,
 
 
 class SeparableUNet(nn.Module):
-    """As the plain U-Net, with each 3×3×3 convolution split in one along space, map by map, and one across maps."""
+    """The plain U-Net with each 3×3×3 convolution split into a spatial and a pointwise one."""
 
     def __init__(
         self,
@@ -25,10 +28,10 @@ class SeparableUNet(nn.Module):
         decoder_convolutions: Sequence[int],
         deep_supervision: bool = False,
     ) -> None:
-        """A network as its recipe says; the first two arguments are named by nnU-Net."""
+        """Build the network of a recipe; nnU-Net names the first two arguments."""
         super().__init__()
         channels = (input_channels, *features[:-1])
-        # the first layer sees one map, which there is nothing to separate of
+        # The first layer has a single input map, so there is nothing to separate.
         kinds = (convolution, *[separable] * (len(features) - 1))
         self.encoder = nn.ModuleList(
             stacked(*row)
@@ -58,7 +61,7 @@ class SeparableUNet(nn.Module):
 
 
 def separable(channels: int, features: int, kernel: Size, stride: Size) -> nn.Module:
-    """A convolution along space of each map by itself, one across the maps, instance norm and leaky ReLU."""
+    """A spatial convolution of each map, a pointwise one, instance norm and leaky ReLU."""
     padding = tuple(size // 2 for size in kernel)
     along = nn.Conv3d(
         channels, channels, tuple(kernel), tuple(stride), padding, groups=channels, bias=False

@@ -1,4 +1,7 @@
-"""A U-Net that leaves the finest resolution at once: on a processor that one alone costs as much as all others together."""
+"""A U-Net whose encoder skips the finest resolution.
+
+On a CPU that resolution alone costs as much as all others together.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,11 @@ from nnstudent.training.networks.unet import Decoder, Size, convolution, initial
 
 
 class StridedStemUNet(nn.Module):
-    """As the plain U-Net, but the way down begins at the second resolution, from the image by a strided convolution.
+    """The plain U-Net whose encoder starts at the second resolution, by a strided convolution.
 
-    At the finest resolution there is only the last stage of the way up, in which the image itself comes across, for sharp borders;
-    it may be thin. There are therefore no ``encoder_convolutions`` for the finest: their first entry is passed over.
+    The finest resolution has only the last stage of the decoder, whose skip connection is the image
+    itself, for sharp borders; it may be thin. The first entry of ``encoder_convolutions`` is
+    therefore not used.
     """
 
     def __init__(
@@ -29,7 +33,7 @@ class StridedStemUNet(nn.Module):
         decoder_convolutions: Sequence[int],
         deep_supervision: bool = False,
     ) -> None:
-        """A network as its recipe says; the first two arguments are named by nnU-Net."""
+        """Build the network of a recipe; nnU-Net names the first two arguments."""
         super().__init__()
         channels = (input_channels, *features[1:-1])
         rows = zip(

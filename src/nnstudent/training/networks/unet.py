@@ -1,4 +1,4 @@
-"""What the U-Nets here have in common: convolutions, the way up with a head at each resolution, and how weights begin."""
+"""What the U-Nets of this package share: layers, the decoder and the initial weights."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 Size = Sequence[int]  # (z, y, x)
-# A layer of so many maps in and out, of a kernel and a stride.
+# Makes a layer from its input maps, output maps, kernel and stride.
 Layer = Callable[[int, int, Size, Size], nn.Module]
 
 
 def convolution(channels: int, features: int, kernel: Size, stride: Size) -> nn.Module:
-    """A convolution, instance norm and leaky ReLU: what nnU-Net's plain U-Net is made of."""
+    """A convolution, instance norm and leaky ReLU, as in nnU-Net's plain U-Net."""
     return nn.Sequential(
         nn.Conv3d(channels, features, tuple(kernel), tuple(stride), _padding(kernel)),
         *finish(features),
@@ -22,14 +22,14 @@ def convolution(channels: int, features: int, kernel: Size, stride: Size) -> nn.
 
 
 def finish(features: int) -> tuple[nn.Module, nn.Module]:
-    """What ends a layer: instance norm and leaky ReLU."""
+    """The end of a layer: instance norm and leaky ReLU."""
     return nn.InstanceNorm3d(features, eps=1e-5, affine=True), nn.LeakyReLU(inplace=True)
 
 
 def stacked(
     layer: Layer, number: int, channels: int, features: int, kernel: Size, stride: Size = (1, 1, 1)
 ) -> nn.Sequential:
-    """Several layers, the first of which takes the stride."""
+    """Several layers in sequence, the first of which has the stride."""
     first = layer(channels, features, kernel, stride)
     return nn.Sequential(
         first, *(layer(features, features, kernel, (1, 1, 1)) for _ in range(number - 1))
@@ -37,17 +37,21 @@ def stacked(
 
 
 class Decoder(nn.Module):
-    """The way up. Its parts are named as nnU-Net's, which switches ``deep_supervision`` from outside; the coarsest comes first.
+    """The decoder, with a head at each resolution.
+
+    Its parts are named as nnU-Net's, which switches ``deep_supervision`` from outside, and are
+    ordered from coarse to fine.
 
     Args:
-        layer: What its stages are made of.
-        features: Feature maps of each resolution, the finest first.
-        skips: Maps that come across at each resolution but the coarsest.
+        layer: Makes the layers of its stages.
+        features: Feature maps of each resolution, finest first.
+        skips: Maps of the skip connection at each resolution but the coarsest.
         strides: Downsampling into each resolution, (z, y, x).
         kernels: Kernel of each resolution.
-        convolutions: Layers of each resolution but the coarsest, in the order of nnU-Net's plans: coarsest first.
+        convolutions: Layers of each resolution but the coarsest, in the order of nnU-Net's plans:
+            coarsest first.
         classes: Channels of the output.
-        deep_supervision: Whether each resolution gives scores, or the finest only.
+        deep_supervision: Whether each resolution gives scores, or only the finest.
     """
 
     def __init__(
@@ -74,11 +78,14 @@ class Decoder(nn.Module):
             stacked(layer, number, features[level] + skips[level], features[level], kernels[level])
             for level, number in zip(levels, convolutions, strict=True)
         )
-        # heads that only training needs are there always, so that weights fit whoever loads them
+        # Heads that only training needs exist always, so that the weights fit any loader.
         self.seg_layers = nn.ModuleList(nn.Conv3d(features[level], classes, 1) for level in levels)
 
     def forward(self, skips: Sequence[Tensor]) -> Any:
-        """Scores (sample, class, z, y, x) of the finest resolution; with ``deep_supervision`` a list of all, the finest first."""
+        """Scores (sample, class, z, y, x) of the finest resolution.
+
+        With ``deep_supervision`` a list of the scores of all resolutions, finest first.
+        """
         maps, scores = skips[-1], []
         for number, (up, stage, head) in enumerate(
             zip(self.transpconvs, self.stages, self.seg_layers, strict=True), start=2
@@ -90,7 +97,7 @@ class Decoder(nn.Module):
 
 
 def initialize(module: nn.Module) -> None:
-    """He initialisation, as nnU-Net's networks have it."""
+    """He initialization, as in nnU-Net's networks."""
     if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
         nn.init.kaiming_normal_(module.weight, a=1e-2)
         if module.bias is not None:
