@@ -3,11 +3,9 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from nnstudent.cohort.cohort import Cohort, read_cohort, write_cohort
-from nnstudent.errors import InputError, OutputError
-from nnstudent.io.lock import writing
+from nnstudent.cohort.cohort import Cohort, write_cohort
+from nnstudent.errors import InputError
 from nnstudent.io.nifti import read_image, read_labels, write_image, write_labels
 from nnstudent.pipeline.preset import Preset
 from nnstudent.training.study import study, study_result
@@ -149,7 +146,7 @@ def test_a_student_learns_the_balls(student: Path) -> None:
 def test_stock_nnunet_segments_with_it_and_needs_nothing_of_ours(
     student: Path, balls: Cohort, tmp_path: Path
 ) -> None:
-    """In a process where this package cannot be imported, and on a scan stored in another orientation than those of the training."""
+    """In a process that cannot import this package, on a scan of another orientation."""
     image = read_image(balls["test"].image).reoriented("LPI")
     for name in ("in", "out"):
         (tmp_path / name).mkdir()
@@ -172,10 +169,13 @@ def test_stock_nnunet_segments_with_it_and_needs_nothing_of_ours(
     ]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    found, truth = read_labels(tmp_path / "out" / "case.nii.gz"), ball_scan(99)[1].reoriented("LPI")
-    assert found.grid.matches(image.grid)
+    labels, truth = (
+        read_labels(tmp_path / "out" / "case.nii.gz"),
+        ball_scan(99)[1].reoriented("LPI"),
+    )
+    assert labels.grid.matches(image.grid)
     for channel, id in ((1, 7), (2, 3)):
-        one, two = found.array == channel, truth.array == id
+        one, two = labels.array == channel, truth.array == id
         assert 2 * (one & two).sum() / (one.sum() + two.sum()) > 0.65
 
 
@@ -205,16 +205,15 @@ def test_another_recipe_trains_anew(balls: Cohort, preset: Preset, tmp_path: Pat
     assert (one.fresh, two.fresh) == ((0,), (0,))
 
 
-@pytest.mark.parametrize(
-    "iterations", [2, 30]
-)  # the end comes before the patience is over, and after
+@pytest.mark.parametrize("iterations", [2, 30])  # fewer and more than the steps it waits
 def test_a_training_whose_loss_is_lost_says_so_and_leaves_no_model(
     balls: Cohort, preset: Preset, tmp_path: Path, iterations: int
 ) -> None:
     wild = replace(preset, teachers=tiny_recipe(lr=1e30, iterations=iterations))
     with pytest.raises(
         InputError,
-        match=r"tumor: no finite loss and gradient since step [2-9]; lower lr \(1e\+30\) or set precision = \"fp32\"",
+        match=r"tumor: no finite loss and gradient since step [2-9]; "
+        r"lower lr \(1e\+30\) or set precision = \"fp32\"",
     ):
         teach(balls, tmp_path, wild.teaching, target="tumor")
     assert list(tmp_path.rglob("*.pth")) == []
@@ -274,9 +273,9 @@ def test_nnunet_says_nothing_on_the_terminal(
 ) -> None:
     before = {name: value for name, value in os.environ.items() if name.startswith("nnUNet_")}
     teach(balls, tmp_path, preset.teaching, target="tumor")
-    told = capfd.readouterr()
-    assert told.out == ""
-    assert "nnU-Net" not in told.err
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    assert "nnU-Net" not in printed.err
     assert "Using device" in (tmp_path / "tumor" / "fold_0" / "nnunet.log").read_text()
     assert {
         name: value for name, value in os.environ.items() if name.startswith("nnUNet_")
@@ -308,149 +307,6 @@ def test_windows_can_be_drawn_by_processes(
     trained = teach(balls, tmp_path, preset.teaching, target="tumor").tumor
     assert trained is not None
     assert trained.folds == (0,)
-
-
-@pytest.fixture(scope="module")
-def killed(balls: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a cohort, and teachers whose training was killed in its fourth epoch of two steps."""
-    if sys.platform == "win32":
-        pytest.skip("Windows has no SIGKILL")
-    folder = tmp_path_factory.mktemp("killed")
-    write_cohort(folder / "cohort", balls)
-    code = (
-        "import os, signal, sys; sys.path.insert(0, sys.argv[1])\n"
-        "from pathlib import Path\n"
-        "from nnstudent.cohort.cohort import read_cohort\n"
-        "from nnstudent.training.teach import teach\n"
-        "from tests.training.test_train import five_epochs\n"
-        "def kill(what, done, total):\n"
-        "    if what == 'tumor' and done == 7: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "teach(read_cohort(Path(sys.argv[2])), Path(sys.argv[3]), five_epochs().teaching, target='tumor', progress=kill)\n"
-    )
-    words = [
-        str(Path(__file__).resolve().parents[2]),
-        str(folder / "cohort"),
-        str(folder / "teachers"),
-    ]
-    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, check=False)
-    assert done.returncode == -9, done.stderr
-    return folder
-
-
-def go_on(killed: Path, out: Path) -> tuple[TeachResult, list[int]]:
-    """Call again; the result, and the steps that it took."""
-    seen: list[int] = []
-
-    def note(what: str, at: int, total: int) -> None:
-        assert "preprocessing" not in what
-        if what == "tumor":
-            seen.append(at)
-
-    return teach(
-        read_cohort(killed / "cohort"), out, five_epochs().teaching, target="tumor", progress=note
-    ), seen
-
-
-def test_killed_training_goes_on_from_its_last_checkpoint(killed: Path, tmp_path: Path) -> None:
-    fold = shutil.copytree(killed / "teachers", tmp_path / "teachers") / "tumor" / "fold_0"
-    latest = torch.load(fold / "checkpoint_latest.pth", weights_only=True)
-    assert latest["current_epoch"] == 3
-    weights = latest["network_weights"]
-    done, seen = go_on(killed, tmp_path / "teachers")
-    assert seen == [7, 8, 9, 10]  # three epochs of two steps are not done again
-    assert done.tumor is not None
-    curves = json.loads((fold / "progress.json").read_text())
-    assert (curves["done"], len(curves["train_loss"])) == (5, 5)
-    final = torch.load(fold / "checkpoint_final.pth", weights_only=True)["network_weights"]
-    moved = {name: float((final[name] - weights[name]).abs().max()) for name in weights}
-    assert 0 < max(moved.values()) < 0.5  # goes on from those weights, does not begin anew
-
-
-def cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-1000])
-
-
-def flip(path: Path) -> None:
-    """One bit of a weight, which torch does not notice."""
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 16
-    path.write_bytes(data)
-
-
-@pytest.mark.parametrize("damage", [cut, flip])
-@pytest.mark.parametrize(("names", "first"), [(["latest"], 5), (["latest", "previous"], 1)])
-def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(
-    damage: Callable[[Path], None],
-    names: list[str],
-    first: int,
-    killed: Path,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    fold = shutil.copytree(killed / "teachers", tmp_path / "teachers") / "tumor" / "fold_0"
-    for name in names:
-        damage(fold / f"checkpoint_{name}.pth")
-    _, seen = go_on(killed, tmp_path / "teachers")
-    assert seen == list(range(first, 11))
-    for name in names:
-        assert f"checkpoint_{name}.pth: cannot be resumed from" in caplog.text
-    assert sorted(path.name for path in fold.iterdir() if "checkpoint" in path.name) == [
-        "checkpoint_final.pth"
-    ]
-
-
-def test_a_damaged_result_is_trained_again(
-    killed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    fold = shutil.copytree(killed / "teachers", tmp_path / "teachers") / "tumor" / "fold_0"
-    go_on(killed, tmp_path / "teachers")
-    assert go_on(killed, tmp_path / "teachers")[1] == []
-    cut(fold / "checkpoint_final.pth")
-    assert (
-        teach(
-            read_cohort(killed / "cohort"),
-            tmp_path / "teachers",
-            five_epochs().teaching,
-            target="tumor",
-        ).tumor
-        is not None
-    )
-    assert "checkpoint_final.pth: has changed since it was written" in caplog.text
-    torch.load(fold / "checkpoint_final.pth", weights_only=True)
-
-
-@pytest.mark.parametrize("what", ["task.json", "prepared.json", "case", "hashes"])
-def test_damaged_notes_of_an_earlier_call_are_made_again(
-    what: str, killed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    out = shutil.copytree(killed / "teachers", tmp_path / "teachers")
-    work = out / ".work" / "tumor"
-    if what == "case":  # as a kill while nnU-Net writes it would leave it
-        (prepared,) = work.glob("preprocessed/*/prepared.json")
-        prepared.unlink()
-        cut(next(work.glob("preprocessed/*/*/*_seg.b2nd")))
-    else:
-        (path,) = [out / "tumor" / ".hashes.json"] if what == "hashes" else list(work.rglob(what))
-        path.write_text('{"half": [')
-    done = teach(read_cohort(killed / "cohort"), out, five_epochs().teaching, target="tumor")
-    assert done.tumor is not None
-    assert (done.tumor.folds, done.failures) == ((0,), ())
-    assert what == "case" or "not valid JSON" in caplog.text
-
-
-def test_two_calls_do_not_train_one_fold(killed: Path, tmp_path: Path) -> None:
-    out = shutil.copytree(killed / "teachers", tmp_path / "teachers")
-    with (
-        writing(out / "tumor" / "fold_0"),
-        pytest.raises(OutputError, match="fold_0: another call writes into it"),
-    ):
-        go_on(killed, out)
-
-
-def five_epochs() -> Preset:
-    """A preset of five epochs of two steps that saves after each."""
-    recipe = tiny_recipe(epochs=5)
-    return Preset("five", teachers=recipe, student=recipe)
 
 
 def test_the_balls_are_what_they_are_meant_to_be() -> None:

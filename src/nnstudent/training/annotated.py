@@ -1,4 +1,7 @@
-"""What a partly annotated case says and what it leaves open: for the loss, for drawing windows, for weighing classes. Pure; no torch."""
+"""What partially annotated cases leave open, for the loss, the windows and the class weights.
+
+Pure functions; nothing here needs torch.
+"""
 
 from __future__ import annotations
 
@@ -7,57 +10,59 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from nnstudent.taxonomy import Taxonomy
+from nnstudent.types import MaskArray
 
 _MOST_OFTEN = 4.0
 
 
 def possible_classes(
     annotated: Collection[int], *, channels: int, lesions: Collection[int] = ()
-) -> npt.NDArray[np.bool_]:
-    """Which classes may truly be where a case's label map says one.
+) -> MaskArray:
+    """Which classes may truly be where a case's label map names a class.
 
-    A class that is not annotated may be where the map says background. A lesion that is not annotated may also be inside an
-    organ: who draws a liver and does not look for tumors draws over them. Everything else is excluded: where an annotated class
-    is drawn there is no other, and in the background there is none that is annotated.
+    A class that is not annotated may be in the background. A lesion that is not annotated may also
+    be inside an organ: whoever draws a liver without looking for tumors draws over them.
+    Everything else is excluded: an annotated class has no other where it is drawn, and the
+    background has none that is annotated.
 
     Args:
-        annotated: Channels of the classes that somebody looked for.
-        channels: How many channels, background included.
+        annotated: Channels of the classes that somebody rows for.
+        channels: Number of channels, background included.
         lesions: Channels of the lesion classes.
 
     Returns:
-        (label, class), bool. The identity where every class is annotated.
+        (label, class), bool. The identity if every class is annotated.
     """
     table = np.eye(channels, dtype=np.bool_)
-    unknown = [channel for channel in range(1, channels) if channel not in annotated]
-    table[0, unknown] = True
+    not_annotated = [channel for channel in range(1, channels) if channel not in annotated]
+    table[0, not_annotated] = True
     for organ in set(annotated) - set(lesions):
-        table[organ, [channel for channel in unknown if channel in lesions]] = True
+        table[organ, [channel for channel in not_annotated if channel in lesions]] = True
     return table
 
 
 @dataclass(frozen=True)
 class PartialLabels:
-    """The partly annotated cases among those that a model learns from.
+    """The partially annotated cases among those that a model learns from.
 
     Attributes:
-        possible: By case, :func:`possible_classes`; a case that is not in it is annotated throughout.
-        channels: How many channels the model has, background included.
+        possible: By case, :func:`possible_classes`; cases that it lacks are fully annotated.
+        channels: Number of the model's channels, background included.
         lesions: Channels of the lesion classes.
-        lesion_truth: By case, the lesions that a person looked for; known only where it is asked for, when they are pasted into others.
+        lesion_truth: By case, the lesion channels that a person annotated; given only if lesions
+            are pasted into other cases.
     """
 
-    possible: Mapping[str, npt.NDArray[np.bool_]]
+    possible: Mapping[str, MaskArray]
     channels: int
     lesions: frozenset[int] = frozenset()
     lesion_truth: Mapping[str, Collection[int]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, dataset_json: Mapping[str, Any]) -> PartialLabels:
-        """From a model's dataset.json, where the annotated channels of such cases are listed."""
+        """Read the annotated channels of such cases from a model's dataset.json."""
         own = dataset_json.get("nnstudent", {})
         classes, annotated = own.get("classes", {}), own.get("annotated", {})
         names = Taxonomy.from_dict(own["taxonomy"]).lesions if classes else ()
@@ -72,8 +77,8 @@ class PartialLabels:
     def __bool__(self) -> bool:
         return bool(self.possible)
 
-    def possible_in(self, cases: Sequence[str]) -> npt.NDArray[np.bool_]:
-        """(sample, label, class) of the cases of one batch."""
+    def possible_in(self, cases: Sequence[str]) -> MaskArray:
+        """The tables of a batch's cases, (sample, label, class)."""
         whole = np.eye(self.channels, dtype=np.bool_)
         return np.stack([self.possible.get(case, whole) for case in cases])
 
@@ -87,13 +92,13 @@ class PartialLabels:
         )
 
     def draw(self, cases: Sequence[str]) -> list[float] | None:
-        """How often each case is drawn, so that half of the windows are from cases annotated throughout.
+        """How often each case is drawn, so that half of the windows are from fully annotated ones.
 
-        Only these show all classes side by side. Where they are very few they are drawn at most four times as often as the
-        others, lest the model learn them by heart.
+        Only these show all classes side by side. If they are very few, they are drawn at most four
+        times as often as the others, so that the model does not memorize them.
 
         Returns:
-            Probabilities in the order of the cases; None where all are equally likely.
+            Probabilities in the order of the cases; None if all are equally likely.
         """
         partly = sum(case in self.possible for case in cases)
         whole = len(cases) - partly
@@ -111,17 +116,17 @@ def volumes_if_annotated(
 
     Args:
         volumes_ml: By case, the volume of the background and of each class.
-        annotated: By case, the channels of the classes annotated.
+        annotated: By case, the channels of the annotated classes.
 
     Returns:
-        Of the background the sum; of a class the sum over the cases that have it annotated, in proportion to the share of
-        all background that is theirs.
+        The sum for the background. For a class, the sum over the cases that have it annotated,
+        scaled up by their share of all background.
     """
     table = np.asarray(volumes_ml, np.float64)
     total = table.sum(0)
     for channel in range(1, table.shape[1]):
-        looked = np.array([channel in known for known in annotated])
-        background = table[looked, 0].sum()
+        rows = np.array([channel in known for known in annotated])
+        background = table[rows, 0].sum()
         if background > 0:
-            total[channel] = table[looked, channel].sum() * table[:, 0].sum() / background
+            total[channel] = table[rows, channel].sum() * table[:, 0].sum() / background
     return tuple(float(volume) for volume in total)

@@ -1,4 +1,4 @@
-"""From a recipe and a fingerprint to nnU-Net's plans.json and dataset.json, which stock nnU-Net reads."""
+"""Make nnU-Net's plans.json and dataset.json from a recipe and a fingerprint."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CONFIGURATION = "3d_fullres"
 PREPROCESSOR, NORMALIZATION = "DefaultPreprocessor", "CTNormalization"
 RESAMPLING, LABEL_MANAGER = "resample_data_or_seg_to_shape", "LabelManager"
 PLANS_NAME = "nnStudentPlans"
-READER = "NibabelIOWithReorient"  # canonical RAS: a scan of any orientation trains and is segmented
+READER = "NibabelIOWithReorient"  # reorients to RAS, so that scans of any orientation work
 
 OWN_NETWORKS = {
     "separable": "nnstudent.training.networks.separable.SeparableUNet",
@@ -27,10 +27,11 @@ OWN_NETWORKS = {
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What the plans need to know of the training cases.
+    """What the plans need to know about the training cases.
 
     Attributes:
-        intensity: HU of the foreground: ``mean``, ``std``, ``percentile_00_5``, ``percentile_99_5``, ``median``, ``min``, ``max``.
+        intensity: HU of the foreground: ``mean``, ``std``, ``percentile_00_5``,
+            ``percentile_99_5``, ``median``, ``min``, ``max``.
         spacing_mm: Median spacing, (z, y, x).
         shape: Median shape, (z, y, x).
         volume_ml: Volume of the background and of each class, summed over the cases.
@@ -45,7 +46,8 @@ class Fingerprint:
 def architecture(network: Network) -> dict[str, Any]:
     """The entry ``architecture`` of nnU-Net's plans.
 
-    It names nnU-Net's own plain U-Net, or a network of this package, which must then be installed wherever nnU-Net loads the model.
+    It names nnU-Net's own plain U-Net, or a network of this package, which must then be installed
+    wherever nnU-Net loads the model.
     """
     if network.kind != "plain":
         return {
@@ -82,10 +84,10 @@ def architecture(network: Network) -> dict[str, Any]:
 
 
 def check_plans(plans: Any, dataset_json: Any, *, where: Path) -> None:
-    """Refuse plans that were read from a file and name anything that plans of ours do not name.
+    """Refuse plans from a file that name anything that this package's own plans do not name.
 
-    nnU-Net imports the network's class and layers by whatever path the plans give, and looks up preprocessor, resampling, reader
-    and label manager by name. So this is asked before nnU-Net sees them.
+    nnU-Net imports the network's class and layers from any path that the plans give, and looks up
+    preprocessor, resampling, reader and label manager by name. This check therefore comes first.
 
     Args:
         plans: nnU-Net's plans.
@@ -120,11 +122,13 @@ def check_plans(plans: Any, dataset_json: Any, *, where: Path) -> None:
     for name, expected in zip(named, wanted, strict=False):
         if name != expected:
             raise InputError(
-                f"{where}: names {str(name)[:80]!r} where plans of nnStudent name {expected}; remove it and train again"
+                f"{where}: names {str(name)[:80]!r} where plans of nnStudent name {expected}; "
+                "remove it and train again"
             )
     if len(named) != len(wanted):
         raise InputError(
-            f"{where}: has {len(named)} names of nnU-Net's parts; expected {len(wanted)}; remove it and train again"
+            f"{where}: has {len(named)} names of nnU-Net's parts; expected {len(wanted)}; "
+            "remove it and train again"
         )
 
 
@@ -134,8 +138,8 @@ def make_plans(
     """nnU-Net's plans for a recipe.
 
     Args:
-        recipe: What is trained; carried along in ``plans["nnstudent"]``, from where the trainer reads it.
-        fingerprint: Of the cases it is trained on.
+        recipe: Network and training; the trainer reads it from ``plans["nnstudent"]``.
+        fingerprint: The fingerprint of the training cases.
         dataset_name: nnU-Net's name of the dataset, ``Dataset001_…``.
         lesions: Channels of the lesion classes.
     """
@@ -198,10 +202,10 @@ def _resampling(what: str, data: Data, *, order: int, labels: bool) -> dict[str,
 def class_weights(
     recipe: Recipe, volume_ml: Sequence[float], *, lesions: Collection[int] = ()
 ) -> tuple[float, ...]:
-    """Weights of the cross-entropy, background first; empty where all are equal.
+    """Weights of the cross-entropy, background first; empty if all are equal.
 
     Args:
-        recipe: Says which rule.
+        recipe: The recipe, with the rule.
         volume_ml: Volume of the background and of each class.
         lesions: Channels of the lesion classes.
     """
@@ -228,15 +232,17 @@ def make_dataset_json(
     lesion_truth: Mapping[str, Sequence[int]] | None = None,
     ignore: bool = False,
 ) -> dict[str, Any]:
-    """nnU-Net's dataset.json of a model; ``nnstudent`` maps its channels to the label table.
+    """A model's dataset.json; its entry ``nnstudent`` maps the channels to the label table.
 
     Args:
         taxonomy: The label table.
         classes: Names of the classes, in the order of the channels; channel 0 is background.
-        cases: How many cases it is trained on.
-        annotated: By case, the channels that are annotated, of the cases whose other classes the loss leaves open.
-        lesion_truth: By case, the channels of lesions that a person looked for, of the cases whose lesions are pasted into others.
-        ignore: Whether label maps have voxels that the loss leaves out, which are then called by the value after the last channel.
+        cases: Number of training cases.
+        annotated: The annotated channels of each case whose other classes the loss leaves open.
+        lesion_truth: The lesion channels that a person annotated, of each case whose lesions are
+            pasted into others.
+        ignore: Whether label maps have ignored voxels, whose value is the one after the last
+            channel.
     """
     values = ["background", *classes, *(["ignore"] if ignore else [])]
     return {

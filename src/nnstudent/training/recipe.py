@@ -1,4 +1,4 @@
-"""What a network and its training are, as data. Imports neither torch nor nnunetv2."""
+"""Recipes: a network and its training as data. Imports neither torch nor nnunetv2."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from nnstudent.serialization import from_plain, to_plain
 
 Triple = tuple[int, int, int]
 
-# What each augmentation is called in a recipe, with nnU-Net's own probability and range as default; the last is not nnU-Net's.
-# The unit of the range is that of the transform: degrees, factor, largest displacement in voxels, variance, sigma in voxels, factor, …
+# The augmentations by name, with nnU-Net's own probability and range as defaults; the last is not
+# nnU-Net's. The unit of the range is that of the transform: degrees, factor, largest displacement
+# in voxels, variance, sigma in voxels, factor, …
 AUGMENTATIONS: dict[str, tuple[float, float, float]] = {
     "rotation": (0.2, -30.0, 30.0),
     "scaling": (0.2, 0.7, 1.4),
@@ -30,10 +31,11 @@ AUGMENTATIONS: dict[str, tuple[float, float, float]] = {
 
 @dataclass(frozen=True)
 class Augmentation:
-    """One augmentation: how often, and from which range its strength is drawn.
+    """One augmentation: its probability, and the range from which its strength is drawn.
 
     Attributes:
-        name: One of :data:`AUGMENTATIONS`. There is no mirroring: left and right are different organs.
+        name: One of :data:`AUGMENTATIONS`. There is no mirroring: left and right are different
+            organs.
         p: Probability for each sample.
         low: Lower end of the range, in the transform's own unit.
         high: Upper end.
@@ -49,23 +51,25 @@ class Augmentation:
             raise InputError(f"no augmentation {self.name!r}; there are {', '.join(AUGMENTATIONS)}")
         if not 0 <= self.p <= 1 or self.low > self.high:
             raise InputError(
-                f"augmentation {self.name}: p = {self.p}, range {self.low} to {self.high}; p is from 0 to 1, low before high"
+                f"augmentation {self.name}: p = {self.p}, range {self.low} to {self.high}; "
+                "expected p from 0 to 1, and low before high"
             )
 
 
 @dataclass(frozen=True)
 class Network:
-    """A U-Net; every list but ``decoder_convolutions`` has one entry a resolution, the finest first.
+    """A U-Net. Lists have one entry per resolution, finest first, except ``decoder_convolutions``.
 
     Attributes:
         features: Feature maps.
-        strides: Downsampling on the way into each resolution (z, y, x); the first is 1, 1, 1.
-        kernels: Kernel sizes (z, y, x); one entry stands for all.
-        encoder_convolutions: Convolutions on the way down; one entry stands for all.
-        decoder_convolutions: Convolutions on the way up, in its order as in nnU-Net's plans, so for the second coarsest resolution first
-            and the finest last; one entry stands for all.
-        kind: ``plain``: nnU-Net's own. ``separable``: each convolution split in one along space and one across maps. ``strided_stem``:
-            the way down begins at the second resolution, and the finest has convolutions on the way up only.
+        strides: Downsampling into each resolution (z, y, x); the first is 1, 1, 1.
+        kernels: Kernel sizes (z, y, x); a single entry applies to all.
+        encoder_convolutions: Convolutions in the encoder; a single entry applies to all.
+        decoder_convolutions: Convolutions in the decoder, in the order of nnU-Net's plans: from the
+            second coarsest resolution to the finest; a single entry applies to all.
+        kind: ``plain``: nnU-Net's own. ``separable``: each convolution is split into a spatial and
+            a pointwise one. ``strided_stem``: the encoder starts at the second resolution, and the
+            finest has convolutions in the decoder only.
     """
 
     features: tuple[int, ...]
@@ -79,8 +83,9 @@ class Network:
         stages = len(self.features)
         if stages < 2 or len(self.strides) != stages or self.strides[0] != (1, 1, 1):
             raise InputError(
-                f"a network of features {list(self.features)} and strides {[list(s) for s in self.strides]}; "
-                "expected at least two resolutions, a stride for each, and 1, 1, 1 for the first"
+                f"a network of features {list(self.features)} and strides "
+                f"{[list(s) for s in self.strides]}; expected at least two resolutions, "
+                "a stride for each, and 1, 1, 1 for the first"
             )
         for name, least in (
             ("kernels", stages),
@@ -93,14 +98,14 @@ class Network:
                 )
 
     def whole(self, name: str) -> list[Any]:
-        """The list of this name with an entry for every resolution."""
+        """The list of this name, with an entry for every resolution."""
         values = list(getattr(self, name))
         wanted = len(self.features) - (name == "decoder_convolutions")
         return values * wanted if len(values) == 1 else values
 
     @property
     def downsampling(self) -> Triple:
-        """By how much the coarsest resolution is smaller, (z, y, x); a patch is a multiple of it."""
+        """Total downsampling, (z, y, x); a patch is a multiple of it."""
         z, y, x = 1, 1, 1
         for stride in self.strides:
             z, y, x = z * stride[0], y * stride[1], x * stride[2]
@@ -115,14 +120,17 @@ class Data:
         spacing_mm: Spacing that everything is resampled to, (z, y, x).
         patch: Voxels of one window, (z, y, x).
         batch: Windows in a training step.
-        image_order: Order of the spline by which images are resampled.
-        label_order: Order for label maps: 0 is nearest neighbour, 1 linear by class.
-        separate_z: Resample z apart, by nearest neighbour. None: where the spacing is anisotropic by more than 3, as nnU-Net does.
-        foreground: Share of windows that are centred on a class drawn from those there are, organs evenly.
-        lesion_oversampling: How many times as often as an organ a lesion is drawn for these windows.
-        window_hu: Range of intensities that the network sees, in HU; values beyond it are clipped. None: what 99 % of the labeled
-            voxels have, as in nnU-Net.
-        focus: Classes that these windows are centered on; a name that is given twice is drawn twice as often. Empty: all there are.
+        image_order: Order of the spline that resamples images.
+        label_order: Order for label maps: 0 is nearest neighbor, 1 linear by class.
+        separate_z: Resample z separately, by nearest neighbor. None: if the spacing is anisotropic
+            by more than 3, as nnU-Net does.
+        foreground: Share of windows that are centered on a class of the case, organs equally often.
+        lesion_oversampling: How many times as often as an organ a lesion is drawn for these
+            windows.
+        window_hu: Range of intensities that the network sees, in HU; values beyond it are clipped.
+            None: that of 99 % of the labeled voxels, as in nnU-Net.
+        focus: Classes that these windows are centered on; a name that is given twice is drawn twice
+            as often. Empty: all classes of the case.
     """
 
     spacing_mm: tuple[float, float, float]
@@ -143,54 +151,61 @@ class Data:
             )
         if self.lesion_oversampling < 0:
             raise InputError(
-                f"lesion_oversampling = {self.lesion_oversampling}; expected how many times as often as an organ, 0 or more"
+                f"lesion_oversampling = {self.lesion_oversampling}; "
+                "expected how many times as often as an organ, 0 or more"
             )
 
 
 @dataclass(frozen=True)
 class Training:
-    """How it learns.
+    """How the network learns.
 
     Attributes:
-        epochs: Epochs.
+        epochs: Number of epochs.
         iterations: Steps in an epoch.
-        validation_batches: Batches at the end of each epoch.
+        validation_batches: Validation batches at the end of each epoch.
         optimizer: ``sgd`` with Nesterov momentum, or ``adamw``.
         lr: Learning rate at the start.
         momentum: For ``sgd``.
         weight_decay: Weight decay.
         schedule: ``poly``: lr·(1 − epoch/epochs)^0.9; ``cosine``: half a cosine down to 0.
         warmup: Steps in which the learning rate rises linearly from 0.
-        class_weights: ``equal``, or ``rarity``: cross-entropy weighted by (a class's share of voxels / that of the
-            background)^-0.5, from 1 to ``most_weight``.
+        class_weights: ``equal``, or ``rarity``: cross-entropy weighted by (a class's share of
+            voxels / that of the background)^-0.5, from 1 to ``most_weight``.
         most_weight: See ``class_weights``.
         lesion_weight: Factor on the weights of lesion classes, whichever rule gives them.
-        fade_weights: Let all these weights fall to 1 in the second half of the training: with them rare classes are found early,
-            but every border is drawn too far out.
-        batch_dice: Dice over the batch as one, instead of the mean over its samples.
-        partial: What becomes of a class that nobody looked for in a case. ``background``: it is background there.
-            ``marginal``: the loss leaves it open (:mod:`nnstudent.training.losses.dice_ce`), and organ teachers learn from every case with
-            at least one organ annotated instead of from the complete ones only.
-        deep_supervision: A loss at each resolution, weighted 1 at the finest and half of it at each coarser.
+        fade_weights: Let all these weights fall to 1 in the second half of the training: with them
+            rare classes are learned early, but every border is drawn too far out.
+        batch_dice: Compute Dice over the whole batch instead of averaging over its samples.
+        partial: The treatment of a class that nobody looked for in a case. ``background``: it is
+            background there. ``marginal``: the loss leaves it open
+            (:mod:`nnstudent.training.losses.dice_ce`), and organ teachers learn from every case
+            with at least one organ annotated instead of from the complete ones only.
+        deep_supervision: A loss at each resolution; the finest has weight 1, each coarser one half
+            of the one before.
         gradient_clip: Largest norm of the gradient.
-        precision: ``fp32``; ``mixed``: half precision where the processor is made for it, else fp32.
-        augment: Augmentations, in the order applied; geometry always first.
-        cutmix: How often a box of a window is replaced by that of the last window with the same classes annotated, 0 to 1.
-        copy_paste: How often a window is given a lesion of an earlier one (:mod:`nnstudent.training.augment.copy_paste`), 0 to 1.
-        paint_lesions: How often a window is given painted lesions (:mod:`nnstudent.training.augment.lesions`), 0 to 1; as often it is
-            given look-alikes that are no lesions. Windows need an organ that can bear one.
-        replay: How often a step is made on an earlier window in which a lesion was invented (:mod:`nnstudent.training.augment.replay`),
-            instead of on a new one, 0 to 1.
-        ema: The model is the moving average of the weights over the steps, which keeps so much of itself each step, such as 0.999;
-            0: the model is the weights of the last step.
-        distill: Share of the loss that goes by what the teachers think of each voxel instead of by its label, 0 to 1
-            (:mod:`nnstudent.training.losses.distillation`); needs ``label --probability``.
-        in_plane: Geometric augmentation turns and scales slices only, as nnU-Net does for patches flatter than 1 : 3.
-        label_interpolation: How label maps are turned: ``linear`` by class (as nnU-Net) or ``nearest`` (much faster).
-        held_out: Share of the fully labeled cases that a student keeps apart to validate on, where there are at least
-            five of them; with fewer it learns from all and validates on what it learned from.
-        checkpoint_seconds: Least time between checkpoints from which a killed training goes on.
-        seed: Seed of initialisation, sampling and augmentation.
+        precision: ``fp32``; ``mixed``: half precision if the processor supports it, otherwise fp32.
+        augment: Augmentations, in the order applied; geometry always comes first.
+        cutmix: Share of windows in which a box is replaced by that of the last window with the same
+            classes annotated, 0 to 1.
+        copy_paste: Share of windows that receive a lesion of an earlier one
+            (:mod:`nnstudent.training.augment.copy_paste`), 0 to 1.
+        paint_lesions: Share of windows that receive painted lesions
+            (:mod:`nnstudent.training.augment.lesions`), 0 to 1; as many receive look-alikes. The
+            window needs an organ that can bear one.
+        replay: Share of steps that repeat an earlier window with a false-positive lesion
+            (:mod:`nnstudent.training.augment.replay`) instead of using a new one, 0 to 1.
+        ema: The model is the moving average of the weights over the steps, which keeps this share
+            of itself at each step, such as 0.999; 0: the model is the weights of the last step.
+        distill: Share of the loss that follows the teachers' probabilities instead of the label, 0
+            to 1 (:mod:`nnstudent.training.losses.distillation`); needs ``label --probability``.
+        in_plane: Rotate and scale slices only, as nnU-Net does for patches flatter than 1 : 3.
+        label_interpolation: How label maps are rotated: ``linear`` by class (as nnU-Net) or
+            ``nearest`` (much faster).
+        held_out: Share of the fully labeled cases that a student is validated on, if there are at
+            least five of them; with fewer it learns from all, and is validated on those.
+        checkpoint_seconds: Least time between checkpoints from which a killed training resumes.
+        seed: Seed of initialization, sampling and augmentation.
     """
 
     epochs: int
@@ -227,7 +242,8 @@ class Training:
     def __post_init__(self) -> None:
         if min(self.epochs, self.iterations, self.validation_batches) < 1:
             raise InputError(
-                f"training of {self.epochs} epochs of {self.iterations} steps; expected at least 1 of each"
+                f"training of {self.epochs} epochs of {self.iterations} steps with "
+                f"{self.validation_batches} validation batches; expected at least 1 of each"
             )
         if self.lesion_weight <= 0:
             raise InputError(f"lesion_weight = {self.lesion_weight}; expected a factor above 0")
@@ -238,13 +254,14 @@ class Training:
             raise InputError(f"ema = {self.ema}; expected 0 to under 1")
         if self.distill and self.label_interpolation != "nearest":
             raise InputError(
-                'distill with label_interpolation = "linear"; set "nearest", for doubts are turned along and have no classes'
+                'distill with label_interpolation = "linear"; set "nearest", because maps of '
+                "uncertainty are rotated too and have no classes"
             )
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a network and its training are.
+    """A network, its data and its training.
 
     Raises:
         InputError: The patch does not fit the network's downsampling.
@@ -260,12 +277,13 @@ class Recipe:
             for size, step in zip(self.data.patch, self.network.downsampling, strict=True)
         ):
             raise InputError(
-                f"patch {list(self.data.patch)} for a network that downsamples by {list(self.network.downsampling)}; "
+                f"patch {list(self.data.patch)} for a network that downsamples by "
+                f"{list(self.network.downsampling)}; "
                 "each size of the patch must be a multiple of it"
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data, the shape that :meth:`from_dict` reads."""
+        """The recipe as plain data, which :meth:`from_dict` reads."""
         plain: dict[str, Any] = to_plain(self)
         return plain
 
@@ -274,12 +292,13 @@ class Recipe:
         """Read a recipe from plain data.
 
         Args:
-            data: Tables ``network``, ``data`` and ``training``; ``training.augment`` is a list of names or a table of
-                name → {p, low, high}, where what is left out is nnU-Net's.
-            where: What it is, for the errors.
+            data: Tables ``network``, ``data`` and ``training``; ``training.augment`` is a list of
+                names or a table of name → {p, low, high}, in which nnU-Net's values are defaults.
+            where: Name of the data, for errors.
 
         Raises:
-            InputError: A key is unknown, missing or of the wrong type, or the values contradict each other.
+            InputError: A key is unknown, missing or of the wrong type, or the values contradict
+                each other.
         """
         plain = {
             key: dict(value) if isinstance(value, Mapping) else value for key, value in data.items()
@@ -293,13 +312,13 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Teaching:
-    """Which teachers there are, and how each is trained.
+    """The teachers, and how each is trained.
 
     Attributes:
         organs: The recipe of the organ teachers.
         tumor: The recipe of the tumor model; None for that of the organ teachers.
-        folds: How many organ teachers.
-        tumor_folds: How many tumor models.
+        folds: Number of organ teachers.
+        tumor_folds: Number of tumor models.
     """
 
     organs: Recipe

@@ -14,11 +14,11 @@ TUMOR = 14
 MEAN, STD = 60.0, 50.0
 
 
-def painted(p: float, seed: int, *, doubt: bool = False) -> tuple[dict, dict]:
+def painted(p: float, seed: int, *, uncertain: bool = False) -> tuple[dict, dict]:
     """A window before and after."""
     hu, labels = patient(seed)
     segmentation = torch.from_numpy(labels.astype(np.float32))[None]
-    if doubt:
+    if uncertain:
         segmentation = torch.cat([segmentation, torch.full_like(segmentation, 0.3)])
     window = {"image": torch.from_numpy((hu - MEAN) / STD)[None], "segmentation": segmentation}
     before = {key: value.clone() for key, value in window.items()}
@@ -49,7 +49,7 @@ def test_intensities_are_painted_in_hu() -> None:
 def test_what_is_painted_is_certain() -> None:
     changed = 0
     for seed in range(10):
-        _, after = painted(1.0, seed, doubt=True)
+        _, after = painted(1.0, seed, uncertain=True)
         tumor = after["segmentation"][0] == TUMOR
         assert (after["segmentation"][1, tumor] == 0).all()
         assert (after["segmentation"][1, ~tumor] > 0).all()

@@ -25,13 +25,16 @@ from tests.training.conftest import tiny_recipe
 CASES = ("a", "b", "c", "d")
 
 
-def fused(balls: Cohort, folder: Path, *, doubted: tuple[str, ...] = ("c", "d")) -> Path:
-    """A fused cohort: of two cases the spot is a pseudo-label, which may as well be the ball around it, more or less along x."""
+def fused(balls: Cohort, folder: Path, *, uncertain: tuple[str, ...] = ("c", "d")) -> Path:
+    """A fused cohort in which the spot of two cases is an uncertain pseudo-label.
+
+    Its runner-up is the ball around it, and its uncertainty varies along x.
+    """
     cases = tuple(case for case in balls if case.id in CASES)
     write_cohort(folder, replace(balls, cases=cases))
     rows = [json.dumps({"case": id, "class": "spot", "origin": "pseudo"}) for id in ("c", "d")]
     (folder / "ledger.jsonl").write_text("\n".join(rows))
-    for id in doubted:
+    for id in uncertain:
         case = balls[id]
         assert case.label is not None
         labels = read_labels(case.label)
@@ -57,15 +60,12 @@ def recipe(**training: object) -> Recipe:
     return tiny_recipe(**settings)
 
 
-def test_runner_up_and_doubt_are_channels_that_lie_on_the_labels(
+def test_runner_up_and_uncertainty_are_channels_that_lie_on_the_labels(
     balls: Cohort, tmp_path: Path
 ) -> None:
     made = recipe()
-    assert made.data.spacing_mm == (
-        5.0,
-        4.0,
-        4.0,
-    )  # the images' own: nothing is resampled, channels can be compared voxel by voxel
+    # The images' own spacing: nothing is resampled, so channels can be compared voxel by voxel.
+    assert made.data.spacing_mm == (5.0, 4.0, 4.0)
     task = study_task(fused(balls, tmp_path / "fused"), made)
     assert set(task.uncertainty) == {"c", "d"}
     prepared = prepare(task, tmp_path / "work", task_source(task, tmp_path / "hashes.json"))
@@ -74,31 +74,28 @@ def test_runner_up_and_doubt_are_channels_that_lie_on_the_labels(
 
     cases = nnUNetDatasetBlosc2(str(folder), list(CASES))
     for id in CASES:
-        _, told, _, _ = cases.load_case(id)
-        labels, runner_up, doubt = told[:]
-        assert not (doubt[labels != 3]).any()
-        if (
-            id in ("c", "d")
-        ):  # axes: z, y, x of the network; the file's x runs from right to left in it, or from left to right
+        _, targets, _, _ = cases.load_case(id)
+        labels, runner_up, uncertainty = targets[:]
+        assert not (uncertainty[labels != 3]).any()
+        if id in ("c", "d"):  # axes are z, y, x of the network; x may be reversed
             spot = labels == 3
             assert (runner_up[spot] == 1).all()
-            known = doubt[spot]
+            known = uncertainty[spot]
             assert known.min() > 0
             assert len(np.unique(known)) > 1
             across = [
-                np.unique(doubt.take(x, axis=2)[spot.take(x, axis=2)]).size
-                for x in range(doubt.shape[2])
+                np.unique(uncertainty.take(x, axis=2)[spot.take(x, axis=2)]).size
+                for x in range(uncertainty.shape[2])
             ]
-            assert set(across) <= {
-                0,
-                1,
-            }  # the same in a plane of x, where it is the same in the file
+            assert set(across) <= {0, 1}  # constant in a plane of x, as in the file
         else:
             assert not runner_up.any()
-            assert not doubt.any()
+            assert not uncertainty.any()
 
 
-def test_a_class_that_is_not_learned_is_no_doubt(balls: Cohort, tmp_path: Path) -> None:
+def test_a_runner_up_that_is_not_learned_leaves_the_label_certain(
+    balls: Cohort, tmp_path: Path
+) -> None:
     made = recipe()
     task = study_task(fused(balls, tmp_path / "fused"), made, organs_only=True)
     case = balls["c"]
@@ -147,21 +144,23 @@ def test_off_nothing_is_read_and_nothing_differs(balls: Cohort, tmp_path: Path) 
     off = recipe(distill=0.0)
     with_maps, without = (
         task_source(
-            study_task(fused(balls, tmp_path / name, doubted=doubted), off),
+            study_task(fused(balls, tmp_path / name, uncertain=uncertain), off),
             tmp_path / f"{name}.json",
         )
-        for name, doubted in (("with", ("c", "d")), ("without", ()))
+        for name, uncertain in (("with", ("c", "d")), ("without", ()))
     )
     assert with_maps == without
     assert "distill" not in with_maps["recipe"]["training"]
-    assert task_source(study_task(tmp_path / "with", recipe()), tmp_path / "on.json")[
+    assert task_source(
+        study_task(tmp_path / "with", recipe()), tmp_path / "on.json"
+    )[  # the key on disk
         "doubt"
     ].keys() == {"c", "d"}
 
 
 def test_what_cannot_be_is_refused(balls: Cohort, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="run label --probability and select again"):
-        study_task(fused(balls, tmp_path / "fused", doubted=()), recipe())
+        study_task(fused(balls, tmp_path / "fused", uncertain=()), recipe())
     with pytest.raises(InputError, match="distill = 2"):
         recipe(distill=2.0)
     with pytest.raises(InputError, match='set "nearest"'):

@@ -14,35 +14,35 @@ from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 
 from nnstudent.training.losses.dice_ce import MarginalLoss
 from nnstudent.training.losses.distillation import DistillingLoss
-from tests.training.losses.test_dice_ce import (
+from nnstudent.types import Float64Array
+from tests.training.losses.by_hand import (
     ANNOTATED,
     CHANNELS,
     EVERYTHING,
     LESION,
     SHAPE,
     WEIGHTS,
+    ClassSums,
+    dice_loss,
     ordinary,
     tables,
 )
 
-Array = npt.NDArray[np.float64]
-EPS = 1e-5
 
-
-def batch(seed: int, *, doubt: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits, and label, runner-up and doubt of each voxel; a third of the voxels are certain."""
+def batch(seed: int, *, uncertain: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits, and label, runner-up and uncertainty of each voxel; a third of the voxels are certain."""
     rng = torch.Generator().manual_seed(seed)
     logits = 2 * torch.randn(SHAPE, generator=rng, dtype=torch.float64)
     size = (SHAPE[0], 1, *SHAPE[2:])
     first, second = (torch.randint(0, CHANNELS, size, generator=rng) for _ in range(2))
-    often = torch.rand(size, generator=rng) < (0.67 if doubt else 0)
+    often = torch.rand(size, generator=rng) < (0.67 if uncertain else 0)
     return logits, torch.cat(
         [first, second, torch.randint(0, 128, size, generator=rng) * often], 1
     ).to(torch.int16)
 
 
 def by_hand(
-    logits: Array,
+    logits: Float64Array,
     target: npt.NDArray[np.int16],
     annotated: Sequence[frozenset[int]],
     *,
@@ -52,15 +52,15 @@ def by_hand(
     """The soft loss from its definition, voxel by voxel."""
     samples = range(len(logits))
     ce, weight = 0.0, 0.0
-    both, mass, told, wrong, total, region = (np.zeros((len(logits), CHANNELS)) for _ in range(6))
+    both, mass, drawn, wrong, total, region = (np.zeros((len(logits), CHANNELS)) for _ in range(6))
     for b in samples:
         open_classes = EVERYTHING - annotated[b]
         for v in np.ndindex(*logits.shape[2:]):
             p = np.exp(logits[(b, slice(None), *v)])
             p /= p.sum()
-            first, second, doubt = (int(target[(b, item, *v)]) for item in range(3))
+            first, second, uncertainty = (int(target[(b, item, *v)]) for item in range(3))
             t = np.zeros(CHANNELS)
-            for label, probability in ((first, 1 - doubt / 255), (second, doubt / 255)):
+            for label, probability in ((first, 1 - uncertainty / 255), (second, uncertainty / 255)):
                 t[label if label in annotated[b] else 0] += probability
             may = {
                 y: [u for u in open_classes if y == 0 or (u == LESION and y != LESION)]
@@ -83,30 +83,14 @@ def by_hand(
                 m = p[k] + t[k] * sum(p[u] for u in may[k])
                 both[b, k] += m + t[k] - abs(m - t[k])
                 mass[b, k] += m
-                told[b, k] += t[k]
+                drawn[b, k] += t[k]
             for u in open_classes:
                 out = sum(t[y] for y in range(CHANNELS) if u not in may[y])
                 total[b, u] += p[u]
                 wrong[b, u] += p[u] * out
                 region[b, u] += out
-    groups = [list(samples)] if batch_dice else [[b] for b in samples]
-    dice, exclusion = [], 0.0
-    for group in groups:
-        for k in EVERYTHING:
-            looked, left = (
-                [b for b in group if k in annotated[b]],
-                [b for b in group if k not in annotated[b]],
-            )
-            if looked:
-                dice.append(
-                    (both[looked, k].sum() + EPS)
-                    / (mass[looked, k].sum() + told[looked, k].sum() + EPS)
-                )
-            if left:
-                exclusion += (
-                    2 * wrong[left, k].sum() / (total[left, k].sum() + region[left, k].sum() + EPS)
-                )
-    return ce / weight - sum(dice) / len(dice) + exclusion / (len(groups) * len(EVERYTHING))
+    sums = ClassSums(both, mass, drawn, wrong, total, region)
+    return ce / weight + dice_loss(sums, annotated, batch_dice=batch_dice)
 
 
 @settings(max_examples=25, deadline=None)
@@ -133,7 +117,6 @@ def test_the_soft_loss_is_the_sum_by_hand(
     assert float(loss(logits, target, tables(annotated))) == pytest.approx(wanted, abs=1e-9)
 
 
-@settings(max_examples=25, deadline=None)
 def without_open_labels(target: torch.Tensor, possible: torch.Tensor) -> torch.Tensor:
     """The target with background where its label is of a class that nobody annotated."""
     plain = target.clone()
@@ -144,16 +127,17 @@ def without_open_labels(target: torch.Tensor, possible: torch.Tensor) -> torch.T
     return plain
 
 
+@settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     annotated=ANNOTATED,
     batch_dice=st.booleans(),
     share=st.floats(0, 1),
 )
-def test_where_nothing_is_doubted_it_is_the_hard_loss(
+def test_where_every_voxel_is_certain_it_is_the_hard_loss(
     seed: int, annotated: list[frozenset[int]], batch_dice: bool, share: float
 ) -> None:
-    logits, target = batch(seed, doubt=False)
+    logits, target = batch(seed, uncertain=False)
     base = ordinary(batch_dice=batch_dice, weights=WEIGHTS)
     loss, hard = DistillingLoss(base, share=share), MarginalLoss(base)
     for possible in (tables(annotated), None):
@@ -172,9 +156,9 @@ def test_it_is_least_where_the_network_says_what_the_ensemble_says(seed: int, st
     other, target = batch(seed)
     loss = DistillingLoss(ordinary(weights=WEIGHTS), share=1.0)
     told = torch.zeros(SHAPE, dtype=torch.float64)
-    doubt = target[:, 2:].double() / 255
-    told.scatter_add_(1, target[:, :1].long(), 1 - doubt).scatter_add_(
-        1, target[:, 1:2].long(), doubt
+    uncertainty = target[:, 2:].double() / 255
+    told.scatter_add_(1, target[:, :1].long(), 1 - uncertainty).scatter_add_(
+        1, target[:, 1:2].long(), uncertainty
     )
     agrees = told.clamp_min(1e-12).log()
     best = loss(agrees, target)
@@ -184,7 +168,7 @@ def test_it_is_least_where_the_network_says_what_the_ensemble_says(seed: int, st
     surer[:, 2] = 0
     assert float(hard(agrees, target)) == float(
         hard(agrees, surer)
-    )  # the labels alone know no doubt
+    )  # the labels alone know no uncertainty
 
 
 def test_gradients_are_finite_where_nothing_is_left_and_where_single_precision_ends() -> None:
@@ -206,11 +190,11 @@ def test_what_is_ignored_counts_in_nothing() -> None:
     loss = DistillingLoss(base, share=1.0)
     base.ignore_label = CHANNELS
     target[:, 0, :, 1] = CHANNELS
-    other, doubted = logits.clone(), target.clone()
+    other, uncertain = logits.clone(), target.clone()
     other[:, :, :, 1] = 9.0
-    doubted[:, 1:, :, 1] = 2
+    uncertain[:, 1:, :, 1] = 2
     for possible in (tables([frozenset({1, 2, 3}), EVERYTHING, frozenset({4})]), None):
-        soft = [loss._soft(*inputs, possible) for inputs in ((logits, target), (other, doubted))]
+        soft = [loss._soft(*inputs, possible) for inputs in ((logits, target), (other, uncertain))]
         assert float(soft[0]) == pytest.approx(float(soft[1]), abs=1e-12)
 
 

@@ -97,7 +97,8 @@ def make_painter(
         return None
     if len(lesions) != 1:
         raise InputError(
-            f"paint_lesions = {share}; needs one lesion class to learn, but there are {len(lesions)}"
+            f"paint_lesions = {share}; needs one lesion class to learn, "
+            f"but there are {len(lesions)}"
         )
     if not any(name in kind.hosts for kind in LESIONS for name in channels):
         known = sorted({name for kind in LESIONS for name in kind.hosts})

@@ -1,4 +1,4 @@
-"""The windows that a trainer draws: an endless stream to train on and a fixed set to validate on."""
+"""The windows that a trainer draws: a stream to train on and a fixed set to validate on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a recipe comes to, without training: parameters, operations, epochs, augmentations as they are built."""
+"""Describe a recipe without training: parameters, operations, epochs and augmentations."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Description:
     Attributes:
         task: ``organs``, ``tumor`` or ``student``.
         classes: Classes without background.
-        cases: Cases it learns from.
-        partly: Those of them in which not all classes are annotated.
-        folds: Models that are trained.
+        cases: Cases to learn from.
+        folds: Number of models.
         parameters: Weights of one model.
-        gflop: Operations of one window in 10⁹, a multiplication and an addition counted as two.
+        gflop: Operations of one window in 10⁹; a multiplication and an addition count as two.
         augmentations: Transforms as they are built, in order.
         recipe: The recipe.
+        partly: Number of cases in which not all classes are annotated.
     """
 
     task: str
@@ -45,7 +45,7 @@ class Description:
     partly: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data."""
+        """The description as plain data."""
         return {
             "task": self.task,
             "classes": self.classes,
@@ -59,7 +59,7 @@ class Description:
         }
 
     def lines(self) -> list[str]:
-        """As lines to read."""
+        """The description as lines of text."""
         network, data, training = self.recipe.network, self.recipe.data, self.recipe.training
         steps = training.epochs * training.iterations
         optimizer = (
@@ -78,11 +78,13 @@ class Description:
         )
         return [
             f"{self.task}: {models}, {self.cases} cases, {self.classes} classes",
-            f"  network       {KINDS[network.kind]}, features {_join(network.features)}, strides {' '.join(map(_times, network.strides))}",
+            f"  network       {KINDS[network.kind]}, features {_join(network.features)}, "
+            f"strides {' '.join(map(_times, network.strides))}",
             f"  parameters    {self.parameters:,}",
             f"  operations    {self.gflop:.1f} GFLOP a window",
             f"  window        {_times(data.patch)} at {_times(data.spacing_mm)} mm (z, y, x)",
-            f"  training      {training.epochs} epochs of {training.iterations} steps ({steps:,}), batch {data.batch}",
+            f"  training      {training.epochs} epochs of {training.iterations} steps "
+            f"({steps:,}), batch {data.batch}",
             f"  optimizer     {optimizer}, {schedule}, weight decay {training.weight_decay:g}",
             f"  loss          {loss}{', deep supervision' if training.deep_supervision else ''}",
             *([f"  open classes  {self._open()}"] if self.partly else []),
@@ -121,7 +123,9 @@ def describe(task: Task) -> Description:
 
 
 def count(network: Network, patch: Sequence[int], *, classes: int) -> tuple[int, float]:
-    """Parameters, and GFLOP of one window; nothing is computed, the network is built without memory for its weights.
+    """Count parameters, and GFLOP of one window, without computing anything.
+
+    The network is built without memory for its weights.
 
     Args:
         network: The network.
@@ -146,12 +150,12 @@ def count(network: Network, patch: Sequence[int], *, classes: int) -> tuple[int,
         )
         with flops.FlopCounterMode(display=False) as counter, torch.no_grad():
             model(torch.empty(1, 1, *patch))
-    # convolutions bring their biases along in the parameters, but not in the operations, as is the custom
+    # By convention biases count as parameters, but not as operations.
     return sum(weight.numel() for weight in model.parameters()), counter.get_total_flops() / 1e9
 
 
 def built_augmentations(recipe: Recipe) -> tuple[str, ...]:
-    """The augmentations of a training window as they are really built, one line each, in order."""
+    """The augmentations of a training window as they are built, one line each, in order."""
     require("batchgeneratorsv2", extra="train", why="describing augmentation")
     from nnstudent.training.augment.transforms import training_transforms
 

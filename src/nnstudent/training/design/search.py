@@ -1,6 +1,7 @@
-"""A student for a budget: of many networks, spacings and patches the best that a machine runs in so many seconds and so much memory.
+"""Find the best network, spacing and patch that a machine runs within a budget.
 
-Pure: what a machine can do is measured elsewhere (:mod:`nnstudent.training.design.speed`) and given as data.
+The budget is seconds and memory for one scan. Pure functions: the machine is measured elsewhere
+(:mod:`nnstudent.training.design.speed`) and given as data.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from nnstudent.serialization import Record, to_plain
 from nnstudent.training.recipe import Network, Recipe
 from nnstudent.volume import Grid, Shape, Spacing
 
-# What is considered. Windows in mm: the wide one spans a body, so that left is told from right.
+# The options. Windows are in mm: the widest spans a body, which tells left from right.
 SPACINGS: tuple[Spacing, ...] = (
     (2.0, 1.5, 1.5),
     (2.5, 2.0, 2.0),
@@ -31,8 +32,9 @@ SPACINGS: tuple[Spacing, ...] = (
 WINDOWS_MM = ((192.0, 240.0, 400.0), (160.0, 200.0, 320.0), (128.0, 160.0, 256.0))
 WIDTHS = (8, 12, 16, 24, 32)
 
-# What an option is worth, in points of DSC, by rule of thumb: halving the spacing brings 6, doubling the width 2, a window
-# twice as wide 2, and the cheaper kinds lose 1. No option's DSC is predicted by it; it only ranks what a budget leaves.
+# The worth of an option in points of DSC, by rule of thumb: halving the spacing adds 6, doubling
+# the width 2, a window twice as wide 2, and the cheaper kinds lose 1. This predicts no option's
+# DSC; it only ranks what a budget allows.
 SPACING_POINTS, WIDTH_POINTS, WINDOW_POINTS = 6.0, 2.0, 2.0
 KIND_POINTS = {"plain": 0.0, "strided_stem": -1.0, "separable": -1.0}
 
@@ -41,15 +43,15 @@ _STRIDES = ((1, 1, 1), (2, 2, 2), (2, 2, 2), (2, 2, 2), (2, 2, 2))
 
 @dataclass(frozen=True)
 class Machine:
-    """What a machine's processor does, measured.
+    """The measured speed of a machine's CPU.
 
     Attributes:
-        name: Processor and cores, for people.
-        network_seconds: By name of a network of :func:`networks`, seconds for a million voxels of a window, OpenVINO in fp32, and to
-            add what it says to the sum.
-        scan_seconds: Preparing, restoring and correcting, for a million voxels of a scan as it is stored.
-        grid_seconds: The same, for a million voxels of the network's grid.
-        base_mb: Memory of the process before it sees a scan, in MiB.
+        name: CPU and cores, for people.
+        network_seconds: By name of a network of :func:`networks`, seconds for a million voxels of a
+            window with OpenVINO in fp32, including adding the scores to their sum.
+        scan_seconds: Preprocessing, restoring and postprocessing a million voxels of a stored scan.
+        grid_seconds: The same for a million voxels of the network's grid.
+        base_mb: Memory of the process before it reads a scan, in MiB.
     """
 
     name: str
@@ -62,7 +64,8 @@ class Machine:
         unknown = sorted(set(self.network_seconds) - set(networks()))
         if unknown or not self.network_seconds:
             raise InputError(
-                f"calibration: networks {', '.join(unknown) or 'none'}; expected some of {', '.join(networks())}"
+                f"calibration: networks {', '.join(unknown) or 'none'}; "
+                f"expected some of {', '.join(networks())}"
             )
         if not all(
             0 < value < math.inf
@@ -74,11 +77,11 @@ class Machine:
             )
         ):
             raise InputError(
-                "calibration: a figure that is not above 0; expected seconds and MiB, measure again"
+                "calibration: a figure is not above 0; expected seconds and MiB, measure again"
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data, the shape that :meth:`from_dict` reads."""
+        """The calibration as plain data, which :meth:`from_dict` reads."""
         plain: dict[str, Any] = to_plain(self)
         return {**plain, "network_seconds": dict(self.network_seconds)}
 
@@ -87,7 +90,7 @@ class Machine:
         """Read a calibration.
 
         Raises:
-            InputError: A figure is missing or no number.
+            InputError: A figure is missing or not a number.
         """
         try:
             record = Record(data, where)
@@ -97,22 +100,22 @@ class Machine:
             )
         except InputError as error:
             text = str(error) if str(error).startswith(where) else f"{where}: {error}"
-            raise InputError(f"{text}; make a calibration by study --save-calibration") from error
+            raise InputError(f"{text}; make one with study --save-calibration") from error
 
 
 @dataclass(frozen=True)
 class Option:
-    """One student, and what a scan costs it.
+    """One possible student and its cost.
 
     Attributes:
-        name: Its network, one of :func:`networks`.
+        name: Name of its network in :func:`networks`.
         network: The network.
-        spacing_mm: Its grid, (z, y, x).
+        spacing_mm: Spacing of its grid, (z, y, x).
         patch: Voxels of a window, (z, y, x).
-        windows: How many a scan takes.
-        seconds: For a scan.
-        memory_mb: Peak, estimated, in MiB.
-        worth: In points; more is better.
+        windows: Number of windows of a scan.
+        seconds: Seconds for a scan.
+        memory_mb: Estimated peak memory in MiB.
+        worth: Its worth in points; more is better.
     """
 
     name: str
@@ -125,12 +128,12 @@ class Option:
     worth: float
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data."""
+        """The option as plain data."""
         plain: dict[str, Any] = to_plain(self)
         return plain
 
     def applied(self, recipe: Recipe) -> Recipe:
-        """The recipe with this network, spacing and patch; what it says of training stays."""
+        """A recipe with this network, spacing and patch; its training stays."""
         return replace(
             recipe,
             network=self.network,
@@ -139,8 +142,11 @@ class Option:
 
 
 def networks() -> dict[str, Network]:
-    """The networks considered, by name: of each kind some widths, one convolution at the finest resolution."""
-    found = {}
+    """The networks that are considered, by name.
+
+    There are several widths of each kind, all with one convolution at the finest resolution.
+    """
+    named = {}
     for width in WIDTHS:
         features = (width, 2 * width, 4 * width, 8 * width, 12 * width)
         whole = Network(
@@ -149,40 +155,40 @@ def networks() -> dict[str, Network]:
             encoder_convolutions=(1, 2, 2, 2, 2),
             decoder_convolutions=(2, 2, 2, 1),
         )
-        found[f"plain {width}"] = whole
-        found[f"separable {width}"] = replace(whole, kind="separable")
+        named[f"plain {width}"] = whole
+        named[f"separable {width}"] = replace(whole, kind="separable")
         if width % 8 == 0:  # half of it is the width of the finest resolution
-            found[f"strided_stem {width}"] = replace(
+            named[f"strided_stem {width}"] = replace(
                 whole, features=(width // 2, *features[1:]), kind="strided_stem"
             )
-    return found
+    return named
 
 
 def options(machine: Machine, scan: Grid, *, classes: int) -> list[Option]:
-    """Every network, spacing and window, costed for a scan; the most worthy first.
+    """Every network, spacing and window with its cost for a scan, the most worthy first.
 
     Args:
-        machine: Whose time it is; networks that it was not measured on are left out.
-        scan: A scan of the size that is to be within the budget.
+        machine: The machine; networks that were not measured on it are left out.
+        scan: Grid of a scan that the budget is for.
         classes: Channels of the output, background included.
     """
     measured = {
         name: network for name, network in networks().items() if name in machine.network_seconds
     }
-    found = [
+    costed = [
         _cost(name, network, spacing, window, machine, scan, classes)
         for name, network in measured.items()
         for spacing in SPACINGS
         for window in WINDOWS_MM
     ]
-    return sorted(found, key=lambda option: (-option.worth, option.seconds))
+    return sorted(costed, key=lambda option: (-option.worth, option.seconds))
 
 
 def choose(considered: Sequence[Option], *, seconds: float, memory_mb: float) -> Option:
-    """The most worthy that is within both; of equals the quickest.
+    """The most worthy option within the budget; the fastest among equals.
 
     Raises:
-        InputError: None is.
+        InputError: No option is within the budget.
     """
     fitting = [
         option
@@ -193,15 +199,16 @@ def choose(considered: Sequence[Option], *, seconds: float, memory_mb: float) ->
         least = min(considered, key=lambda option: option.seconds)
         small = min(considered, key=lambda option: option.memory_mb)
         raise InputError(
-            f"no student runs in {seconds:g} s and {gigabytes(memory_mb):.1f} GB here; the quickest takes {least.seconds:.1f} s "
-            f"and {gigabytes(least.memory_mb):.1f} GB, the smallest {small.seconds:.1f} s and {gigabytes(small.memory_mb):.1f} GB; "
+            f"no student runs in {seconds:g} s and {gigabytes(memory_mb):.1f} GB here; "
+            f"the fastest takes {least.seconds:.1f} s and {gigabytes(least.memory_mb):.1f} GB, "
+            f"the smallest {small.seconds:.1f} s and {gigabytes(small.memory_mb):.1f} GB; "
             "raise the budget"
         )
     return min(fitting, key=lambda option: (-option.worth, option.seconds))
 
 
 def shown(considered: Sequence[Option], chosen: Option) -> list[Option]:
-    """Of each spacing and kind the options nearest the choice in cost: those that were passed over, in a table to read."""
+    """Options to show beside the choice: for each spacing and kind, the one closest in cost."""
     rows: dict[Any, Option] = {}
     for option in considered:
         key = (option.spacing_mm, option.network.kind)
@@ -214,10 +221,10 @@ def shown(considered: Sequence[Option], chosen: Option) -> list[Option]:
 
 
 def typical(scans: Sequence[Grid]) -> Grid:
-    """The scan that nine of ten are smaller than, by what has to be resampled and looked at: extent, then voxels.
+    """The scan that is larger than nine of ten, by extent, then by voxels.
 
     Raises:
-        InputError: There is none.
+        InputError: There is no scan.
     """
     if not scans:
         raise InputError("no scan of the cohort can be read; a budget is for scans of a size")
@@ -247,8 +254,9 @@ def _cost(
     network_seconds = windows * millions * machine.network_seconds[name]
     seconds = network_seconds + whole * machine.scan_seconds + on_grid * machine.grid_seconds
     finest = network.features[0]
-    # Floats of a window's finest resolution that live at once: what comes up, what comes across, both together, and the scores. On
-    # the network's grid the image and the sum of scores; of the scan two bytes as read, one for labels, and slabs in between.
+    # Floats at a window's finest resolution that live at once: the upsampled maps, the skip, both
+    # concatenated, and the scores. On the network's grid: the image and the sum of scores. For the
+    # scan: two bytes as read, one for labels, and slabs in between.
     live = 4 * (4 * finest + 2 * classes) * millions + 4 * (classes + 2) * on_grid + 5 * whole
     worth = (
         -SPACING_POINTS * math.log2(math.prod(spacing)) / 3

@@ -1,4 +1,4 @@
-"""How fast this machine runs networks and resamples scans, measured in a minute."""
+"""Measure in a minute how fast this machine runs networks and resamples scans."""
 
 from __future__ import annotations
 
@@ -26,32 +26,29 @@ from nnstudent.training.recipe import Network
 from nnstudent.types import Float32Array
 from nnstudent.volume import Grid, Shape, Spacing, Volume
 
-WINDOW: Shape = (
-    64,
-    128,
-    192,
-)  # the larger, the longer a voxel takes, by a tenth from a third of this size
+# A voxel of a larger window takes longer: a tenth more than in a window of a third of this size.
+WINDOW: Shape = (64, 128, 192)
 SCAN: Shape = (96, 256, 256)
 MEASURED = (8, 16, 32)
 CLASSES = ("background", *flare23().names)
 
 
 def window_seconds(network: Network, patch: Shape, *, threads: int, repeats: int = 3) -> float:
-    """Seconds that OpenVINO takes for a window of 14 classes in fp32, weights by chance: the quickest of some runs, the first left out.
+    """Seconds that OpenVINO takes for a window of 14 classes in fp32, with random weights.
 
     Args:
         network: The network.
         patch: Voxels of the window, (z, y, x).
-        threads: Processor threads.
-        repeats: How many runs.
+        threads: CPU threads.
+        repeats: Number of runs, of which the fastest counts; one more comes before them.
 
     Raises:
-        MissingExtraError: torch, which builds it, is not installed.
+        MissingExtraError: torch, which builds the network, is not installed.
     """
     spec = _spec(network, patch, (1.0, 1.0, 1.0))
     torch = require("torch", extra="torch", why="measuring a network")
     module = build(spec)
-    with torch.no_grad():  # scales of 1 and shifts of 0 would be left out of the graph
+    with torch.no_grad():  # scales of 1 and shifts of 0 would be optimized away
         for weight in module.parameters():
             weight.add_(0.01)
     settings = {
@@ -81,11 +78,11 @@ def measure(
     """Measure this machine.
 
     Args:
-        threads: Processor threads, as `segment` will have them.
-        widths: Of which widths to measure networks; the cost of those between is drawn between.
-        window: On which window.
-        scan: Voxels of the scan that is resampled there and back.
-        progress: Told after each network.
+        threads: CPU threads, as `segment` will use them.
+        widths: Widths of the networks to measure; the cost of those between is interpolated.
+        window: Voxels of the window to measure them on, (z, y, x).
+        scan: Voxels of the scan that is resampled there and back, (z, y, x).
+        progress: Called after each network.
     """
     asked = {name: network for name, network in networks().items() if _width(name) in widths}
     table, summing = {}, _summing_seconds(window)
@@ -100,8 +97,11 @@ def measure(
 
 
 def filled(table: Mapping[str, float]) -> dict[str, float]:
-    """The seconds of every network whose width lies between two that were measured: a power of the width between each two."""
-    found = {}
+    """Interpolate the seconds of networks whose width lies between two that were measured.
+
+    Between two measured widths the seconds are a power of the width.
+    """
+    complete = {}
     for name in networks():
         same = sorted(
             (_width(other), seconds)
@@ -110,7 +110,7 @@ def filled(table: Mapping[str, float]) -> dict[str, float]:
         )
         widths = [width for width, _ in same]
         if widths and widths[0] <= _width(name) <= widths[-1]:
-            found[name] = float(
+            complete[name] = float(
                 np.exp(
                     np.interp(
                         math.log(_width(name)),
@@ -119,7 +119,7 @@ def filled(table: Mapping[str, float]) -> dict[str, float]:
                     )
                 )
             )
-    return found
+    return complete
 
 
 def _kind(name: str) -> str:
@@ -131,15 +131,16 @@ def _width(name: str) -> int:
 
 
 def _summing_seconds(patch: Shape) -> float:
-    """Seconds that it takes to add a window's logits to the sum."""
+    """Seconds to add a window's logits to the sum."""
     image, logits = np.zeros(patch, np.float32), np.ones((len(CLASSES), *patch), np.float32)
     return quickest(lambda: slide(image, lambda _: logits, patch=patch, classes=len(CLASSES)))
 
 
 def _seconds_around(size: Shape, *, threads: int) -> tuple[float, float]:
-    """Seconds a million voxels of scan and of network's grid of all but the network: a scan carried to two grids and back.
+    """Seconds of everything but the network, per million voxels of scan and of network grid.
 
-    How long that takes depends on what is found, for only surfaces are interpolated: here an ellipsoid a class.
+    A scan is resampled to two grids and back. How long that takes depends on the segmentation,
+    because only surfaces are interpolated; here each class is an ellipsoid.
     """
     rng = np.random.default_rng(0)
     scan = Volume(
@@ -169,12 +170,15 @@ def _seconds_around(size: Shape, *, threads: int) -> tuple[float, float]:
         seconds.append(quickest(around))
         equations.append([math.prod(size) / 1e6, math.prod(image.shape) / 1e6])
     of_scan, of_grid = (float(value) for value in np.linalg.solve(equations, seconds))
-    # where noise makes one of them negative, the other takes it all
+    # If noise makes one of them negative, the other accounts for all of it.
     return max(of_scan, 1e-3), max(of_grid, 1e-3)
 
 
 def _ellipsoids(shape: Shape) -> Float32Array:
-    """Logits (class, z, y, x) of background and one ellipsoid for each other class, a quarter of the scan long, here and there."""
+    """Logits (class, z, y, x) of background and one ellipsoid per class at a random place.
+
+    Each is a quarter of the scan long.
+    """
     centres = np.random.default_rng(0).uniform(0.2, 0.8, (len(CLASSES) - 1, 3))
     logits = np.zeros((len(CLASSES), *shape), np.float32)
     for channel, centre in enumerate(centres, start=1):
@@ -188,11 +192,11 @@ def _ellipsoids(shape: Shape) -> Float32Array:
 
 
 def quickest(work: Callable[[], object], *, repeats: int = 2) -> float:
-    """Seconds of the quickest of some runs.
+    """Seconds of the fastest of some runs.
 
     Args:
-        work: What is run.
-        repeats: How often.
+        work: The function to run.
+        repeats: Number of runs.
     """
     taken = []
     for _ in range(repeats):

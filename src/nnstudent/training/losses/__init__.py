@@ -1,1 +1,1 @@
-"""What a student is punished for."""
+"""Losses of a training."""
