@@ -113,7 +113,7 @@ def edit(copy: Path, **entries: object) -> None:
     ("entries", "says"),
     [
         ({"format": FORMAT + 1}, "upgrade with: pip install -U nnstudent"),
-        ({"format": None}, "says no format"),
+        ({"format": None}, "names no format"),
         ({"networks": []}, "has no network"),
         (
             {
@@ -297,7 +297,7 @@ def test_networks_of_one_name_are_told_apart(folder, tmp_path):
 
 
 def test_a_graph_that_computes_something_else_is_not_exported(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("nnstudent.bundle.export.TOLERANCE", 1e-9)
+    monkeypatch.setattr("nnstudent.bundle.write.TOLERANCE", 1e-9)
     with pytest.raises(InputError, match="differs from torch"):
         export(folder, tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()

@@ -139,7 +139,7 @@ def test_where_the_first_stage_finds_nothing_the_second_is_not_asked(stages, tmp
 
 def test_a_second_stage_of_other_classes_is_refused(stages, tmp_path):
     heart = make_folder(tmp_path / "heart", ISOTROPIC, classes=("pancreas",))
-    with pytest.raises(InputError, match=r"pancreas, of which .* does not find all"):
+    with pytest.raises(InputError, match=r"pancreas, of which .* does not segment all"):
         export(stages[0], tmp_path / "bundle", second=heart)
     with pytest.raises(InputError, match=r"context_mm = -1\.0; expected a length in mm"):
         export(stages[0], tmp_path / "bundle", second=stages[1], context_mm=-1.0)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from nnstudent.bundle.bundle import open_model
-from nnstudent.bundle.export import add_lesion_stage, export
+from nnstudent.bundle.export import export
+from nnstudent.bundle.lesion_stage import add_lesion_stage
 from nnstudent.bundle.spec import HostRule, NetworkSpec
 from nnstudent.cli.main import main
 from nnstudent.errors import InputError

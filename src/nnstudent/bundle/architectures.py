@@ -1,7 +1,7 @@
-"""The networks that a description may ask for: a table of classes, each with the arguments that it takes.
+"""The networks that a file may ask for: a table of classes with the arguments that they take.
 
-A name in a file is only ever looked up here. It is never imported as it stands, because whoever writes the file would then
-choose what runs.
+A name in a file is only looked up here. It is never imported as it stands, because whoever writes
+the file could then choose what runs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from nnstudent.errors import InputError, require
 
-# Reads one argument: plain data and its name for errors in, the checked value out.
+# Checks one argument: takes plain data and its name for errors, returns the value.
 Check = Callable[[Any, str], Any]
 Role = Literal["convolution", "normalization", "dropout", "nonlinearity", "block"]
 
@@ -30,10 +30,10 @@ class _Class:
     """A class that may be built.
 
     Attributes:
-        module: Where it is imported from.
+        module: The module to import it from.
         name: Its name there.
         arguments: The keyword arguments that a file may give it.
-        role: What a layer is for; None for a whole network.
+        role: The purpose of a layer; None for a whole network.
     """
 
     module: str
@@ -42,15 +42,15 @@ class _Class:
     role: Role | None = None
 
     def load(self) -> Any:
-        """The class itself; only names of this table are ever imported."""
+        """Import the class; only names of this table are ever imported."""
         package = self.module.partition(".")[0]
         require(package, extra="torch", why=f"the network {self.name}")
         try:
             return getattr(importlib.import_module(self.module), self.name)
         except (ImportError, AttributeError) as error:
             raise InputError(
-                f"{self.module}.{self.name} is not in the installed version of {package} ({error}); "
-                f"upgrade it with: pip install -U {package}"
+                f"{self.module}.{self.name} is not in the installed version of {package} "
+                f"({error}); upgrade it with: pip install -U {package}"
             ) from error
 
 
@@ -202,7 +202,7 @@ _FEATURES = _whole(1, MAX_FEATURES)
 _COUNT = _whole(1, MAX_LAYERS)
 _KERNELS = _or_list(_or_list(_whole(1, MAX_KERNEL), most=3))
 _STRIDES = _or_list(_or_list(_whole(1, MAX_STRIDE), most=3))
-# A layer and the arguments that it gets from the file.
+# A layer, and the name of its arguments in the file.
 _WITH_ARGUMENTS = {
     "norm_op": "norm_op_kwargs",
     "dropout_op": "dropout_op_kwargs",
@@ -211,7 +211,7 @@ _WITH_ARGUMENTS = {
 
 
 def _any_table(value: Any, where: str) -> dict[str, Any]:
-    """A table of arguments, whose values :func:`check` reads by the class that gets them."""
+    """A table of arguments; :func:`check` checks its values by the class that receives them."""
     if not isinstance(value, Mapping):
         raise InputError(f"{where} = {_shown(value)}; expected a table of arguments")
     return dict(value)
@@ -266,18 +266,18 @@ _NETWORKS: dict[str, _Class] = {
 
 @dataclass(frozen=True)
 class Checked:
-    """A description that was found in order; nothing is imported yet.
+    """A network that passed the check; nothing is imported yet.
 
     Attributes:
         network: The network's class.
-        arguments: Its keyword arguments; where a class is meant, the class's row of the table.
+        arguments: Its keyword arguments; a class is given as its row of the table.
     """
 
     network: _Class
     arguments: Mapping[str, Any]
 
     def load(self) -> tuple[Any, dict[str, Any]]:
-        """The network's class and its keyword arguments, ready to be called.
+        """Import the network's class and those among its keyword arguments.
 
         Raises:
             MissingExtraError: torch or dynamic_network_architectures is not installed.
@@ -294,15 +294,16 @@ def supported() -> tuple[str, ...]:
 
 
 def check(class_name: Any, kwargs: Any, imported: Any = ()) -> Checked:
-    """Check the description of a network against the table.
+    """Check a network's class and arguments against the table.
 
     Args:
         class_name: Dotted name of the network's class.
         kwargs: Its keyword arguments, plain data.
-        imported: Names of those arguments that the file says are classes.
+        imported: Names of the arguments that the file lists as classes.
 
     Raises:
-        InputError: The network is not in the table, or an argument is unknown, of the wrong type or out of bounds.
+        InputError: The network is not in the table, or an argument is unknown, of the wrong type
+            or out of bounds.
     """
     if not isinstance(class_name, str) or class_name not in _NETWORKS:
         raise InputError(
@@ -323,7 +324,7 @@ def check(class_name: Any, kwargs: Any, imported: Any = ()) -> Checked:
 
 
 def find_layer(path: Any, role: Role, where: str) -> _Class:
-    """The row of a layer that a file names as ``torch.nn.NAME`` or by its full path.
+    """Look up a layer that a file names as ``torch.nn.NAME`` or by its full path.
 
     Raises:
         InputError: The table has no such layer for this role.
@@ -358,7 +359,7 @@ def _arguments(row: _Class, given: Mapping[Any, Any], *, where: str = "") -> dic
 
 
 def _only_classes(imported: Any, network: _Class) -> None:
-    """nnU-Net imports whatever ``_kw_requires_import`` lists; it must list only what is a class here."""
+    """Refuse imports other than classes: nnU-Net imports all that ``_kw_requires_import`` lists."""
     allowed = {"conv_op", "norm_op", "dropout_op", "nonlin", "block"} & set(network.arguments)
     if (
         not isinstance(imported, Sequence)
@@ -371,12 +372,13 @@ def _only_classes(imported: Any, network: _Class) -> None:
     for key in imported:
         if key not in allowed:
             raise InputError(
-                f"{network.name}: {_shown(key)} is to be imported; only {', '.join(sorted(allowed)) or 'nothing'} may be"
+                f"{network.name}: {_shown(key)} would be imported; "
+                f"only {', '.join(sorted(allowed)) or 'nothing'} may be"
             )
 
 
 def _shown(value: Any) -> str:
-    """A value for an error, cut short: a file may hold megabytes."""
+    """A value for an error, shortened, because a file may hold megabytes."""
     text = (
         repr(value)
         if not isinstance(value, list | tuple | Mapping)

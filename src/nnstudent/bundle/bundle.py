@@ -1,4 +1,4 @@
-"""The bundle's format, and opening whatever `segment` can run: a bundle, an nnU-Net folder, the bundled student."""
+"""The bundle's format, and opening any model that `segment` can run."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Member:
     """One set of weights of a network; an ensemble has several.
 
     Attributes:
-        name: Such as ``fold_0``.
+        name: Its name, such as ``fold_0``.
         hash: Identity of its content, 16 hexadecimal digits.
-        weights: Gives its weights for torch.
-        graph: Its OpenVINO graph, or None where it is to be converted from the weights.
-        int8: The same network quantised, or None.
+        weights: Reads its weights for torch.
+        graph: Its OpenVINO graph; None if it has to be converted from the weights.
+        int8: The quantized graph, or None.
     """
 
     name: str
@@ -51,8 +51,8 @@ class Network:
     """One network.
 
     Attributes:
-        name: Usable as a file name.
-        spec: What it expects and gives.
+        name: Its name, usable as a file name.
+        spec: Its specification.
         members: At least one; their logits are averaged.
     """
 
@@ -63,14 +63,14 @@ class Network:
 
 @dataclass(frozen=True)
 class Model:
-    """What `segment` runs.
+    """A model that `segment` can run.
 
     Attributes:
-        path: Where it lies.
+        path: Its folder.
         kind: ``bundle``, or ``nnunet`` for an nnU-Net model folder.
         networks: At least one; the foreground of later ones is laid over that of earlier ones.
         taxonomy: The label table of all their classes.
-        card: Facts about where it comes from.
+        card: Facts about its origin.
         bundled: Whether it is the student that comes with the package.
     """
 
@@ -83,7 +83,7 @@ class Model:
 
     @property
     def hash(self) -> str:
-        """Identity of the model's content, 16 hexadecimal digits; the same wherever it lies and whatever it is called."""
+        """Identity of the model's content, 16 hexadecimal digits, whatever its place and name."""
         return data_hash(
             [
                 [network.spec.to_dict(), [member.hash for member in network.members]]
@@ -93,7 +93,7 @@ class Model:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes it can find, in the label table's order."""
+        """Names of the classes that it segments, in the label table's order."""
         return self.taxonomy.sorted(
             name for network in self.networks for name in network.spec.foreground
         )
@@ -105,35 +105,40 @@ def open_model(
     """Open a model.
 
     Args:
-        path: A bundle, an nnU-Net model folder, or None for the student that comes with the package.
-        fold: Of an nnU-Net folder only this fold; None for the ensemble of all that were trained to their end.
+        path: A bundle, an nnU-Net model folder, or None for the student that comes with the
+            package.
+        fold: Only this fold of an nnU-Net folder; None for the ensemble of all finished folds.
         trust_pickle: Also read checkpoints that hold more than tensors and numbers.
 
     Raises:
-        InputError: There is no model, a file is missing or not as recorded, or its format is newer.
+        InputError: There is no model, a file is missing or not as recorded, or the format is
+            newer than this version reads.
         MissingExtraError: An nnU-Net folder needs torch, which is not installed.
     """
     if path is None:
         folder = Path(str(files("nnstudent.bundle").joinpath("student")))
         if not (folder / MANIFEST).is_file():
             raise InputError(
-                "this installation has no bundled model; name a bundle or an nnU-Net model folder with --model"
+                "this installation has no bundled model; "
+                "name a bundle or an nnU-Net model folder with --model"
             )
         return read_bundle(folder, bundled=True)
     if (path / MANIFEST).is_file():
         if fold not in (None, 0, "0"):
             raise InputError(
-                f"{path}: is a bundle and has no fold {fold}; folds are of nnU-Net model folders"
+                f"{path}: is a bundle and has no fold {fold}; only nnU-Net model folders have folds"
             )
         return read_bundle(path)
     if not path.is_dir():
         raise InputError(
-            f"{path}: {'is a file' if path.exists() else 'no such folder'}; expected a bundle or an nnU-Net model folder"
+            f"{path}: {'is a file' if path.exists() else 'no such folder'}; "
+            "expected a bundle or an nnU-Net model folder"
         )
     if not nnunet.is_folder(path):
         hint = nnunet.inside(path, marks=(MANIFEST, "plans.json"))
         raise InputError(
-            f"{path}: is no model; expected a bundle ({MANIFEST}) or an nnU-Net folder (plans.json, dataset.json, fold_K){hint}"
+            f"{path}: is no model; expected a bundle ({MANIFEST}) or "
+            f"an nnU-Net folder (plans.json, dataset.json, fold_K){hint}"
         )
     opened = nnunet.open_folder(path, fold=fold, trust_pickle=trust_pickle)
     members = tuple(
@@ -145,7 +150,9 @@ def open_model(
 
 
 def relabeled(model: Model, taxonomy: Taxonomy) -> Model:
-    """The same model, its results in another label table; a class is known by its name, and gets the value that the table gives it.
+    """The same model with its results in another label table.
+
+    Classes are matched by name, and receive the values of the table.
 
     Raises:
         InputError: The table lacks one of the model's classes.
@@ -153,29 +160,34 @@ def relabeled(model: Model, taxonomy: Taxonomy) -> Model:
     lacking = [name for name in model.classes if name not in taxonomy.names]
     if lacking:
         raise InputError(
-            f"{model.path}: finds {', '.join(lacking[:5])}{' …' if len(lacking) > 5 else ''}, which label table {taxonomy.name} lacks; "
-            "give --taxonomy a table with all of the model's classes, or leave it out for the model's own values"
+            f"{model.path}: segments {', '.join(lacking[:5])}{' …' if len(lacking) > 5 else ''}, "
+            f"which label table {taxonomy.name} lacks; give --taxonomy a table with all of the "
+            "model's classes, or leave it out for the model's own values"
         )
     return replace(model, taxonomy=taxonomy)
 
 
 def read_bundle(folder: Path, *, bundled: bool = False) -> Model:
-    """Open a bundle; the manifest and every file are checked against the hashes recorded when it was made.
+    """Open a bundle; the manifest and every file are checked against the recorded hashes.
 
-    The hashes find damage and edits. They are no signature: whoever makes a bundle writes its hashes too.
+    The hashes reveal damage and edits. They are no signature: whoever makes a bundle also writes
+    its hashes.
 
     Raises:
-        InputError: The manifest is malformed, changed or of a newer format, or a file is missing or changed.
+        InputError: The manifest is malformed, changed or of a newer format, or a file is missing
+            or changed.
     """
     manifest = read_json_table(folder / MANIFEST, what="a bundle")
     version = manifest.get("format")
     if not isinstance(version, int) or isinstance(version, bool):
         raise InputError(
-            f"{folder / MANIFEST}: says no format; expected the manifest of a bundle, export the model again"
+            f"{folder / MANIFEST}: names no format; "
+            "expected the manifest of a bundle, export the model again"
         )
     if version > FORMAT:
         raise InputError(
-            f"{folder}: bundle format {version}, this version reads up to {FORMAT}; upgrade with: pip install -U nnstudent"
+            f"{folder}: bundle format {version}, this version reads up to {FORMAT}; "
+            "upgrade with: pip install -U nnstudent"
         )
     _check_seal(folder / MANIFEST, manifest)
     try:
@@ -184,7 +196,8 @@ def read_bundle(folder: Path, *, bundled: bool = False) -> Model:
         card = dict(manifest.get("card", {}))
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{folder / MANIFEST}: malformed ({type(error).__name__}: {error}); export the model again"
+            f"{folder / MANIFEST}: malformed ({type(error).__name__}: {error}); "
+            "export the model again"
         ) from error
     if not networks:
         raise InputError(f"{folder / MANIFEST}: has no network; export the model again")
@@ -194,7 +207,7 @@ def read_bundle(folder: Path, *, bundled: bool = False) -> Model:
 
 
 def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """A manifest with ``sha256``, the hash of all its other entries, whatever their order and layout."""
+    """A manifest with ``sha256``, the hash of all other entries in any order and layout."""
     content = {key: value for key, value in manifest.items() if key != "sha256"}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return content | {"sha256": hashlib.sha256(text.encode("ascii")).hexdigest()}
@@ -203,7 +216,8 @@ def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
 def _check_seal(path: Path, manifest: Mapping[str, Any]) -> None:
     if "sha256" not in manifest:
         raise InputError(
-            f"{path}: has no sha256 of its content; export the model again with this version of nnStudent"
+            f"{path}: has no sha256 of its content; "
+            "export the model again with this version of nnStudent"
         )
     if sealed(manifest)["sha256"] != manifest["sha256"]:
         raise InputError(
@@ -218,7 +232,7 @@ def content_hash(path: Path) -> str:
 
 
 def _named(path: Path, read: Callable[[], T]) -> T:
-    """What ``read`` gives; its errors name the file."""
+    """Call ``read``; its errors name the file."""
     try:
         return read()
     except InputError as error:
@@ -249,7 +263,8 @@ def _network(folder: Path, row: Mapping[str, Any]) -> Network:
             )
         if content_hash(folder / file) != digest:
             raise InputError(
-                f"{folder / file}: is not what was exported (SHA-256 differs from {MANIFEST}); copy the whole folder again"
+                f"{folder / file}: is not what was exported (SHA-256 differs from {MANIFEST}); "
+                "copy the whole folder again"
             )
     identity = data_hash([recorded[file] for file in parts if file in recorded])
     quantised = folder / int8 if int8 in recorded else None
@@ -259,7 +274,7 @@ def _network(folder: Path, row: Mapping[str, Any]) -> Network:
 
 
 def _read_weights(path: Path, graph: Path, spec: NetworkSpec) -> Weights:
-    """Weights for torch: those beside the graph, or, in a bundle that was exported without, the graph's own."""
+    """Weights for torch: those beside the graph, or the graph's own if there are none."""
     if not path.is_file():
         return with_neutral(build(spec), weights_in(read_graph(graph, spec)))
     safetensors = require("safetensors", extra="torch", why="the torch engine")

@@ -1,4 +1,4 @@
-"""The model card: what a bundle is, for people."""
+"""The model card of a bundle, as Markdown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nnstudent.io.atomic import write_text
 
 
 def write_card(path: Path, model: Model, *, title: str) -> None:
-    """Write the card as Markdown: what it finds, how it works, where it comes from, what it is not for.
+    """Write the card: classes, networks, origin, and what the model is not for.
 
     Args:
         path: The file.
@@ -42,7 +42,10 @@ def write_card(path: Path, model: Model, *, title: str) -> None:
 def _facts(network: Network) -> list[str]:
     spec = network.spec
     norm = spec.normalization
-    intensity = f"clipped to {norm.lower:.0f} to {norm.upper:.0f} HU, mean {norm.mean:.1f}, standard deviation {norm.std:.1f}"
+    intensity = (
+        f"clipped to {norm.lower:.0f} to {norm.upper:.0f} HU, "
+        f"mean {norm.mean:.1f}, standard deviation {norm.std:.1f}"
+    )
     return [
         f"- spacing (z, y, x): {', '.join(f'{mm:g}' for mm in spec.spacing_mm)} mm",
         f"- patch (z, y, x): {'×'.join(map(str, spec.patch))} voxels",

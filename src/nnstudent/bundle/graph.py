@@ -16,7 +16,7 @@ from nnstudent.bundle.weights import Weights, check_finite
 from nnstudent.errors import InputError, OutputError, quoted, require
 from nnstudent.volume import Shape
 
-_FLAT = {  # what a constant's name ends in → the parameter
+_FLAT = {  # end of a constant's name → the parameter
     "/aten::_convolution/Reshape": ".bias",
     "/aten::instance_norm/Reshape": ".weight",
     "/aten::instance_norm/Reshape_1": ".bias",
@@ -24,21 +24,25 @@ _FLAT = {  # what a constant's name ends in → the parameter
 
 
 def openvino() -> ModuleType:
-    """OpenVINO, with its telemetry off.
+    """Import OpenVINO with its telemetry off.
 
-    It reports its import and every conversion to its makers by way of ``openvino_telemetry`` unless that is missing;
-    so for this process it is. Whoever imported it before us has its consent withdrawn instead.
+    OpenVINO reports its import and every conversion to its makers through ``openvino_telemetry``,
+    unless that module is missing; so this process pretends that it is. If it was imported before,
+    its consent is withdrawn instead.
     """
     loaded = sys.modules.get("openvino_telemetry")
     if loaded is None:
-        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # None makes its import fail
+        # None makes its import fail.
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     elif "openvino" in sys.modules:
         loaded.Telemetry().consent = False  # it is a singleton, set up when OpenVINO was imported
     return require("openvino", extra="torch", why="the openvino engine")
 
 
 def convert(module: Any, spec: NetworkSpec) -> Any:
-    """A torch module as an OpenVINO graph of the spec's patch, (1, 1, z, y, x) → (1, class, z, y, x).
+    """Convert a torch module to an OpenVINO graph, (1, 1, z, y, x) → (1, class, z, y, x).
+
+    The spatial size is the patch of the specification.
 
     Raises:
         InputError: The network cannot be converted.
@@ -65,7 +69,8 @@ def convert(module: Any, spec: NetworkSpec) -> Any:
         ):
             return graph
     raise InputError(
-        f"{name} gives {graph.outputs}, not one map of {len(spec.classes)} classes; use --engine torch"
+        f"{name} gives {graph.outputs}, not one map of {len(spec.classes)} classes; "
+        "use --engine torch"
     )
 
 
@@ -73,7 +78,7 @@ def save(graph: Any, path: Path) -> None:
     """Write the graph as ``path`` (.xml) and its weights in float16 beside it (.bin).
 
     Raises:
-        OutputError: It cannot be written, such as for want of room.
+        OutputError: It cannot be written, for example because the disk is full.
     """
     try:
         openvino().save_model(graph, path, compress_to_fp16=True)
@@ -89,14 +94,15 @@ def read(path: Path, spec: NetworkSpec) -> Any:
 
     Args:
         path: The ``.xml`` file; the ``.bin`` file lies beside it.
-        spec: What the graph should take and give.
+        spec: The specification that the graph should match.
 
     Raises:
-        InputError: The file is damaged or no OpenVINO IR, takes or gives something else, or a weight is not finite.
+        InputError: The file is damaged or no OpenVINO IR, has other inputs or outputs, or a weight
+            is not finite.
     """
     with path.open("rb") as file:
         start = file.read(64).lstrip()
-    # OpenVINO tells formats by content, and others may refer to files elsewhere
+    # OpenVINO recognizes formats by content, and other formats may refer to files elsewhere.
     if not start.startswith((b"<?xml", b"<net")):
         raise InputError(f"{path}: is no graph in OpenVINO's own format; export the bundle again")
     try:
@@ -131,35 +137,38 @@ def _check_shapes(graph: Any, spec: NetworkSpec, path: Path) -> None:
 
 
 def weights(graph: Any) -> Weights:
-    """A graph's weights under the names of the torch module that it was converted from, float32; what has another kind of name is left out.
+    """A graph's weights under the names of the torch module that it was converted from, float32.
 
-    OpenVINO keeps the name of a convolution's weight. Its bias, and the scale and shift of an instance normalization, it names after
-    the operation.
+    OpenVINO keeps the name of a convolution's weight. It names the convolution's bias, and the
+    scale and shift of an instance normalization, after the operation. Constants with any other
+    kind of name are left out.
     """
-    found: Weights = {}
+    named: Weights = {}
     for constant in graph.get_ops():
         if constant.get_type_name() != "Constant":
             continue
         name = constant.get_friendly_name().removesuffix("_compressed")
         if name.startswith("self.") and name.endswith(".weight"):
-            found[name.removeprefix("self.")] = constant.data.astype(np.float32)
+            named[name.removeprefix("self.")] = constant.data.astype(np.float32)
         for operation, parameter in _FLAT.items():
             if name.startswith("__module.") and name.endswith(operation):
                 values, layer = (
                     constant.data.astype(np.float32),
                     name.removeprefix("__module.").removesuffix(operation),
                 )
-                if (
-                    values.ndim == 6
-                ):  # kernels of a convolution in groups: (group, out, in, z, y, x)
-                    found[f"{layer}.weight"] = values.reshape(-1, *values.shape[2:])
+                # Kernels of a convolution in groups are (group, out, in, z, y, x).
+                if values.ndim == 6:
+                    named[f"{layer}.weight"] = values.reshape(-1, *values.shape[2:])
                 else:
-                    found[layer + parameter] = values.ravel()
-    return found
+                    named[layer + parameter] = values.ravel()
+    return named
 
 
 def _small(spec: NetworkSpec) -> Shape:
-    """The smallest input that exercises every level, for tracing runs the network; the whole patch if that is not known."""
+    """The smallest input that exercises every level, because tracing runs the network.
+
+    It is the whole patch if the strides are not known.
+    """
     strides = spec.architecture.kwargs.get("strides")
     if not isinstance(strides, list | tuple) or not all(
         isinstance(s, list | tuple) and len(s) == 3 for s in strides

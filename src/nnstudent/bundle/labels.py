@@ -1,4 +1,4 @@
-"""Which class of the label table each of a foreign network's channels is."""
+"""Matching a foreign network's channels to the classes of a label table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nnstudent.bundle.spec import BACKGROUND
 from nnstudent.errors import InputError
 from nnstudent.taxonomy import LabelClass, Taxonomy, flare23, spare_color
 
-# Names that public models and challenges use for classes of our table.
+# Names of FLARE23 classes in public models and challenges.
 _ALIASES = {
     "ivc": "inferior_vena_cava",
     "postcava": "inferior_vena_cava",
@@ -25,18 +25,21 @@ _ALIASES = {
 
 
 def classes_of(dataset: Mapping[str, Any], *, name: str) -> tuple[tuple[str, ...], Taxonomy]:
-    """Class name by channel, and the label table they are of.
+    """The class name of each channel, and the label table of the classes.
 
-    Our own models carry both under ``nnstudent``. For others the table is made of ``labels``, with the values that are there, as
-    stock nnU-Net writes them; a class that the FLARE23 table knows, under its own or a common other name, is called as there. Of
-    regions, a class is what is labeled with the region's number in ``regions_class_order``: the region without those that come after it.
+    This package's models carry both under ``nnstudent``. For others the table is made from
+    ``labels``, with their values, as stock nnU-Net writes them; a class of the FLARE23 table, under
+    its own or another common name, has its name from there. If the model has regions, a class is
+    what nnU-Net labels with the region's number in ``regions_class_order``: the region without
+    those that come after it.
 
     Args:
         dataset: nnU-Net's dataset.json.
-        name: What to call a table that is made.
+        name: Name of the table that is made.
 
     Raises:
-        InputError: The labels are not 0, 1, 2, …, or contradict the table; of regions, two become the same label.
+        InputError: The labels are not 0, 1, 2, …, or contradict the table, or two regions have the
+            same label.
     """
     labels = dataset.get("labels")
     if not isinstance(labels, Mapping) or not labels:
@@ -74,7 +77,8 @@ def classes_of(dataset: Mapping[str, Any], *, name: str) -> tuple[tuple[str, ...
         }
         if sorted(names) != sorted(channels)[1:]:
             raise InputError(
-                f"{name}: dataset.json names classes {sorted(names)} under nnstudent, but labels are {sorted(channels)[1:]}"
+                f"{name}: dataset.json names classes {sorted(names)} under nnstudent, "
+                f"but labels are {sorted(channels)[1:]}"
             )
         taxonomy.sorted(names.values())
         return (BACKGROUND, *(names[channel] for channel in sorted(names))), taxonomy
@@ -82,7 +86,7 @@ def classes_of(dataset: Mapping[str, Any], *, name: str) -> tuple[tuple[str, ...
 
 
 def has_regions(dataset: Mapping[str, Any]) -> bool:
-    """Whether nnU-Net trains a channel for each region, that is if any label is of several values."""
+    """Whether nnU-Net trains a channel for each region: if any label has several values."""
     return any(
         isinstance(value, list | tuple) and len(value) > 1
         for value in dataset.get("labels", {}).values()
@@ -90,25 +94,26 @@ def has_regions(dataset: Mapping[str, Any]) -> bool:
 
 
 def label_value(value: Any, *, name: str) -> int:
-    """A label value, which JSON may also hold as text.
+    """Read a label value, which JSON may also hold as text.
 
     Args:
-        value: As dataset.json has it.
+        value: The value in dataset.json.
         name: The dataset, for the error.
 
     Raises:
-        InputError: It is no whole number.
+        InputError: The value is not a whole number.
     """
     text = str(value)
     if isinstance(value, bool) or not text.isascii() or not text.isdigit() or len(text) > 9:
         raise InputError(
-            f"{name}: dataset.json has the label value {text[:40]!r}; expected a whole number from 0"
+            f"{name}: dataset.json has the label value {text[:40]!r}; "
+            "expected a whole number from 0"
         )
     return int(text)
 
 
 def _regions(labels: Mapping[str, Any], order: Any, name: str) -> dict[int, str]:
-    """Label value → region, by channel; nnU-Net's channels are the regions as they are listed, without background."""
+    """Label value → region, in the order of nnU-Net's channels, background first."""
     regions = [
         str(label) for label, value in labels.items() if label != "ignore" and value not in (0, [0])
     ]
@@ -123,26 +128,31 @@ def _regions(labels: Mapping[str, Any], order: Any, name: str) -> dict[int, str]
         or not all(1 <= value <= 254 for value in values)
     ):
         raise InputError(
-            f"{name}: has {len(regions)} regions ({', '.join(regions)}) and regions_class_order {order}; expected another number "
-            "from 1 to 254 for each"
+            f"{name}: has {len(regions)} regions ({', '.join(regions)}) and regions_class_order "
+            f"{order}; expected a different number from 1 to 254 for each"
         )
     return {0: BACKGROUND} | dict(zip(values, regions, strict=True))
 
 
 def _foreign(channels: Mapping[int, str], name: str) -> tuple[tuple[str, ...], Taxonomy]:
-    """Names and table from the maker's names by label value, in the order of channels, background first.
+    """Class names and label table from foreign names.
 
-    The FLARE23 table stands for itself only where every class also has its value there: a model's own values are never changed.
+    The FLARE23 table itself is used only if every class also has its value there: a model's own
+    values are never changed.
+
+    Args:
+        channels: Label value → foreign name, in the order of channels, background first.
+        name: Name of the table.
     """
     table = flare23()
     values = list(channels)[1:]
     cleaned = [_clean(channels[value]) for value in values]
     known = [_known(label, table) for label in cleaned]
-    found = [label for label in known if label is not None]
-    if len(set(found)) == len(cleaned) and all(
-        table[label].id == value for label, value in zip(found, values, strict=True)
+    matched = [label for label in known if label is not None]
+    if len(set(matched)) == len(cleaned) and all(
+        table[label].id == value for label, value in zip(matched, values, strict=True)
     ):
-        return (BACKGROUND, *found), table
+        return (BACKGROUND, *matched), table
     names: list[str] = []
     for channel, (label, match) in enumerate(zip(cleaned, known, strict=True), start=1):
         best = match or label

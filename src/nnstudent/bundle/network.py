@@ -1,4 +1,4 @@
-"""The torch module of a network, built from its description; torch is imported when called."""
+"""Building the torch module of a network from its specification; torch is imported when called."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from nnstudent.bundle.weights import Weights
 from nnstudent.errors import InputError, quoted, require
 
 MAX_WEIGHTS = 1_000_000_000  # 4 GB of memory; nnU-Net's largest preset has about a fifth
-# What the classes raise for arguments that contradict each other, such as two strides for three stages.
+# Raised by the classes for arguments that contradict each other, such as two strides for three
+# stages.
 _UNBUILDABLE = (
     TypeError,
     ValueError,
@@ -27,7 +28,9 @@ _UNBUILDABLE = (
 
 
 def build(spec: NetworkSpec) -> Any:
-    """The ``torch.nn.Module`` of a network, in evaluation mode, weights not loaded, deep supervision off.
+    """Build a network's ``torch.nn.Module`` in evaluation mode, without deep supervision.
+
+    Its weights are random.
 
     Raises:
         InputError: The class does not take these arguments, or the network would be enormous.
@@ -42,7 +45,7 @@ def build(spec: NetworkSpec) -> Any:
         "deep_supervision": False,
     }
     try:
-        with torch.device("meta"):  # its size, before any memory is taken for it
+        with torch.device("meta"):  # checks the size before any memory is allocated
             weights = sum(values.numel() for values in network_class(**kwargs).parameters())
         if weights > MAX_WEIGHTS:
             raise InputError(
@@ -59,13 +62,16 @@ def build(spec: NetworkSpec) -> Any:
 
 
 def _with_background(module: Any, inputs: Any, logits: Any) -> Any:
-    """Put a background of 0 before the regions, which nnU-Net leaves out: a region is where its logit is above it."""
+    """Add the background of 0, which nnU-Net omits for regions: they are where logits are above."""
     torch = require("torch", extra="torch", why="building a network")
     return torch.cat([torch.zeros_like(logits[:, :1]), logits], dim=1)
 
 
 def canonical_names(module: Any) -> dict[str, str]:
-    """For each name in the module's state, the first name of the same tensor: nnU-Net's networks name most of them thrice."""
+    """For each name in the module's state, the first name of the same tensor.
+
+    nnU-Net's networks give most tensors three names.
+    """
     first: dict[int, str] = {}
     return {
         name: first.setdefault(id(tensor), name)
@@ -74,15 +80,16 @@ def canonical_names(module: Any) -> dict[str, str]:
 
 
 def unique_weights(module: Any, weights: Weights) -> Weights:
-    """Each weight once, under its first name."""
+    """Weights without duplicates, each under its first name."""
     names = canonical_names(module)
     return {name: weights[name] for name in dict.fromkeys(names.values()) if name in weights}
 
 
 def with_neutral(module: Any, weights: Weights) -> Weights:
-    """Each weight of a module under its first name; a scale that is not given is 1, a bias that is not given 0.
+    """Complete weights that were read from a graph, each under its first name.
 
-    For weights read from a graph: converting leaves out what changes nothing, and the heads of deep supervision, which are 0 here.
+    Converting removes scales of 1 and biases of 0, which are restored, and the heads of deep
+    supervision, which become 0.
     """
     names = canonical_names(module)
     complete = {names[name]: values for name, values in weights.items() if name in names}
@@ -95,7 +102,7 @@ def with_neutral(module: Any, weights: Weights) -> Weights:
 
 
 def load_weights(module: Any, weights: Mapping[str, Any], *, path: Path) -> Any:
-    """Put weights into a module; a tensor that has several names may be given under any of them.
+    """Load weights into a module; a tensor with several names may be given under any of them.
 
     Raises:
         InputError: A weight is missing, unknown or of another shape.
@@ -111,9 +118,10 @@ def load_weights(module: Any, weights: Mapping[str, Any], *, path: Path) -> Any:
     # Heads of deep supervision are in a training checkpoint but not in a network built without it.
     unknown = [name for name in unknown if ".seg_layers." not in f".{name}"]
     if missing or unknown:
-        what = f"lacks {missing[0]}" if missing else f"has {unknown[0]}, which the network has not"
+        what = f"lacks {missing[0]}" if missing else f"has {unknown[0]}, which the network lacks"
         raise InputError(
-            f"{path}: the weights do not fit the network in plans.json ({what}); the trainer may build another network"
+            f"{path}: the weights do not fit the network in plans.json ({what}); "
+            "the trainer may build another network"
         )
     with torch.no_grad():
         for name, tensor in module.state_dict(keep_vars=True).items():
@@ -122,7 +130,8 @@ def load_weights(module: Any, weights: Mapping[str, Any], *, path: Path) -> Any:
             values = torch.as_tensor(given[name])
             if tuple(values.shape) != tuple(tensor.shape):
                 raise InputError(
-                    f"{path}: weight {name} is {tuple(values.shape)}, the network in plans.json needs {tuple(tensor.shape)}"
+                    f"{path}: weight {name} is {tuple(values.shape)}, "
+                    f"the network in plans.json needs {tuple(tensor.shape)}"
                 )
             tensor.copy_(values)
     return module

@@ -1,4 +1,4 @@
-"""An nnU-Net v2 model folder as networks: plans.json, dataset.json, fold_K/checkpoint_final.pth."""
+"""Reading nnU-Net v2 model folders: plans.json, dataset.json, fold_K/checkpoint_final.pth."""
 
 from __future__ import annotations
 
@@ -32,9 +32,8 @@ _SCHEMES: dict[str, Scheme] = {
     "NoNormalization": "none",
     "RescaleTo01Normalization": "rescale",
 }
-# Readers that leave the axes as they lie in the file; the reader that turns to RAS is named apart.
-_AS_STORED = ("SimpleITKIO", "NibabelIO")
-_TURNED = ("NibabelIOWithReorient",)
+_AS_STORED = ("SimpleITKIO", "NibabelIO")  # readers that keep the axes as stored
+_REORIENTED = ("NibabelIOWithReorient",)  # readers that reorient to RAS
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Folder:
 
     Attributes:
         path: The folder.
-        spec: What all its folds share.
+        spec: The specification that its folds share.
         taxonomy: The label table of its classes.
         checkpoints: Fold name → file.
         trust_pickle: Whether its checkpoints may hold any pickle.
@@ -79,7 +78,12 @@ def is_folder(path: Path) -> bool:
 
 
 def inside(path: Path, *, marks: tuple[str, ...] = ("plans.json",)) -> str:
-    """For an error about a folder that is no model: which of the folders in it are, known by one of these files."""
+    """The end of an error about a folder that is no model: the models in it.
+
+    Args:
+        path: The folder.
+        marks: Files by which a model is recognized.
+    """
     models = sorted(
         folder.name for folder in path.iterdir() if any((folder / mark).is_file() for mark in marks)
     )
@@ -95,7 +99,7 @@ def open_folder(path: Path, *, fold: int | str | None = None, trust_pickle: bool
 
     Args:
         path: The folder that holds plans.json.
-        fold: One fold by its number or ``all``; None for every numbered fold there is.
+        fold: One fold by its number or ``all``; None for every numbered fold.
         trust_pickle: Also read checkpoints that hold more than tensors and numbers.
 
     Raises:
@@ -111,7 +115,8 @@ def open_folder(path: Path, *, fold: int | str | None = None, trust_pickle: bool
     for name in ("plans.json", "dataset.json"):
         if not (path / name).is_file():
             raise InputError(
-                f"{path}: lacks {name}; an nnU-Net model folder has plans.json, dataset.json and fold_K/checkpoint_final.pth"
+                f"{path}: lacks {name}; an nnU-Net model folder has plans.json, dataset.json "
+                f"and fold_K/{CHECKPOINT}"
             )
     checkpoints = _checkpoints(path, fold)
     first = next(iter(checkpoints.values()))
@@ -120,7 +125,7 @@ def open_folder(path: Path, *, fold: int | str | None = None, trust_pickle: bool
         configuration = str(checkpoint["init_args"]["configuration"])
     except (KeyError, TypeError) as error:
         raise InputError(
-            f"{first}: does not say which configuration it is of; expected a checkpoint of nnU-Net v2"
+            f"{first}: does not name its configuration; expected a checkpoint of nnU-Net v2"
         ) from error
     plans = read_json_table(path / "plans.json", what="nnU-Net's plans")
     dataset = read_json_table(path / "dataset.json", what="nnU-Net's dataset")
@@ -142,7 +147,8 @@ def open_folder(path: Path, *, fold: int | str | None = None, trust_pickle: bool
         )
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"{first}: inference_allowed_mirroring_axes is no list of axes ({error}); expected a checkpoint of nnU-Net v2"
+            f"{first}: inference_allowed_mirroring_axes is no list of axes ({error}); "
+            "expected a checkpoint of nnU-Net v2"
         ) from error
     return Folder(path, spec, taxonomy, checkpoints, trust_pickle)
 
@@ -155,11 +161,19 @@ def from_nnunet(
     name: str,
     source: Mapping[str, Any] | None = None,
 ) -> tuple[NetworkSpec, Taxonomy]:
-    """The network that nnU-Net's plans and dataset describe, and its label table.
+    """The network that nnU-Net's plans and dataset specify, and its label table.
+
+    Args:
+        plans: nnU-Net's plans.json.
+        dataset: nnU-Net's dataset.json.
+        configuration: Name of the configuration.
+        name: Name of the model, for errors and for its label table.
+        source: Facts about its origin, for people.
 
     Raises:
-        InputError: They are malformed, or ask for what is not supported: several input channels, 2D, a cascade,
-            an unknown normalization, resampling or reader, or plans older than nnU-Net v2.2.
+        InputError: They are malformed, or need what is not supported: several input channels, 2D, a
+            cascade, an unknown normalization, resampling or reader, or plans older than nnU-Net
+            v2.2.
     """
     try:
         return _from_nnunet(plans, dataset, configuration, name, source or {})
@@ -186,11 +200,13 @@ def _from_nnunet(
     settings = _configuration(plans, configuration, name)
     if "architecture" not in settings:
         raise InputError(
-            f"{name}: plans.json has no architecture; plans from before nnU-Net v2.2 are not supported, plan and train again"
+            f"{name}: plans.json has no architecture; "
+            "plans from before nnU-Net v2.2 are not supported, plan and train again"
         )
     if settings.get("previous_stage"):
         raise InputError(
-            f"{name}: {configuration} is the second stage of a cascade; only single-stage models are supported"
+            f"{name}: {configuration} is the second stage of a cascade; "
+            "only single-stage models are supported"
         )
     channels = dataset.get("channel_names", dataset.get("modality", {}))
     if len(channels) != 1:
@@ -199,7 +215,8 @@ def _from_nnunet(
         )
     if len(settings["patch_size"]) != 3:
         raise InputError(
-            f"{name}: {configuration} is {len(settings['patch_size'])}D; only 3D configurations are supported"
+            f"{name}: {configuration} is {len(settings['patch_size'])}D; "
+            "only 3D configurations are supported"
         )
     classes, taxonomy = classes_of(dataset, name=name)
     try:
@@ -221,7 +238,7 @@ def _spec(
     regions: bool,
 ) -> NetworkSpec:
     return NetworkSpec(
-        patch=tuple(int(n) for n in settings["patch_size"]),  # type: ignore[arg-type]  # three, checked above
+        patch=tuple(int(n) for n in settings["patch_size"]),  # type: ignore[arg-type]  # three
         spacing_mm=tuple(float(mm) for mm in settings["spacing"]),  # type: ignore[arg-type]
         orientation=_orientation(str(plans.get("image_reader_writer", "SimpleITKIO")), name),
         transpose=tuple(int(axis) for axis in plans["transpose_forward"]),  # type: ignore[arg-type]
@@ -244,11 +261,12 @@ def _architecture(given: Mapping[str, Any]) -> Architecture:
 def _configuration(
     plans: Mapping[str, Any], name: str, model: str, seen: tuple[str, ...] = ()
 ) -> dict[str, Any]:
-    """A configuration with what it inherits filled in."""
+    """A configuration, completed by what it inherits."""
     configurations = plans["configurations"]
     if name not in configurations or name in seen:
         raise InputError(
-            f"{model}: plans.json has no usable configuration {name!r}; it has {', '.join(configurations)}"
+            f"{model}: plans.json has no usable configuration {name!r}; "
+            f"it has {', '.join(configurations)}"
         )
     own = dict(configurations[name])
     parent = own.get("inherits_from")
@@ -256,12 +274,13 @@ def _configuration(
 
 
 def _orientation(reader: str, name: str) -> Orientation:
-    if reader in _TURNED:
+    if reader in _REORIENTED:
         return "RAS"
     if reader in _AS_STORED:
         return "stored"
     raise InputError(
-        f"{name}: was trained with reader {reader}; supported are {', '.join((*_TURNED, *_AS_STORED))}"
+        f"{name}: was trained with reader {reader}; "
+        f"supported are {', '.join((*_REORIENTED, *_AS_STORED))}"
     )
 
 
@@ -303,7 +322,8 @@ def _resampling(settings: Mapping[str, Any], key: str, name: str) -> Resampling:
         nearest = given.get("aniso_axis_mode", "nearest-exact") != "linear"
         return Resampling(1, 0 if nearest else 1, given.get("force_separate_z"), threshold)
     raise InputError(
-        f"{name}: {key} is {function}, which is not supported; supported is resample_data_or_seg_to_shape"
+        f"{name}: {key} is {function}, which is not supported; "
+        "supported is resample_data_or_seg_to_shape"
     )
 
 
@@ -315,20 +335,22 @@ def _checkpoints(path: Path, fold: int | str | None) -> dict[str, Path]:
         folders = sorted(numbered, key=lambda p: int(p.name.removeprefix("fold_"))) or [
             path / "fold_all"
         ]
-    # A fold whose training was broken off has no final checkpoint; as in nnU-Net it does not count when all are taken.
-    found = {
+    # A fold whose training was interrupted has no final checkpoint and, as in nnU-Net, does not
+    # count among all folds.
+    finished = {
         folder.name: folder / CHECKPOINT for folder in folders if (folder / CHECKPOINT).is_file()
     }
-    if not found:
+    if not finished:
         have = ", ".join(sorted(p.name for p in path.glob("fold_*"))) or "no fold at all"
         raise InputError(
-            f"{path}: lacks {folders[0].name}/{CHECKPOINT} (it has {have}); train that fold to its end or name another"
+            f"{path}: lacks {folders[0].name}/{CHECKPOINT} (it has {have}); "
+            "finish training that fold or name another"
         )
     for folder in folders:
-        if folder.name not in found:
+        if folder.name not in finished:
             log.warning(
-                "%s: has no %s, so its training did not end; goes on without this fold",
+                "%s: has no %s, so its training did not finish; continues without this fold",
                 folder,
                 CHECKPOINT,
             )
-    return found
+    return finished

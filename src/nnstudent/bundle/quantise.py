@@ -1,4 +1,4 @@
-"""A network's graph in int8 arithmetic, and what that costs."""
+"""Quantizing a network's graph to int8, and measuring the loss of accuracy."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from nnstudent.bundle.spec import NetworkSpec
 from nnstudent.errors import InputError, require
 from nnstudent.progress import Progress, silent
 
-MEAN_LOSS, WORST_LOSS = 0.003, 0.01  # of DSC against truth, over all classes and of one
-_ENOUGH = 500  # voxels of a class in the held-back windows; with fewer its DSC is chance
+MEAN_LOSS, WORST_LOSS = 0.003, 0.01  # largest loss of DSC: mean of the classes, and of one class
+_ENOUGH = 500  # voxels of a class in the held-back windows; with fewer, its DSC is chance
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,9 +26,9 @@ class Sample:
     """A window to calibrate on or to compare on.
 
     Attributes:
-        window: What the network takes, (z, y, x).
-        truth: Channel of each voxel, (z, y, x); None where nobody labeled.
-        annotated: Channels that somebody looked for.
+        window: Input of the network, (z, y, x).
+        truth: Channel of each voxel, (z, y, x); None if nobody labeled the case.
+        annotated: Channels that are annotated.
     """
 
     window: npt.NDArray[np.float32]
@@ -36,17 +36,17 @@ class Sample:
     annotated: frozenset[int] = frozenset()
 
 
-# For a network, the windows to calibrate on and those held back to compare on.
+# Gives a network's windows to calibrate on, and those held back to compare on.
 Sampling = Callable[[NetworkSpec], tuple[Sequence[Sample], Sequence[Sample]]]
 
 
 @dataclass(frozen=True)
 class Loss:
-    """DSC against truth in fp32 less that in int8, over the held-back windows together.
+    """The DSC of fp32 less that of int8, over all held-back windows together.
 
     Attributes:
-        by_class: Class name → loss; negative where int8 is better.
-        windows: How many were held back.
+        by_class: Class name → loss; negative if int8 is better.
+        windows: Number of held-back windows.
     """
 
     by_class: dict[str, float]
@@ -55,48 +55,52 @@ class Loss:
     def __post_init__(self) -> None:
         if not self.by_class:
             raise InputError(
-                f"no class has {_ENOUGH} labeled voxels in {self.windows} held-back windows; use more labeled cases"
+                f"no class has {_ENOUGH} labeled voxels in {self.windows} held-back windows; "
+                "use more labeled cases"
             )
 
     @property
     def mean(self) -> float:
-        """Over the classes."""
+        """Mean loss of the classes."""
         return sum(self.by_class.values()) / len(self.by_class)
 
     @property
     def worst(self) -> str:
-        """The class that loses most."""
+        """The class with the largest loss."""
         return max(self.by_class, key=lambda name: self.by_class[name])
 
     @property
     def bearable(self) -> bool:
-        """Whether it is within the limits."""
+        """Whether the loss is within the limits."""
         return self.mean <= MEAN_LOSS and self.by_class[self.worst] <= WORST_LOSS
 
     def __str__(self) -> str:
         return (
-            f"DSC falls by {self.mean:.4f} on the mean of {len(self.by_class)} classes and by {self.by_class[self.worst]:.4f} for "
-            f"{self.worst}, on {self.windows} held-back windows"
+            f"DSC falls by {self.mean:.4f} on the mean of {len(self.by_class)} classes and by "
+            f"{self.by_class[self.worst]:.4f} for {self.worst}, on {self.windows} held-back windows"
         )
 
 
 def quantiser() -> Any:
-    """NNCF, which is asked for before anything is read for it.
+    """Import NNCF.
 
     Raises:
         MissingExtraError: It is not installed.
     """
-    graph.openvino()  # first, for it keeps the telemetry of both quiet
+    graph.openvino()  # first, because it switches off the telemetry of both
     with _quiet():
         return require("nncf", extra="int8", why="export --int8")
 
 
 def quantise(network: Any, samples: Sequence[Sample]) -> Any:
-    """The OpenVINO graph with its convolutions in int8, by NNCF's post-training quantisation: the same sums on every processor.
+    """Quantize an OpenVINO graph's convolutions to int8 by NNCF's post-training quantization.
 
     Args:
-        network: The graph, which is left as it is.
-        samples: Windows to take the ranges of activations from.
+        network: The graph, which stays as it is.
+        samples: Windows that give the ranges of activations.
+
+    Returns:
+        The quantized graph, which computes the same sums on every processor.
 
     Raises:
         MissingExtraError: NNCF is not installed.
@@ -107,7 +111,7 @@ def quantise(network: Any, samples: Sequence[Sample]) -> Any:
         return nncf.quantize(
             network,
             windows,
-            # Activations after a leaky ReLU lie mostly above zero: asymmetric ranges lose less of them.
+            # Activations after a leaky ReLU are mostly positive: asymmetric ranges lose less.
             preset=nncf.QuantizationPreset.MIXED,
             subset_size=len(samples),
             # Weights of 7 bits: AVX2 sums two products in 16 bits, and 2 · 255 · 64 still fits.
@@ -125,33 +129,35 @@ def compare(
     *,
     progress: Progress = silent,
 ) -> Loss:
-    """What quantising costs against truth.
+    """Measure how much DSC a network loses by being quantized.
 
     Args:
         network: The graph.
-        quantised: The same in int8.
-        samples: Windows with truth that it was not calibrated on.
-        spec: The network.
-        progress: Told after each window.
+        quantised: The same graph in int8.
+        samples: Windows with truth that were not used for calibration.
+        spec: The network's specification.
+        progress: Called after each window.
 
     Raises:
-        InputError: Too little truth is in the windows to tell.
+        InputError: The windows hold too little truth.
     """
     core = graph.openvino().Core()
     both = [
         core.compile_model(one, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         for one in (network, quantised)
     ]
-    # By graph and channel: voxels in both, in truth, and found.
+    # By graph and channel: voxels in both, in truth, and in the prediction.
     counts = np.zeros((2, 3, len(spec.classes)))
     for done, sample in enumerate(samples, start=1):
         if sample.truth is None:
             continue
         channels = np.array([channel in sample.annotated for channel in range(len(spec.classes))])
         for row, run in zip(counts, both, strict=True):
-            found = _found(run(sample.window[np.newaxis, np.newaxis])[0][0], spec)
+            predicted = _channels(run(sample.window[np.newaxis, np.newaxis])[0][0], spec)
             for part, chosen in zip(
-                row, (sample.truth[found == sample.truth], sample.truth, found), strict=True
+                row,
+                (sample.truth[predicted == sample.truth], sample.truth, predicted),
+                strict=True,
             ):
                 part += np.bincount(chosen.ravel(), minlength=len(channels)) * channels
         progress("compare int8", done, len(samples))
@@ -165,8 +171,8 @@ def compare(
     )
 
 
-def _found(logits: npt.NDArray[np.float32], spec: NetworkSpec) -> npt.NDArray[np.intp]:
-    """The channel that each voxel is of."""
+def _channels(logits: npt.NDArray[np.float32], spec: NetworkSpec) -> npt.NDArray[np.intp]:
+    """The channel of each voxel, (z, y, x), from logits (class, z, y, x)."""
     best: npt.NDArray[np.intp] = logits.argmax(axis=0)
     if spec.regions:
         above = logits > logits[:1]
@@ -176,7 +182,7 @@ def _found(logits: npt.NDArray[np.float32], spec: NetworkSpec) -> npt.NDArray[np
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep NNCF and what it imports from printing; its progress bars go to standard output."""
+    """Keep NNCF and its imports from printing to standard output."""
     from contextlib import redirect_stdout
 
     logging.getLogger("nncf").setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""What a network expects and gives, as data: grid, intensities, patch, classes, architecture."""
+"""The specification of a network: grid, intensities, patch, classes and architecture, as data."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ MAX_SPACING_MM = 1000.0
 
 @dataclass(frozen=True)
 class Normalization:
-    """How intensities are brought to the network's range.
+    """How intensities are normalized.
 
     Attributes:
-        scheme: ``ct`` clips and standardises by the figures below; ``zscore`` standardises by the image's own mean and
-            standard deviation; ``rescale`` maps its minimum and maximum to 0 and 1; ``none`` leaves it.
-        mean: Of the training foreground, in HU; ``ct`` only, as are the next three.
-        std: Of the training foreground, in HU.
-        lower: Values below are raised to this, in HU.
-        upper: Values above are lowered to this, in HU.
-        within_mask: ``zscore`` regards and changes only what is not zero.
+        scheme: ``ct`` clips and standardizes by the figures below; ``zscore`` standardizes by the
+            image's own mean and standard deviation; ``rescale`` maps its minimum and maximum to 0
+            and 1; ``none`` leaves it as it is.
+        mean: Mean of the training foreground, in HU; ``ct`` only, as are the next three.
+        std: Standard deviation of the training foreground, in HU.
+        lower: Values below this are raised to it, in HU.
+        upper: Values above this are lowered to it, in HU.
+        within_mask: ``zscore`` uses and changes only voxels that are not zero.
     """
 
     scheme: Scheme
@@ -48,13 +49,15 @@ class Normalization:
 
 @dataclass(frozen=True)
 class Resampling:
-    """How an array goes from one spacing to another, as in nnU-Net's ``resample_data_or_seg_to_shape``.
+    """How arrays are resampled, as by nnU-Net's ``resample_data_or_seg_to_shape``.
 
     Attributes:
         order: Spline order, 0 to 5.
-        order_z: Spline order along the coarse axis, where that is done apart.
-        force_separate_z: Whether the coarse axis is always (True), never (False) or by anisotropy (None) done apart.
-        anisotropy: The coarse axis is done apart when its spacing is over this many times the finest.
+        order_z: Spline order along the coarse axis, if that is resampled separately.
+        force_separate_z: Whether the coarse axis is resampled separately: always (True), never
+            (False), or depending on the anisotropy (None).
+        anisotropy: The coarse axis is resampled separately if its spacing is over this many times
+            the finest.
     """
 
     order: int = 3
@@ -71,7 +74,7 @@ class Resampling:
 
 @dataclass(frozen=True)
 class Architecture:
-    """What builds the network in torch, as nnU-Net's plans say it; of the table in :mod:`nnstudent.bundle.architectures`.
+    """How torch builds the network, as in nnU-Net's plans.
 
     Attributes:
         class_name: Dotted path of the network's class.
@@ -79,7 +82,8 @@ class Architecture:
         imported: Which of them are themselves dotted paths of classes.
 
     Raises:
-        InputError: The table has no such class, or the class takes no such argument.
+        InputError: The table in :mod:`nnstudent.bundle.architectures` has no such class, or the
+            class takes no such argument.
     """
 
     class_name: str
@@ -92,11 +96,11 @@ class Architecture:
 
 @dataclass(frozen=True)
 class HostRule:
-    """When a lesion stage is believed, in one organ.
+    """Which results of a lesion stage are kept in one organ.
 
     Attributes:
-        threshold: The probability from which a voxel counts as lesion, 0 to 1.
-        least_ml: Pieces that are smaller are left out.
+        threshold: Probability from which a voxel counts as lesion, 0 to 1.
+        least_ml: Smaller components are discarded, in ml.
     """
 
     threshold: float = 0.5
@@ -105,7 +109,8 @@ class HostRule:
     def __post_init__(self) -> None:
         if not 0 < self.threshold < 1 or not 0 <= self.least_ml < math.inf:
             raise InputError(
-                f"a lesion threshold of {self.threshold} and at least {self.least_ml} ml; expected 0 to 1, and 0 ml or more"
+                f"a lesion threshold of {self.threshold} and at least {self.least_ml} ml; "
+                "expected 0 to 1, and 0 ml or more"
             )
 
 
@@ -116,21 +121,23 @@ class NetworkSpec:
     Attributes:
         patch: Size of a window in voxels, in the network's axis order.
         spacing_mm: Spacing of the network's grid, in the network's axis order.
-        orientation: ``RAS``: the image is turned to canonical axes first; ``stored``: it is taken as it lies in the file.
+        orientation: ``RAS``: the image is reoriented to canonical axes first; ``stored``: it is
+            used as stored.
         transpose: The network's axes as indices into (z, y, x).
         normalization: Intensities.
-        image_resampling: Image → network's grid.
-        score_resampling: Logits → image's grid.
+        image_resampling: From the image to the network's grid.
+        score_resampling: Of the logits, to the image's grid.
         classes: Class name by channel; channel 0 is ``background``.
-        context_mm: Of a cascade's second stage: it sees only the box around what the networks before it found of its classes, and so
-            much beyond; None if it sees the whole image.
-        hosts: Of a lesion stage: the organs that it looks for lesions in and around, each with its rule. It sees the box around them, like
-            a cascade's second stage, and decides on nothing but lesions, which it lays over the organs. Empty for any other network.
-        regions: Whether classes may lie over each other: a voxel is of the last one whose logit is above the background's,
-            which is 0, instead of the one with the highest.
         architecture: How torch builds it.
-        mirror_axes: The network's axes that it was trained with mirrored images along: 0, 1, 2.
-        source: Where it comes from: configuration, trainer, fold, …; for people only.
+        mirror_axes: The network's axes along which training mirrored images: 0, 1, 2.
+        source: Its origin: configuration, trainer, fold, …; for people only.
+        regions: Whether classes may overlap. A voxel then has the last class whose logit is above
+            the background's, which is 0, instead of the one with the highest.
+        context_mm: For the second stage of a cascade: it sees only the box around what the networks
+            before it found of its classes, and this much beyond. None: it sees the whole image.
+        hosts: For a lesion stage: the organs in and around which it looks for lesions, each with
+            its rule. It sees the box around them, like a cascade's second stage, and decides only
+            about lesions, which are laid over the organs. Empty for any other network.
     """
 
     patch: Shape
@@ -151,7 +158,8 @@ class NetworkSpec:
     def __post_init__(self) -> None:
         if len(self.patch) != 3 or min(self.patch) < 1:
             raise InputError(
-                f"a patch of {self.patch}; expected three sizes of at least 1 (2D networks are not supported)"
+                f"a patch of {self.patch}; expected three sizes of at least 1 "
+                "(2D networks are not supported)"
             )
         if math.prod(self.patch) > MAX_PATCH_VOXELS:
             raise InputError(
@@ -159,7 +167,8 @@ class NetworkSpec:
             )
         if len(self.spacing_mm) != 3 or not all(0 < mm <= MAX_SPACING_MM for mm in self.spacing_mm):
             raise InputError(
-                f"a spacing of {self.spacing_mm} mm; expected three positive lengths, at most {MAX_SPACING_MM:g}"
+                f"a spacing of {self.spacing_mm} mm; "
+                f"expected three positive lengths, at most {MAX_SPACING_MM:g}"
             )
         if sorted(self.transpose) != [0, 1, 2]:
             raise InputError(f"transpose {self.transpose}; expected 0, 1 and 2 in some order")
@@ -175,7 +184,8 @@ class NetworkSpec:
             raise InputError(f"context_mm = {self.context_mm}; expected a length in mm, 0 or more")
         if self.hosts and self.context_mm is None:
             raise InputError(
-                "a lesion stage without context_mm; expected how far around its hosts it sees, in mm"
+                "a lesion stage without context_mm; "
+                "expected how far around its hosts it sees, in mm"
             )
         if len(set(self.classes)) != len(self.classes):
             raise InputError(f"classes {self.classes}; a name occurs twice")
@@ -186,21 +196,20 @@ class NetworkSpec:
         return self.classes[1:]
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data, the shape that :meth:`from_dict` reads."""
+        """The specification as plain data, which :meth:`from_dict` reads."""
         data: dict[str, Any] = _plain(asdict(self))
+        # What few models have is left out, so that it is not part of the identity of the others.
         if not self.regions:
-            del data[
-                "regions"
-            ]  # so that the identity of all other models stays what it was before there were regions
+            del data["regions"]
         if self.context_mm is None:
-            del data["context_mm"]  # nor cascades
+            del data["context_mm"]
         if not self.hosts:
-            del data["hosts"]  # nor lesion stages
+            del data["hosts"]
         return data
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> NetworkSpec:
-        """Read it from plain data.
+        """Read a specification from plain data.
 
         Raises:
             InputError: A key is missing, unknown or of the wrong type.
@@ -224,7 +233,7 @@ class NetworkSpec:
             mirror_axes=record.get("mirror_axes", tuple[int, ...], ()),
             source=record.get("source", dict, {}),
             regions=record.get("regions", bool, False),
-            # Older bundles call it near_mm.
+            # Older bundles name it near_mm.
             context_mm=record.get(
                 "near_mm" if "near_mm" in data else "context_mm", float | None, None
             ),
@@ -233,7 +242,7 @@ class NetworkSpec:
 
 
 def _plain(data: Any) -> Any:
-    """Tuples as lists, so that what is written equals what is read."""
+    """Turn tuples into lists, so that what is written equals what is read."""
     if isinstance(data, Mapping):
         return {key: _plain(value) for key, value in data.items()}
     return [_plain(value) for value in data] if isinstance(data, list | tuple) else data

@@ -1,4 +1,4 @@
-"""Weights as tensors only: nothing in a checkpoint is executed unless its owner is trusted."""
+"""Reading checkpoints as tensors only: nothing in them is executed unless the user allows it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def load_checkpoint(path: Path, *, trust_pickle: bool = False) -> dict[str, Any]
 
     Args:
         path: ``checkpoint_final.pth`` or the like.
-        trust_pickle: Also read a file that holds more than tensors and numbers. Such a file can run any code.
+        trust_pickle: Also read a file that holds more than tensors and numbers. Such a file can run
+            any code.
 
     Raises:
         InputError: The file is missing, damaged, no nnU-Net checkpoint, or needs to be trusted.
@@ -35,19 +36,16 @@ def load_checkpoint(path: Path, *, trust_pickle: bool = False) -> dict[str, Any]
         with _numbers_allowed(torch):
             checkpoint = torch.load(path, map_location="cpu", weights_only=not trust_pickle)
     except pickle.UnpicklingError as error:
-        if "Unsupported operand" not in str(
-            error
-        ):  # that is what bytes that are no pickle at all look like
+        # "Unsupported operand" is the error for bytes that are no pickle at all.
+        if "Unsupported operand" not in str(error):
             raise InputError(
-                f"{path}: holds more than tensors and numbers ({_named(error)}), and loading it could run code; "
-                "if you trust who made it, add --trust-pickle"
+                f"{path}: holds more than tensors and numbers ({_named(error)}), "
+                "and loading it could run code; if you trust who made it, add --trust-pickle"
             ) from error
         raise InputError(
             f"{path}: is damaged or no checkpoint ({quoted(error)}); copy it again"
         ) from error
-    except (
-        Exception
-    ) as error:  # damaged bytes are read as any instruction: there is no list of what goes wrong
+    except Exception as error:  # damaged bytes can fail in any way
         raise InputError(
             f"{path}: is damaged or no checkpoint ({quoted(error)}); copy it again"
         ) from error
@@ -77,7 +75,7 @@ def weights_of(checkpoint: Mapping[str, Any], *, path: Path) -> Weights:
 
 
 def check_finite(weights: Mapping[str, npt.NDArray[Any]], *, path: Path) -> None:
-    """Refuse weights that are not numbers.
+    """Refuse weights that are not finite.
 
     Raises:
         InputError: One holds NaN or infinity.
@@ -85,13 +83,14 @@ def check_finite(weights: Mapping[str, npt.NDArray[Any]], *, path: Path) -> None
     for name, values in weights.items():
         if not np.isfinite(values).all():
             raise InputError(
-                f"{path}: weight {name} holds NaN or infinity; the training went wrong, take another checkpoint"
+                f"{path}: weight {name} holds NaN or infinity; "
+                "the training went wrong, use another checkpoint"
             )
 
 
 @contextmanager
 def _numbers_allowed(torch: Any) -> Iterator[None]:
-    """Let numpy numbers through, which nnU-Net's checkpoints hold in their log, under the names of numpy 1 and 2."""
+    """Allow the NumPy numbers in the log of nnU-Net's checkpoints, as NumPy 1 and 2 name them."""
     scalar = np.float64(0).__reduce__()[0]
     dtypes = [
         type(np.dtype(kind)) for kind in (*np.typecodes["AllInteger"], *np.typecodes["Float"], "?")

@@ -155,7 +155,8 @@ def _check(args: argparse.Namespace) -> None:
 def _export(args: argparse.Namespace, *, progress: Any) -> Path:
     from functools import partial
 
-    from nnstudent.bundle.export import add_lesion_stage, export
+    from nnstudent.bundle.export import export
+    from nnstudent.bundle.lesion_stage import add_lesion_stage
     from nnstudent.cohort.cohort import read_cohort
     from nnstudent.data_files import read_json_table
     from nnstudent.inference.calibration import sample_cohort

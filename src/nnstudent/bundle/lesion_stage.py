@@ -1,0 +1,131 @@
+"""Adding a lesion stage to a bundle."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from nnstudent.bundle import nnunet
+from nnstudent.bundle.bundle import FORMAT, MANIFEST, Model, open_model
+from nnstudent.bundle.export import CONTEXT_MM
+from nnstudent.bundle.quantise import Sampling
+from nnstudent.bundle.spec import HostRule
+from nnstudent.bundle.write import (
+    Contents,
+    check_replaceable,
+    network_names,
+    write_manifest,
+    write_network,
+)
+from nnstudent.data_files import read_json_table
+from nnstudent.errors import InputError
+from nnstudent.io.atomic import replacing_folder
+from nnstudent.progress import Progress, silent
+from nnstudent.taxonomy import find_classes
+from nnstudent.volume import Shape
+
+
+def add_lesion_stage(
+    bundle: Path | None,
+    stage: Path,
+    out: Path,
+    *,
+    hosts: Mapping[str, HostRule],
+    context_mm: float = CONTEXT_MM,
+    window: Shape | None = None,
+    fold: int | str = "0",
+    card: Mapping[str, Any] | None = None,
+    torch_weights: bool = True,
+    int8: Sampling | None = None,
+    trust_pickle: bool = False,
+    progress: Progress = silent,
+) -> Path:
+    """Write a bundle again with a lesion stage after its networks.
+
+    Args:
+        bundle: The bundle that segments the organs; None for the student that comes with the
+            package.
+        stage: nnU-Net model folder of the lesion stage. It has a lesion class, and perhaps organs,
+            whose results are not used.
+        out: The new bundle's folder, replaced as a whole.
+        hosts: The organs in and around which it looks for lesions, each with its rule.
+        context_mm: How far around them it sees.
+        window: Voxels of a window, (z, y, x), if another size than in training works better; it
+            must suit the network.
+        fold: Which fold of the stage.
+        card: Facts for the model card, added to those of the bundle.
+        torch_weights: See :func:`~nnstudent.bundle.export.export`, as for all that follow.
+        int8: See there.
+        trust_pickle: See there.
+        progress: See there.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        InputError: The bundle lacks a host, the stage has no lesion class, or see
+            :func:`~nnstudent.bundle.export.export`.
+        OutputError: See there.
+        MissingExtraError: See there.
+    """
+    check_replaceable(out)
+    model = open_model(bundle)
+    if model.kind != "bundle":
+        raise InputError(f"{bundle}: is no bundle; export it first, then add the lesion stage")
+    source = nnunet.open_folder(stage, fold=fold, trust_pickle=trust_pickle)
+    hosts = _named_hosts(hosts, model)
+    _check_lesion_class(source, model)
+    spec = replace(
+        source.spec, context_mm=context_mm, hosts=dict(hosts), patch=window or source.spec.patch
+    )
+    manifest = read_json_table(model.path / MANIFEST, what="a bundle")
+    with replacing_folder(out) as temporary:
+        shutil.copytree(model.path / "networks", temporary / "networks")
+        (name,) = network_names([stage.resolve().name])
+        if any(row["name"] == name for row in manifest["networks"]):
+            name = f"{name}_lesions"
+        row = write_network(
+            temporary,
+            name,
+            replace(source, spec=spec),
+            contents=Contents(torch_weights, int8, progress),
+        )
+        progress("export", 1, 1)
+        manifest |= {
+            "format": FORMAT,
+            "networks": [*manifest["networks"], row],
+            "card": {**manifest.get("card", {}), **(card or {})},
+        }
+        write_manifest(temporary, manifest, title=out.resolve().name)
+    return out
+
+
+def _named_hosts(hosts: Mapping[str, HostRule], model: Model) -> dict[str, HostRule]:
+    """The hosts by the bundle's names of their classes."""
+    if not hosts:
+        raise InputError(
+            f"no hosts; expected organs that {model.path} segments: {', '.join(model.classes)}"
+        )
+    where = f"hosts, organs that {model.path} segments"
+    return {
+        find_classes([name], model.classes, where=where)[0]: rule for name, rule in hosts.items()
+    }
+
+
+def _check_lesion_class(source: nnunet.Folder, model: Model) -> None:
+    """Refuse a stage without a lesion class, or with one that the bundle does not know."""
+    lesions = [name for name in source.spec.foreground if name in source.taxonomy.lesions]
+    if not lesions:
+        raise InputError(
+            f"{source.path}: segments {', '.join(source.spec.foreground)}, "
+            "none of which is a lesion class"
+        )
+    if lesions[0] not in model.taxonomy.lesions:
+        raise InputError(
+            f"{model.path}: its label table {model.taxonomy.name} has no lesion class "
+            f"{lesions[0]}, which {source.path} segments; "
+            "export it again with a table that has it, such as --taxonomy flare23"
+        )
