@@ -1,23 +1,35 @@
-"""What several benchmarks share: a time limit, cohorts of phantoms, rows in a JSON file, mean scores."""
+"""What several benchmarks share: a time limit, phantom cohorts, rows in a JSON file, mean scores."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
+import platform
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nnstudent.bundle.export import export
+from nnstudent.bundle.quantise import Sampling
+from nnstudent.cli.common import Display
 from nnstudent.cohort.cohort import Cohort, read_cohort
 from nnstudent.data_files import read_json
+from nnstudent.errors import InputError, NnStudentError
+from nnstudent.evaluation.evaluate import evaluate
 from nnstudent.evaluation.scores import Scores
+from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.atomic import write_text
+from nnstudent.io.lock import writing
+from nnstudent.io.record import file_hash, is_made_from, write_record
+from nnstudent.machine import cores
 from nnstudent.phantom import LabelProfile, make_cohort
+from nnstudent.pipeline.predict import predict
 from nnstudent.progress import Progress
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,12 +40,12 @@ class OutOfTime(Exception):
     """Time is up; what is done is kept."""
 
 
-def within(minutes: float | None, tell: Progress) -> Progress:
-    """A listener that ends the work when its time is up."""
+def within(minutes: float | None, progress: Progress) -> Progress:
+    """A progress callback that ends the work when its time is up."""
     end = None if minutes is None else time.monotonic() + 60 * minutes
 
     def listen(what: str, done: int, total: int) -> None:
-        tell(what, done, total)
+        progress(what, done, total)
         if end is not None and time.monotonic() > end:
             raise OutOfTime
 
@@ -43,7 +55,14 @@ def within(minutes: float | None, tell: Progress) -> Progress:
 def phantom_cohort(
     folder: Path, counts: Mapping[LabelProfile, int], *, preset: str, progress: Progress
 ) -> Cohort:
-    """So many synthetic patients of each kind, made if they are not there."""
+    """A cohort of synthetic patients, made if it is not there.
+
+    Args:
+        folder: The cohort's folder.
+        counts: Number of cases of each kind.
+        preset: Preset of the phantoms.
+        progress: Called after each case.
+    """
     if not (folder / "cohort.json").is_file():
         make_cohort(
             folder,
@@ -57,28 +76,151 @@ def phantom_cohort(
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows in the order in which they were added; none where there is no file."""
+    """The rows in the order in which they were added; empty if there is no file."""
     return list(read_json(path, what="rows")) if path.is_file() else []
 
 
 def add_row(path: Path, row: Row) -> None:
-    """Add a row; a line each, so that each is a line of the repository's history."""
+    """Add a row on a line of its own, so that it is a line of the repository's history."""
     lines = [json.dumps(item, ensure_ascii=False) for item in (*read_rows(path), row)]
     write_text(path, "[\n" + ",\n".join(lines) + "\n]\n")
 
 
+def add_row_options(parser: argparse.ArgumentParser, *, rows: Path, work: Path) -> None:
+    """Add the options of benchmarks that write rows and can be resumed."""
+    parser.add_argument(
+        "--json",
+        type=Path,
+        default=rows,
+        metavar="FILE",
+        help=f"the rows (default: {rows.relative_to(ROOT)})",
+    )
+    parser.add_argument(
+        "--work", type=Path, default=work, help="folder of all that is made on the way"
+    )
+    parser.add_argument(
+        "--max-minutes",
+        type=float,
+        metavar="M",
+        help="stop after this time; the next call resumes",
+    )
+    parser.add_argument("--threads", type=int, help="CPU threads (default: whatever is fastest)")
+
+
+def resumable(
+    name: str, work: Path, make_rows: Callable[[Progress], None], *, minutes: float | None
+) -> int:
+    """Run a benchmark that the next call resumes, and print its error, if there is one.
+
+    Args:
+        name: The benchmark's name, for errors.
+        work: Its folder, which only one call at a time may use.
+        make_rows: Does the work; takes a progress callback.
+        minutes: Stop after this time; None for no limit.
+
+    Returns:
+        The exit code.
+    """
+    display = Display(every_seconds=60)
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        with writing(work):
+            make_rows(within(minutes, display))
+    except OutOfTime:
+        print("time is up; the same call resumes from here")
+    except NnStudentError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return error.exit_code
+    finally:
+        display.close()
+    return 0
+
+
+def export_once(
+    models: Sequence[Path],
+    bundle: Path,
+    *,
+    record: Path,
+    second: Path | None = None,
+    int8: Sampling | None = None,
+    progress: Progress,
+) -> Path:
+    """Export models to a bundle, unless that is done.
+
+    Args:
+        models: nnU-Net model folders; the later ones are laid over the first.
+        bundle: The bundle's folder.
+        record: File that records what it was made from.
+        second: The second stage of a cascade.
+        int8: Windows for int8, see :func:`nnstudent.bundle.export.export`.
+        progress: Called after each network.
+    """
+    folders = [*models, *([second] if second else [])]
+    made_from = [file_hash(model / "fold_0" / "checkpoint_final.pth") for model in folders]
+    if not is_made_from(record, made_from):
+        export(
+            models[0],
+            bundle,
+            overlay=models[1:],
+            second=second,
+            torch_weights=False,
+            int8=int8,
+            progress=progress,
+        )
+        write_record(record, stage="export", made_from=made_from)
+    return bundle
+
+
+def score_test_cases(
+    cohort: Cohort, segmenter: Segmenter, out: Path, *, name: str, progress: Progress
+) -> tuple[Scores, list[dict[str, float]]]:
+    """Segment the test cases of a cohort and score them.
+
+    Args:
+        cohort: The cohort.
+        segmenter: The model.
+        out: Folder of the predictions; cases that are there are not segmented again.
+        name: The model's name, for errors.
+        progress: Called after each case.
+
+    Returns:
+        The scores, and the seconds of each case by part of the work.
+
+    Raises:
+        InputError: A case failed.
+    """
+    test = cohort.test()
+    failures = predict(test, segmenter, out=out, progress=progress)
+    scores = evaluate(out, cohort, subset="test", progress=progress)
+    if failures or scores.failures:
+        raise InputError(
+            f"{name}: {[*failures, *scores.failures][0]}; every test case must be scored, call again"
+        )
+    return scores, [
+        json.loads((out / f"{case.id}.json").read_text("utf-8"))["seconds"] for case in test
+    ]
+
+
+def machine() -> str:
+    """This machine in a few words."""
+    return f"{cores()} cores, {platform.machine()}"
+
+
 def organ_means(scores: Scores) -> dict[str, float | None]:
-    """Over cases: of the organs; of the tumor where there is one; and in what share of the others one was found."""
+    """Mean scores over cases: of the organs, and of the tumor where there is one.
+
+    ``tumor_false`` is the share of the other cases in which a tumor was predicted.
+    """
     mean, table = scores.means()["organs"], scores_by_case(scores).values()
-    told = {f"organ_{metric}": rounded(getattr(mean, metric)) for metric in ("dsc", "nsd")}
+    means = {f"organ_{metric}": rounded(getattr(mean, metric)) for metric in ("dsc", "nsd")}
     for key in ("tumor_dsc", "tumor_nsd", "tumor_false"):
         known = [row[key] for row in table if row[key] is not None]
-        told[key] = rounded(float(np.mean(known))) if known else None
-    return told
+        means[key] = rounded(float(np.mean(known))) if known else None
+    return means
 
 
 def scores_by_case(scores: Scores) -> dict[str, dict[str, float | None]]:
-    """Of each test case, the mean over its organs, and the tumor; where there is none, whether one was found."""
+    """For each test case, the mean over its organs, and the scores of :func:`tumor_or_none`."""
     table = {}
     for case in scores.cases:
         row: dict[str, float | None] = {}
@@ -86,30 +228,34 @@ def scores_by_case(scores: Scores) -> dict[str, dict[str, float | None]]:
             ("organ", scores.taxonomy.organs),
             ("tumor", scores.taxonomy.lesions),
         ):
-            there = [case.scores[name] for name in names if name in case.scores]
+            known = [case.scores[name] for name in names if name in case.scores]
             for metric in ("dsc", "nsd"):
                 row[f"{singular}_{metric}"] = (
-                    rounded(float(np.mean([getattr(score, metric) for score in there])))
-                    if there
+                    rounded(float(np.mean([getattr(score, metric) for score in known])))
+                    if known
                     else None
                 )
-        table[case.id] = tumor_or_none(row, any(found.lesions for found in case.lesions.values()))
+        table[case.id] = tumor_or_none(row, any(counts.lesions for counts in case.lesions.values()))
     return table
 
 
 def tumor_or_none(row: Mapping[str, float | None], tumor: bool) -> dict[str, float | None]:
-    """A case's row: an empty answer to no tumor has a DSC of 1, which says nothing of tumors that are there."""
+    """A case's row; without a tumor it has no tumor scores, only whether one was predicted.
+
+    An empty prediction has a DSC of 1 there, which says nothing about finding tumors.
+    """
     if tumor or row["tumor_dsc"] is None:
         return {**row, "tumor_false": None}
     return {**row, "tumor_dsc": None, "tumor_nsd": None, "tumor_false": float(row["tumor_dsc"] < 1)}
 
 
 def rounded(value: float) -> float | None:
+    """A value with 5 decimals; None for NaN."""
     return None if np.isnan(value) else round(value, 5)
 
 
 def commit() -> str:
-    """The commit, with a + where the code has changed since; empty outside of a repository."""
+    """The commit, with a + if the code has changed since; empty outside of a repository."""
 
     def git(*words: str) -> str:
         return subprocess.run(
@@ -121,6 +267,6 @@ def commit() -> str:
 
 
 def in_own_process(module: str) -> tuple[list[str], dict[str, str]]:
-    """The command that runs a module of this package as a process, and the environment in which it is found."""
+    """The command and the environment that run a module of this package as a process."""
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return [sys.executable, "-m", module], {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}

@@ -1,20 +1,22 @@
-"""Which student: accuracy against seconds a case, of several networks and grids that learned for the same time, on synthetic patients.
+"""Accuracy against seconds a case, of several networks and grids, on synthetic patients.
 
-  python -m bench.students --cost                   parameters, operations and a window's seconds, of networks that learned nothing
+  python -m bench.students --cost                   parameters, operations and seconds of a window
   python -m bench.students --minutes 30             trains, segments and scores; hours
   python -m bench.students --minutes 30 --max-minutes 60
   python -m bench.students --minutes 30 --only strided_stem
 
-24 scans with all classes labeled to learn from, 16 test scans apart, as of a clinic: on the small phantoms of 5×4×4 mm a finer grid has
-nothing to gain. Every candidate learns as preset laptop's student does, for as many steps as it makes in the given time, which is
-measured for each before the first and kept. A killed call loses a minute or two; the next goes on there.
-Each finished candidate is a row of docs/results/students.json at once, and the picture is drawn anew."""
+The candidates learn from 24 scans with all classes labeled and are scored on 16 separate ones, all
+of the size of clinical scans: on the small phantoms of 5×4×4 mm a finer grid has no advantage. Every
+candidate learns as preset laptop's student does, for as many steps as fit into the given time, which
+is measured once for each candidate. A killed call loses a minute or two; the next call resumes there.
+Each finished candidate becomes a row of docs/results/students.json at once, and the picture is
+redrawn.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
@@ -25,28 +27,27 @@ from typing import Any
 
 from bench.common import (
     ROOT,
-    OutOfTime,
     add_row,
+    add_row_options,
     commit,
+    export_once,
+    machine,
     organ_means,
     phantom_cohort,
     read_rows,
-    within,
+    resumable,
+    score_test_cases,
 )
-from nnstudent.bundle.export import export
-from nnstudent.cli.common import Display
+from bench.students_table import draw, frontier, newest, render
 from nnstudent.cohort.cohort import Cohort
 from nnstudent.data_files import read_json
-from nnstudent.errors import InputError, NnStudentError
-from nnstudent.evaluation.evaluate import evaluate
+from nnstudent.errors import InputError
 from nnstudent.inference.calibration import sample_cohort
 from nnstudent.inference.segmenter import Segmenter
-from nnstudent.io.atomic import replacing, write_json
-from nnstudent.io.lock import writing
+from nnstudent.io.atomic import write_json
 from nnstudent.io.record import data_hash, file_hash, is_made_from, write_record
 from nnstudent.machine import cores
 from nnstudent.phantom import LabelProfile
-from nnstudent.pipeline.predict import predict
 from nnstudent.pipeline.preset import Preset, load_preset
 from nnstudent.progress import Progress, silent
 from nnstudent.training.design.describe import count
@@ -54,6 +55,8 @@ from nnstudent.training.design.search import networks
 from nnstudent.training.design.speed import CLASSES, window_seconds
 from nnstudent.training.recipe import Network, Recipe
 from nnstudent.training.study import study
+
+__all__ = ["Bench", "Candidate", "cost", "draw", "frontier", "newest", "render", "run"]
 
 ROWS, PICTURE = (
     ROOT / "docs" / "results" / "students.json",
@@ -71,10 +74,10 @@ class Candidate:
     Attributes:
         name: Its name.
         network: The network.
-        spacing_mm: Its grid, (z, y, x).
+        spacing_mm: Spacing of its grid, (z, y, x).
         patch: Voxels of a window, (z, y, x).
-        precision: What it is segmented with; int8 is the same training as the candidate ``of``.
-        of: The candidate whose training it shares.
+        precision: The precision in which it segments.
+        of: The candidate whose training it shares, for a candidate in int8.
     """
 
     name: str
@@ -111,16 +114,16 @@ CANDIDATES = (*TRAINED, *QUANTISED)
 
 @dataclass(frozen=True)
 class Bench:
-    """The pieces, each a folder in ``work`` that goes on where it was and does nothing where it is done.
+    """The pieces that rows are made from; each is a folder in ``work`` that is made once.
 
     Attributes:
         work: The folder.
-        preset: How a student learns.
-        minutes: For how long.
-        counts: The cohort.
+        preset: The preset whose student's training is used.
+        minutes: Time that each candidate learns.
+        counts: Number of cases of each kind.
         phantoms: Preset of the phantoms.
-        threads: Processor threads.
-        progress: Told how far a piece is.
+        threads: CPU threads.
+        progress: Called as a piece advances.
     """
 
     work: Path
@@ -140,7 +143,7 @@ class Bench:
 
     @cached_property
     def cohort_hash(self) -> str:
-        """Of all scans and labels."""
+        """Hash of all scans and labels."""
         return data_hash(
             [
                 [case.id, case.role, file_hash(case.image), case.label and file_hash(case.label)]
@@ -149,7 +152,7 @@ class Bench:
         )
 
     def steps(self, candidate: Candidate) -> int:
-        """How many steps it makes in the time: measured on a few, the first ones left out, and kept."""
+        """The number of steps in the given time, measured once on a few steps after the first."""
         kept = self.work / "steps" / f"{_stem(candidate)}.json"
         recipe = candidate.recipe(self.preset)
         made_from = data_hash([recipe.to_dict(), self.cohort_hash])
@@ -159,16 +162,15 @@ class Bench:
                 training=replace(recipe.training, epochs=2, iterations=8, validation_batches=1),
             )
             model = self._trained(few, self.work / "steps" / _stem(candidate))
-            seconds = (
-                json.loads((model / "fold_0" / "progress.json").read_text("utf-8"))["seconds"][-1]
-                / 8
+            progress = json.loads((model / "fold_0" / "progress.json").read_text("utf-8"))
+            write_record(
+                kept, stage="steps", made_from=made_from, seconds=progress["seconds"][-1] / 8
             )
-            write_record(kept, stage="steps", made_from=made_from, seconds=seconds)
         seconds = float(read_json(kept, what="seconds of a step")["seconds"])
         return max(EPOCHS, round(60 * self.minutes / seconds))
 
     def row(self, candidate: Candidate) -> dict[str, Any]:
-        """What identifies a row: one that agrees in all of it need not be made again."""
+        """What identifies a row; one that agrees in all of it is not made again."""
         return {
             "candidate": candidate.name,
             "minutes": self.minutes,
@@ -187,45 +189,37 @@ class Bench:
             replace(recipe, training=training),
             self.work / "students" / f"{_stem(learner)}-{self.minutes:g}",
         )
-        bundle, out = (
-            self.work / what / f"{_stem(candidate)}-{self.minutes:g}"
-            for what in ("bundles", "predictions")
-        )
-        record, made_from = (
-            bundle.with_suffix(".json"),
-            file_hash(model / "fold_0" / "checkpoint_final.pth"),
-        )
-        if not is_made_from(record, made_from):
-            int8 = partial(sample_cohort, self.cohort) if candidate.precision == "int8" else None
-            export(model, bundle, torch_weights=False, int8=int8, progress=self.progress)
-            write_record(record, stage="export", made_from=made_from)
-        test = self.cohort.test()
-        failures = predict(
-            test,
-            Segmenter(bundle, threads=self.threads, precision=candidate.precision),
-            out=out,
+        name = f"{_stem(candidate)}-{self.minutes:g}"
+        bundle = export_once(
+            [model],
+            self.work / "bundles" / name,
+            record=(self.work / "bundles" / name).with_suffix(".json"),
+            int8=partial(sample_cohort, self.cohort) if candidate.precision == "int8" else None,
             progress=self.progress,
         )
-        scores = evaluate(out, self.cohort, subset="test", progress=self.progress)
-        if failures or scores.failures:
-            raise InputError(
-                f"{candidate.name}: {[*failures, *scores.failures][0]}; every test case must be scored, call again"
-            )
-        told = [
-            json.loads((out / f"{case.id}.json").read_text("utf-8"))["seconds"] for case in test
-        ]
+        scores, timings = score_test_cases(
+            self.cohort,
+            Segmenter(bundle, threads=self.threads, precision=candidate.precision),
+            self.work / "predictions" / name,
+            name=candidate.name,
+            progress=self.progress,
+        )
         parameters, gflop = count(candidate.network, candidate.patch, classes=len(CLASSES))
         return {
             **self.row(candidate),
             "commit": commit(),
             **organ_means(scores),
-            "seconds_per_case": round(statistics.median(seconds["total"] for seconds in told), 3),
-            "network_seconds": round(statistics.median(seconds["network"] for seconds in told), 3),
+            "seconds_per_case": round(
+                statistics.median(seconds["total"] for seconds in timings), 3
+            ),
+            "network_seconds": round(
+                statistics.median(seconds["network"] for seconds in timings), 3
+            ),
             "steps": EPOCHS * training.iterations,
             "parameters": parameters,
             "gflop": round(gflop, 1),
             "threads": self.threads or cores(),
-            "machine": f"{cores()} cores, {platform.machine()}",
+            "machine": machine(),
         }
 
     def _trained(self, recipe: Recipe, out: Path) -> Path:
@@ -240,7 +234,7 @@ class Bench:
 
 
 def run(bench: Bench, rows: Path, picture: Path | None, *, only: Sequence[str] = ()) -> None:
-    """Make every row that is not there; a student that cannot be had in int8 is told and passed over."""
+    """Make every missing row; a student that loses too much in int8 is reported and skipped."""
     for candidate in CANDIDATES:
         mark = bench.row(candidate)
         if (only and candidate.name not in only) or any(
@@ -259,89 +253,16 @@ def run(bench: Bench, rows: Path, picture: Path | None, *, only: Sequence[str] =
             draw(newest(read_rows(rows)), picture)
 
 
-def newest(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The rows of the last one's cohort; of a candidate and its time to learn the last."""
-    return list(
-        {
-            (row["candidate"], row["minutes"]): row
-            for row in rows
-            if row["cohort_hash"] == rows[-1]["cohort_hash"]
-        }.values()
-    )
-
-
-def render(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows as a table, Markdown; of each time to learn the quickest first."""
-    head = [
-        "| minutes | student | organ DSC | organ NSD | s a case | of it network | steps | parameters | GFLOP |",
-        "|---|" + "---|" * 8,
-    ]
-    body = [
-        f"| {row['minutes']:g} | {row['candidate']} | {100 * row['organ_dsc']:.1f} | {100 * row['organ_nsd']:.1f} | "
-        f"{row['seconds_per_case']:.2f} | {row['network_seconds']:.2f} | {row['steps']:,} | {row['parameters']:,} | {row['gflop']:.0f} |"
-        for row in sorted(rows, key=lambda row: (row["minutes"], row["seconds_per_case"]))
-    ]
-    return "\n".join([*head, *body])
-
-
-def frontier(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The rows that no other beats in both seconds and DSC, the quickest first."""
-    best: list[Mapping[str, Any]] = []
-    for row in sorted(rows, key=lambda row: (row["seconds_per_case"], -row["organ_dsc"])):
-        if not best or row["organ_dsc"] > best[-1]["organ_dsc"]:
-            best.append(row)
-    return best
-
-
-def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """DSC against seconds a case, and a line through the frontier of those that learned for the same time."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.2, 4.4), layout="constrained")
-    axes = figure.add_subplot()
-    for minutes in sorted({row["minutes"] for row in rows}):
-        group = [row for row in rows if row["minutes"] == minutes]
-        line = frontier(group)
-        at = {row["candidate"]: (row["seconds_per_case"], 100 * row["organ_dsc"]) for row in group}
-        (drawn,) = axes.plot(
-            *zip(*(at[row["candidate"]] for row in line), strict=True),
-            "o-",
-            linewidth=1,
-            label=f"{minutes:g} min",
-        )
-        for row in group:
-            if row not in line:
-                axes.plot(*at[row["candidate"]], "o", color=drawn.get_color(), alpha=0.35)
-            axes.annotate(
-                row["candidate"],
-                at[row["candidate"]],
-                xytext=(5, 4),
-                textcoords="offset points",
-                fontsize=8,
-            )
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter("{x:g}")
-    axes.margins(x=0.2, y=0.1)
-    axes.set_xlabel(f"seconds a case (processor threads: {rows[-1]['threads']})")
-    axes.set_ylabel("mean organ DSC × 100")
-    axes.legend(title="training of each", fontsize=8, title_fontsize=8)
-    axes.grid(alpha=0.3)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=120, metadata={"Software": None})
-
-
 def cost(
     candidates: Sequence[Candidate], *, threads: int, repeats: int = 3
 ) -> list[dict[str, Any]]:
-    """What a window of each candidate costs, untrained, in fp32; printed as it is found."""
+    """Measure and print what a window of each untrained candidate costs in fp32."""
     print(
-        "| student | mm (z, y, x) | window | parameters | GFLOP | s a window | s a million voxels | GFLOP/s |\n|---|"
-        + "---|" * 7,
+        "| student | mm (z, y, x) | window | parameters | GFLOP | s a window "
+        "| s a million voxels | GFLOP/s |\n|---|" + "---|" * 7,
         flush=True,
     )
-    found = []
+    rows = []
     for candidate in candidates:
         if candidate.of is not None:
             continue
@@ -357,17 +278,17 @@ def cost(
             "window_seconds": seconds,
             "patch": [z, y, x],
         }
-        found.append(row)
+        rows.append(row)
         size, mm = (
             "×".join(f"{value:g}" for value in values)
             for values in (candidate.patch, candidate.spacing_mm)
         )
         print(
-            f"| {candidate.name} | {mm} | {size} | {parameters:,} | {gflop:.1f} | {seconds:.2f} | {seconds / (z * y * x) * 1e6:.2f} | "
-            f"{gflop / seconds:.0f} |",
+            f"| {candidate.name} | {mm} | {size} | {parameters:,} | {gflop:.1f} | {seconds:.2f} "
+            f"| {seconds / (z * y * x) * 1e6:.2f} | {gflop / seconds:.0f} |",
             flush=True,
         )
-    return found
+    return rows
 
 
 def _stem(candidate: Candidate) -> str:
@@ -392,43 +313,20 @@ def main() -> int:
         help="may be repeated",
     )
     parser.add_argument(
-        "--json",
-        type=Path,
-        default=None,
-        metavar="FILE",
-        help="the rows (default: docs/results/students.json)",
+        "--preset", default="laptop", help="the preset whose student learns (default: laptop)"
     )
-    parser.add_argument(
-        "--work",
-        type=Path,
-        default=ROOT / "runs" / "students",
-        help="folder of all that is made on the way",
-    )
-    parser.add_argument(
-        "--preset", default="laptop", help="how its student learns (default: laptop)"
-    )
-    parser.add_argument(
-        "--max-minutes",
-        type=float,
-        metavar="M",
-        help="stop after so long, to go on with the next call",
-    )
-    parser.add_argument("--threads", type=int, help="processor threads (default: all)")
+    add_row_options(parser, rows=ROWS, work=ROOT / "runs" / "students")
     args = parser.parse_args()
     if args.cost:
         chosen = [
             candidate for candidate in CANDIDATES if not args.only or candidate.name in args.only
         ]
-        found = cost(chosen, threads=args.threads or cores())
-        if args.json is not None:
-            write_json(args.json, found)
+        costs = cost(chosen, threads=args.threads or cores())
+        if args.json != ROWS:
+            write_json(args.json, costs)
         return 0
-    rows = args.json or ROWS
-    display = Display(every_seconds=60)
-    code = 0
-    try:
-        args.work.mkdir(parents=True, exist_ok=True)
-        progress = within(args.max_minutes, display)
+
+    def make_rows(progress: Progress) -> None:
         bench = Bench(
             args.work,
             load_preset(args.preset),
@@ -436,17 +334,12 @@ def main() -> int:
             threads=args.threads,
             progress=progress,
         )
-        with writing(args.work):
-            run(bench, rows, PICTURE if rows == ROWS else rows.with_suffix(".png"), only=args.only)
-    except OutOfTime:
-        print("time is up; the same call goes on from here")
-    except NnStudentError as error:
-        print(f"students: {error}", file=sys.stderr)
-        code = error.exit_code
-    finally:
-        display.close()
-    if read_rows(rows):
-        print(render(newest(read_rows(rows))))
+        picture = PICTURE if args.json == ROWS else args.json.with_suffix(".png")
+        run(bench, args.json, picture, only=args.only)
+
+    code = resumable("students", args.work, make_rows, minutes=args.max_minutes)
+    if read_rows(args.json):
+        print(render(newest(read_rows(args.json))))
     return code
 
 

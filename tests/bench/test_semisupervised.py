@@ -1,4 +1,4 @@
-"""The bench's logic at the tiniest scale: what is made once, what a cut-off loses, what the rows and the page say."""
+"""The benchmark at the tiniest scale: what is made once, and what an interruption loses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 import bench.semisupervised as bench
 import bench.semisupervised_table as table
-from bench.common import ROOT, OutOfTime, read_rows, tumor_or_none, within
+from bench.common import ROOT, OutOfTime
 from nnstudent.cohort.cohort import Cohort, write_cohort
 from nnstudent.errors import InputError
 from nnstudent.pipeline.preset import Preset, load_preset
@@ -26,7 +26,8 @@ CASES = (
     ("test_b", ALL, "test"),
 )
 KEYS = {
-    "experiment", "arm", "seed", "steps", "cohort_hash", "commit", "organ_dsc", "organ_nsd", "tumor_dsc", "tumor_nsd", "seconds_per_case",
+    "experiment", "arm", "seed", "steps", "cohort_hash", "commit",
+    "organ_dsc", "organ_nsd", "tumor_dsc", "tumor_nsd", "seconds_per_case",
 }  # fmt: skip
 
 
@@ -42,7 +43,7 @@ def preset() -> Preset:
 def made(
     preset: Preset, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[bench.Bench, Path, list[str]]:
-    """Table 6 of one seed, cut off four times on the way."""
+    """Table 6 of one seed, interrupted four times on the way."""
     folder = tmp_path_factory.mktemp("bench")
     cases = tuple(
         write_case(folder / "work" / "cohort", id, seed, known, role=role)
@@ -109,9 +110,8 @@ def test_what_learns_from_what(made: tuple[bench.Bench, Path, list[str]]) -> Non
         json.loads(line)["case"] for line in (fused / "ledger.jsonl").read_text().splitlines()
     }
     assert considered == {"full_a", "full_b", "partial", "unlabeled"}
-    kept = {
-        case["id"] for case in json.loads((fused / "cohort.json").read_text())["cases"]
-    }  # teachers of four steps may find nothing
+    # Teachers of four steps may find nothing.
+    kept = {case["id"] for case in json.loads((fused / "cohort.json").read_text())["cases"]}
     for network in ("large", "small"):
         assert learned(at / "students" / f"{network}-{fused.name}") == kept
     plans = json.loads((at / "students" / "large-round1-dice-keep1-two" / "plans.json").read_text())
@@ -123,15 +123,15 @@ def test_an_arm_of_another_experiment_that_is_the_same_model_is_not_trained_agai
     made: tuple[bench.Bench, Path, list[str]], tmp_path: Path
 ) -> None:
     run, _, _ = made
-    told: list[str] = []
+    work: list[str] = []
     bench.run(
-        replace(run, progress=lambda what, *_: told.append(what)),
+        replace(run, progress=lambda what, *_: work.append(what)),
         tmp_path / "rows.json",
         only="table6",
         seeds=[0],
     )
     assert not {
-        what for what in told if what.startswith(("organs", "tumor", "student", "phantoms"))
+        what for what in work if what.startswith(("organs", "tumor", "student", "phantoms"))
     }
     same = [arm for arm in bench.ARMS if arm.key == "small-all-round1-dice-keep1-two"]
     assert {arm.experiment for arm in same} == {
@@ -208,9 +208,8 @@ def test_ablations(
         / "dataset.json"
     )
     assert json.loads(fused.read_text())["labels"]["ignore"] == 3
-    assert all(
-        path.read_bytes() == content for path, content in before.items()
-    )  # no other arm is trained again for them
+    # No other arm is trained again for them.
+    assert all(path.read_bytes() == content for path, content in before.items())
     monkeypatch.setattr(bench, "SMALL", ("left_ball",))
     cascade = arms["a finer one for small organs"]
     assert set(run.scored(cascade, 0)) >= KEYS
@@ -227,12 +226,12 @@ def test_ablations(
         assert key in model.name
     row = run.scored(arms["2"], 0)
     assert set(row) >= KEYS
-    told = [
+    records = [
         json.loads(path.read_text())
         for path in (run.work / "seed0" / "pseudo" / "round2-dice").glob("*.json")
     ]
-    assert {item["case"] for item in told} >= {"unlabeled"}
-    assert all(item["round"] == 2 for item in told)
+    assert {item["case"] for item in records} >= {"unlabeled"}
+    assert all(item["round"] == 2 for item in records)
 
 
 def test_the_cohort_is_as_the_page_says(preset: Preset, tmp_path: Path) -> None:
@@ -244,16 +243,14 @@ def test_the_cohort_is_as_the_page_says(preset: Preset, tmp_path: Path) -> None:
 
 def test_arms_that_learn_for_different_times_are_refused(preset: Preset, tmp_path: Path) -> None:
     longer = replace(preset.student, training=replace(preset.student.training, epochs=9))
-    with pytest.raises(InputError, match="every arm is to have as many"):
+    with pytest.raises(InputError, match="every arm needs the same number"):
         bench.Bench(tmp_path, replace(preset, student=longer))
 
 
 def test_the_real_recipes_differ_in_network_and_grid_only() -> None:
     real = load_preset(ROOT / "bench" / "semisupervised.toml")
-    assert (
-        replace(real.teachers.training, partial=real.student.training.partial)
-        == real.student.training
-    )  # teachers see partial labels
+    teachers = replace(real.teachers.training, partial=real.student.training.partial)
+    assert teachers == real.student.training  # but teachers learn from partial labels
     assert real.teachers.network != real.student.network
     assert sum(bench.COUNTS[kind] for kind in ("tumor", "partial")) == 16
     assert (bench.COUNTS["full"], bench.COUNTS["unlabeled"], bench.COUNTS["test"]) == (6, 42, 30)
@@ -292,125 +289,3 @@ def test_an_arm_that_comes_to_mean_something_else_is_made_again(
     monkeypatch.undo()
     monkeypatch.setattr(bench, "ALL", replace(bench.ALL, min_agreement=0.6))
     assert run.row(arm, 0)["arm_hash"] != before
-
-
-def test_time_is_up() -> None:
-    told: list[str] = []
-    listen = within(0, lambda what, *_: told.append(what))
-    with pytest.raises(OutOfTime):
-        listen("work", 1, 2)
-    assert told == ["work"]
-    within(None, lambda *_: None)("work", 1, 2)
-
-
-def row(arm: str, seed: int, scores: list[float], **more: object) -> dict[str, object]:
-    cases = {
-        f"case_{i}": {
-            "organ_dsc": score,
-            "organ_nsd": score,
-            "tumor_dsc": None,
-            "tumor_nsd": None,
-            "tumor_false": None,
-        }
-        for i, score in enumerate(scores)
-    }
-    mean = sum(scores) / len(scores)
-    return {
-        "experiment": "table6", "arm": arm, "seed": seed, "steps": 4, "cohort_hash": "c", "recipe_hash": "r",
-        "counts": {"unlabeled": 3, "full": 1, "partial": 2, "tumor": 2, "test": 4}, "commit": "", "machine": "m",
-        "organ_dsc": mean, "organ_nsd": mean, "tumor_dsc": None, "tumor_nsd": None, "seconds_per_case": 0.5, "loss": [0.5, 0.49],
-        "cases": cases, **more,
-    }  # fmt: skip
-
-
-def test_differences_are_paired_over_cases_and_seeds() -> None:
-    # The seeds differ by far more than the arms; in each the first arm is better by 0.04 and 0.06 in every case.
-    small = [row("small", 0, [0.1, 0.5, 0.9, 0.3]), row("small", 1, [0.5, 0.2, 0.1, 0.7])]
-    more = [
-        row("small+unlabeled", 0, [0.14, 0.54, 0.94, 0.34]),
-        row("small+unlabeled", 1, [0.56, 0.26, 0.16, 0.76]),
-    ]
-    found, seeds = table.difference(
-        more, [*small, row("small", 2, [0.0, 0.0, 0.0, 0.0])], "organ_dsc"
-    )
-    assert (found.n, seeds) == (4, 2)
-    assert found.difference == pytest.approx(0.05)
-    assert found.interval == pytest.approx((0.05, 0.05))
-    assert found.effect == 1
-    text = table.render([*small, *more, row("large", 0, [0.15, 0.6, 0.95, 0.3])])
-    assert "small+unlabeled minus small: **+5.0** (+5.0 to +5.0" in text
-    assert "small+unlabeled minus small: at least +3.1: **reached**" in text
-    assert "small+unlabeled minus large: no less than -1.0: **reached**" in text
-    assert "**missed**" in table.render([*small, *more, row("large", 0, [0.5, 0.6, 0.95, 0.3])])
-
-
-def test_an_empty_answer_to_no_tumor_is_no_tumor_found() -> None:
-    known = {"organ_dsc": 0.5, "organ_nsd": 0.5}
-    there, empty, wrong = (
-        {**known, "tumor_dsc": value, "tumor_nsd": value} for value in (0.25, 1.0, 0.0)
-    )
-    assert tumor_or_none(there, True) == {**there, "tumor_false": None}
-    assert tumor_or_none(empty, False) == {
-        **known,
-        "tumor_dsc": None,
-        "tumor_nsd": None,
-        "tumor_false": 0.0,
-    }
-    assert tumor_or_none(wrong, False) == {
-        **known,
-        "tumor_dsc": None,
-        "tumor_nsd": None,
-        "tumor_false": 1.0,
-    }
-
-
-def test_rows_of_an_arm_that_has_come_to_mean_something_else_are_left_out() -> None:
-    mark = {"experiment": "table6", "cohort_hash": "c", "recipe_hash": "r", "steps": 1}
-    rows = [
-        {**mark, "arm": "small+unlabeled", "seed": 0, "arm_hash": "old"},
-        {**mark, "arm": "small+unlabeled", "seed": 1, "arm_hash": "old"},
-        {**mark, "arm": "small", "seed": 1, "arm_hash": "other"},
-        {**mark, "arm": "small+unlabeled", "seed": 0, "arm_hash": "new"},
-    ]
-    assert [(row["arm"], row["arm_hash"]) for row in table.newest(rows)] == [
-        ("small", "other"),
-        ("small+unlabeled", "new"),
-    ]
-
-
-def test_rows_of_another_cohort_or_recipe_are_not_mixed_in() -> None:
-    rows = [
-        row("small", 0, [0.1], cohort_hash="old"),
-        row("small", 1, [0.2], recipe_hash="old"),
-        row("small", 0, [0.3]),
-        row("small", 0, [0.4]),
-    ]
-    assert table.newest(rows) == rows[3:]
-    assert "| small | 40.0 | 40.0 | – | – | – | 0.50 | 0 |" in table.render(rows)
-
-
-def test_the_page_is_written_at_its_marks(tmp_path: Path) -> None:
-    page, picture = tmp_path / "results.md", tmp_path / "images" / "plot.png"
-    page.write_text("# Results\n\nBefore.\n")
-    table.write_results([row("small", 0, [0.1])], page, picture)
-    page.write_text(page.read_text() + "\nAfter.\n")
-    table.write_results([row("small", 0, [0.1]), row("small", 1, [0.3])], page, picture)
-    text = page.read_text()
-    assert (
-        "Synthetic patients: 1 with all organs labeled, 4 with some classes, 3 without labels, 4 to test on."
-        in text
-    )
-    assert text.startswith("# Results\n\nBefore.\n")
-    assert text.endswith("\nAfter.\n")
-    assert text.count("## What unlabeled") == 1
-    assert "20.0 ± 14.1" in text
-    assert "changed by -0.010 to -0.010" in text
-    assert picture.stat().st_size > 1000
-
-
-def test_the_page_says_what_the_rows_say() -> None:
-    if not bench.ROWS.is_file():
-        pytest.skip("no row yet: python -m bench.semisupervised --only table6")
-    assert table.render(read_rows(bench.ROWS)) in (
-        ROOT / "docs" / "results" / "semisupervised.md"
-    ).read_text("utf-8")

@@ -1,4 +1,4 @@
-"""The bench's logic at the tiniest scale: rows, going on, what shares a training, and the frontier."""
+"""The benchmark of students at the tiniest scale: rows, resuming, and the frontier."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def test_rows_are_made_once_with_as_many_steps_as_the_time_allows(
     )
     write_cohort(tmp_path / "cohort", Cohort(TABLE, cases))
     recipe = tiny_recipe(held_out=0.0, augment=())
-    told: list[str] = []
+    work: list[str] = []
     run = bench.Bench(
         tmp_path,
         Preset("tiny", recipe, recipe),
         minutes=0.05,
         threads=1,
-        progress=lambda what, *_: told.append(what),
+        progress=lambda what, *_: work.append(what),
     )
     rows = tmp_path / "rows.json"
     bench.run(run, rows, tmp_path / "students.png")
@@ -50,9 +50,9 @@ def test_rows_are_made_once_with_as_many_steps_as_the_time_allows(
         assert 0 < row["network_seconds"] <= row["seconds_per_case"]
     assert found[1]["gflop"] <= found[0]["gflop"]
     assert (tmp_path / "students.png").stat().st_size > 5000
-    told.clear()
+    work.clear()
     bench.run(run, rows, None)
-    assert not told
+    assert not work
     assert len(json.loads(rows.read_text())) == 2
     assert "| plain |" in bench.render(found)
 
