@@ -6,7 +6,7 @@
   nnstudent select COHORT PSEUDO -o FUSED --min-agreement 0.8
       keeps only cases on which the teacher's folds agree well
   nnstudent select COHORT PSEUDO -o FUSED --ignore-below 0.6
-      ignores doubtful voxels; needs label --probability
+      ignores uncertain voxels; needs label --probability
 
 A case is kept if the teacher's folds agree on the organs that they filled in,
 and if each class that the student learns is annotated or known to a teacher.
