@@ -146,7 +146,7 @@ def test_the_rules_are_kept_in_the_bundle(bundles):
 
 def test_what_cannot_be_a_stage_is_refused(bundles, tmp_path):
     organs, stage, _ = bundles
-    with pytest.raises(InputError, match="no class 'pancreas'; expected some of spleen"):
+    with pytest.raises(InputError, match="no class 'pancreas'; expected some of liver, spleen"):
         add_lesion_stage(organs, stage, tmp_path / "a", hosts={"pancreas": HostRule()})
     with pytest.raises(InputError, match="none of which is a lesion class"):
         add_lesion_stage(
