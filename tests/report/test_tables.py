@@ -204,7 +204,7 @@ def test_the_suffix_decides(run):
 
 
 def test_nothing_scored_is_no_table(tmp_path, capsys):
-    write_json(tmp_path / "student" / "fold_0" / "progress.json", {"train_loss": [1.0]})
+    write_json(tmp_path / "run.json", {"stages": [{"name": "index", "state": "done"}]})
     assert main(["report", str(tmp_path), "--format", "md"]) == 2
     assert "no scores" in capsys.readouterr().err
     with pytest.raises(InputError, match="docx"):
@@ -258,3 +258,120 @@ def test_a_choice_keeps_the_ends(count, most):
     assert len(set(chosen)) == len(chosen)
     assert chosen == sorted(chosen)
     assert not count or (chosen[0], chosen[-1]) == (0, count - 1)
+
+
+HERE = {
+    "system": "Linux-6.1", "processor": "Xeon", "cores": 2, "memory_gb": 16.8, "gpus": None,
+    "cuda": None, "python": "3.11.7", "packages": {"nnstudent": "0.1.0", "torch": "2.8.0"},
+}  # fmt: skip
+RECIPE = {
+    "network": {"features": [8, 16], "kind": "plain"},
+    "data": {"patch": [16, 24, 32], "batch": 2, "spacing_mm": [4.0, 1.2, 1.2]},
+    "training": {
+        "epochs": 3, "iterations": 250, "optimizer": "sgd", "lr": 0.01, "momentum": 0.99,
+        "weight_decay": 3e-5, "schedule": "poly", "warmup": 0, "deep_supervision": True,
+        "augment": [{"name": "gamma_inverted"}], "copy_paste": 0.5,
+    },
+}  # fmt: skip
+
+
+def trained(run, place, *, record=True, epochs=3, **changed):
+    curve = {"train_loss": [0.5] * epochs, "seconds": [60.0] * epochs, "device": "cuda"}
+    write_json(run / place / "progress.json", {"epochs": 3, "precision": "mixed", **curve})
+    if record:
+        known = {
+            "cases": 7, "folds": 5, "initialization": "random", "recipe": RECIPE,
+            "parameters": 1234567, "gflop": 12.3456, "environments": [HERE],
+        }  # fmt: skip
+        write_json(run / place / "training.json", known | changed)
+
+
+def column(table: Table, title: str) -> dict[str, str]:
+    place = table.header.index(title)
+    return {row[0]: row[place] for row in table.rows}
+
+
+def test_protocols_are_those_that_were_recorded(run):
+    for fold in (0, 1):
+        trained(run, f"teachers/organs/fold_{fold}")
+    trained(run, "student/fold_0", epochs=2, initialization="model abc")
+    found = tables(run)
+    teacher = column(found["teachers"], "Organ teachers")
+    assert teacher == {
+        "Cases": "7",
+        "Folds": "2 of 5",
+        "Network initialization": "random",
+        "Batch size": "2",
+        "Patch size (z × y × x)": "16 × 24 × 32",
+        "Voxel size (z × y × x, mm)": "4 × 1.2 × 1.2",
+        "Total epochs": "3 (250 iterations each)",
+        "Optimizer": "SGD, Nesterov momentum 0.99, weight decay 3e-05",
+        "Initial learning rate": "0.01",
+        "Learning rate schedule": "lr · (1 − epoch / epochs)^0.9",
+        "Loss function": "Dice + cross-entropy, deep supervision",
+        "Augmentation": "gamma inverted, copy paste",
+        "Training time": "6 min 00 s (3 min 00 s a fold)",
+        "Device": "cuda, mixed",
+        "Network": "U-Net, features 8, 16",
+        "Parameters": "1 234 567",
+        "FLOPs of a patch": "12.35 G",
+    }
+    student = column(found["student"], "Student")
+    assert student["Total epochs"].endswith("2 done")
+    assert student["Network initialization"] == "model abc"
+    assert [found[key].like for key in ("environment", "teachers", "student")] == [
+        "Table 1",
+        "Table 2",
+        "Table 3",
+    ]
+
+
+def test_what_is_not_recorded_is_called_so_and_never_guessed(run):
+    trained(run, "student/fold_0", record=False)
+    cells = column(tables(run)["student"], "Student")
+    assert {cells[row] for row in ("Cases", "Batch size", "Optimizer", "Parameters")} == {
+        "not recorded"
+    }
+    assert cells["Training time"] == "3 min 00 s"
+    environment = tables(run)["environment"]
+    assert {cell for row in environment.rows for cell in row[1:]} == {"not recorded"}
+    write_json(run / "student" / "plans.json", {"nnstudent": {"recipe": RECIPE}})
+    assert column(tables(run)["student"], "Student")["Batch size"] == "2", "an older run's plans"
+
+
+def test_the_student_and_its_network_without_pseudo_labels_are_two_columns(run):
+    trained(run, "student/fold_0")
+    trained(run, "baseline/student/fold_0", cases=3)
+    table = tables(run)["student"]
+    assert column(table, "Student without pseudo-labels")["Cases"] == "3"
+    assert column(table, "Student")["Cases"] == "7"
+
+
+def test_the_environment_has_a_column_for_each_machine(run):
+    write_json(run / "run.json", {"stages": [], "environment": HERE})
+    trained(run, "student/fold_0", environments=[HERE | {"gpus": []}])
+    one = column(tables(run)["environment"], "Run")
+    assert one["Processor"] == "Xeon, 2 cores used"
+    assert (one["Memory"], one["GPU"], one["CUDA"]) == ("16.8 GB", "none", "none")
+    assert one["Deep learning framework"] == "PyTorch 2.8.0"
+    other = HERE | {"system": "Cluster", "gpus": ["A100", "A100"], "cuda": "12.8"}
+    trained(run, "teachers/organs/fold_0", environments=[other])
+    both = tables(run)["environment"]
+    assert both.header == ("", "Run, Student", "Organ teachers")
+    assert column(both, "Organ teachers")["GPU"] == "A100, A100"
+
+
+def test_words_are_laid_out_as_words(run):
+    trained(run, "student/fold_0")
+    shown = [table for table in paper_tables(load_run(run)) if table.words]
+    assert "| --- | --- |" in markdown(shown, title="t")
+    text = latex(shown, title="t")
+    assert r"\begin{tabular}{lp{0.66\linewidth}}" in text
+    assert r"16 $\times$ 24 $\times$ 32" in text
+
+
+@pytest.mark.parametrize("broken", ["[]", "{", '{"recipe": 3, "environments": "x"}'])
+def test_a_broken_record_breaks_no_table(run, broken):
+    trained(run, "student/fold_0")
+    (run / "student" / "fold_0" / "training.json").write_text(broken)
+    assert column(tables(run)["student"], "Student")["Cases"] == "not recorded"

@@ -5,7 +5,8 @@
       labels, training curves, time and memory; the file is complete in itself,
       works offline, and shows the scans of four cases slice by slice
   nnstudent report RUN --format latex -o paper/tables.tex
-      writes the scores by class (Table 4 of the paper), the lesions found, time
+      writes the environment and how teachers and student were trained (Tables 1
+      to 3 of the paper), the scores by class (Table 4), the lesions found, time
       and memory by image size (Table 5), and scores with and without unlabeled
       scans (Table 6), and beside it a picture of the two best and the two worst cases
       (Figure 3); --format md writes Markdown

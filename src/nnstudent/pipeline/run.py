@@ -11,6 +11,7 @@ from nnstudent.cohort.sources.dispatch import read_source
 from nnstudent.errors import Failure, InputError
 from nnstudent.inference.memory import gigabytes
 from nnstudent.io.lock import writing
+from nnstudent.machine import environment
 from nnstudent.pipeline.folder import RunFolder
 from nnstudent.pipeline.preset import load_preset
 from nnstudent.pipeline.stages import Listener, StageRecord, remaining, run_stages, silent_listener
@@ -119,6 +120,7 @@ def run(
         "rounds": rounds,
         "device": device,
         "recipes": folder.preset.to_dict(),
+        "environment": environment(),
     }
     with writing(out):
         rows = run_stages(stages(folder), record, about=about, listener=listener)

@@ -47,8 +47,8 @@ def write_tables(run: Path, *, kind: str, out: Path | None = None, title: str = 
     tables = paper_tables(found)
     if not tables:
         raise InputError(
-            f"{run}: no scores and no segmented case in it, so there is no table; finish it with: "
-            "nnstudent run"
+            f"{run}: no training, no scores and no segmented case in it, so there is no table; "
+            "finish it with: nnstudent run"
         )
     # The paper's figure has no median case.
     overlays = [overlay for overlay in make_overlays(found) if overlay.rank != "median"]
@@ -80,7 +80,8 @@ def markdown(
     """
     parts = [f"# {_plain(title)}", f"nnStudent {nnstudent.__version__}"]
     for table in tables:
-        lines = [table.header, ["---", *["---:"] * (len(table.header) - 1)], *table.rows]
+        side = "---" if table.words else "---:"
+        lines = [table.header, ["---", *[side] * (len(table.header) - 1)], *table.rows]
         parts += [
             f"## {_plain(table.caption)}",
             *([f"As {table.like} of the paper."] if table.like else []),
@@ -123,7 +124,7 @@ def latex(
             r"\centering",
             rf"\caption{{{escape(caption)}}}",
             rf"\label{{tab:{table.key}}}",
-            rf"\begin{{tabular}}{{l{'r' * (len(table.header) - 1)}}}",
+            rf"\begin{{tabular}}{{{_columns(table)}}}",
             r"\toprule",
             _row(table.header),
             r"\midrule",
@@ -146,6 +147,15 @@ def latex(
         ]
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
+
+
+def _columns(table: Table) -> str:
+    """Return LaTeX's columns: figures on the right, words broken into lines."""
+    number = len(table.header) - 1
+    if not table.words:
+        return "l" + "r" * number
+    width = f"{0.66 / max(1, number):.2f}"
+    return "l" + rf"p{{{width}\linewidth}}" * number
 
 
 def escape(text: str) -> str:

@@ -13,6 +13,7 @@ from nnstudent.cohort.ledger import read_ledger
 from nnstudent.data_files import read_json_table
 from nnstudent.errors import InputError, NnStudentError
 from nnstudent.report.costs import Cost, profiled_cost, size_of
+from nnstudent.report.protocols import Protocol, fold_title, is_teacher, read_environment
 from nnstudent.serialization import Record
 from nnstudent.taxonomy import Taxonomy, flare23
 
@@ -147,6 +148,8 @@ class RunData:
         curves: The trainings.
         segment_seconds: For each test case the seconds of each step of segmenting it.
         costs: Time and memory of segmenting each test case.
+        environment: The machine that the run was made on; empty if it was not recorded.
+        protocols: How each model was trained.
         problems: What could not be read, a line each.
     """
 
@@ -160,6 +163,8 @@ class RunData:
     curves: list[Curve] = field(default_factory=list)
     segment_seconds: list[Mapping[str, Any]] = field(default_factory=list)
     costs: list[Cost] = field(default_factory=list)
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    protocols: list[Protocol] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -199,6 +204,7 @@ def load_run(path: Path) -> RunData:
     run = RunData(path)
     if (path / "run.json").is_file():
         run.about, run.stages = run.read("run.json", _stages) or ({}, [])
+        run.environment = read_environment(path / "run.json")
     if (path / "cohort" / "cohort.json").is_file():
         run.cohort = run.read("cohort/cohort.json", lambda file: read_cohort(file.parent))
     ledger = _last_ledger(path, run.about.get("rounds", ""))
@@ -225,10 +231,31 @@ def _methods(run: RunData, ending: str) -> Iterator[Method]:
 
 def _curves(run: RunData) -> Iterator[Curve]:
     files = run.files("*/**/fold_*/progress.json")
-    for file in sorted(files, key=lambda file: ("teachers" not in file.parts, file)):
+    protocols: dict[str, Protocol] = {}
+    for file in sorted(files, key=lambda file: (not is_teacher(file), file)):
         curve = run.read(file.relative_to(run.path).as_posix(), _curve)
         if curve is not None:
+            title = fold_title(curve.group)
+            protocol = protocols.setdefault(title, Protocol(title, is_teacher(file)))
+            protocol.add(read_json_table(file, what="a training"), _training(run, file.parent))
             yield curve
+    run.protocols = list(protocols.values())
+
+
+def _training(run: RunData, fold: Path) -> Mapping[str, Any]:
+    """Return how a fold was trained; of older runs only the recipe, which its plans hold."""
+    for file, pick in (
+        (fold / "training.json", lambda data: data),
+        (fold.parent / "plans.json", lambda data: {"recipe": data["nnstudent"]["recipe"]}),
+    ):
+        if file.is_file():
+            name = file.relative_to(run.path).as_posix()
+            found = run.read(name, lambda path: read_json_table(path, what="a training"))
+            try:
+                return {} if found is None else pick(found)
+            except (KeyError, TypeError):  # a model of nnU-Net's own
+                return {}
+    return {}
 
 
 def _read_costs(run: RunData) -> None:
@@ -347,6 +374,8 @@ def _curve(path: Path) -> Curve:
     data = read_json_table(path, what="a training")
     model = path.parent.parent
     group = {"organs": "organ teachers", "tumor": "tumor teachers"}.get(model.name, model.name)
+    if model.parent.name == "baseline":
+        group = "student without pseudo-labels"
     if model.parent.name.startswith("round"):
         group += f", round {model.parent.name.removeprefix('round')}"
     seconds = [float(value) for value in data.get("seconds", ()) if isinstance(value, int | float)]

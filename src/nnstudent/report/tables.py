@@ -10,6 +10,7 @@ from nnstudent.report.context import scored_classes, scored_groups
 from nnstudent.report.costs import Cost, spread_out
 from nnstudent.report.format import difference, percent, signed
 from nnstudent.report.load import Method, RunData
+from nnstudent.report.protocols import environment_table, protocol_rows
 from nnstudent.words import class_title
 
 _MOST_SIZES = 20  # cases in the table by size, spread evenly over the sizes
@@ -27,6 +28,7 @@ class Table:
         groups: How many of the last rows are means, set apart from the others.
         note: What a reader must know.
         like: The table of the paper that it corresponds to; empty for none.
+        words: Whether all columns are words.
     """
 
     key: str
@@ -36,12 +38,48 @@ class Table:
     groups: int = 0
     note: str = ""
     like: str = ""
+    words: bool = False
 
 
 def paper_tables(run: RunData) -> list[Table]:
     """Return the tables that the run has figures for."""
-    found = [_organs(run), _lesions(run), _sizes(run), _unlabeled(run)]
+    found = [
+        _environment(run),
+        *_protocols(run),
+        _organs(run),
+        _lesions(run),
+        _sizes(run),
+        _unlabeled(run),
+    ]
     return [table for table in found if table is not None and table.rows]
+
+
+def _environment(run: RunData) -> Table | None:
+    if not (run.environment or run.protocols):
+        return None
+    header, rows = environment_table(run.environment, run.protocols)
+    caption = "Environment"
+    return Table("environment", caption, header, rows, like="Table 1", words=True)
+
+
+def _protocols(run: RunData) -> list[Table]:
+    tables = []
+    teachers = [item for item in run.protocols if item.teacher]
+    others = [item for item in run.protocols if not item.teacher]
+    for key, caption, like, shown in (
+        ("teachers", "Training protocol of the teachers", "Table 2", teachers),
+        ("student", "Training protocol of the student", "Table 3", others),
+    ):
+        if shown:
+            header = ("", *(item.title for item in shown))
+            note = (
+                "FLOPs: a multiplication and an addition count as two. Time: training alone, "
+                "all folds."
+            )
+            tables.append(
+                Table(key, caption, header, protocol_rows(shown), note=note, like=like, words=True)
+            )
+    return tables
 
 
 def _main_method(run: RunData) -> Method | None:

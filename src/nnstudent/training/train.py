@@ -25,6 +25,7 @@ from nnstudent.training.data.dataset import Prepared, prepare
 from nnstudent.training.environment import nnunet_folders
 from nnstudent.training.initial_weights import load_start
 from nnstudent.training.plans import CONFIGURATION
+from nnstudent.training.protocol import record_training
 from nnstudent.training.provenance import task_source
 from nnstudent.training.task import Task
 
@@ -170,6 +171,7 @@ def _train_fold(
     """Train one fold, or resume it, and record what it was made from."""
     folder = model / f"fold_{fold}"
     write_record(folder / "begun.json", stage=task.name, made_from=made_from)
+    record_training(folder, task, start=how.start, threads=how.threads)
     began = time.monotonic()
     _run_trainer(task, model, prepared, fold, how=how)
     write_record(
