@@ -5,37 +5,26 @@ Files are recognized by their content; nibabel reads NIfTI, MGH, ANALYZE and MIN
 
 from __future__ import annotations
 
-import gzip
-import logging
 import math
-import stat
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
-import psutil
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
 
 from nnstudent.errors import InputError, quoted
 from nnstudent.io.atomic import replacing
-from nnstudent.io.content import content_of, head_of, is_compressed
-from nnstudent.io.nifti_grid import grid_of
+from nnstudent.io.content import content_of, is_compressed
+from nnstudent.io.nifti_open import open_image, open_stream, raw_header, read_grid_of
 from nnstudent.types import LabelArray
 from nnstudent.volume import Grid, Spacing, Volume
-
-log = logging.getLogger(__name__)
 
 SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh", ".hdr", ".img", ".mnc")
 _MOST_PADDING = 512  # Zero bytes that may follow the voxels; more are voxels missing in the header.
 # Bytes of a footer, read so that the checksum behind them is checked; a bomb would never end.
 _MOST_FOOTER = 1 << 20
-_MOST_RATIO = 1032  # bytes that one byte compressed by gzip can expand to
 # How far a label may be from a whole number: half a step of ids up to 15 stored in 8 bits.
 _ROUNDING = 0.03
 
@@ -61,7 +50,7 @@ def read_grid(path: Path) -> Grid:
         GeometryError: Spacing or affine are unusable, the axes are skewed, or the header
             contradicts itself.
     """
-    return _grid(path, _open(path))[0]
+    return read_grid_of(path, open_image(path))[0]
 
 
 def read_header_spacing(path: Path) -> Spacing:
@@ -75,8 +64,8 @@ def read_header_spacing(path: Path) -> Spacing:
         InputError: See :func:`read_grid`.
         GeometryError: See :func:`read_grid`.
     """
-    image = _open(path)
-    grid, _ = _grid(path, image)
+    image = open_image(path)
+    grid, _ = read_grid_of(path, image)
     z, y, x = (float(np.float32(mm)) for mm in image.header.get_zooms()[:3][::-1])
     return (z, y, x) if min(z, y, x) > 0 else grid.spacing_mm
 
@@ -91,8 +80,8 @@ def is_standard_nifti(path: Path) -> bool:
         InputError: See :func:`read_grid`.
         GeometryError: See :func:`read_grid`.
     """
-    image = _open(path)
-    grid, _ = _grid(path, image)
+    image = open_image(path)
+    grid, _ = read_grid_of(path, image)
     ending = ".nii.gz" if is_compressed(path) else ".nii"
     return (
         content_of(path) == "nifti"
@@ -116,8 +105,8 @@ def read_image(path: Path) -> Volume:
             3D, or holds values that are not finite.
         GeometryError: See :func:`read_grid`.
     """
-    image = _open(path)
-    grid, warnings = _grid(path, image)
+    image = open_image(path)
+    grid, warnings = read_grid_of(path, image)
     warnings += _scaling(path, image)
     array = _values(path, image)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -147,8 +136,8 @@ def read_labels(path: Path) -> Volume:
         InputError: See :func:`read_image`; or a value is not a whole number from 0 to 255.
         GeometryError: See :func:`read_grid`.
     """
-    image = _open(path)
-    grid, warnings = _grid(path, image)
+    image = open_image(path)
+    grid, warnings = read_grid_of(path, image)
     array = _values(path, image)
     return Volume(np.ascontiguousarray(_whole(path, array).T), grid, warnings)
 
@@ -174,9 +163,9 @@ def write_image(path: Path, image: Volume, *, description: str = "") -> None:
     """Write an image as NIfTI in the array's own type (int16 for HU), whole or not at all.
 
     Args:
-        path: The file, .nii or .nii.gz.
+        path: The file to write; ends in ``.nii`` or ``.nii.gz``.
         image: The image.
-        description: What the header says of it, at most 79 characters of ASCII.
+        description: The description in its header, at most 79 ASCII characters.
 
     Raises:
         InputError: ``path`` does not end like a NIfTI file.
@@ -186,11 +175,11 @@ def write_image(path: Path, image: Volume, *, description: str = "") -> None:
 
 
 def read_description(path: Path) -> str:
-    """Return what the header of a NIfTI file says of it; empty if it cannot be read."""
+    """Return the description in the header of a NIfTI file; empty if there is none."""
     try:
-        header = nib.load(path).header
+        header = open_image(path).header
         return bytes(header["descrip"].tobytes()).rstrip(b"\0").decode("ascii", "replace")
-    except (OSError, ValueError, KeyError, ImageFileError):
+    except (InputError, ValueError, KeyError):
         return ""
 
 
@@ -199,11 +188,11 @@ def _write(
 ) -> None:
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         raise InputError(f"{path}: an output name ends in .nii or .nii.gz")
-    template = _open(like) if like is not None else None
+    template = open_image(like) if like is not None else None
     header = None
     if template is not None:
         if like is not None:
-            grid, _ = _grid(like, template)
+            grid, _ = read_grid_of(like, template)
             grid.require(
                 volume.grid,
                 what=f"{path}: the label map",
@@ -227,108 +216,12 @@ def _write(
         nib.save(image, temporary)
 
 
-def _open(path: Path) -> Any:
-    """The image with its header read, recognized by its content whatever its name."""
-    _check_file(path)
-    try:
-        content = content_of(path)
-        if content == "dicom":
-            raise InputError(f"{path}: is a DICOM file; give the folder of its series")
-        if content == "foreign":
-            raise InputError(
-                f"{path}: is NRRD or MetaImage, which is not supported; convert it to NIfTI"
-            )
-        kind = _kind(path, content)
-        if kind is None:
-            return nib.load(path)
-        with _stream(path) as stream:
-            return kind.from_stream(stream)
-    except (
-        ImageFileError,
-        HeaderDataError,
-        OSError,
-        EOFError,
-        ValueError,
-        OverflowError,
-        zlib.error,
-    ) as error:
-        raise InputError(
-            f"{path}: cannot be opened as an image ({quoted(error)}); expected NIfTI"
-        ) from error
-
-
-def _check_file(path: Path) -> None:
-    try:
-        mode = path.stat().st_mode
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path}: no such file; expected an image that ends in {', '.join(SUFFIXES[:4])}"
-        ) from error
-    if stat.S_ISDIR(mode):
-        raise InputError(
-            f"{path}: is a folder; expected an image that ends in {', '.join(SUFFIXES[:4])}"
-        )
-    if not stat.S_ISREG(mode):
-        raise InputError(
-            f"{path}: is a pipe or device; expected a file, because images are read more than once"
-        )
-    if path.stat().st_size == 0:
-        raise InputError(f"{path}: is empty; expected an image")
-
-
-def _kind(path: Path, content: str) -> Any:
-    """The class of an image in one stream; None if nibabel has to find the image's files."""
-    if content == "nifti":
-        return nib.Nifti2Image if head_of(path)[4:8] == b"n+2\0" else nib.Nifti1Image
-    return nib.MGHImage if content == "mgh" else None
-
-
-@contextmanager
-def _stream(path: Path) -> Iterator[IO[bytes]]:
-    with path.open("rb") as file:
-        if not is_compressed(path):
-            yield file
-            return
-        with gzip.GzipFile(fileobj=file) as stream:
-            yield stream  # type: ignore[misc]  # it is a binary stream
-
-
-def _grid(path: Path, image: Any) -> tuple[Grid, tuple[str, ...]]:
-    grid, warnings = grid_of(path, image, raw=_raw(path))
-    _check_size(path, image)
-    return grid, warnings
-
-
-def _raw(path: Path) -> bytes:
-    header = path.with_suffix(".hdr")
-    return head_of(header if path.suffix.lower() == ".img" and header.is_file() else path)
-
-
-def _check_size(path: Path, image: Any) -> None:
-    """Refuse voxels that the file or the memory cannot hold, before memory is allocated."""
-    if not isinstance(image, nib.Nifti1Image | nib.MGHImage):
-        return
-    size, need = path.stat().st_size, math.prod(image.shape) * image.get_data_dtype().itemsize
-    most = size * _MOST_RATIO if is_compressed(path) else size
-    if need > most:
-        raise InputError(
-            f"{path}: its header states {need:,} bytes of voxels, but the file has {size:,}; "
-            "the file is truncated or damaged, copy it again"
-        )
-    free = psutil.virtual_memory().available
-    if need > free:
-        raise InputError(
-            f"{path}: its voxels take {need / 1e9:.1f} GB, but only {free / 1e9:.1f} GB of memory "
-            "are free; crop the image"
-        )
-
-
 def _scaling(path: Path, image: Any) -> tuple[str, ...]:
     """A warning if the scale of the values is not finite, so that nibabel ignores it."""
     if not isinstance(image, nib.Nifti1Pair):
         return ()
     kind = type(image.header)
-    slope = float(kind(_raw(path)[: kind.template_dtype.itemsize], check=False)["scl_slope"])
+    slope = float(kind(raw_header(path)[: kind.template_dtype.itemsize], check=False)["scl_slope"])
     return (
         ()
         if math.isfinite(slope)
@@ -342,7 +235,7 @@ def _values(path: Path, image: Any) -> npt.NDArray[Any]:
         raise InputError(f"{path}: voxels are of type {kind}; expected one number per voxel")
     try:
         if isinstance(image, nib.Nifti1Image | nib.MGHImage):
-            with _stream(path) as stream:
+            with open_stream(path) as stream:
                 opened = type(image).from_stream(stream)
                 array = _stored(opened)
                 # The voxels of a mapped file have not been read.
