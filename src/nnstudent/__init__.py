@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from nnstudent.bundle.bundle import Model, open_model
     from nnstudent.bundle.export import export
+    from nnstudent.bundle.store import add_model, find_model, remove_model, stored_models
     from nnstudent.cohort.cohort import Case, Cohort, read_cohort, write_cohort
     from nnstudent.cohort.index import index
     from nnstudent.errors import (
@@ -86,12 +87,14 @@ _PUBLIC = {
     "Taxonomy": "taxonomy",
     "TeacherOptions": "pseudo.settings",
     "Volume": "volume",
+    "add_model": "bundle.store",
     "compare": "evaluation.compare:compare_methods",
     "create_app": "web.app",
     "detect_lesions": "evaluation.lesions:detect",
     "dsc": "evaluation.metrics",
     "evaluate": "evaluation.evaluate",
     "export": "bundle.export",
+    "find_model": "bundle.store",
     "find_map": "labels.class_maps",
     "flare23": "taxonomy",
     "index": "cohort.index",
@@ -109,11 +112,13 @@ _PUBLIC = {
     "read_labels": "io.nifti",
     "read_series": "io.dicom.series",
     "read_taxonomy": "taxonomy",
+    "remove_model": "bundle.store",
     "relabel": "labels.relabel",
     "run": "pipeline.run",
     "segment": "inference.files.segment:segment_files",
     "segment_files": "inference.files.segment",
     "select": "pseudo.select",
+    "stored_models": "bundle.store",
     "study": "training.study",
     "teach": "training.teach",
     "write_cohort": "cohort.cohort",

@@ -16,5 +16,6 @@ CASES_OF_A_COHORT = ("auto", "test", "train", "all")
 CONFLICTS = ("first", "last", "agree")  # of relabel, where label maps differ
 TARGETS = ("organs", "tumor", "all")  # of teach
 DECISIONS = ("dice", "argmax")  # how a voxel of a pseudo-label gets its class
+MODEL_ACTIONS = ("add", "list", "remove")
 REPORT_FORMATS = ("html", "md", "latex")
 SHELLS = ("bash", "zsh", "fish")

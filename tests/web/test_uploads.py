@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnstudent.web.names import disk_suffix, display_name, is_clutter
+from nnstudent.io.archive import is_clutter
+from nnstudent.web.names import disk_suffix, display_name
 from tests.web.conftest import limited, taking_in, upload
 
 GZ = b"\x1f\x8b\x08\x00rest"

@@ -239,6 +239,30 @@ def add_trust_pickle(parser: Options) -> None:
     )
 
 
+def model(text: str) -> Path | None:
+    """Find the folder of a model by path or name; a ``type`` of arguments.
+
+    ``bundled`` is None, the student that comes with the package.
+    """
+    from nnstudent.bundle.store import find_model
+    from nnstudent.errors import InputError
+
+    try:
+        return find_model(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def add_model(parser: Options) -> None:
+    """Add ``--model``, which means the same in every verb that runs one."""
+    parser.add_argument(
+        "--model",
+        type=model,
+        help="a bundle, an nnU-Net model folder, or a name from nnstudent model list "
+        "(default: the bundled student)",
+    )
+
+
 def add_report(parser: Options, *, help: str) -> None:
     """Add ``--report``, spelled alike in every verb that makes results."""
     parser.add_argument("--report", type=Path, metavar="FILE.json", help=help)

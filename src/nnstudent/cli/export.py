@@ -157,6 +157,7 @@ def _export(args: argparse.Namespace, *, progress: Any) -> Path:
 
     from nnstudent.bundle.export import export
     from nnstudent.bundle.lesion_stage import add_lesion_stage
+    from nnstudent.bundle.store import find_model
     from nnstudent.cohort.cohort import read_cohort
     from nnstudent.data_files import read_json_table
     from nnstudent.inference.calibration import sample_cohort
@@ -181,7 +182,7 @@ def _export(args: argparse.Namespace, *, progress: Any) -> Path:
             **how,
         )
     return add_lesion_stage(
-        None if args.behind == "bundled" else Path(args.behind),
+        find_model(args.behind),
         args.model,
         args.out,
         hosts=_hosts(args.hosts),

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnstudent.choices import FORMATS
+from nnstudent.cli.common import add_model
 from nnstudent.pipeline.presets import preset_names
 
 if TYPE_CHECKING:
@@ -31,11 +32,7 @@ HELP = "describe models, classes and options, for programs as JSON"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
-    parser.add_argument(
-        "--model",
-        type=Path,
-        help="a bundle or an nnU-Net model folder (default: the bundled student)",
-    )
+    add_model(parser)
     parser.add_argument(
         "--schema",
         metavar="VERB",

@@ -33,6 +33,7 @@ from nnstudent.cli.common import (
     add_report,
     add_threads,
     add_trust_pickle,
+    model,
     positive,
 )
 from nnstudent.errors import InputError
@@ -50,7 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output(parser, metavar="PSEUDO", help="folder to write")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
-        "--teacher", type=Path, nargs="+", metavar="FOLDER", help="nnU-Net model folders or bundles"
+        "--teacher",
+        type=lambda text: model(text) or Path(text),
+        nargs="+",
+        metavar="MODEL",
+        help="nnU-Net model folders, bundles, or names from nnstudent model list",
     )
     source.add_argument(
         "--from", type=Path, dest="labels_from", metavar="FOLDER", help="label maps made elsewhere"

@@ -33,6 +33,7 @@ from nnstudent.cli.common import (
     add_classes,
     add_device,
     add_engine,
+    add_model,
     add_output,
     add_report,
     add_taxonomy,
@@ -64,11 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="OUTPUT",
         help="label map to write (.nii.gz, or as --format says); for several cases, a folder",
     )
-    parser.add_argument(
-        "--model",
-        type=Path,
-        help="a bundle or an nnU-Net model folder (default: the bundled student)",
-    )
+    add_model(parser)
     add_classes(parser, "--organs", help="keep only these classes (default: all)")
     parser.add_argument(
         "--preview",

@@ -28,7 +28,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnstudent.cli.common import add_threads, positive
+from nnstudent.cli.common import add_model, add_threads, positive
 
 if TYPE_CHECKING:
     from socket import socket
@@ -53,11 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--port", type=_port, default=PORT, help=f"0 takes any free port (default: {PORT})"
     )
-    parser.add_argument(
-        "--model",
-        type=Path,
-        help="a bundle or an nnU-Net model folder (default: the bundled student)",
-    )
+    add_model(parser)
     add_threads(parser)
     parser.add_argument(
         "--work",

@@ -129,11 +129,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _start(args: argparse.Namespace) -> Model | None:
     from nnstudent.bundle.bundle import open_model
+    from nnstudent.bundle.store import find_model
 
     if args.start is None:
         return None
-    path = None if args.start == "bundled" else Path(args.start)
-    return open_model(path, trust_pickle=args.trust_pickle)
+    return open_model(find_model(args.start), trust_pickle=args.trust_pickle)
 
 
 def fit_budget(args: argparse.Namespace, preset: Preset) -> tuple[Preset, dict[str, Any]]:

@@ -48,16 +48,6 @@ def disk_suffix(name: str) -> str:
     return next((end for end in (*IMAGES, ARCHIVE) if lower.endswith(end)), ".dcm")
 
 
-def is_clutter(name: str) -> bool:
-    """Return whether an operating system added the file: hidden, thumbnails, resource forks."""
-    parts = re.split(r"[/\\]", name)
-    return (
-        "__MACOSX" in parts
-        or parts[-1].startswith(".")
-        or parts[-1].lower() in ("", "thumbs.db", "desktop.ini")
-    )
-
-
 def top_folder(name: str) -> str:
     """Return the first folder of a relative name, or an empty text."""
     parts = [part for part in re.split(r"[/\\]", name) if part not in ("", ".", "..")]

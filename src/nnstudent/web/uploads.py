@@ -12,9 +12,9 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
 
 from nnstudent.errors import InputError
+from nnstudent.io.archive import checked_entries, is_clutter, unpack
 from nnstudent.io.atomic import write_json
 from nnstudent.io.dicom.read import kind_of
-from nnstudent.web.archive import checked_entries, unpack
 from nnstudent.web.job import NAMES, Kind
 from nnstudent.web.jobs import Draft, Jobs
 from nnstudent.web.names import (
@@ -23,13 +23,16 @@ from nnstudent.web.names import (
     disk_suffix,
     display_name,
     display_path,
-    is_clutter,
     top_folder,
 )
 from nnstudent.web.settings import Limits
 
 _OVERHEAD = 1000  # bytes of a multipart body for each file, in addition to the file
 _FIELD = b"files"
+
+
+def _disk_name(number: int, name: str) -> str:
+    return f"{number:05d}{disk_suffix(name)}"
 
 
 class TooLargeError(InputError):
@@ -87,7 +90,7 @@ class _Receiver:
             return
         if len(self.files) >= self.most_files:
             raise TooLargeError(f"more than {self.most_files} files; send one series")
-        path = self.folder / f"{len(self.files):05d}{disk_suffix(name)}"
+        path = self.folder / _disk_name(len(self.files), name)
         self._file = path.open("xb")
         self.files.append((name, path))
 
@@ -185,7 +188,7 @@ def classify_upload(
         archive = received.rename(draft.folder / f"archive{ARCHIVE}")
         wanted = checked_entries(archive, most_files=limits.files, most_bytes=limits.upload_bytes)
         jobs.reserve(draft, archive.stat().st_size + sum(item.file_size for item in wanted))
-        files = unpack(archive, wanted, draft.input)
+        files = unpack(archive, wanted, draft.input, disk_name=_disk_name)
         archive.unlink()
     if not files:
         raise InputError(

@@ -7,17 +7,17 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from nnstudent.errors import InputError
-from nnstudent.web.names import ARCHIVE, disk_suffix, is_clutter
 
 # Largest ratio of unpacked to packed size: CT that is mostly air shrinks to a tenth, zeros to a
 # thousandth.
 _RATIO = 200
 _SMALL = 10_000_000  # bytes below which the ratio does not matter
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+ENDING = ".zip"
 _END, _LOCATOR = b"PK\x05\x06", b"PK\x06\x07"
 _DIRECTORY_ENTRY = 1000  # most bytes of the central directory for one file
 _CHUNK = 1 << 20
@@ -76,7 +76,7 @@ def checked_entries(path: Path, *, most_files: int, most_bytes: int) -> list[zip
             raise InputError("an encrypted archive; pack the files without a password")
         if item.compress_type not in _METHODS:
             raise InputError("an archive with an unusual compression; expected plain ZIP (deflate)")
-        if disk_suffix(name) == ARCHIVE:
+        if name.lower().endswith(ENDING):
             raise InputError("an archive in an archive; pack the files themselves")
         wanted.append(item)
     total = sum(item.file_size for item in wanted)
@@ -90,13 +90,19 @@ def checked_entries(path: Path, *, most_files: int, most_bytes: int) -> list[zip
         raise InputError("an archive with overlapping files; pack it again")
     if total > _SMALL and total > _RATIO * max(packed, 1):
         raise InputError(
-            f"an archive packed {total / max(packed, 1):.0f} to 1, unlike any scan; "
+            f"an archive packed {total / max(packed, 1):.0f} to 1, unlike any scan or model; "
             "send the files themselves"
         )
     return wanted
 
 
-def unpack(path: Path, wanted: list[zipfile.ZipInfo], folder: Path) -> list[tuple[str, Path]]:
+def unpack(
+    path: Path,
+    wanted: list[zipfile.ZipInfo],
+    folder: Path,
+    *,
+    disk_name: Callable[[int, str], str],
+) -> list[tuple[str, Path]]:
     """Unpack files under names of our own.
 
     An entry that is larger than it claims is an error, so that the earlier checks hold.
@@ -105,6 +111,8 @@ def unpack(path: Path, wanted: list[zipfile.ZipInfo], folder: Path) -> list[tupl
         path: The archive.
         wanted: Its entries, from :func:`checked_entries`.
         folder: Folder to write to.
+        disk_name: From the number of an entry and its name in the archive, the name below
+            ``folder``. An archive's own name must never become a path.
 
     Returns:
         For each file, its name in the archive and its path.
@@ -115,11 +123,22 @@ def unpack(path: Path, wanted: list[zipfile.ZipInfo], folder: Path) -> list[tupl
     made = []
     with zipfile.ZipFile(path) as archive:
         for number, item in enumerate(wanted):
-            target = folder / f"{number:05d}{disk_suffix(item.filename)}"
+            target = folder / disk_name(number, item.filename)
+            target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("xb") as file:
                 file.writelines(_pieces(archive, item))
             made.append((item.filename, target))
     return made
+
+
+def is_clutter(name: str) -> bool:
+    """Return whether an operating system added the file: hidden, thumbnails, resource forks."""
+    parts = re.split(r"[/\\]", name)
+    return (
+        "__MACOSX" in parts
+        or parts[-1].startswith(".")
+        or parts[-1].lower() in ("", "thumbs.db", "desktop.ini")
+    )
 
 
 def _pieces(archive: zipfile.ZipFile, item: zipfile.ZipInfo) -> Iterator[bytes]:
