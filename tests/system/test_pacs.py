@@ -201,7 +201,10 @@ def test_a_pacs_that_dies_midway_is_told_in_one_line_and_gets_its_seg_after_a_re
         wait_until(lambda: client.get(f"/api/jobs/{id}").json()["state"] == "running")
         orthanc.kill()
         job = delivered(client, id)
-        line = f"the PACS at {orthanc.url} cannot be reached (Connection refused); see that it runs and that the address is right"
+        line = (
+            f"the PACS at {orthanc.url} cannot be reached (Connection refused); check that it is "
+            "running and that the address is right"
+        )
         assert (job["state"], job["delivery"]) == ("done", {"state": "failed", "error": line})
         assert client.get(f"/api/jobs/{id}/files/labels.seg.dcm").status_code == 200
         assert client.get("/api/pacs/studies").json() == {"error": line}

@@ -128,8 +128,8 @@ def test_scans_are_scrolled_and_organs_switched_in_slices_and_in_3d(
         assert changed(everything, truth) < 0.002, "all on again is what it was"
 
     page.get_by_role(
-        "button", name="Bad", exact=False
-    ).first.click()  # after two good ones and the median
+        "button", name="worst", exact=False
+    ).first.click()  # after the two best and the median
     page.wait_for_selector("#viewer[data-shown='3']")
     assert color(pixels(truth)) > 0.002
     visit.check(file)
