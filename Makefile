@@ -36,7 +36,7 @@ demo: $(VENV)/.train
 
 # A worker a core, and a core a worker: torch would start as many threads as there are cores in each.
 WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
-PYTEST  := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder
+PYTEST  := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 test: $(VENV)/.dev
 	@$(PYTEST)

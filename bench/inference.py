@@ -47,6 +47,7 @@ ORGANS, FOUND_DSC = 12, 0.5
 NNUNET = dict.fromkeys(
     ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"), os.devnull
 )  # predicting needs none
+STOCK = ("-f", "0", "-device", "cpu", "--disable_tta")
 EXACTLY = (
     "--windows",
     "dense",
@@ -197,19 +198,7 @@ def run_stock(folder: Path, scan: Path, out: Path) -> Run | None:
     """None, and a line, where it fails: a long scan takes it more memory than a machine may have."""
     os.environ.update(NNUNET)
     command = [str(Path(sys.executable).with_name("nnUNetv2_predict_from_modelfolder"))]
-    command += [
-        "-i",
-        str(scan / "images"),
-        "-o",
-        str(out),
-        "-m",
-        str(folder),
-        "-f",
-        "0",
-        "-device",
-        "cpu",
-        "--disable_tta",
-    ]
+    command += ["-i", str(scan / "images"), "-o", str(out), "-m", str(folder), *STOCK]
     found = profile(command)
     if found.exit_code:
         print(

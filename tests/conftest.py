@@ -7,8 +7,10 @@ import pytest
 from hypothesis import settings
 
 # The same examples each time where others wait for the result; new ones on a developer's machine.
-settings.register_profile("ci", derandomize=True, deadline=None)
-settings.register_profile("dev", deadline=None)
+settings.register_profile("ci", derandomize=True, deadline=None, max_examples=30)
+settings.register_profile("dev", deadline=None, max_examples=30)
+# HYPOTHESIS_PROFILE=many looks for what thirty examples miss; it takes an hour.
+settings.register_profile("many", deadline=None, max_examples=500)
 # A few examples each: which lines run shows after the first ones, and measuring coverage makes each several times as slow.
 settings.register_profile("few", derandomize=True, deadline=None, max_examples=5)
 settings.load_profile(
@@ -28,6 +30,18 @@ def real_data() -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Modules with slow tests come first, so that with several workers none of them is left alone at the end."""
-    slow = {item.nodeid.partition("::")[0] for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.nodeid.partition("::")[0] not in slow)
+    """Keep the tests of a file with one worker, and those of phantoms, which share their abdomens.
+
+    Files with slow tests come first, so that with several workers none of them is left alone at the
+    end.
+    """
+    slow = {_file(item) for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: _file(item) not in slow)
+    for item in items:
+        file = _file(item)
+        group = "phantom" if file.startswith("tests/phantom/") else file
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _file(item: pytest.Item) -> str:
+    return item.nodeid.partition("::")[0]

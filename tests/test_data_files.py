@@ -133,7 +133,7 @@ def test_plain_data_comes_back(data: Any) -> None:
     assert parse_json(json.dumps(data), where="w", what="x") == data
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=300) | plain.map(lambda data: json.dumps(data).encode()))
 @example(b'{"a": NaN}')
 def test_any_bytes_are_a_value_or_refused(tmp_path: Path, content: bytes) -> None:

@@ -6,11 +6,13 @@ import importlib
 import os
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from nnstudent.cli.main import build_parser
+from nnstudent.phantom.acquisition import find_scan_preset, scan_presets
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = [*sorted(DOCS.rglob("*.md")), *DOCS.parent.glob("README.md")] if DOCS.is_dir() else []
@@ -102,6 +104,10 @@ def test_the_python_page_runs_as_it_stands(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     Path("preset.toml").write_text(PRESET, "utf-8")
+    coarse = replace(
+        find_scan_preset("tiny"), size=48, spacing_mm=(7.6, 8.6), thickness_mm=(8.0, 8.0)
+    )
+    monkeypatch.setitem(scan_presets(), "tiny", coarse)
     names: dict[str, object] = {}
     exec(
         compile(blocks(DOCS / "reference" / "api.md", "python"), "api.md", "exec"), names

@@ -14,102 +14,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nnstudent.io.nifti import read_grid, read_labels, write_image, write_labels
-from nnstudent.volume import Grid, Volume
+from nnstudent.io.nifti import read_grid, read_labels
+from tests.called import call
+from tests.inference.stock import stock_labels
+from tests.path_scans import ALL, CASES, write_source
 from tests.reports import read_report
-
-TABLE = """
-name = "three"
-[[class]]
-id = 1
-name = "ball"
-[[class]]
-id = 2
-name = "brick"
-[[class]]
-id = 3
-name = "spot"
-kind = "lesion"
-"""
-
-PRESET = """
-folds = 2
-[select]
-min_agreement = 0.05
-[student.network]
-features = [8, 16, 16]
-strides  = [[1, 1, 1], [2, 2, 2], [2, 2, 2]]
-[student.data]
-spacing_mm  = [4.0, 4.0, 4.0]
-patch       = [16, 24, 24]
-image_order = 1
-separate_z  = false
-foreground  = 0.7
-[student.training]
-epochs              = 5
-iterations          = 16
-validation_batches  = 1
-optimizer           = "adamw"
-lr                  = 1e-2
-schedule            = "cosine"
-class_weights       = "rarity"
-batch_dice          = true
-label_interpolation = "nearest"
-augment             = ["brightness"]
-[teachers]
-like = "student"
-"""
-
-SHAPE, SPACING_MM = (20, 30, 36), 3.0
-ORGANS, ALL = ("ball", "brick"), ("ball", "brick", "spot")
-# id, annotated, role: full, organs only, one organ only, none, and one to test on.
-CASES = (
-    ("full_a", ALL, "train"),
-    ("full_b", ALL, "train"),
-    ("organs", ORGANS, "train"),
-    ("one_organ", ("ball",), "train"),
-    ("unlabeled", (), "train"),
-    ("held_out", ALL, "test"),
-)
-
-
-def scan(seed: int) -> tuple[Volume, Volume]:
-    """A ball with a bright spot in it and a brick, in noise, each case elsewhere; LPS, as CT is stored."""
-    rng = np.random.default_rng(seed)
-    z, y, x = np.indices(SHAPE)
-    center = np.array([10, 14, 10]) + rng.integers(-2, 3, 3)
-    distance = np.sqrt(sum((axis - at) ** 2 for axis, at in zip((z, y, x), center, strict=True)))
-    labels = np.zeros(SHAPE, np.uint8)
-    labels[distance < 7] = 1
-    low = np.array([5, 8, 22]) + rng.integers(-2, 3, 3)
-    labels[low[0] : low[0] + 9, low[1] : low[1] + 12, low[2] : low[2] + 10] = 2
-    labels[distance < 3] = 3
-    hu = np.array([-80, 60, 180, 320])[labels] + rng.normal(0, 15, SHAPE)
-    grid = Grid(SHAPE, np.diag([-SPACING_MM, -SPACING_MM, SPACING_MM, 1.0]))
-    return Volume(hu.astype(np.int16), grid), Volume(labels, grid)
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("source")
-    (folder / "table.toml").write_text(TABLE)
-    (folder / "tiny.toml").write_text(PRESET)
-    rows = []
-    for seed, (id, annotated, role) in enumerate(CASES):
-        image, labels = scan(seed)
-        write_image(folder / f"{id}.nii.gz", image)
-        row = [f'id = "{id}"', f'image = "{id}.nii.gz"', f'role = "{role}"']
-        if annotated:
-            kept = np.where(
-                np.isin(labels.array, [ALL.index(name) + 1 for name in annotated]), labels.array, 0
-            )
-            if "spot" not in annotated:  # who does not look for spots draws the ball over them
-                kept[labels.array == 3] = 1
-            write_labels(folder / f"{id}_label.nii.gz", Volume(kept, labels.grid))
-            row += [f'label = "{id}_label.nii.gz"', f"annotated = {json.dumps(list(annotated))}"]
-        rows.append("\n".join(["[[case]]", *row]))
-    (folder / "cases.toml").write_text("\n\n".join(rows))
-    return folder
+    return write_source(tmp_path_factory.mktemp("source"))
 
 
 def command(*words: object) -> subprocess.CompletedProcess[str]:
@@ -124,8 +38,8 @@ def command(*words: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-def run(source: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    return command(
+def words(source: Path, out: Path, *more: str) -> tuple[object, ...]:
+    return (
         "run",
         source / "cases.toml",
         "-o",
@@ -146,7 +60,7 @@ def finished(
     source: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, subprocess.CompletedProcess[str]]:
     out = tmp_path_factory.mktemp("run") / "RUN"
-    done = run(source, out, "--report", str(out.parent / "report.json"))
+    done = call(*words(source, out, "--report", str(out.parent / "report.json")))
     if done.returncode:
         pytest.fail(f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}")
     return out, done
@@ -240,7 +154,7 @@ class TestPath:
         out, _ = finished
         before = content(out)
         begin = time.monotonic()
-        again = run(source, out)
+        again = call(*words(source, out))
         seconds = time.monotonic() - begin
         assert again.returncode == 0, again.stderr
         after = content(out)
@@ -255,11 +169,11 @@ class TestPath:
     def test_a_dry_run_says_what_is_left_and_touches_nothing(self, finished, source, tmp_path):
         out, _ = finished
         before = content(out)
-        done = run(source, out, "--dry-run")
+        done = command(*words(source, out, "--dry-run"))  # as a process, once
         assert done.returncode == 0
         assert done.stdout.splitlines()[-1] == "nothing is left to do"
         assert content(out) == before
-        new = run(source, tmp_path / "new", "--dry-run")
+        new = call(*words(source, tmp_path / "new", "--dry-run"))
         assert new.stdout.splitlines()[-1].startswith(
             "left to do: index, teach, label, select, study"
         )
@@ -271,140 +185,19 @@ class TestPath:
         shutil.copytree(out, copy)
         shutil.rmtree(copy / "bundle")
         checkpoint = (copy / "student" / "fold_0" / "checkpoint_final.pth").read_bytes()
-        done = run(source, copy)
+        done = call(*words(source, copy))
         assert done.returncode == 0, done.stderr
         assert (copy / "bundle" / "bundle.json").is_file()
         assert (copy / "student" / "fold_0" / "checkpoint_final.pth").read_bytes() == checkpoint
 
-    def test_the_student_runs_in_stock_nnunet_and_says_the_same(self, finished, source, tmp_path):
+    def test_the_student_runs_in_stock_nnunet_and_says_the_same(
+        self, finished, source, tmp_path, monkeypatch
+    ):
         out, _ = finished
-        inputs = tmp_path / "in"
-        inputs.mkdir()
-        shutil.copy(source / "held_out.nii.gz", inputs / "held_out_0000.nii.gz")
-        script = Path(sys.executable).with_name("nnUNetv2_predict_from_modelfolder")
-        done = subprocess.run(
-            [script, "-i", inputs, "-o", tmp_path / "out", "-m", out / "student", "-f", "0", "-device", "cpu", "--disable_tta",
-             "-npp", "1", "-nps", "1"],
-            capture_output=True, text=True, timeout=300, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-2000:]
-        stock = read_labels(tmp_path / "out" / "held_out.nii.gz")
+        image = source / "held_out.nii.gz"
+        stock = stock_labels(out / "student", image, tmp_path, monkeypatch, folds=(0,))
         ours = read_labels(out / "predictions" / "student" / "held_out.nii.gz")
         assert stock.grid.matches(ours.grid)
         for id in (1, 2):
             both = ((stock.array == id) & (ours.array == id)).sum()
             assert 2 * both / ((stock.array == id).sum() + (ours.array == id).sum()) > 0.98
-
-
-@pytest.mark.slow
-def test_a_cohort_without_a_fully_annotated_case_names_the_stage_and_skips_what_needs_it(
-    source, tmp_path
-):
-    text = (source / "cases.toml").read_text()
-    partial = [
-        block for block in text.split("\n\n") if "one_organ" in block or "unlabeled" in block
-    ]
-    for path in source.glob("*.nii.gz"):
-        shutil.copy(path, tmp_path)
-    (tmp_path / "cases.toml").write_text("\n\n".join(partial))
-    done = command(
-        "run",
-        tmp_path / "cases.toml",
-        "-o",
-        tmp_path / "RUN",
-        "--preset",
-        source / "tiny.toml",
-        "--taxonomy",
-        source / "table.toml",
-    )
-    assert done.returncode == 2  # as of teach by itself: no case could be learned from
-    assert "Traceback" not in done.stderr
-    assert "failed: teach: no case has all 2 organs annotated" in done.stderr
-    states = {
-        row["name"]: row["state"]
-        for row in json.loads((tmp_path / "RUN" / "run.json").read_text())["stages"]
-    }
-    assert states["index"] == "done"
-    assert {states[name] for name in ("label", "select", "study", "export", "segment")} == {
-        "skipped"
-    }
-
-
-@pytest.mark.slow
-def test_one_fully_annotated_case_is_enough(source, tmp_path):
-    text = (source / "cases.toml").read_text()
-    (tmp_path / "cases.toml").write_text(
-        "\n\n".join(
-            block
-            for block in text.split("\n\n")
-            if "full_b" not in block and 'organs"' not in block
-        )
-    )
-    short = PRESET.replace("epochs              = 5", "epochs = 1").replace(
-        "iterations          = 16", "iterations = 2"
-    )
-    (tmp_path / "short.toml").write_text(short)
-    for path in source.glob("*.nii.gz"):
-        shutil.copy(path, tmp_path)
-    done = command(
-        "run", tmp_path / "cases.toml", "-o", tmp_path / "RUN", "--preset", tmp_path / "short.toml", "--taxonomy", source / "table.toml",
-        "--threads", 1,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    rows = {
-        row["name"]: row
-        for row in json.loads((tmp_path / "RUN" / "run.json").read_text())["stages"]
-    }
-    assert rows["index"]["detail"].startswith("1 case fully, 1 partly and 1 not labeled")
-    assert rows["teach"]["detail"] == "organs: 1 fold, tumor: 1 fold"
-    assert {row["state"] for row in rows.values()} == {"done"}
-
-
-@pytest.mark.slow
-def test_a_run_of_which_no_case_can_be_read_names_one(source, tmp_path):
-    (tmp_path / "cases.csv").write_text("image\nnone.nii.gz\n")
-    done = command(
-        "run", tmp_path / "cases.csv", "-o", tmp_path / "RUN", "--preset", source / "tiny.toml"
-    )
-    assert done.returncode == 2
-    assert "failed: index: " in done.stderr
-    assert (
-        "no usable case to learn from; 0 for testing only, 1 broken (the first: none: "
-        in done.stderr
-    )
-    done = command("run", source, "-o", tmp_path / "RUN2", "--preset", source / "tiny.toml")
-    assert done.returncode == 2
-    assert "images in it, but in no known layout" in done.stderr
-    assert not (tmp_path / "RUN2").exists()
-
-
-@pytest.mark.slow
-def test_organs_from_the_student_and_its_second_stage_with_tumors_laid_over(source, tmp_path):
-    short = PRESET.replace("epochs              = 5", "epochs = 1").replace(
-        "iterations          = 16", "iterations = 2"
-    )
-    (tmp_path / "two.toml").write_text(
-        f'one_student = false\nsecond_classes = ["brick"]\n{short}[tumor]\nlike = "student"\n[second]\nlike = "student"\n'
-    )
-    done = command(
-        "run", source / "cases.toml", "-o", tmp_path / "RUN", "--preset", tmp_path / "two.toml", "--taxonomy", source / "table.toml",
-        "--threads", 1,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    bundle = json.loads((tmp_path / "RUN" / "bundle" / "bundle.json").read_text())
-    classes = [row["spec"]["classes"][1:] for row in bundle["networks"]]
-    assert classes == [["ball", "brick"], ["brick"], ["spot"]]
-    rows = [
-        json.loads(line)
-        for line in (tmp_path / "RUN" / "fused" / "ledger.jsonl").read_text().splitlines()
-    ]
-    assert {row["why"] for row in rows if row["class"] == "spot"} == {"not a class of this student"}
-    for path in (
-        tmp_path / "RUN" / "fused" / "nnUNet_raw" / "Dataset001_fused" / "labelsTr"
-    ).iterdir():
-        assert set(np.unique(read_labels(path).array)) <= {0, 1, 2}
-    # A tumor that the student is not taught would be a hole in an organ.
-    labeled = [
-        json.loads(path.read_text()) for path in (tmp_path / "RUN" / "pseudo").glob("*.json")
-    ]
-    assert [label["classes"] for label in labeled] == [["ball", "brick"]] * 2

@@ -72,8 +72,10 @@ def test_rows_have_what_the_issue_asks_for(contender, quick, tmp_path, capfd):
 
 
 @pytest.mark.slow
-def test_beside_stock_nnunet(contender, quick, tmp_path):
+def test_beside_stock_nnunet(contender, quick, tmp_path, monkeypatch):
     pytest.importorskip("nnunetv2", reason="compares with stock nnU-Net, which is not installed")
+    # By itself it starts six processes, each of which imports all of nnU-Net.
+    monkeypatch.setattr(bench, "STOCK", (*bench.STOCK, "-npp", "1", "-nps", "1"))
     (row,) = bench.bench(
         [contender], [20], repeats=1, stock=True, work=tmp_path, plane=40, least=0
     )["rows"]

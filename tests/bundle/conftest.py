@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -22,3 +23,8 @@ def bundle(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         tmp_path_factory.mktemp("bundles") / "bundle",
         card={"training_data": ["phantoms", "a few scans"], "cases": 7},
     )
+
+
+@pytest.fixture
+def copy(bundle, tmp_path) -> Path:
+    return Path(shutil.copytree(bundle, tmp_path / "bundle"))

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from tests.evaluation.scenes import organs, save
+
 
 @pytest.fixture(scope="session")
 def oracle() -> Iterator[ModuleType]:
@@ -30,3 +32,22 @@ def oracle() -> Iterator[ModuleType]:
             pytest.skip(
                 "the surface-distance package, which the metrics are compared to, is not installed"
             )
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Two cases, the second shifted; each with 13 organs and a tumor."""
+    for id, shift in (("a", 0), ("b", 1)):
+        save(tmp_path / "truth" / f"{id}.nii.gz", organs(tumor=True))
+        save(tmp_path / "pred" / f"{id}.nii.gz", organs(shift=shift, tumor=True))
+    return tmp_path / "pred", tmp_path / "truth"
+
+
+@pytest.fixture
+def methods(tmp_path):
+    """Six cases; the first method is exact, the second is shifted in all cases but one."""
+    for index in range(6):
+        save(tmp_path / "truth" / f"c{index}.nii.gz", organs(tumor=True))
+        save(tmp_path / "good" / f"c{index}.nii.gz", organs(tumor=True))
+        save(tmp_path / "poor" / f"c{index}.nii.gz", organs(shift=int(index > 0), tumor=True))
+    return tmp_path

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 import gzip
 import json
 
@@ -9,26 +8,16 @@ import numpy as np
 import pytest
 
 from nnstudent.cli import main
-from nnstudent.cohort.cohort import Case, Cohort, read_cohort, write_cohort
-from nnstudent.errors import InputError
+from nnstudent.cohort.cohort import Case, Cohort, write_cohort
 from nnstudent.evaluation.evaluate import evaluate
 from nnstudent.evaluation.metrics import dsc, nsd
 from nnstudent.io.nifti import read_labels
 from nnstudent.taxonomy import LabelClass, Taxonomy, flare23
 from nnstudent.volume import Grid, Volume
-from tests.evaluation.scenes import GRID, SHAPE, make_cohort, organs, save
+from tests.evaluation.scenes import GRID, SHAPE, organs, save
 from tests.io.test_nifti import BROKEN
 
 TABLE = flare23()
-
-
-@pytest.fixture
-def folders(tmp_path):
-    """Two cases, the second shifted; each with 13 organs and a tumor."""
-    for id, shift in (("a", 0), ("b", 1)):
-        save(tmp_path / "truth" / f"{id}.nii.gz", organs(tumor=True))
-        save(tmp_path / "pred" / f"{id}.nii.gz", organs(shift=shift, tumor=True))
-    return tmp_path / "pred", tmp_path / "truth"
 
 
 def test_scores_are_the_metrics_of_each_class_and_means_of_means(folders):
@@ -47,80 +36,6 @@ def test_scores_are_the_metrics_of_each_class_and_means_of_means(folders):
     own = [np.mean([case.scores[name].dsc for name in TABLE.organs]) for case in scores.cases]
     assert means["organs"].dsc_sd == pytest.approx(np.std(own, ddof=1))
     assert means["tumor"].n == 2
-
-
-def test_two_files_of_any_names_are_compared(folders):
-    scores = evaluate(folders[0] / "b.nii.gz", folders[1] / "a.nii.gz")
-    assert [case.id for case in scores.cases] == ["a"]
-    assert scores.cases[0].scores["liver"].dsc < 1
-
-
-def test_only_annotated_classes_are_scored_and_the_mean_has_their_number(tmp_path):
-    cohort = make_cohort(tmp_path / "cohort", test=0, train=3)
-    for case in cohort:
-        save(tmp_path / "pred" / f"{case.id}.nii.gz", organs(tumor=True))
-    scores = evaluate(tmp_path / "pred", tmp_path / "cohort")
-    assert set(scores.cases[1].scores) == {"liver"}
-    assert set(scores.cases[0].scores) == set(TABLE.organs)
-    means = scores.means()
-    assert (means["liver"].n, means["spleen"].n, means["organs"].n, means["tumor"].n) == (
-        3,
-        2,
-        3,
-        0,
-    )
-    assert means["spleen"].dsc == 1.0
-
-
-def test_a_cohort_beside_label_maps_says_what_is_annotated(tmp_path):
-    cohort = make_cohort(tmp_path / "cohort")
-    for case in cohort:
-        save(tmp_path / "pred" / f"{case.id}.nii.gz", organs())
-    scores = evaluate(
-        tmp_path / "pred",
-        tmp_path / "cohort" / "labels",
-        annotation=read_cohort(tmp_path / "cohort"),
-    )
-    assert {case.id: len(case.scores) for case in scores.cases} == {
-        "test_02": 14,
-        "test_03": 14,
-        "train_00": 13,
-        "train_01": 1,
-    }
-
-
-def test_test_cases_are_scored_if_one_was_predicted_and_the_missing_scores_zero(tmp_path):
-    make_cohort(tmp_path / "cohort")
-    save(tmp_path / "pred" / "test_02.nii.gz", organs(tumor=True))
-    save(tmp_path / "pred" / "other.nii.gz", organs())
-    scores = evaluate(tmp_path / "pred", tmp_path / "cohort")
-    assert [case.id for case in scores.cases] == ["test_02", "test_03"]
-    assert scores.missing == ("test_03",)
-    assert scores.without_truth == ("other.nii.gz",)
-    assert scores.means()["liver"].dsc == 0.5
-    assert len(evaluate(tmp_path / "pred", tmp_path / "cohort", subset="all").cases) == 4
-
-
-def test_common_only_lists_the_cases_it_leaves_out(folders):
-    (folders[0] / "a.nii.gz").unlink()
-    scores = evaluate(*folders, common_only=True)
-    assert ([case.id for case in scores.cases], scores.missing) == (["b"], ("a",))
-    assert scores.to_dict()["common_only"] is True
-
-
-def test_classes_can_be_chosen(folders):
-    scores = evaluate(*folders, classes=["spleen", "liver"])
-    assert scores.classes == ("liver", "spleen")
-    with pytest.raises(InputError, match="bladder"):
-        evaluate(*folders, classes=["bladder"])
-
-
-def test_a_class_that_is_in_no_truth_causes_a_note(tmp_path):
-    save(tmp_path / "pred" / "a.nii.gz", organs())
-    save(tmp_path / "truth" / "a.nii.gz", organs(without=(9,)))
-    scores = evaluate(tmp_path / "pred", tmp_path / "truth")
-    assert scores.notes[0].startswith("gallbladder, tumor:")
-    assert scores.cases[0].scores["gallbladder"].dsc == 0.0
 
 
 def test_organs_that_the_field_of_view_cuts_are_left_out(tmp_path):
@@ -157,37 +72,6 @@ def test_slices_run_along_the_patient_whatever_the_axes(tmp_path):
             tmp_path / "t.nii.gz", tmp_path / "t.nii.gz", taxonomy=table, whole_organs=True
         ).cases[0]
         assert bool(case.left_out) is touches
-
-
-def test_the_report_and_the_table_hold_the_same_figures(folders, tmp_path, capsys):
-    out = tmp_path / "report.json"
-    command = [
-        "evaluate",
-        str(folders[0]),
-        str(folders[1]),
-        "--report",
-        str(out),
-        "--csv",
-        str(tmp_path / "s.csv"),
-    ]
-    assert main(command) == 0
-    report = json.loads(out.read_text())
-    assert {"schema", "version", "command", "protocol", "cases", "mean"} <= set(report)
-    assert report["protocol"] == "strict"
-    assert {"organs", "tumor", "liver"} <= set(report["mean"])
-    assert report["mean"]["liver"]["n"] == 2
-    rows = list(csv.DictReader((tmp_path / "s.csv").open()))
-    assert {row["case"] for row in rows} == {"a", "b", "mean"}
-    b_liver = next(row for row in rows if row["case"] == "b" and row["class"] == "liver")
-    assert (
-        float(b_liver["dsc"])
-        == next(case for case in report["cases"] if case["id"] == "b")["dsc"]["liver"]
-    )
-    printed = capsys.readouterr().out
-    assert (
-        f"{report['mean']['liver']['dsc']:.4f} ± {report['mean']['liver']['dsc_sd']:.4f}" in printed
-    )
-    assert "organs" in printed
 
 
 def test_flare23_ignores_the_position_of_the_grid_and_strict_does_not(folders, tmp_path):
@@ -272,53 +156,6 @@ def test_values_that_are_not_labels_are_named(folders, value):
         in failure.reason
     )
     assert [case.id for case in scores.cases] == ["b"]
-
-
-def test_missing_truth_is_named_and_the_others_are_scored(folders, tmp_path):
-    cohort = make_cohort(tmp_path / "cohort")
-    ids = [case.id for case in cohort.test()]
-    for case in cohort.test():
-        save(tmp_path / "p" / f"{case.id}.nii.gz", organs())
-    cohort.test()[0].label.unlink()
-    scores = evaluate(tmp_path / "p", cohort)
-    assert [failure.case for failure in scores.failures] == ids[:1]
-    assert "no such file" in scores.failures[0].reason
-    assert [case.id for case in scores.cases] == ids[1:]
-
-
-@pytest.mark.parametrize("option", ["--report", "--csv"])
-def test_the_table_is_printed_even_if_an_output_cannot_be_written(
-    folders, tmp_path, capsys, option
-):
-    place = tmp_path / "folder"
-    place.mkdir()
-    other = {"--report": "--csv", "--csv": "--report"}[option]
-    written = tmp_path / "other"
-    assert (
-        main(
-            ["evaluate", str(folders[0]), str(folders[1]), option, str(place), other, str(written)]
-        )
-        == 2
-    )
-    streams = capsys.readouterr()
-    assert "liver" in streams.out
-    first, last = [line for line in streams.err.splitlines() if str(place) in line]
-    assert "is a folder" in first
-    assert "cannot be written" in last
-    assert written.stat().st_size > 0
-
-
-def test_nan_is_null_in_json_and_empty_in_csv(tmp_path):
-    labels = np.zeros(SHAPE, np.uint8)
-    labels[4, 5:9, 5:9] = 5
-    save(tmp_path / "a.nii.gz", labels)
-    scores = evaluate(
-        tmp_path / "a.nii.gz", tmp_path / "a.nii.gz", protocol="flare23", classes=["aorta"]
-    )
-    assert json.loads(json.dumps(scores.to_dict(), allow_nan=False))["cases"][0]["dsc"] == {
-        "aorta": None
-    }
-    assert "a,aorta,,,1" in scores.to_csv()
 
 
 def write_float(path):
@@ -465,18 +302,6 @@ def test_nothing_to_compare_is_one_line_and_exit_code_2(folders, tmp_path, capsy
     places = {"pred": folders[0], "truth": folders[1], "void": tmp_path / "void"}
     assert main(["evaluate", *(text.format(**places) for text in arguments)]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
-
-
-def test_predictions_without_a_matching_case_are_a_usage_error(folders, tmp_path):
-    save(tmp_path / "other" / "zzz.nii.gz", organs())
-    with pytest.raises(InputError, match=r"zzz\.nii\.gz"):
-        evaluate(tmp_path / "other", folders[1])
-
-
-def test_two_files_of_one_name_are_refused(folders):
-    save(folders[0] / "a.nii", organs())
-    with pytest.raises(InputError, match=r"both a\.nii"):
-        evaluate(*folders)
 
 
 def test_a_custom_label_table(tmp_path):

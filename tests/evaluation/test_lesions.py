@@ -72,7 +72,6 @@ def test_components_below_the_minimum_count_neither_way():
     assert len(detect(prediction, truth, voxel_ml=0.01).lesions) == 2
 
 
-@settings(max_examples=80, deadline=None)
 @given(masks, masks)
 def test_the_counts_add_up_and_swapping_sides_swaps_missed_and_false(one, other):
     there, back = detect(one, other, voxel_ml=0.5), detect(other, one, voxel_ml=0.5)
@@ -94,7 +93,6 @@ def test_the_truth_itself_finds_all_and_nothing_finds_none(truth):
     assert not any(lesion.found for lesion in none.lesions)
 
 
-@settings(max_examples=50, deadline=None)
 @given(
     st.lists(
         st.tuples(

@@ -9,37 +9,14 @@ import pytest
 
 from nnstudent.bundle.export import export
 from nnstudent.inference.segmenter import Segmenter
-from nnstudent.io.nifti import read_image, read_labels, write_image
+from nnstudent.io.nifti import read_image, write_image
 from nnstudent.phantom import make_case
 from nnstudent.volume import Grid, Volume
 from tests.inference.conftest import blobs
 from tests.inference.folders import ANISOTROPIC, ISOTROPIC, REGIONS_ORDER, make_folder
+from tests.inference.stock import stock_labels
 
 AGREEMENT, WORST = 0.999, 0.995  # mean DSC and that of each class
-
-
-def stock_labels(
-    folder: Path,
-    image: Path,
-    out: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    folds: tuple[int, ...],
-    *,
-    tta: bool = False,
-) -> np.ndarray:
-    """nnU-Net's own label map, read with its own reader and written with its own writer."""
-    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
-        monkeypatch.setenv(name, str(out))
-    pytest.importorskip("nnunetv2", reason="compares with stock nnU-Net, which is not installed")
-    import torch
-    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-
-    predictor = nnUNetPredictor(use_mirroring=tta, device=torch.device("cpu"), allow_tqdm=False)
-    predictor.initialize_from_trained_model_folder(str(folder), folds)
-    predictor.predict_from_files_sequential(
-        [[str(image)]], [str(out / "stock")], save_probabilities=False, overwrite=True
-    )
-    return read_labels(out / "stock.nii.gz").array
 
 
 def dsc_by_channel(ours: Volume, stock: np.ndarray, ids: tuple[int, ...]) -> list[float]:
@@ -74,7 +51,9 @@ def compare(
         # nnU-Net sums windows in float16, so that rounding decides where classes are nearly equal,
         # which is everywhere with random weights; in float32 it does not.
         monkeypatch.setattr("torch.half", __import__("torch").float32)
-    stock = stock_labels(folder, image, tmp_path, monkeypatch, folds, tta=how.get("tta", False))
+    stock = stock_labels(
+        folder, image, tmp_path, monkeypatch, folds=folds, tta=how.get("tta", False)
+    ).array
     scores = dsc_by_channel(ours, stock, ids)
     assert len(scores) >= 3, "a network that finds one class only proves nothing"
     if as_shipped:

@@ -4,7 +4,7 @@ import threading
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nnstudent.inference.files.find import CaseFile
@@ -82,7 +82,6 @@ plans = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
 @given(plans=plans)
 def test_overlapped_cases_come_out_as_in_turn(plans):
     in_order, beside = Work(plans), Work(plans)
@@ -94,7 +93,6 @@ def test_overlapped_cases_come_out_as_in_turn(plans):
     assert beside.most <= 3, "one ahead and one behind"
 
 
-@settings(max_examples=60, deadline=None)
 @given(needs=st.lists(st.floats(1, 60), min_size=1, max_size=8), plans=plans)
 def test_no_more_memory_is_promised_than_there_is(needs, plans):
     reservation = MemoryReservation(base_mb=40, limit_mb=lambda: 100, strict=True)

@@ -16,12 +16,11 @@ from nnstudent.inference.files.find import CaseFile
 from nnstudent.inference.files.segment import segment_file
 from nnstudent.inference.grid import restore as restoring
 from nnstudent.inference.grid.torch_restore import TorchLinear
-from nnstudent.inference.labels.organs import organ_facts
 from nnstudent.inference.labels.postprocess import DEFAULT, postprocess
 from nnstudent.inference.labels.scores import mean_scores
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.taxonomy import flare23
-from nnstudent.volume import Grid, Volume
+from nnstudent.volume import Volume
 from tests.inference.conftest import blobs
 from tests.inference.folders import ISOTROPIC, make_folder
 
@@ -202,27 +201,6 @@ def test_labels_are_corrected_by_the_rules(isotropic, segmenter, image):
 def test_the_image_may_have_any_number_type(segmenter, image):
     as_float = Volume(image.array.astype(np.float32), image.grid)
     np.testing.assert_array_equal(segmenter(as_float).labels.array, segmenter(image).labels.array)
-
-
-def test_touching_the_border():
-    array = np.zeros((4, 5, 6), np.uint8)
-    array[1:3, 2, 2], array[1, 1, 5] = 1, 3
-    grid = Grid(array.shape, np.diag([10.0, 10.0, 10.0, 1.0]))
-    noise = np.random.default_rng(0).normal(40, 20, array.shape).astype(np.int16)
-    facts = organ_facts(
-        Volume(noise, grid),
-        Volume(array, grid),
-        taxonomy=flare23(),
-        confidence={"liver": 0.9, "spleen": 0.8, "aorta": 0.7},
-    )
-    assert facts["liver"].volume_ml == pytest.approx(2.0)
-    assert (facts["liver"].touches_border, facts["liver"].confidence) == (False, 0.9)
-    assert facts["spleen"].touches_border
-    assert (facts["aorta"].volume_ml, facts["aorta"].touches_border, facts["aorta"].confidence) == (
-        0.0,
-        False,
-        None,
-    )
 
 
 @pytest.mark.parametrize(

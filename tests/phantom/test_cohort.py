@@ -20,11 +20,13 @@ from nnstudent.io.nifti import read_image, read_labels
 from nnstudent.phantom import label_profiles, make_cohort
 from nnstudent.taxonomy import flare23
 
+SLICES = 24  # enough that each organ of a profile is in view somewhere
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("phantoms") / "first"
-    make_cohort(out, cases=6, seed=5, preset="tiny")
+    make_cohort(out, cases=6, seed=5, preset="tiny", slices=SLICES)
     return out
 
 
@@ -39,14 +41,14 @@ def _hashes(folder: Path) -> dict[str, str]:
 def test_the_same_seed_gives_the_same_bytes_for_any_number_of_cases(folder, tmp_path):
     time.sleep(1.1)  # a time stamp in the files would differ
     again = tmp_path / "under another name"
-    make_cohort(again, cases=3, seed=5, preset="tiny")
+    make_cohort(again, cases=3, seed=5, preset="tiny", slices=SLICES)
     few, all_six = _hashes(again), _hashes(folder)
     assert len(few) >= 3 * 2 + 1
     assert all(all_six[name] == value for name, value in few.items() if name != "cohort.json")
 
 
 def test_another_seed_gives_another_patient(folder, tmp_path):
-    make_cohort(tmp_path, cases=1, seed=6, preset="tiny")
+    make_cohort(tmp_path, cases=1, seed=6, preset="tiny", slices=SLICES)
     assert (
         _hashes(tmp_path)["images/phantom_001.nii.gz"]
         != _hashes(folder)["images/phantom_001.nii.gz"]
@@ -113,6 +115,8 @@ def test_the_command(tmp_path, capsys):
                 "tiny",
                 "--full",
                 "1",
+                "--slices",
+                "12",
                 "--seed",
                 "2",
                 "--report",

@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 
 from nnstudent.errors import Failure, InputError
-from nnstudent.pipeline.fingerprint import fingerprint
-from nnstudent.pipeline.meter import Meter
 from nnstudent.pipeline.stages import Outcome, Stage, remaining, run_stages
 
 
@@ -185,35 +183,3 @@ def test_a_stopped_run_has_recorded_what_it_finished(path: Path3):
         run_stages(stages, path.record, about={})
     path.run()
     assert path.calls == ["c", "d"]
-
-
-def test_a_file_rewritten_with_the_same_content_has_not_changed(tmp_path: Path):
-    file = tmp_path / "x" / "small.json"
-    file.parent.mkdir()
-    file.write_text("1")
-    before = fingerprint([tmp_path / "x"])
-    file.write_text("1")
-    (tmp_path / "x" / ".half").write_text("hidden")
-    assert fingerprint([tmp_path / "x"]) == before
-    file.write_text("2")
-    assert fingerprint([tmp_path / "x"]) != before
-
-
-def test_a_run_folder_that_was_moved_has_not_changed(tmp_path: Path):
-    (tmp_path / "x").mkdir()
-    (tmp_path / "x" / "a").write_text("1")
-    before = fingerprint([tmp_path / "x"])
-    (tmp_path / "x").rename(tmp_path / "y")
-    assert fingerprint([tmp_path / "y"]) == before
-
-
-def test_the_meter_sees_memory_that_was_held_for_a_moment():
-    with Meter(every_seconds=0.01) as meter:
-        quiet = meter.peak_rss_mb
-        block = bytearray(b"\1") * 80_000_000
-        import time
-
-        time.sleep(0.1)
-        del block
-    assert meter.peak_rss_mb - quiet > 60
-    assert meter.seconds >= 0.1

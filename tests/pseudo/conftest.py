@@ -16,6 +16,8 @@ from nnstudent.pseudo.pseudo_label import PseudoLabel, pseudo_label_paths
 from nnstudent.taxonomy import LabelClass, Taxonomy
 from nnstudent.volume import Grid, Volume
 
+ALL = ("liver", "kidney", "tumor")
+GOOD = {"liver": 0.9, "kidney": 0.7, "tumor": 0.1}  # agreement of the folds
 SHAPE = (6, 8, 10)
 GRID = Grid(SHAPE, np.diag([2.0, 1.5, 3.0, 1.0]))
 
@@ -98,3 +100,21 @@ class Maker:
 @pytest.fixture
 def maker(tmp_path: Path, toy: Taxonomy) -> Maker:
     return Maker(tmp_path, toy)
+
+
+@pytest.fixture
+def cohort(maker: Maker) -> Cohort:
+    cases = (
+        maker.case("full", ALL),
+        maker.case("organs", ("liver", "kidney")),
+        maker.case("partial", ("liver",)),
+        maker.case("none"),
+        maker.case("doubtful", ("kidney",)),
+        maker.case("unlabeled"),
+        maker.case("held_out", ALL, role="test"),
+    )
+    maker.pseudo_label("organs", GOOD)
+    maker.pseudo_label("partial", GOOD)
+    maker.pseudo_label("none", GOOD)
+    maker.pseudo_label("doubtful", {"liver": 0.3, "kidney": 0.9})
+    return maker.cohort(*cases)

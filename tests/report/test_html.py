@@ -10,26 +10,20 @@ from html import unescape
 import nibabel as nib
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from nnstudent.cli import main
 from nnstudent.cli.common import write_report as write_json_report
-from nnstudent.cohort.cohort import Case, Cohort, read_cohort, write_cohort
+from nnstudent.cohort.cohort import Cohort, write_cohort
 from nnstudent.errors import Failure, InputError
 from nnstudent.evaluation.evaluate import evaluate
 from nnstudent.io.atomic import write_json
 from nnstudent.io.nifti import read_image, write_image
 from nnstudent.phantom.mark import DESCRIPTION
-from nnstudent.report import embed, write_report
-from nnstudent.report.context import describe_annotated
-from nnstudent.report.downsample import VOXELS, downsample, small_shape
-from nnstudent.report.embed import Viewer, find_viewer
-from nnstudent.report.format import duration, memory, percent, signed
+from nnstudent.report import write_report
+from nnstudent.report.embed import Viewer
 from nnstudent.report.load import load_run
 from nnstudent.report.previews import make_previews
-from nnstudent.report.slices import View, around_organs, cut, draw, find_view
 from nnstudent.taxonomy import flare23
 from nnstudent.volume import Grid, Volume
 from tests.evaluation.scenes import GRID, SHAPE, ct, make_cohort, organs, save
@@ -252,48 +246,6 @@ def test_the_viewer_and_its_scans_are_in_the_file(run, monkeypatch):
     assert np.abs(hu - np.clip(ct(organs(tumor=True), 2), -160, 240)).max() < 1.6  # eight bits
 
 
-def test_a_viewer_that_was_built_cannot_end_its_own_script(monkeypatch, tmp_path):
-    (tmp_path / "viewer").mkdir()
-    (tmp_path / "viewer" / "viewer.js.gz").write_bytes(
-        gzip.compress(b"a='</SCRIPT>'; b='<!--'; c=1<2")
-    )
-    monkeypatch.setattr(embed, "files", lambda _: tmp_path)
-    found = find_viewer()
-    assert found.script == r"a='\x3c/SCRIPT>'; b='\x3c!--'; c=1<2"
-    assert re.fullmatch(r"'sha256-[A-Za-z0-9+/]{43}='", found.allowed)
-
-
-@given(
-    st.tuples(*[st.integers(2, 700)] * 3),
-    st.tuples(*[st.floats(0.3, 8)] * 3),
-)
-def test_a_scan_is_reduced_to_the_budget_and_no_further(shape, spacing):
-    z, y, x = spacing
-    grid = Grid(shape, np.diag([x, y, z, 1.0]))
-    new = small_shape(grid)
-    assert np.prod(new) <= VOXELS
-    assert all(1 <= small <= large for small, large in zip(new, shape, strict=True))
-    if (
-        np.prod(shape) > VOXELS
-        and min(shape) > 100
-        and all(size < large for size, large in zip(new, shape, strict=True))
-    ):
-        assert np.prod(new) > 0.9 * VOXELS or max(grid.resampled(new).spacing_mm) < 1.52
-    old, small = (
-        np.array(each.shape[::-1]) * each.spacing_mm[::-1] for each in (grid, grid.resampled(new))
-    )
-    np.testing.assert_allclose(small, old)
-
-
-@given(st.tuples(*[st.integers(2, 12)] * 3), st.integers(0, 99))
-def test_downsampling_keeps_the_mean(shape, seed):
-    flat = np.full(shape, 7.0)
-    small = tuple((size + 1) // 2 for size in shape)
-    np.testing.assert_allclose(downsample(flat, small), 7.0, rtol=1e-5)
-    noise = np.random.default_rng(seed).normal(size=shape)
-    assert np.abs(downsample(noise, small)).max() <= np.abs(noise).max() + 1e-6
-
-
 def unpacked(text: str) -> nib.Nifti1Image:
     return nib.Nifti1Image.from_bytes(gzip.decompress(base64.b64decode(text)))
 
@@ -391,83 +343,6 @@ def test_a_baseline_gets_a_column_and_the_headline(run):
     html = write_report(run).read_text()
     assert len(rows_of(html)["liver"]) == 3 * 2 + 2 + 1
     assert "Change by pseudo-labels" in html
-
-
-def test_planes_show_most_classes_and_what_they_are_cut_to_holds_all_labels():
-    labels = Volume(organs(tumor=True), GRID).reoriented()
-    box = around_organs(labels)
-    assert np.count_nonzero(labels.array[box]) == np.count_nonzero(labels.array)
-    view = find_view(labels, "axial")
-    counts = [len(np.unique(plane)) for plane in labels.array]
-    assert counts[view.index] == max(counts)
-    empty = Volume(np.zeros(SHAPE, np.uint8), GRID)
-    assert find_view(empty, "coronal") == View("coronal", SHAPE[1] // 2)
-    assert around_organs(empty) == tuple(slice(0, size) for size in SHAPE)
-    part = cut(labels, (slice(2, 9), slice(3, 20), slice(4, 20)))
-    corner = part.grid.affine @ [0, 0, 0, 1]
-    assert corner == pytest.approx(labels.grid.affine @ [4, 3, 2, 1])
-
-
-def test_labels_are_drawn_in_the_tables_colors():
-    labels = np.zeros(SHAPE, np.uint8)
-    labels[:, 8:16, 8:16] = 1
-    volume = Volume(labels, GRID).reoriented()
-    image = Volume(ct(labels), GRID).reoriented()
-    picture = draw(image, volume, view=View("axial", 5), taxonomy=TABLE)
-    center = np.asarray(picture).astype(int)[picture.height // 2, picture.width // 2]
-    assert center[0] > center[2] + 10  # liver's is a warm color, over gray
-    bare = draw(
-        image,
-        Volume(np.zeros_like(volume.array), volume.grid),
-        view=View("axial", 5),
-        taxonomy=TABLE,
-    )
-    assert np.ptp(np.asarray(bare).astype(int), axis=2).max() < 12
-
-
-def test_words():
-    assert describe_annotated(frozenset(), TABLE) == "nothing"
-    assert describe_annotated(frozenset(TABLE.names), TABLE) == "all 13 organs and tumor"
-    assert (
-        describe_annotated(frozenset(TABLE.organs) - {"gallbladder"}, TABLE)
-        == "all organs but gallbladder"
-    )
-    assert describe_annotated(frozenset({"liver", "tumor"}), TABLE) == "liver and tumor"
-    assert [duration(value) for value in (None, 1.25, 75, 7260)] == [
-        "–",
-        "1.2 s",
-        "1 min 15 s",
-        "2 h 01 min",
-    ]
-    assert [memory(value) for value in (None, 512.0, 2048.0)] == ["–", "537 MB", "2.1 GB"]
-    assert [signed(value) for value in (None, 0.031, -0.031, -0.0001)] == [
-        "–",
-        "+3.1",
-        "−3.1",
-        "0.0",
-    ]
-    assert percent(0.8859) == "88.6"
-
-
-def test_a_real_scan_is_drawn(real_data, tmp_path):
-    folder = real_data / "ts_example"
-    labels = folder / "label.nii.gz"
-    case = Case(
-        "ts_example",
-        folder / "ct.nii.gz",
-        labels,
-        frozenset(TABLE.organs) - {"esophagus"},
-        True,
-        "test",
-    )
-    write_cohort(tmp_path / "cohort", Cohort(TABLE, (case,)))
-    (tmp_path / "predictions" / "student").mkdir(parents=True)
-    (tmp_path / "predictions" / "student" / "ts_example.nii.gz").write_bytes(labels.read_bytes())
-    scores = evaluate(tmp_path / "predictions" / "student", read_cohort(tmp_path / "cohort"))
-    write_json(tmp_path / "scores" / "student.json", scores.to_dict())
-    html = write_report(tmp_path).read_text()
-    assert "Only case: ts_example, organ DSC 100.0 %" in html
-    assert html.count("<figure>") == 4
 
 
 def test_phantoms_are_called_so_on_top_and_patients_are_not(run):

@@ -1,53 +1,18 @@
 from __future__ import annotations
 
 import json
-import re
-import shutil
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from nnstudent.cli import main
 from nnstudent.errors import InputError
-from nnstudent.evaluation.evaluate import evaluate
 from nnstudent.io.atomic import write_json
 from nnstudent.report import write_tables
 from nnstudent.report.costs import spread_out
-from nnstudent.report.export import escape, latex, markdown
 from nnstudent.report.load import load_run
-from nnstudent.report.overlays import make_overlays, rank_names
 from nnstudent.report.tables import Table, paper_tables
-from tests.evaluation.scenes import make_cohort, organs, save
-
-NUMBER = r"[−+]?\d+\.\d+"
-
-
-@pytest.fixture
-def run(tmp_path):
-    """A run of four test cases: real scores of student, of baseline (worse), and of teachers."""
-    folder = tmp_path / "RUN_1"
-    cohort = make_cohort(folder / "cohort", test=4)
-    for who, shifts in (
-        ("teacher", (0, 1, 1, 0)),
-        ("baseline", (1, 1, 1, 1)),
-        ("student", (0, 0, 1, 0)),
-    ):
-        for case, shift in zip(cohort.test(), shifts, strict=True):
-            save(
-                folder / "predictions" / who / f"{case.id}.nii.gz",
-                organs(shift=shift, tumor=case.id != "test_05"),
-            )
-            write_json(
-                folder / "predictions" / who / f"{case.id}.json",
-                {"id": case.id, "seconds": {"total": 2.5 + shift}},
-            )
-        write_json(
-            folder / "scores" / f"{who}.json",
-            evaluate(folder / "predictions" / who, folder / "cohort").to_dict(),
-        )
-    return folder
 
 
 def profiled(run, case, **changed):
@@ -138,71 +103,6 @@ def test_without_a_baseline_the_table_says_so(run):
     assert "unlabeled" not in tables(run)
 
 
-@pytest.mark.parametrize(("kind", "name"), [("md", "report.md"), ("latex", "report.tex")])
-def test_the_command_writes_them(run, kind, name, capsys):
-    assert main(["report", str(run), "--format", kind]) == 0
-    assert capsys.readouterr().out.strip() == str(run / name)
-    text = (run / name).read_text()
-    for table in tables(run).values():
-        assert table.caption in text
-        assert len(re.findall(NUMBER, text)) > 40
-    assert "report-cases.png" in text
-
-
-@pytest.mark.parametrize(
-    ("count", "expected"),
-    [
-        (0, {}),
-        (1, {0: "only"}),
-        (2, {0: "best", 1: "worst"}),
-        (3, {0: "best", 1: "second best", 2: "worst"}),
-        (4, {0: "best", 1: "second best", 2: "second worst", 3: "worst"}),
-        (5, {0: "best", 1: "second best", 2: "median", 3: "second worst", 4: "worst"}),
-        (8, {0: "best", 1: "second best", 4: "median", 6: "second worst", 7: "worst"}),
-    ],
-)
-def test_the_cases_shown_are_the_best_the_median_and_the_worst(count, expected):
-    assert rank_names(count) == expected
-
-
-def test_the_figure_has_the_two_best_and_the_two_worst_cases_in_the_tables_colors(run):
-    text = write_tables(run, kind="latex", out=run / "paper" / "tables.tex").read_text()
-    assert r"\includegraphics[width=\linewidth]{tables-cases.png}" in text
-    overlays = make_overlays(load_run(run))
-    assert [(overlay.rank, overlay.id) for overlay in overlays] == [
-        ("best", "test_02"),
-        ("second best", "test_03"),
-        ("second worst", "test_05"),
-        ("worst", "test_04"),
-    ]
-    sheet = Image.open(run / "paper" / "tables-cases.png").convert("RGB")
-    assert (
-        sheet.width
-        == max(
-            sum(p.truth.width + p.prediction.width for p in overlay.panels) for overlay in overlays
-        )
-        + 5 * 12
-    )
-    assert sheet.height > sum(max(p.truth.height for p in overlay.panels) for overlay in overlays)
-    colors = {color for _, color in sheet.getcolors(1 << 24)}
-    shown = {item.color for overlay in overlays for item in overlay.classes}
-    assert shown <= colors
-    assert len(shown) > 5
-
-
-def test_without_the_scans_there_is_no_figure(run):
-    shutil.rmtree(run / "cohort" / "images")
-    text = write_tables(run, kind="md").read_text()
-    assert "cases.png" not in text
-    assert "no picture of test\\_02" in text
-    assert not (run / "report-cases.png").exists()
-
-
-def test_the_suffix_decides(run):
-    assert main(["report", str(run), "-o", str(run / "x" / "t.tex")]) == 0
-    assert (run / "x" / "t.tex").read_text().count(r"\begin{tabular}") == 4
-
-
 def test_nothing_scored_is_no_table(tmp_path, capsys):
     write_json(tmp_path / "run.json", {"stages": [{"name": "index", "state": "done"}]})
     assert main(["report", str(tmp_path), "--format", "md"]) == 2
@@ -219,36 +119,6 @@ def test_html_has_them_too(run):
     part = html[html.index('<section id="tables">') :]
     assert part.count("<table>") == 4
     assert "26 × 24 × 14" in part
-
-
-cells = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=12)
-
-
-@given(st.lists(st.tuples(cells, cells), max_size=4), cells)
-def test_whatever_is_in_a_cell_the_columns_stay(rows, title):
-    table = Table("k", title, ("a", "b"), tuple(rows), note=title)
-    lines = markdown([table], title=title).splitlines()
-    for line in [line for line in lines if line.startswith("| ")]:
-        assert len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) == 3
-    text = latex([table], title=title)
-    body = text[text.index(r"\midrule") : text.index(r"\bottomrule")].splitlines()[1:]
-    assert len(body) == len(rows)
-    for line in body:
-        assert len(re.findall(r"(?<!\\)&", line)) == 1
-        assert line.endswith(r" \\")
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("a_b & 5 %", r"a\_b \& 5 \%"),
-        ("1 ± 2 × 3 −4", r"1 $\pm$ 2 $\times$ 3 $-$4"),
-        ("\\x{y}", r"\textbackslash{}x\{y\}"),
-        ("--o", "-{}-o"),
-    ],
-)
-def test_latex_is_escaped_once(text, shown):
-    assert escape(text) == shown
 
 
 @given(st.integers(0, 60), st.integers(2, 20))

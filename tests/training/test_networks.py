@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from nnstudent.bundle.export import export
 from nnstudent.bundle.network import build
 from nnstudent.cohort.cohort import Cohort
 from nnstudent.inference.segmenter import Segmenter
-from nnstudent.io.nifti import read_image, read_labels, write_image
+from nnstudent.io.nifti import read_image
 from nnstudent.pipeline.preset import Preset
 from nnstudent.training.design.describe import count
 from nnstudent.training.networks.separable import SeparableUNet, separable
@@ -29,6 +27,7 @@ from nnstudent.training.recipe import Network
 from nnstudent.training.task import organ_task
 from nnstudent.training.teach import teach
 from nnstudent.training.train import train
+from tests.inference.stock import stock_labels
 from tests.training.conftest import tiny_recipe
 
 KINDS = tuple(OWN_NETWORKS)
@@ -164,23 +163,11 @@ def test_a_training_begins_from_a_bundle_of_it(taught: Path, balls: Cohort, tmp_
 
 
 def test_stock_nnunet_runs_the_model_folder_where_this_package_is_installed(
-    taught: Path, balls: Cohort, tmp_path: Path
+    taught: Path, balls: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("in", "out"):
-        (tmp_path / name).mkdir()
-    image = read_image(balls["test"].image)
-    write_image(tmp_path / "in" / "case_0000.nii.gz", image)
-    code = (
-        "import sys\nfrom nnunetv2.inference.predict_from_raw_data import nnUNetPredictor\n"
-        "import torch; torch.set_num_threads(1)\n"
-        "p = nnUNetPredictor(device=torch.device('cpu'), allow_tqdm=False, use_mirroring=False)\n"
-        "p.initialize_from_trained_model_folder(sys.argv[1], (0,))\n"
-        "p.predict_from_files_sequential(sys.argv[2], sys.argv[3])\n"
-    )
-    command = [sys.executable, "-c", code, str(taught), str(tmp_path / "in"), str(tmp_path / "out")]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    theirs = read_labels(tmp_path / "out" / "case.nii.gz").array
+    path = balls["test"].image
+    image = read_image(path)
+    theirs = stock_labels(taught, path, tmp_path, monkeypatch, folds=(0,)).array
     segmenter = Segmenter(taught, windows="dense", postprocess=())
     names = segmenter.model.networks[0].spec.classes
     table = segmenter.model.taxonomy

@@ -166,3 +166,15 @@ def is_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+@pytest.fixture
+def served(settings):
+    with taking_in(limited(settings, upload_bytes=100_000, files=20)) as (service, client):
+        yield service, client()
+
+
+@pytest.fixture
+def client(settings):
+    with taking_in(settings) as (_, client):
+        yield client()

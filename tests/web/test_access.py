@@ -8,17 +8,11 @@ from dataclasses import replace
 import pytest
 
 from nnstudent.web.access import is_loopback
-from nnstudent.web.sessions import Sessions, load_or_create_secret
+from nnstudent.web.sessions import load_or_create_secret
 from tests.web.conftest import taking_in, upload
 
 NIFTI = ("ct.nii.gz", b"\x1f\x8b\x08\x00rest")
 TOKEN = "a-token-of-good-length"
-
-
-@pytest.fixture
-def client(settings):
-    with taking_in(settings) as (_, client):
-        yield client()
 
 
 @pytest.fixture
@@ -128,21 +122,6 @@ def test_nobody_sees_or_removes_what_is_another_s(settings):
         )
 
 
-@pytest.mark.parametrize("value", ["", "x", "x.y", "é.é", "a" * 5000, ".", "mine.0"])
-def test_a_cookie_that_is_not_ours_is_nobody(settings, value):
-    sessions = Sessions("secret", settings)
-    assert sessions.owner_of_cookie(value) is None
-    good = sessions.new_cookie()
-    assert sessions.owner_of_cookie(good) is not None
-    assert sessions.owner_of_header(f"a=b; {sessions.cookie}={good}") == sessions.owner_of_cookie(
-        good
-    )
-    assert sessions.owner_of_header("a=b; \x00") is None
-    assert sessions.owner_of_cookie(("0" if good[0] != "0" else "1") + good[1:]) is None
-    assert Sessions("other", settings).owner_of_cookie(good) is None
-    assert Sessions("secret", replace(settings, token=TOKEN)).owner_of_cookie(good) is None
-
-
 def test_the_token_is_asked_for_and_exchanged_once(guarded):
     client = guarded()
     assert client.get("/").status_code == 200, "the page, which asks for it"
@@ -215,15 +194,6 @@ def test_what_only_this_machine_reaches(host, is_it):
     assert is_loopback(host) is is_it
 
 
-def test_a_cookie_ends(settings, monkeypatch):
-    sessions = Sessions("secret", settings)
-    cookie, now = sessions.new_cookie(), time.time()
-    monkeypatch.setattr("time.time", lambda: now + 29 * 86400)
-    assert sessions.owner_of_cookie(cookie) is not None
-    monkeypatch.setattr("time.time", lambda: now + 31 * 86400)
-    assert sessions.owner_of_cookie(cookie) is None
-
-
 def test_a_cookie_is_secure_where_the_way_is(guarded):
     for scheme, secure in (("http", False), ("https", True)):
         answer = guarded().post(
@@ -236,20 +206,6 @@ def test_a_cookie_is_secure_where_the_way_is(guarded):
             .headers["set-cookie"]
         )
         assert ("Secure" in cookie.split("; ")) is secure
-
-
-def test_a_ticket_opens_one_session(settings, monkeypatch):
-    with taking_in(replace(settings, token=TOKEN)) as (service, client):
-        ticket, late = service.sessions.new_ticket(), service.sessions.new_ticket()
-        assert client().post("/api/session", json={"token": ticket}).status_code == 204
-        assert client().post("/api/session", json={"token": ticket}).status_code == 401
-        assert (
-            client().get("/api/jobs", headers={"Authorization": f"Bearer {late}"}).status_code
-            == 401
-        )
-        now = time.monotonic()
-        monkeypatch.setattr("nnstudent.web.sessions.time.monotonic", lambda: now + 130)
-        assert client().post("/api/session", json={"token": late}).status_code == 401
 
 
 def test_who_guesses_has_to_wait_and_nobody_else(guarded):

@@ -5,25 +5,14 @@ from __future__ import annotations
 import io
 import json
 import logging
-import stat
 import zipfile
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from nnstudent.io.archive import is_clutter
-from nnstudent.web.names import disk_suffix, display_name
-from tests.web.conftest import limited, taking_in, upload
+from tests.web.conftest import upload
 
 GZ = b"\x1f\x8b\x08\x00rest"
 DICOM = bytes(128) + b"DICMrest"
-
-
-@pytest.fixture
-def served(settings):
-    with taking_in(limited(settings, upload_bytes=100_000, files=20)) as (service, client):
-        yield service, client()
 
 
 def zipped(
@@ -34,12 +23,6 @@ def zipped(
         for name, content in files:
             archive.writestr(name, content)
     return out.getvalue()
-
-
-def info(name: str, *, mode: int = stat.S_IFREG) -> zipfile.ZipInfo:
-    entry = zipfile.ZipInfo(name)
-    entry.create_system, entry.external_attr = 3, (mode | 0o644) << 16
-    return entry
 
 
 def refused(served, *files, code: int = 400) -> str:
@@ -191,128 +174,6 @@ def test_a_malformed_form_is_refused(served, body, kind):
     assert (answer.status_code, list(answer.json())) == (400, ["error"])
 
 
-def test_an_archive_is_unpacked(served):
-    job = taken(
-        served,
-        (
-            "Study.zip",
-            zipped(("s/1.dcm", DICOM), ("s/2", DICOM), ("s/", b""), ("__MACOSX/s/._1.dcm", b"x")),
-        ),
-    )
-    assert (job.name, job.kind) == ("Study", "dicom")
-    assert sorted(path.name for path in job.input.iterdir()) == ["00000.dcm", "00001.dcm"]
-    assert sorted(path.name for path in job.folder.iterdir()) == [
-        "input",
-        "job.json",
-        "names.json",
-        "output",
-    ], "the archive is gone"
-    job = taken(served, ("Study.zip", zipped(("ct.nii.gz", GZ))))
-    assert (job.name, job.kind) == ("ct", "image")
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["../evil.dcm", "/evil.dcm", "a/../../evil.dcm", "..\\evil.dcm", "C:/evil.dcm", "\\evil.dcm"],
-)
-def test_an_archive_that_leads_out_of_itself_is_refused(served, name, tmp_path):
-    assert "leads out of it" in refused(served, ("a.zip", zipped((name, DICOM))))
-    assert list(tmp_path.rglob("*evil*")) == []
-
-
-@pytest.mark.parametrize("mode", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR])
-def test_a_link_in_an_archive_is_refused(served, mode):
-    assert "a link or a device" in refused(
-        served, ("a.zip", zipped((info("link.dcm", mode=mode), b"/etc/passwd")))
-    )
-
-
-def test_an_archive_in_an_archive_is_refused(served):
-    assert "an archive in an archive" in refused(
-        served, ("a.zip", zipped(("b.zip", zipped(("1.dcm", DICOM)))))
-    )
-
-
-def test_an_archive_of_many_files_is_refused(served):
-    assert "an archive of 21 files" in refused(
-        served, ("a.zip", zipped(*((f"{n}", DICOM) for n in range(21))))
-    )
-
-
-def test_a_bomb_is_refused_by_what_it_says(served, settings):
-    assert "expected at most 0.0 GB" in refused(
-        served, ("a.zip", zipped(("1.dcm", bytes(20_000_000))))
-    )
-
-
-def test_a_bomb_is_refused_by_how_well_it_is_packed(settings):
-    with taking_in(limited(settings, upload_bytes=50_000_000)) as (service, client):
-        assert "packed" in refused(
-            (service, client()), ("a.zip", zipped(("1.dcm", bytes(20_000_000))))
-        )
-
-
-def test_a_bomb_that_lies_is_stopped_where_it_says_more(served):
-    honest = zipped(("1.dcm", DICOM + bytes(90_000)))
-    size = (len(DICOM) + 90_000).to_bytes(4, "little")
-    assert honest.count(size) == 2
-    assert "a damaged ZIP archive" in refused(
-        served, ("a.zip", honest.replace(size, (1000).to_bytes(4, "little")))
-    )
-
-
-def test_files_that_lie_over_each_other_are_refused(served):
-    content = b"".join(bytes([n % 251, n // 251 % 251]) for n in range(4000))
-    archive = bytearray(zipped(("1.dcm", content), method=zipfile.ZIP_STORED))
-    at = archive.index(b"PK\x01\x02")
-    end = archive.index(b"PK\x05\x06")
-    entry, tail = bytes(archive[at:end]), bytearray(archive[end:])
-    tail[8:12] = (4).to_bytes(2, "little") * 2
-    tail[12:16] = (4 * len(entry)).to_bytes(4, "little")
-    assert "overlapping files" in refused(
-        served, ("a.zip", bytes(archive[:at]) + entry * 4 + bytes(tail))
-    )
-
-
-def test_a_large_table_of_contents_is_not_read(served, monkeypatch):
-    archive = bytearray(zipped(("1.dcm", DICOM)))
-    end = archive.rindex(b"PK\x05\x06")
-    monkeypatch.setattr("zipfile.ZipFile", lambda *args: pytest.fail("was read"))
-    for place, value in ((10, 60_000), (12, 100_000)):
-        forged = bytearray(archive)
-        forged[end + place : end + place + (2 if place == 10 else 4)] = value.to_bytes(
-            2 if place == 10 else 4, "little"
-        )
-        assert "expected at most 20" in refused(served, ("a.zip", bytes(forged)))
-    assert "ZIP64" in refused(
-        served, ("a.zip", bytes(archive[:end]) + b"PK\x06\x07" + bytes(16) + bytes(archive[end:]))
-    )
-
-
-def test_a_place_that_is_not_in_the_archive_is_the_sender_s_matter(served):
-    archive = bytearray(zipped(("1.dcm", DICOM), ("2.dcm", DICOM)))
-    end = archive.rindex(b"PK\x05\x06")
-    archive[end + 16 : end + 20] = b"\xff\xff\xff\xff"  # where the table of contents begins
-    assert "damaged ZIP archive" in refused(served, ("a.zip", bytes(archive)))
-
-
-def test_an_encrypted_archive_is_refused(served):
-    archive = bytearray(zipped(("1.dcm", DICOM)))
-    archive[archive.index(b"PK\x01\x02") + 8] |= 1
-    assert "encrypted" in refused(served, ("a.zip", bytes(archive)))
-
-
-def test_what_is_unpacked_needs_room_too(settings):
-    with taking_in(limited(settings, upload_bytes=50_000, disk_bytes=60_000)) as (service, client):
-        content = bytes(range(256)) * 150
-        said = refused(
-            (service, client()),
-            ("a.zip", zipped(("1.dcm", content), method=zipfile.ZIP_STORED)),
-            code=503,
-        )
-        assert "all the disk space" in said
-
-
 def test_no_name_is_logged(served, caplog, capfd):
     with caplog.at_level(logging.DEBUG):
         taken(served, ("Secretname^Petra.nii.gz", GZ))
@@ -326,22 +187,3 @@ def test_no_name_is_logged(served, caplog, capfd):
     ]
     assert sum("queued" in line for line in ours) == 2
     assert "Secret" not in "\n".join(ours) + "".join(capfd.readouterr())
-
-
-@given(st.text(max_size=300))
-def test_a_name_to_show_is_short_plain_text(name):
-    shown = display_name(name)
-    assert 1 <= len(shown) <= 80
-    assert shown == " ".join(shown.split())
-    assert not set(shown) & set("/\\\0\n\r")
-    assert shown[0] not in "=+-@."
-    assert disk_suffix(name) in (".nii.gz", ".nii", ".mgz", ".mgh", ".zip", ".dcm")
-
-
-def test_names():
-    assert display_name("a/b/CT 1.nii.gz") == "CT 1"
-    assert display_name("folder/") == "folder"
-    assert display_name("=cmd()") == "cmd()"
-    assert display_name("\u202eevil\x00\r\nname.dcm") == "evil name"
-    assert is_clutter("__MACOSX/a/b.dcm")
-    assert not is_clutter("a/b.dcm")

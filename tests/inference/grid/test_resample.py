@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nnstudent.bundle.spec import Resampling
@@ -54,7 +54,6 @@ def test_neighbors_lie_around_the_new_voxel(old, new, order):
     assert ((share >= 0) & (share < 1)).all()
 
 
-@settings(max_examples=40, deadline=None)
 @given(old=st.tuples(sizes, sizes, sizes), new=st.tuples(sizes, sizes, sizes))
 def test_cubic_splines_stay_in_the_range_of_the_image(old, new):
     image = np.random.default_rng(0).standard_normal(old).astype(np.float32)

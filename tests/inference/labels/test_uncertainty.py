@@ -38,7 +38,7 @@ def test_it_is_the_interpolated_probability_of_the_label(plan, order):
         operator(*sizes).astype(float)
         for sizes in zip(scores.frame.shape, target.shape, orders, strict=True)
     )
-    whole = np.einsum("Zz,Yy,Xx,czyx->cZYX", z, y, x, scores.values.astype(float))
+    whole = np.einsum("Zz,Yy,Xx,czyx->cZYX", z, y, x, scores.values.astype(float), optimize=True)
     channel = np.searchsorted(scores.ids, target)
     expected = 255 * np.take_along_axis(whole, channel[None], 0)[0].clip(0, 1)
     got = label_probability(labels, scores)

@@ -9,14 +9,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from nnstudent.bundle.spec import Normalization, Resampling
+from nnstudent.bundle.spec import Resampling
 from nnstudent.errors import InputError
 from nnstudent.inference.case_run import ONLY_AIR
 from nnstudent.inference.grid.resample import new_shape, resample
 from nnstudent.inference.segmenter import Segmenter
-from nnstudent.inference.windows.body import air_limit, find_body
 from nnstudent.inference.windows.guided import FAR, NEAR, foreground, guided
-from nnstudent.inference.windows.sliding import Canvas, dense_starts, pad
+from nnstudent.inference.windows.sliding import dense_starts, pad
 from nnstudent.phantom import make_case
 from nnstudent.taxonomy import flare23
 from nnstudent.volume import Grid, Volume
@@ -56,7 +55,6 @@ def scans(draw):
     return image, large[pieces], spacing
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     scan=scans(),
     patch=st.tuples(st.integers(6, 16), st.integers(12, 32), st.integers(12, 32)),
@@ -92,7 +90,6 @@ def test_all_of_every_body_is_seen_whatever_the_network_says(scan, patch, sees):
     assert seen[place][body].all()
 
 
-@settings(max_examples=40, deadline=None)
 @given(first=st.integers(0, 70), length=st.integers(1, 40), patch=st.integers(8, 24))
 def test_what_the_far_side_of_a_layer_cuts_is_seen_again_half_a_window_on(first, length, patch):
     image = np.full((110, 16, 16), TISSUE, np.float32)
@@ -140,38 +137,6 @@ def test_layers_lie_closer_where_something_is():
     apart = np.diff(sorted({z for z, _, _ in oracle.starts}))
     assert apart[:3].max() <= 8
     assert apart[-3:].min() > 10
-
-
-def test_without_a_scale_that_tells_air_all_is_body():
-    image = np.random.default_rng(0).random((20, 30, 30), np.float32)
-    truth = np.zeros(image.shape, np.uint8)
-    truth[19, 29, 0] = 4
-    found = Oracle(truth, (8, 12, 12)).segment(image, guided(spacing_mm=(4, 4, 4), air=None))
-    np.testing.assert_array_equal(found, truth)
-
-
-@pytest.mark.parametrize(
-    ("normalization", "expected"),
-    [
-        (Normalization("ct", mean=100, std=50, lower=-900, upper=300), -8.0),
-        (Normalization("ct", mean=100, std=50, lower=-150, upper=300), -4.999),
-        (Normalization("zscore"), None),
-    ],
-)
-def test_the_limit_of_air_is_on_the_networks_scale(normalization, expected):
-    assert air_limit(normalization) == (None if expected is None else pytest.approx(expected))
-
-
-def test_lungs_and_gas_belong_to_the_body_and_the_table_does_not():
-    body = ellipsoid((20, 60, 60), (10, 30, 30), (400, 20, 25))
-    lung = ellipsoid((20, 60, 60), (10, 30, 20), (300, 8, 8))
-    image = np.where(body & ~lung, TISSUE, AIR).astype(np.float32)
-    image[:, 55, 5:55] = 0
-    mask = find_body(
-        Canvas(*pad(image, (8, 8, 8)), (8, 8, 8)), air=AIR_HU, spacing_mm=(4, 4, 4), cell=(1, 1, 1)
-    )
-    assert mask[body].all()
-    assert not mask[:, 54:].any()
 
 
 def test_low_odds_count_as_foreground():

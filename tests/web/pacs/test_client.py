@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from contextlib import suppress
 from urllib.parse import parse_qs, urlsplit
 
@@ -11,39 +10,13 @@ import pytest
 
 pytest.importorskip("pynetdicom", reason="the extra [web] is not installed")
 
-import pydicom
 
 from nnstudent.errors import InputError
 from nnstudent.web.pacs.client import PacsClient
 from nnstudent.web.pacs.dicom_json import is_uid
 from nnstudent.web.pacs.errors import PacsError, UnreachableError
 from nnstudent.web.settings import Limits
-from tests.io.series import Series
-from tests.web.pacs.fake import MULTIPART, Fake, file_of, multipart
-
-
-@pytest.fixture
-def series() -> Series:
-    return Series(number=7)
-
-
-@pytest.fixture
-def fake(series) -> Iterator[Fake]:
-    made = Fake(series)
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
-
-
-@pytest.fixture
-def pacs(fake) -> PacsClient:
-    return PacsClient(fake.url, waits=(0, 0))
-
-
-@pytest.fixture
-def folder(tmp_path):
-    (made := tmp_path / "input").mkdir()
-    return made
+from tests.web.pacs.fake import MULTIPART, file_of, multipart
 
 
 def test_a_series_is_fetched_byte_by_byte_under_names_of_our_own(pacs, series, folder):
@@ -62,23 +35,6 @@ def test_a_series_is_fetched_byte_by_byte_under_names_of_our_own(pacs, series, f
         file_of(header) for header in series.slices
     }
     assert seen[-1] == (5, 5)
-
-
-def test_of_several_series_only_the_one_that_is_meant_is_fetched(pacs, fake, series, folder):
-    sharp, scout = Series(number=1), Series(number=2, slices=9)
-    for header in sharp.slices:
-        header.ConvolutionKernel = "B70f"
-    for header in scout.slices:
-        header.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
-    fake.series = {one.uid: one for one in (sharp, scout, series)}
-    (told,) = pacs.fetch(series.study, folder, limits=Limits())
-    assert (
-        told
-        == "took CT series 7: 5 images of 8×6, axial; passed over 1: 5 images of 8×6, axial, B70f"
-    )
-    assert {pydicom.dcmread(path).SeriesNumber for path in folder.iterdir()} == {7}
-    fetched = [path for _, path, _, _ in fake.asked if path.count("/") == 5]
-    assert fetched == [f"/dicom-web/studies/{series.study}/series/{series.uid}"]
 
 
 def test_what_is_broken_off_is_fetched_anew(pacs, fake, series, folder):

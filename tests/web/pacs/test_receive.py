@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -15,39 +14,11 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from nnstudent.errors import InputError
 from nnstudent.web.jobs import Jobs
-from nnstudent.web.pacs.dimse import Peer, parse_peer, send
-from nnstudent.web.pacs.errors import PacsError, UnreachableError
 from nnstudent.web.pacs.receive import OWNER, SYNTAXES, Receiver
-from nnstudent.web.settings import Limits
 from tests.io.series import CT, Series, save
+from tests.web.pacs.conftest import QUIET
 
-QUIET = 0.3
 MR = "1.2.840.10008.5.1.4.1.1.4"
-
-
-@pytest.fixture
-def limits() -> Limits:
-    return Limits(files=20, upload_bytes=100_000)
-
-
-@pytest.fixture
-def jobs(tmp_path, limits) -> Jobs:
-    return Jobs(tmp_path / "jobs", limits)
-
-
-@pytest.fixture
-def receiver(jobs, limits) -> Iterator[Receiver]:
-    made = Receiver(
-        jobs,
-        limits,
-        listen=("127.0.0.1", 0),
-        title="NNSTUDENT",
-        callers=("SCANNER",),
-        quiet_seconds=QUIET,
-    )
-    made.start()
-    yield made
-    made.stop()
 
 
 def call(receiver, *, caller="SCANNER", called="NNSTUDENT", classes=(CT,)):
@@ -202,43 +173,6 @@ def test_what_is_complete_when_the_service_stops_is_kept(jobs, limits, tmp_path)
 def test_a_taken_port_is_one_line(receiver, jobs, limits):
     with pytest.raises(InputError, match=f"port {receiver.port}: cannot listen for C-STORE there"):
         Receiver(jobs, limits, listen=("127.0.0.1", receiver.port), title="NNSTUDENT")
-
-
-def test_sending_by_c_store(receiver, tmp_path):
-    save(Series().slices[0], tmp_path / "ct.dcm")
-    peer = Peer("NNSTUDENT", "127.0.0.1", receiver.port)
-    send(tmp_path / "ct.dcm", peer, title="SCANNER")
-    with pytest.raises(PacsError, match="rejects STRANGER"):
-        send(tmp_path / "ct.dcm", peer, title="STRANGER")
-    with pytest.raises(UnreachableError, match=r"PACS at 127\.0\.0\.1, port 9 cannot be reached"):
-        send(tmp_path / "ct.dcm", Peer("PACS", "127.0.0.1", 9), title="SCANNER")
-    other = Series().slices[0]
-    other.SOPClassUID = MR
-    save(other, tmp_path / "mr.dcm")
-    with pytest.raises(PacsError, match="does not accept"):
-        send(tmp_path / "mr.dcm", peer, title="SCANNER")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "PACS",
-        "PACS@host",
-        "@host:1",
-        "PACS@:1",
-        "P@host:0",
-        "P@host:x",
-        "A" * 17 + "@host:1",
-        "A\\B@host:1",
-    ],
-)
-def test_peers_that_are_none(text):
-    with pytest.raises(InputError):
-        parse_peer(text)
-
-
-def test_peers():
-    assert parse_peer("MY PACS@[::1]:104") == Peer("MY PACS", "::1", 104)
 
 
 @pytest.mark.parametrize("name", SYNTAXES)
