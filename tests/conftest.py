@@ -1,10 +1,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from nnstudent.bundle import graph
 
 # The same examples each time where others wait for the result; new ones on a developer's machine.
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=30)
@@ -27,6 +32,26 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real CT at {folder}; set NNSTUDENT_DATA to the folder that has it")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def networks_converted_once() -> Iterator[None]:
+    """Convert networks of the same weights to OpenVINO once, which takes a second each time."""
+    convert, known = graph.convert, {}
+
+    def convert_once(module: Any, spec: Any) -> Any:
+        weights = sha256(repr(spec).encode())
+        for name, values in module.state_dict().items():
+            weights.update(name.encode())
+            weights.update(values.detach().cpu().numpy().tobytes())
+        key = (type(module), weights.digest())
+        if key not in known:
+            known[key] = convert(module, spec)
+        return known[key].clone()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graph, "convert", convert_once)
+        yield
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -72,7 +72,6 @@ LONG = {
     "bench/semisupervised.py": 544,
     "bench/students.py": 454,
     "bench/students.py:main": 74,
-    "tests/bench/test_semisupervised.py": 416,
     "tests/faults/names.py": 406,
     "tests/io/dicom/test_derived.py": 471,
     "tests/io/dicom/test_find.py": 414,
