@@ -14,7 +14,7 @@ from PIL import Image
 
 from nnstudent.cli import main
 from nnstudent.cli.common import write_report as write_json_report
-from nnstudent.cohort.cohort import Cohort, write_cohort
+from nnstudent.cohort.cohort import Cohort, read_cohort, write_cohort
 from nnstudent.errors import Failure, InputError
 from nnstudent.evaluation.evaluate import evaluate
 from nnstudent.io.atomic import write_json
