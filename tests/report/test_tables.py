@@ -11,6 +11,7 @@ from nnstudent.errors import InputError
 from nnstudent.io.atomic import write_json
 from nnstudent.report import write_tables
 from nnstudent.report.costs import spread_out
+from nnstudent.report.export import latex, markdown
 from nnstudent.report.load import load_run
 from nnstudent.report.tables import Table, paper_tables
 
