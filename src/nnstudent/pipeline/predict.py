@@ -41,7 +41,9 @@ def predict(
         if path.is_file() and is_made_from(record, made_from):
             return
         done = segment_file(CaseFile(case.id, case.image, path), segmenter)
-        write_record(record, stage="segment", made_from=made_from, files=[path], **done.record())
+        facts = done.record()
+        facts.pop("files")  # the record names them with their hashes
+        write_record(record, stage="segment", made_from=made_from, files=[path], **facts)
 
     return for_each_case(
         cases, work, files=lambda case: (case.image,), what="segment", progress=progress
