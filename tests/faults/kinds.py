@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
-from tests.faults import images, models, names, records, series
+from tests.faults import images, models, names, options, records, series
 from tests.faults.outcome import Attack
 from tests.faults.pool import Make, Task
 
@@ -33,7 +33,7 @@ KINDS: dict[str, tuple[Callable[[Random, Path, Path], Attack], int]] = {
     "bundles": (models.bundle, 6),
     "names": (names.names, 5),
     "pipes, links, devices": (names.no_files, 4),
-    "options": (names.options, 9),
+    "options": (options.options, 9),
 }
 
 

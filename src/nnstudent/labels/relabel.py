@@ -129,13 +129,7 @@ def relabel(
             return (_write(out, volume, like),), lines
         if not split:
             return (_write(out / f"{case.id}.nii.gz", volume, like),), lines
-        files = []
-        for id in np.unique(volume.array).tolist():
-            if id:
-                part = Volume((volume.array == id).astype(np.uint8), volume.grid)
-                name = taxonomy.by_id(id).name
-                files.append(_write(out / case.id / f"{name}.nii.gz", part, like))
-        return tuple(files), lines
+        return _write_classes(out / case.id, volume, like, taxonomy), lines
 
     folder = out.parent if single else out
     with writing(folder, part=f"relabel {out.name}" if single else ""):
@@ -161,6 +155,18 @@ def relabel(
 def _write(path: Path, volume: Volume, like: Path | None) -> Path:
     write_labels(path, volume, like=like)
     return path
+
+
+def _write_classes(
+    folder: Path, volume: Volume, like: Path | None, taxonomy: Taxonomy
+) -> tuple[Path, ...]:
+    """Write a file for each class found, with 1 where it is."""
+    files = []
+    for id in np.unique(volume.array).tolist():
+        if id:
+            part = Volume((volume.array == id).astype(np.uint8), volume.grid)
+            files.append(_write(folder / f"{taxonomy.by_id(id).name}.nii.gz", part, like))
+    return tuple(files)
 
 
 def _declare(out: Path, taxonomy: Taxonomy) -> list[str]:
