@@ -246,3 +246,12 @@ def test_a_broken_record_breaks_no_table(run, broken):
     trained(run, "student/fold_0")
     (run / "student" / "fold_0" / "training.json").write_text(broken)
     assert column(tables(run)["student"], "Student")["Cases"] == "not recorded"
+
+
+def test_phantoms_are_called_so_before_any_table(run, monkeypatch):
+    monkeypatch.setattr("nnstudent.report.context.is_phantom", lambda _: True)
+    for kind in ("md", "latex"):
+        text = write_tables(run, kind=kind, title="Mine").read_text()
+        begins = "## " if kind == "md" else r"\begin{table}"
+        assert text.index("Phantoms are not patients") < text.index(begins)
+        assert "Mine" in text.splitlines()[0]

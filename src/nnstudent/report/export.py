@@ -53,8 +53,6 @@ def write_tables(run: Path, *, kind: str, out: Path | None = None, title: str = 
     # The paper's figure has no median case.
     overlays = [overlay for overlay in make_overlays(found) if overlay.rank != "median"]
     problems = [f"Not readable, so not in the tables: {line}" for line in found.problems]
-    notice = synthetic_notice(found)
-    remarks = [notice, *problems] if notice else problems
     lay_out = markdown if kind == "md" else latex
     target = run / f"report{SUFFIXES[kind]}" if out is None else out
     figure = target.with_name(f"{target.stem}-cases.png") if overlays else None
@@ -63,22 +61,32 @@ def write_tables(run: Path, *, kind: str, out: Path | None = None, title: str = 
             temporary.write_bytes(draw_sheet(overlays, found.taxonomy))
     name = figure.name if figure else ""
     heading = title or run.resolve().name
-    write_text(target, lay_out(tables, title=heading, remarks=remarks, figure=name))
+    text = lay_out(
+        tables, title=heading, notice=synthetic_notice(found), remarks=problems, figure=name
+    )
+    write_text(target, text)
     return target
 
 
 def markdown(
-    tables: Sequence[Table], *, title: str, remarks: Sequence[str] = (), figure: str = ""
+    tables: Sequence[Table],
+    *,
+    title: str,
+    notice: str = "",
+    remarks: Sequence[str] = (),
+    figure: str = "",
 ) -> str:
     """Return the tables as GitHub's Markdown.
 
     Args:
         tables: The tables.
         title: The page's heading.
+        notice: What must be read first; empty for nothing.
         remarks: Lines at the end.
         figure: Name of the figure's file; empty for none.
     """
     parts = [f"# {_plain(title)}", f"nnStudent {nnstudent.__version__}"]
+    parts += [f"**{_plain(notice)}**"] if notice else []
     for table in tables:
         side = "---" if table.words else "---:"
         lines = [table.header, ["---", *[side] * (len(table.header) - 1)], *table.rows]
@@ -99,19 +107,26 @@ def markdown(
 
 
 def latex(
-    tables: Sequence[Table], *, title: str, remarks: Sequence[str] = (), figure: str = ""
+    tables: Sequence[Table],
+    *,
+    title: str,
+    notice: str = "",
+    remarks: Sequence[str] = (),
+    figure: str = "",
 ) -> str:
     r"""Return the tables as LaTeX floats for ``\input``; they need booktabs and graphicx.
 
     Args:
         tables: The tables.
         title: The title, for a comment.
+        notice: What must be read first, for a comment; empty for nothing.
         remarks: Lines for comments.
         figure: Name of the figure's file; empty for none.
     """
     comments = [
         f"{title}, nnStudent {nnstudent.__version__}",
         r"needs \usepackage{booktabs,graphicx}",
+        *([notice] if notice else []),
         *remarks,
     ]
     parts = ["\n".join(f"% {' '.join(line.split())}" for line in comments)]

@@ -25,7 +25,7 @@ METHODS = (
     ("baseline", "Without pseudo-labels", "the student's network, trained on labeled scans only"),
     ("student", "Student", "trained on labeled and pseudo-labeled scans"),
 )
-_FEWEST_FOR_DEVIATION = 3  # cases: the standard deviation of two says nothing
+FEWEST_FOR_DEVIATION = 3  # cases: the standard deviation of two says nothing
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Method:
 
     def deviation(self, name: str, metric: str) -> float | None:
         """Return the standard deviation of ``dsc`` or ``nsd``; None for fewer than three cases."""
-        if (self.mean(name, "n") or 0) < _FEWEST_FOR_DEVIATION:
+        if (self.mean(name, "n") or 0) < FEWEST_FOR_DEVIATION:
             return None
         return self.mean(name, f"{metric}_sd")
 

@@ -9,7 +9,7 @@ from nnstudent.evaluation.statistics import compare_paired
 from nnstudent.report.context import scored_classes, scored_groups
 from nnstudent.report.costs import Cost, spread_out
 from nnstudent.report.format import difference, percent, signed
-from nnstudent.report.load import Method, RunData
+from nnstudent.report.load import FEWEST_FOR_DEVIATION, Method, RunData
 from nnstudent.report.protocols import environment_table, protocol_rows
 from nnstudent.words import class_title
 
@@ -251,13 +251,13 @@ def _paired(student: Method, baseline: Method, *, run: RunData) -> str:
         for id, one in after.items()
         if one is not None and (other := before.get(id)) is not None
     ]
-    if len(pairs) < 2:
+    if len(pairs) < FEWEST_FOR_DEVIATION:
         return "Too few cases to test the gain."
     found = compare_paired([one for one, _ in pairs], [other for _, other in pairs])
     low, high = (signed(bound, digits=2) for bound in found.interval)
     effect = ""
     if not math.isnan(found.effect):
-        effect = f", rank-biserial effect {found.effect:.2f}".replace("-", "−")
+        effect = f", rank-biserial effect {found.effect:.2f}".replace(" -", " −")
     return (
         f"Gain in organ DSC case by case: {signed(found.difference, digits=2)} points, 95 % "
         f"interval {low} to {high}; Wilcoxon signed-rank p = {found.p:.3g}{effect}, {found.n} "
