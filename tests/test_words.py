@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from nnstudent.taxonomy import flare23
-from nnstudent.words import class_title, count, did_you_mean, match_class, suggest_classes
+from nnstudent.words import class_title, count, did_you_mean, duration, match_class, suggest_classes
 
 
 @pytest.mark.parametrize(
@@ -81,3 +81,21 @@ def test_a_class_is_never_guessed_from_two() -> None:
 )
 def test_the_classes_that_a_word_may_stand_for(word: str, hint: str) -> None:
     assert suggest_classes(word, flare23().names) == hint
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (89.4, "89 s"),
+        (90, "2 min"),
+        (5300, "88 min"),
+        (5400, "1 h 30 min"),
+        (7200, "2 h"),
+        (11900, "3 h 20 min"),
+        (3600 * 52, "2 days 4 h"),
+        (3600 * 72, "3 days"),
+    ],
+)
+def test_times_as_they_are_said(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

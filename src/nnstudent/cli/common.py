@@ -16,6 +16,7 @@ from nnstudent.errors import Failure
 from nnstudent.io.atomic import write_json
 from nnstudent.pipeline.presets import preset_names
 from nnstudent.readable import readable
+from nnstudent.words import duration
 
 REPORT_SCHEMA = 1
 Options = argparse.ArgumentParser | argparse._ArgumentGroup
@@ -32,7 +33,8 @@ class Display:
         self._every = every_seconds
         self._bar: Any = None
         self._what = ""
-        self._last = 0.0
+        self._last = self._began = 0.0
+        self._first = 0
 
     def __enter__(self) -> Display:
         return self
@@ -40,24 +42,45 @@ class Display:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __call__(self, what: str, done: int, total: int) -> None:
+    def __call__(self, what: str, done: int, total: int, *, note: str = "") -> None:
         """See :class:`nnstudent.progress.Progress`."""
         if self._terminal:
-            self._draw(what, done=done, total=total)
+            self._draw(what, done=done, total=total, note=note)
             return
         now = time.monotonic()
-        if what != self._what or done >= total or now - self._last >= self._every:
-            self._what, self._last = what, now
-            print(f"{what}: {done}/{total}", file=sys.stderr, flush=True)
+        new = what != self._what
+        if new:  # what an earlier call has done says nothing of the speed
+            self._what, self._began, self._first = what, now, done
+        if new or done >= total or now - self._last >= self._waits(now):
+            self._last = now
+            parts = [f"{what}: {done}/{total}", note]
+            if self._first < done < total and now - self._began >= self._every:
+                left = (now - self._began) * (total - done) / (done - self._first)
+                parts.append(f"{duration(left)} left")
+            print(", ".join(part for part in parts if part), file=sys.stderr, flush=True)
 
-    def _draw(self, what: str, *, done: int, total: int) -> None:
+    def _waits(self, now: float) -> float:
+        """Return the seconds between two lines: more as hours go by."""
+        return max(self._every, (now - self._began) / 30)
+
+    def _draw(self, what: str, *, done: int, total: int, note: str) -> None:
         from tqdm import tqdm  # needed on a terminal only
 
         if self._bar is None or what != self._what:
             self.close()
             self._what = what
-            self._bar = tqdm(total=total, desc=what, file=sys.stderr, leave=True)
+            # What an earlier call has done counts as done, but not for the speed.
+            self._bar = tqdm(
+                total=total,
+                desc=what,
+                initial=done,
+                file=sys.stderr,
+                leave=True,
+                dynamic_ncols=True,
+            )
         self._bar.total = total
+        if note:
+            self._bar.set_postfix_str(note, refresh=False)
         self._bar.update(done - self._bar.n)
         if done >= total:
             self.close()

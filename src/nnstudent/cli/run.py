@@ -5,11 +5,13 @@
   nnstudent run FLARE23 -o RUN --preset paper
       a FLARE folder; an nnU-Net raw dataset or a cohort folder works too
   nnstudent run cases.csv -o RUN --dry-run
-      only prints what is left to do
+      checks extras, cases and disk space, and prints what is left to do
   nnstudent run cases.csv -o RUN --rounds 3
       the student becomes the next teacher, until the labels hardly change
 
 If you stop it, the same command goes on from there and trains nothing twice.
+While it trains, it shows the loss, the Dice of the validation windows, and
+about how long the whole run will still take.
 
 RUN holds what the stages made: cohort, teachers, pseudo, fused (with
 ledger.jsonl), student (an nnU-Net model folder), second (if the preset has a
@@ -22,6 +24,7 @@ pseudo-labels, fused cohorts and students of later rounds are in round2, round3,
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,34 +107,49 @@ def _printer(display: Display) -> Listener:
     """Return a listener that prints a line when a stage begins and when it ends."""
 
     def show(stage: Stage, record: StageRecord | None, *, number: int, total: int) -> None:
+        from nnstudent.cli.common import print_failures
+        from nnstudent.errors import Failure
+        from nnstudent.words import duration
+
         display.close()
         head = f"[{number}/{total}] {stage.name}"
         if record is None:
             print(f"{head} …", flush=True)
-        elif record.fresh:
+            return
+        failures = [Failure(f"{stage.name}: {item.case}", item.reason) for item in record.failures]
+        if record.fresh:
             print(f"{head}: done before", flush=True)
+        elif record.state == "failed":
+            failures.append(Failure(stage.name, record.detail))
+        elif record.state == "done":
+            print(f"{head} in {duration(record.seconds)}: {record.detail}", flush=True)
         else:
-            cost = f" in {record.seconds:.1f} s" if record.state == "done" else f" {record.state}"
-            print(f"{head}{cost}: {record.detail}", flush=True)
+            print(f"{head} {record.state}: {record.detail}", flush=True)
+        print_failures("run", failures, done=1)  # once, when it happens
 
     return show
 
 
 def _print_result(result: RunResult, args: argparse.Namespace) -> int:
     """Print the table of stages and where the results are; return the exit code."""
-    from nnstudent.cli.common import print_failures
     from nnstudent.pipeline.run import summary
+    from nnstudent.words import count
 
     print()
-    for line in summary(result.stages):
+    for line in summary(result.stages, details=args.dry_run):
         print(line)
     for notice in result.notices:
         print(f"notice: {notice}")
     if args.dry_run:
+        for failure in result.broken:
+            line = f"{failure.case}: {failure.reason}"
+            print(f"nnstudent run: broken, would be left out: {line}", file=sys.stderr)
         left = [row.name for row in result.stages if row.state == "left"]
         print(f"left to do: {', '.join(left)}" if left else "nothing is left to do")
-        return 0
-    print_failures("run", result.failures, done=1)
+        return result.exit_code
+    if result.failures:
+        what = "named above when they happened"
+        print(f"{count(len(result.failures), 'failure')}, {what}; also in {args.out / 'run.json'}")
     if args.rounds > 1 and result.student:
         print(f"student of the last round: {result.student}")
     if result.report:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,11 +14,22 @@ from nnstudent.inference.memory import gigabytes
 from nnstudent.io.lock import writing
 from nnstudent.machine import environment
 from nnstudent.pipeline.folder import RunFolder
+from nnstudent.pipeline.forecast import Forecast
+from nnstudent.pipeline.preflight import check, parts
 from nnstudent.pipeline.preset import load_preset
-from nnstudent.pipeline.stages import Listener, StageRecord, remaining, run_stages, silent_listener
+from nnstudent.pipeline.stages import (
+    Listener,
+    Stage,
+    StageRecord,
+    remaining,
+    run_stages,
+    silent_listener,
+)
 from nnstudent.pipeline.steps import stages
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import Taxonomy
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -29,17 +41,19 @@ class RunResult:
         report: The report, or None if there is none.
         notices: Lines that a reader of the results should know.
         student: nnU-Net model folder of the last round's student, or None if there is none.
+        broken: Of a dry run: the cases that cannot be used.
     """
 
     stages: tuple[StageRecord, ...]
     report: Path | None
     notices: tuple[str, ...] = ()
     student: Path | None = None
+    broken: tuple[Failure, ...] = ()
 
     @property
     def failures(self) -> tuple[Failure, ...]:
         """The cases and the stages that failed."""
-        rows: list[Failure] = []
+        rows = list(self.broken)
         for stage in self.stages:
             rows.extend(
                 Failure(f"{stage.name}: {item.case}", item.reason) for item in stage.failures
@@ -87,15 +101,18 @@ def run(
             and report are of the last. No further round begins once the labels hardly change.
         baseline: Also train the student's network on the fully labeled cases alone, to see what
             the pseudo-labels bring.
-        dry_run: Only return what is left to do.
+        dry_run: Only check extras, cases and disk space, and return what is left to do.
         progress: Called as a stage advances.
         listener: Called when a stage begins and when it has ended.
 
     Raises:
-        InputError: The source or preset does not exist or is of no known kind.
-        OutputError: ``out`` cannot be written, or another call writes into it.
+        InputError: The source or preset does not exist or is of no known kind, or no case can be
+            used.
+        MissingExtraError: A stage that is left needs an extra that is not installed.
+        OutputError: ``out`` cannot be written, another call writes into it, or its disk is too
+            small.
     """
-    read_source(source, taxonomy=taxonomy)  # reports what is wrong before a folder is made
+    contents = read_source(source, taxonomy=taxonomy)  # before a folder is made
     if threads is not None and threads < 1:
         raise InputError(f"{threads} threads; expected at least 1")
     if rounds < 1:
@@ -112,8 +129,25 @@ def run(
         progress=progress,
     )
     record = out / "run.json"
+    planned = remaining(stages(folder), record)
+    left = [row.name for row in planned if row.state == "left"]
+    found = check(folder, contents, left=left, progress=progress)
     if dry_run:
-        return RunResult(remaining(stages(folder), record), _existing(out / "report.html"))
+        return RunResult(
+            planned, _existing(out / "report.html"), notices=found.notices, broken=found.broken
+        )
+    for line in found.notices:
+        log.info("%s", line)
+    forecast = Forecast(parts(folder, found.grids, left=left))
+    folder.progress = forecast.shown_by(progress)
+
+    def listen(stage: Stage, row: StageRecord | None, *, number: int, total: int) -> None:
+        if row is None:
+            forecast.begin(stage.name)
+        else:
+            forecast.end(stage.name)
+        listener(stage, row, number=number, total=total)
+
     about = {
         "source": os.path.abspath(source),
         "preset": folder.preset.name,
@@ -123,7 +157,7 @@ def run(
         "environment": environment(),
     }
     with writing(out):
-        rows = run_stages(stages(folder), record, about=about, listener=listener)
+        rows = run_stages(stages(folder), record, about=about, listener=listen)
     report, student = _existing(out / "report.html"), _existing(folder.student)
     return RunResult(rows, report, notices=tuple(folder.notices), student=student)
 
@@ -132,8 +166,13 @@ def _existing(path: Path) -> Path | None:
     return path if path.exists() else None
 
 
-def summary(rows: Sequence[StageRecord]) -> list[str]:
-    """Return a table of the stages, a line for each: state, seconds, peak memory, detail."""
+def summary(rows: Sequence[StageRecord], *, details: bool = True) -> list[str]:
+    """Return a table of the stages, a line for each: state, seconds, peak memory, detail.
+
+    Args:
+        rows: The records.
+        details: Whether the detail of a stage is in its line; of a skipped one it always is.
+    """
     lines = []
     for row in rows:
         state = "kept" if row.fresh and row.state == "done" else row.state
@@ -141,7 +180,8 @@ def summary(rows: Sequence[StageRecord]) -> list[str]:
         cost = " " * 21
         if row.seconds:
             cost = f"{row.seconds:8.1f} s {gigabytes(row.peak_rss_mb):7.2f} GB"
-        lines.append(f"{row.name:<9} {shown:<8} {cost}  {row.detail}")
+        detail = row.detail if details or row.state == "skipped" else ""
+        lines.append(f"{row.name:<9} {shown:<8} {cost}  {detail}".rstrip())
     return lines
 
 

@@ -135,7 +135,7 @@ class _Teller:
         self._stream = stream
         self._last: tuple[str, float] = ("", 0.0)
 
-    def __call__(self, what: str, done: int, total: int) -> None:
+    def __call__(self, what: str, done: int, total: int, *, note: str = "") -> None:
         now = time.monotonic()
         if what != self._last[0] or done >= total or now - self._last[1] >= _EVERY:
             self._last = what, now
