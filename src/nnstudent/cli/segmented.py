@@ -49,7 +49,7 @@ def case_table(rows: Sequence[Mapping[str, Any]], *, lesions: Sequence[str] = ()
     """
     cases = sorted((_Row(row, lesions) for row in rows), key=lambda row: row.badness)
     some_lesions = any(row.lesion_ml is not None for row in cases)
-    head = ["case", "organs", "cut", "least confident", "s", "lesions ml", "not found"]
+    head = ["case", "organs", "at border", "least confident", "s", "lesions ml", "not found"]
     table = [head, *(case.cells() for case in cases[:_MOST_ROWS])]
     if not some_lesions:
         table = [[*row[:5], row[6]] for row in table]

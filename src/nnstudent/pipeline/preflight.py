@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from nnstudent.cases import for_each_case
 from nnstudent.cohort.sources.source import Entry, Source
 from nnstudent.errors import Failure, InputError, MissingExtraError, OutputError
+from nnstudent.io.atomic import check_folder
 from nnstudent.io.nifti import read_grid
 from nnstudent.pipeline.folder import RunFolder
 from nnstudent.pipeline.forecast import Part, disk_bytes, labeling_work, room_used, training_work
@@ -106,8 +107,9 @@ def _require_room(run: RunFolder, grids: Sequence[Grid], cases: int) -> str:
     """Return about how much room the run takes on the disk, and how much is free.
 
     Raises:
-        OutputError: It certainly is.
+        OutputError: It certainly is, or nothing can be written there.
     """
+    check_folder(run.out)
     need = disk_bytes(run.preset, grids, baseline=run.baseline, rounds=run.round_count)
     need = max(0.0, need * cases / len(grids) - room_used(run.out))
     place = run.out.absolute()
