@@ -134,6 +134,8 @@ def test_options_of_one_name_mean_the_same_in_every_verb() -> None:
         "label",
         "study",
         "serve",
+        "stats",
+        "relabel",
     }
 
 

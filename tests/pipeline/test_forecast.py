@@ -107,7 +107,7 @@ def test_progress_shows_the_time_left_beside_its_own_note() -> None:
     show("student", 0, 100, note="loss 0.50")
     clock.now = 36.0
     show("student", 1, 100, note="loss 0.40")
-    assert shown == ["loss 0.50", "loss 0.40, run: about 59 min left"]
+    assert shown == ["loss 0.50", "loss 0.40, whole run: about 59 min left"]
 
 
 def test_room_used(tmp_path: Path) -> None:

@@ -53,10 +53,11 @@ class Display:
             self._what, self._began, self._first = what, now, done
         if new or done >= total or now - self._last >= self._waits(now):
             self._last = now
-            parts = [f"{what}: {done}/{total}", note]
+            parts = [f"{what}: {done}/{total}"]
             if self._first < done < total and now - self._began >= self._every:
                 left = (now - self._began) * (total - done) / (done - self._first)
                 parts.append(f"{duration(left)} left")
+            parts.append(note)
             print(", ".join(part for part in parts if part), file=sys.stderr, flush=True)
 
     def _waits(self, now: float) -> float:

@@ -193,7 +193,7 @@ class Forecast:
 
         def show(what: str, done: int, total: int, *, note: str = "") -> None:
             left = self.note(what, done, total)
-            words = [note, "" if left is None else f"run: about {duration(left)} left"]
+            words = [note, "" if left is None else f"whole run: about {duration(left)} left"]
             progress(what, done, total, note=", ".join(word for word in words if word))
 
         return show
