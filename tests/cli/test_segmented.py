@@ -39,7 +39,17 @@ def test_the_worst_case_is_first() -> None:
 
 def test_a_model_without_lesions_has_no_column_for_them() -> None:
     (head, _) = case_table([row("a", liver=facts(1))], lesions=["tumor"])
-    assert head.split() == ["case", "organs", "at", "border", "least", "confident", "s", "not", "found"]
+    assert head.split() == [
+        "case",
+        "organs",
+        "at",
+        "border",
+        "least",
+        "confident",
+        "s",
+        "not",
+        "found",
+    ]
 
 
 def test_a_long_table_ends_with_how_many_are_left() -> None:

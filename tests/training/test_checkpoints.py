@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -33,7 +34,7 @@ def killed(balls: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "from nnstudent.cohort.cohort import read_cohort\n"
         "from nnstudent.training.teach import teach\n"
         "from tests.training.test_checkpoints import five_epochs\n"
-        "def kill(what, done, total):\n"
+        "def kill(what, done, total, note=''):\n"
         "    if what == 'tumor' and done == 7: os.kill(os.getpid(), signal.SIGKILL)\n"
         "teach(read_cohort(Path(sys.argv[2])), Path(sys.argv[3]), five_epochs().teaching,\n"
         "      target='tumor', progress=kill)\n"
@@ -52,10 +53,11 @@ def resume(killed: Path, out: Path) -> tuple[TeachResult, list[int]]:
     """Call again; the result, and the steps that were made."""
     seen: list[int] = []
 
-    def note(what: str, at: int, total: int) -> None:
+    def note(what: str, at: int, total: int, *, note: str = "") -> None:
         assert "preprocessing" not in what
         if what == "tumor":
             seen.append(at)
+            assert re.fullmatch(r"loss -?\d+\.\d\d(, Dice \d\.\d\d)?", note)
 
     return teach(
         read_cohort(killed / "cohort"), out, five_epochs().teaching, target="tumor", progress=note

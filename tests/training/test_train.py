@@ -31,7 +31,7 @@ def taught(
     steps: Counter[str] = Counter()
     out = tmp_path_factory.mktemp("teachers")
     result = teach(
-        balls, out, preset.teaching, progress=lambda what, done, total: steps.update({what: 1})
+        balls, out, preset.teaching, progress=lambda what, done, total, **_: steps.update({what: 1})
     )
     return out, result, steps
 
@@ -109,7 +109,7 @@ def test_a_second_call_trains_nothing(
     before = (out / "organs" / "fold_0" / "checkpoint_final.pth").stat().st_mtime_ns
     steps: Counter[str] = Counter()
     again = teach(
-        balls, out, preset.teaching, progress=lambda what, done, total: steps.update({what: 1})
+        balls, out, preset.teaching, progress=lambda what, done, total, **_: steps.update({what: 1})
     )
     assert not steps
     assert again.organs is not None

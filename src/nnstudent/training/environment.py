@@ -37,9 +37,9 @@ def nnunet_folders(
     values |= {"nnUNet_n_proc_DA": str(workers), "nnUNet_wandb_enabled": "0"}
     outside = sys.stdout
 
-    def report(what: str, done: int, total: int) -> None:
+    def report(what: str, done: int, total: int, *, note: str = "") -> None:
         with redirect_stdout(outside):
-            progress(what, done, total)
+            progress(what, done, total, note=note)
 
     with (
         _environment(values),

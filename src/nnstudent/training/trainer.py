@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable
@@ -89,6 +90,7 @@ class RecipeTrainer(nnUNetTrainer):
         self._average = WeightAverage(training.ema) if training.ema else None
         self._guard = LossGuard(training)
         self._step = 0
+        self._shown_loss = self._dice = math.nan
         self._saved_at = time.monotonic()
 
     def place(self, model: Path) -> None:
@@ -199,11 +201,19 @@ class RecipeTrainer(nnUNetTrainer):
         self._step += 1
         if self.tuner is not None:
             self.tuner.step(time.perf_counter() - began)
-        self.progress(self.title, self._step, self.num_epochs * self.num_iterations_per_epoch)
         value = loss.detach().cpu().numpy()
+        self._report_step(float(value))
         self._guard.record(finite=updated and bool(np.isfinite(value)))
         self._guard.check(self.title, self._step)
         return {"loss": value}
+
+    def _report_step(self, loss: float) -> None:
+        """Report progress with the loss, averaged over about 20 steps, and the last Dice."""
+        last = self._shown_loss
+        self._shown_loss = loss if math.isnan(last) else 0.95 * last + 0.05 * loss
+        dice = "" if math.isnan(self._dice) else f", Dice {self._dice:.2f}"
+        steps = self.num_epochs * self.num_iterations_per_epoch
+        self.progress(self.title, self._step, steps, note=f"loss {self._shown_loss:.2f}{dice}")
 
     def validation_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Count hits and errors of one batch, in the precision of the training."""
@@ -219,6 +229,7 @@ class RecipeTrainer(nnUNetTrainer):
     def on_validation_epoch_end(self, val_outputs: list[dict[str, Any]]) -> None:
         """Log the Dice of each class over all validation windows; NaN for one that none holds."""
         dice, mean, loss = epoch_scores(val_outputs, len(self.label_manager.foreground_labels))
+        self._dice = mean
         self.logger.log("mean_fg_dice", mean, self.current_epoch)
         self.logger.log("dice_per_class_or_region", dice, self.current_epoch)
         self.logger.log("val_losses", loss, self.current_epoch)
