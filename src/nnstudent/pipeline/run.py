@@ -141,13 +141,6 @@ def run(
     forecast = Forecast(parts(folder, found.grids, left=left))
     folder.progress = forecast.shown_by(progress)
 
-    def listen(stage: Stage, row: StageRecord | None, *, number: int, total: int) -> None:
-        if row is None:
-            forecast.begin(stage.name)
-        else:
-            forecast.end(stage.name)
-        listener(stage, row, number=number, total=total)
-
     about = {
         "source": os.path.abspath(source),
         "preset": folder.preset.name,
@@ -157,9 +150,22 @@ def run(
         "environment": environment(),
     }
     with writing(out):
-        rows = run_stages(stages(folder), record, about=about, listener=listen)
+        rows = run_stages(stages(folder), record, about=about, listener=_timed(listener, forecast))
     report, student = _existing(out / "report.html"), _existing(folder.student)
     return RunResult(rows, report, notices=tuple(folder.notices), student=student)
+
+
+def _timed(listener: Listener, forecast: Forecast) -> Listener:
+    """Return a listener that also notes in the forecast which stage runs."""
+
+    def listen(stage: Stage, record: StageRecord | None, *, number: int, total: int) -> None:
+        if record is None:
+            forecast.begin(stage.name)
+        else:
+            forecast.end(stage.name)
+        listener(stage, record, number=number, total=total)
+
+    return listen
 
 
 def _existing(path: Path) -> Path | None:
