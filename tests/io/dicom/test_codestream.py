@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnstudent.errors import InputError
-from nnstudent.io.dicom.codestream import FrameSize, frame_size
+from nnstudent.io.dicom.codestream import FrameSize, check_frames, frame_size
 from nnstudent.io.dicom.series import read_series
 from tests.io.series import Series, compress, pydicom
 
@@ -77,6 +77,20 @@ def test_a_frame_without_a_size_is_refused(tmp_path):
     header.save_as(path)
     with pytest.raises(InputError, match="compressed frame 1 does not say how large it is"):
         read_series(folder)
+
+
+@pytest.mark.parametrize("has_bot", [False, True])
+def test_every_frame_of_a_file_is_checked(tmp_path, has_bot):
+    path = next(compressed(tmp_path / "s", "JPEG2000Lossless").iterdir())
+    frame = codestream(path)
+    other = _with_size(frame, syntax="JPEG2000Lossless", rows=24, columns=4000)
+    header = pydicom.dcmread(path)
+    header.NumberOfFrames = 3
+    header.PixelData = pydicom.encaps.encapsulate([frame] * 3, has_bot=has_bot)
+    check_frames(header, path)
+    header.PixelData = pydicom.encaps.encapsulate([frame, other, frame], has_bot=has_bot)
+    with pytest.raises(InputError, match="compressed frame 2 holds 4000×24 pixels"):
+        check_frames(header, path)
 
 
 def test_several_values_per_pixel_are_named():
