@@ -233,3 +233,12 @@ def test_a_device_or_pipe_is_never_replaced(tmp_path, write):
     assert pipe.is_fifo()
     assert link.is_symlink()
     assert names(tmp_path) == ["link", "pipe"]
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "ü" * 200, "there/" + "x" * 300])
+def test_a_name_that_is_too_long_is_known_before_the_work(tmp_path, name):
+    """Also below a folder that is not there yet, for which the system says nothing."""
+    for folder in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(OutputError, match="File name too long"):
+            check_file(folder / name)
+    assert list(tmp_path.iterdir()) == []

@@ -18,7 +18,7 @@ import stat
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -121,7 +121,11 @@ def check_file(path: Path) -> None:
     Raises:
         OutputError: It cannot.
     """
-    if path.is_dir():
+    try:
+        folder = path.is_dir()
+    except OSError as error:
+        raise unwritable(path, error) from error
+    if folder:
         raise OutputError(f"{path}: is a folder; expected the name of a file to write")
     _require_replaceable(path)
     _check(path.parent, named=path)
@@ -145,14 +149,21 @@ def _require_replaceable(path: Path) -> None:
 
 
 def _check(folder: Path, *, named: Path) -> None:
-    nearest = next(
-        place for place in (folder.absolute(), *folder.absolute().parents) if place.exists()
-    )
+    places = (folder.absolute(), *folder.absolute().parents)
     try:
+        nearest = next(place for place in places if place.exists())
+        _check_names(named.absolute().relative_to(nearest).parts, nearest)
         with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
         raise unwritable(named, error) from error
+
+
+def _check_names(names: Iterable[str], folder: Path) -> None:
+    """Refuse names that the folder's file system cannot hold; below what is missing it is silent."""
+    longest = os.pathconf(folder, "PC_NAME_MAX") if hasattr(os, "pathconf") else 255
+    if any(len(os.fsencode(name)) > longest for name in names):
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
 
 
 def sweep(folder: Path, *, whole: bool = False, of: str | None = None) -> None:
