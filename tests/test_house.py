@@ -20,8 +20,7 @@ NO_TWIN = {
         "cli/report cli/run cli/segment cli/select cli/serve cli/study"
     ),
     "bundle/test_bundle, test_export, test_nnunet": (
-        "bundle/card bundle/labels bundle/lesion_stage bundle/network bundle/quantise "
-        "bundle/spec bundle/write"
+        "bundle/card bundle/lesion_stage bundle/network bundle/quantise bundle/spec bundle/write"
     ),
     "inference/test_segmenter and test_against_stock, with every engine": (
         "inference/case_run inference/engines/engine inference/engines/openvino "
@@ -31,17 +30,15 @@ NO_TWIN = {
     "io/test_nifti": "io/nifti_open",
     "web/test_archive, over requests": "io/archive",
     "report/test_tables": "report/protocols",
-    "io/test_finder, io/dicom/test_series": (
-        "io/content io/dicom/seg io/dicom/slices io/dicom/values"
-    ),
-    "labels/test_relabel": ("labels/apply labels/sides"),
+    "io/test_finder, io/dicom/test_series": ("io/dicom/seg io/dicom/slices io/dicom/values"),
+    "labels/test_relabel": ("labels/apply"),
     "one number, one name": ("machine progress web/pacs/errors"),
     "phantom/test_anatomy looks at the organs that they draw": (
         "phantom/bowel phantom/build phantom/lesions phantom/organs phantom/render "
         "phantom/skeleton phantom/torso phantom/vessels"
     ),
     "test_path and pipeline/test_rounds run every stage": (
-        "pipeline/folder pipeline/preset pipeline/steps/baseline "
+        "pipeline/folder pipeline/steps/baseline "
         "pipeline/steps/ensemble pipeline/steps/evaluate pipeline/steps/export "
         "pipeline/steps/index pipeline/steps/label pipeline/steps/profile "
         "pipeline/steps/report pipeline/steps/second pipeline/steps/segment "

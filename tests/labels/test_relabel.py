@@ -15,7 +15,6 @@ from nnstudent.evaluation.declared import declared_table
 from nnstudent.io.nifti import read_labels, write_labels
 from nnstudent.labels.class_maps import find_map
 from nnstudent.labels.relabel import _agreed, relabel
-from nnstudent.labels.sides import split_sides
 from nnstudent.taxonomy import Taxonomy, flare23
 from nnstudent.volume import Grid, Volume
 
@@ -49,24 +48,6 @@ def test_the_values_of_another_tool_become_those_of_the_table(tmp_path):
     assert names_in(done.files["a"][0]) == {"liver": 200, "spleen": 200}
     assert done.notices == ("a: values that are none of the label table became background: 51",)
     assert declared_table(tmp_path / "out") == TABLE
-
-
-def test_two_kidneys_in_one_class_are_told_apart_in_any_orientation(tmp_path):
-    for axcodes in ("RAS", "LPS", "PSL"):
-        both = blocks(v1=(5, 12)).array + blocks(v1=(45, 50)).array
-        folder = tmp_path / axcodes
-        write_labels(folder / "in" / "k.nii.gz", Volume(both, GRID).reoriented(axcodes))
-        done = run([folder / "in"], folder / "out", "kits")
-        # The larger block is at small x, which is the patient's left.
-        assert names_in(done.files["k"][0]) == {"left_kidney": 280, "right_kidney": 200}
-        assert not done.notices
-
-
-def test_one_kidney_is_told_by_the_middle_of_the_image_and_that_is_said(tmp_path):
-    write_labels(tmp_path / "k.nii.gz", blocks(v1=(45, 50)))
-    done = run([tmp_path / "k.nii.gz"], tmp_path / "out.nii.gz", "kits")
-    assert names_in(tmp_path / "out.nii.gz") == {"right_kidney": 200}
-    assert "middle of the image" in done.notices[0]
 
 
 def test_files_of_one_class_become_a_label_map_and_back(tmp_path):
@@ -133,13 +114,6 @@ def test_agreement_is_symmetric_and_invents_nothing(sources):
         assert np.array_equal(array[asked], merged[asked])
     if len(arrays) == 1:
         assert np.array_equal(merged, arrays[0])
-
-
-@given(hnp.arrays(np.bool_, hnp.array_shapes(min_dims=3, max_dims=3, max_side=7)))
-def test_sides_part_any_mask(mask):
-    right, left, _ = split_sides(mask, Grid(mask.shape, np.diag([9.0, 9.0, 9.0, 1.0])))
-    assert np.array_equal(right | left, mask)
-    assert not (right & left).any()
 
 
 def test_another_table_renumbers_classes_of_the_same_names(tmp_path):
