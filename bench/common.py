@@ -44,8 +44,8 @@ def within(minutes: float | None, progress: Progress) -> Progress:
     """A progress callback that ends the work when its time is up."""
     end = None if minutes is None else time.monotonic() + 60 * minutes
 
-    def listen(what: str, done: int, total: int) -> None:
-        progress(what, done, total)
+    def listen(what: str, done: int, total: int, *, note: str = "") -> None:
+        progress(what, done, total, note=note)
         if end is not None and time.monotonic() > end:
             raise OutOfTime
 

@@ -13,11 +13,11 @@ from nnstudent.progress import Progress
 
 def test_time_is_up() -> None:
     seen: list[str] = []
-    listen = within(0, lambda what, *_: seen.append(what))
+    listen = within(0, lambda what, *_, **__: seen.append(what))
     with pytest.raises(OutOfTime):
         listen("work", 1, 2)
     assert seen == ["work"]
-    within(None, lambda *_: None)("work", 1, 2)
+    within(None, lambda *_, **__: None)("work", 1, 2)
 
 
 def test_an_interrupted_benchmark_ends_well_and_a_wrong_one_with_its_code(

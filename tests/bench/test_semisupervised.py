@@ -55,7 +55,7 @@ def made(
     def cut(after: int):
         left = [after]
 
-        def listen(what: str, done: int, total: int) -> None:
+        def listen(what: str, done: int, total: int, *, note: str = "") -> None:
             seen.append(what)
             left[0] -= 1
             if not left[0]:

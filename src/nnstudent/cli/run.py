@@ -138,9 +138,9 @@ def _print_result(result: RunResult, args: argparse.Namespace) -> int:
     print()
     for line in summary(result.stages, details=args.dry_run):
         print(line)
-    for notice in result.notices:
-        print(f"notice: {notice}")
-    if args.dry_run:
+    if args.dry_run:  # a run has said them when they came up
+        for notice in result.notices:
+            print(f"notice: {notice}")
         for failure in result.broken:
             line = f"{failure.case}: {failure.reason}"
             print(f"nnstudent run: broken, would be left out: {line}", file=sys.stderr)
