@@ -159,7 +159,7 @@ def test_a_series_without_uids_is_refused_before_the_work(
     ]
     assert main(given) == 2
     assert (
-        "StudyInstanceUID is missing, FrameOfReferenceUID is malformed, so that no DICOM object"
+        "StudyInstanceUID is missing, FrameOfReferenceUID is malformed, so no DICOM object"
         in capfd.readouterr().err
     )
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
