@@ -38,8 +38,8 @@ image_order = 1
 separate_z  = false
 foreground  = 0.7
 [student.training]
-epochs              = 5
-iterations          = 16
+epochs              = 4
+iterations          = 14
 validation_batches  = 1
 optimizer           = "adamw"
 lr                  = 1e-2

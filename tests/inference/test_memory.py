@@ -223,7 +223,7 @@ def test_the_prediction_holds_for_other_scans_and_schemes(kind, tmp_path):
         ]
         how["use_mask_for_norm"] = ["mask" in kind]
         (model / "plans.json").write_text(json.dumps(written))
-    bundle, shape = export(model, tmp_path / "bundle"), "350,124,124" if narrow else "160,320,320"
+    bundle, shape = export(model, tmp_path / "bundle"), "240,124,124" if narrow else "160,320,320"
     done = subprocess.run(
         [sys.executable, "-c", OTHER, str(bundle), shape],
         capture_output=True,

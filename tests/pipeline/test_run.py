@@ -61,8 +61,8 @@ def test_one_fully_annotated_case_is_enough(source, tmp_path):
             if "full_b" not in block and 'organs"' not in block
         )
     )
-    short = PRESET.replace("epochs              = 5", "epochs = 1").replace(
-        "iterations          = 16", "iterations = 2"
+    short = PRESET.replace("epochs              = 4", "epochs = 1").replace(
+        "iterations          = 14", "iterations = 2"
     )
     (tmp_path / "short.toml").write_text(short)
     for path in source.glob("*.nii.gz"):
@@ -96,8 +96,8 @@ def test_a_run_of_which_no_case_can_be_read_names_one(source, tmp_path):
 
 
 def test_organs_from_the_student_and_its_second_stage_with_tumors_laid_over(source, tmp_path):
-    short = PRESET.replace("epochs              = 5", "epochs = 1").replace(
-        "iterations          = 16", "iterations = 2"
+    short = PRESET.replace("epochs              = 4", "epochs = 1").replace(
+        "iterations          = 14", "iterations = 2"
     )
     (tmp_path / "two.toml").write_text(
         f'one_student = false\nsecond_classes = ["brick"]\n{short}[tumor]\nlike = "student"\n[second]\nlike = "student"\n'
