@@ -1,1 +1,1 @@
-"""Benchmarks: each figure of the documentation is the output of one of these modules. README.md lists them."""
+"""Benchmarks, which give every figure of the documentation; README.md lists them."""

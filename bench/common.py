@@ -1,4 +1,4 @@
-"""What several benchmarks share: a time limit, phantom cohorts, rows in a JSON file, mean scores."""
+"""What benchmarks share: a time limit, phantom cohorts, rows in a JSON file, mean scores."""
 
 from __future__ import annotations
 
@@ -194,7 +194,8 @@ def score_test_cases(
     scores = evaluate(out, cohort, subset="test", progress=progress)
     if failures or scores.failures:
         raise InputError(
-            f"{name}: {[*failures, *scores.failures][0]}; every test case must be scored, call again"
+            f"{name}: {[*failures, *scores.failures][0]}; "
+            "every test case must be scored, call again"
         )
     return scores, [
         json.loads((out / f"{case.id}.json").read_text("utf-8"))["seconds"] for case in test

@@ -1,11 +1,13 @@
-"""How much faster DSC and NSD are than the surface-distance package, for 13 organs on 512×512×119.
+"""Time DSC and NSD against the surface-distance package, for 13 organs on 512×512×119 voxels.
 
   python -m bench.evaluation [--seed 0] [--repeats 3] [--labels LABELS.nii.gz]
 
-The truth is a phantom's label map (or the one given), put on a grid of 512×512×119 voxels of 0.8×0.8×2.5 mm; predictions are
-made from it by smooth displacement: of a few millimeters (fair), and of more (poor). Both sides get the same arrays; reading is
-no part of it. The package is called as the challenge's script does, once an organ on the whole volume, but with no quirks.
-Needs the extra [dev], which brings the package."""
+The truth is a phantom's label map (or the one given) on a grid of 512×512×119 voxels of 0.8×0.8×2.5
+mm. Predictions are made from it by smooth displacement: by a few millimeters (fair), and by more
+(poor). Both sides receive the same arrays; reading is not included. The package is called as the
+challenge's script does, once per organ on the whole volume, but without its quirks. This needs the
+extra [dev], which brings the package.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,8 @@ def main() -> None:
         item.name: int((truth == item.id).sum() * np.prod(SPACING) / 1000) for item in ORGANS
     }
     print(
-        f"{platform.machine()}, {platform.python_version()}, numpy {np.__version__}; seed {args.seed}; one thread"
+        f"{platform.machine()}, {platform.python_version()}, numpy {np.__version__}; "
+        f"seed {args.seed}; one thread"
     )
     print("organs, ml: " + ", ".join(f"{name} {ml}" for name, ml in volumes.items()))
     package = load_package()
@@ -61,8 +64,9 @@ def main() -> None:
         )
         means = np.mean(list(ours.values()), axis=0)
         print(
-            f"{kind} prediction (mean DSC {means[0]:.3f}, NSD {means[1]:.3f}): nnstudent {own_seconds:.3f} s, surface-distance "
-            f"{their_seconds:.3f} s, ratio {their_seconds / own_seconds:.1f}; largest difference {apart:.1e}"
+            f"{kind} prediction (mean DSC {means[0]:.3f}, NSD {means[1]:.3f}): "
+            f"nnstudent {own_seconds:.3f} s, surface-distance {their_seconds:.3f} s, "
+            f"ratio {their_seconds / own_seconds:.1f}; largest difference {apart:.1e}"
         )
 
 
@@ -94,7 +98,7 @@ def package_scores(package: SimpleNamespace, prediction: np.ndarray, truth: np.n
 
 
 def load_package() -> SimpleNamespace:
-    """The package, with the names that it needs and that newer numpy and scipy dropped."""
+    """Import the package, with the names that newer NumPy and SciPy dropped and it needs."""
     vars(np).update(Inf=np.inf, NaN=np.nan)
     ndimage.filters = SimpleNamespace(correlate=ndimage.correlate)
     ndimage.morphology = SimpleNamespace(distance_transform_edt=ndimage.distance_transform_edt)
@@ -113,7 +117,7 @@ def quickest(work: Callable[[], Scores], repeats: int) -> tuple[Scores, float]:
 
 
 def on_grid(path: Path | None, seed: int) -> np.ndarray:
-    """A label map on the benchmark's grid, its organs in the middle, (z, y, x)."""
+    """A label map on the benchmark's grid, organs in the middle, (z, y, x)."""
     if path is None:
         from nnstudent.phantom import make_case
 
@@ -142,7 +146,7 @@ def on_grid(path: Path | None, seed: int) -> np.ndarray:
 
 
 def displaced(labels: np.ndarray, mm: float, seed: int) -> np.ndarray:
-    """The labels moved about by a smooth random field whose standard deviation at its knots is ``mm``."""
+    """Labels displaced by a smooth random field whose standard deviation at its knots is ``mm``."""
     random = np.random.default_rng(seed)
     knots = (8, 10, 10)
     index = []

@@ -1,4 +1,7 @@
-"""What segmenting must cost at least on this machine: arithmetic over its measured peak, bytes over its measured bandwidth."""
+"""The least time that segmenting can take on this machine.
+
+It is the arithmetic over the measured peak, and the bytes over the measured bandwidth.
+"""
 
 from __future__ import annotations
 
@@ -14,29 +17,28 @@ from nnstudent.inference.grid.resample import new_shape
 from nnstudent.training.design.speed import quickest
 from nnstudent.volume import Volume
 
-CHANNELS, SIZE = (
-    128,
-    (16, 48, 48),
-)  # of the convolution that shows the peak: deep enough to be bound by arithmetic only
+# Size of the convolution that shows the peak: deep enough to be bound by arithmetic only.
+CHANNELS, SIZE = 128, (16, 48, 48)
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 
 
 def flops(path: Path, spec: NetworkSpec) -> float:
-    """Floating-point operations of the convolutions of one window, a multiplication and a sum being two."""
+    """Floating-point operations of a window's convolutions; a product and a sum count as two."""
     total = 0
     for node in graph.read(path, spec).get_ops():
         kind = node.get_type_name()
         if kind not in ("Convolution", "ConvolutionBackpropData"):
             continue
         weights = list(node.input(1).get_shape())
-        # Each value of the output (or, transposed, of the input) meets each weight of one output (input) channel once.
+        # Each value of the output (or, transposed, of the input) meets each weight of one output
+        # (input) channel once.
         voxels = list((node.output(0) if kind == "Convolution" else node.input(0)).get_shape())[2:]
         total += 2 * math.prod(voxels) * math.prod(weights)
     return float(total)
 
 
 def peak(precision: str, *, threads: int, repeats: int = 5) -> float:
-    """Operations a second that a large convolution reaches on this machine in this precision."""
+    """Operations per second that a large convolution reaches on this machine."""
     ov = graph.openvino()
     from openvino import opset13 as ops
 
@@ -63,14 +65,14 @@ def peak(precision: str, *, threads: int, repeats: int = 5) -> float:
 
 
 def bandwidth(*, repeats: int = 5) -> float:
-    """Bytes a second that are read and written when memory is copied."""
+    """Bytes per second that are read and written when memory is copied."""
     source = np.zeros(2**25)
     target = np.zeros_like(source)
     return 2 * source.nbytes / quickest(lambda: np.copyto(target, source), repeats=repeats)
 
 
 def stage_bytes(image: Volume, network: Network) -> dict[str, float]:
-    """Bytes that each stage must read and write at least, nothing being compressed."""
+    """Bytes that each stage must at least read and write, without compression."""
     scan, labels = image.array.nbytes, image.array.size
     grid = 4 * math.prod(new_shape(image.array.shape, image.spacing_mm, network.spec.spacing_mm))
     scores = grid * len(network.spec.classes)

@@ -1,11 +1,13 @@
-"""What a case of a folder takes in one process, beside cases one by one with the model already loaded, and how busy the cores are.
+"""Seconds per case of a whole folder against single cases, and how busy the cores are.
 
   python -m bench.folder --cases 6 --slices 100 --repeats 3 --json folder.json
 
-Two processes take turns: `nnstudent segment FOLDER` from command to the last file, and one that loads the model, segments a case to warm
-up, and then each case of the folder by itself. Seconds a case; busy is processor time over wall time and cores, of the folder's process as
-a whole, its start included, and of the other without start, model and warm-up. Labels must be the same to the voxel. On a machine that
-does something else the figures mean little, for both sides want every core."""
+Two processes take turns: `nnstudent segment FOLDER` from the command to the last file, and one that
+loads the model, segments a case to warm up, and then segments each case of the folder by itself.
+Busy is CPU time over wall time and cores: for the folder's process as a whole, including its start,
+and for the other without start, model and warm-up. Labels must be equal to the voxel. On a busy
+machine the figures mean little, because both sides use every core.
+"""
 
 from __future__ import annotations
 
@@ -89,7 +91,7 @@ def folder_of_scans(work: Path, cases: int, slices: int, plane: int) -> Path:
 def bench(
     scans: Path, out: Path, *, model: Path | None, windows: str, repeats: int
 ) -> dict[str, Any]:
-    """Run both in turn; seconds a case and how busy the cores are, medians."""
+    """Run both in turn; medians of seconds per case and of how busy the cores are."""
     shutil.rmtree(out, ignore_errors=True)
     given = ["--windows", windows, *(["--model", str(model)] if model else [])]
     folder = [

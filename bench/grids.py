@@ -1,8 +1,10 @@
-"""What the grids of bench/semisupervised.toml cost by themselves: the truth of test scans, carried onto a grid and back, against itself.
+"""The DSC that the grids of bench/semisupervised.toml lose by themselves.
 
   python -m bench.grids --cases 10
 
-No network that answers on such a grid can be expected to score higher. Interpolation is linear both ways, class by class."""
+The truth of test scans is resampled to a grid and back and compared with itself. No network on such
+a grid can be expected to score higher. Interpolation is linear in both directions, class by class.
+"""
 
 from __future__ import annotations
 
@@ -53,13 +55,14 @@ def main() -> None:
         means = {organ: float(np.mean(values)) for organ, values in kept.items() if values}
         listed = ", ".join(f"{organ} {value:.2f}" for organ, value in means.items())
         print(
-            f"{name}, {'×'.join(f'{mm:g}' for mm in grid)} mm: mean DSC {np.mean(list(means.values())):.3f}; {listed}",
+            f"{name}, {'×'.join(f'{mm:g}' for mm in grid)} mm: "
+            f"mean DSC {np.mean(list(means.values())):.3f}; {listed}",
             flush=True,
         )
 
 
 def carried(labels: Volume, grid: Spacing, ids: Sequence[int]) -> np.typing.NDArray[np.uint8]:
-    """Labels on a grid of this spacing, and from there back where they came from."""
+    """Labels resampled to a grid of this spacing and back."""
     how = Resampling(1, 1, force_separate_z=False)
     shape = new_shape(labels.array.shape, labels.spacing_mm, grid)
     best, found = (

@@ -1,13 +1,16 @@
-"""How fast and lean a full CT is segmented, beside stock nnU-Net, on phantoms of full size.
+"""Seconds and memory for a full CT, beside stock nnU-Net, on phantoms of full size.
 
-  make bench-inference                                      trains the paper's student on phantoms first (an hour or two)
+  make bench-inference       trains the paper's student on phantoms first (an hour or two)
   python -m bench.inference --sizes 55,100,150,215,334,448,499,554 --repeats 3 --json inference.json
   python -m bench.inference --sizes 100 --no-stock --json inference.json
 
-Stock `nnUNetv2_predict_from_modelfolder -device cpu --disable_tta` and `nnstudent segment` run alternately, each as a whole process
-from command to file; seconds and peak memory of the process tree are those of `nnstudent profile`. Ratios of medians count, for
-machines are noisy. The paper's student plan is run from weights in fp16, by both. It must find 12 organs with a DSC above 0.5, or
-nothing is reported, for the empty answer is the fastest. Needs the extras [train], and [int8] for the bundle's int8."""
+Stock `nnUNetv2_predict_from_modelfolder -device cpu --disable_tta` and `nnstudent segment` run
+alternately, each as a whole process from command to file; `nnstudent profile` measures seconds and
+peak memory of the process tree. Ratios of medians count, because machines are noisy. Both run the
+paper's student plan from weights in fp16. It must find 12 organs with a DSC above 0.5; otherwise
+nothing is reported, because the empty answer is the fastest. This needs the extras [train], and
+[int8] for the bundle's int8.
+"""
 
 from __future__ import annotations
 
@@ -44,18 +47,11 @@ from nnstudent.taxonomy import flare23
 
 PATCH = (32, 128, 192)  # the paper's
 ORGANS, FOUND_DSC = 12, 0.5
-NNUNET = dict.fromkeys(
-    ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"), os.devnull
-)  # predicting needs none
+# nnU-Net wants these folders named, but predicting uses none of them.
+NNUNET = dict.fromkeys(("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"), os.devnull)
 STOCK = ("-f", "0", "-device", "cpu", "--disable_tta")
-EXACTLY = (
-    "--windows",
-    "dense",
-    "--precision",
-    "fp32",
-    "--postprocess",
-    "none",
-)  # as stock nnU-Net does
+# What makes `segment` do as stock nnU-Net does.
+EXACTLY = ("--windows", "dense", "--precision", "fp32", "--postprocess", "none")
 
 
 def main() -> None:
@@ -110,17 +106,17 @@ def bench(
     least: int = ORGANS,
     out: Path | None = None,
 ) -> dict[str, Any]:
-    """Run all on all; a table on the way, and the report.
+    """Run every contender on every scan; prints a table and returns the report.
 
     Args:
-        contenders: The first is the one that stock nnU-Net runs too.
+        contenders: The models; stock nnU-Net runs the first too.
         sizes: Slices of each scan.
-        repeats: Runs of each.
+        repeats: Number of runs of each.
         stock: Whether stock nnU-Net runs at all.
         work: Folder for scans and results.
         plane: Voxels in plane of a scan that is 410 mm wide.
         least: Organs that the first contender must find.
-        out: Where the report is written after each size, so that what is measured is kept; None for nowhere.
+        out: File of the report, rewritten after each size; None for no file.
     """
     threads = cores()
     machine = describe(threads)
@@ -134,7 +130,7 @@ def bench(
         }
         stock_runs: list[Run] = []
         runs: dict[str, list[Run]] = {one.name: [] for one in contenders}
-        for _ in range(repeats):  # alternately, so that a noisy hour is everybody's
+        for _ in range(repeats):  # alternately, so that noise affects all alike
             if stock and contenders[0].folder is not None:
                 run = run_stock(contenders[0].folder, scan, outs["stock"])
                 stock_runs += [] if run is None else [run]
@@ -147,7 +143,8 @@ def bench(
             row["dense_fp32_seconds"] = exact.seconds
             if one is contenders[0] and row["organs_found"] < least:
                 sys.exit(
-                    f"{one.name} finds {row['organs_found']} organs with DSC > {FOUND_DSC} in {slices} slices, not {least}: no figures"
+                    f"{one.name} finds {row['organs_found']} organs with DSC > {FOUND_DSC} "
+                    f"in {slices} slices, not {least}: no figures"
                 )
             row |= shares(one, scan, row, machine)
             rows.append(row)
@@ -158,7 +155,10 @@ def bench(
 
 
 def paper_plan(trained: Path, work: Path) -> Contender:
-    """The trained model with the paper's whole patch and fp16 weights, as nnU-Net's folder and as a bundle with int8 if NNCF is there."""
+    """The trained model with the paper's whole patch and fp16 weights.
+
+    It is both an nnU-Net folder and a bundle, the latter with int8 if NNCF is installed.
+    """
     import torch
 
     folder, bundle = work / "paper-plan", work / "paper-plan-bundle"
@@ -189,27 +189,31 @@ def paper_plan(trained: Path, work: Path) -> Contender:
     int8 = partial(sample_cohort, read_cohort(calibration)) if find_spec("nncf") else None
     try:
         return Contender("paper-plan", export(folder, bundle, int8=int8), folder)
-    except InputError as refused:  # then it runs as anybody's would who is refused
+    except InputError as refused:  # it then runs without int8, as every refused model
         print(refused)
         return Contender("paper-plan", export(folder, bundle), folder)
 
 
 def run_stock(folder: Path, scan: Path, out: Path) -> Run | None:
-    """None, and a line, where it fails: a long scan takes it more memory than a machine may have."""
+    """Run stock nnU-Net on a scan; None if it fails.
+
+    It may fail because a long scan takes more memory than the machine has.
+    """
     os.environ.update(NNUNET)
     command = [str(Path(sys.executable).with_name("nnUNetv2_predict_from_modelfolder"))]
     command += ["-i", str(scan / "images"), "-o", str(out), "-m", str(folder), *STOCK]
     found = profile(command)
     if found.exit_code:
         print(
-            f"stock nnU-Net: exit code {found.exit_code} at {found.peak_rss_mb:.0f} MB, so there is nothing to compare with"
+            f"stock nnU-Net: exit code {found.exit_code} at {found.peak_rss_mb:.0f} MB, "
+            "so there is nothing to compare with"
         )
         return None
     return Run(found.wall_seconds, found.peak_rss_mb)
 
 
 def timing(runs: Sequence[Run], stock: Sequence[Run]) -> dict[str, Any]:
-    """Medians over the repeats; ``start`` is what the process took beside the case."""
+    """Medians over the repeats; ``start`` is the process's time outside the case."""
     seconds = statistics.median(run.seconds for run in runs)
     cases = [run.report for run in runs if run.report is not None]
     stages = {
@@ -234,9 +238,10 @@ def timing(runs: Sequence[Run], stock: Sequence[Run]) -> dict[str, Any]:
 
 
 def quality(one: Contender, scan: Path, out: Path, stock: Path | None) -> dict[str, Any]:
-    """Agreement of dense fp32 with stock, and DSC against truth that the fast defaults cost.
+    """Agreement of dense fp32 with stock, and the DSC that the fast defaults lose.
 
-    Stock does not correct labels by anatomy, so for the agreement ours are not corrected either; for the cost, both sides are.
+    Stock does not correct labels by anatomy, so labels are not corrected for the agreement. For the
+    loss, those of both sides are.
     """
     table = flare23()
     labels = read_labels(out / "exact.nii.gz")
@@ -270,7 +275,7 @@ def quality(one: Contender, scan: Path, out: Path, stock: Path | None) -> dict[s
 def shares(
     one: Contender, scan: Path, row: dict[str, Any], machine: dict[str, Any]
 ) -> dict[str, Any]:
-    """The floor of each stage in seconds, and which share of its time that is."""
+    """The least time of each stage in seconds, and its share of the time taken."""
     (network,) = one.model.networks
     graph = network.members[0].graph
     if graph is None:
@@ -324,15 +329,18 @@ def line(row: dict[str, Any]) -> str:
         for name, value in row["stages"].items()
     )
     beside = (
-        f", stock {row['stock_seconds']:.1f} s {row['stock_peak_rss_mb']:.0f} MB, {row['ratio']:.1f} times"
+        f", stock {row['stock_seconds']:.1f} s {row['stock_peak_rss_mb']:.0f} MB, "
+        f"{row['ratio']:.1f} times"
         if row["ratio"]
         else ""
     )
     agree = f", agreement {row['agreement_dense_fp32']:.4f}" if row["agreement_dense_fp32"] else ""
     return (
-        f"{row['slices']} slices, {row['model']}, {row['precision']}: {row['seconds']:.2f} s, {row['peak_rss_mb']:.0f} MB{beside}{agree}, "
-        f"{row['organs_found']} organs found, fast costs {row['dsc_cost']:+.4f} DSC; windows {row['windows']['run']} of "
-        f"{row['windows']['planned']}; seconds (floor's share): {stages}"
+        f"{row['slices']} slices, {row['model']}, {row['precision']}: {row['seconds']:.2f} s, "
+        f"{row['peak_rss_mb']:.0f} MB{beside}{agree}, {row['organs_found']} organs found, "
+        f"fast costs {row['dsc_cost']:+.4f} DSC; "
+        f"windows {row['windows']['run']} of {row['windows']['planned']}; "
+        f"seconds (floor's share): {stages}"
     )
 
 

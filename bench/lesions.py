@@ -1,11 +1,13 @@
-"""How many lesions a model finds, and how many it invents.
+"""How many lesions a model finds, and how many false ones.
 
   python -m bench.lesions --model BUNDLE [--rounds 2] [--phantoms 6 --seed 3102] [--pictures FOLDER]
 
-Lesions of 10 to 60 mm that differ by 20 HU or more from their host are painted into livers and kidneys of public CT that the model has
-not learned from (NNSTUDENT_DATA); the share found, the DSC of those found, and, on the same scans as they are, the pieces of 0.5 ml and
-more that are found where nothing was painted. Some of these patients have lesions of their own, which nobody annotated: look at the
-pictures. On phantoms the truth is exact; a lesion that an eye would not see counts neither as missed nor as found.
+Lesions of 10 to 60 mm that differ by 20 HU or more from their host are painted into livers and
+kidneys of public CT that the model has not learned from (NNSTUDENT_DATA). The result is the share
+found, the DSC of those found, and the components of 0.5 ml and more that are found in the same
+scans without painted lesions. Some of these patients have lesions of their own, which nobody
+annotated: look at the pictures. On phantoms the truth is exact; a lesion that an eye would not see
+counts neither as missed nor as found.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Row:
-    """One lesion that was painted."""
+    """One painted lesion."""
 
     scan: str
     host: str
@@ -95,7 +97,12 @@ def main() -> None:
 def as_it_is(
     segmenter: Segmenter, folder: Path, tumor: int, pictures: Path | None
 ) -> tuple[Volume, Volume, list[float]]:
-    """The scan, its organs (by another model where there are labels, else by this one), and volumes of what is found in it, in ml."""
+    """Segment a scan without painted lesions.
+
+    Returns:
+        The scan; its organs, by another model if there are such labels, otherwise by this one; and
+        the volumes of the lesions found, in ml.
+    """
     image = read_image(folder / "ct.nii.gz").reoriented()
     labels = segmenter(image).labels
     known = folder / "label.nii.gz"
@@ -110,7 +117,7 @@ def as_it_is(
 
 
 def volumes(mask: Mask, voxel_ml: float) -> list[float]:
-    """Volumes of the connected parts of a mask, in ml, the largest first."""
+    """Volumes of a mask's connected components, in ml, largest first."""
     parts, _ = ndimage.label(mask, structure=np.ones((3, 3, 3)))
     return sorted(
         (float(count) * voxel_ml for count in np.bincount(parts.ravel())[1:]), reverse=True
@@ -127,7 +134,7 @@ def painted(
     seed: int,
     pictures: Path | None = None,
 ) -> list[Row]:
-    """Paint up to four lesions into a scan and look which of them are found."""
+    """Paint up to four lesions into a scan, and check which of them are found."""
     rng = np.random.default_rng([seed, sum(map(ord, name))])
     hu = image.array.astype(np.float32)
     ids = {host: segmenter.taxonomy[host].id for host in (*HOSTS, "aorta")}
@@ -183,7 +190,7 @@ def equivalent_mm(mask: Mask, image: Volume) -> float:
 
 
 def phantom(segmenter: Segmenter, seed: int, tumor: int) -> dict[str, object]:
-    """DSC of tumor in a phantom with lesions, and which of its visible lesions of 5 ml and more are found."""
+    """Tumor DSC in a phantom with lesions, and the visible ones of 5 ml and more that are found."""
     case = make_case(seed, tumor=True)
     image, truth = case.image.reoriented(), case.truth.reoriented().array
     found = segmenter(image).labels.array == tumor
@@ -211,7 +218,7 @@ def phantom(segmenter: Segmenter, seed: int, tumor: int) -> dict[str, object]:
 
 
 def visible(image: Volume, mask: Mask, labels: npt.NDArray[np.uint8], tumor: int) -> bool:
-    """Whether an eye sees a lesion in an organ: contrast over noise, by the Rose criterion."""
+    """Whether an eye sees a lesion in an organ, by the Rose criterion: contrast over noise."""
     around = (
         ndimage.binary_dilation(mask, iterations=4)
         & ~ndimage.binary_dilation(mask)
@@ -231,7 +238,7 @@ def visible(image: Volume, mask: Mask, labels: npt.NDArray[np.uint8], tumor: int
 
 
 def summary(rows: Sequence[Row], false: Mapping[str, Sequence[float]]) -> str:
-    """The figures so far, in a line for each question."""
+    """The figures so far, one line each."""
     found = [row for row in rows if row.found]
     dsc = float(np.mean([row.dsc for row in found])) if found else float("nan")
     lines = [f"painted: {len(found)} of {len(rows)} found, mean DSC of those found {dsc:.2f}"]
@@ -248,7 +255,7 @@ def summary(rows: Sequence[Row], false: Mapping[str, Sequence[float]]) -> str:
 
 
 def picture(folder: Path | None, name: str, image: Volume, found: Mask, truth: Mask | None) -> None:
-    """Slices through the largest of what is found (red) and painted (green), at the window 75 ± 150 HU."""
+    """Draw slices through the largest found (red) and painted (green) lesions, at 75 ± 150 HU."""
     if folder is None:
         return
     from PIL import Image

@@ -1,10 +1,13 @@
-"""What each rule of post-processing does to DSC and NSD, on phantoms and on the public CT in NNSTUDENT_DATA.
+"""The effect of each postprocessing rule on DSC and NSD, on phantoms and public CT.
 
   python -m bench.postprocess --phantoms 18 --seed 9001 [--model MODEL] [--each] [--noise 60]
 
-Each scan is segmented once without rules; then each rule alone, what `segment` does by default, and all rules are applied to the labels.
-Phantoms are scored whole, with what their field of view cuts, and absent classes that are found count 0. On CT, which other models
-labeled, only whole organs are. Last come the smallest organs that were found and are right, by which the limit of `small` is chosen."""
+The public CT are those in NNSTUDENT_DATA. Each scan is segmented once without rules; then each rule
+alone, the defaults of `segment`, and all rules are applied to the labels. Phantoms are scored
+completely, including organs that their field of view cuts, and absent classes that are found count
+0. On CT, which other models labeled, only whole organs are scored. At the end come the smallest
+organs that were found correctly, by which the limit of `small` is chosen.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +79,7 @@ def noisy(image: Volume, sd: float) -> Volume:
 
 
 def smallest(kind: Path, segmenter: Segmenter) -> None:
-    """Of organs that the border does not cut: the smallest findings that overlap the truth, against the table's least volume."""
+    """Print the smallest whole organs that overlap the truth, beside the table's least volume."""
     rows = []
     for path in sorted((kind / "none").iterdir()):
         found, truth = read_labels(path), read_labels(kind / "truth" / path.name)
@@ -99,7 +102,8 @@ def smallest(kind: Path, segmenter: Segmenter) -> None:
                     )
                 )
     print(
-        f"\n{kind.name}: {len(rows)} whole organs found, {sum(not right for *_, right in rows)} of them where there is none"
+        f"\n{kind.name}: {len(rows)} whole organs found, "
+        f"{sum(not right for *_, right in rows)} of them where there is none"
     )
     for share, told, _ in sorted(row for row in rows if row[2])[:5]:
         print(f"{share:.2f} of the least volume: {told}")
@@ -140,7 +144,8 @@ def table(kind: Path, segmenter: Segmenter, *, each: bool) -> None:
                     now = after.scores[name]
                     if abs(now.dsc - was.dsc) > 0.001 or abs(now.nsd - was.nsd) > 0.001:
                         print(
-                            f"{rules}: {before.id} {name}: DSC {was.dsc:.3f} → {now.dsc:.3f}, NSD {was.nsd:.3f} → {now.nsd:.3f}"
+                            f"{rules}: {before.id} {name}: DSC {was.dsc:.3f} → {now.dsc:.3f}, "
+                            f"NSD {was.nsd:.3f} → {now.nsd:.3f}"
                         )
 
 

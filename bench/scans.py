@@ -1,4 +1,4 @@
-"""Phantoms of full size, and `nnstudent segment` run on them as a whole process."""
+"""Phantoms of full size, and running `nnstudent segment` on them as a whole process."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ THICKNESS_MM = {
 
 @dataclass(frozen=True)
 class Contender:
-    """A model in our form, and in nnU-Net's where it is there."""
+    """A model as a bundle, and as an nnU-Net folder if there is one."""
 
     name: str
     bundle: Path | None
@@ -47,7 +47,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Run:
-    """One process: seconds, peak memory in MB of its tree, and what its report says."""
+    """One process: its seconds, the peak memory of its tree in MB, and its report."""
 
     seconds: float
     peak_rss_mb: float
@@ -55,7 +55,10 @@ class Run:
 
 
 def full_scan(folder: Path, slices: int, *, plane: int, seed: int = 5) -> Path:
-    """A phantom of a whole person, 410 mm wide in plane, abdomen in the middle; image, and truth of the organs."""
+    """Write a phantom of a whole person and the truth of its organs.
+
+    It is 410 mm wide in plane, with the abdomen in the middle.
+    """
     if (folder / "truth.nii.gz").is_file():
         return folder
     rng = np.random.default_rng(seed)

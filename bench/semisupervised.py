@@ -78,8 +78,8 @@ ROWS = ROOT / "docs" / "results" / "semisupervised.json"
 class Bench:
     """The pieces that arms are made from.
 
-    Each piece is a folder in ``work`` that one stage makes; a stage resumes where it ended, and does
-    nothing once it is done.
+    Each piece is a folder in ``work`` that one stage makes; a stage resumes where it ended, and
+    does nothing once it is done.
 
     Attributes:
         work: The folder.

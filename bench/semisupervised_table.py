@@ -1,4 +1,4 @@
-"""The rows of bench/semisupervised.py: kept in JSON, told as Markdown, drawn."""
+"""The rows of bench/semisupervised.py as tables and a picture."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ TITLES = {
     "models": "One student for organs and tumors, or two models",
     "teacher": "The large network from complete scans only, or from all labeled ones",
     "decision": "Which label a voxel of a pseudo-label gets",
-    "selection": "Selection of pseudo-labels, whole cases (the presets laptop and demo judge each organ)",
+    "selection": "Selection of pseudo-labels, whole cases "
+    "(the presets laptop and demo judge each organ)",
     "rounds": "Rounds of labelling, each by a large network that learned from the one before",
     "cutmix": "CutMix",
     "copy-paste": "Tumor copy-paste",
@@ -51,10 +52,8 @@ PAIRS = {
     "distilling": (("half of the loss", "off"),),
     "uncertain": (("ignored", "off"),),
 }
-LEAST, WITHIN = (
-    0.031,
-    0.01,
-)  # what unlabeled scans should add to the small network, and how near it should then come to the large one
+LEAST = 0.031  # DSC that unlabeled scans should add to the small network
+WITHIN = 0.01  # DSC that it may then be worse than the large one
 BEGIN, END = (
     "<!-- semisupervised: written by bench/semisupervised.py from its rows -->",
     "<!-- semisupervised: end -->",
@@ -62,7 +61,10 @@ BEGIN, END = (
 
 
 def newest(rows: Sequence[Row]) -> list[Row]:
-    """The rows that go with the last one: of the same cohort and recipes, each arm as it was last defined; of a seed the last."""
+    """The last row of each arm and seed that goes with the last row of all.
+
+    Rows of another cohort, of other recipes, or of an arm that was defined otherwise are left out.
+    """
     if not rows:
         return []
     keys = ("cohort_hash", "recipe_hash", "steps")
@@ -75,10 +77,12 @@ def newest(rows: Sequence[Row]) -> list[Row]:
 def difference(
     first: Sequence[Row], second: Sequence[Row], metric: str
 ) -> tuple[PairedComparison, int]:
-    """Two arms, paired over test cases and seeds: a case's difference is its mean over the seeds that both arms have.
+    """Compare two arms, paired over test cases.
+
+    A case's difference is its mean over the seeds that both arms have.
 
     Returns:
-        The comparison over the cases, and how many seeds it rests on.
+        The comparison over the cases, and the number of seeds.
     """
     ours, theirs = ({row["seed"]: row["cases"] for row in rows} for rows in (first, second))
     seeds = sorted(set(ours) & set(theirs))
@@ -91,7 +95,7 @@ def difference(
 
 
 def render(rows: Sequence[Row]) -> str:
-    """The tables, Markdown."""
+    """The tables as Markdown."""
     current = newest(rows)
     parts = []
     for experiment, title in TITLES.items():
@@ -108,10 +112,11 @@ def render(rows: Sequence[Row]) -> str:
             cells = [_cell([row.get(metric) for row in of_arm]) for metric in METRICS]
             seconds = np.mean([row["seconds_per_case"] for row in of_arm])
             lines.append(
-                f"| {name} | {' | '.join(cells)} | {seconds:.2f} | {', '.join(str(row['seed']) for row in of_arm)} |"
+                f"| {name} | {' | '.join(cells)} | {seconds:.2f} "
+                f"| {', '.join(str(row['seed']) for row in of_arm)} |"
             )
-        told = [
-            _told(first, second, metric, arms)
+        notes = [
+            _comparison(first, second, metric, arms)
             for first, second in PAIRS[experiment]
             if first in arms
             and second in arms
@@ -121,13 +126,13 @@ def render(rows: Sequence[Row]) -> str:
                 "tumor_dsc" if experiment in ("models", "copy-paste") else "organ_nsd",
             )
         ]
-        told += _goals(arms) if experiment == "table6" else []
-        parts.append("\n".join([*lines, "", *told, ""]) if told else "\n".join([*lines, ""]))
+        notes += _goals(arms) if experiment == "table6" else []
+        parts.append("\n".join([*lines, "", *notes, ""]) if notes else "\n".join([*lines, ""]))
     return "\n".join(parts)
 
 
 def write_results(rows: Sequence[Row], page: Path, picture: Path) -> None:
-    """Write the section of the page anew, at its marks or else at the end, and the picture."""
+    """Rewrite the section of the page, at its marks or otherwise at the end, and the picture."""
     current = newest(rows)
     if not current:
         return
@@ -138,23 +143,27 @@ def write_results(rows: Sequence[Row], page: Path, picture: Path) -> None:
 ## What unlabeled and partly labeled scans add
 
 Synthetic patients: {_kinds(last["counts"])}. The large network has
-2.3 million parameters and a grid of 7×6×6 mm, the small one 1.0 million and 8×7×7 mm (`bench/semisupervised.toml`). Each learned for
-{last["steps"]} steps with a rate that falls to zero; from the last but one tenth of them to the last the mean loss (cross-entropy less
-Dice) changed by {min(changes):+.3f} to {max(changes):+.3f}. That is flat for this schedule, not a proof that more steps would add
-nothing. Scores × 100, mean ± standard deviation over seeds. Tumor scores are means over the test scans that have a tumor; beside them, the
-share of the others in which one was found.{_of_tumors(current)} Differences are paired over cases and seeds, with the 95 % bootstrap
-interval over cases and Wilcoxon's two-sided p. They show how ways of learning compare, not how well a model does on patients; seconds a
-case are of a machine that had other work too.
+2.3 million parameters and a grid of 7×6×6 mm, the small one 1.0 million and 8×7×7 mm
+(`bench/semisupervised.toml`). Each learned for {last["steps"]} steps with a rate that falls to
+zero; from the second to last tenth of them to the last, the mean loss (cross-entropy less Dice)
+changed by {min(changes):+.3f} to {max(changes):+.3f}. That is flat for this schedule, not a proof
+that more steps would add nothing. Scores are × 100, mean ± standard deviation over seeds. Tumor
+scores are means over the test scans that have a tumor; the share of the others in which one was
+found stands beside them.{_of_tumors(current)} Differences are paired over cases and seeds, with the 95 %
+bootstrap interval over cases and Wilcoxon's two-sided p. They show how ways of learning compare,
+not how well a model works on patients. Seconds per case were measured on a machine with other work.
 
-![Organ DSC of each arm, a dot a seed](../images/{picture.name})
+![Organ DSC of each arm, one dot for each seed](../images/{picture.name})
 
 {render(rows)}
 ```sh
 python -m bench.semisupervised --only table6 --seed 0
 ```
 
-makes one seed of the first table again. Rows, with scores by organ and case: [semisupervised.json](semisupervised.json).
-Cohort {last["cohort_hash"]}, recipes {last["recipe_hash"]} (`bench/semisupervised.toml`), {last["machine"]}.
+makes one seed of the first table again. The rows, with scores by organ and case, are in
+[semisupervised.json](semisupervised.json).
+Cohort {last["cohort_hash"]}, recipes {last["recipe_hash"]} (`bench/semisupervised.toml`),
+{last["machine"]}.
 {END}
 """
     text = page.read_text("utf-8")
@@ -169,23 +178,28 @@ Cohort {last["cohort_hash"]}, recipes {last["recipe_hash"]} (`bench/semisupervis
 
 def _kinds(counts: Mapping[str, int]) -> str:
     some = counts.get("tumor", 0) + counts.get("partial", 0)
-    told = {
+    kinds = {
         "with all organs labeled": counts.get("full", 0),
         "with some classes": some,
         "without labels": counts.get("unlabeled", 0),
     }
-    return ", ".join([*(f"{n} {what}" for what, n in told.items()), f"{counts['test']} to test on"])
+    return ", ".join(
+        [*(f"{n} {what}" for what, n in kinds.items()), f"{counts['test']} to test on"]
+    )
 
 
 def _of_tumors(rows: Sequence[Row]) -> str:
     best = max((row["tumor_dsc"] for row in rows if row["tumor_dsc"] is not None), default=1.0)
     if best >= 0.1:
         return ""
-    return f" On grids this coarse no arm has a tumor DSC over {100 * best:.1f}: nothing is to be read from these columns."
+    return (
+        f" On grids this coarse no arm has a tumor DSC over {100 * best:.1f}: "
+        "nothing is to be read from these columns."
+    )
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
-    """Organ DSC of each arm: a dot a seed, a line at the mean."""
+    """Draw the organ DSC of each arm: a dot for each seed, and a line at the mean."""
     from matplotlib.figure import Figure
 
     arms = [
@@ -209,31 +223,32 @@ def draw(rows: Sequence[Row], path: Path) -> None:
 
 
 def _arms(rows: Sequence[Row], experiment: str) -> dict[str, list[Row]]:
-    found: dict[str, list[Row]] = {}
+    arms: dict[str, list[Row]] = {}
     for row in sorted(
         (row for row in rows if row["experiment"] == experiment), key=lambda row: row["seed"]
     ):
-        found.setdefault(row["arm"], []).append(row)
-    return found
+        arms.setdefault(row["arm"], []).append(row)
+    return arms
 
 
-def _told(first: str, second: str, metric: str, arms: Mapping[str, Sequence[Row]]) -> str:
-    found, seeds = difference(arms[first], arms[second], metric)
-    low, high = (100 * bound for bound in found.interval)
-    p = "< 0.001" if found.p < 0.001 else f"= {found.p:.3f}"
+def _comparison(first: str, second: str, metric: str, arms: Mapping[str, Sequence[Row]]) -> str:
+    paired, seeds = difference(arms[first], arms[second], metric)
+    low, high = (100 * bound for bound in paired.interval)
+    p = "< 0.001" if paired.p < 0.001 else f"= {paired.p:.3f}"
     return (
-        f"- {METRICS[metric]}, {first} minus {second}: **{100 * found.difference:+.1f}** ({low:+.1f} to {high:+.1f}, p {p}; "
-        f"{found.n} cases, {seeds} seed{'s' * (seeds > 1)})"
+        f"- {METRICS[metric]}, {first} minus {second}: **{100 * paired.difference:+.1f}** "
+        f"({low:+.1f} to {high:+.1f}, p {p}; "
+        f"{paired.n} cases, {seeds} seed{'s' * (seeds > 1)})"
     )
 
 
 def _goals(arms: Mapping[str, Sequence[Row]]) -> list[str]:
-    """What the table was to show, and whether it does."""
+    """The goals of the table, and whether they are reached."""
     lines = []
     for other, least, wanted in (("small", LEAST, "at least"), ("large", -WITHIN, "no less than")):
         if "small+unlabeled" in arms and other in arms:
-            found, _ = difference(arms["small+unlabeled"], arms[other], "organ_dsc")
-            verdict = "reached" if found.difference >= least else "missed"
+            paired, _ = difference(arms["small+unlabeled"], arms[other], "organ_dsc")
+            verdict = "reached" if paired.difference >= least else "missed"
             lines.append(
                 f"- goal, small+unlabeled minus {other}: {wanted} {100 * least:+.1f}: **{verdict}**"
             )

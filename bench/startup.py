@@ -1,11 +1,13 @@
-"""How long nnstudent takes to start: `nnstudent --help`, and from a command's start to the network's first window.
+"""How long nnstudent takes to start: `nnstudent --help`, and `segment` up to its first window.
 
   python -m bench.startup
   python -m bench.startup --scan ct.nii.gz --repeats 9 --model BUNDLE
 
-Each is a process of its own, medians count; run it on an idle machine, once before to warm the disk. The first window is seen from
-outside, by the progress that `segment` prints after it; so reading, preprocessing and that window are in its time. Without --scan a
-phantom of 512×512×100 is read."""
+Each run is a process of its own, and medians count; use an idle machine, and run it once before to
+warm the disk. The first window is noticed from outside, by the progress that `segment` prints after
+it, so its time includes reading, preprocessing and that window. Without --scan a phantom of
+512×512×100 voxels is read.
+"""
 
 from __future__ import annotations
 
@@ -42,9 +44,8 @@ def main() -> None:
         or full_scan(args.work / "scans" / "100x512", 100, plane=512) / "images" / "ct_0000.nii.gz"
     )
     print(f"nnstudent --help  {median(help_seconds, args.repeats):.2f} s")
-    print(
-        f"to first window   {median(lambda: first_window_seconds(scan, args.model), args.repeats):.2f} s"
-    )
+    first = median(lambda: first_window_seconds(scan, args.model), args.repeats)
+    print(f"to first window   {first:.2f} s")
 
 
 def median(measure: Callable[[], float], repeats: int) -> float:

@@ -6,11 +6,11 @@
   python -m bench.students --minutes 30 --only strided_stem
 
 The candidates learn from 24 scans with all classes labeled and are scored on 16 separate ones, all
-of the size of clinical scans: on the small phantoms of 5×4×4 mm a finer grid has no advantage. Every
-candidate learns as preset laptop's student does, for as many steps as fit into the given time, which
-is measured once for each candidate. A killed call loses a minute or two; the next call resumes there.
-Each finished candidate becomes a row of docs/results/students.json at once, and the picture is
-redrawn.
+of the size of clinical scans: on the small phantoms of 5×4×4 mm a finer grid has no advantage.
+Every candidate learns as preset laptop's student does, for as many steps as fit into the given
+time, which is measured once for each candidate. A killed call loses a minute or two; the next call
+resumes there. Each finished candidate becomes a row of docs/results/students.json at once, and the
+picture is redrawn.
 """
 
 from __future__ import annotations

@@ -1,13 +1,17 @@
-"""Steps a second of this trainer and of nnU-Net's own, on the processor, in one run.
+"""Steps per second of this package's trainer and of nnU-Net's own, on a CPU, in one run.
 
-  python -m bench.training                      # network, patch and batch of preset laptop; about twenty minutes
+  python -m bench.training                  # preset laptop; about twenty minutes
   python -m bench.training --preset demo --blocks 3 --steps 5
 
-Three processes learn from the same preprocessed phantoms with the same plans, nnU-Net's optimizer, schedule, loss and augmentation:
-ours; nnU-Net's trainer (its variant without mirroring) as it is, in fp32 and with its own processes for loading; the same with its forward
-pass and loss under bfloat16 autocast. They take turns, a block of steps each, and are stopped while it is another's turn. Ours decides
-itself how many threads it takes; threads and memory of the others are as torch and the C library have them. Labels are turned as the
-preset says, by nnU-Net always linearly. At the end the losses are compared: of three trainings alike they differ by chance only."""
+Three processes learn from the same preprocessed phantoms with the same plans and with nnU-Net's
+optimizer, schedule, loss and augmentation: this package's trainer; nnU-Net's trainer (its variant
+without mirroring) in fp32, with its own processes for loading; and the same with its forward pass
+and loss under bfloat16 autocast. They take turns, a block of steps each, and are paused during the
+turns of the others. This package's trainer chooses its number of threads; threads and memory of the
+others are the defaults of torch and the C library. Labels are rotated as the preset says, by
+nnU-Net always linearly. At the end the losses are compared: between equal trainings they differ
+only by chance.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +45,7 @@ from nnstudent.training.task import organ_task
 OURS, STOCK, HALF = "nnstudent", "nnU-Net", "nnU-Net under autocast"
 TRAINERS = (OURS, STOCK, HALF)
 TARGETS = {STOCK: 1.5, HALF: 1.2}
-FLAT = 3.0  # of a patch nnU-Net turns slices only, by any angle, where it is flatter than this
+FLAT = 3.0  # in flatter patches nnU-Net rotates slices only, by any angle
 
 
 def main() -> None:
@@ -63,9 +67,8 @@ def main() -> None:
     if args.worker:
         work(args.worker[0], Path(args.worker[1]))
         return
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
-    )  # through the clean-up, or the trainers stay
+    # Exit through the clean-up; otherwise the trainers would go on.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory() as folder:
         setup(
             Path(folder),
@@ -74,22 +77,23 @@ def main() -> None:
             steps=args.warm + args.blocks * args.steps,
         )
         turns = measure(Path(folder), blocks=args.blocks, steps=args.steps, warm=args.warm)
-    found = summary(turns, steps=args.steps)
-    for line in told(found):
+    results = summary(turns, steps=args.steps)
+    for line in lines(results):
         print(line)
     if args.json is not None:
-        write_json(args.json, {"preset": args.preset, "steps": args.steps, "turns": turns, **found})
+        write_json(
+            args.json, {"preset": args.preset, "steps": args.steps, "turns": turns, **results}
+        )
 
 
 def as_stock(preset: Preset, *, steps: int) -> Recipe:
-    """A preset's network and data with nnU-Net's own training: SGD, poly, Dice and cross-entropy, and its augmentations."""
+    """A preset's network and data with nnU-Net's own training and augmentations."""
     recipe = preset.student
     flat = max(recipe.data.patch) / recipe.data.patch[0] > FLAT
     turn = 180.0 if flat else 30.0
     rows = {**AUGMENTATIONS, "rotation": (AUGMENTATIONS["rotation"][0], -turn, turn)}
-    augment = tuple(
-        Augmentation(name, *row) for name, row in rows.items() if name != "elastic"
-    )  # which nnU-Net has off
+    # nnU-Net has the elastic deformation switched off.
+    augment = tuple(Augmentation(name, *row) for name, row in rows.items() if name != "elastic")
     training = Training(
         epochs=1,
         iterations=steps,
@@ -102,7 +106,7 @@ def as_stock(preset: Preset, *, steps: int) -> Recipe:
 
 
 def setup(folder: Path, preset: Preset, *, cases: int, steps: int) -> None:
-    """Phantoms with all organs labeled, preprocessed once for all."""
+    """Preprocess phantoms with all organs labeled, once for all trainers."""
     cohort = make_cohort(
         folder / "cohort", cases=cases, seed=0, preset="tiny", counts={"full": cases}
     )
@@ -117,7 +121,7 @@ def setup(folder: Path, preset: Preset, *, cases: int, steps: int) -> None:
 
 
 def measure(folder: Path, *, blocks: int, steps: int, warm: int) -> dict[str, list[dict[str, Any]]]:
-    """Let the trainers take turns; of each the seconds and the mean loss of every block."""
+    """Let the trainers take turns; returns the seconds and losses of each block by trainer."""
     turns: dict[str, list[dict[str, Any]]] = {name: [] for name in TRAINERS}
     processes = {}
     try:
@@ -129,21 +133,21 @@ def measure(folder: Path, *, blocks: int, steps: int, warm: int) -> dict[str, li
                 turns[name].append(turn(processes[name], steps))
                 last = turns[name][-1]
                 print(
-                    f"block {number + 1}: {name}: {steps / last['seconds']:.2f} steps/s, loss {np.mean(last['losses']):.3f}",
+                    f"block {number + 1}: {name}: {steps / last['seconds']:.2f} steps/s, "
+                    f"loss {np.mean(last['losses']):.3f}",
                     flush=True,
                 )
     finally:
         for process in processes.values():
-            if (
-                process.poll() is None
-            ):  # at once: stopped, and with loaders that would wait for it, it hears nothing gentler
+            # It is paused, and its loaders wait for it, so it would not notice a gentler signal.
+            if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
     return turns
 
 
 def start(name: str, folder: Path) -> subprocess.Popen[str]:
-    """A trainer in a process of its own, and in a group with those that it starts."""
+    """Start a trainer in a process of its own, in one group with the processes that it starts."""
     command, environment = in_own_process("bench.training")
     plain = {
         key: value
@@ -161,7 +165,7 @@ def start(name: str, folder: Path) -> subprocess.Popen[str]:
 
 
 def turn(process: subprocess.Popen[str], steps: int) -> dict[str, Any]:
-    """One block; the process and its loaders stand still before and after."""
+    """Run one block; the process and its loaders are paused before and after."""
     os.killpg(process.pid, signal.SIGCONT)
     print(steps, file=process.stdin, flush=True)
     answer = process.stdout.readline() if process.stdout else ""
@@ -172,7 +176,10 @@ def turn(process: subprocess.Popen[str], steps: int) -> dict[str, Any]:
 
 
 def work(name: str, folder: Path) -> None:
-    """A trainer's process: for each number on standard input so many steps, then seconds and losses on standard output."""
+    """Run a trainer's process.
+
+    For each number on standard input it makes this many steps, and prints seconds and losses.
+    """
     if name == OURS:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # as train() sets it, before torch is imported
     import torch
@@ -185,7 +192,7 @@ def work(name: str, folder: Path) -> None:
     place = folder / f"model{TRAINERS.index(name)}"
     with nnunet_folders(ready.work, log_file=place / "nnunet.log", workers=0):
         if name != OURS:
-            os.environ.pop("nnUNet_n_proc_DA")  # as many as nnU-Net takes by itself
+            os.environ.pop("nnUNet_n_proc_DA")  # nnU-Net's own number of processes
         trainer = ours(ready, place) if name == OURS else stock(ready, place, half=name == HALF)
         torch.manual_seed(0)
         with freed_memory_kept() if name == OURS else nullcontext():
@@ -205,7 +212,7 @@ def work(name: str, folder: Path) -> None:
 
 
 def ours(ready: Prepared, place: Path) -> Any:
-    """This package's trainer as train() sets it up."""
+    """This package's trainer, set up as by train()."""
     import torch
 
     from nnstudent.training.cpu.threads import Tuner, choices
@@ -221,12 +228,12 @@ def stock(ready: Prepared, place: Path, *, half: bool) -> Any:
     """nnU-Net's trainer, with the recipe's settings that are attributes of it."""
     import torch
     from nnunetv2.training.nnUNetTrainer import nnUNetTrainer as module
-    from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerNoMirroring import (
-        nnUNetTrainerNoMirroring,
+    from nnunetv2.training.nnUNetTrainer.variants.data_augmentation import (
+        nnUNetTrainerNoMirroring as variant,
     )
 
     recipe = Recipe.from_dict(ready.plans["nnstudent"]["recipe"])
-    trainer = nnUNetTrainerNoMirroring(
+    trainer = variant.nnUNetTrainerNoMirroring(
         {**ready.plans, "continue_training": False},
         CONFIGURATION,
         0,
@@ -242,7 +249,7 @@ def stock(ready: Prepared, place: Path, *, half: bool) -> Any:
     trainer.output_folder_base, trainer.output_folder = str(place), str(place / "fold_0")
     trainer.log_file = str(place / "training.log")
     Path(trainer.output_folder).mkdir(parents=True, exist_ok=True)
-    if half:  # where it autocasts on a GPU, it does on the processor
+    if half:  # use autocast on the CPU where the trainer uses it on a GPU
         module.dummy_context = lambda: torch.autocast("cpu", torch.bfloat16)
     return trainer
 
@@ -265,18 +272,19 @@ def summary(turns: dict[str, list[dict[str, Any]]], *, steps: int) -> dict[str, 
     return {"trainers": table}
 
 
-def told(found: dict[str, Any]) -> list[str]:
-    """A line a trainer."""
-    lines = []
-    for name, row in found["trainers"].items():
+def lines(results: dict[str, Any]) -> list[str]:
+    """The results as text, a line for each trainer."""
+    text = []
+    for name, row in results["trainers"].items():
         line = f"{name}: {row['steps_per_second']:.3f} steps/s"
         if name != OURS:
             line += (
-                f"; ours is {row['ours_as_fast']:.2f} times as fast (target {TARGETS[name]}); loss {row['loss']:.3f}, "
-                f"minus ours {row['loss_minus_ours']:+.3f} ± {row['standard_error']:.3f}"
+                f"; ours is {row['ours_as_fast']:.2f} times as fast (target {TARGETS[name]}); "
+                f"loss {row['loss']:.3f}, minus ours {row['loss_minus_ours']:+.3f} "
+                f"± {row['standard_error']:.3f}"
             )
-        lines.append(line)
-    return lines
+        text.append(line)
+    return text
 
 
 def _error(values: Any) -> float:

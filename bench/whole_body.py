@@ -1,9 +1,11 @@
-"""A scan of 512×512×1500 under a memory limit: seconds, and peak memory beside what was predicted.
+"""Seconds and peak memory for a scan of 512×512×1500 voxels under a memory limit.
 
   python -m bench.whole_body
   python -m bench.whole_body --limit 2GB --model MODEL
 
-The scan is three phantoms of 500 mm in a row; `nnstudent segment` runs as a whole process, measured as `nnstudent profile` does."""
+The scan is three phantoms of 500 mm in a row. `nnstudent segment` runs as a whole process, measured
+as by `nnstudent profile`. The predicted peak memory is printed too.
+"""
 
 from __future__ import annotations
 
@@ -44,14 +46,16 @@ def main() -> None:
         )
         assert run.report is not None
         print(
-            f"{windows}: {run.seconds:.1f} s, {run.report['windows']['run']} windows, {run.peak_rss_mb:.0f} MiB at the peak, "
-            f"{run.report['predicted_peak_mb']:.0f} predicted, {parse_size(args.limit):.0f} allowed",
+            f"{windows}: {run.seconds:.1f} s, {run.report['windows']['run']} windows, "
+            f"{run.peak_rss_mb:.0f} MiB at the peak, "
+            f"{run.report['predicted_peak_mb']:.0f} predicted, "
+            f"{parse_size(args.limit):.0f} allowed",
             flush=True,
         )
 
 
 def whole_body(folder: Path, one: Path, *, slices: int = 500, plane: int = 512) -> Path:
-    """Three scans in a row, made if they are not there."""
+    """Three scans in a row, made if the file is missing."""
     path = folder / "images" / "ct_0000.nii.gz"
     if not path.is_file():
         image = read_image(full_scan(one, slices, plane=plane) / "images" / "ct_0000.nii.gz")

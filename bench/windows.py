@@ -1,13 +1,18 @@
-"""What each way of laying windows runs, and what leaving windows out costs in DSC.
+"""How many windows each way of placing them runs, and the DSC that skipping windows costs.
 
-  python -m bench.windows --phantoms 6 --patch 32,128,192 --spacing 4,1.2,1.2    the truth in place of a network: windows only
-  python -m bench.windows --phantoms 6 --model MODEL                             a model (bundled: the one in the package)
+  python -m bench.windows --phantoms 6 --patch 32,128,192 --spacing 4,1.2,1.2
+      the truth in place of a network: windows only
+  python -m bench.windows --phantoms 6 --model MODEL
+      a model (bundled: the one in the package)
+  python -m bench.windows --phantoms 6 --model MODEL --defaults
+      as segment does by default: fastest arithmetic, postprocessing
 
-  python -m bench.windows --phantoms 6 --model MODEL --defaults                  as segment does it unasked: fastest arithmetic, rules
-
-With a model, the public CT in NNSTUDENT_DATA are segmented too. The cost is the DSC of dense less that of another way, in fp32, without
-post-processing, against the given labels (on CT another model's, of whole organs only); beside it stands the DSC against dense itself.
-With --defaults dense stays fp32, the other ways run in the fastest arithmetic of model and processor, and all are post-processed."""
+With a model, the public CT in NNSTUDENT_DATA are segmented too. The cost is the DSC of dense less
+that of another way, in fp32, without postprocessing, against the given labels (on CT those of
+another model, whole organs only). The table also has the DSC against dense itself. With --defaults
+dense stays in fp32, the other ways run in the fastest arithmetic of model and CPU, and all results
+are postprocessed.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +93,7 @@ def main() -> None:
 
 
 def cost(title, cases, model, names, *, whole: bool, defaults: bool) -> None:
-    """Segment every case in every way, and compare."""
+    """Segment every case in every way and compare the results."""
     rules = DEFAULT if defaults else ()
     precision = {name: "auto" if defaults and name != "dense" else "fp32" for name in names}
     ways = {
@@ -118,7 +123,8 @@ def cost(title, cases, model, names, *, whole: bool, defaults: bool) -> None:
         }
     print(f"\n{title}: {len(cases)} cases\n")
     print(
-        "| windows | run | organ DSC | cost | worst class | DSC against dense |\n|---|---|---|---|---|---|"
+        "| windows | run | organ DSC | cost | worst class | DSC against dense |\n"
+        "|---|---|---|---|---|---|"
     )
     base = scores["dense"].means()
     for name, result in scores.items():
@@ -128,14 +134,15 @@ def cost(title, cases, model, names, *, whole: bool, defaults: bool) -> None:
         }
         worst = max(costs, key=costs.get)
         print(
-            f"| {name} | {ran[name]['run']} of {ran[name]['planned']} | {means['organs'].dsc:.4f} | {statistics.mean(costs.values()):+.4f} "
+            f"| {name} | {ran[name]['run']} of {ran[name]['planned']} "
+            f"| {means['organs'].dsc:.4f} | {statistics.mean(costs.values()):+.4f} "
             f"| {costs[worst]:+.4f} {worst} | {agreement[name].means()['organs'].dsc:.4f} |",
             flush=True,
         )
 
 
 def count(cases, patch, spacing) -> None:
-    """Run every planner with the truth in place of a network."""
+    """Run every window planner with the truth in place of a network."""
     air = air_limit(Normalization("ct", mean=0, std=1, lower=-1000, upper=1000))
     tubes = [flare23()[name].id for name in TUBES]
     planners = {

@@ -18,7 +18,8 @@ from nnstudent.volume import Volume
 from tests.inference.folders import ISOTROPIC, make_folder
 
 KEYS = {
-    "slices", "model", "windows", "precision", "seconds", "peak_rss_mb", "stages", "stock_seconds", "stock_peak_rss_mb",
+    "slices", "model", "windows", "precision", "seconds", "peak_rss_mb", "stages",
+    "stock_seconds", "stock_peak_rss_mb",
     "agreement_dense_fp32", "dsc_cost",
 }  # fmt: skip
 

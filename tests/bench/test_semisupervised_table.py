@@ -33,8 +33,8 @@ def row(arm: str, seed: int, scores: list[float], **more: object) -> dict[str, o
 
 
 def test_differences_are_paired_over_cases_and_seeds() -> None:
-    # The seeds differ far more than the arms do; the first arm is better in every case, by 0.04 with
-    # one seed and by 0.06 with the other.
+    # The seeds differ far more than the arms do; the first arm is better in every case, by 0.04
+    # with one seed and by 0.06 with the other.
     small = [row("small", 0, [0.1, 0.5, 0.9, 0.3]), row("small", 1, [0.5, 0.2, 0.1, 0.7])]
     more = [
         row("small+unlabeled", 0, [0.14, 0.54, 0.94, 0.34]),

@@ -1,4 +1,4 @@
-"""The benchmark of training at its tiniest: trainers that take turns; no timing is looked at."""
+"""The benchmark of trainers at the tiniest scale; timings are not checked."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_trainers_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     for rows in turns.values():
         assert [len(row["losses"]) for row in rows] == [2, 2]
         assert all(math.isfinite(loss) for row in rows for loss in row["losses"])
-    lines = bench.told(bench.summary(turns, steps=2))
+    lines = bench.lines(bench.summary(turns, steps=2))
     assert len(lines) == 2
     assert "target 1.2" in lines[1]
 

@@ -75,8 +75,10 @@ def test_layers_under_the_names_that_nnunet_writes(path, role):
 
 @pytest.mark.parametrize(
     "path",
-    ["torch.utils.collect_env.run", "torch.hub.load", "torch.load", "os.system", "torch.nn.Conv3d.__init__", "ReLU", "evil.ReLU", "",
-     "torch.nn.Conv3d", "torch.nn.modules.activation.ReLU ", "torch.nn..ReLU", None, 3, ["torch.nn.ReLU"], "torch.nn.modules.conv.ReLU"],
+    ["torch.utils.collect_env.run", "torch.hub.load", "torch.load", "os.system",
+     "torch.nn.Conv3d.__init__", "ReLU", "evil.ReLU", "", "torch.nn.Conv3d",
+     "torch.nn.modules.activation.ReLU ", "torch.nn..ReLU", None, 3, ["torch.nn.ReLU"],
+     "torch.nn.modules.conv.ReLU"],
 )  # fmt: skip
 def test_only_a_listed_class_of_the_right_role_is_a_layer(path):
     with pytest.raises(InputError, match="expected a nonlinearity"):
@@ -176,7 +178,7 @@ def _attack(command: str) -> dict[str, Any]:
 
 
 def _attacks(trap: Path) -> dict[str, dict[str, Any]]:
-    """Changes of an architecture that would make ``trap`` if a name from the file were imported and called."""
+    """Architectures that would make ``trap`` if a name from the file were imported and called."""
     command = f"touch {trap}"
     return {
         "nonlin": {"arch_kwargs": plain()["arch_kwargs"] | _attack(command)},

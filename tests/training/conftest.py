@@ -21,13 +21,21 @@ from nnstudent.volume import Grid, Volume
 
 # ids with gaps, not in the order of the table, so that a mix-up of id and channel shows
 TABLE = Taxonomy(
-    "balls", (LabelClass(7, "left_ball"), LabelClass(3, "right_ball"), LabelClass(20, "spot", kind="lesion"))
-)  # fmt: skip
+    "balls",
+    (
+        LabelClass(7, "left_ball"),
+        LabelClass(3, "right_ball"),
+        LabelClass(20, "spot", kind="lesion"),
+    ),
+)
 SHAPE = (20, 24, 28)
 
 
 def ball_scan(seed: int) -> tuple[Volume, Volume]:
-    """HU and labels (taxonomy ids) of a scan with a bright ball, a dark one on the other side, and a spot in the first."""
+    """HU and labels (taxonomy ids) of a scan with two balls and a spot.
+
+    One ball is bright and holds the spot; the other, on the other side, is dark.
+    """
     rng = np.random.default_rng(seed)
     grid = Grid(SHAPE, np.diag([4.0, 4.0, 5.0, 1.0]))
     z, y, x = np.indices(SHAPE)
@@ -68,7 +76,10 @@ ALL = ORGANS | {"spot"}
 
 @pytest.fixture(scope="session")
 def balls(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
-    """Four cases with both organs, two of them with the lesion too, one partial, one unlabeled, one for testing."""
+    """Four cases with both organs, two of which have the lesion, and three others.
+
+    These are a partial one, an unlabeled one and one for testing.
+    """
     folder = tmp_path_factory.mktemp("balls")
     kinds = [
         ("a", ORGANS),

@@ -1,4 +1,7 @@
-"""What a recipe for lesions asks of the trainer: painted lesions, windows again, an intensity window, the average of the weights."""
+"""Training by a recipe for lesions.
+
+It has painted lesions, replay, an intensity window and the average of the weights.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The networks of this package: that they compute what they should, and go everywhere a plain U-Net goes."""
+"""The package's own networks: built, trained, exported, and loaded by stock nnU-Net."""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The preset `paper` against the paper's figures; where its text contradicts itself they are ours, and presets/paper.toml says why."""
+"""The preset `paper` against the paper's figures.
+
+Where the paper's text contradicts itself, the figures are this project's, and
+presets/paper.toml gives the reason.
+"""
 
 from __future__ import annotations
 
@@ -86,8 +90,12 @@ def test_the_augmentations_as_built() -> None:
     brightness, gamma = "MultiplicativeBrightness, p 0.15, 0.75 to 1.25", "Gamma, p 0.3, 0.7 to 1.5"
     assert list(built_augmentations(PAPER.student)) == [*shared, brightness, gamma]
     assert list(built_augmentations(PAPER.teachers)) == [
-        *shared, "GaussianNoise, p 0.1, 0 to 0.1", brightness, gamma, "SimulateLowResolution, p 0.25, 0.5 to 1",
-    ]  # fmt: skip
+        *shared,
+        "GaussianNoise, p 0.1, 0 to 0.1",
+        brightness,
+        gamma,
+        "SimulateLowResolution, p 0.25, 0.5 to 1",
+    ]
 
 
 def test_weights_start_as_he_has_them() -> None:

@@ -30,7 +30,10 @@ LEVEL = {0: -1.5, LIVER: 0.5, SPLEEN: 1.0}
 def window(
     *, liver: tuple[int, int] = (0, 24), tumor: tuple[int, int, int] | None = None, seed: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Fat, a slab of liver along x, a slab of spleen on top of it in y, and a tumor 0.7 darker than what is around, of 3 voxels."""
+    """Fat, a slab of liver along x, one of spleen on top of it in y, and a darker tumor.
+
+    The tumor has 3 voxels and is 0.7 darker than its surroundings.
+    """
     noise = torch.randn((1, *SHAPE), generator=torch.Generator().manual_seed(seed)) * 0.02
     labels = torch.zeros(SHAPE, dtype=torch.int16)
     labels[1:-1, 2:14, liver[0] : liver[1]] = LIVER

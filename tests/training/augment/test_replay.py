@@ -56,9 +56,8 @@ def test_what_is_truth_or_open_or_ignored_is_not_invented() -> None:
     labels.view(-1)[6:8] = 1
     assert noted(replay, 10, labels) == 4
     possible = torch.eye(CLASSES, dtype=torch.bool)[None].clone()
-    possible[0, 0, LESION] = (
-        True  # nobody looked for lesions in this case, so one may be in the background, and not in class 1
-    )
+    # Nobody looked for lesions in this case, so one may be in the background, but not in class 1.
+    possible[0, 0, LESION] = True
     assert noted(replay, 10, labels, possible) == 2
 
 

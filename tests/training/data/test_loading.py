@@ -156,7 +156,7 @@ def test_organ_intensity_takes_a_lesion_along_with_what_it_lies_in() -> None:
 
 @pytest.mark.parametrize("preset", ["demo", "laptop"])
 def test_left_stays_left(preset: str) -> None:
-    """Whatever is drawn, what is bright and labeled on the left is found on the left, under its own label."""
+    """In every window, what is bright and labeled on the left keeps its side and label."""
     np.random.seed(0)  # noqa: NPY002
     torch.manual_seed(0)
     training = load_preset(preset).student.training

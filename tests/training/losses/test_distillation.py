@@ -30,7 +30,7 @@ from tests.training.losses.by_hand import (
 
 
 def batch(seed: int, *, uncertain: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits, and label, runner-up and uncertainty of each voxel; a third of the voxels are certain."""
+    """Logits, and label, runner-up and uncertainty of each voxel; a third of them are certain."""
     rng = torch.Generator().manual_seed(seed)
     logits = 2 * torch.randn(SHAPE, generator=rng, dtype=torch.float64)
     size = (SHAPE[0], 1, *SHAPE[2:])
