@@ -149,9 +149,10 @@ zero; from the second to last tenth of them to the last, the mean loss (cross-en
 changed by {min(changes):+.3f} to {max(changes):+.3f}. That is flat for this schedule, not a proof
 that more steps would add nothing. Scores are × 100, mean ± standard deviation over seeds. Tumor
 scores are means over the test scans that have a tumor; the share of the others in which one was
-found stands beside them.{_of_tumors(current)} Differences are paired over cases and seeds, with the 95 %
-bootstrap interval over cases and Wilcoxon's two-sided p. They show how ways of learning compare,
-not how well a model works on patients. Seconds per case were measured on a machine with other work.
+found stands beside them.{_of_tumors(current)} Differences are paired over cases and seeds, with
+the 95 % bootstrap interval over cases and Wilcoxon's two-sided p. They show how ways of learning
+compare, not how well a model works on patients. Seconds per case were measured on a machine with
+other work.
 
 ![Organ DSC of each arm, one dot for each seed](../images/{picture.name})
 

@@ -176,7 +176,9 @@ def from_nnunet(
             v2.2.
     """
     try:
-        return _from_nnunet(plans, dataset, configuration, name, source or {})
+        return _from_nnunet(
+            plans, dataset, configuration=configuration, name=name, source=source or {}
+        )
     except (
         LookupError,
         TypeError,
@@ -193,6 +195,7 @@ def from_nnunet(
 def _from_nnunet(
     plans: Mapping[str, Any],
     dataset: Mapping[str, Any],
+    *,
     configuration: str,
     name: str,
     source: Mapping[str, Any],
@@ -220,7 +223,15 @@ def _from_nnunet(
         )
     classes, taxonomy = classes_of(dataset, name=name)
     try:
-        return _spec(plans, settings, classes, name, source, regions=has_regions(dataset)), taxonomy
+        spec = _spec(
+            plans,
+            settings,
+            classes=classes,
+            name=name,
+            source=source,
+            regions=has_regions(dataset),
+        )
+        return spec, taxonomy
     except InputError as error:
         text = str(error)
         raise InputError(
@@ -231,10 +242,10 @@ def _from_nnunet(
 def _spec(
     plans: Mapping[str, Any],
     settings: Mapping[str, Any],
+    *,
     classes: tuple[str, ...],
     name: str,
     source: Mapping[str, Any],
-    *,
     regions: bool,
 ) -> NetworkSpec:
     return NetworkSpec(

@@ -140,14 +140,16 @@ def organ_task(cohort: Cohort, recipe: Recipe, *, folds: int) -> Task:
                 f"{', '.join(nowhere)}: annotated in none of {len(cohort.train())} training cases; "
                 f"organ teachers need each organ annotated in at least one, {advice}"
             )
-        return _teachers("organs", cohort, organs, some, recipe, folds, truth=complete)
+        return _teachers(
+            "organs", cohort, classes=organs, cases=some, recipe=recipe, folds=folds, truth=complete
+        )
     if not complete:
         raise InputError(
             f"no case has all {len(organs)} organs annotated ({len(cohort.train())} training "
             f"cases, the fullest has {_fullest(cohort)}); "
             f"organ teachers need at least one, {advice}"
         )
-    return _teachers("organs", cohort, organs, complete, recipe, folds)
+    return _teachers("organs", cohort, classes=organs, cases=complete, recipe=recipe, folds=folds)
 
 
 def tumor_task(cohort: Cohort, recipe: Recipe, *, folds: int) -> Task | None:
@@ -166,17 +168,17 @@ def tumor_task(cohort: Cohort, recipe: Recipe, *, folds: int) -> Task | None:
         )
         log.info("%s: no tumor model is trained", why)
         return None
-    return _teachers("tumor", cohort, lesions, cases, recipe, folds)
+    return _teachers("tumor", cohort, classes=lesions, cases=cases, recipe=recipe, folds=folds)
 
 
 def _teachers(
     name: str,
     cohort: Cohort,
+    *,
     classes: tuple[str, ...],
     cases: tuple[Case, ...],
     recipe: Recipe,
     folds: int,
-    *,
     truth: tuple[Case, ...] | None = None,
 ) -> Task:
     complete = cases if truth is None else truth

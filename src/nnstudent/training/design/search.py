@@ -176,7 +176,15 @@ def options(machine: Machine, scan: Grid, *, classes: int) -> list[Option]:
         name: network for name, network in networks().items() if name in machine.network_seconds
     }
     costed = [
-        _cost(name, network, spacing, window, machine, scan, classes)
+        _cost(
+            name,
+            network,
+            spacing=spacing,
+            window=window,
+            machine=machine,
+            scan=scan,
+            classes=classes,
+        )
         for name, network in measured.items()
         for spacing in SPACINGS
         for window in WINDOWS_MM
@@ -237,6 +245,7 @@ def typical(scans: Sequence[Grid]) -> Grid:
 def _cost(
     name: str,
     network: Network,
+    *,
     spacing: Spacing,
     window: Spacing,
     machine: Machine,

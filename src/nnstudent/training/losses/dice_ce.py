@@ -82,8 +82,8 @@ class MarginalLoss(nn.Module):
             by_label(value * counted, labels, like=mass)
             for value in (log_hit.exp(), own.exp(), torch.ones_like(own))
         )
-        dice = self.dice(overlap, mass - own_mass + overlap, drawn, ~not_annotated)
-        exclusion = self.dice(wrong, mass, excluded, not_annotated, over_all=True)
+        dice = self.dice(overlap, mass - own_mass + overlap, drawn, counted=~not_annotated)
+        exclusion = self.dice(wrong, mass, excluded, counted=not_annotated, over_all=True)
         return self.ordinary.weight_ce * cross_entropy + self.ordinary.weight_dice * (
             exclusion - dice
         )
@@ -93,8 +93,8 @@ class MarginalLoss(nn.Module):
         overlap: Tensor,
         predicted: Tensor,
         drawn: Tensor,
-        counted: Tensor,
         *,
+        counted: Tensor,
         over_all: bool = False,
     ) -> Tensor:
         """Mean soft Dice over the samples and classes that count, without background.

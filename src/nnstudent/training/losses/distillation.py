@@ -63,8 +63,8 @@ class DistillingLoss(nn.Module):
         not_annotated = possible[:, 0].clone()
         not_annotated[:, 0] = False
         cross_entropy = cost.sum() / voxels.sum().clamp_min(torch.finfo(log_p.dtype).tiny)
-        dice = self.hard.dice(overlap, mass, drawn, ~not_annotated)
-        exclusion = self.hard.dice(wrong, mass, excluded, not_annotated, over_all=True)
+        dice = self.hard.dice(overlap, mass, drawn, counted=~not_annotated)
+        exclusion = self.hard.dice(wrong, mass, excluded, counted=not_annotated, over_all=True)
         return ordinary.weight_ce * cross_entropy + ordinary.weight_dice * (exclusion - dice)
 
     def _sample(self, log_p: Tensor, target: Tensor, possible: Tensor) -> tuple[Tensor, ...]:
