@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -152,6 +153,28 @@ def resume(make_trainer: Callable[[], T], folder: Path) -> T:
                 aside.name,
             )
     return make_trainer()
+
+
+class CheckpointTimer:
+    """Tells when the next checkpoint is due."""
+
+    def __init__(self, seconds: float) -> None:
+        """Start the clock.
+
+        Args:
+            seconds: Least time between checkpoints.
+        """
+        self._seconds = seconds
+        self.restart()
+
+    def restart(self) -> None:
+        """Start the clock again."""
+        self._since = time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        """Whether the time is over."""
+        return time.monotonic() - self._since >= self._seconds
 
 
 def remove_intermediate(folder: Path) -> None:

@@ -80,18 +80,19 @@ class Objective:
             self._device, non_blocking=True
         )
 
-    def __call__(self, output: Any, target: Any, possible: Tensor | None = None) -> Tensor:
+    def __call__(
+        self, output: Any, targets: Sequence[Tensor], possible: Tensor | None = None
+    ) -> Tensor:
         """The loss of a batch.
 
         Args:
             output: Scores, (sample, class, z, y, x); with deep supervision a list, finest first.
-            target: Labels, (sample, item, z, y, x), likewise.
+            targets: Labels at each resolution of the loss, finest first, (sample, item, z, y, x).
             possible: See :meth:`possible`.
         """
-        if not self._partial:
-            loss: Tensor = self._loss(output, target)
-        elif isinstance(output, list | tuple):
-            loss = self._loss(output, target, [possible] * len(output))
-        else:
-            loss = self._loss(output, target, possible)
+        supervised = isinstance(output, list | tuple)
+        arguments = [output, list(targets) if supervised else targets[0]]
+        if self._partial:
+            arguments.append([possible] * len(output) if supervised else possible)
+        loss: Tensor = self._loss(*arguments)
         return loss

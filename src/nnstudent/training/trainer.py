@@ -24,6 +24,7 @@ from nnstudent.training.averaging import WeightAverage
 from nnstudent.training.checkpoints import (
     FINAL,
     LATEST,
+    CheckpointTimer,
     Learned,
     read_checkpoint,
     remove_intermediate,
@@ -89,9 +90,9 @@ class RecipeTrainer(nnUNetTrainer):
         )
         self._average = WeightAverage(training.ema) if training.ema else None
         self._guard = LossGuard(training)
+        self._timer = CheckpointTimer(training.checkpoint_seconds)
         self._step = 0
         self._shown_loss = self._dice = math.nan
-        self._saved_at = time.monotonic()
 
     def place(self, model: Path) -> None:
         """Write into ``model/fold_K`` instead of nnU-Net's results folder."""
@@ -109,7 +110,7 @@ class RecipeTrainer(nnUNetTrainer):
     def initialize(self) -> None:
         """Build network, loss and optimizer; the same seed gives the same weights."""
         seed = self.recipe.training.seed + (self.fold if isinstance(self.fold, int) else 0)
-        self._seed(seed)
+        _seed(seed)
         super().initialize()
         if self.start is not None:
             self.start(self._bare_network())
@@ -161,13 +162,13 @@ class RecipeTrainer(nnUNetTrainer):
         if not self.was_initialized:
             self.initialize()
         # A resumed training draws other numbers than those that the interrupted one began with.
-        self._seed(self.recipe.training.seed + 1000 * self.current_epoch + int(self.fold))
+        _seed(self.recipe.training.seed + 1000 * self.current_epoch + int(self.fold))
         self.dataloader_train, self.dataloader_val = self.get_dataloaders()
         if not self.do_split()[1]:
             self.num_val_iterations_per_epoch = 0
         self.set_deep_supervision_enabled(self.enable_deep_supervision)
         self._step = self.current_epoch * self.num_iterations_per_epoch
-        self._saved_at = time.monotonic()
+        self._timer.restart()
         self.print_plans()
 
     def on_train_epoch_start(self) -> None:
@@ -188,7 +189,7 @@ class RecipeTrainer(nnUNetTrainer):
             self.loss.possible(drawn.cases),
         )
         self._augmentation.record(drawn, _finest(output).detach(), possible)
-        loss = self.loss(output, self._as_supervised(drawn.targets), possible)
+        loss = self.loss(output, drawn.targets, possible)
         updated = update(
             self.network,
             self.optimizer,
@@ -222,7 +223,7 @@ class RecipeTrainer(nnUNetTrainer):
         with nullcontext() if average is None else average.applied(self._bare_network()):
             output = self.precision.run(self.network, drawn.image)
         possible = self.loss.possible(drawn.cases)
-        loss = self.loss(output, self._as_supervised(drawn.targets), possible)
+        loss = self.loss(output, drawn.targets, possible)
         counts = confusion_counts(_finest(output), drawn.targets[0][:, 0], possible)
         return {"loss": loss.detach().cpu().numpy(), **counts}
 
@@ -246,13 +247,10 @@ class RecipeTrainer(nnUNetTrainer):
             + ", ".join(f"{key} {value:.4f}" for key, value in last.items())
         )
         self.current_epoch += 1
-        due = (
-            self.current_epoch == self.num_epochs
-            or time.monotonic() - self._saved_at >= self.recipe.training.checkpoint_seconds
-        )
+        due = self.current_epoch == self.num_epochs or self._timer.due
         if due and not self._guard.lost:
             self.save_checkpoint(os.path.join(self.output_folder, LATEST))
-            self._saved_at = time.monotonic()
+            self._timer.restart()
 
     def on_train_end(self) -> None:
         """Write the final checkpoint, which has weights but no optimizer, and stop drawing."""
@@ -318,16 +316,13 @@ class RecipeTrainer(nnUNetTrainer):
     def _learned(self) -> Learned:
         return Learned(self._bare_network(), self.optimizer, self.grad_scaler, self._average)
 
-    def _as_supervised(self, targets: list[Tensor]) -> Any:
-        return targets if self.enable_deep_supervision else targets[0]
-
     def _bare_network(self) -> Any:
         return getattr(self.network, "_orig_mod", self.network)  # torch.compile wraps it
 
-    def _seed(self, seed: int) -> None:
-        torch.manual_seed(seed)
-        # nnU-Net's loader and transforms draw from NumPy's global state.
-        np.random.seed(seed)  # noqa: NPY002
+
+def _seed(seed: int) -> None:
+    torch.manual_seed(seed)
+    np.random.seed(seed)  # noqa: NPY002  # nnU-Net's loader and transforms draw from it
 
 
 def _finest(output: Any) -> Tensor:
