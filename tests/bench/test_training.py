@@ -83,7 +83,7 @@ def test_the_summary_is_of_blocks_and_of_the_second_half_of_the_losses() -> None
     assert found[bench.STOCK]["ours_as_fast"] == 3.0
     assert found[bench.STOCK]["loss_minus_ours"] == pytest.approx(0.1)
     assert found[bench.HALF]["loss"] == pytest.approx(0.5)
-    lines = bench.told({"trainers": found})
+    lines = bench.lines({"trainers": found})
     assert len(lines) == 3
     assert "target 1.5" in lines[1]
     assert "target 1.2" in lines[2]
