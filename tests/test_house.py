@@ -60,9 +60,7 @@ NO_TWIN = {
     ),
 }
 # Longer than the rules allow, and how long, as of 2026-11-28. Take entries out; add none.
-LONG = {
-    "src/nnstudent/training/trainer.py:RecipeTrainer": 280,
-}
+LONG: dict[str, int] = {}
 
 
 def modules() -> list[str]:

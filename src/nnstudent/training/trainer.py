@@ -118,10 +118,8 @@ class RecipeTrainer(nnUNetTrainer):
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
         """The recipe's optimizer; its learning rate is set at each step."""
-        return (
-            make_optimizer(self.recipe.training, self.network.parameters()),
-            ConstantScheduler(),
-        )
+        optimizer = make_optimizer(self.recipe.training, self.network.parameters())
+        return optimizer, ConstantScheduler()
 
     def _build_loss(self) -> Objective:
         return Objective(
@@ -238,14 +236,7 @@ class RecipeTrainer(nnUNetTrainer):
     def on_epoch_end(self) -> None:
         """Log the epoch, and save a checkpoint if one is due."""
         self.logger.log("epoch_end_timestamps", time.time(), self.current_epoch)
-        last = {
-            key: self.logger.get_value(key, step=-1)
-            for key in ("train_losses", "val_losses", "mean_fg_dice")
-        }
-        self.print_to_log_file(
-            f"epoch {self.current_epoch}: "
-            + ", ".join(f"{key} {value:.4f}" for key, value in last.items())
-        )
+        self.print_to_log_file(_epoch_line(self.logger, self.current_epoch))
         self.current_epoch += 1
         due = self.current_epoch == self.num_epochs or self._timer.due
         if due and not self._guard.lost:
@@ -318,6 +309,13 @@ class RecipeTrainer(nnUNetTrainer):
 
     def _bare_network(self) -> Any:
         return getattr(self.network, "_orig_mod", self.network)  # torch.compile wraps it
+
+
+def _epoch_line(logger: Any, epoch: int) -> str:
+    """An epoch's losses and Dice, for the log."""
+    keys = ("train_losses", "val_losses", "mean_fg_dice")
+    last = {key: logger.get_value(key, step=-1) for key in keys}
+    return f"epoch {epoch}: " + ", ".join(f"{key} {value:.4f}" for key, value in last.items())
 
 
 def _seed(seed: int) -> None:
