@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 
-from nnstudent.training.curves import epoch_curves, plain_log
+from nnstudent.training.curves import StepNote, epoch_curves, plain_log
 
 
 def test_curves_are_plain_data_and_nan_is_none() -> None:
@@ -24,3 +24,11 @@ def test_curves_are_plain_data_and_nan_is_none() -> None:
     assert curves["val_loss"] == [None, 0.12346]
     assert curves["dice_by_class"] == {"liver": [0.1, 0.2], "spleen": [None, 0.3]}
     assert curves["seconds"] == [1.5, 2.0]
+
+
+def test_the_note_smooths_the_loss_and_has_the_last_dice() -> None:
+    note = StepNote()
+    assert note.after(1.0) == "loss 1.00"
+    assert note.after(0.0) == "loss 0.95"
+    note.dice = 0.5
+    assert note.after(0.95) == "loss 0.95, Dice 0.50"

@@ -44,3 +44,22 @@ def epoch_curves(log: Mapping[str, Any], classes: Sequence[str]) -> dict[str, An
 
 def _numbers(values: Sequence[float]) -> list[float | None]:
     return [None if math.isnan(value) else round(value, 5) for value in values]
+
+
+class StepNote:
+    """What is shown beside a training's progress: its loss and its last Dice.
+
+    Attributes:
+        dice: Mean Dice of the last validation; NaN before the first.
+    """
+
+    def __init__(self) -> None:
+        """Start without a loss."""
+        self.dice = math.nan
+        self._loss = math.nan
+
+    def after(self, loss: float) -> str:
+        """The note after a step; the loss is averaged over about 20 steps."""
+        self._loss = loss if math.isnan(self._loss) else 0.95 * self._loss + 0.05 * loss
+        dice = "" if math.isnan(self.dice) else f", Dice {self.dice:.2f}"
+        return f"loss {self._loss:.2f}{dice}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Callable
@@ -31,7 +30,7 @@ from nnstudent.training.checkpoints import (
     write_checkpoint,
 )
 from nnstudent.training.cpu.threads import Tuner
-from nnstudent.training.curves import epoch_curves, plain_log
+from nnstudent.training.curves import StepNote, epoch_curves, plain_log
 from nnstudent.training.data.loading import Prefetch
 from nnstudent.training.data.windows import Windows
 from nnstudent.training.objective import Objective
@@ -91,8 +90,7 @@ class RecipeTrainer(nnUNetTrainer):
         self._average = WeightAverage(training.ema) if training.ema else None
         self._guard = LossGuard(training)
         self._timer = CheckpointTimer(training.checkpoint_seconds)
-        self._step = 0
-        self._shown_loss = self._dice = math.nan
+        self._note, self._step = StepNote(), 0
 
     def place(self, model: Path) -> None:
         """Write into ``model/fold_K`` instead of nnU-Net's results folder."""
@@ -182,10 +180,8 @@ class RecipeTrainer(nnUNetTrainer):
             group["lr"] = learning_rate(training, self._step)
         drawn = self._augmentation.next(lambda: Batch.load(batch, self.precision))
         self.optimizer.zero_grad(set_to_none=True)
-        output, possible = (
-            self.precision.run(self.network, drawn.image),
-            self.loss.possible(drawn.cases),
-        )
+        output = self.precision.run(self.network, drawn.image)
+        possible = self.loss.possible(drawn.cases)
         self._augmentation.record(drawn, _finest(output).detach(), possible)
         loss = self.loss(output, drawn.targets, possible)
         updated = update(
@@ -201,18 +197,11 @@ class RecipeTrainer(nnUNetTrainer):
         if self.tuner is not None:
             self.tuner.step(time.perf_counter() - began)
         value = loss.detach().cpu().numpy()
-        self._report_step(float(value))
+        steps = self.num_epochs * self.num_iterations_per_epoch
+        self.progress(self.title, self._step, steps, note=self._note.after(float(value)))
         self._guard.record(finite=updated and bool(np.isfinite(value)))
         self._guard.check(self.title, self._step)
         return {"loss": value}
-
-    def _report_step(self, loss: float) -> None:
-        """Report progress with the loss, averaged over about 20 steps, and the last Dice."""
-        last = self._shown_loss
-        self._shown_loss = loss if math.isnan(last) else 0.95 * last + 0.05 * loss
-        dice = "" if math.isnan(self._dice) else f", Dice {self._dice:.2f}"
-        steps = self.num_epochs * self.num_iterations_per_epoch
-        self.progress(self.title, self._step, steps, note=f"loss {self._shown_loss:.2f}{dice}")
 
     def validation_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Count hits and errors of one batch, in the precision of the training."""
@@ -228,7 +217,7 @@ class RecipeTrainer(nnUNetTrainer):
     def on_validation_epoch_end(self, val_outputs: list[dict[str, Any]]) -> None:
         """Log the Dice of each class over all validation windows; NaN for one that none holds."""
         dice, mean, loss = epoch_scores(val_outputs, len(self.label_manager.foreground_labels))
-        self._dice = mean
+        self._note.dice = mean
         self.logger.log("mean_fg_dice", mean, self.current_epoch)
         self.logger.log("dice_per_class_or_region", dice, self.current_epoch)
         self.logger.log("val_losses", loss, self.current_epoch)

@@ -106,7 +106,7 @@ def test_a_calibration_is_read_as_it_was_written(tmp_path: Path) -> None:
         {**one.to_dict(), "scan_seconds": "much"},
         {**one.to_dict(), "network_seconds": [1]},
     ):
-        with pytest.raises(InputError, match=r"^x: .*make a calibration"):
+        with pytest.raises(InputError, match=r"^x: .*make one with study"):
             Machine.from_dict(broken, where="x")
     with pytest.raises(InputError, match="huge 9"):
         replace(one, network_seconds={"huge 9": 1.0})
