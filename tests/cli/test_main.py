@@ -321,7 +321,7 @@ def test_usage_names_what_must_be_given(capsys):
         main(["label", "--help"])
     usage = capsys.readouterr().out.splitlines()[0]
     assert usage == (
-        "usage: nnstudent label COHORT -o PSEUDO --teacher FOLDER|--from FOLDER [options]"
+        "usage: nnstudent label COHORT -o PSEUDO --teacher MODEL|--from FOLDER [options]"
     )
 
 

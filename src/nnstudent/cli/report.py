@@ -8,8 +8,8 @@
       writes the environment and how teachers and student were trained (Tables 1
       to 3 of the paper), the scores by class (Table 4), the lesions found, time
       and memory by image size (Table 5), and scores with and without unlabeled
-      scans (Table 6), and beside it a picture of the two best and two worst cases
-      (Figure 3); --format md writes Markdown
+      scans (Table 6), and beside it a picture of the two best and two worst
+      cases (Figure 3); --format md writes Markdown
 
 What the run does not have yet is left out. Without --format, the suffix of the
 file decides.
