@@ -1,6 +1,6 @@
 """The values that an option accepts, one tuple per option. Imports nothing.
 
-The rooms check against these tuples and the command offers them, so that the two cannot differ and
+The packages check against these tuples and the command offers them, so that the two cannot differ and
 ``--help`` stays quick.
 """
 

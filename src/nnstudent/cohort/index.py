@@ -131,7 +131,8 @@ def _index(
         cases.append(case)
         facts[case.id] = result
         notices += [f"{case.id}: {line}" for line in (*result.warnings, *warnings)]
-    notices += _sparse_labels(source.kind, cases, facts)
+    if source.declares_all:
+        notices += _sparse_labels(cases, facts)
     cohort = Cohort(source.taxonomy, tuple(cases), broken)
     if cases:
         write_cohort(out, cohort)
@@ -193,14 +194,14 @@ def _make_case(
     return case, warnings
 
 
-def _sparse_labels(kind: str, cases: Sequence[Case], facts: Mapping[str, Facts]) -> list[str]:
-    """A notice if an nnU-Net dataset's declaration, every class in every case, looks wrong."""
+def _sparse_labels(cases: Sequence[Case], facts: Mapping[str, Facts]) -> list[str]:
+    """A notice if the declaration of every class in every case looks wrong."""
     sparse = [
         c.id
         for c in cases
         if c.declared and len(c.annotated) > 3 and 2 * len(facts[c.id].present) < len(c.annotated)
     ]
-    if kind != "an nnU-Net raw dataset" or not sparse:
+    if not sparse:
         return []
     some = ", ".join(sparse[:3]) + (" …" if len(sparse) > 3 else "")
     return [

@@ -35,9 +35,9 @@ def read_source(path: Path, *, taxonomy: Taxonomy | None = None) -> Source:
     elif path.is_dir():
         if (path / "cohort.json").is_file():
             source = indexed.read(path, taxonomy=taxonomy)
-        elif nnunet.is_dataset(path):
+        elif nnunet.recognizes(path):
             source = nnunet.read(path, taxonomy=taxonomy)
-        else:
+        else:  # whatever has not been recognized by now
             source = flare.read(path, taxonomy=taxonomy)
     else:
         raise InputError(f"{path}: no such file or folder; expected {EXPECTED}")

@@ -40,7 +40,7 @@ _ALIASES = {
 _LESION = re.compile(r"tumou?r|lesion|cancer|metasta|cyst")
 
 
-def is_dataset(folder: Path) -> bool:
+def recognizes(folder: Path) -> bool:
     """Whether the folder is an nnU-Net raw dataset."""
     return (folder / "dataset.json").is_file()
 
@@ -101,7 +101,14 @@ def read(folder: Path, *, taxonomy: Taxonomy | None = None) -> Source:
         entries, failures, passed = _found(folder, ending, annotated, mapping)
         notices += passed
     kept, twins = without_twins(entries)
-    return Source("an nnU-Net raw dataset", table, kept, (*twins, *failures), tuple(notices))
+    return Source(
+        "an nnU-Net raw dataset",
+        table,
+        kept,
+        (*twins, *failures),
+        tuple(notices),
+        declares_all=True,
+    )
 
 
 def _labels(path: Path, raw: Mapping[Any, Any]) -> dict[str, int]:

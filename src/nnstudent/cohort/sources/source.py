@@ -61,6 +61,8 @@ class Source:
         entries: The cases, in a fixed order.
         failures: Cases that are broken before a file is opened.
         notices: What was assumed or left out, one line each.
+        declares_all: Whether this kind of source declares every class in every case, also where
+            labels are partial.
     """
 
     kind: str
@@ -68,6 +70,7 @@ class Source:
     entries: tuple[Entry, ...]
     failures: tuple[Failure, ...] = ()
     notices: tuple[str, ...] = ()
+    declares_all: bool = False
 
 
 def safe_id(name: str) -> str:

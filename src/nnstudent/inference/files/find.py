@@ -9,7 +9,6 @@ from pathlib import Path
 
 from nnstudent.errors import InputError
 from nnstudent.inference.files.formats import (
-    ENDINGS,
     FORMATS,
     check_formats,
     check_source,
@@ -242,12 +241,16 @@ def _one(
         return (CaseFile(id, source, output),)
     named = has_ending(output.name, formats)
     if not named and not (output.is_dir() or output.suffix == ""):
-        endings = " or ".join(dict.fromkeys(ending for name in formats for ending in ENDINGS[name]))
+        endings = " or ".join(
+            dict.fromkeys(ending for name in formats for ending in FORMATS[name].endings)
+        )
         raise InputError(
             f"{output}: an output file ends in {endings}; without an ending it is a folder"
         )
     check_source(source, formats)
-    return (CaseFile(id, source, output if named else output / f"{id}{ENDINGS[formats[0]][0]}"),)
+    return (
+        CaseFile(id, source, output if named else output / f"{id}{FORMATS[formats[0]].endings[0]}"),
+    )
 
 
 def _several(
@@ -273,7 +276,7 @@ def _several(
             )
         check_source(path, formats)
         cases[same_name(id)] = CaseFile(
-            id, path, output / id if split else output / f"{id}{ENDINGS[formats[0]][0]}"
+            id, path, output / id if split else output / f"{id}{FORMATS[formats[0]].endings[0]}"
         )
     return tuple(cases.values())
 

@@ -1,8 +1,12 @@
-"""The output formats of a segmentation: what each needs, its file name, and its writer."""
+"""The output formats of a segmentation: what each needs, its file names, and its writer.
+
+To add a format, write a function like :func:`_write_nifti`, give it a line in :data:`FORMATS`, and
+add its name to ``choices.py``, which ``--help`` shows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,17 +21,6 @@ from nnstudent.io.dicom.series import Series
 from nnstudent.io.nifti import write_labels
 from nnstudent.io.nrrd import write_seg_nrrd
 from nnstudent.volume import Volume
-
-# Endings of file names, longest first; the first one names new files.
-ENDINGS = {
-    "nifti": (".nii.gz", ".nii"),
-    "dicom-seg": (".seg.dcm", ".dcm"),
-    "rtstruct": (".rtstruct.dcm", ".dcm"),
-    "seg.nrrd": (".seg.nrrd",),
-}
-FORMATS = tuple(ENDINGS)
-_LIBRARY = {"dicom-seg": "highdicom", "rtstruct": "contourpy", "seg.nrrd": "nrrd"}
-_OF_A_SERIES = ("dicom-seg", "rtstruct")
 
 
 def check_formats(formats: Sequence[str], *, split: bool = False) -> None:
@@ -45,13 +38,14 @@ def check_formats(formats: Sequence[str], *, split: bool = False) -> None:
     for name in formats or ("",):
         if name not in FORMATS:
             raise InputError(f"format {name!r}; expected one of {', '.join(FORMATS)}")
-        if split and name != "nifti":
+        if split and not FORMATS[name].splits:
             raise InputError(
                 f"format {name} with one file an organ; it keeps the organs apart in one file, "
                 "leave out --split"
             )
-        if name in _LIBRARY:
-            require(_LIBRARY[name], extra="dicom", why=f"writing {name}")
+        library = FORMATS[name].library
+        if library is not None:
+            require(library, extra="dicom", why=f"writing {name}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +82,7 @@ def prepare(
         InputError: None of the formats can be written.
     """
     check_source(source, formats)
-    wanted = [name for name in formats if name in _OF_A_SERIES]
+    wanted = [name for name in formats if FORMATS[name].of_series]
     if series is None or not wanted:
         return Sources(source, series)
     origin, refused = None, {}
@@ -115,22 +109,28 @@ def check_source(source: Path, formats: Sequence[str]) -> None:
         InputError: The image is not a DICOM series, and a format refers to one.
     """
     for name in formats:
-        if name in _OF_A_SERIES and source.is_file():
-            raise InputError(
-                f"{source}: {name} refers to the DICOM series that was segmented; give the folder "
-                "of the series, or use seg.nrrd"
-            )
+        if FORMATS[name].of_series and source.is_file():
+            raise _without_series(source, name)
+
+
+def _without_series(source: Path, format: str) -> InputError:
+    return InputError(
+        f"{source}: {format} refers to the DICOM series that was segmented; give the folder of the "
+        "series, or use seg.nrrd"
+    )
 
 
 def has_ending(name: str, formats: Sequence[str]) -> bool:
     """Whether a file name has an ending of one of the formats."""
-    return any(name.lower().endswith(ENDINGS[format]) for format in formats)
+    return any(name.lower().endswith(FORMATS[format].endings) for format in formats)
 
 
 def without_ending(name: str) -> str:
     """A file name without the ending of any format."""
     endings = sorted(
-        {ending for endings in ENDINGS.values() for ending in endings}, key=len, reverse=True
+        {ending for format in FORMATS.values() for ending in format.endings},
+        key=len,
+        reverse=True,
     )
     return name[
         : -len(next((ending for ending in endings if name.lower().endswith(ending)), "")) or None
@@ -147,7 +147,7 @@ def output_paths(output: Path, formats: Sequence[str]) -> dict[str, Path]:
     return {
         format: output
         if format == taken
-        else output.with_name(without_ending(output.name) + ENDINGS[format][0])
+        else output.with_name(without_ending(output.name) + FORMATS[format].endings[0])
         for format in formats
     }
 
@@ -202,28 +202,40 @@ def write_format(
             to; or the labels are empty.
         OutputError: ``path`` cannot be written.
     """
-    if format == "nifti":
-        write_labels(path, labels, like=sources.source if sources.series is None else None)
-    elif format == "seg.nrrd":
-        write_seg_nrrd(path, labels, taxonomy=model.taxonomy)
-    elif sources.series is None:
-        check_source(sources.source, [format])
-    else:
-        name = (
-            "nnStudent bundled student"
-            if model.bundled
-            else f"nnStudent {_plain(model.path.resolve().name)}"
-        )
-        algorithm = Algorithm(name[:64], nnstudent.__version__, model.hash)
-        writer = write_seg if format == "dicom-seg" else write_rtstruct
-        labeled = LabeledSeries.of(
-            labels,
-            sources.series,
-            taxonomy=model.taxonomy,
-            algorithm=algorithm,
-            origin=sources.origin,
-        )
-        writer(path, labeled)
+    FORMATS[format].write(path, labels, model, sources)
+
+
+def _write_nifti(path: Path, labels: Volume, model: Model, sources: Sources) -> None:
+    write_labels(path, labels, like=sources.source if sources.series is None else None)
+
+
+def _write_nrrd(path: Path, labels: Volume, model: Model, sources: Sources) -> None:
+    write_seg_nrrd(path, labels, taxonomy=model.taxonomy)
+
+
+def _write_seg(path: Path, labels: Volume, model: Model, sources: Sources) -> None:
+    write_seg(path, _labeled("dicom-seg", labels, model, sources))
+
+
+def _write_rtstruct(path: Path, labels: Volume, model: Model, sources: Sources) -> None:
+    write_rtstruct(path, _labeled("rtstruct", labels, model, sources))
+
+
+def _labeled(format: str, labels: Volume, model: Model, sources: Sources) -> LabeledSeries:
+    if sources.series is None:
+        raise _without_series(sources.source, format)
+    name = (
+        "nnStudent bundled student"
+        if model.bundled
+        else f"nnStudent {_plain(model.path.resolve().name)}"
+    )
+    return LabeledSeries.of(
+        labels,
+        sources.series,
+        taxonomy=model.taxonomy,
+        algorithm=Algorithm(name[:64], nnstudent.__version__, model.hash),
+        origin=sources.origin,
+    )
 
 
 def _plain(name: str) -> str:
@@ -232,3 +244,32 @@ def _plain(name: str) -> str:
     A backslash would split it into two values, and control characters switch alphabets.
     """
     return "".join(letter if letter.isprintable() and letter != "\\" else "_" for letter in name)
+
+
+@dataclass(frozen=True)
+class Format:
+    """An output format.
+
+    Attributes:
+        endings: Endings of its file names, longest first; the first one names new files.
+        write: Writes a label map to a file.
+        library: The package of the extra ``dicom`` that writes it, or None.
+        of_series: Whether it refers to the DICOM series that was segmented.
+        splits: Whether each organ can get a file of its own.
+    """
+
+    endings: tuple[str, ...]
+    write: Callable[[Path, Volume, Model, Sources], None]
+    library: str | None = None
+    of_series: bool = False
+    splits: bool = False
+
+
+FORMATS: dict[str, Format] = {
+    "nifti": Format((".nii.gz", ".nii"), _write_nifti, splits=True),
+    "dicom-seg": Format((".seg.dcm", ".dcm"), _write_seg, library="highdicom", of_series=True),
+    "rtstruct": Format(
+        (".rtstruct.dcm", ".dcm"), _write_rtstruct, library="contourpy", of_series=True
+    ),
+    "seg.nrrd": Format((".seg.nrrd",), _write_nrrd, library="nrrd"),
+}

@@ -1,7 +1,9 @@
 """Correcting a label map by the anatomy in the label table.
 
-Every rule uses connected pieces and facts from the label table. A class without the fact stays as
-it is; what is removed becomes background.
+The rules work on connected pieces and on facts from the label table. A class without the fact
+stays as it is; what is removed becomes background. A rule sees only the runs of foreground
+(:mod:`~nnstudent.inference.labels.run_length`): it can relabel or remove a run, but neither split
+one nor add voxels.
 """
 
 from __future__ import annotations
@@ -185,7 +187,9 @@ def tumor(runs: Runs, grid: Grid, taxonomy: Taxonomy) -> LabelArray:
     return np.where((nearest > reach[of])[piece], np.uint8(0), runs.label)
 
 
+# From the runs, the grid and the label table to the new label of each run.
 Rule = Callable[[Runs, Grid, Taxonomy], LabelArray]
+# In the order in which they are applied; choices.py has their names for --help.
 RULES: dict[str, Rule] = {"sides": sides, "largest": largest, "small": small, "tumor": tumor}
 DEFAULT = DEFAULT_RULES
 
