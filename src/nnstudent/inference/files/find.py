@@ -256,7 +256,7 @@ def _one(
 def _several(
     found: _Found, source: Path, *, output: Path, split: bool, formats: Sequence[str]
 ) -> tuple[CaseFile, ...]:
-    if has_ending(output.name, FORMATS) or output.is_file():
+    if has_ending(output.name, tuple(FORMATS)) or output.is_file():
         raise InputError(
             f"{output}: {source} is a folder of {len(found.images)} images, so the output must be "
             "a folder too"
