@@ -125,7 +125,7 @@ def test_an_arm_of_another_experiment_that_is_the_same_model_is_not_trained_agai
     run, _, _ = made
     work: list[str] = []
     bench.run(
-        replace(run, progress=lambda what, *_: work.append(what)),
+        replace(run, progress=lambda what, *_, **__: work.append(what)),
         tmp_path / "rows.json",
         only="table6",
         seeds=[0],

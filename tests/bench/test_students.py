@@ -38,7 +38,7 @@ def test_rows_are_made_once_with_as_many_steps_as_the_time_allows(
         Preset("tiny", recipe, recipe),
         minutes=0.05,
         threads=1,
-        progress=lambda what, *_: work.append(what),
+        progress=lambda what, *_, **__: work.append(what),
     )
     rows = tmp_path / "rows.json"
     bench.run(run, rows, tmp_path / "students.png")
