@@ -1,4 +1,4 @@
-"""MkDocs hook: `<!-- public names -->` in a page becomes the reference of every public name of the package."""
+"""MkDocs hook: `<!-- public names -->` in a page becomes the reference of every public name."""
 
 from __future__ import annotations
 

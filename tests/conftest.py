@@ -16,7 +16,8 @@ settings.register_profile("ci", derandomize=True, deadline=None, max_examples=30
 settings.register_profile("dev", deadline=None, max_examples=30)
 # HYPOTHESIS_PROFILE=many looks for what thirty examples miss; it takes an hour.
 settings.register_profile("many", deadline=None, max_examples=500)
-# A few examples each: which lines run shows after the first ones, and measuring coverage makes each several times as slow.
+# A few examples each: which lines run shows after the first ones, and measuring coverage makes each
+# several times as slow.
 settings.register_profile("few", derandomize=True, deadline=None, max_examples=5)
 settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev")

@@ -66,7 +66,8 @@ CASES = (
 
 
 def scan(seed: int) -> tuple[Volume, Volume]:
-    """A ball with a bright spot in it and a brick, in noise, each case elsewhere; LPS, as CT is stored."""
+    """A ball with a bright spot in it and a brick, in noise, each case elsewhere; LPS, as CT is
+    stored."""
     rng = np.random.default_rng(seed)
     z, y, x = np.indices(SHAPE)
     center = np.array([10, 14, 10]) + rng.integers(-2, 3, 3)
@@ -82,7 +83,8 @@ def scan(seed: int) -> tuple[Volume, Volume]:
 
 
 def write_source(folder: Path) -> Path:
-    """Write the scans, their list ``cases.toml``, ``table.toml`` and ``tiny.toml`` into a folder."""
+    """Write the scans, their list ``cases.toml``, ``table.toml`` and ``tiny.toml``
+    into a folder."""
     (folder / "table.toml").write_text(TABLE)
     (folder / "tiny.toml").write_text(PRESET)
     rows = []

@@ -19,7 +19,8 @@ def read_report(path: Path, verb: str) -> dict[str, Any]:
 
 
 def check_report(data: Any, verb: str) -> None:
-    """Fail if a report has a key that the schema does not name, or lacks one, or has another type."""
+    """Fail if a report has a key that the schema does not name, or lacks one, or has
+    another type."""
     schema = closed(json.loads(schema_files()[verb].read_text("utf-8")))
     faults = [
         f"{'/'.join(map(str, fault.absolute_path))}: {fault.message[:300]}"

@@ -74,7 +74,8 @@ def test_commands_that_are_shown_are_understood(page):
             )
 
 
-# A student that learns next to nothing, quickly: the snippets are run for what they call, not for what it finds.
+# A student that learns next to nothing, quickly: the snippets are run for what they call, not for
+# what it finds.
 PRESET = """
 folds = 2
 [select]

@@ -1,4 +1,5 @@
-"""How the house is kept: every module has its tests, and no file, class or function grows too long."""
+"""How the house is kept: every module has its tests, and no file, class or function
+grows too long."""
 
 from __future__ import annotations
 
@@ -75,7 +76,8 @@ def modules() -> list[str]:
 
 
 def has_twin(module: str) -> bool:
-    """Whether a module has tests of its own, also several: ``test_select`` or ``test_select_open``."""
+    """Whether a module has tests of its own, also several: ``test_select`` or
+    ``test_select_open``."""
     folder, _, name = module.rpartition("/")
     return any(
         path.stem == f"test_{name}" or path.stem.startswith(f"test_{name}_")

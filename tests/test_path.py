@@ -1,4 +1,5 @@
-"""The whole path by the command, with a label table of the user's own, on scans that a tiny network can learn."""
+"""The whole path by the command, with a label table of the user's own, on scans that a tiny network
+can learn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The public names: what they are, that they are typed, and that importing the package costs nothing."""
+"""The public names: what they are, that they are typed, and that importing the package costs
+nothing."""
 
 from __future__ import annotations
 
@@ -49,7 +50,8 @@ def test_the_import_brings_no_library():
     """Neither numpy nor anything heavier is imported with the package itself."""
     code = (
         "import sys; before = set(sys.modules); import nnstudent; "
-        "print(*sorted({name.partition('.')[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names)))"
+        "print(*sorted({name.partition('.')[0] for name in set(sys.modules) - before} - "
+        "set(sys.stdlib_module_names)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["nnstudent"]

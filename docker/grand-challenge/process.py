@@ -1,4 +1,7 @@
-"""Grand Challenge's entry point: one CT, images/ct/NAME.mha, becomes a label map of the same name on the same grid."""
+"""Grand Challenge's entry point: a CT becomes a label map on its grid.
+
+images/ct/NAME.mha is read, and the label map has the same name.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,8 @@ def main() -> int:
         images = sorted(place.glob("*.mha"))
         if len(images) != 1:
             raise InputError(
-                f"{place}: {len(images)} files that end in .mha; expected one, for a job is one scan"
+                f"{place}: {len(images)} files that end in .mha; expected one, for a job is one "
+                "scan"
             )
         image = read(images[0])
         found = Segmenter(open_model(MODEL), windows="guided")(to_volume(image))
@@ -63,13 +67,17 @@ def read(path: Path) -> sitk.Image:
         ) from error
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         raise InputError(
-            f"{path}: {image.GetDimension()}D, {image.GetNumberOfComponentsPerPixel()} values a voxel; expected a 3D CT in HU"
+            f"{path}: {image.GetDimension()}D, {image.GetNumberOfComponentsPerPixel()} values a "
+            "voxel; expected a 3D CT in HU"
         )
     return image
 
 
 def to_volume(image: sitk.Image) -> Volume:
-    """The image in nnStudent's terms: (z, y, x), and an affine to RAS+ where ITK's world is LPS+."""
+    """Return the image in nnStudent's terms: (z, y, x), with an affine to RAS+.
+
+    ITK's world is LPS+.
+    """
     array = sitk.GetArrayFromImage(image)
     affine = np.eye(4)
     affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()

@@ -1,10 +1,15 @@
-"""Let the bundled student go on learning: python examples/bundled-student/train.py WORK (about an hour on two cores with AMX).
+"""Continue the training of the bundled student: python examples/bundled-student/train.py WORK.
 
-Phantoms with their whole truth, and the public CT in NNSTUDENT_DATA with the labels that other models made for them, through
-`phantom`, `index`, `study`, `export` and `evaluate`. A second call goes on where the first ended. One scan is held out to score.
-It begins from the student that comes with the package, from that of --start FOLDER, or with --chance from chance. With --all it learns
-from the held-out scan too, by last.toml, for the last time that it goes on; the card keeps the score of before. To go on with that
-scan held out after that, begin from the student of before. Needs the extras train and dicom.
+It takes about an hour on two cores with AMX. It uses phantoms with their whole truth, and the
+public CT in NNSTUDENT_DATA with the labels that other models made for them, through `phantom`,
+`index`, `study`, `export` and `evaluate`. A second call continues where the first ended. One
+scan is held out to score.
+
+It begins from the student that comes with the package, from the one that --start FOLDER names,
+or with --chance from random weights. With --all it also learns from the held-out scan, by
+last.toml, for the last time that it is continued; the card keeps the score from before. To
+continue with that scan held out after that, begin from the student of before. Needs the extras
+train and dicom.
 """
 
 import argparse
@@ -23,7 +28,9 @@ from nnstudent.io.nifti import read_image, read_labels, write_image, write_label
 
 HERE = Path(__file__).resolve().parent
 PHANTOMS, SEED = 96, 2033
-REAL = {  # scan: the image's name in its folder, and how often it is listed: four of ten windows are of a real scan, most of whole abdomens
+# Scan: the image's name in its folder, and how often it is listed. Four of ten windows are of a
+# real scan, most of whole abdomens.
+REAL = {
     "ts_example": ("ct.nii.gz", 20),
     "ts_dicom20": ("series", 8),
     "cptac_C3L-00189": ("ct.nii.gz", 16),
@@ -119,7 +126,8 @@ def main() -> None:
     card_before = {} if args.chance else open_model(args.start).card
     if str(card_before.get("held_out_scan", "")).startswith(TOO) and not last:
         sys.exit(
-            f"{args.start or 'the bundled student'} has learned from {HELD_OUT} too; --start one that has not, --chance, or --all"
+            f"{args.start or 'the bundled student'} has learned from {HELD_OUT} too; --start one "
+            "that has not, --chance, or --all"
         )
     real = REAL | ({HELD_OUT: ("ct.nii.gz", HELD_OUT_REPEAT)} if last else {})
     data = Path(os.environ["NNSTUDENT_DATA"]).resolve()
@@ -166,11 +174,15 @@ def main() -> None:
 def facts(real: dict[str, tuple[str, int]]) -> dict[str, object]:
     """What the model card says of where the model comes from."""
     return {
-        "what_it_is": "a demonstration that the path works, trained on two CPU cores; expect it to miss and invent organs",
+        "what_it_is": "a demonstration that the path works, trained on two CPU cores; "
+        "expect it to miss and invent organs",
         "not_for": "diagnosis, treatment, or any figure that somebody relies on",
-        "training_data": f"{PHANTOMS} synthetic patients (seed {SEED}) with their whole truth; {len(real)} public CT: {', '.join(real)}",
-        "labels": "of the synthetic patients, exact; of the CT, made by other models (TotalSegmentator, a small network), not by experts",
-        "tumors": "seen in synthetic patients only; in the CT, for which nobody looked, taken to be absent",
+        "training_data": f"{PHANTOMS} synthetic patients (seed {SEED}) with their whole truth; "
+        f"{len(real)} public CT: {', '.join(real)}",
+        "labels": "of the synthetic patients, exact; of the CT, made by other models "
+        "(TotalSegmentator, a small network), not by experts",
+        "tumors": "seen in synthetic patients only; in the CT, for which nobody looked, "
+        "taken to be absent",
         "again": "python examples/bundled-student/train.py WORK" + " --all" * (HELD_OUT in real),
     }
 
@@ -185,7 +197,10 @@ def told(mean: dict[str, dict[str, float]]) -> str:
     """DSC by class on the held-out scan, which is agreement with another model's labels there."""
     scored = {name: row["dsc"] for name, row in mean.items() if name not in ("organs", "tumor")}
     listed = ", ".join(f"{name.replace('_', ' ')} {dsc:.2f}" for name, dsc in scored.items())
-    return f"{HELD_OUT}, DSC against another model's labels, organs wholly in view: mean {mean['organs']['dsc']:.2f}; {listed}"
+    return (
+        f"{HELD_OUT}, DSC against another model's labels, organs wholly in view: "
+        f"mean {mean['organs']['dsc']:.2f}; {listed}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The values that an option accepts, one tuple per option. Imports nothing.
 
-The packages check against these tuples and the command offers them, so that the two cannot differ and
-``--help`` stays quick.
+The packages check against these tuples and the command offers them, so that the two cannot differ
+and ``--help`` stays quick.
 """
 
 ENGINES = ("auto", "openvino", "torch")

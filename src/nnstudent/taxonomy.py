@@ -133,7 +133,8 @@ class Taxonomy:
                 return item
         hint = suggest_classes(name, self.names)
         raise InputError(
-            f"no class {name!r} in label table {self.name}{hint or f'; it has {_listed(self.names)}'}"
+            f"no class {name!r} in label table "
+            f"{self.name}{hint or f'; it has {_listed(self.names)}'}"
         )
 
     @property

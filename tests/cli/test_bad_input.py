@@ -1,4 +1,5 @@
-"""What every verb does alike with an output that cannot be written, with options, and with cases that fail."""
+"""What every verb does alike with an output that cannot be written, with options, and with cases
+that fail."""
 
 from __future__ import annotations
 

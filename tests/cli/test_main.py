@@ -92,7 +92,8 @@ def test_segmenting_imports_nothing_before_it_is_needed():
     code = (
         "import sys; from nnstudent.cli.common import import_nibabel; import_nibabel(); "
         "import nnstudent.inference.files.segment, importlib.util;"
-        "print(*[name for name in ('scipy.ndimage', 'scipy.sparse', 'PIL', 'pydicom', 'torch', 'tqdm') if name in sys.modules], sep=',');"
+        "print(*[name for name in ('scipy.ndimage', 'scipy.sparse', 'PIL', 'pydicom', 'torch', "
+        "'tqdm') if name in sys.modules], sep=',');"
         "importlib.util.find_spec('pydicom') and __import__('pydicom')"  # it must be there for those who need it
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

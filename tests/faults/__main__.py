@@ -62,7 +62,8 @@ def _arguments() -> argparse.Namespace:
 
 
 def inputs(args: argparse.Namespace, scratch: Path, sound: Path, record: Record) -> None:
-    """Try malformed inputs, and tell of each fault as it is found; those that were none before are passed over."""
+    """Try malformed inputs, and tell of each fault as it is found; those that were none before are
+    passed over."""
     until = time.monotonic() + 60 * args.minutes
     before = record.known()
     todo = (

@@ -1,4 +1,5 @@
-"""The command in a forked process of its own, which can be limited and killed; heavy imports are done before."""
+"""The command in a forked process of its own, which can be limited and killed; heavy imports are
+done before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Ways to damage bytes, text and nested data; each a function of a random generator, so that a seed decides everything."""
+"""Ways to damage bytes, text and nested data; each a function of a random generator, so that a seed
+decides everything."""
 
 from __future__ import annotations
 
@@ -99,7 +100,8 @@ def nested(depth: int) -> Any:
 
 
 def harm_tree(data: Any, chance: Random) -> Any:
-    """Plain data with a value replaced, taken out, renamed, doubled or put in, at a random place."""
+    """Plain data with a value replaced, taken out, renamed, doubled or put in, at a
+    random place."""
     made = copy.deepcopy(data)
     for _ in range(chance.choice((1, 1, 1, 2, 3))):
         where, key = chance.choice(list(_places(made)) or [(None, None)])

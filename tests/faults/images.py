@@ -1,4 +1,5 @@
-"""NIfTI images and label maps that are damaged, impossible or unusual, for every verb that reads them."""
+"""NIfTI images and label maps that are damaged, impossible or unusual, for every verb that reads
+them."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ import numpy as np
 from tests.faults.damage import harm
 from tests.faults.outcome import Attack, Result
 
-# Offsets in the header of NIfTI-1 (nifti1.h) of what is worth damaging by itself, with the format of one value.
+# Offsets in the header of NIfTI-1 (nifti1.h) of what is worth damaging by itself, with the format
+# of one value.
 _FIELDS = (
     (0, "<i"), (40, "<h"), (42, "<h"), (44, "<h"), (46, "<h"), (48, "<h"), (70, "<h"), (72, "<h"), (76, "<f"), (80, "<f"), (84, "<f"),
     (88, "<f"), (108, "<f"), (112, "<f"), (116, "<f"), (123, "<b"), (252, "<h"), (254, "<h"), (256, "<f"), (260, "<f"), (268, "<f"),
@@ -88,7 +90,8 @@ def content(chance: Random, folder: Path, sound: Path) -> Attack:
 
 
 def voxels(chance: Random, folder: Path, sound: Path) -> Attack:
-    """Sound files of voxels that no CT has: not numbers, four dimensions, colors, one slice, other types, other grids."""
+    """Sound files of voxels that no CT has: not numbers, four dimensions, colors, one slice, other
+    types, other grids."""
     shape = chance.choice(
         (
             (22, 18, 14),

@@ -1,4 +1,5 @@
-"""Calls that are killed at random moments and then made again: the result is that of an undisturbed one."""
+"""Calls that are killed at random moments and then made again: the result is that of an undisturbed
+one."""
 
 from __future__ import annotations
 
@@ -114,7 +115,8 @@ def _finish(attack: Attack, folder: Path) -> tuple[str, str] | None:
 def compare(reference: Path, made: Path) -> tuple[str, str] | None:
     """What a result lacks or has otherwise than another: files, voxels, values but for times.
 
-    Of a run that trained, weights and what follows from them may differ; the cohort and the names may not.
+    In a run that trained, weights and what follows from them may differ; the cohort and the names
+    may not.
     """
     names = [
         {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}

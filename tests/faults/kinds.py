@@ -49,7 +49,8 @@ def _make(
 
 
 def tasks(count: int, *, every: int = 100, kinds: tuple[str, ...] = tuple(KINDS)) -> Iterator[Task]:
-    """So many cases, kinds in turn by their shares; of each kind every hundredth runs as a process of its own."""
+    """So many cases, kinds in turn by their shares; of each kind every hundredth runs as a process
+    of its own."""
     total = sum(KINDS[kind][1] for kind in kinds)
     most = {kind: -(-count * KINDS[kind][1] // total) for kind in kinds}
     given = dict.fromkeys(kinds, 0)

@@ -45,7 +45,8 @@ def limit_all(sound: Path, scratch: Path, *, seed: int, count: int) -> Iterator[
 
 
 def _at_once(sound: Path, scratch: Path, *, starts: int) -> Iterator[Row]:
-    """Many calls for one folder at the same moment: one writes, the others are refused, and the result is whole."""
+    """Many calls for one folder at the same moment: one writes, the others are refused, and the
+    result is whole."""
     for verb in ("index", "label", "select", "export", "segment"):
         folder = _empty(scratch / verb)
         attack = calls(sound, folder)[verb][0]

@@ -36,7 +36,8 @@ class _Touch:
 
 
 def pickles(chance: Random, folder: Path, sound: Path) -> Attack:
-    """Checkpoints that run code when they are unpickled, that hold objects, that are damaged or of another network."""
+    """Checkpoints that run code when they are unpickled, that hold objects, that are damaged or of
+    another network."""
     import torch
 
     model, canary = folder / "in", folder.with_name(folder.name + ".canary")

@@ -128,7 +128,8 @@ def names(chance: Random, folder: Path, sound: Path) -> Attack:
 
 
 def no_files(chance: Random, folder: Path, sound: Path) -> Attack:
-    """Pipes, sockets, folders, devices, dead links and loops where a file is expected, or among the files."""
+    """Pipes, sockets, folders, devices, dead links and loops where a file is expected, or among the
+    files."""
     kind = chance.choice(
         ("pipe", "socket", "folder", "dead", "loop", "device", "missing", "endless")
     )

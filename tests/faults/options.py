@@ -198,7 +198,8 @@ def options(chance: Random, folder: Path, sound: Path) -> Attack:
 
 
 def _place(folder: Path, value: str) -> str:
-    """Where to write: never outside of the folder, not even by a fault of what is tested: it may run as root."""
+    """Where to write: never outside of the folder, not even by a fault of what is tested: it may
+    run as root."""
     if value in ("", "/proc/x"):
         return value
     if value.startswith("/dev/"):

@@ -15,16 +15,18 @@ Row = dict[str, Any]
 _HEAD = """\
 # Reliability
 
-What happens with damaged, hostile or impossible input, when a call is killed, and when the machine runs out of something. This page
-is written by the project's own fault campaign; `make test-faults` runs it, and `make test` runs a small part of it.
+What happens with damaged, hostile or impossible input, when a call is killed, and when the machine
+runs out of something. This page is written by the project's own fault campaign. `make test-faults`
+runs it, and `make test` runs a small part of it.
 
 An outcome is
 
 - **done**: exit code 0, and an independent reader finds nothing missing in the output;
 - **refused**: exit code 1 or 2, and one line that says what was given and what was expected;
-- a **fault**: an internal error (a traceback, or the advice to run the command again with `--debug`), a hang, a crash, an output
-  that is half-written or left behind, code in the input that was executed, an error that does not name its input, or a silent
-  loss: exit code 0 although voxels, slices or cases are missing, or a file that was changed was taken.
+- a **fault**: an internal error (a traceback, or the advice to run the command again with
+  `--debug`), a hang, a crash, an output that is half-written or left behind, code in the input that
+  was executed, an error that does not name its input, or a silent loss: exit code 0 although voxels,
+  slices or cases are missing, or a file that was changed was taken.
 
 """
 
@@ -36,9 +38,11 @@ def write_page(path: Path, rows: list[Row], *, seed: int) -> None:
     parts = [
         _HEAD,
         "## The last campaign\n\n",
-        f"{len(tried):,} attempts, {len(faults)} faults. nnStudent {nnstudent.__version__}, seed {seed}, {_spread(rows, 'date')}; commit "
+        f"{len(tried):,} attempts, {len(faults)} faults. nnStudent {nnstudent.__version__}, seed "
+        f"{seed}, {_spread(rows, 'date')}; commit "
         f"{_spread(rows, 'commit')}; {_machine()}. "
-        f"{sum(row['process'] for row in rows)} of the malformed inputs went to the command as a process of its own, the others to its "
+        f"{sum(row['process'] for row in rows)} of the malformed inputs went to the command as a "
+        "process of its own, the others to its "
         "main function in worker processes with limits of time and memory.\n\n",
     ]
     for title, start in _SECTIONS.items():
@@ -59,13 +63,14 @@ _TAIL = """\
 ## Run it
 
 ```sh
-make test-faults                                   # goes on where the last call ended, and tries faults again
+make test-faults                                   # goes on, and tries faults again
 make test-faults FAULTS="--count 100000 --seed 7"  # more of them, and others
 make test-faults FAULTS="--part inputs --kind plans --only 17"   # one case, by its number
 ```
 
-Seed, kind and number decide everything about a malformed input. What was tried is kept in `runs/faults/record.jsonl`, the files of a
-fault beside it. The campaign runs on Linux. The moments of kills depend on the machine's speed.
+Seed, kind and number decide everything about a malformed input. What was tried is kept in
+`runs/faults/record.jsonl`, the files of a fault beside it. The campaign runs on Linux. The moments of
+kills depend on the machine's speed.
 """
 
 

@@ -1,4 +1,5 @@
-"""Worker processes under limits: one that hangs or dies is counted and replaced, and the rest goes on."""
+"""Worker processes under limits: one that hangs or dies is counted and replaced, and the rest goes
+on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What was tried and what became of it, kept between calls, so that a campaign can be lengthened."""
+"""What was tried and what became of it, kept between calls, so that a campaign can be
+lengthened."""
 
 from __future__ import annotations
 
@@ -63,7 +64,8 @@ class Record:
 
 
 def commit() -> str:
-    """The commit that is tried, with a + where files have changed since; empty outside of a checkout."""
+    """The commit that is tried, with a + where files have changed since; empty outside of a
+    checkout."""
     words = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
     root = Path(__file__).resolve().parents[2]
     try:

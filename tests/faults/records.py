@@ -96,7 +96,8 @@ def pseudo(chance: Random, folder: Path, sound: Path) -> Attack:
 
 
 def fused(chance: Random, folder: Path, sound: Path) -> Attack:
-    """What ``select`` wrote: the ledger, records, the raw dataset; before ``study`` and before ``select`` again."""
+    """What ``select`` wrote: the ledger, records, the raw dataset; before ``study`` and before
+    ``select`` again."""
     made, out = folder / "in", folder / "out"
     shutil.copytree(sound / "fused", made)
     _harm(

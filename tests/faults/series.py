@@ -1,4 +1,5 @@
-"""DICOM series with damaged slices, tags of wrong types, other character sets, missing and mixed slices."""
+"""DICOM series with damaged slices, tags of wrong types, other character sets, missing and mixed
+slices."""
 
 from __future__ import annotations
 
@@ -198,7 +199,8 @@ def _save(header: Dataset, path: Path) -> None:
 
 
 def mixed(chance: Random, folder: Path, sound: Path) -> Attack:
-    """Series of which slices are missing, doubled or displaced, or that hold two acquisitions, passes, sizes or patients."""
+    """Series of which slices are missing, doubled or displaced, or that hold two acquisitions,
+    passes, sizes or patients."""
     series, how = series_of(0), chance.randrange(9)
     headers = list(series.slices)
     told_or_refused = True

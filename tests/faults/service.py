@@ -1,4 +1,5 @@
-"""Attacks on a service on loopback: malformed uploads and archives, raw HTTP, crowds, and C-STORE."""
+"""Attacks on a service on loopback: malformed uploads and archives, raw HTTP, crowds,
+and C-STORE."""
 
 from __future__ import annotations
 
@@ -42,7 +43,8 @@ def attack_all(sound: Path, scratch: Path, *, seed: int, count: int) -> Iterator
 
 
 def _uploads(sound: Path, folder: Path, chance: random.Random, count: int) -> Iterator[Row]:
-    """Files and archives that are almost what they should be; nothing may be left of what is refused, or lie elsewhere."""
+    """Files and archives that are almost what they should be; nothing may be left of what is
+    refused, or lie elsewhere."""
     packed, slices = (sound / "ct.nii.gz").read_bytes(), sorted((sound / "series").iterdir())
     canary = folder / "canary"
     settings = limited(ServiceSettings(folder / "up"), upload_bytes=5_000_000, jobs=10**6)
@@ -171,7 +173,8 @@ def _requests(address: str, chance: random.Random, count: int) -> Iterator[Row]:
 
 
 def _crowds(address: str) -> Iterator[Row]:
-    """Many that hold connections or uploads and send nothing; somebody else is answered all the same."""
+    """Many that hold connections or uploads and send nothing; somebody else is answered all the
+    same."""
     slow = UPLOAD_HEAD + "Content-Length: 100000\r\n\r\n"
     for kind, crowd, words in (
         ("half-open connections", 230, ""),
@@ -194,7 +197,8 @@ def _crowds(address: str) -> Iterator[Row]:
 
 
 def _c_store(folder: Path, chance: random.Random, count: int) -> Iterator[Row]:
-    """Bytes that are almost an association, and data sets that are almost CT; a C-ECHO works afterwards."""
+    """Bytes that are almost an association, and data sets that are almost CT; a C-ECHO works
+    afterwards."""
     from tests.web.pacs.test_listener import FAST, LIMITS, Jobs, Receiver, request, works
 
     jobs = Jobs(folder / "received", LIMITS)

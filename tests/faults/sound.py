@@ -1,4 +1,5 @@
-"""What the campaign damages: one sound, small input of every kind, made once by the command itself."""
+"""What the campaign damages: one sound, small input of every kind, made once by the
+command itself."""
 
 from __future__ import annotations
 
@@ -52,7 +53,8 @@ CASES = (
 
 
 def make_sound(folder: Path) -> Path:
-    """Make every sound input below ``folder``, in a process of its own, so that the caller can fork afterwards."""
+    """Make every sound input below ``folder``, in a process of its own, so that the caller can fork
+    afterwards."""
     code = f"from pathlib import Path; from tests.faults.sound import _make; _make(Path({str(folder)!r}))"
     root = Path(__file__).resolve().parents[2]
     path = os.pathsep.join(

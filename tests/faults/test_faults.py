@@ -1,4 +1,5 @@
-"""The campaign's quick part: some of every kind of malformed input; ``make test-faults`` tries ten thousand and more."""
+"""The campaign's quick part: some of every kind of malformed input; ``make test-faults`` tries ten
+thousand and more."""
 
 from __future__ import annotations
 

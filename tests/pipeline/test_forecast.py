@@ -34,7 +34,8 @@ class Clock:
 
 
 def test_the_paper_networks_are_counted_roughly() -> None:
-    """The paper's student has 5.6 million parameters and 140 GFLOP a window, its teacher 31 million."""
+    """The paper's student has 5.6 million parameters and 140 GFLOP a window, its teacher 31
+    million."""
     student, teacher = PAPER.student, PAPER.teachers
     assert parameters(student.network) == pytest.approx(5.6e6, rel=0.2)
     assert parameters(teacher.network) == pytest.approx(31e6, rel=0.2)

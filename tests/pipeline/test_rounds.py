@@ -1,4 +1,5 @@
-"""Rounds of labeling, with models that are a threshold each: who teaches whom, where it lies, when it stops, what is done again."""
+"""Rounds of labeling, with models that are a threshold each: who teaches whom, where it lies, when
+it stops, what is done again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The order of stages, apart from what they do: each here copies files and counts how often it was called."""
+"""The order of stages, apart from what they do: each here copies files and counts how often it was
+called."""
 
 from __future__ import annotations
 

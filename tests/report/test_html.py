@@ -53,7 +53,8 @@ def with_previews(built_without_a_viewer, monkeypatch):
 
 @pytest.fixture
 def run(tmp_path):
-    """A run as the stages leave it: scores are real evaluations of shifted label maps, the rest is written as the stages do."""
+    """A run as the stages leave it: scores are real evaluations of shifted label maps, the rest is
+    written as the stages do."""
     folder = tmp_path / "RUN <1>"
     cohort = make_cohort(folder / "cohort", test=3)
     broken = (Failure("bad_01", "label is on another grid (<script>alert(1)</script>)"),)

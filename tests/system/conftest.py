@@ -1,4 +1,5 @@
-"""Tests that need more than Python. ``make test-system`` installs what they need, so nothing is skipped here: a skip is a failure."""
+"""Tests that need more than Python. ``make test-system`` installs what they need, so nothing is
+skipped here: a skip is a failure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A real PACS: Debian's Orthanc with its DICOMweb plugin, on loopback, with a folder and configuration of its own."""
+"""A real PACS: Debian's Orthanc with its DICOMweb plugin, on loopback, with a folder and
+configuration of its own."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ PLUGIN = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
 
 
 class Orthanc:
-    """Started where it is made; ``kill`` and ``start`` make it die and come back with what it had."""
+    """Started where it is made; ``kill`` and ``start`` make it die and come back with
+    what it had."""
 
     def __init__(self, folder: Path, *, peer: tuple[str, int] | None = None) -> None:
         folder.mkdir()

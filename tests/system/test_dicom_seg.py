@@ -1,4 +1,5 @@
-"""What is written for others, judged by others: dciodvfy for the standard, dcmqi and slicerio for voxels, names, codes and colors."""
+"""What is written for others, judged by others: dciodvfy for the standard, dcmqi and slicerio for
+voxels, names, codes and colors."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ NAMES = {1: "Liver", 7: "Right adrenal gland", 8: "Left adrenal gland", 14: "Tum
 
 @pytest.fixture(scope="module", params=range(0, 48, 7), ids=lambda number: f"orientation{number}")
 def made(request, tmp_path_factory) -> Path:
-    """A folder with the anatomy in one of the orientations: l.seg.dcm, l.rtstruct.dcm, l.seg.nrrd."""
+    """A folder with the anatomy in one of the orientations: l.seg.dcm,
+    l.rtstruct.dcm, l.seg.nrrd."""
     folder = tmp_path_factory.mktemp("made")
     series = read_series(anatomical(*ORIENTATIONS[request.param]).write(folder / "series"))
     grid = series.volume.grid

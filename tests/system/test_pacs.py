@@ -1,4 +1,5 @@
-"""A real PACS: studies are fetched from Orthanc, or sent by it, and the DICOM-SEG is found in the study there."""
+"""A real PACS: studies are fetched from Orthanc, or sent by it, and the DICOM-SEG is found in the
+study there."""
 
 from __future__ import annotations
 
@@ -52,7 +53,8 @@ def orthanc(tmp_path) -> Iterator[Orthanc]:
 
 @pytest.fixture(params=["phantom", *(["real"] if REAL.is_dir() else [])])
 def study(request, phantom, tmp_path) -> Path:
-    """The files of a study: synthetic, with a second series of a sharp kernel; or real, in JPEG 2000, with UIDs of its own."""
+    """The files of a study: synthetic, with a second series of a sharp kernel; or real, in JPEG
+    2000, with UIDs of its own."""
     folder = tmp_path / "study"
     if request.param == "phantom":
         soft, sharp = series_of(phantom, number=2), series_of(phantom, number=1)
@@ -113,7 +115,8 @@ def told(job: dict) -> bool:
 
 
 def check_seg(content: bytes, labels: Path, source: Path) -> None:
-    """See that the SEG in the PACS has the labels' voxels, names and codes, in the study and on the images of its source."""
+    """See that the SEG in the PACS has the labels' voxels, names and codes, in the study and on the
+    images of its source."""
     (path := labels.with_name("from-pacs.dcm")).write_bytes(content)
     seg = hd.seg.segread(path)
     header = pydicom.dcmread(next(source.iterdir()), stop_before_pixels=True)

@@ -1,4 +1,5 @@
-"""The page of `nnstudent serve` as a person has it: scans go in from a browser, are watched and looked at."""
+"""The page of `nnstudent serve` as a person has it: scans go in from a browser, are watched and
+looked at."""
 
 from __future__ import annotations
 
@@ -46,7 +47,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def page(browser: Browser, address: str) -> Iterator[Page]:
-    """The open page; at the end nothing was complained of, and nobody but the service was asked for anything."""
+    """The open page; at the end nothing was complained of, and nobody but the service was asked for
+    anything."""
     context = browser.new_context(viewport={"width": 1360, "height": 860})
     page = context.new_page()
     page.set_default_timeout(PATIENCE)

@@ -1,4 +1,5 @@
-"""The command ``serve`` under a thousand malformed uploads: over HTTP, with the worker that tries to read what was taken."""
+"""The command ``serve`` under a thousand malformed uploads: over HTTP, with the worker that tries
+to read what was taken."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The models that a user has added, by name: a folder of the user's, filled by ``nnstudent model add``."""
+"""The store of models: what ``nnstudent model add`` put into the user's folder, by name."""
 
 from __future__ import annotations
 

@@ -64,7 +64,8 @@ Either a list of names, `augment = ["rotation", "noise"]`, or a table,
 `rotation = {p = 0.4, low = -15, high = 15}`. What is left out is as in nnU-Net. There is no
 mirroring, because left and right are different organs. `organ_intensity` is not in nnU-Net: it
 makes each labeled organ of a window lighter or darker by its own amount, in standard deviations of
-the normalized image, as another contrast phase would; a lesion changes with the organ that it lies in.
+the normalized image, as another contrast phase would; a lesion changes with the organ that it lies
+in.
 
 | name | p | low | high |
 |---|---|---|---|

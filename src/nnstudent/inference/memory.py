@@ -144,7 +144,8 @@ def plan(
     if smallest > limit_mb:
         raise InputError(
             f"{grid}: needs {gigabytes(smallest):.2f} GB of memory, and may take "
-            f"{gigabytes(limit_mb):.2f} GB; free some or raise --memory-limit, crop the image, or take a "
+            f"{gigabytes(limit_mb):.2f} GB; free some or raise --memory-limit, crop the image, or "
+            "take a "
             "model with coarser voxels"
         )
     # More planes mean fewer slabs, each of which costs some time.

@@ -160,7 +160,7 @@ def _check(folder: Path, *, named: Path) -> None:
 
 
 def _check_names(names: Iterable[str], folder: Path) -> None:
-    """Refuse names that the folder's file system cannot hold; below what is missing it is silent."""
+    """Refuse names that the folder's file system cannot hold."""
     longest = os.pathconf(folder, "PC_NAME_MAX") if hasattr(os, "pathconf") else 255
     if any(len(os.fsencode(name)) > longest for name in names):
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))

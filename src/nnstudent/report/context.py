@@ -153,7 +153,8 @@ def synthetic_notice(run: RunData) -> str:
         return ""
     who = "Every scan" if found == len(cases) else f"{found} of {len(cases)} scans"
     return (
-        f"Phantoms are not patients. {who} of this run {'is' if found in (1, len(cases)) else 'are'} "
+        f"Phantoms are not patients. {who} of this run "
+        f"{'is' if found in (1, len(cases)) else 'are'} "
         "synthetic: scores on such scans show that everything works, and say nothing about how "
         "well a model segments patients."
     )

@@ -1,6 +1,8 @@
-"""The process that segments: told jobs on standard input, a line of JSON each; tells progress and results on standard output.
+"""The process that segments scans for the service.
 
-It is a process of its own so that a scan that exhausts memory, or kills a decoder, ends no more than itself.
+It reads jobs from standard input, one line of JSON each, and writes progress and results to
+standard output. It is a separate process so that a scan that exhausts memory or crashes a
+decoder ends nothing else.
 """
 
 from __future__ import annotations
@@ -119,7 +121,8 @@ def main() -> None:
             answer = {"error": str(error)}
         except MemoryError:
             answer = {
-                "error": "memory ran out; cut the scan to the abdomen, or use a machine with more memory"
+                "error": "memory ran out; cut the scan to the abdomen, or use a machine with "
+                "more memory"
             }
         except (
             Exception
@@ -155,7 +158,7 @@ def _own_stdout() -> TextIO:
 
 
 def _listen(orders: queue.Queue[dict[str, Any]]) -> None:
-    """Take orders until there are none any more, which is when the service has died: then there is nobody to work for."""
+    """Take orders until there are none any more, which means that the service has ended."""
     for line in sys.stdin:
         orders.put(json.loads(line))
     os._exit(0)

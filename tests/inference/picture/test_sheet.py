@@ -27,7 +27,8 @@ def scene(shape=(40, 60, 80), mm=(5.0, 4.0, 4.0)) -> tuple[Volume, Volume]:
 
 
 def shows(sheet: Image.Image, color: tuple[int, int, int], box: tuple[int, int, int, int]) -> int:
-    """How many pixels of a part of the sheet have exactly this color, as outlines and chips have."""
+    """How many pixels of a part of the sheet have exactly this color, as outlines and
+    chips have."""
     part = np.asarray(sheet.crop(box)).astype(int)
     return int((np.abs(part - color).max(axis=2) <= 6).sum())
 

@@ -53,7 +53,9 @@ def draw_surfaces(
     size: tuple[int, int],
     background: tuple[int, int, int] = (0, 0, 0),
 ) -> Image.Image:
-    """Draw the organs as translucent surfaces, seen from the front, the patient's right on the left.
+    """Draw the organs as translucent surfaces, seen from the front.
+
+    The patient's right is on the left.
 
     Args:
         labels: The label map in RAS.

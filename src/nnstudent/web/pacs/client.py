@@ -182,14 +182,16 @@ class PacsClient:
                         )
                     if time.monotonic() > deadline:
                         raise PacsError(
-                            f"{self._web.name} took longer than {limits.job_minutes:g} minutes to send "
+                            f"{self._web.name} took longer than {limits.job_minutes:g} minutes to "
+                            "send "
                             "a series"
                         )
                     parts.write(chunk)
                     progress(parts.count, images or 0)
         if not parts.ended or parts.count < (images or 1):
             raise UnreachableError(
-                f"{self._web.name} sent {parts.count} images of {images or 'a series'}, then closed "
+                f"{self._web.name} sent {parts.count} images of {images or 'a series'}, then "
+                "closed "
                 "the connection"
             )
 
