@@ -158,7 +158,7 @@ def test_what_cannot_be_a_stage_is_refused(bundles, tmp_path):
     without = export(tmp_path / "o", tmp_path / "plain", torch_weights=False)
     with pytest.raises(
         InputError,
-        match=r"has no lesion class tumor, which .* finds; export it again with a table that has",
+        match=r"has no lesion class tumor, which .* segments; export it again with a table that has",
     ):
         add_lesion_stage(without, stage, tmp_path / "c", hosts={"spleen": HostRule()})
     assert not (tmp_path / "a").exists()

@@ -158,7 +158,7 @@ def test_label_writes_what_the_teacher_says_and_does_it_once(folder, image, tmp_
 
 @pytest.mark.parametrize(
     ("mapping", "message"),
-    [({"milz": "lung"}, "lung is no class"), ({"brain": "liver"}, "no model has a class 'brain'")],
+    [({"milz": "lung"}, "no class 'lung'"), ({"brain": "liver"}, "no model has a class 'brain'")],
 )
 def test_a_map_that_names_what_is_not_there_is_refused(folder, tmp_path, mapping, message):
     maker = Maker(tmp_path, TABLE)

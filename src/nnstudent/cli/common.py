@@ -267,14 +267,13 @@ def model(text: str) -> Path | None:
     """Find the folder of a model by path or name; a ``type`` of arguments.
 
     ``bundled`` is None, the student that comes with the package.
+
+    Raises:
+        InputError: It looks like a name, and no model in the store has it.
     """
     from nnstudent.bundle.store import find_model
-    from nnstudent.errors import InputError
 
-    try:
-        return find_model(text)
-    except InputError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+    return find_model(text)
 
 
 def add_model(parser: Options) -> None:

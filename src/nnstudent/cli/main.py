@@ -100,7 +100,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     make_streams_safe()
     parser = build_parser()
     answer_shell(parser)
-    args, unknown = parser.parse_known_args(argv)
+    try:
+        args, unknown = parser.parse_known_args(argv)
+    except NnStudentError as error:  # of an argument that is looked up, such as a model's name
+        verb = (sys.argv[1:] if argv is None else list(argv))[0]
+        return _print_error(verb, error)
     if unknown:
         args.parser.refuse(unknown)
     _set_up_logging(debug=args.debug)

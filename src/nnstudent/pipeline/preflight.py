@@ -57,8 +57,9 @@ def check(
     Raises:
         InputError: No case can be used.
         MissingExtraError: A stage needs an extra that is not installed.
-        OutputError: The disk is certainly too small.
+        OutputError: The disk is certainly too small, or nothing can be written to it.
     """
+    check_folder(run.out)
     _require_extras(left, source.entries)
     found = for_each_case(
         source.entries,
@@ -107,9 +108,8 @@ def _require_room(run: RunFolder, grids: Sequence[Grid], cases: int) -> str:
     """Return about how much room the run takes on the disk, and how much is free.
 
     Raises:
-        OutputError: It certainly is, or nothing can be written there.
+        OutputError: The disk is certainly too small.
     """
-    check_folder(run.out)
     need = disk_bytes(run.preset, grids, baseline=run.baseline, rounds=run.round_count)
     need = max(0.0, need * cases / len(grids) - room_used(run.out))
     place = run.out.absolute()
