@@ -242,3 +242,27 @@ def test_a_name_that_is_too_long_is_known_before_the_work(tmp_path, name):
         with pytest.raises(OutputError, match="File name too long"):
             check_file(folder / name)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_is_cleaned_up_where_no_more_files_can_be_opened(tmp_path):
+    """The block fails because it has opened too many, and keeps them open."""
+    code = (
+        "import os, resource, sys\n"
+        "from pathlib import Path\n"
+        "from nnstudent.errors import OutputError\n"
+        "from nnstudent.io.atomic import replacing_folder\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))\n"
+        "held = []\n"
+        "try:\n"
+        "    with replacing_folder(Path(sys.argv[1]) / 'out') as folder:\n"
+        "        (folder / 'inner' / 'deep').mkdir(parents=True)\n"
+        "        while True:\n"
+        "            name = folder / 'inner' / 'deep' / str(len(held))\n"
+        "            held.append(os.open(name, os.O_CREAT | os.O_WRONLY))\n"
+        "except OutputError as error:\n"
+        "    print(error)\n"
+    )
+    words = [sys.executable, "-c", code, str(tmp_path / "place")]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert "cannot be written" in done.stdout
+    assert list((tmp_path / "place").iterdir()) == []

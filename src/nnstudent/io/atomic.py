@@ -34,6 +34,7 @@ _TEMPORARY = re.compile(
     re.DOTALL,
 )
 _LONGEST = 150  # bytes of a name that its temporary name keeps; file systems allow 255
+_SPARE = 4  # files that removing a folder of two levels takes, and one
 _STALE_SECONDS = 3600.0  # Files that another machine has not touched for this long are abandoned.
 _swept: set[str] = set()
 
@@ -77,6 +78,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     _require_replaceable(path)
     _make(path.parent, named=path)
     _make(temporary, named=path)
+    spare = _spare_files()
     try:
         yield temporary
         if path.exists():
@@ -90,11 +92,25 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     finally:
         if old.exists() and not path.exists():
             os.replace(old, path)
+        for file in spare:
+            os.close(file)
         shutil.rmtree(temporary, ignore_errors=True)
         if old.is_dir():
             shutil.rmtree(old, ignore_errors=True)
         else:
             old.unlink(missing_ok=True)
+
+
+def _spare_files() -> list[int]:
+    """Open some files, to close them before cleaning up.
+
+    Where a process may open no more files, it could not list the folder that it has to remove.
+    """
+    spare: list[int] = []
+    with suppress(OSError):
+        for _ in range(_SPARE):
+            spare.append(os.open(os.devnull, os.O_RDONLY))  # noqa: PERF401  # what was opened counts
+    return spare
 
 
 def make_folder(path: Path) -> None:
