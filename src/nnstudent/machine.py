@@ -18,6 +18,29 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def allow_open_files(fewest: int = 64) -> int:
+    """Raise the limit on open files where it is lower than libraries need, as far as allowed.
+
+    Where one more file cannot be opened, some of them end the process without a word.
+
+    Args:
+        fewest: How many files must be possible.
+
+    Returns:
+        How many are possible.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows, which has no such limit
+        return fewest
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= fewest:
+        return fewest
+    allowed = fewest if hard == resource.RLIM_INFINITY else min(fewest, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    return allowed
+
+
 def environment() -> dict[str, Any]:
     """Return the machine and the versions of what computes, as plain data.
 

@@ -17,8 +17,9 @@ from typing import Any, NoReturn
 
 import nnstudent
 from nnstudent.cli.completion import answer_shell
-from nnstudent.errors import NnStudentError, OutputError, one_line
+from nnstudent.errors import InputError, NnStudentError, OutputError, one_line
 from nnstudent.io.atomic import check_file
+from nnstudent.machine import allow_open_files
 from nnstudent.readable import HANDLER
 from nnstudent.words import did_you_mean
 
@@ -109,6 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.parser.refuse(unknown)
     _set_up_logging(debug=args.debug)
     try:
+        _check_open_files()
         for path in (getattr(args, name, None) for name in ("report", "csv")):
             if path is not None:
                 _check_output(path, args)
@@ -121,6 +123,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.debug and not isinstance(error, KeyboardInterrupt | BrokenPipeError):
             raise
         return _print_error(args.verb, error)
+
+
+def _check_open_files() -> None:
+    fewest = 64
+    allowed = allow_open_files(fewest)
+    if allowed < fewest:
+        raise InputError(
+            f"this process may open only {allowed} files; expected at least {fewest}; raise the "
+            "limit, for example with: ulimit -n 1024"
+        )
 
 
 def _set_up_logging(*, debug: bool) -> None:
