@@ -33,7 +33,7 @@ NO_TWIN = {
     "report/test_tables": "report/protocols",
     "io/test_finder, io/dicom/test_series": ("io/dicom/seg io/dicom/slices io/dicom/values"),
     "labels/test_relabel": ("labels/apply"),
-    "one number, one name": ("machine progress web/pacs/errors"),
+    "one number, one name": ("progress web/pacs/errors"),
     "phantom/test_anatomy looks at the organs that they draw": (
         "phantom/bowel phantom/build phantom/lesions phantom/organs phantom/render "
         "phantom/skeleton phantom/torso phantom/vessels"
