@@ -24,8 +24,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from nnstudent.errors import OutputError, OutputNameError
 from nnstudent.readable import HANDLER, readable
 
@@ -216,6 +214,8 @@ def sweep(folder: Path, *, whole: bool = False, of: str | None = None) -> None:
 
 def _is_abandoned(entry: os.DirEntry[str], match: re.Match[str], *, whole: bool) -> bool:
     if match["host"] == _host():
+        import psutil  # needed only where something was left behind
+
         return not psutil.pid_exists(int(match["pid"]))
     try:
         return whole and time.time() - entry.stat(follow_symlinks=False).st_mtime > _STALE_SECONDS
