@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -21,7 +20,7 @@ from typing import Any
 from platformdirs import user_data_path
 
 from nnstudent.bundle import nnunet
-from nnstudent.bundle.bundle import MANIFEST, open_model
+from nnstudent.bundle.bundle import MANIFEST, content_hash, open_model
 from nnstudent.data_files import parse_toml, read_json_table
 from nnstudent.errors import InputError, MissingExtraError, one_line
 from nnstudent.io.archive import checked_entries, is_clutter, unpack
@@ -260,7 +259,7 @@ def _place(source: Path, target: Path, *, expected: str | None) -> str | None:
             f"{source}: no such file or folder; expected a model folder, a ZIP archive of one, an "
             f"address, or one of {', '.join(known_models())}"
         )
-    found = _hash(source)
+    found = content_hash(source)
     if expected is not None and found != expected.lower():
         raise InputError(
             f"{source.name}: has the SHA-256 {found}, not {expected.lower()}; it is damaged or not "
@@ -316,11 +315,6 @@ def _check(path: Path) -> None:
             return  # it can be kept without torch; who runs it is told
         return
     raise InputError("no usable model in it; expected plans.json, dataset.json and fold_K")
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nnstudent.bundle.labels import label_value
-from nnstudent.data_files import parse_toml, read_toml
+from nnstudent.data_files import parse_toml, read_json_table, read_toml
 from nnstudent.errors import InputError
 from nnstudent.taxonomy import Taxonomy, find_classes
 from nnstudent.words import did_you_mean
@@ -182,6 +182,18 @@ def _targets(given: list[str], taxonomy: Taxonomy, *, where: str) -> tuple[str, 
     raise InputError(
         f"{where}: {' and '.join(given)} are not the right and left of one pair; give one class"
     )
+
+
+def declared_names(folder: Path) -> dict[str, int]:
+    """Return name → value as a folder's ``dataset.json`` has them; empty if there is none.
+
+    Raises:
+        InputError: See :func:`label_names`; or the file cannot be read.
+    """
+    path = folder / "dataset.json"
+    if not path.is_file():
+        return {}
+    return label_names(read_json_table(path, what="an nnU-Net dataset"), where=folder)
 
 
 def label_names(dataset: Mapping[str, Any], *, where: Path) -> dict[str, int]:

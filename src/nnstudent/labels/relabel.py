@@ -10,7 +10,6 @@ from typing import Literal
 import numpy as np
 
 from nnstudent.cases import for_each_case
-from nnstudent.data_files import read_json_table
 from nnstudent.errors import Failure, InputError
 from nnstudent.evaluation.pairs import label_maps, passed_over
 from nnstudent.io.atomic import write_json
@@ -18,7 +17,7 @@ from nnstudent.io.finder import list_folder
 from nnstudent.io.lock import writing
 from nnstudent.io.nifti import read_labels, stem, write_labels
 from nnstudent.labels.apply import apply_map
-from nnstudent.labels.class_maps import ClassMap, label_names
+from nnstudent.labels.class_maps import ClassMap, declared_names
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.types import LabelArray
@@ -195,10 +194,7 @@ def _source(
     maps = label_maps(path, what="label maps")
     notices += passed_over(path)
     folder = path if path.is_dir() else path.parent
-    named: dict[str, int] = {}
-    if (folder / "dataset.json").is_file():
-        declared = read_json_table(folder / "dataset.json", what="an nnU-Net dataset")
-        named = label_names(declared, where=folder)
+    named = declared_names(folder)
     if class_map is not None:
         values = class_map.values(named, where=str(path))
     else:

@@ -8,12 +8,11 @@ from pathlib import Path
 
 from nnstudent.cohort.cohort import Case
 from nnstudent.cohort.fuse import check_ids, ids_in
-from nnstudent.data_files import read_json_table
 from nnstudent.errors import InputError
 from nnstudent.io.finder import label_maps
 from nnstudent.io.nifti import read_grid, read_labels
 from nnstudent.labels.apply import apply_map
-from nnstudent.labels.class_maps import ClassMap, as_map, label_names
+from nnstudent.labels.class_maps import ClassMap, as_map, declared_names
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Volume
 
@@ -63,11 +62,7 @@ def find_external_labels(
         raise InputError(
             f"{folder}: no label map in it; expected <case>.nii.gz, named after the cases"
         )
-    named: dict[str, int] = {}
-    if (folder / "dataset.json").is_file():
-        named = label_names(
-            read_json_table(folder / "dataset.json", what="an nnU-Net dataset"), where=folder
-        )
+    named = declared_names(folder)
     if mapping is None:
         mapping = {name: name for name in named if name in taxonomy.names}
         if not mapping:

@@ -9,6 +9,7 @@ pytest.importorskip("pynetdicom", reason="the extra [web] is not installed")
 
 from nnstudent.web.jobs import Jobs
 from nnstudent.web.pacs.client import PacsClient
+from nnstudent.web.pacs.dicomweb import DicomWeb
 from nnstudent.web.pacs.receive import Receiver
 from nnstudent.web.settings import Limits
 from tests.io.series import Series
@@ -41,7 +42,7 @@ def fake(series) -> Iterator[Fake]:
 
 @pytest.fixture
 def pacs(fake) -> PacsClient:
-    return PacsClient(fake.url, waits=(0, 0))
+    return PacsClient(DicomWeb(fake.url, waits=(0, 0)))
 
 
 @pytest.fixture

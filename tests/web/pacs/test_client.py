@@ -14,6 +14,7 @@ pytest.importorskip("pynetdicom", reason="the extra [web] is not installed")
 from nnstudent.errors import InputError
 from nnstudent.web.pacs.client import PacsClient
 from nnstudent.web.pacs.dicom_json import is_uid
+from nnstudent.web.pacs.dicomweb import DicomWeb
 from nnstudent.web.pacs.errors import PacsError, UnreachableError
 from nnstudent.web.settings import Limits
 from tests.web.pacs.fake import MULTIPART, file_of, multipart
@@ -93,7 +94,7 @@ def test_a_file_is_stored_with_who_we_are(fake, series, tmp_path):
     (path := tmp_path / "seg.dcm").write_bytes(file_of(series.slices[0]))
     where = f"/dicom-web/studies/{series.study}"
     fake.answers[where] = [(503, "text/plain", b""), (200, "application/dicom+json", b"{}")]
-    PacsClient(fake.url, authorization="Bearer abc", waits=(0,)).store(series.study, path)
+    PacsClient(DicomWeb(fake.url, authorization="Bearer abc", waits=(0,))).store(series.study, path)
     command, asked, headers, content = fake.asked[-1]
     assert (command, asked, headers["Authorization"]) == ("POST", where, "Bearer abc")
     assert path.read_bytes() in content
@@ -118,7 +119,7 @@ def test_a_file_is_stored_with_who_we_are(fake, series, tmp_path):
     ):
         fake.answers[where] = [answer]
         with pytest.raises(PacsError, match=said):
-            PacsClient(fake.url, waits=()).store(series.study, path)
+            PacsClient(DicomWeb(fake.url, waits=())).store(series.study, path)
 
 
 def test_studies_are_told_newest_first_without_names(pacs, fake):

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("pynetdicom", reason="the extra [web] is not installed")
 
-from nnstudent.web.pacs.client import PacsClient
+from nnstudent.web.pacs.dicomweb import DicomWeb
 from nnstudent.web.settings import PacsSettings
 from tests.web.conftest import taking_in
 from tests.web.pacs.conftest import STUDY
@@ -21,7 +21,7 @@ def joined(settings):
 
 def test_the_routes(joined, monkeypatch):
     monkeypatch.setattr(
-        PacsClient.__init__,
+        DicomWeb.__init__,
         "__kwdefaults__",
         {"authorization": None, "waits": (), "seconds": (1, 1)},
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -53,27 +53,10 @@ class Study:
 class PacsClient:
     """The studies of a PACS. Every method may be called from any thread."""
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        authorization: str | None = None,
-        waits: Sequence[float] = (1.0, 4.0),
-        seconds: tuple[float, float] = (10.0, 60.0),
-    ) -> None:
-        """Prepare requests to a PACS; nothing is sent yet.
-
-        Args:
-            url: Root of its DICOMweb service, under which ``/studies`` is.
-            authorization: Value of the ``Authorization`` header.
-            waits: Seconds before each further attempt.
-            seconds: Time limits for a connection and for each piece of a response.
-
-        Raises:
-            InputError: The address is malformed, or contains a user or password.
-        """
-        self._web = DicomWeb(url, authorization=authorization, waits=waits, seconds=seconds)
-        self.url = self._web.url
+    def __init__(self, web: DicomWeb) -> None:
+        """Take the PACS's DICOMweb service; nothing is sent yet."""
+        self._web = web
+        self.url = web.url
 
     def studies(self, *, days: int = 7, limit: int = 50, accession: str = "") -> list[Study]:
         """List the studies with CT of the last days, newest first.

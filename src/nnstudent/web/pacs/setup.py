@@ -63,12 +63,13 @@ def connect(jobs: Jobs, settings: Settings) -> PacsConnection:
     require("urllib3", extra="web", why="DICOMweb")
     from nnstudent.web.pacs.client import PacsClient
     from nnstudent.web.pacs.deliver import Delivery
+    from nnstudent.web.pacs.dicomweb import DicomWeb
     from nnstudent.web.pacs.dimse import check_title, parse_peer, send
     from nnstudent.web.pacs.fetch import Fetcher
     from nnstudent.web.pacs.receive import Receiver
 
     title = check_title(pacs.title)
-    client = PacsClient(pacs.url, authorization=pacs.authorization) if pacs.url else None
+    client = PacsClient(DicomWeb(pacs.url, authorization=pacs.authorization)) if pacs.url else None
     store: Callable[[str, Path], None]
     if pacs.peer is not None:
         peer = parse_peer(pacs.peer)
