@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from nnstudent.cli.segmented import case_table, print_result
-from nnstudent.inference.files.segment import FilesResult
+from nnstudent.inference.files.shared import FilesResult
 
 
 def facts(ml: float, confidence: float | None = 0.9, *, cut: bool = False) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import pytest
 from nnstudent.cohort.cohort import Case, Cohort
 from nnstudent.errors import InputError
 from nnstudent.io.nifti import read_labels, write_image, write_labels
+from nnstudent.io.parts import parts
 from nnstudent.labels.class_maps import find_map
 from nnstudent.pseudo.label import label
 from nnstudent.pseudo.pseudo_label import read_pseudo_label
@@ -99,13 +100,13 @@ class TestLabelMapsFromAFolder:
         cohort = maker.cohort(*map(maker.case, ids))
         for id in ids:
             self.put(folder, id, 1)
-        parts = [
+        made = [
             label(
-                cohort, tmp_path / "out", labels_from=folder, settings=LabelSettings(part=(i, 3))
+                cohort, tmp_path / "out", labels_from=folder, settings=LabelSettings(part=part)
             ).made
-            for i in (1, 2, 3)
+            for part in parts(3)
         ]
-        assert sorted(id for part in parts for id in part) == ids
+        assert sorted(id for part in made for id in part) == ids
 
     @pytest.mark.parametrize(
         ("settings", "message"),
@@ -115,7 +116,6 @@ class TestLabelMapsFromAFolder:
                 "--before nowhere: expected the folder that label wrote",
             ),
             ({"uncertainty": True}, "--probability with --from"),
-            ({"part": (4, 3)}, "--part 4/3"),
         ],
     )
     def test_wrong_settings_are_refused(self, maker: Maker, folder, tmp_path, settings, message):

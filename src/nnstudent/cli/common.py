@@ -14,6 +14,7 @@ import nnstudent
 from nnstudent.choices import DEVICES, ENGINES
 from nnstudent.errors import Failure
 from nnstudent.io.atomic import write_json
+from nnstudent.io.parts import WHOLE, parse_part
 from nnstudent.pipeline.presets import preset_names
 from nnstudent.readable import readable
 from nnstudent.words import duration
@@ -242,6 +243,16 @@ def add_preset(parser: Options) -> None:
         return [*preset_names(), *map(str, start.parent.glob(start.name))]
 
     action.completer = known  # type: ignore[attr-defined]  # what argcomplete looks for
+
+
+def add_part(parser: Options, *, help: str) -> None:
+    """Add ``--part``, which means the same in every verb that can be shared by machines."""
+    parser.add_argument("--part", type=parse_part, default=WHOLE, metavar="I/N", help=help)
+
+
+def add_merge(parser: Options, *, help: str) -> None:
+    """Add ``--merge``, which puts together what calls with ``--part`` have made."""
+    parser.add_argument("--merge", type=positive, metavar="N", help=help)
 
 
 def add_taxonomy(parser: Options, *, default: str) -> None:

@@ -12,6 +12,8 @@
   nnstudent evaluate student/ labels/ --against teacher/
       compares two methods case by case: mean difference with its interval,
       Wilcoxon signed-rank test, effect size
+  nnstudent evaluate predictions/ COHORT --parts SCORES --part 2/8
+      the second of eight machines; --merge 8 then gives the means of all
 
 A case without a prediction scores 0 and is named; --common-only leaves it out
 instead. A case that cannot be scored is named and counts in no mean.
@@ -28,13 +30,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnstudent.choices import CASES_OF_A_COHORT, PROTOCOLS
-from nnstudent.cli.common import add_classes, add_report, add_taxonomy
+from nnstudent.cli.common import add_classes, add_merge, add_part, add_report, add_taxonomy
 from nnstudent.words import count
 
 if TYPE_CHECKING:
     from nnstudent.evaluation.compare import MethodComparison
     from nnstudent.evaluation.lesions import DetectionSummary
     from nnstudent.evaluation.scores import Mean, Scores
+    from nnstudent.evaluation.shared import Share
     from nnstudent.evaluation.statistics import PairedComparison
 
 HELP = "score segmentations against the truth: DSC and NSD"
@@ -102,6 +105,11 @@ def _add_cases(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--seed", type=int, default=0, help="seed of the bootstrap intervals (default: 0)"
     )
+    add_part(group, help="score only the I-th of N parts of the cases; needs --parts")
+    add_merge(group, help="score nothing, and put together the scores of N parts; needs --parts")
+    group.add_argument(
+        "--parts", type=Path, metavar="FOLDER", help="where the parts keep their scores"
+    )
     add_taxonomy(group, default="the cohort's, or that of a dataset.json, otherwise FLARE23's")
 
 
@@ -115,6 +123,7 @@ def run(args: argparse.Namespace) -> int:
     from nnstudent.evaluation.pairs import label_maps
     from nnstudent.taxonomy import find_taxonomy
 
+    share = _share(args)
     if args.against is not None:  # before the others are scored
         label_maps(args.against, what="predictions to compare with")
     with Display() as display:
@@ -129,6 +138,7 @@ def run(args: argparse.Namespace) -> int:
             whole_organs=args.whole_organs,
             common_only=args.common_only,
             seed=args.seed,
+            share=share,
             progress=display,
         )
         scores = score(args.predictions)
@@ -150,6 +160,28 @@ def run(args: argparse.Namespace) -> int:
             stack.callback(scores.write_csv, args.csv)
         stack.callback(write_report, args.report, {**scores.to_dict(), **more})
     return code
+
+
+def _share(args: argparse.Namespace) -> Share | None:
+    """Return which part of the cases is scored or merged; None for all in one call.
+
+    Raises:
+        InputError: The options contradict each other.
+    """
+    from nnstudent.errors import InputError
+    from nnstudent.evaluation.shared import Share
+    from nnstudent.io.parts import WHOLE
+
+    if args.part == WHOLE and args.merge is None:
+        return None
+    if args.parts is None:
+        raise InputError(
+            "--part and --merge need --parts FOLDER, where the parts keep their scores"
+        )
+    if args.against is not None:
+        raise InputError("--against with parts: expected one of the two; score each in one call")
+    again = f"nnstudent evaluate {args.predictions} {args.truth} --parts {args.parts} …"
+    return Share(args.parts, args.part, args.merge, again)
 
 
 def _print_scores(scores: Scores) -> None:

@@ -10,6 +10,8 @@
       [[case]] tables with the same keys
   nnstudent index cases.csv -o COHORT --annotated 'siteB_*=liver,spleen'
       says which classes somebody looked for in these cases
+  nnstudent index cases.csv -o COHORT --part 2/8
+      the second of eight machines; --merge 8 then makes the cohort
 
 Broken cases are named and left out. Paths in a list are relative to it,
 ${VARIABLES} in them are expanded, and an image may be the folder of a DICOM
@@ -21,19 +23,24 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnstudent.cli.common import (
     SOURCE_HELP,
     add_advanced,
+    add_merge,
     add_output,
+    add_part,
     add_report,
     add_taxonomy,
     add_threads,
     names,
 )
 from nnstudent.errors import InputError
+from nnstudent.io.parts import WHOLE
 from nnstudent.words import count
 
 if TYPE_CHECKING:
@@ -63,38 +70,64 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     advanced = add_advanced(parser)
     add_taxonomy(advanced, default="the source's own")
     add_threads(advanced, help="cases read at a time (default: up to 4)")
+    add_part(advanced, help="check only the I-th of N parts of the cases")
+    add_merge(advanced, help="check nothing, and make the cohort from N parts")
 
 
 def run(args: argparse.Namespace) -> int:
     """Index the source and print what was found."""
     from nnstudent.cli.common import Display, print_failures, write_report
-    from nnstudent.cohort.index import index
     from nnstudent.taxonomy import find_taxonomy
 
     overrides = dict(parse_override(text) for text in args.annotated)
+    make = partial(
+        _maker(args),
+        args.source,
+        args.out,
+        taxonomy=find_taxonomy(args.taxonomy) if args.taxonomy else None,
+        annotated=overrides,
+        skip=args.skip,
+    )
     with Display() as display:
-        found = index(
-            args.source,
-            args.out,
-            taxonomy=find_taxonomy(args.taxonomy) if args.taxonomy else None,
-            annotated=overrides,
-            skip=args.skip,
-            threads=args.threads,
-            progress=display,
-        )
+        found = make() if args.merge else make(threads=args.threads, progress=display)
     lines = [f"notice: {notice}" for notice in found.notices]
     if found.cohort.cases:
         lines = [
             *_table(found),
             *lines,
             *summary(found),
-            f"cohort: {args.out / 'cohort.json'}",
+            _place(args),
         ]
     else:
         lines.append(f"{args.source}: no usable case in it; no cohort was written")
     print("\n".join(lines))
     write_report(args.report, _report(found))
     return print_failures("index", found.cohort.broken, done=len(found.cohort))
+
+
+def _maker(args: argparse.Namespace) -> Callable[..., Indexed]:
+    """Return what indexes all cases, one part of them, or merges the parts.
+
+    Raises:
+        InputError: The options contradict each other.
+    """
+    from nnstudent.cohort.index import index
+    from nnstudent.cohort.index_parts import index_part, merge_index
+
+    if args.merge and args.part != WHOLE:
+        raise InputError(f"--part {args.part} with --merge {args.merge}; expected one of the two")
+    if args.merge:
+        return partial(merge_index, count=args.merge)
+    return index if args.part == WHOLE else partial(index_part, part=args.part)
+
+
+def _place(args: argparse.Namespace) -> str:
+    if args.part == WHOLE:
+        return f"cohort: {args.out / 'cohort.json'}"
+    return (
+        f"part {args.part} of the cohort; when all have ended: nnstudent index {args.source} "
+        f"-o {args.out} --merge {args.part.count}"
+    )
 
 
 def parse_override(text: str) -> tuple[str, tuple[str, ...]]:

@@ -30,13 +30,13 @@ from nnstudent.cli.common import (
     add_device,
     add_engine,
     add_output,
+    add_part,
     add_report,
     add_threads,
     add_trust_pickle,
     model,
     positive,
 )
-from nnstudent.errors import InputError
 from nnstudent.words import count
 
 if TYPE_CHECKING:
@@ -72,9 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_advanced(group: Options) -> None:
-    group.add_argument(
-        "--part", default="1/1", metavar="I/N", help="label only the I-th of N parts of the cases"
-    )
+    add_part(group, help="label only the I-th of N parts of the cases; select takes all N together")
     group.add_argument(
         "--decision",
         choices=DECISIONS,
@@ -131,7 +129,7 @@ def run(args: argparse.Namespace) -> int:
                 trust_pickle=args.trust_pickle,
             ),
             settings=LabelSettings(
-                part=parse_part(args.part),
+                part=args.part,
                 round=args.round,
                 previous=args.before,
                 uncertainty=args.probability,
@@ -162,15 +160,3 @@ def summary(result: LabelResult, out: Path) -> list[str]:
         lines.append(f"{item.case}: {classes}, {agreed}{changed}, {item.seconds:.1f} s{before}")
     cases = count(len(result.labels), "case")
     return [*lines, f"{cases} labeled, {len(result.made)} of them now: {out}"]
-
-
-def parse_part(text: str) -> tuple[int, int]:
-    """Parse ``I/N``.
-
-    Raises:
-        InputError: The text does not have that form.
-    """
-    number, slash, parts = text.partition("/")
-    if not slash or not number.isdecimal() or not parts.isdecimal():
-        raise InputError(f"--part {text}: expected I/N, such as 2/8")
-    return int(number), int(parts)

@@ -15,6 +15,9 @@
   nnstudent segment STUDY -o segmented --format dicom-seg,nifti
       writes segmented/STUDY.seg.dcm and segmented/STUDY.nii.gz
 
+  nnstudent segment imagesTs -o predictions --part 2/8
+      the second of eight machines; --merge 8 then writes one table and report
+
 Labels are on the image's own grid. This is not a medical device.
 """
 
@@ -33,8 +36,10 @@ from nnstudent.cli.common import (
     add_classes,
     add_device,
     add_engine,
+    add_merge,
     add_model,
     add_output,
+    add_part,
     add_report,
     add_taxonomy,
     add_threads,
@@ -46,7 +51,7 @@ from nnstudent.cli.common import (
 if TYPE_CHECKING:
     from nnstudent.bundle.bundle import Model
     from nnstudent.inference.files.options import Options as SegmentOptions
-    from nnstudent.inference.files.segment import FilesResult
+    from nnstudent.inference.files.shared import FilesResult
     from nnstudent.inference.segmenter import Segmenter
 
 HELP = "segment CT: an image, a folder of images, or a DICOM series"
@@ -148,6 +153,11 @@ def _add_advanced(group: Options) -> None:
         f"(default: {','.join(DEFAULT_RULES)})",
     )
     complete_with(rules, (*RULES, "none"))
+    add_part(group, help="segment only the I-th of N parts of the images in a folder")
+    add_merge(
+        group,
+        help="segment nothing, and put together the tables and the report of N parts",
+    )
     add_trust_pickle(group)
 
 
@@ -164,6 +174,7 @@ def run(args: argparse.Namespace) -> int:
     from nnstudent.bundle.bundle import open_model, relabeled
     from nnstudent.inference.files.find import find_inputs
     from nnstudent.inference.files.segment import segment_files
+    from nnstudent.inference.files.shared import merge_segmented
     from nnstudent.inference.memory import parse_size
     from nnstudent.taxonomy import find_taxonomy
 
@@ -175,11 +186,16 @@ def run(args: argparse.Namespace) -> int:
     model = open_model(args.model, trust_pickle=args.trust_pickle)
     if args.taxonomy is not None:
         model = relabeled(model, find_taxonomy(args.taxonomy))
-    segmenter = _segmenter(model, args, memory_limit_mb=limit)
-    with Display() as display:
-        result = segment_files(
-            args.input, args.out, segmenter, options=_options(args), progress=display
+    if args.merge is not None:
+        result = merge_segmented(
+            args.input, args.out, args.merge, model=model, options=_options(args)
         )
+    else:
+        segmenter = _segmenter(model, args, memory_limit_mb=limit)
+        with Display() as display:
+            result = segment_files(
+                args.input, args.out, segmenter, options=_options(args), progress=display
+            )
     write_report(args.report, _report(model, result, notices=notices))
     there = len(result.rows) + len(result.skipped)
     if len(result.failures) == 1 and not there:  # one image was given, and it is what is wrong
@@ -234,6 +250,7 @@ def _options(args: argparse.Namespace) -> SegmentOptions:
         series=args.series,
         formats=args.format,
         new_uids=args.new_uids,
+        part=args.part,
     )
 
 

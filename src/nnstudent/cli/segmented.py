@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nnstudent.words import class_title, count
 
 if TYPE_CHECKING:
-    from nnstudent.inference.files.segment import FilesResult
+    from nnstudent.inference.files.shared import FilesResult
 
 _MOST_ROWS = 30  # cases in the table on the terminal
 _MOST_FILES = 6  # files of a case that are named in one line

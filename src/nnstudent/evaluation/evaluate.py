@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from nnstudent.cases import for_each_case
 from nnstudent.cohort.cohort import Cohort, read_cohort
-from nnstudent.errors import InputError
+from nnstudent.errors import Failure, InputError
 from nnstudent.evaluation.declared import common_table
 from nnstudent.evaluation.lesions import Detection, detect
 from nnstudent.evaluation.metrics import bounding_boxes, enclosing_box
 from nnstudent.evaluation.pairs import CaseSubset, Pair, pair_cohort, pair_files
 from nnstudent.evaluation.protocols import ClassScore, Protocol, find_protocol, score
 from nnstudent.evaluation.scores import CaseScores, Scores
+from nnstudent.evaluation.shared import Share, check_share
 from nnstudent.io.nifti import read_header_spacing, read_labels
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import LabelClass, Taxonomy
@@ -35,6 +37,7 @@ def evaluate(
     whole_organs: bool = False,
     common_only: bool = False,
     seed: int = 0,
+    share: Share | None = None,
     progress: Progress = silent,
 ) -> Scores:
     """Score label maps against the truth, per case and class.
@@ -59,10 +62,13 @@ def evaluate(
         common_only: Leave out cases without a prediction instead of scoring them 0; they are
             listed.
         seed: Seed of the bootstrap intervals.
+        share: Score only a part of the cases and record it, or put together the parts; None for
+            all cases in one call.
         progress: Called after each case.
 
     Raises:
-        InputError: A path, protocol or class does not exist, a folder is empty, or no names match.
+        InputError: A path, protocol or class does not exist, a folder is empty, no names match, or
+            a part to put together has not ended.
     """
     rules = find_protocol(protocol)
     if isinstance(truth, Path) and (truth / "cohort.json").is_file():
@@ -83,24 +89,28 @@ def evaluate(
             predictions, truth, taxonomy=table, classes=classes, annotation=annotation
         )
 
-    results, failures = for_each_case(
-        [pair for pair in paired.pairs if pair.prediction is not None or not common_only],
+    pairs = paired.pairs if share is None else share.part.of(paired.pairs)
+    cases, failures = _scored(
+        [pair for pair in pairs if pair.prediction is not None or not common_only],
         lambda pair: _score_case(pair, table, rules, whole_organs=whole_organs),
-        files=lambda pair: (pair.prediction, pair.truth),
-        what="evaluate",
+        share=share,
+        settings=[
+            [protocol, whole_organs, common_only, table.to_dict()],
+            [[pair.id, pair.prediction is None, list(pair.classes)] for pair in paired.pairs],
+        ],
         progress=progress,
     )
     scores = Scores(
         protocol=rules,
         taxonomy=table,
-        cases=[case for _, (case, _) in results],
+        cases=cases,
         failures=failures,
-        missing=tuple(pair.id for pair in paired.pairs if pair.prediction is None),
+        missing=tuple(pair.id for pair in pairs if pair.prediction is None),
         without_truth=paired.without_truth,
         common_only=common_only,
         seed=seed,
     )
-    present = {name for _, (_, names) in results for name in names}
+    present = {name for case in cases for name in case.present}
     absent = [name for name in scores.classes if name not in present]
     notes = paired.notices
     if absent:
@@ -111,10 +121,42 @@ def evaluate(
     return replace(scores, notes=notes)
 
 
+def _scored(
+    pairs: Sequence[Pair],
+    work: Callable[[Pair], CaseScores],
+    *,
+    share: Share | None,
+    settings: Any,
+    progress: Progress,
+) -> tuple[Sequence[CaseScores], Sequence[Failure]]:
+    """The scores and the failures of these cases, in their order: made now, or by the parts."""
+    if share is not None:
+        check_share(share)
+        if share.merge is not None:
+            order = {pair.id: place for place, pair in enumerate(pairs)}
+            cases, failed = share.merged(settings=settings)
+            return (
+                sorted(cases, key=lambda case: order[case.id]),
+                sorted(failed, key=lambda failure: order[failure.case]),
+            )
+        share.begin()
+    results, failures = for_each_case(
+        pairs,
+        work,
+        files=lambda pair: (pair.prediction, pair.truth),
+        what="evaluate",
+        progress=progress,
+    )
+    found = [case for _, case in results]
+    if share is not None:
+        share.end(found, failures, settings=settings)
+    return found, failures
+
+
 def _score_case(
     pair: Pair, table: Taxonomy, protocol: Protocol, *, whole_organs: bool
-) -> tuple[CaseScores, set[str]]:
-    """The scores of a case, and the names of the classes in its truth."""
+) -> CaseScores:
+    """The scores of a case."""
     truth, true = _read(pair.truth, table, what="truth")
     items = [table[name] for name in pair.classes]
     left_out = {
@@ -123,13 +165,13 @@ def _score_case(
         if whole_organs and (why := _why_cut(item, truth, true.get(item.id)))
     }
     scored = [item for item in items if item.name not in left_out]
-    present = {table.by_id(id).name for id in true}
+    present = frozenset(table.by_id(id).name for id in true)
     if pair.prediction is None:
         zero = {item.name: ClassScore(0.0, 0.0) for item in scored}
         missed = _lesions(None, truth, scored, predicted={}, true=true)
         return CaseScores(
-            pair.id, None, pair.truth, zero, left_out, ("no prediction",), missed
-        ), present
+            pair.id, None, pair.truth, zero, left_out, ("no prediction",), missed, present
+        )
     prediction, predicted = _read(
         pair.prediction,
         table,
@@ -151,8 +193,8 @@ def _score_case(
         )
     found = _lesions(prediction, truth, scored, predicted=predicted, true=true)
     return CaseScores(
-        pair.id, pair.prediction, pair.truth, scores, left_out, warnings, found
-    ), present
+        pair.id, pair.prediction, pair.truth, scores, left_out, warnings, found, present
+    )
 
 
 def _lesions(

@@ -34,6 +34,7 @@ class CaseScores:
         left_out: Annotated classes that were not scored, with the reason.
         warnings: What a reader of the scores should know about the case.
         lesions: Detection of lesions for each lesion class that was scored.
+        present: Names of the classes in the truth.
     """
 
     id: str
@@ -43,6 +44,7 @@ class CaseScores:
     left_out: Mapping[str, str] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     lesions: Mapping[str, Detection] = field(default_factory=dict)
+    present: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

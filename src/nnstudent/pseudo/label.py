@@ -108,7 +108,7 @@ def label(
     opened = open_teachers(teachers or (), cohort.taxonomy, mapping=mapping, options=options)
     known = {name for teacher in opened for name in teacher.classes}
     return label_cases(
-        settings.cases_of_part(cohort.not_fully_annotated(cohort.taxonomy.sorted(known))),
+        settings.part.of(cohort.not_fully_annotated(cohort.taxonomy.sorted(known))),
         out,
         teachers=opened,
         taxonomy=cohort.taxonomy,
@@ -240,7 +240,7 @@ def _label_from_folder(
 ) -> LabelResult:
     taxonomy = cohort.taxonomy
     known = taxonomy.names if external.classes is None else external.classes
-    lacking = settings.cases_of_part(cohort.not_fully_annotated(known))
+    lacking = settings.part.of(cohort.not_fully_annotated(known))
     result = write_pseudo_labels(
         [case for case in lacking if case.id in external.files],
         out,

@@ -13,6 +13,7 @@ from nnstudent.cohort.ledger import LEDGER_NAME, write_ledger
 from nnstudent.cohort.uncertainty import has_uncertainty
 from nnstudent.errors import Failure, InputError
 from nnstudent.io.lock import writing
+from nnstudent.io.parts import missing_text, unfinished
 from nnstudent.progress import Progress, silent
 from nnstudent.pseudo.fused import FusedSet
 from nnstudent.pseudo.pseudo_label import PseudoLabel, pseudo_label_paths, read_pseudo_label
@@ -81,12 +82,18 @@ def select(
         progress: Called after each case.
 
     Raises:
-        InputError: No case is kept, ``classes`` names a class that is not in the table, or a
-            pseudo-label has no probabilities although ``ignore_below`` is set.
+        InputError: A part of the labeling has not ended, no case is kept, ``classes`` names a
+            class that is not in the table, or a pseudo-label has no probabilities although
+            ``ignore_below`` is set.
         OutputError: ``out`` cannot be written to.
     """
     settings = settings or SelectSettings()
     taxonomy = cohort.taxonomy
+    if missing := unfinished(pseudo):
+        raise InputError(
+            f"{pseudo}: {missing_text(missing)}; run: nnstudent label … -o {pseudo} "
+            f"--part {missing[0]}"
+        )
     found, failures = _read_pseudo_labels(cohort, pseudo)
     known = tuple(
         sorted({name for item in found.values() if item.classes is None for name in item.found})

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nnstudent.cohort.cohort import Case
-from nnstudent.errors import InputError
+from nnstudent.io.parts import WHOLE, Part
 from nnstudent.pseudo.ensemble import DecisionRule
 
 
@@ -37,33 +35,14 @@ class LabelSettings:
     """Which cases are labeled, and what is recorded of them.
 
     Attributes:
-        part: (i, n): only the i-th of n parts of the cases, 1 ≤ i ≤ n, so that n machines can share
-            the work.
+        part: Only this part of the cases, so that several machines can share the work.
         round: Number of this round of labeling, for the ledger.
         previous: Folder of the previous round. If it is given, each record says how much the
             pseudo-label changed (:func:`~nnstudent.pseudo.stability.changed_share`).
         uncertainty: Also write the uncertainty maps (:mod:`nnstudent.cohort.uncertainty`).
-
-    Raises:
-        InputError: ``part`` is out of range.
     """
 
-    part: tuple[int, int] = (1, 1)
+    part: Part = WHOLE
     round: int = 1
     previous: Path | None = None
     uncertainty: bool = False
-
-    def __post_init__(self) -> None:
-        number, parts = self.part
-        if not 1 <= number <= parts:
-            raise InputError(f"--part {number}/{parts}: expected I/N with 1 ≤ I ≤ N")
-
-    @property
-    def part_name(self) -> str:
-        """Name of the part, such as ``2 of 8``; empty if there is only one."""
-        return "" if self.part == (1, 1) else f"{self.part[0]} of {self.part[1]}"
-
-    def cases_of_part(self, cases: Sequence[Case]) -> Sequence[Case]:
-        """Return the cases of this part."""
-        number, parts = self.part
-        return cases[number - 1 :: parts]

@@ -22,6 +22,7 @@ from nnstudent.cohort.uncertainty import (
 from nnstudent.errors import Failure, InputError
 from nnstudent.io.lock import writing
 from nnstudent.io.nifti import read_grid, write_labels
+from nnstudent.io.parts import WHOLE, begin_part, end_part, forget_parts
 from nnstudent.io.record import is_made_from, write_record
 from nnstudent.progress import Progress
 from nnstudent.pseudo.pseudo_label import PseudoLabel, pseudo_label_paths, read_pseudo_label
@@ -114,7 +115,8 @@ def write_pseudo_labels(
             record_change(case, out, previous=settings.previous, taxonomy=taxonomy)
         return made, read_pseudo_label(out, case.id)
 
-    with writing(out, part=settings.part_name):
+    with writing(out, part=settings.part.share):
+        begin_part(out, settings.part)
         results, failures = for_each_case(
             cases,
             work,
@@ -122,6 +124,10 @@ def write_pseudo_labels(
             what="label",
             progress=progress,
         )
+        if settings.part == WHOLE:
+            forget_parts(out)
+        else:  # not before its last case has ended
+            end_part(out, settings.part, settings=None, data={"cases": [case.id for case in cases]})
     return LabelResult(
         labels=tuple(item for _, (_, item) in results if item is not None),
         made=tuple(case.id for case, (made, _) in results if made),

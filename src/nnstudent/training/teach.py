@@ -98,7 +98,11 @@ def teach(
         mine = (
             None
             if folds is None
-            else [fold for fold in folds if fold < task.folds or task.name == "organs"]
+            else [
+                fold
+                for fold in folds
+                if fold < task.folds or task.name == "organs" or len(tasks) == 1
+            ]
         )
         trained[task.name] = train(
             task,

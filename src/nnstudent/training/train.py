@@ -123,7 +123,10 @@ def train(
                 with writing(model / f"fold_{fold}"):
                     _train_fold(task, model, prepared, fold, made_from=made_from, how=settings)
                 finished.append(fold)
-        if len(finished) >= len(prepared.splits):
+        # Another call may have finished the others meanwhile.
+        if all(
+            _is_finished(model / f"fold_{fold}", made_from) for fold in range(len(prepared.splits))
+        ):
             shutil.rmtree(work, ignore_errors=True)
             with suppress(OSError):  # another task may still have its work beside it
                 work.parent.rmdir()

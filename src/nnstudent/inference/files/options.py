@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nnstudent.io.parts import WHOLE, Part
+
 
 @dataclass(frozen=True)
 class Options:
@@ -23,6 +25,7 @@ class Options:
             file of the first.
         new_uids: Derive from the content of a DICOM series the UIDs that it lacks and that DICOM
             outputs need.
+        part: Only this part of the cases, so that several machines can share a folder.
         max_voxels: Refuse images with more voxels; None for no limit but memory.
     """
 
@@ -35,4 +38,5 @@ class Options:
     ask: bool = True
     formats: tuple[str, ...] = ("nifti",)
     new_uids: bool = False
+    part: Part = WHOLE
     max_voxels: int | None = None

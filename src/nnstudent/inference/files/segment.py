@@ -20,6 +20,7 @@ from nnstudent.inference.files.find import CaseFile, find_cases
 from nnstudent.inference.files.formats import output_paths, without_ending, write_formats
 from nnstudent.inference.files.options import Options
 from nnstudent.inference.files.scan import SegmentedScan, scan_stages
+from nnstudent.inference.files.shared import FilesResult, Share
 from nnstudent.inference.labels.volumetry import (
     Row,
     read_statistics,
@@ -38,6 +39,7 @@ from nnstudent.inference.segmentation import Segmentation
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.lock import writing
 from nnstudent.io.nifti import write_labels
+from nnstudent.io.parts import WHOLE
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import find_classes
 from nnstudent.volume import Volume
@@ -82,26 +84,6 @@ class CaseResult:
         }
 
 
-@dataclass(frozen=True)
-class FilesResult:
-    """The outcome of all cases.
-
-    Attributes:
-        rows: The record of each case that was done, see :meth:`CaseResult.record`.
-        skipped: Ids of the cases whose output existed.
-        failures: Cases that failed while the others were done, and formats of a case that failed
-            while its others were written.
-        statistics: The file with the statistics of several cases, if it was asked for.
-        notices: What a reader of the results should know, one line each.
-    """
-
-    rows: tuple[dict[str, Any], ...]
-    skipped: tuple[str, ...] = ()
-    failures: tuple[Failure, ...] = ()
-    statistics: Path | None = None
-    notices: tuple[str, ...] = ()
-
-
 def segment_files(
     source: Path,
     output: Path,
@@ -131,8 +113,9 @@ def segment_files(
         segmenter = Segmenter(segmenter, precision="auto", windows="guided")
     organs = find_classes(options.organs, segmenter.model.classes, where="--organs")
     options = replace(options, organs=organs)
-    cases = find_cases(source, output, split=options.split, formats=options.formats)
-    several = len(cases) > 1
+    found = find_cases(source, output, split=options.split, formats=options.formats)
+    share, several = Share(output, segmenter.model, options, found), len(found) > 1
+    cases = share.cases
     reservation = segmenter.memory_reservation()
     outcomes = _Outcomes(cases, progress if several else silent)
     table = output / "statistics.csv" if several and options.statistics else None
@@ -145,7 +128,8 @@ def segment_files(
     )
     records = (work.record(case) for case in cases)
     # Calls that each segment one image may share a folder.
-    with writing(output) if several else nullcontext():
+    with writing(output, part=share.name) if several else nullcontext():
+        share.begin()
         try:
             # With one thread, the user keeps the other cores for something else.
             if several and segmenter.threads > 1 and segmenter.peak_is_predictable:
@@ -153,11 +137,15 @@ def segment_files(
             else:
                 run_serial(records, outcomes.add)
         finally:  # stopped, it has the rows of the cases that are done
-            notices = () if table is None else outcomes.write_statistics(table)
-    wrote = table if table is not None and table.is_file() else None
-    return FilesResult(
-        tuple(outcomes.rows), tuple(outcomes.skipped), tuple(outcomes.failures), wrote, notices
-    )
+            notices: tuple[str, ...] = ()
+            if table is not None and options.part == WHOLE:
+                notices = outcomes.write_statistics(table)
+        wrote = table if options.part == WHOLE and table is not None and table.is_file() else None
+        result = FilesResult(
+            tuple(outcomes.rows), tuple(outcomes.skipped), tuple(outcomes.failures), wrote, notices
+        )
+        share.end(result, outcomes.statistics)
+    return result
 
 
 # A case's record without its labels, which take memory, and its rows of the statistics.
@@ -173,7 +161,7 @@ class _Outcomes:
         self.rows: list[dict[str, Any]] = []
         self.skipped: list[str] = []
         self.failures: list[Failure] = []
-        self._statistics: list[Row] = []
+        self.statistics: list[Row] = []
 
     def add(self, outcome: Future[_Record | None]) -> None:
         """Add the outcome of the next case: its record, None where it was skipped, or an error."""
@@ -187,7 +175,7 @@ class _Outcomes:
         else:
             row, statistics = made
             self.rows.append(row)
-            self._statistics.extend(statistics)
+            self.statistics.extend(statistics)
             others = f"; written: {', '.join(row['outputs'].values())}" if "failed" in row else ""
             self.failures.extend(
                 Failure(case.id, f"{reason}{others}") for reason in row.get("failed", {}).values()
@@ -202,8 +190,8 @@ class _Outcomes:
         """
         skipped = set(self.skipped)
         kept = [row for row in read_statistics(path) if row[0] in skipped]
-        if self._statistics:
-            write_statistics(path, [*kept, *self._statistics])
+        if self.statistics:
+            write_statistics(path, [*kept, *self.statistics])
         missing = [id for id in self.skipped if id not in {row[0] for row in kept}]
         if not missing:
             return ()
