@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,14 +16,16 @@ from nnstudent.inference.checks import image_warnings, missing_organ_warnings
 from nnstudent.inference.grid.preprocess import preprocess
 from nnstudent.inference.grid.restore import Restoration
 from nnstudent.inference.labels.organs import organ_facts
-from nnstudent.inference.labels.scores import ClassScores, mean_confidence
+from nnstudent.inference.labels.scores import ClassScores
 from nnstudent.inference.lesion_stage import labels_on_network_grid, lesion_scores
 from nnstudent.inference.memory import MemoryPlan
 from nnstudent.inference.pipelining import Stages
+from nnstudent.inference.quality.evidence import Evidence
+from nnstudent.inference.quality.measure import case_features
 from nnstudent.inference.segmentation import Segmentation
 from nnstudent.inference.windows.sliding import dense_starts, padded_shape
 from nnstudent.progress import Progress
-from nnstudent.types import LabelArray
+from nnstudent.types import Float32Array, LabelArray
 from nnstudent.volume import Volume
 
 if TYPE_CHECKING:
@@ -44,7 +47,7 @@ class CaseRun:
         self._progress = progress
         self._seconds = dict.fromkeys(("preprocess", "network", "restore", "waiting"), 0.0)
         self._labels: LabelArray = np.zeros(image.grid.shape, np.uint8)
-        self._confidence: dict[str, float | None] = {}
+        self._evidence: dict[str, dict[str, float]] = {}
         self._planned = self._ran = 0
 
     def stages(self) -> Stages[Segmentation]:
@@ -92,7 +95,7 @@ class CaseRun:
 
     def _merge(self, work: NetworkRun) -> None:
         """Lay what a network found over the labels so far."""
-        found, confidence = work.finish()
+        found, evidence = work.finish()
         spec = work.network.spec
         if work.index == 0:
             self._labels = found
@@ -101,7 +104,7 @@ class CaseRun:
             merge_second_stage(
                 work.labels, found, ids=self._segmenter.ids(spec.foreground) if decides else ()
             )
-        self._confidence |= confidence
+        self._evidence |= evidence
         self._planned += work.planned
 
     def _result(self) -> Segmentation:
@@ -112,12 +115,23 @@ class CaseRun:
             image,
             labels,
             taxonomy=segmenter.taxonomy,
-            confidence={name: self._confidence.get(name) for name in segmenter.model.classes},
+            confidence={
+                name: self._evidence.get(name, {}).get("confidence")
+                for name in segmenter.model.classes
+            },
         )
         missing = missing_organ_warnings(
             {name: facts.volume_ml for name, facts in organs.items()}, segmenter.taxonomy
         )
         warnings = (*image_warnings(image), *(missing if self._ran else [ONLY_AIR]))
+        features = case_features(
+            image,
+            labels,
+            taxonomy=segmenter.taxonomy,
+            organs=organs,
+            evidence=self._evidence,
+            warnings=warnings,
+        )
         engine = segmenter.engine_of(0, 0)
         waiting = self._seconds.pop("waiting")
         self._seconds["total"] = time.perf_counter() - self._began - waiting
@@ -135,6 +149,7 @@ class CaseRun:
             precision=engine.precision,
             model=segmenter.model.hash,
             predicted_peak_mb=self._peak_mb,
+            features=features,
         )
 
 
@@ -186,7 +201,7 @@ class NetworkRun:
             threads=self._segmenter.threads,
             device=self._segmenter.engine_of(0, 0).restores_on,
         )
-        self._tally = np.zeros((2, len(self._classes)))
+        self._evidence = Evidence(len(self._classes))
         restored, began = self._seconds["restore"], time.perf_counter()
         ran = self._segmenter.runner.run_network(
             self.index,
@@ -194,6 +209,8 @@ class NetworkRun:
             frame=self._frame,
             take=self._held.append if self._planes is None else self._restore,
             planes=self._planes,
+            # A lesion stage decides by more than its best channel.
+            compare=None if self.network.spec.hosts else self._compare,
             progress=progress,
         )
         elapsed = time.perf_counter() - began
@@ -201,16 +218,21 @@ class NetworkRun:
         del self._values  # they take memory, and are not needed any more
         return ran
 
-    def finish(self) -> tuple[LabelArray, dict[str, float | None]]:
-        """Labels on the part that the network saw, and its confidence by class."""
+    def finish(self) -> tuple[LabelArray, dict[str, dict[str, float]]]:
+        """Labels on the part that the network saw, and what its scores say of each class."""
         while self._held:
             self._restore(self._decided(self._held.pop()))
-        return self._restoration.labels.array, mean_confidence(self._classes, self._tally)
+        voxel_ml = math.prod(self.network.spec.spacing_mm) / 1000
+        evidence = self._evidence.features(self._classes, voxel_ml=voxel_ml)
+        return self._restoration.labels.array, evidence
 
     def _restore(self, scores: ClassScores) -> None:
         with timed(self._seconds, "restore"):
             self._restoration.add(scores)
-            self._tally += scores.tally()
+            self._evidence.add(scores)
+
+    def _compare(self, before: Float32Array, window: Float32Array) -> None:
+        self._evidence.compare(before, window, regions=self.network.spec.regions)
 
     @property
     def _classes(self) -> tuple[str, ...]:

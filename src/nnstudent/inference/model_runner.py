@@ -13,6 +13,7 @@ from nnstudent.inference.engines.engine import Engine, make_engine, mean_of_memb
 from nnstudent.inference.engines.mirror import with_mirroring
 from nnstudent.inference.grid.preprocess import Frame
 from nnstudent.inference.labels.scores import ClassScores
+from nnstudent.inference.windows.accumulator import Compare
 from nnstudent.inference.windows.planners import make_planner
 from nnstudent.inference.windows.sliding import stream
 from nnstudent.progress import Progress, silent
@@ -104,6 +105,7 @@ class ModelRunner:
         take: Callable[[ClassScores], None],
         members: Sequence[int] | None = None,
         planes: int | None = None,
+        compare: Compare | None = None,
         progress: Progress = silent,
     ) -> int:
         """Run one network over a preprocessed image.
@@ -116,6 +118,7 @@ class ModelRunner:
             take: Given the members' mean logits, all at once or slab by slab.
             members: Which members; None for all.
             planes: Planes of class scores held at once; None for all.
+            compare: Given the logits of a window and of those before it where they overlap.
             progress: Called after each window.
 
         Returns:
@@ -155,6 +158,7 @@ class ModelRunner:
             planner=make_planner(self._windows, spec),
             progress=progress,
             planes=planes,
+            compare=compare,
         )
         return windows * len(engines)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from nnstudent.inference.labels.organs import OrganFacts
+from nnstudent.quality.features import CaseFeatures
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Volume
 
@@ -27,6 +28,7 @@ class Segmentation:
         precision: The precision of its arithmetic.
         model: The model's identity.
         predicted_peak_mb: Peak of resident memory predicted before the work, in MiB.
+        features: What was measured of each organ, from which its quality is estimated.
     """
 
     labels: Volume
@@ -38,6 +40,7 @@ class Segmentation:
     precision: str
     model: str
     predicted_peak_mb: float
+    features: CaseFeatures | None = None
 
     def record(self) -> dict[str, Any]:
         """Everything but the labels as plain data, rounded; the same shape in every report."""

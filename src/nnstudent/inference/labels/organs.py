@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -58,5 +59,6 @@ def organ_facts(
     for name, value in confidence.items():
         id = taxonomy[name].id
         volume_ml = float(counts[id]) * labels.grid.voxel_ml
-        facts[name] = OrganFacts(volume_ml, id in at_border, value if counts[id] else None)
+        known = counts[id] and value is not None and math.isfinite(value)
+        facts[name] = OrganFacts(volume_ml, id in at_border, value if known else None)
     return facts

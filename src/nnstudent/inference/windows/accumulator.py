@@ -13,6 +13,11 @@ from nnstudent.types import Float32Array, Float64Array
 from nnstudent.volume import Box, Shape
 
 
+# Given the summed logits of the windows before and those of a window, both (class, z, y, x).
+Compare = Callable[[Float32Array, Float32Array], None]
+_FIRM = 0.25  # a voxel with less weight is near the border of its window, where networks see little
+
+
 class ScoreAccumulator:
     """Sums windows over as many planes as are held, and hands each slab over once it is complete.
 
@@ -28,6 +33,7 @@ class ScoreAccumulator:
         patch: Shape,
         classes: int,
         planes: int | None,
+        compare: Compare | None = None,
     ) -> None:
         """Begin with sums of 0.
 
@@ -38,6 +44,7 @@ class ScoreAccumulator:
             patch: Size of a window, in voxels.
             classes: Number of classes.
             planes: How many planes are held at once; None for all.
+            compare: Given what windows before a window found where they overlap, and its logits.
 
         Raises:
             InputError: ``planes`` are no more than a window has.
@@ -50,6 +57,7 @@ class ScoreAccumulator:
             )
         self._sums = np.zeros((classes, self._depth, *shape[1:]), np.float32)
         self._weights = np.zeros((self._depth, *shape[1:]), np.float32)
+        self._compare = compare
         self._first = 0  # plane of the image that is the first of those held
 
     def advance_to(self, start: int) -> None:
@@ -72,6 +80,10 @@ class ScoreAccumulator:
         z, y, x = (slice(at, at + size) for at, size in zip(start, self._patch, strict=True))
         held = slice(z.start - self._first, z.stop - self._first)
         weight = gaussian(self._patch)
+        if self._compare is not None:
+            both = _overlap(self._weights[held, y, x], weight)
+            if both is not None:
+                self._compare(self._sums[:, held, y, x][:, *both], logits[:, *both])
         # One class at a time: the product of all would be a second array as large as the logits.
         for channel, values in enumerate(logits):
             self._sums[channel, held, y, x] += values * weight
@@ -112,6 +124,18 @@ class ScoreAccumulator:
         # Along z only an image that is held as a whole is padded.
         z = self._place[0] if self._depth == self._size else slice(None)
         self._take(mean[(slice(None), z, *self._place[1:])], self._first)
+
+
+def _overlap(before: Float32Array, weight: Float32Array) -> Box | None:
+    """The box of a window in which both it and the windows before it have a firm opinion."""
+    firm = (before > _FIRM) & (weight > _FIRM)
+    box = []
+    for axis in range(3):
+        seen = np.flatnonzero(firm.any(axis=tuple(k for k in range(3) if k != axis)))
+        if not len(seen):
+            return None
+        box.append(slice(int(seen[0]), int(seen[-1]) + 1))
+    return box[0], box[1], box[2]
 
 
 @lru_cache(maxsize=8)

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from nnstudent.inference.windows.accumulator import ScoreAccumulator
+from nnstudent.inference.windows.accumulator import Compare, ScoreAccumulator
 from nnstudent.progress import Progress, silent
 from nnstudent.types import Float32Array
 from nnstudent.volume import Box, Shape
@@ -145,6 +145,7 @@ def stream(
     planner: Planner = dense,
     progress: Progress = silent,
     planes: int | None = None,
+    compare: Compare | None = None,
 ) -> int:
     """As :func:`slide`, but hand logits over slab by slab, once no further window can touch them.
 
@@ -159,6 +160,7 @@ def stream(
         planner: Where windows lie; with ``planes`` it must not go back along z.
         progress: See :func:`slide`.
         planes: How many planes are held at once, more than a window has; None for all.
+        compare: Given the logits of a window and of those before it where they overlap.
 
     Returns:
         How many windows ran.
@@ -169,7 +171,13 @@ def stream(
     """
     padded, place = pad(image, patch)
     scores = ScoreAccumulator(
-        padded.shape, take, place=place, patch=patch, classes=classes, planes=planes
+        padded.shape,
+        take,
+        place=place,
+        patch=patch,
+        classes=classes,
+        planes=planes,
+        compare=compare,
     )
     planned = len(dense_starts(padded.shape, patch))
     ran = 0
