@@ -36,7 +36,9 @@ def shifted(image: Volume, truth: Volume, name: str, *, seed: int) -> tuple[Volu
         affine[:3, 2 - along] *= round(factor)
         affine[:3, 3] += image.grid.affine[:3, 2 - along] * (round(factor) - 1) / 2
     grid = Grid(labels.shape, affine)
-    return Volume(np.round(values).astype(np.int16), grid), Volume(np.ascontiguousarray(labels), grid)
+    return Volume(np.round(values).astype(np.int16), grid), Volume(
+        np.ascontiguousarray(labels), grid
+    )
 
 
 def noise(

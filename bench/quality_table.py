@@ -1,4 +1,5 @@
 """Tables of bench.quality."""
+
 from pathlib import Path
 from typing import Any
 

@@ -78,3 +78,31 @@ def test_of_several_cases_kinds_of_files_are_counted(capsys: Any) -> None:
         "2 segmented, 1 skipped, 0 failed",
         "wrote 2 .nii.gz, 2 .png, statistics.csv: out",
     ]
+
+
+def judged(expected: float | None, verdict: str) -> dict[str, Any]:
+    interval = None if expected is None else [expected - 0.1, expected + 0.05]
+    quality = {"expected_dice": expected, "dice_interval": interval, "verdict": verdict}
+    return {**facts(0 if expected is None else 100), "quality": {**quality, "reason": ""}}
+
+
+def test_what_is_expected_to_fail_is_first() -> None:
+    fails = row("fails", liver=judged(0.31, "fail"), spleen=judged(0.9, "pass"))
+    looks = row("looks", "a warning", liver=judged(0.66, "look"), spleen=judged(None, "look"))
+    passes = row("passes", liver=judged(0.95, "pass"), spleen=judged(0.9, "pass"))
+    lines = case_table([passes, looks, fails])
+    assert [line.split()[:2] for line in lines[1:]] == [
+        ["fails", "1/0"],
+        ["looks", "0/2"],
+        ["passes", "0/0"],
+    ]
+    assert "0.31 liver" in lines[1]
+
+
+def test_of_one_case_the_expected_dice_is_beside_the_confidence(capsys: Any) -> None:
+    one = row("one", liver=judged(0.912, "pass"), spleen=judged(None, "look"))
+    print_result(FilesResult((one,)), Path("out"), lesions=[])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("confidence  expected Dice")
+    assert lines[1].endswith("0.90  0.91 (0.81 to 0.96) pass")
+    assert lines[2].endswith("not found, although its place is in view: look")

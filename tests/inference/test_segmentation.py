@@ -6,6 +6,7 @@ import numpy as np
 
 from nnstudent.inference.labels.organs import OrganFacts
 from nnstudent.inference.segmentation import Segmentation, keep_organs
+from nnstudent.quality.model import Quality
 from nnstudent.taxonomy import flare23
 from nnstudent.volume import Grid, Volume
 
@@ -16,7 +17,7 @@ def result() -> Segmentation:
     return Segmentation(
         labels=Volume(labels, Grid(labels.shape, np.eye(4))),
         organs={
-            "liver": OrganFacts(0.0301234, True, 0.98765432),
+            "liver": OrganFacts(0.0301234, True, 0.98765432, Quality(0.91234, 0.84, 0.95, "pass")),
             "spleen": OrganFacts(0.03, False, None),
         },
         seconds={"network": 1.23456, "total": 2.0},
@@ -36,7 +37,14 @@ def test_the_record_is_plain_data():
         "volume_ml": 0.030,
         "touches_border": True,
         "confidence": 0.9877,
+        "quality": {
+            "expected_dice": 0.912,
+            "dice_interval": [0.84, 0.95],
+            "verdict": "pass",
+            "reason": "",
+        },
     }
+    assert record["organs"]["spleen"]["quality"] is None
     assert record["organs"]["spleen"]["confidence"] is None
     assert record["seconds"] == {"network": 1.235, "total": 2.0}
     assert (record["predicted_peak_mb"], record["warnings"]) == (812.3, ["small field of view"])

@@ -24,7 +24,8 @@ def covered(model: QualityModel, cases: Sequence[KnownCase]) -> tuple[float, flo
     inside, width = [], []
     for case in cases:
         for name, quality in model(case.features).items():
-            assert quality.low is not None and quality.high is not None
+            assert quality.low is not None
+            assert quality.high is not None
             inside.append(quality.low <= case.dice[name] <= quality.high)
             width.append(quality.high - quality.low)
     return float(np.mean(inside)), float(np.mean(width))

@@ -20,6 +20,7 @@ from nnstudent.bundle.weights import Weights, check_finite
 from nnstudent.data_files import read_json_table
 from nnstudent.errors import InputError, require
 from nnstudent.io.record import data_hash
+from nnstudent.quality.model import QualityModel
 from nnstudent.taxonomy import Taxonomy
 
 T = TypeVar("T")
@@ -72,6 +73,7 @@ class Model:
         taxonomy: The label table of all their classes.
         card: Facts about its origin.
         bundled: Whether it is the student that comes with the package.
+        quality: The calibration of its expected Dice; None if it has none.
     """
 
     path: Path
@@ -80,6 +82,7 @@ class Model:
     taxonomy: Taxonomy
     card: Mapping[str, Any] = field(default_factory=dict)
     bundled: bool = False
+    quality: QualityModel | None = None
 
     @property
     def hash(self) -> str:
@@ -194,6 +197,7 @@ def read_bundle(folder: Path, *, bundled: bool = False) -> Model:
         networks = tuple(_network(folder, row) for row in manifest["networks"])
         taxonomy = _named(folder / MANIFEST, lambda: Taxonomy.from_dict(manifest["taxonomy"]))
         card = dict(manifest.get("card", {}))
+        quality = _quality(folder / MANIFEST, manifest)
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{folder / MANIFEST}: malformed ({type(error).__name__}: {error}); "
@@ -203,7 +207,7 @@ def read_bundle(folder: Path, *, bundled: bool = False) -> Model:
         raise InputError(f"{folder / MANIFEST}: has no network; export the model again")
     for network in networks:
         _named(folder / MANIFEST, partial(taxonomy.sorted, network.spec.foreground))
-    return Model(folder, "bundle", networks, taxonomy, card, bundled)
+    return Model(folder, "bundle", networks, taxonomy, card, bundled, quality)
 
 
 def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -223,6 +227,12 @@ def _check_seal(path: Path, manifest: Mapping[str, Any]) -> None:
         raise InputError(
             f"{path}: is not what was exported (SHA-256 differs); copy the whole folder again"
         )
+
+
+def _quality(path: Path, manifest: Mapping[str, Any]) -> QualityModel | None:
+    if manifest.get("quality") is None:
+        return None
+    return QualityModel.from_dict(manifest["quality"], where=f"{path}: quality")
 
 
 def content_hash(path: Path) -> str:

@@ -29,6 +29,19 @@ def write_card(path: Path, model: Model, *, title: str) -> None:
     ]
     for network in model.networks:
         lines += ["", f"## Network {network.name}", "", *_facts(network)]
+    if model.quality is not None:
+        level = f"{model.quality.level:.0%}"
+        lines += [
+            "",
+            "## Expected Dice",
+            "",
+            f"- interval: holds the true Dice in {level} of scans like those below; of other scans "
+            "it is a hint",
+            *(
+                f"- {key.replace('_', ' ')}: {_text(value)}"
+                for key, value in model.quality.rests_on.items()
+            ),
+        ]
     if model.card:
         lines += [
             "",

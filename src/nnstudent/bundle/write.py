@@ -16,9 +16,11 @@ from nnstudent.bundle.network import build, load_weights, unique_weights
 from nnstudent.bundle.quantise import MEAN_LOSS, WORST_LOSS, Sampling, compare, quantise
 from nnstudent.bundle.spec import NetworkSpec
 from nnstudent.bundle.weights import Weights
+from nnstudent.data_files import read_json_table
 from nnstudent.errors import InputError, require
 from nnstudent.io.atomic import write_json
 from nnstudent.progress import Progress
+from nnstudent.quality.model import QualityModel
 from nnstudent.volume import Shape
 
 # Largest difference between graph and torch, as a share of the largest logit; float16 weights alone
@@ -114,6 +116,30 @@ def write_manifest(folder: Path, manifest: Mapping[str, Any], *, title: str) -> 
     """
     write_json(folder / MANIFEST, sealed(manifest))
     write_card(folder / "card.md", read_bundle(folder), title=title)
+
+
+def write_quality(folder: Path, quality: QualityModel) -> None:
+    """Store a calibration of the expected Dice in a bundle, under its hash, and in its card.
+
+    Args:
+        folder: The bundle's folder.
+        quality: The calibration; it takes the place of one that is there.
+
+    Raises:
+        InputError: The folder is no bundle.
+        OutputError: It cannot be written.
+    """
+    read_bundle(folder)  # what is damaged is not sealed anew
+    manifest = read_json_table(folder / MANIFEST, what="a bundle")
+    title = _card_title(folder / "card.md") or folder.resolve().name
+    write_manifest(folder, {**manifest, "quality": quality.to_dict()}, title=title)
+
+
+def _card_title(path: Path) -> str:
+    if not path.is_file():
+        return ""
+    lines = path.read_text("utf-8", errors="replace").splitlines()
+    return lines[0].removeprefix("# ") if lines else ""
 
 
 def network_names(stems: Sequence[str]) -> list[str]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _MOST_ROWS = 30  # cases in the table on the terminal
 _MOST_FILES = 6  # files of a case that are named in one line
 _MOST_NAMES = 2  # organs not found that are named in a row
+EXPECTED = "expected Dice"
 
 
 def print_result(result: FilesResult, out: Path, *, lesions: Sequence[str]) -> None:
@@ -41,7 +42,10 @@ def print_result(result: FilesResult, out: Path, *, lesions: Sequence[str]) -> N
 
 
 def case_table(rows: Sequence[Mapping[str, Any]], *, lesions: Sequence[str] = ()) -> list[str]:
-    """Return a line per case, the worst first: most warnings, then organs missing, then doubt.
+    """Return a line per case, the worst first.
+
+    Where the model has a calibration of its expected Dice, organs that fail count first, then
+    those to look at; then warnings, organs missing, and the lowest expectation or confidence.
 
     Args:
         rows: The records of the cases, as in the report.
@@ -49,12 +53,30 @@ def case_table(rows: Sequence[Mapping[str, Any]], *, lesions: Sequence[str] = ()
     """
     cases = sorted((_Row(row, lesions) for row in rows), key=lambda row: row.badness)
     some_lesions = any(row.lesion_ml is not None for row in cases)
-    head = ["case", "organs", "at border", "least confident", "s", "lesions ml", "not found"]
-    table = [head, *(case.cells() for case in cases[:_MOST_ROWS])]
-    if not some_lesions:
-        table = [[*row[:5], row[6]] for row in table]
-    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
-    left = {0, 3, len(table[0]) - 1}  # text; numbers are set to the right
+    head = [
+        "case",
+        "fail/look",
+        "organs",
+        "at border",
+        "least expected Dice",
+        "least confident",
+        "s",
+        "lesions ml",
+        "not found",
+    ]
+    calibrated = any(row.verdicts for row in cases)
+    kept = [
+        title
+        for title in head
+        if (calibrated or title not in ("fail/look", "least expected Dice"))
+        and (some_lesions or title != "lesions ml")
+    ]
+    cells = [dict(zip(head, case.cells(), strict=True)) for case in cases[:_MOST_ROWS]]
+    table = [kept, *([row[title] for title in kept] for row in cells)]
+    widths = [max(len(row[column]) for row in table) for column in range(len(kept))]
+    # Text; numbers are set to the right.
+    words = ("case", "least expected Dice", "least confident", "not found")
+    left = {column for column, title in enumerate(kept) if title in words}
     lines = [
         "  ".join(
             cell.ljust(width) if column in left else cell.rjust(width)
@@ -86,12 +108,29 @@ class _Row:
         self.missing = [name for name in organs if name not in found]
         self.cut = sum(bool(facts["touches_border"]) for facts in found.values())
         self.doubt = min(known, default=None)
+        judged = {name: f["quality"] for name, f in organs.items() if f.get("quality")}
+        self.verdicts = Counter(quality["verdict"] for quality in judged.values())
+        self.expected = min(
+            (
+                (quality["expected_dice"], name)
+                for name, quality in judged.items()
+                if quality["expected_dice"] is not None
+            ),
+            default=None,
+        )
         self.lesion_ml = sum(f["volume_ml"] for f in lesion_facts) if lesion_facts else None
 
     @property
-    def badness(self) -> tuple[int, int, float]:
+    def badness(self) -> tuple[float, ...]:
         """Sorts the worst case first."""
-        return -self.warnings, -len(self.missing), self.doubt[0] if self.doubt else 1.0
+        return (
+            -self.verdicts["fail"],
+            -self.verdicts["look"],
+            -self.warnings,
+            -len(self.missing),
+            self.expected[0] if self.expected else 1.0,
+            self.doubt[0] if self.doubt else 1.0,
+        )
 
     def cells(self) -> list[str]:
         """Return the row's texts, in the order of the table's columns."""
@@ -100,13 +139,19 @@ class _Row:
         missing = f"{names} and {rest} more" if rest > 0 else names
         return [
             self.id,
+            f"{self.verdicts['fail']}/{self.verdicts['look']}",
             f"{self.found}/{self.organs}",
             str(self.cut or "-"),
-            f"{self.doubt[0]:.2f} {class_title(self.doubt[1])}" if self.doubt else "-",
+            _least(self.expected),
+            _least(self.doubt),
             f"{self.seconds:.1f}",
             f"{self.lesion_ml:.1f}" if self.lesion_ml else "-",
             missing if self.found or not self.organs else "any organ",
         ]
+
+
+def _least(item: tuple[float, str] | None) -> str:
+    return f"{item[0]:.2f} {class_title(item[1])}" if item else "-"
 
 
 def _kinds(result: FilesResult) -> str:
@@ -124,19 +169,39 @@ def _kinds(result: FilesResult) -> str:
     return ", ".join(kinds)
 
 
+def expected_dice(facts: Mapping[str, Any]) -> str:
+    """Return what is expected of an organ: ``0.91 (0.84 to 0.95) pass``.
+
+    Args:
+        facts: The organ's entry in the report.
+    """
+    quality = facts.get("quality")
+    if quality is None:
+        return "-"
+    if quality["expected_dice"] is None:
+        return str(quality["verdict"])
+    low, high = quality["dice_interval"]
+    return f"{quality['expected_dice']:.2f} ({low:.2f} to {high:.2f}) {quality['verdict']}"
+
+
 def _print_case(row: dict[str, Any]) -> None:
     from nnstudent.inference.memory import gigabytes
 
     width = max(len(name) for name in row["organs"])
-    print(f"{'organ':<{width}}  {'ml':>8}  confidence")
+    calibrated = any(facts.get("quality") for facts in row["organs"].values())
+    heading = f"  {EXPECTED:<24}" if calibrated else ""
+    print(f"{'organ':<{width}}  {'ml':>8}  confidence{heading}".rstrip())
     for name, facts in row["organs"].items():
         if not facts["volume_ml"]:
-            print(f"{name:<{width}}  {'-':>8}  not found")
+            note = ", although its place is in view: look" if facts.get("quality") else ""
+            print(f"{name:<{width}}  {'-':>8}  not found{note}")
             continue
         # Unknown for a voxel or two that lie between the network's own voxels.
         confidence = "?" if facts["confidence"] is None else f"{facts['confidence']:.2f}"
         flag = "  touches the border of the image" if facts["touches_border"] else ""
-        print(f"{name:<{width}}  {facts['volume_ml']:>8.1f}  {confidence:>10}{flag}")
+        expected = f"  {expected_dice(facts):<24}" if calibrated else ""
+        line = f"{name:<{width}}  {facts['volume_ml']:>8.1f}  {confidence:>10}{expected}{flag}"
+        print(line.rstrip())
     for warning in row["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
     print(f"{row['seconds']['total']:.1f} s, {gigabytes(row['peak_rss_mb']):.2f} GB of memory")

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -132,6 +133,11 @@ class CaseRun:
             evidence=self._evidence,
             warnings=warnings,
         )
+        if segmenter.model.quality is not None:
+            judged = segmenter.model.quality(features)
+            organs = {
+                name: replace(facts, quality=judged.get(name)) for name, facts in organs.items()
+            }
         engine = segmenter.engine_of(0, 0)
         waiting = self._seconds.pop("waiting")
         self._seconds["total"] = time.perf_counter() - self._began - waiting

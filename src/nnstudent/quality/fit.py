@@ -186,9 +186,7 @@ def _with_margins(model: QualityModel, rows: _Rows) -> QualityModel:
     return replace(model, margins=margins, common=common, novelty=limits)
 
 
-def _scores(
-    error: Float64Array, spread: Float64Array, reach: tuple[float, float]
-) -> Float64Array:
+def _scores(error: Float64Array, spread: Float64Array, reach: tuple[float, float]) -> Float64Array:
     """By how much the interval must grow to hold each true value."""
     return np.asarray(np.maximum(-error / (spread * reach[0]), error / (spread * reach[1])))
 

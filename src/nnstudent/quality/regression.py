@@ -67,7 +67,7 @@ def fit(
                 learned = out if folds == 1 else ~out
                 one = _solve(names, values, target, learned, penalty=penalty, share=share)
                 known = np.array([name in one.base for name in names])
-                some = np.flatnonzero(out & known)
+                some = np.flatnonzero(out & known).tolist()
                 held[some] = one([names[i] for i in some], values[some])
                 held[out & ~known] = target[learned].mean()
             error = float(np.mean((held - target) ** 2))
@@ -109,7 +109,9 @@ def _solve(
         base[name] = _short(base[name] + 10 * float(alpha[mine].sum()))
         if share:
             own_weights[name] = tuple(map(_short, share * (x[mine].T @ alpha[mine])))
-    return Regression(base, tuple(map(_short, x.T @ alpha)), own_weights, tuple(map(_short, center)))
+    return Regression(
+        base, tuple(map(_short, x.T @ alpha)), own_weights, tuple(map(_short, center))
+    )
 
 
 def _short(value: float) -> float:

@@ -26,6 +26,15 @@ _ID = re.compile(r"[0-9a-f]{32}")
 _RECORD_BYTES = 10_000_000
 
 
+class OrganQuality(BaseModel):
+    """How good the segmentation of one organ is expected to be."""
+
+    expected_dice: float | None
+    dice_interval: tuple[float, float] | None
+    verdict: Literal["pass", "look", "fail"]
+    reason: str
+
+
 class Organ(BaseModel):
     """Measurements of one class that was found."""
 
@@ -34,6 +43,7 @@ class Organ(BaseModel):
     volume_ml: float
     confidence: float | None
     touches_border: bool
+    quality: OrganQuality | None = None
 
 
 class DeliveryOut(BaseModel):

@@ -45,7 +45,12 @@ def test_the_report_is_as_designed(scans, tmp_path, isotropic, capfd):
     assert case["warnings"] == []
     labels = read_labels(tmp_path / "o.nii.gz")
     for id, name in ((1, "liver"), (2, "spleen"), (3, "aorta")):
-        assert set(case["organs"][name]) == {"volume_ml", "touches_border", "confidence"}
+        assert set(case["organs"][name]) == {
+            "volume_ml",
+            "touches_border",
+            "confidence",
+            "quality",
+        }
         assert case["organs"][name]["volume_ml"] == pytest.approx(
             (labels.array == id).sum() * 0.08, abs=1e-3
         )

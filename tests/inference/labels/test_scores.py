@@ -43,18 +43,6 @@ def test_the_first_of_equals_is_best():
     assert (best_channel(np.zeros((3, 2, 2, 2), np.float32)) == 0).all()
 
 
-def test_confidence_is_the_mean_probability_over_own_voxels(scores):
-    probabilities = scores.probabilities()
-    best = scores.values.argmax(0)
-    for given in (scores, probabilities):
-        told = given.confidence()
-        assert told["liver"] == pytest.approx(probabilities.values[1][best == 1].mean(), abs=1e-5)
-    nothing = replace(
-        scores, values=np.stack([scores.values[0] + 100, scores.values[1], scores.values[2]])
-    )
-    assert nothing.confidence() == {"liver": None, "spleen": None}
-
-
 def test_of_regions_the_last_above_the_background_is_taken(scores):
     values = scores.values.copy()
     values[0] = 0
@@ -64,12 +52,6 @@ def test_of_regions_the_last_above_the_background_is_taken(scores):
     np.testing.assert_allclose(probabilities.values, 1 / (1 + np.exp(-values)), atol=1e-6)
     for given in (regions, probabilities):
         np.testing.assert_array_equal(best_channel(given.values, regions=True), expected)
-        assert given.confidence()["liver"] == pytest.approx(
-            probabilities.values[1][expected == 1].mean(), abs=1e-5
-        )
-        sums, counts = given.tally()
-        assert counts.tolist() == [0, (expected == 1).sum(), (expected == 2).sum()]
-        assert (sums[1:] > 0.5 * counts[1:]).all()
 
 
 def test_the_mean_of_an_ensemble(scores):

@@ -7,7 +7,7 @@ import pytest
 
 from nnstudent.errors import InputError
 from nnstudent.inference.windows.accumulator import gaussian
-from nnstudent.inference.windows.sliding import slide
+from nnstudent.inference.windows.sliding import slide, stream
 
 
 @pytest.mark.parametrize("patch", [(16, 16, 16), (32, 128, 192), (7, 48, 33)])
@@ -71,3 +71,24 @@ def test_logits_that_a_planner_does_not_keep_are_not_summed():
     )
     assert ran == 1
     assert (logits.argmax(0) == 0).all()
+
+
+def test_windows_are_compared_where_they_overlap():
+    seen = []
+
+    def compare(before, window):
+        seen.append((before.shape, float(before[1].max()), float(window[1].max())))
+
+    stream(
+        np.ones((16, 16, 24), np.float32),
+        lambda w: np.stack([0 * w, w]),
+        lambda logits, first: None,
+        patch=(16, 16, 16),
+        classes=2,
+        compare=compare,
+    )
+    ((shape, before, window),) = seen  # of two windows, the second is compared with the first
+    assert shape[0] == 2
+    assert shape[3] < 8  # not at the borders of the windows
+    assert before > 0
+    assert window == 1

@@ -9,6 +9,7 @@ from typing import Any
 
 from nnstudent.inference.checks import ids_at_border
 from nnstudent.inference.labels.run_length import voxel_counts
+from nnstudent.quality.model import Quality
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Volume
 
@@ -23,11 +24,14 @@ class OrganFacts:
             so that it may extend beyond.
         confidence: Mean probability that the network gives it over its own voxels on the
             network's grid; None if it was not found.
+        quality: How good its segmentation is expected to be; None where the model has no
+            calibration of that, or the organ was not found and may well not be in view.
     """
 
     volume_ml: float
     touches_border: bool
     confidence: float | None
+    quality: Quality | None = None
 
     def record(self) -> dict[str, Any]:
         """The same as plain data, rounded."""
@@ -35,6 +39,7 @@ class OrganFacts:
             "volume_ml": round(self.volume_ml, 3),
             "touches_border": self.touches_border,
             "confidence": None if self.confidence is None else round(self.confidence, 4),
+            "quality": None if self.quality is None else self.quality.record(),
         }
 
 

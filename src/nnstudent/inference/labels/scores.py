@@ -76,46 +76,6 @@ class ClassScores:
             values[:, z] = plane / plane.sum(axis=0)
         return replace(self, values=values, kind="probabilities")
 
-    def tally(self) -> npt.NDArray[np.float64]:
-        """Sum of each foreground channel's probability over its own voxels, and their number.
-
-        The repeated plane of a slab is left out.
-
-        Returns:
-            Sums and counts, (2, class); 0 for background.
-        """
-        values = self.values[:, 1:] if self.first else self.values
-        total = np.zeros((2, len(self.classes)))
-        for z, channel in enumerate(best_channel(values, regions=self.regions)):
-            inside = channel != 0  # nearly all voxels are background, which is not counted
-            own, scores = channel[inside], values[:, z, inside]
-            certain = np.take_along_axis(scores, own[np.newaxis], axis=0)[0]
-            if self.kind == "logits":
-                certain = (
-                    _sigmoid(certain)
-                    if self.regions
-                    else 1.0 / np.exp(scores - certain).sum(axis=0)
-                )
-            total += [
-                np.bincount(own, weights=certain, minlength=len(self.classes)),
-                np.bincount(own, minlength=len(self.classes)),
-            ]
-        return total
-
-    def confidence(self) -> dict[str, float | None]:
-        """Mean probability of each foreground class over its own voxels; None if it has none."""
-        return mean_confidence(self.classes, self.tally())
-
-
-def mean_confidence(
-    classes: tuple[str, ...], tally: npt.NDArray[np.float64]
-) -> dict[str, float | None]:
-    """Mean probability of each foreground class, from the sum of all slabs' tallies."""
-    return {
-        name: float(total / count) if count else None
-        for name, total, count in list(zip(classes, *tally, strict=True))[1:]
-    }
-
 
 def _sigmoid(logits: Float32Array) -> Float32Array:
     half: Float32Array = 0.5 * np.tanh(0.5 * logits) + 0.5

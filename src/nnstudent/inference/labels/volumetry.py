@@ -10,12 +10,25 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from nnstudent.inference.labels.organs import OrganFacts
 from nnstudent.inference.segmentation import Segmentation
 from nnstudent.io.atomic import write_text
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Volume
 
-COLUMNS = ("case", "organ", "volume_ml", "mean_hu", "sd_hu", "touches_border", "confidence")
+COLUMNS = (
+    "case",
+    "organ",
+    "volume_ml",
+    "mean_hu",
+    "sd_hu",
+    "touches_border",
+    "confidence",
+    "expected_dice",
+    "dice_low",
+    "dice_high",
+    "verdict",
+)
 
 
 Row = tuple[str, ...]
@@ -52,7 +65,8 @@ def statistics_rows(
 ) -> list[Row]:
     """Return a row per class, with the columns of :data:`COLUMNS`.
 
-    The density and confidence of a class that was not found are empty.
+    The density and confidence of a class that was not found are empty, and so is what is expected
+    of its Dice where the model has no calibration of that.
 
     Args:
         case: Name of the case.
@@ -67,8 +81,18 @@ def statistics_rows(
         hu = ("", "") if np.isnan(means[id]) else (f"{means[id]:.1f}", f"{deviations[id]:.1f}")
         flag = "yes" if facts.touches_border else "no"
         confidence = "" if facts.confidence is None else f"{facts.confidence:.4f}"
-        rows.append((case, name, f"{facts.volume_ml:.3f}", *hu, flag, confidence))
+        rows.append(
+            (case, name, f"{facts.volume_ml:.3f}", *hu, flag, confidence, *_expected(facts))
+        )
     return rows
+
+
+def _expected(facts: OrganFacts) -> Row:
+    quality = facts.quality
+    if quality is None:
+        return ("", "", "", "")
+    numbers = (quality.expected_dice, quality.low, quality.high)
+    return (*("" if value is None else f"{value:.3f}" for value in numbers), quality.verdict)
 
 
 def densities(

@@ -114,11 +114,11 @@ def _open(
     """Where some class is possible: elsewhere probabilities are not computed."""
     highest = values[1:].max(axis=0)
     if scores.kind == "probabilities":
-        return (highest > np.exp(-_CERTAIN)) | (channel > 0)
+        return np.asarray((highest > np.exp(-_CERTAIN)) | (channel > 0))
     # Where no window was run, background has a logit of 1 and every class one of 0.
     seen = (highest != 0) | (values[0] != 1)
     background = 0.0 if scores.regions else values[0]
-    return ((highest > background - _CERTAIN) & seen) | (channel > 0)
+    return np.asarray(((highest > background - _CERTAIN) & seen) | (channel > 0))
 
 
 def _probabilities(values: Float32Array, *, scores: ClassScores) -> Float32Array:

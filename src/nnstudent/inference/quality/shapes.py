@@ -41,16 +41,16 @@ def coarsen(image: Volume, labels: Volume) -> Coarse:
     """
     grid = labels.grid
     step = [max(1, int(CELL_MM / mm)) for mm in grid.spacing_mm]
-    where = tuple(slice(by // 2 if n > by // 2 else 0, None, by)
-                  for by, n in zip(step, grid.shape, strict=True))
+    where = tuple(
+        slice(by // 2 if n > by // 2 else 0, None, by)
+        for by, n in zip(step, grid.shape, strict=True)
+    )
     z, y, x = where
     affine = grid.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ [x.start, y.start, z.start]
     affine[:3, :3] *= step[::-1]
     small = np.ascontiguousarray(labels.array[where])
-    return Coarse(
-        np.asarray(image.array[where], np.float64), small, Grid(small.shape, affine)
-    )
+    return Coarse(np.asarray(image.array[where], np.float64), small, Grid(small.shape, affine))
 
 
 def shape_features(coarse: Coarse) -> dict[int, dict[str, float]]:

@@ -12,7 +12,6 @@ from nnstudent.errors import InputError
 from nnstudent.types import Float32Array, Float64Array
 from nnstudent.volume import Box, Shape
 
-
 # Given the summed logits of the windows before and those of a window, both (class, z, y, x).
 Compare = Callable[[Float32Array, Float32Array], None]
 _FIRM = 0.25  # a voxel with less weight is near the border of its window, where networks see little

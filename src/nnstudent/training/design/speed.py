@@ -17,6 +17,7 @@ from nnstudent.inference.grid.preprocess import preprocess
 from nnstudent.inference.grid.restore import restore
 from nnstudent.inference.labels.postprocess import DEFAULT, postprocess
 from nnstudent.inference.labels.scores import ClassScores
+from nnstudent.inference.quality.evidence import Evidence
 from nnstudent.inference.windows.sliding import slide
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import flare23
@@ -164,7 +165,7 @@ def _seconds_around(size: Shape, *, threads: int) -> tuple[float, float]:
                 spec.score_resampling,
                 frame,
             )
-            scores.tally()
+            Evidence(len(spec.classes)).add(scores)
             postprocess(restore(scores, scan.grid, threads=threads), taxonomy, rules=DEFAULT)
 
         seconds.append(quickest(around))
