@@ -19,7 +19,9 @@ def measured() -> CaseFeatures:
     labels[2:6, 4:12, 4:12] = 1
     labels[6:10, 0:6, 4:10] = 3
     grid = Grid(labels.shape, np.diag([3.0, 3.0, 5.0, 1.0]))
-    values = np.where(labels > 0, 80, -90) + np.random.default_rng(0).integers(-9, 9, labels.shape)
+    values = np.where(labels > 0, 80, -90) + np.random.default_rng(0).integers(
+        -400, 400, labels.shape
+    )
     image, volume = Volume(values.astype(np.int16), grid), Volume(labels, grid)
     facts = organ_facts(
         image, volume, taxonomy=flare23(), confidence={"liver": 0.9, "spleen": 0.8, "aorta": None}
