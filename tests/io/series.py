@@ -191,3 +191,36 @@ def compress(folder: Path, syntax: str) -> Path:
         writer.SetFileName(str(path))
         assert writer.Write()
     return folder
+
+
+def enhanced(series: Series, path: Path, *, heights: list[float] | None = None) -> Path:
+    """Write a series as one Enhanced CT, its frames from the last slice to the first.
+
+    Args:
+        series: The series.
+        path: The file.
+        heights: Place of each slice along the normal, mm; None for the series' own.
+    """
+    header = series.slice(0)
+    header.SOPClassUID = "1.2.840.10008.5.1.4.1.1.2.1"
+    header.NumberOfFrames = len(series.stored)
+    header.PixelData = series.stored[::-1].astype("<u2").tobytes()
+    orientation, measures, shared = (pydicom.Dataset() for _ in range(3))
+    orientation.ImageOrientationPatient = header.ImageOrientationPatient
+    measures.PixelSpacing = header.PixelSpacing
+    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [orientation], [measures]
+    frames = []
+    for k in reversed(range(len(series.stored))):
+        position, values, frame = (pydicom.Dataset() for _ in range(3))
+        height = k * series.spacing[2] if heights is None else heights[k]
+        position.ImagePositionPatient = [float(v) for v in series.origin + height * series.normal]
+        values.RescaleSlope, values.RescaleIntercept = 1, -1024
+        frame.PlanePositionSequence, frame.PixelValueTransformationSequence = [position], [values]
+        frames.append(frame)
+    header.SharedFunctionalGroupsSequence = [shared]
+    header.PerFrameFunctionalGroupsSequence = frames
+    for tag in ("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing",
+                "RescaleSlope", "RescaleIntercept"):  # fmt: skip
+        delattr(header, tag)
+    save(header, path)
+    return path

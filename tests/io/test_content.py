@@ -28,8 +28,10 @@ def test_an_image_is_known_under_any_name_compressed_or_not(tmp_path, kind) -> N
     ("name", "start", "content"),
     [
         ("a", bytes(128) + b"DICM", "dicom"),
-        ("a.nii", b"NRRD0004\n", "foreign"),
-        ("a.nii.gz", b"ObjectType = Image\n", "foreign"),
+        ("a.nii", b"NRRD0004\n", "nrrd"),
+        ("a.nii.gz", b"ObjectType = Image\nNDims = 3\n", "metaimage"),
+        ("a.txt", b"Comment = a list of what I saw\n", "other"),
+        ("a.nii.gz", b"PK\x03\x04", "zip"),
         ("a.hdr", b"\x5c\x01\0\0" + bytes(400), "analyze"),
         ("a.img", b"\x5c\x01\0\0" + bytes(400), "other"),
         ("a.mnc", b"\x89HDF" + bytes(40), "minc"),

@@ -52,6 +52,8 @@ def test_everything_in_a_folder_is_named(tmp_path):
         "UPPER.NII.GZ",
         "a.nii.gz",
         "b.mgz",
+        "c.nrrd",
+        "d.mha",
         "damaged.nii",
         "no_suffix",
         "not_packed.nii.gz",
@@ -65,7 +67,6 @@ def test_everything_in_a_folder_is_named(tmp_path):
     assert describe(found.passed_over, root=tmp_path) == (
         "passed over: 2 × file that is not an image: dataset.json, picture.png",
         "passed over: 1 × hidden file: ._a.nii.gz",
-        "passed over: 2 × image in an unsupported format (convert to NIfTI): c.nrrd, d.mha",
         "passed over: 2 × pipe, device or broken link: broken.nii.gz, pipe.nii.gz",
         "passed over: 1 × second name of the same file: 0_again.nii.gz",
         "passed over: 1 × voxel file without its .hdr file: lonely.img",

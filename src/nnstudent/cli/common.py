@@ -21,7 +21,9 @@ from nnstudent.words import duration
 
 REPORT_SCHEMA = 1
 Options = argparse.ArgumentParser | argparse._ArgumentGroup
-SOURCE_HELP = ".csv or .toml list, FLARE folder, nnU-Net raw dataset, or cohort folder"
+SOURCE_HELP = (
+    ".csv or .toml list, FLARE folder, nnU-Net raw dataset, DICOM export, or cohort folder"
+)
 COHORT_HELP = "cohort folder, made by: nnstudent index"
 
 

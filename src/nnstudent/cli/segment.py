@@ -63,7 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "input",
         type=Path,
         metavar="INPUT",
-        help="an image, the folder of a DICOM series, or a folder of either",
+        help="an image, DICOM (a series' folder, one file of many frames, or an export with a "
+        "folder for each patient), a ZIP archive of either, or a folder of such",
     )
     add_output(
         parser,
@@ -98,10 +99,11 @@ def _add_formats(group: Options) -> None:
     formats = group.add_argument(
         "--format",
         type=names,
-        default=("nifti",),
+        default=(),
         metavar="A,B",
         help=f"one or several of {', '.join(FORMATS)}; seg.nrrd is for 3D Slicer, dicom-seg and "
-        "rtstruct need a DICOM series (default: nifti)",
+        "rtstruct need a DICOM series (default: as OUTPUT ends, otherwise the image's own for NRRD "
+        "and MetaImage, and nifti)",
     )
     complete_with(formats, FORMATS)
     group.add_argument(

@@ -12,10 +12,11 @@ import numpy as np
 
 from nnstudent.cohort.sources.source import Entry
 from nnstudent.errors import InputError
-from nnstudent.io.dicom.series import read_series
-from nnstudent.io.nifti import read_image, read_labels, write_image, write_labels
+from nnstudent.io.nifti import read_labels, write_image, write_labels
 from nnstudent.io.plausible import image_warnings, is_label_map
 from nnstudent.io.record import data_hash
+from nnstudent.io.scan import is_series, read_scan
+from nnstudent.io.unpacked import is_archive
 from nnstudent.serialization import Record
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.types import LabelArray
@@ -30,7 +31,7 @@ class Facts:
     """What a case's files hold.
 
     Attributes:
-        image: The CT to use: the source's, or the NIfTI file converted from a DICOM series.
+        image: The CT to use: the source's, or the NIfTI file converted from DICOM or an archive.
         label: The label map to use: the source's, or a copy on the image's grid with the table's
             ids; None if there is none.
         size: Voxels along (x, y, z).
@@ -113,7 +114,7 @@ def file_stamp(path: Path | None) -> Any:
 def check_case(entry: Entry, *, taxonomy: Taxonomy, out: Path) -> Facts:
     """Read all files of a case and return what they hold.
 
-    A DICOM series is converted to ``out/images/ID.nii.gz``. A label map is copied to
+    A DICOM series or an archive is converted to ``out/images/ID.nii.gz``. A label map is copied to
     ``out/labels/ID.nii.gz`` if its ids differ from the table's, if it is stored in another
     orientation than the image, or if its header is off by rounding.
 
@@ -141,7 +142,7 @@ def check_case(entry: Entry, *, taxonomy: Taxonomy, out: Path) -> Facts:
         changed = labels if is_changed else None
     # Nothing is written before everything is checked, so that a broken case leaves no copy.
     image_path, label_path = entry.image, entry.label
-    if entry.image.is_dir():
+    if is_series(entry.image) or is_archive(entry.image):
         image_path = out / "images" / f"{entry.id}.nii.gz"
         write_image(image_path, image)
     if changed is not None:
@@ -163,10 +164,8 @@ def check_case(entry: Entry, *, taxonomy: Taxonomy, out: Path) -> Facts:
 
 def _image(entry: Entry) -> tuple[Volume, tuple[str, ...]]:
     """The CT, and what was corrected in its series."""
-    if not entry.image.is_dir():
-        return read_image(entry.image), ()
-    series = read_series(entry.image)
-    return series.volume, series.warnings
+    image, series = read_scan(entry.image, ask=not entry.choose)
+    return image, () if series is None else series.warnings
 
 
 def _labels(entry: Entry, grid: Grid) -> tuple[Volume, bool]:

@@ -6,12 +6,14 @@ import zlib
 from pathlib import Path
 from typing import Literal
 
-Content = Literal["nifti", "pair", "analyze", "mgh", "minc", "dicom", "foreign", "other"]
+Content = Literal[
+    "nifti", "pair", "analyze", "mgh", "minc", "nrrd", "metaimage", "dicom", "zip", "other"
+]
 
 _HEAD = 544  # bytes: a NIfTI-2 header and its extension flag
+PACKED_HEAD = 8 * _HEAD  # bytes, which unpack to as many at least
 _GZIP = b"\x1f\x8b"
-# NRRD, and the keys that a MetaImage header begins with.
-_FOREIGN = (b"NRRD", b"ObjectType", b"NDims", b"Comment")
+_ZIP = b"PK\x03\x04"
 
 
 def content_of(path: Path) -> Content:
@@ -22,22 +24,35 @@ def content_of(path: Path) -> Content:
 
     Returns:
         ``nifti`` for NIfTI-1 or NIfTI-2 in one file, ``pair`` for the header of NIfTI in two files,
-        ``analyze`` for the header of an ANALYZE pair, ``mgh``, ``minc`` or ``dicom``, ``foreign``
-        for an image in a format that this package does not read, ``other`` for anything else.
+        ``analyze`` for the header of an ANALYZE pair, ``mgh``, ``minc``, ``nrrd``, ``metaimage`` or
+        ``dicom``, ``zip`` for an archive, ``other`` for anything else.
 
     Raises:
         OSError: The file cannot be read.
     """
-    head = head_of(path)
+    return content_of_head(head_of(path), suffix=path.suffix)
+
+
+def content_of_head(head: bytes, *, suffix: str = "") -> Content:
+    """Recognize what a file holds by its first bytes, see :func:`content_of`.
+
+    Args:
+        head: From :func:`head_of` or :func:`unpacked_head`.
+        suffix: The suffix of its name, for formats without a mark of their own.
+    """
+    suffix = suffix.lower()
     if head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0":
         return "nifti"
     if head[344:348] == b"ni1\0" or head[4:8] == b"ni2\0":
         return "pair"
     if head[128:132] == b"DICM":
         return "dicom"
-    if head.startswith(_FOREIGN):
-        return "foreign"
-    suffix = path.suffix.lower()
+    if head.startswith(b"NRRD"):
+        return "nrrd"
+    if is_metaimage(head):
+        return "metaimage"
+    if head.startswith(_ZIP):
+        return "zip"
     # The remaining formats have no unique mark, so first bytes and name have to agree.
     if suffix == ".hdr" and head[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c"):
         return "analyze"
@@ -61,13 +76,24 @@ def head_of(path: Path) -> bytes:
         OSError: The file cannot be read.
     """
     with path.open("rb") as file:
-        head = file.read(8 * _HEAD)
+        return unpacked_head(file.read(PACKED_HEAD))
+
+
+def unpacked_head(head: bytes) -> bytes:
+    """Return what :func:`head_of` does from the first :data:`PACKED_HEAD` bytes of a file."""
     if not head.startswith(_GZIP):
         return head[:_HEAD]
     try:
         return zlib.decompressobj(wbits=31).decompress(head, _HEAD)
     except zlib.error:
         return b""
+
+
+def is_metaimage(head: bytes) -> bool:
+    """Whether these first bytes of a file begin a MetaImage header."""
+    first, equals, _ = head.partition(b"=")
+    known = first.strip() in (b"ObjectType", b"NDims", b"Comment")
+    return known and bool(equals) and b"NDims" in head
 
 
 def is_compressed(path: Path) -> bool:

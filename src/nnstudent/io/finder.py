@@ -18,14 +18,16 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
 from nnstudent.errors import InputError
+from nnstudent.io import metaimage, nrrd_header
 from nnstudent.io.content import content_of, head_of
 from nnstudent.io.nifti import is_image, stem
+from nnstudent.io.stored import MOST_HEADER
+from nnstudent.io.unpacked import held
 from nnstudent.readable import readable
 
 HIDDEN = "hidden file"
 LINKED = "second name of the same file"
 LABELS = "label map or picture of 8 bits"
-FOREIGN = "image in an unsupported format (convert to NIfTI)"
 VOXELS = "voxel file without its .hdr file"
 NO_IMAGE = "file that is not an image"
 NO_FILE = "pipe, device or broken link"
@@ -103,19 +105,35 @@ def _kind(path: Path) -> str | None:
         return "images" if is_image(path) else NO_IMAGE
     if content == "dicom":
         return "dicom"
-    if content == "foreign":
-        return FOREIGN
+    if content == "zip":
+        return {"image": "images", "series": "images", None: NO_IMAGE}[held(path)]
     if content == "other" and path.suffix.lower() == ".img":
         return None if _header_of(path) else VOXELS
+    if content == "other" and _is_named_by_header(path):
+        return None
     if content == "other":
         if path.suffix.lower() in (".dcm", ".ima"):
             return "dicom"
         return "images" if is_image(path) else NO_IMAGE
+    if content in ("nrrd", "metaimage"):
+        stores_bytes = nrrd_header.stores_bytes if content == "nrrd" else metaimage.stores_bytes
+        return "labels" if stores_bytes(head_of(path)) else "images"
     return "labels" if content in ("nifti", "pair") and _is_8_bit(path) else "images"
 
 
 def _header_of(path: Path) -> bool:
     return any(path.with_suffix(suffix).is_file() for suffix in (".hdr", ".HDR"))
+
+
+def _is_named_by_header(path: Path) -> bool:
+    """Whether a file holds the voxels of an NRRD or MetaImage header beside it."""
+    if path.suffix.lower() not in (".raw", ".zraw", ".gz"):
+        return False
+    name = path.name.removesuffix(".gz").removesuffix(path.suffix)
+    for header in (path.with_name(f"{Path(name).stem}{end}") for end in (".mhd", ".nhdr")):
+        if header.is_file() and f"{path.name}".encode() in header.read_bytes()[:MOST_HEADER]:
+            return True
+    return False
 
 
 def _is_8_bit(path: Path) -> bool:

@@ -1,6 +1,7 @@
 """Reads images and label maps as :class:`~nnstudent.volume.Volume`, and writes them as NIfTI.
 
-Files are recognized by their content; nibabel reads NIfTI, MGH, ANALYZE and MINC.
+Files are recognized by their content. nibabel reads NIfTI, MGH, ANALYZE and MINC; NRRD and
+MetaImage are read by modules of their own; an archive that holds one image is unpacked first.
 """
 
 from __future__ import annotations
@@ -18,10 +19,16 @@ from nnstudent.errors import InputError, quoted
 from nnstudent.io.atomic import replacing
 from nnstudent.io.content import content_of, is_compressed
 from nnstudent.io.nifti_open import open_image, open_stream, raw_header, read_grid_of
+from nnstudent.io.stored import StoredImage
+from nnstudent.io.unpacked import unpacked_image
 from nnstudent.types import LabelArray
 from nnstudent.volume import Grid, Spacing, Volume
 
-SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh", ".hdr", ".img", ".mnc")
+SUFFIXES = (
+    ".nii.gz", ".nii", ".mgz", ".mgh", ".hdr", ".img", ".mnc",
+    ".seg.nrrd", ".nrrd", ".nhdr", ".mha", ".mhd",
+)  # fmt: skip
+ARCHIVE = ".zip"
 _MOST_PADDING = 512  # Zero bytes that may follow the voxels; more are voxels missing in the header.
 # Bytes of a footer, read so that the checksum behind them is checked; a bomb would never end.
 _MOST_FOOTER = 1 << 20
@@ -35,11 +42,14 @@ def is_image(path: Path) -> bool:
 
 
 def stem(path: Path) -> str:
-    """Return a file's name without the image suffix (``case.nii.gz`` → ``case``)."""
+    """Return a file's name without the image suffix (``case.nii.gz``, ``case.zip`` → ``case``)."""
+    name = path.name
+    if name.lower().endswith(ARCHIVE):
+        name = name[: -len(ARCHIVE)]
     for suffix in SUFFIXES:
-        if path.name.lower().endswith(suffix):
-            return path.name[: -len(suffix)]
-    return path.stem
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)]
+    return name if name != path.name else path.stem
 
 
 def read_grid(path: Path) -> Grid:
@@ -50,7 +60,8 @@ def read_grid(path: Path) -> Grid:
         GeometryError: Spacing or affine are unusable, the axes are skewed, or the header
             contradicts itself.
     """
-    return read_grid_of(path, open_image(path))[0]
+    with unpacked_image(path) as file:
+        return read_grid_of(file, open_image(file))[0]
 
 
 def read_header_spacing(path: Path) -> Spacing:
@@ -64,8 +75,11 @@ def read_header_spacing(path: Path) -> Spacing:
         InputError: See :func:`read_grid`.
         GeometryError: See :func:`read_grid`.
     """
-    image = open_image(path)
-    grid, _ = read_grid_of(path, image)
+    with unpacked_image(path) as file:
+        image = open_image(file)
+        grid, _ = read_grid_of(file, image)
+    if isinstance(image, StoredImage):
+        return grid.spacing_mm
     z, y, x = (float(np.float32(mm)) for mm in image.header.get_zooms()[:3][::-1])
     return (z, y, x) if min(z, y, x) > 0 else grid.spacing_mm
 
@@ -80,12 +94,13 @@ def is_standard_nifti(path: Path) -> bool:
         InputError: See :func:`read_grid`.
         GeometryError: See :func:`read_grid`.
     """
+    if content_of(path) != "nifti":
+        return False
     image = open_image(path)
     grid, _ = read_grid_of(path, image)
     ending = ".nii.gz" if is_compressed(path) else ".nii"
     return (
-        content_of(path) == "nifti"
-        and path.name.lower().endswith(ending)
+        path.name.lower().endswith(ending)
         and len(image.shape) == 3
         and bool(np.allclose(image.affine, grid.affine))
         and bool(np.allclose(image.header.get_zooms()[::-1], grid.spacing_mm, rtol=1e-3))
@@ -105,10 +120,7 @@ def read_image(path: Path) -> Volume:
             3D, or holds values that are not finite.
         GeometryError: See :func:`read_grid`.
     """
-    image = open_image(path)
-    grid, warnings = read_grid_of(path, image)
-    warnings += _scaling(path, image)
-    array = _values(path, image)
+    grid, warnings, array = _read(path)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         bad = int(array.size - np.isfinite(array).sum())
         raise InputError(
@@ -136,10 +148,20 @@ def read_labels(path: Path) -> Volume:
         InputError: See :func:`read_image`; or a value is not a whole number from 0 to 255.
         GeometryError: See :func:`read_grid`.
     """
-    image = open_image(path)
-    grid, warnings = read_grid_of(path, image)
-    array = _values(path, image)
+    grid, warnings, array = _read(path, scaling=False)
     return Volume(np.ascontiguousarray(_whole(path, array).T), grid, warnings)
+
+
+def _read(path: Path, *, scaling: bool = True) -> tuple[Grid, tuple[str, ...], npt.NDArray[Any]]:
+    """The grid, the warnings, and the values along (x, y, z)."""
+    with unpacked_image(path) as file:
+        image = open_image(file)
+        grid, warnings = read_grid_of(file, image)
+        if scaling:
+            warnings += _scaling(file, image)
+        array = _values(file, image)
+        # A mapped file of a temporary folder could not be removed everywhere.
+        return grid, warnings, array if file == path else np.array(array, order="K")
 
 
 def write_labels(path: Path, labels: Volume, *, like: Path | None = None) -> None:
@@ -188,6 +210,8 @@ def _write(
 ) -> None:
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         raise InputError(f"{path}: an output name ends in .nii or .nii.gz")
+    if like is not None and content_of(like) == "zip":
+        like = None  # the labels have its grid
     template = open_image(like) if like is not None else None
     header = None
     if template is not None:
@@ -241,6 +265,8 @@ def _values(path: Path, image: Any) -> npt.NDArray[Any]:
                 # The voxels of a mapped file have not been read.
                 stream.seek(opened.dataobj.offset + math.prod(image.shape) * kind.itemsize)
                 _check_rest(stream, footer=isinstance(image, nib.MGHImage))
+        elif isinstance(image, StoredImage):
+            array = image.values()
         else:
             array = _stored(image)
     except (OSError, EOFError, ValueError, OverflowError, zlib.error) as error:

@@ -13,6 +13,7 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 
 from nnstudent.errors import GeometryError, InputError, quoted
+from nnstudent.io.stored import StoredImage
 from nnstudent.types import Float64Array
 from nnstudent.volume import Grid
 
@@ -177,6 +178,8 @@ def _raw_pixdim(image: Any, raw: bytes) -> Float64Array:
 
 def _is_unplaced(path: Path, image: Any, raw: bytes) -> bool:
     """Whether an image other than NIfTI leaves its orientation open, for nibabel to assume."""
+    if isinstance(image, StoredImage):
+        return image.unplaced
     if isinstance(image, nib.MGHImage):
         return raw[28:30] == b"\0\0"  # goodRASFlag
     if isinstance(image, nib.AnalyzeImage):

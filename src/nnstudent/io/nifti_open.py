@@ -1,4 +1,4 @@
-"""Opens image files by their content: whatever a file is named, nibabel reads what it holds.
+"""Opens image files by their content: whatever a file is named, what it holds is read.
 
 This is the only module that opens images; nibabel itself would go by the name.
 """
@@ -21,14 +21,20 @@ from nibabel.spatialimages import HeaderDataError
 
 from nnstudent.errors import InputError, quoted
 from nnstudent.io.content import content_of, head_of, is_compressed
+from nnstudent.io.metaimage import open_metaimage
 from nnstudent.io.nifti_grid import grid_of
+from nnstudent.io.nrrd_header import open_nrrd
+from nnstudent.io.stored import StoredImage
 from nnstudent.volume import Grid
 
 _MOST_RATIO = 1032  # bytes that one byte compressed by gzip can expand to
 
 
 def open_image(path: Path) -> Any:
-    """Open an image with nibabel and read its header.
+    """Open an image and read its header.
+
+    Returns:
+        nibabel's image, or a :class:`~nnstudent.io.stored.StoredImage`.
 
     Raises:
         InputError: The file is missing, empty, not a regular file, or not an image.
@@ -38,10 +44,10 @@ def open_image(path: Path) -> Any:
         content = content_of(path)
         if content == "dicom":
             raise InputError(f"{path}: is a DICOM file; give the folder of its series")
-        if content == "foreign":
-            raise InputError(
-                f"{path}: is NRRD or MetaImage, which is not supported; convert it to NIfTI"
-            )
+        if content == "nrrd":
+            return open_nrrd(path)
+        if content == "metaimage":
+            return open_metaimage(path)
         kind = _kind(path, content)
         if kind is None:
             return nib.load(path)
@@ -58,7 +64,7 @@ def open_image(path: Path) -> Any:
     ) as error:
         reason = quoted(error).replace(str(path), path.name)
         raise InputError(
-            f"{path}: cannot be opened as an image ({reason}); expected NIfTI, "
+            f"{path}: cannot be opened as an image ({reason}); expected NIfTI, NRRD or MetaImage, "
             "convert the file or leave it out"
         ) from error
 
@@ -118,10 +124,12 @@ def raw_header(path: Path) -> bytes:
 
 def _check_size(path: Path, image: Any) -> None:
     """Refuse voxels that the file or the memory cannot hold, before memory is allocated."""
-    if not isinstance(image, nib.Nifti1Image | nib.MGHImage):
+    if not isinstance(image, nib.Nifti1Image | nib.MGHImage | StoredImage):
         return
     size, need = path.stat().st_size, math.prod(image.shape) * image.get_data_dtype().itemsize
     most = size * _MOST_RATIO if is_compressed(path) else size
+    if isinstance(image, StoredImage):
+        size, most = image.data.stat().st_size, image.most_bytes()
     if need > most:
         raise InputError(
             f"{path}: its header states {need:,} bytes of voxels, but the file has {size:,}; "

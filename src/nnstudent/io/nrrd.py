@@ -1,14 +1,15 @@
-"""Writes label maps as ``.seg.nrrd``, 3D Slicer's segmentations with names, colors and codes."""
+"""Writes label maps as NRRD: plain, or as 3D Slicer's segmentations with names and codes."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import scipy
 
-from nnstudent.errors import require
 from nnstudent.io.atomic import replacing
+from nnstudent.io.stored import LPS_TO_RAS
 from nnstudent.io.terms import category, meaning, type_code
 from nnstudent.taxonomy import LabelClass, Taxonomy
 from nnstudent.volume import Volume
@@ -27,17 +28,9 @@ def write_seg_nrrd(path: Path, labels: Volume, *, taxonomy: Taxonomy) -> None:
         taxonomy: Its label table.
 
     Raises:
-        MissingExtraError: pynrrd is not installed.
         OutputError: ``path`` cannot be written.
     """
-    nrrd = require("nrrd", extra="dicom", why="writing seg.nrrd")
-    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ labels.grid.affine
     header = {
-        "space": "left-posterior-superior",
-        "space directions": lps[:3, :3].T,
-        "space origin": lps[:3, 3],
-        "kinds": ["domain"] * 3,
-        "encoding": "gzip",
         "Segmentation_ContainedRepresentationNames": "Binary labelmap|",
         "Segmentation_SourceRepresentation": "Binary labelmap",
         "Segmentation_MasterRepresentation": "Binary labelmap",  # Slicer's name for it before 5.4
@@ -51,8 +44,32 @@ def write_seg_nrrd(path: Path, labels: Volume, *, taxonomy: Taxonomy) -> None:
             f"Segment{number}_{key}": value
             for key, value in (_segment(item) | {"Extent": extent}).items()
         }
+    write_nrrd(path, labels, header)
+
+
+def write_nrrd(path: Path, labels: Volume, header: Mapping[str, Any] | None = None) -> None:
+    """Write a label map as NRRD.
+
+    Args:
+        path: The file to write.
+        labels: The label map.
+        header: Further keys of the header.
+
+    Raises:
+        OutputError: ``path`` cannot be written.
+    """
+    import nrrd  # slow to import
+
+    lps = LPS_TO_RAS @ labels.grid.affine  # the change of axes is its own inverse
+    placed = {
+        "space": "left-posterior-superior",
+        "space directions": lps[:3, :3].T,
+        "space origin": lps[:3, 3],
+        "kinds": ["domain"] * 3,
+        "encoding": "gzip",
+    }
     with replacing(path) as temporary:
-        nrrd.write(str(temporary), labels.array.T, header, compression_level=6)
+        nrrd.write(str(temporary), labels.array.T, placed | dict(header or {}), compression_level=6)
 
 
 def _segment(item: LabelClass) -> dict[str, str]:

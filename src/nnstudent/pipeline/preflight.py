@@ -12,6 +12,7 @@ from nnstudent.cohort.sources.source import Entry, Source
 from nnstudent.errors import Failure, InputError, MissingExtraError, OutputError
 from nnstudent.io.atomic import check_folder
 from nnstudent.io.nifti import read_grid
+from nnstudent.io.scan import is_series
 from nnstudent.pipeline.folder import RunFolder
 from nnstudent.pipeline.forecast import Part, disk_bytes, labeling_work, room_used, training_work
 from nnstudent.progress import Progress
@@ -85,7 +86,7 @@ def _require_extras(left: Collection[str], entries: Sequence[Entry]) -> None:
                 f"{why} needs {module}, which is not installed; "
                 f"install it with: pip install 'nnstudent[{extra}]'"
             )
-    dicom = next((entry for entry in entries if entry.image.is_dir()), None)
+    dicom = next((entry for entry in entries if is_series(entry.image)), None)
     if "index" in kinds and dicom is not None and find_spec("pydicom") is None:
         raise MissingExtraError(
             f"{dicom.image}: a DICOM series needs pydicom, which is not installed; "
@@ -101,7 +102,7 @@ def _grid(entry: Entry) -> Grid | None:
     """
     if entry.label is not None:
         read_grid(entry.label)
-    return None if entry.image.is_dir() else read_grid(entry.image)
+    return None if is_series(entry.image) else read_grid(entry.image)
 
 
 def _require_room(run: RunFolder, grids: Sequence[Grid], cases: int) -> str:

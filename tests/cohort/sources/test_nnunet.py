@@ -115,7 +115,7 @@ def test_nnunet_first_version_wrote_labels_the_other_way_round(files: Files):
     ("change", "said"),
     [
         ({"channel_names": {"0": "CT", "1": "PET"}}, "expected exactly one, the CT"),
-        ({"file_ending": ".nrrd"}, "cannot be read"),
+        ({"file_ending": ".png"}, "cannot be read"),
         ({"labels": {"background": 0, "whole": [1, 2]}}, "a region made of several labels"),
         ({"labels": {"background": 0, "a": 1, "b": 1}}, "a distinct name and id"),
         ({"labels": {"background": 0, "a": 999}}, "whole number from 0 to 255"),

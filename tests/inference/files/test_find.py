@@ -85,9 +85,9 @@ def test_each_stray_file_beside_a_series_is_named_once(tmp_path, deep):
     folder = Series().write(tmp_path / "scans" / "one")
     labels(folder / "labels.nii.gz")
     (folder / "below").mkdir()
-    strays = ["notes.txt", ".DS_Store", "scan.nrrd", "lone.img", "below/report.pdf"]
+    strays = ["notes.txt", ".DS_Store", "scan.vtk", "lone.img", "below/report.pdf"]
     for name in strays:
-        (folder / name).write_bytes(b"NRRD" if name.endswith("nrrd") else b"text " * 50)
+        (folder / name).write_bytes(b"text " * 50)
     found = find_inputs(folder.parent if deep else folder, tmp_path / "out")
     (case,) = found.cases
     text = "\n".join([*found.notices, *find_series(case.source).warnings])
@@ -204,8 +204,8 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
         "no image in this folder.*8 bits: l.nii.gz",
     ),
     "only other formats": (
-        lambda path: (path.mkdir(), (path / "a.nrrd").write_bytes(b"NRRD0004")),
-        r"unsupported format .*: a\.nrrd",
+        lambda path: (path.mkdir(), (path / "a.vtk").write_bytes(b"# vtk DataFile")),
+        r"not an image: a\.vtk",
     ),
 }
 

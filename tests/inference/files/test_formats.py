@@ -272,3 +272,94 @@ def test_nothing_found_is_no_dicom_seg_but_a_label_map(tmp_path, isotropic, capf
     )
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["air.nii.gz"]
     assert "nothing was found" in capfd.readouterr().err
+
+
+@pytest.fixture
+def body(tmp_path):
+    from tests.inference.conftest import blobs
+
+    return blobs((14, 20, 22), (5.0, 4.0, 4.0))
+
+
+def test_an_image_gets_labels_in_its_own_format(tmp_path, body, segmenter):
+    """SimpleITK reads image and labels and finds one geometry; archives are read in place."""
+    import zipfile
+
+    sitk = pytest.importorskip("SimpleITK", reason="the extra [mha] is not installed")
+    folder = tmp_path / "in"
+    folder.mkdir()
+    image = sitk.GetImageFromArray(body.array.astype(np.int16))
+    image.SetSpacing((4.0, 4.0, 5.0))
+    image.SetOrigin((10.0, -20.0, 30.0))
+    image.SetDirection((-1, 0, 0, 0, 0, 1, 0, 1, 0))
+    for name in ("a.nrrd", "b.mha", "c.mhd", "d.nii.gz"):
+        sitk.WriteImage(image, str(folder / name))
+    with zipfile.ZipFile(folder / "e.zip", "w") as archive:
+        archive.write(folder / "d.nii.gz", "inside/scan.nii.gz")
+    result = segment_files(folder, tmp_path / "out", segmenter)
+    assert result.failures == ()
+    names = ["a.seg.nrrd", "b.mha", "c.mha", "d.nii.gz", "e.nii.gz"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+    labels = [read_labels(tmp_path / "out" / name) for name in names]
+    assert labels[0].array.any()
+    assert all(np.array_equal(labels[0].array, other.array) for other in labels[1:])
+    for name in names:
+        written = sitk.ReadImage(str(tmp_path / "out" / name))
+        assert np.allclose(written.GetOrigin(), image.GetOrigin(), atol=1e-4)
+        assert np.allclose(written.GetSpacing(), image.GetSpacing(), atol=1e-4)
+        assert np.allclose(written.GetDirection(), image.GetDirection(), atol=1e-4)
+
+
+@pytest.mark.parametrize("ending", [".nii", ".seg.nrrd", ".nrrd", ".mha"])
+def test_the_name_of_the_output_chooses_the_format(tmp_path, scans, segmenter, ending):
+    file = tmp_path / f"labels{ending}"
+    result = segment_files(scans / "a_0000.nii.gz", file, segmenter)
+    assert result.rows[0]["output"] == str(file)
+    assert read_labels(file).array.any()
+    assert file.read_bytes()[:4] == {".nii": b"\x5c\1\0\0", ".mha": b"Obje"}.get(ending, b"NRRD")
+
+
+def test_a_hospital_export_is_taken_by_studies(tmp_path, study, segmenter, capfd):
+    """Patients, studies, series of several kinds: each study once, what was taken is said."""
+    import shutil
+
+    import pydicom
+
+    from tests.io.series import Series, enhanced, save
+
+    tree = tmp_path / "export"
+    axial = [pydicom.dcmread(path) for path in sorted(study.iterdir())]
+    for number, (patient, name) in enumerate([("P1", "S1"), ("P1", "S2"), ("P2", "S1")]):
+        place = tree / patient / name / "portal"
+        place.mkdir(parents=True)
+        for index, header in enumerate(axial):
+            header.StudyInstanceUID, header.PatientID = f"1.2.3.{number}", patient
+            save(header, place / f"{index}.dcm")
+        shutil.copytree(place, place.with_name("thin"))
+        for path in (place.parent / "thin").iterdir():  # the same body, another kernel
+            header = pydicom.dcmread(path)
+            header.SeriesInstanceUID, header.SeriesNumber = f"1.2.3.{number}.9", 9
+            header.ConvolutionKernel = "LUNG"
+            save(header, path)
+    (tree / "P2" / "README.txt").write_text("exported")
+    result = segment_files(tree, tmp_path / "out", segmenter)
+    assert [row["id"] for row in result.rows] == ["P1_S1", "P1_S2", "P2"]
+    for row in result.rows:
+        (line,) = [line for line in row["warnings"] if line.startswith("took CT series 3")]
+        assert "passed over 9: 14 images" in line
+        assert "LUNG" in line
+    # One study alone: a person can be asked.
+    assert main(["segment", str(tree / "P2" / "S1"), "-o", str(tmp_path / "l.nii.gz")]) == 2
+    assert "holds 2 CT series that could be meant" in capfd.readouterr().err
+    series = Series(stored=read_stored(study), spacing=(4.0, 4.0, 5.0))
+    alone = segment_files(enhanced(series, tmp_path / "e.dcm"), tmp_path / "e.nii.gz", segmenter)
+    first = read_labels(tmp_path / "out" / "P2.nii.gz")
+    assert alone.failures == ()
+    assert np.array_equal(read_labels(tmp_path / "e.nii.gz").array, first.array)
+
+
+def read_stored(study) -> np.ndarray:
+    """The stored values of a series, from feet to head."""
+    from nnstudent.io.dicom.series import read_series
+
+    return read_series(study).volume.array + 1024

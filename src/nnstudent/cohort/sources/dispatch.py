@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nnstudent.cohort.sources import flare, indexed, nnunet, table
+from nnstudent.cohort.sources import dicom, flare, indexed, nnunet, table
 from nnstudent.cohort.sources.source import EXPECTED, LIST_THEM, Source
 from nnstudent.errors import InputError
 from nnstudent.io.nifti import is_image
@@ -37,6 +37,8 @@ def read_source(path: Path, *, taxonomy: Taxonomy | None = None) -> Source:
             source = indexed.read(path, taxonomy=taxonomy)
         elif nnunet.recognizes(path):
             source = nnunet.read(path, taxonomy=taxonomy)
+        elif dicom.recognizes(path):
+            source = dicom.read(path, taxonomy=taxonomy)
         else:  # whatever has not been recognized by now
             source = flare.read(path, taxonomy=taxonomy)
     else:

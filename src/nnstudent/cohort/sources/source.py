@@ -20,7 +20,8 @@ _LONGEST_ID = 120
 
 EXPECTED = (
     "a list (.csv or .toml), a FLARE folder (imagesTr…, labelsTr…, unlabeled…), "
-    "an nnU-Net raw dataset (dataset.json), or an indexed cohort (cohort.json)"
+    "an nnU-Net raw dataset (dataset.json), a DICOM export (a folder for each patient or study), "
+    "or an indexed cohort (cohort.json)"
 )
 LIST_THEM = (
     "list the scans in a .csv with the header id,image,label,annotated,role "
@@ -34,13 +35,15 @@ class Entry:
 
     Attributes:
         id: The case's id, not checked yet.
-        image: The image file, or the folder of a DICOM series.
+        image: The image file, a DICOM series or an archive, see
+            :func:`~nnstudent.io.scan.read_scan`.
         label: The label map, or None.
         annotated: Names of the annotated classes as the source declares them; None if it declares
             nothing.
         role: ``train`` or ``test``.
         ids: Ids of the label map → ids of the table, if they differ; 0 drops a class. None if the
             label map has the table's ids.
+        choose: Whether a rule chooses among several DICOM series; otherwise such a case is broken.
     """
 
     id: str
@@ -49,6 +52,7 @@ class Entry:
     annotated: tuple[str, ...] | None = None
     role: Role = "train"
     ids: Mapping[int, int] | None = None
+    choose: bool = False
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,14 @@ from nnstudent.inference.files.formats import (
     FORMATS,
     check_formats,
     check_source,
+    formats_of,
     has_ending,
 )
 from nnstudent.io.atomic import check_folder
 from nnstudent.io.content import content_of
 from nnstudent.io.dicom.contents import holds_dicom
+from nnstudent.io.dicom.find import has_frames, single_file
+from nnstudent.io.dicom.tree import study_folders
 from nnstudent.io.finder import (
     FOLDER,
     LABELS,
@@ -38,14 +41,16 @@ class CaseFile:
 
     Attributes:
         id: Name of the case.
-        source: Image file, or folder of a DICOM series.
+        source: A scan, see :func:`~nnstudent.io.scan.read_scan`.
         output: Label map to write, in the first of several formats; or the folder of one file per
             organ.
+        formats: The formats to write.
     """
 
     id: str
     source: Path
     output: Path
+    formats: tuple[str, ...] = ("nifti",)
 
 
 @dataclass(frozen=True)
@@ -71,14 +76,14 @@ class _Found:
 
 
 def find_cases(
-    source: Path, output: Path, *, split: bool = False, formats: Sequence[str] = ("nifti",)
+    source: Path, output: Path, *, split: bool = False, formats: Sequence[str] = ()
 ) -> tuple[CaseFile, ...]:
     """The cases of :func:`find_inputs`."""
     return find_inputs(source, output, split=split, formats=formats).cases
 
 
 def find_inputs(
-    source: Path, output: Path, *, split: bool = False, formats: Sequence[str] = ("nifti",)
+    source: Path, output: Path, *, split: bool = False, formats: Sequence[str] = ()
 ) -> Inputs:
     """Find the cases in a file or folder, and name each one's output; creates nothing.
 
@@ -86,13 +91,15 @@ def find_inputs(
     are passed over and named.
 
     Args:
-        source: An image; a folder of images (where all of them are named ``NAME_0000``, nnU-Net's
-            name for the first channel, their cases are called ``NAME``); the folder of a DICOM
-            series, or of a disc with its DICOMDIR; or a folder of folders with one series or image
-            each.
+        source: An image, one DICOM file of many frames, or an archive; a folder of images (where
+            all of them are named ``NAME_0000``, nnU-Net's name for the first channel, their cases
+            are called ``NAME``); the folder of a DICOM series, or of a disc with its DICOMDIR; a
+            folder of folders with one series or image each; or a folder of patients with their
+            studies, of which each is a case.
         output: A file or an existing folder for one image, a folder for a folder of images.
         split: Outputs are folders of one file per organ.
-        formats: The formats to write.
+        formats: The formats to write; none for the one that the output's name ends like, or
+            otherwise each image's own where it can hold labels.
 
     Raises:
         InputError: There is no image, it is ambiguous which is meant, two cases would write the
@@ -101,7 +108,8 @@ def find_inputs(
         MissingExtraError: A package that writes a format is not installed.
         OutputError: The output folder cannot be written.
     """
-    check_formats(formats, split=split)
+    if formats:
+        check_formats(formats, split=split)
     found = _find(source, output)
     cases = (
         _one(found, output, split=split, formats=formats)
@@ -155,10 +163,9 @@ def _find(source: Path, output: Path) -> _Found:
 
 def _file(source: Path) -> _Found:
     if content_of(source) == "dicom":
-        raise InputError(
-            f"{source}: is one file of a DICOM series; give the folder that holds the series: "
-            f"{source.parent}"
-        )
+        if not has_frames(source):
+            raise single_file(source)
+        return _Found(((source.stem, source),), True, {})
     name = stem(source)
     if name.endswith("_0000"):
         beside = _listed(source.resolve().parent).images
@@ -177,6 +184,9 @@ def _case_folders(
     images: list[tuple[str, Path]] = []
     over = {kind: list(paths) for kind, paths in passed.items()}
     many: list[Path] = []
+    studies = study_folders(source)
+    if studies == (source,):  # its folders are the series of one study
+        return _Found(((source.resolve().name, source),), True, {})
     for folder in folders:
         inside = _listed(folder)
         series = holds_dicom(folder, deep=True)
@@ -187,11 +197,15 @@ def _case_folders(
             )
         if len(inside.images) > 1:
             many.append(folder)
-        elif series or inside.images:
-            images.append((folder.name, folder if series else inside.images[0]))
-            if not series:  # whose reader names what it passes over
-                for kind, paths in {**inside.passed_over, LABELS: inside.labels}.items():
-                    over.setdefault(kind, []).extend(paths)
+        elif series:  # whose reader names what it passes over
+            own = [place for place in studies if place == folder or folder in place.parents]
+            images += [
+                ("_".join(place.relative_to(source).parts), place) for place in own or [folder]
+            ]
+        elif inside.images:
+            images.append((folder.name, inside.images[0]))
+            for kind, paths in {**inside.passed_over, LABELS: inside.labels}.items():
+                over.setdefault(kind, []).extend(paths)
         else:
             over.setdefault(f"{FOLDER} without an image", []).append(folder)
     if many and images:
@@ -213,8 +227,8 @@ def _no_image_message(
         hint = f"; it has the folders {names}, name the one that holds the images"
     passed_over = "".join(f"; {line}" for line in describe(passed, root=source))
     return (
-        f"{source}: no image in this folder; expected files that end in .nii.gz, .nii or .mgz, "
-        f"or DICOM series{hint}{passed_over}"
+        f"{source}: no image in this folder; expected files that end in .nii.gz, .nii, .nrrd, "
+        f".mha or .mgz, or DICOM series{hint}{passed_over}"
     )
 
 
@@ -237,6 +251,7 @@ def _one(
     found: _Found, output: Path, *, split: bool, formats: Sequence[str]
 ) -> tuple[CaseFile, ...]:
     ((id, source),) = found.images
+    formats = formats or formats_of(source, output)
     if split:
         return (CaseFile(id, source, output),)
     named = has_ending(output.name, formats)
@@ -247,10 +262,10 @@ def _one(
         raise InputError(
             f"{output}: an output file ends in {endings}; without an ending it is a folder"
         )
+    check_formats(formats, split=split)
     check_source(source, formats)
-    return (
-        CaseFile(id, source, output if named else output / f"{id}{FORMATS[formats[0]].endings[0]}"),
-    )
+    path = output if named else output / f"{id}{FORMATS[formats[0]].endings[0]}"
+    return (CaseFile(id, source, path, tuple(formats)),)
 
 
 def _several(
@@ -274,10 +289,10 @@ def _several(
                 f"{other.source} and {path}: are both case {id}; rename one, or their outputs "
                 "would be the same file"
             )
-        check_source(path, formats)
-        cases[same_name(id)] = CaseFile(
-            id, path, output / id if split else output / f"{id}{FORMATS[formats[0]].endings[0]}"
-        )
+        own = ("nifti",) if split else tuple(formats) or formats_of(path)
+        check_source(path, own)
+        file = output / id if split else output / f"{id}{FORMATS[own[0]].endings[0]}"
+        cases[same_name(id)] = CaseFile(id, path, file, own)
     return tuple(cases.values())
 
 

@@ -13,13 +13,16 @@ from pathlib import Path
 import nnstudent
 from nnstudent.bundle.bundle import Model
 from nnstudent.errors import InputError, one_line, require
+from nnstudent.io.content import content_of
 from nnstudent.io.dicom.derived import Algorithm, LabeledSeries
 from nnstudent.io.dicom.origin import Origin, read_origin
 from nnstudent.io.dicom.rtstruct import write_rtstruct
 from nnstudent.io.dicom.seg import check_seg, write_seg
 from nnstudent.io.dicom.series import Series
+from nnstudent.io.metaimage import write_metaimage
 from nnstudent.io.nifti import write_labels
-from nnstudent.io.nrrd import write_seg_nrrd
+from nnstudent.io.nrrd import write_nrrd, write_seg_nrrd
+from nnstudent.io.scan import is_series
 from nnstudent.volume import Volume
 
 
@@ -53,7 +56,7 @@ class Sources:
     """The source data that output formats refer to, collected before the network runs.
 
     Attributes:
-        source: The image file, or the folder of its series.
+        source: The image file, or what holds its series.
         series: The series that was read, or None if the image is a file.
         origin: What DICOM objects copy from the series, if any are to be written.
         refused: Why a format cannot be written, by format.
@@ -73,7 +76,7 @@ def prepare(
     """Check before the network runs which of these formats can be written.
 
     Args:
-        source: The image file, or the folder of its series.
+        source: The image file, or what holds its series.
         formats: The formats.
         series: The series that was read, or None if the image is a file.
         new_uids: Derive UIDs that the series lacks from its content.
@@ -102,14 +105,14 @@ def check_source(source: Path, formats: Sequence[str]) -> None:
     """Check that a file is not to be written in a format that refers to a DICOM series.
 
     Args:
-        source: The image file, or the folder of its series.
+        source: The image file, or what holds its series.
         formats: The formats.
 
     Raises:
         InputError: The image is not a DICOM series, and a format refers to one.
     """
     for name in formats:
-        if FORMATS[name].of_series and source.is_file():
+        if FORMATS[name].of_series and not is_series(source):
             raise _without_series(source, name)
 
 
@@ -120,21 +123,42 @@ def _without_series(source: Path, format: str) -> InputError:
     )
 
 
+def formats_of(source: Path, output: Path | None = None) -> tuple[str, ...]:
+    """The format to write where none was asked for.
+
+    Args:
+        source: A scan.
+        output: The file or folder to write, if the scan is the only one.
+
+    Returns:
+        The format that the output's name ends like; otherwise that of the scan, if it can hold
+        labels and names; otherwise NIfTI.
+    """
+    if output is not None and not output.is_dir():
+        for name, format in FORMATS.items():
+            if not format.of_series and has_ending(output.name, [name]):
+                return (name,)
+    try:
+        content = content_of(source) if source.is_file() else "other"
+    except OSError:  # reading the scan says why
+        return ("nifti",)
+    return ({"nrrd": "seg.nrrd", "metaimage": "mha"}.get(content, "nifti"),)
+
+
 def has_ending(name: str, formats: Sequence[str]) -> bool:
-    """Whether a file name has an ending of one of the formats."""
-    return any(name.lower().endswith(FORMATS[format].endings) for format in formats)
+    """Whether a file name has an ending of one of the formats; the longest one counts."""
+    return any(_ending(name) in FORMATS[format].endings for format in formats)
 
 
 def without_ending(name: str) -> str:
     """A file name without the ending of any format."""
-    endings = sorted(
-        {ending for format in FORMATS.values() for ending in format.endings},
-        key=len,
-        reverse=True,
-    )
-    return name[
-        : -len(next((ending for ending in endings if name.lower().endswith(ending)), "")) or None
-    ]
+    return name[: len(name) - len(_ending(name))]
+
+
+def _ending(name: str) -> str:
+    """The longest ending of any format that a file name has; empty if it has none."""
+    endings = {ending for format in FORMATS.values() for ending in format.endings}
+    return max((end for end in endings if name.lower().endswith(end)), key=len, default="")
 
 
 def output_paths(output: Path, formats: Sequence[str]) -> dict[str, Path]:
@@ -213,6 +237,14 @@ def _write_nrrd(path: Path, labels: Volume, model: Model, sources: Sources) -> N
     write_seg_nrrd(path, labels, taxonomy=model.taxonomy)
 
 
+def _write_plain_nrrd(path: Path, labels: Volume, model: Model, sources: Sources) -> None:
+    write_nrrd(path, labels)
+
+
+def _write_mha(path: Path, labels: Volume, model: Model, sources: Sources) -> None:
+    write_metaimage(path, labels)
+
+
 def _write_seg(path: Path, labels: Volume, model: Model, sources: Sources) -> None:
     write_seg(path, _labeled("dicom-seg", labels, model, sources))
 
@@ -271,5 +303,7 @@ FORMATS: dict[str, Format] = {
     "rtstruct": Format(
         (".rtstruct.dcm", ".dcm"), _write_rtstruct, library="contourpy", of_series=True
     ),
-    "seg.nrrd": Format((".seg.nrrd",), _write_nrrd, library="nrrd"),
+    "seg.nrrd": Format((".seg.nrrd",), _write_nrrd),
+    "nrrd": Format((".nrrd",), _write_plain_nrrd),
+    "mha": Format((".mha",), _write_mha),
 }

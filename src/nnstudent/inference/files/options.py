@@ -22,7 +22,8 @@ class Options:
         ask: Whether an input with several series is refused, so that a person can name one;
             otherwise a rule chooses.
         formats: Some of :data:`~nnstudent.inference.files.formats.FORMATS`; the report names the
-            file of the first.
+            file of the first. None of them for those of each case, see
+            :func:`~nnstudent.inference.files.find.find_inputs`.
         new_uids: Derive from the content of a DICOM series the UIDs that it lacks and that DICOM
             outputs need.
         part: Only this part of the cases, so that several machines can share a folder.
@@ -36,7 +37,7 @@ class Options:
     statistics: bool = False
     series: str | None = None
     ask: bool = True
-    formats: tuple[str, ...] = ("nifti",)
+    formats: tuple[str, ...] = ()
     new_uids: bool = False
     part: Part = WHOLE
     max_voxels: int | None = None

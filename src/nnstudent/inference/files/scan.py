@@ -13,8 +13,9 @@ from nnstudent.inference.files.options import Options
 from nnstudent.inference.pipelining import MemoryReservation, Stages, run_stages
 from nnstudent.inference.segmentation import Segmentation, keep_organs
 from nnstudent.inference.segmenter import Segmenter
-from nnstudent.io.dicom.series import Series, read_series
-from nnstudent.io.nifti import read_grid, read_image
+from nnstudent.io.nifti import read_grid
+from nnstudent.io.scan import is_series, read_scan
+from nnstudent.io.unpacked import unpacked
 from nnstudent.progress import Progress, silent
 from nnstudent.volume import Shape, Volume
 
@@ -45,7 +46,7 @@ def segment_scan(
     """Read a scan and segment it.
 
     Args:
-        source: An image file, or the folder of a DICOM series.
+        source: See :func:`~nnstudent.io.scan.read_scan`.
         segmenter: The model.
         options: What is read, and which formats will be written.
         progress: Called after each window.
@@ -56,16 +57,17 @@ def segment_scan(
         MissingExtraError: A package that is needed is not installed.
     """
     reservation = segmenter.memory_reservation()
-    return run_stages(
-        scan_stages(
-            source,
-            segmenter,
-            reservation=reservation,
-            name="",
-            options=options or Options(),
-            progress=progress,
+    with unpacked(source) as place:
+        return run_stages(
+            scan_stages(
+                place,
+                segmenter,
+                reservation=reservation,
+                name="",
+                options=options or Options(),
+                progress=progress,
+            )
         )
-    )
 
 
 def scan_stages(
@@ -80,7 +82,7 @@ def scan_stages(
     """As :func:`segment_scan` in stages, so that those of several scans can overlap.
 
     Args:
-        source: See :func:`segment_scan`.
+        source: See :func:`segment_scan`; an archive has been unpacked.
         segmenter: See :func:`segment_scan`.
         reservation: Shared by concurrent cases; the caller releases what this case acquires.
         name: Name of the case in the reservation.
@@ -88,7 +90,7 @@ def scan_stages(
         progress: See :func:`segment_scan`.
     """
     plan = None
-    if source.is_file():  # a case too large is refused before it is read; DICOM must be read first
+    if not is_series(source):  # a case too large is refused before it is read; DICOM is read first
         grid = read_grid(source)
         _check_size(grid.shape, options.max_voxels)
         plan = segmenter.plan(grid, base_mb=reservation.base_mb)
@@ -110,31 +112,6 @@ def scan_stages(
     if options.organs:
         result = keep_organs(result, options.organs, segmenter.taxonomy)
     return SegmentedScan(image, sources, result)
-
-
-def read_scan(
-    source: Path, *, series: str | None = None, ask: bool = True
-) -> tuple[Volume, Series | None]:
-    """Read an image file or the folder of a DICOM series.
-
-    Args:
-        source: An image file, or the folder of a series.
-        series: Number or UID of the series to take.
-        ask: Whether an input with several series is refused, so that a person can name one;
-            otherwise a rule chooses.
-
-    Returns:
-        The image, and the series with its warnings if it is one.
-
-    Raises:
-        InputError: The image cannot be used, or there are several series.
-        GeometryError: The image's geometry cannot be used.
-        MissingExtraError: The extra that reads DICOM is not installed.
-    """
-    if source.is_file():
-        return read_image(source), None
-    read = read_series(source, series=series, ask=ask)
-    return read.volume, read
 
 
 def _check_size(shape: Shape, most: int | None) -> None:

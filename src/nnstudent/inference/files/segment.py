@@ -40,6 +40,7 @@ from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.lock import writing
 from nnstudent.io.nifti import write_labels
 from nnstudent.io.parts import WHOLE
+from nnstudent.io.unpacked import unpacked
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import find_classes
 from nnstudent.volume import Volume
@@ -116,6 +117,8 @@ def segment_files(
     found = find_cases(source, output, split=options.split, formats=options.formats)
     share, several = Share(output, segmenter.model, options, found), len(found) > 1
     cases = share.cases
+    if several and options.series is None:  # nobody can name a series of each case
+        options = replace(options, ask=False)
     reservation = segmenter.memory_reservation()
     outcomes = _Outcomes(cases, progress if several else silent)
     table = output / "statistics.csv" if several and options.statistics else None
@@ -253,20 +256,21 @@ class _Work:
 
     def stages(self, case: CaseFile) -> Stages[CaseResult]:
         """Segment a case and write its outputs."""
-        options = self._options
+        options = replace(self._options, formats=self._formats(case))
         try:
-            scan = yield from scan_stages(
-                case.source,
-                self._segmenter,
-                reservation=self._reservation,
-                name=case.id,
-                options=options,
-                progress=self._progress,
-            )
-            began = time.perf_counter()
-            outputs = {} if options.split else output_paths(case.output, options.formats)
-            written = self._write(case, scan, outputs)
-            write = time.perf_counter() - began
+            with unpacked(case.source) as source:
+                scan = yield from scan_stages(
+                    source,
+                    self._segmenter,
+                    reservation=self._reservation,
+                    name=case.id,
+                    options=options,
+                    progress=self._progress,
+                )
+                began = time.perf_counter()
+                outputs = {} if options.split else output_paths(case.output, options.formats)
+                written = self._write(case, scan, outputs)
+                write = time.perf_counter() - began
             result = scan.segmentation
             total = result.seconds["total"] + write
             parts = {name: value for name, value in result.seconds.items() if name != "total"}
@@ -283,7 +287,8 @@ class _Work:
         failed: dict[str, str] = {}
         files: list[Path] = []
         if self._options.split:
-            like = case.source if case.source.is_file() else None
+            sources = scan.sources
+            like = sources.source if sources.series is None else None
             for name, path in zip(self._organs(), self._files(case), strict=True):
                 mask = (result.labels.array == segmenter.taxonomy[name].id).astype(np.uint8)
                 write_labels(path, Volume(mask, image.grid), like=like)
@@ -326,7 +331,10 @@ class _Work:
         """The label files of a case."""
         if self._options.split:
             return [case.output / f"{name}.nii.gz" for name in self._organs()]
-        return list(output_paths(case.output, self._options.formats).values())
+        return list(output_paths(case.output, self._formats(case)).values())
+
+    def _formats(self, case: CaseFile) -> tuple[str, ...]:
+        return self._options.formats or case.formats
 
     def _beside(self, case: CaseFile, name: str, ending: str) -> Path:
         """A file beside a case's labels: ``name`` in its folder, or the name of its output."""

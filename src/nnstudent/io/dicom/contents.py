@@ -41,19 +41,20 @@ def holds_dicom(folder: Path, *, deep: bool = False) -> bool:
         folder: The folder.
         deep: Whether to look into the folders below it too.
     """
-    return any(_may_be_dicom(path) for path, problem in _files(folder, deep=deep) if not problem)
+    return any(may_be_dicom(path) for path, problem in _files(folder, deep=deep) if not problem)
 
 
 def read_contents(folder: Path) -> Contents:
-    """Read the header of every DICOM file in a folder and the folders below it.
+    """Read the header of every DICOM file in a folder and the folders below it, or of one file.
 
     Raises:
         InputError: The folder holds neither a DICOM image nor a damaged file.
         MissingExtraError: pydicom is not installed.
     """
     contents = Contents()
-    for path, problem in _files(folder):
-        name = str(path.relative_to(folder))
+    files = ((folder, ""),) if folder.is_file() else _files(folder)
+    for path, problem in files:
+        name = path.name if path == folder else str(path.relative_to(folder))
         if problem != _HIDDEN and path.name.startswith("."):
             contents.passed_over.append(f"{name} (a hidden file)")
         elif problem in (_SPECIAL, _HIDDEN):
@@ -127,7 +128,8 @@ def _files(folder: Path, *, deep: bool = True) -> Iterator[tuple[Path, str]]:
         waiting += reversed(below if deep else [])
 
 
-def _may_be_dicom(path: Path) -> bool:
+def may_be_dicom(path: Path) -> bool:
+    """Whether a file is DICOM by its content, or has such a name and may be damaged."""
     if path.name.startswith("."):
         return False
     try:

@@ -17,8 +17,9 @@ from nnstudent.io.dicom.groups import Group, best, candidates, describe_groups
 from nnstudent.io.dicom.headers import Header, Plane
 from nnstudent.io.dicom.hu import check_values
 from nnstudent.io.dicom.parts import divide
-from nnstudent.io.dicom.read import DamagedError, quiet
+from nnstudent.io.dicom.read import DamagedError, quiet, read_header
 from nnstudent.io.dicom.slices import Slice, turned_warning
+from nnstudent.io.dicom.values import Values
 
 _SORTS = {"localizer": "localizer", "capture": "screenshot"}
 
@@ -42,7 +43,7 @@ class FoundSeries:
 
 
 def find_series(folder: Path, *, series: str | None = None, ask: bool = True) -> FoundSeries:
-    """Find the CT series in a folder and the folders below it.
+    """Find the CT series in a folder and the folders below it, or in one file of many frames.
 
     Localizers, screenshots, reports, other modalities and files that are not DICOM are passed over
     and named. A series that holds several volumes (see :func:`~nnstudent.io.dicom.parts.divide`)
@@ -51,7 +52,7 @@ def find_series(folder: Path, *, series: str | None = None, ask: bool = True) ->
     several remain and nobody can be asked, :func:`~nnstudent.io.dicom.groups.best` chooses one.
 
     Args:
-        folder: The folder.
+        folder: The folder, or the file.
         series: Number or UID of the series to take; ``2.1`` for the first of several volumes in
             series 2.
         ask: Whether somebody can be asked to name a series if several could be meant.
@@ -63,10 +64,12 @@ def find_series(folder: Path, *, series: str | None = None, ask: bool = True) ->
         MissingExtraError: pydicom is not installed.
     """
     require("pydicom", extra="dicom", why="reading DICOM")
-    if not folder.is_dir():
+    if not (folder.is_dir() or folder.is_file()):
         raise InputError(f"{folder}: no such folder; expected the folder of a DICOM series")
     with quiet():
         contents = read_contents(folder)
+        if folder.is_file() and any(len(header.planes) == 1 for header in contents.headers):
+            raise single_file(folder)
         groups, left_out = _groups(folder, contents)
         choose = _only if ask else _best
         group = _named(folder, groups, series) if series else choose(folder, groups)
@@ -84,6 +87,26 @@ def find_series(folder: Path, *, series: str | None = None, ask: bool = True) ->
     slices = tuple(_slice(plane) for plane in group.planes)
     warnings += check_values(folder, group.planes)
     return FoundSeries(slices, tuple(warnings), group.differences, group.conflict)
+
+
+def single_file(path: Path) -> InputError:
+    """Return the error for a file that is one slice of a series."""
+    return InputError(
+        f"{path}: is one file of a DICOM series; give the folder that holds the series: "
+        f"{path.parent}"
+    )
+
+
+def has_frames(path: Path) -> bool:
+    """Whether a DICOM file holds several frames.
+
+    Raises:
+        InputError: It is damaged.
+        MissingExtraError: pydicom is not installed.
+    """
+    with quiet():
+        dataset, _ = read_header(path, ("NumberOfFrames",))
+        return Values(dataset, str(path)).trait("NumberOfFrames") not in ("", "0", "1")
 
 
 def _groups(folder: Path, contents: Contents) -> tuple[list[Group], Counter[str]]:

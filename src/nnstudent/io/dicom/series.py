@@ -44,7 +44,7 @@ def read_series(folder: Path, *, series: str | None = None, ask: bool = True) ->
     :func:`~nnstudent.io.dicom.stack.make_stack` which geometry is corrected and which is refused.
 
     Args:
-        folder: The folder; folders below it are searched too.
+        folder: The folder; folders below it are searched too. Or one file of many frames.
         series: Number or UID of the series to take.
         ask: Whether somebody can be asked to name a series if several could be meant. Otherwise,
             one is chosen by a rule.
