@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from nnstudent.errors import Failure, NnStudentError, OutputError, OutputNameError, one_line
@@ -87,21 +89,39 @@ def for_each_case(
         for number, case in enumerate(cases):
             take(number, attempt(case, work, files=files))
     else:
-        with ThreadPoolExecutor(min(threads, len(cases))) as pool:
-            waiting = {
-                pool.submit(attempt, case, work, files=files): number
-                for number, case in enumerate(cases)
-            }
-            try:
-                for future in as_completed(waiting):
-                    take(waiting[future], future.result())
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        with closing(_concurrently(cases, work, files=files, threads=threads)) as outcomes:
+            for number, outcome in outcomes:
+                take(number, outcome)
     return Outcomes(
         tuple((cases[number], results[number]) for number in sorted(results)),
         tuple(failures[number] for number in sorted(failures)),
     )
+
+
+def _concurrently(
+    cases: Sequence[C], work: Callable[[C], R], *, files: Files[C], threads: int
+) -> Generator[tuple[int, R | Failure], None, None]:
+    """Yield the number and outcome of each case as it ends; only a few cases wait at a time."""
+    ended: SimpleQueue[tuple[int, Future[R | Failure]]] = SimpleQueue()
+    with ThreadPoolExecutor(min(threads, len(cases))) as pool:
+
+        def submit(number: int) -> None:
+            future = pool.submit(attempt, cases[number], work, files=files)
+            future.add_done_callback(lambda done: ended.put((number, done)))
+
+        begun = min(2 * threads, len(cases))
+        try:
+            for number in range(begun):
+                submit(number)
+            for _ in range(len(cases)):
+                number, future = ended.get()
+                if begun < len(cases):
+                    submit(begun)
+                    begun += 1
+                yield number, future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def attempt(case: C, work: Callable[[C], R], *, files: Files[C]) -> R | Failure:

@@ -11,14 +11,16 @@ import io
 import json
 import math
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from nnstudent.errors import InputError, require_regular_file
 from nnstudent.readable import readable
 
-MAX_BYTES = 256_000_000  # A ledger of 100,000 cases has a tenth of it.
+MAX_BYTES = 256_000_000  # A cohort of 150,000 cases has a third of it.
+MAX_LINE_BYTES = 4_000_000  # A file of JSON lines is read line by line, and may be any length.
 MAX_TOML_BYTES = 16_000_000  # tomllib takes seconds for more.
 MAX_DEPTH = 64
 MAX_INTEGER = 2**63 - 1
@@ -92,23 +94,60 @@ def read_json_table(path: Path, *, what: str, most: int = MAX_BYTES) -> dict[str
     return data
 
 
-def read_json_lines(path: Path, *, what: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Read a file of JSON tables, one per line.
+def read_json_lines(
+    path: Path, *, what: str, torn: Callable[[str], None] | None = None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Read a file of JSON tables, one per line; only one line is held at a time.
+
+    Args:
+        path: The file.
+        what: What it should hold, for the error.
+        torn: Called with a sentence if the last line has no end, as when the process that added it
+            was killed; that line is left out. Without it such a line is read like the others.
 
     Yields:
         The name of the line in errors, and its table. Empty lines are skipped.
 
     Raises:
-        InputError: See :func:`read_json_table`; the message names the line.
+        InputError: The file cannot be read, a line is longer than 4 MB or not UTF-8, or see
+            :func:`read_json_table`; the message names the line.
     """
-    for number, line in enumerate(read_text(path, what=what).split("\n"), start=1):
-        if not line.strip():
-            continue
-        where = f"{readable(str(path))}: line {number}"
-        data = parse_json(line, where=where, what=what)
-        if not isinstance(data, dict):
-            raise InputError(f"{where}: holds {type_name(data)}; expected a table, a row of {what}")
-        yield where, data
+    require_regular_file(path, what=what)
+    name = readable(str(path))
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise InputError(
+            f"{name}: cannot be read ({error.strerror}); expected the file of {what}"
+        ) from error
+    with file:
+        number = 0
+        while raw := file.readline(MAX_LINE_BYTES + 1):
+            number += 1
+            where = f"{name}: line {number}"
+            if torn is not None and not raw.endswith(b"\n"):
+                torn(f"{where}: is incomplete, because its writer was stopped; it is left out")
+                return
+            row = _json_line(raw, where=where, what=what, first=number == 1)
+            if row is not None:
+                yield where, row
+
+
+def _json_line(raw: bytes, *, where: str, what: str, first: bool) -> dict[str, Any] | None:
+    if len(raw) > MAX_LINE_BYTES:
+        raise InputError(f"{where}: is longer than {MAX_LINE_BYTES / 1e6:g} MB; expected a table")
+    try:
+        text = raw.decode("utf-8-sig" if first else "utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{where}: is not UTF-8 text (byte {error.start}); save the file as UTF-8"
+        ) from error
+    if not text.strip():
+        return None
+    data = parse_json(text, where=where, what=what)
+    if not isinstance(data, dict):
+        raise InputError(f"{where}: holds {type_name(data)}; expected a table, a row of {what}")
+    return data
 
 
 def parse_json(text: str, *, where: str, what: str) -> Any:
@@ -125,19 +164,30 @@ def parse_json(text: str, *, where: str, what: str) -> Any:
             file names that are not UTF-8 are allowed.
     """
     try:
-        data = json.loads(
-            text,
-            object_pairs_hook=_once,
-            parse_constant=_constant,
-            parse_int=_integer,
-            parse_float=_real,
-        )
+        data = _decoder().decode(text)
     except (ValueError, RecursionError) as error:
         raise InputError(
             f"{where}: not valid JSON ({_reason(error)}); expected the file of {what}"
         ) from error
-    _check(data, where)
+    if not _is_tame(text):
+        _check(data, where)
     return data
+
+
+@cache
+def _decoder() -> json.JSONDecoder:
+    return json.JSONDecoder(
+        object_pairs_hook=_once,
+        parse_constant=_constant,
+        parse_int=_integer,
+        parse_float=_real,
+    )
+
+
+def _is_tame(text: str) -> bool:
+    """Whether nothing in this JSON can be what :func:`_check` refuses; numbers are checked."""
+    brackets = text.count("{") + text.count("[")
+    return brackets <= MAX_DEPTH and text.isascii() and "\\u" not in text
 
 
 def read_toml(path: Path, *, what: str) -> dict[str, Any]:

@@ -8,13 +8,17 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 
 from nnstudent.data_files import MAX_INTEGER, TYPE_NAMES, show, type_name
 from nnstudent.errors import InputError
 
 _MISSING: Any = object()
+# Types of which most values are. A cohort of 150,000 cases has millions of them, and an exact one
+# needs no name for an error.
+_EXACT = (str, int, float, bool)
 
 
 class Record:
@@ -86,11 +90,11 @@ def from_plain(kind: Any, value: Any, *, where: str) -> Any:
     Raises:
         InputError: A key is unknown or missing, or a value is of the wrong type.
     """
-    if kind is Any:
+    if kind is Any or (kind in _EXACT and type(value) is kind):
         return value
     if dataclasses.is_dataclass(kind):
         return _dataclass(kind, value, where)
-    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    origin, inner = _parts_of(kind)
     if origin in (types.UnionType, typing.Union):
         if value is None and type(None) in inner:
             return None
@@ -106,6 +110,8 @@ def from_plain(kind: Any, value: Any, *, where: str) -> Any:
     if origin in (dict, Mapping):
         if not isinstance(value, Mapping):
             raise InputError(f"{where} = {show(value)}; expected a table")
+        if _all_exact(inner[0], value) and _all_exact(inner[1], value.values()):
+            return dict(value)
         return {
             from_plain(inner[0], key, where=where): from_plain(
                 inner[1], item, where=f"{where}.{key}"
@@ -124,25 +130,65 @@ def from_plain(kind: Any, value: Any, *, where: str) -> Any:
     return value
 
 
+def _all_exact(kind: Any, values: Iterable[Any]) -> bool:
+    return kind in _EXACT and all(type(value) is kind for value in values)
+
+
+@cache
+def _parts_of(kind: Any) -> tuple[Any, tuple[Any, ...]]:
+    return typing.get_origin(kind), typing.get_args(kind)
+
+
+class _Fields(typing.NamedTuple):
+    """What is known of the fields of a dataclass, by name."""
+
+    hints: dict[str, Any]
+    required: tuple[str, ...]
+    exact: dict[str, tuple[type, ...]]  # types of values that need no further check
+
+
+@cache
+def _fields_of(kind: Any) -> _Fields:
+    hints, missing = typing.get_type_hints(kind), dataclasses.MISSING
+    fields = dataclasses.fields(kind)
+    return _Fields(
+        {field.name: hints[field.name] for field in fields},
+        tuple(
+            field.name
+            for field in fields
+            if field.default is missing and field.default_factory is missing
+        ),
+        {field.name: _exact_types(hints[field.name]) for field in fields},
+    )
+
+
+def _exact_types(kind: Any) -> tuple[type, ...]:
+    origin, inner = _parts_of(kind)
+    if origin in (types.UnionType, typing.Union) and len(inner) == 2 and type(None) in inner:
+        other = next(arm for arm in inner if arm is not type(None))
+        return (type(None), *_exact_types(other))
+    return (kind,) if kind in _EXACT else ()
+
+
 def _dataclass(kind: Any, value: Any, where: str) -> Any:
     if isinstance(value, kind):
         return value
     if not isinstance(value, Mapping):
         raise InputError(f"{where} = {show(value)}; expected a table")
-    hints = typing.get_type_hints(kind)
-    fields = {field.name: field for field in dataclasses.fields(kind)}
+    fields = _fields_of(kind)
     for key in value:
-        if key not in fields:
-            raise InputError(f"{where}: unknown key {show(key)}; known are {', '.join(fields)}")
-    for name, field in fields.items():
-        optional = (
-            field.default is not dataclasses.MISSING
-            or field.default_factory is not dataclasses.MISSING
-        )
-        if name not in value and not optional:
-            raise InputError(f"{where}: {name} is missing; known are {', '.join(fields)}")
+        if key not in fields.hints:
+            known = ", ".join(fields.hints)
+            raise InputError(f"{where}: unknown key {show(key)}; known are {known}")
+    for name in fields.required:
+        if name not in value:
+            known = ", ".join(fields.hints)
+            raise InputError(f"{where}: {name} is missing; known are {known}")
     read = {
-        key: from_plain(hints[key], item, where=f"{where}.{key}") for key, item in value.items()
+        key: item
+        if type(item) in fields.exact[key]
+        else from_plain(fields.hints[key], item, where=f"{where}.{key}")
+        for key, item in value.items()
     }
     try:
         return kind(**read)
@@ -154,6 +200,8 @@ def _tuple(inner: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple):
         raise InputError(f"{where} = {show(value)}; expected a list")
     if len(inner) == 2 and inner[1] is Ellipsis:
+        if _all_exact(inner[0], value):
+            return tuple(value)
         return tuple(
             from_plain(inner[0], item, where=f"{where}[{i}]") for i, item in enumerate(value)
         )

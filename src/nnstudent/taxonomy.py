@@ -6,7 +6,7 @@ import colorsys
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -128,31 +128,34 @@ class Taxonomy:
         return len(self.classes)
 
     def __getitem__(self, name: str) -> LabelClass:
-        for item in self.classes:
-            if item.name == name:
-                return item
+        if (item := self._by_name.get(name)) is not None:
+            return item
         hint = suggest_classes(name, self.names)
         raise InputError(
             f"no class {name!r} in label table "
             f"{self.name}{hint or f'; it has {_listed(self.names)}'}"
         )
 
-    @property
+    @cached_property
+    def _by_name(self) -> dict[str, LabelClass]:
+        return {item.name: item for item in self.classes}
+
+    @cached_property
     def ids(self) -> tuple[int, ...]:
         """The ids, in the table's order."""
         return tuple(item.id for item in self.classes)
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """The names, in the table's order."""
         return tuple(item.name for item in self.classes)
 
-    @property
+    @cached_property
     def organs(self) -> tuple[str, ...]:
         """Names of the organs. A case in which all of them are annotated is fully annotated."""
         return tuple(item.name for item in self.classes if item.kind == "organ")
 
-    @property
+    @cached_property
     def lesions(self) -> tuple[str, ...]:
         """Names of the lesion classes."""
         return tuple(item.name for item in self.classes if item.kind == "lesion")
@@ -177,15 +180,20 @@ class Taxonomy:
         Raises:
             InputError: A name is that of no class.
         """
-        wanted = {self[match_class(name, self.names) or name].name for name in names}
+        wanted = {
+            name if name in self._by_name else self[match_class(name, self.names) or name].name
+            for name in names
+        }
         return tuple(name for name in self.names if name in wanted)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the table as plain data that :meth:`from_dict` reads."""
-        return {
-            "name": self.name,
-            "class": [asdict(item) | {"color": list(item.color)} for item in self.classes],
-        }
+        rows = [{**row, "color": list(row["color"])} for row in self._rows]
+        return {"name": self.name, "class": rows}
+
+    @cached_property
+    def _rows(self) -> list[dict[str, Any]]:
+        return [asdict(item) for item in self.classes]
 
     @classmethod
     def from_dict(cls, table: Mapping[str, Any]) -> Taxonomy:

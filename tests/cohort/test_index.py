@@ -135,7 +135,7 @@ def test_broken_cases_are_named_and_the_others_stay(files: Files, tmp_path: Path
     assert all("\n" not in reason for reason in reasons.values())
     assert read_cohort(tmp_path / "C").broken == cohort.broken
     assert sorted(path.name for path in (tmp_path / "C").iterdir()) == [
-        "checks.json",
+        "checks.jsonl",
         "cohort.json",
     ]
 
@@ -196,7 +196,7 @@ def test_a_second_call_reads_only_what_changed(four: Path, tmp_path: Path, monke
     os.utime(four.parent / "bare.nii.gz", ns=(1, 1))
     cohort_of(four, tmp_path / "C")
     assert read == ["bare.nii.gz"]
-    (tmp_path / "C" / "checks.json").write_text("{")
+    (tmp_path / "C" / "checks.jsonl").write_text("{")
     cohort_of(four, tmp_path / "C")
     assert len(read) == 5
     assert (tmp_path / "C" / "cohort.json").read_bytes() == first
@@ -280,10 +280,41 @@ def test_real_ct_and_a_dicom_series(real_data: Path, tmp_path: Path, monkeypatch
 )
 def test_a_check_that_was_changed_is_made_again(four: Path, tmp_path: Path, key: str, value: Any):
     before = cohort_of(four, tmp_path / "C")
-    path = tmp_path / "C" / "checks.json"
-    kept = json.loads(path.read_text())
-    for row in kept["cases"].values():
+    path = tmp_path / "C" / "checks.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for row in rows:
         row["facts"][key] = value
-    path.write_text(json.dumps(kept))
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     assert cohort_of(four, tmp_path / "C") == before
-    assert json.loads(path.read_text())["cases"]["full"]["facts"][key] != value
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert {row["id"] for row in rows} == {case.id for case in before}
+    assert not any(row["facts"][key] == value for row in rows)
+
+
+def test_quick_reads_headers_alone_and_a_full_call_checks_the_rest(
+    files: Files, tmp_path: Path, monkeypatch
+):
+    files.ct("good.nii.gz"), files.label("good_l.nii.gz", ALL)
+    files.ct("cut.nii.gz")
+    content = (files.folder / "cut.nii.gz").read_bytes()
+    (files.folder / "cut.nii.gz").write_bytes(content[: len(content) // 2 + 200])
+    files.text("empty.nii.gz", "")
+    source = listed(
+        files, "good,good.nii.gz,good_l.nii.gz,,", "cut,cut.nii.gz,,,", "empty,empty.nii.gz,,,"
+    )
+    import nnstudent.cohort.check as check
+
+    with monkeypatch.context() as patched:
+        patched.setattr(check, "read_image", lambda path: pytest.fail(f"read {path}"))
+        found = index(source, tmp_path / "C", quick=True)
+    assert [(case.id, case.checked) for case in found.cohort] == [("good", False), ("cut", False)]
+    assert found.cohort["good"].annotated == set(ORGANS)  # label maps are read
+    assert found.facts["good"].hu is None
+    assert [failure.case for failure in found.cohort.broken] == ["empty"]
+    assert read_cohort(tmp_path / "C") == found.cohort
+    full = index(source, tmp_path / "C").cohort
+    assert [(case.id, case.checked) for case in full] == [("good", True)]
+    assert [failure.case for failure in full.broken] == ["cut", "empty"]
+    # What was checked in full is not forgotten, and what is broken stays so.
+    again = index(source, tmp_path / "C", quick=True).cohort
+    assert [(case.id, case.checked) for case in again] == [("good", True), ("cut", False)]

@@ -30,10 +30,10 @@ def cohort(chance: Random, folder: Path, sound: Path) -> Attack:
     """``cohort.json``, and what the index remembers, before every verb that reads a cohort."""
     made, out = folder / "in", folder / "out"
     shutil.copytree(sound / "cohort", made)
-    name = chance.choice(("cohort.json",) * 5 + ("checks.json",))
+    name = chance.choice(("cohort.json",) * 5 + ("checks.jsonl",))
     _harm(made / name, chance)
     preset = str(sound / "source" / "preset.toml")
-    if name == "checks.json":
+    if name == "checks.jsonl":
         table = str(sound / "source" / "table.toml")
         return Attack(
             [

@@ -3,6 +3,8 @@ written, and what is done again."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,7 @@ from nnstudent.cohort.uncertainty import (
     runner_up_path,
 )
 from nnstudent.errors import InputError, OutputError
-from nnstudent.io.nifti import read_grid, read_image, read_labels
+from nnstudent.io.nifti import read_grid, read_image, read_labels, write_image
 from nnstudent.pseudo.ensemble import fold_agreement
 from nnstudent.pseudo.label import label_cases
 from nnstudent.pseudo.pseudo_label import Prediction, read_pseudo_label
@@ -121,6 +123,24 @@ def test_a_broken_case_is_named_and_the_others_are_done(maker: Maker, toy, tmp_p
         "good.json",
         "good.nii.gz",
     ]
+
+
+def test_a_case_of_which_only_the_header_was_read_is_checked_when_it_is_labeled(
+    maker: Maker, toy, tmp_path, caplog
+):
+    cases = [replace(maker.case(id), checked=False) for id in ("flat", "map", "odd", "good")]
+    odd = maker.rng.integers(5000, 9000, GRID.shape)
+    for case, values in zip(cases, (np.full(GRID.shape, 7), maker.labels(), odd), strict=False):
+        write_image(case.image, Volume(values.astype(np.int16), GRID))
+    teacher = Threshold(toy, "liver", 0)
+    result = label_cases(cases, tmp_path / "out", teachers=[teacher], taxonomy=toy)
+    assert result.made == ("odd", "good")
+    reasons = {failure.case: failure.reason for failure in result.failures}
+    assert "every voxel is 7; expected a CT" in reasons["flat"]
+    assert "a label map; expected a CT in HU" in reasons["map"]
+    assert "odd: does not look like CT in HU" in caplog.text
+    again = [replace(case, checked=True) for case in cases]
+    assert len(label_cases(again, tmp_path / "all", teachers=[teacher], taxonomy=toy).made) == 4
 
 
 def test_a_folder_that_cannot_be_written_stops_at_once(maker: Maker, toy, tmp_path):

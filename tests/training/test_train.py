@@ -223,8 +223,12 @@ def test_a_broken_case_is_named_and_does_not_stop_the_others(
     preset: Preset, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     cases = [
-        write_case(tmp_path, id, seed, ORGANS) for seed, id in enumerate(("a", "b", "cut", "off"))
+        write_case(tmp_path, id, seed, ORGANS)
+        for seed, id in enumerate(("a", "b", "cut", "off", "flat"))
     ]
+    flat = read_image(cases[4].image)
+    write_image(cases[4].image, Volume(np.full_like(flat.array, 7), flat.grid))
+    cases[4] = replace(cases[4], checked=False)  # index read its header only
     cut = cases[2].image
     cut.write_bytes(cut.read_bytes()[:2000])
     label = read_labels(cases[3].label or Path())
@@ -235,10 +239,10 @@ def test_a_broken_case_is_named_and_does_not_stop_the_others(
         Cohort(TABLE, tuple(cases)), tmp_path / "out", preset.teaching, target="organs"
     ).organs
     assert trained is not None
-    assert {failure.case for failure in trained.failures} == {"cut", "off"}
-    assert "label is on another grid" in next(
-        failure.reason for failure in trained.failures if failure.case == "off"
-    )
+    reasons = {failure.case: failure.reason for failure in trained.failures}
+    assert set(reasons) == {"cut", "off", "flat"}
+    assert "label is on another grid" in reasons["off"]
+    assert "every voxel is 7; expected a CT" in reasons["flat"]
     assert trained.folds == (0, 1)
 
 

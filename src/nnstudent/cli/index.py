@@ -16,7 +16,9 @@
 Broken cases are named and left out. Paths in a list are relative to it,
 ${VARIABLES} in them are expanded, and an image may be the folder of a DICOM
 series. Where nothing is declared, the classes that occur in a case's label map
-count as annotated. A second call reads only files that have changed.
+count as annotated. A second call reads only files that have changed. With
+--quick only the headers of images are read, which takes minutes instead of
+hours; label, study and segment then check the voxels.
 """
 
 from __future__ import annotations
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 
 HELP = "make a cohort from your scans: check every file, list what is annotated where"
 _MOST_GROUPS = 10  # sets of annotated classes that are printed
+_MOST_CASES = 1000  # cases, and notices, that are printed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,10 +69,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--skip", metavar="CASE", action="append", default=[], help="leave a case out; repeatable"
     )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="read only the headers of images, and leave their voxels to the stages that read "
+        "them; label maps and DICOM series are read",
+    )
     add_report(parser, help="write what was found as JSON")
     advanced = add_advanced(parser)
     add_taxonomy(advanced, default="the source's own")
-    add_threads(advanced, help="cases read at a time (default: up to 4)")
+    add_threads(advanced, help="cases read at a time (default: one per core)")
     add_part(advanced, help="check only the I-th of N parts of the cases")
     add_merge(advanced, help="check nothing, and make the cohort from N parts")
 
@@ -89,11 +98,15 @@ def run(args: argparse.Namespace) -> int:
         skip=args.skip,
     )
     with Display() as display:
-        found = make() if args.merge else make(threads=args.threads, progress=display)
-    lines = [f"notice: {notice}" for notice in found.notices]
+        found = (
+            make()
+            if args.merge
+            else make(quick=args.quick, threads=args.threads, progress=display)
+        )
+    lines = _first([f"notice: {notice}" for notice in found.notices], "notice", args.report)
     if found.cohort.cases:
         lines = [
-            *_table(found),
+            *_first(_table(found), "case", args.report),
             *lines,
             *summary(found),
             _place(args),
@@ -145,6 +158,15 @@ def parse_override(text: str) -> tuple[str, tuple[str, ...]]:
     return case, words
 
 
+def _first(lines: list[str], noun: str, report: Path | None) -> list[str]:
+    """Return the first lines, and how many more there are."""
+    more = len(lines) - _MOST_CASES
+    if more <= 0:
+        return lines
+    where = f"in {report}" if report is not None else "with --report FILE.json"
+    return [*lines[:_MOST_CASES], f"… and {count(more, f'more {noun}')}, {where}"]
+
+
 def _table(found: Indexed) -> list[str]:
     from nnstudent.cohort.annotate import describe_annotated
 
@@ -175,6 +197,13 @@ def summary(found: Indexed) -> list[str]:
         f"{cases} from {found.kind}, label table {table.name}; {broken} broken",
         *_groups(cohort),
     ]
+    unchecked = sum(not case.checked for case in cohort)
+    if unchecked:
+        lines.append(
+            f"notice: indexed quickly: of {count(unchecked, 'image')} only the header was read; "
+            "label, study and segment name those with broken voxels and go on; index again "
+            "without --quick to check them now"
+        )
     organs = f"all {len(table.organs)} organs annotated"
     full = cohort.annotated_with(table.organs)
     if full:
@@ -243,6 +272,7 @@ def _row(case: Case, found: Indexed) -> dict[str, Any]:
         "size": list(facts.size),
         "spacing_mm": list(facts.spacing_mm),
         "orientation": facts.axcodes,
-        "hu": list(facts.hu),
+        "hu": None if facts.hu is None else list(facts.hu),
+        "checked": case.checked,
         "warnings": list(facts.warnings),
     }

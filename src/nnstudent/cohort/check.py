@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from nnstudent.cohort.cohort import Case
 from nnstudent.cohort.sources.source import Entry
 from nnstudent.errors import InputError
-from nnstudent.io.nifti import read_labels, write_image, write_labels
-from nnstudent.io.plausible import image_warnings, is_label_map
+from nnstudent.io.nifti import read_header, read_image, read_labels, write_image, write_labels
+from nnstudent.io.plausible import geometry_warnings, image_warnings, require_ct
 from nnstudent.io.record import data_hash
 from nnstudent.io.scan import is_series, read_scan
 from nnstudent.io.unpacked import is_archive
@@ -22,11 +24,13 @@ from nnstudent.taxonomy import Taxonomy
 from nnstudent.types import LabelArray
 from nnstudent.volume import Grid, Volume
 
+log = logging.getLogger(__name__)
+
 # A label map that is farther off is copied onto the image's grid for the sake of stricter readers.
 _SAME_MM = 0.01
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What a case's files hold.
 
@@ -37,7 +41,7 @@ class Facts:
         size: Voxels along (x, y, z).
         spacing_mm: Spacing along (x, y, z), in mm.
         axcodes: Direction in which the axes (x, y, z) increase.
-        hu: Smallest and largest value of the image.
+        hu: Smallest and largest value of the image; None if only its header was read.
         present: Names of the classes that occur in the label map.
         warnings: What is unusual but usable, one line each.
     """
@@ -47,9 +51,14 @@ class Facts:
     size: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
     axcodes: str
-    hu: tuple[float, float]
+    hu: tuple[float, float] | None
     present: tuple[str, ...]
     warnings: tuple[str, ...]
+
+    @property
+    def checked(self) -> bool:
+        """Whether the voxels of the image were read."""
+        return self.hu is not None
 
     @property
     def geometry(self) -> str:
@@ -66,7 +75,7 @@ class Facts:
             "size": list(self.size),
             "spacing_mm": list(self.spacing_mm),
             "axcodes": self.axcodes,
-            "hu": list(self.hu),
+            "hu": None if self.hu is None else list(self.hu),
             "present": list(self.present),
             "warnings": list(self.warnings),
         }
@@ -86,7 +95,7 @@ class Facts:
             size=entry.get("size", tuple[int, int, int]),
             spacing_mm=entry.get("spacing_mm", tuple[float, float, float]),
             axcodes=entry.get("axcodes", str),
-            hu=entry.get("hu", tuple[float, float]),
+            hu=entry.get("hu", tuple[float, float] | None),
             present=entry.get("present", tuple[str, ...]),
             warnings=entry.get("warnings", tuple[str, ...]),
         )
@@ -111,12 +120,18 @@ def file_stamp(path: Path | None) -> Any:
     return [state.st_size, state.st_mtime_ns]
 
 
-def check_case(entry: Entry, *, taxonomy: Taxonomy, out: Path) -> Facts:
+def check_case(entry: Entry, *, taxonomy: Taxonomy, out: Path, quick: bool = False) -> Facts:
     """Read all files of a case and return what they hold.
 
     A DICOM series or an archive is converted to ``out/images/ID.nii.gz``. A label map is copied to
     ``out/labels/ID.nii.gz`` if its ids differ from the table's, if it is stored in another
     orientation than the image, or if its header is off by rounding.
+
+    Args:
+        entry: The case.
+        taxonomy: The label table.
+        out: The cohort's folder.
+        quick: Whether only the header of an image is read, unless it has to be converted.
 
     Raises:
         InputError: A file is missing or not a 3D image, the image is not a CT, or the label map has
@@ -124,42 +139,62 @@ def check_case(entry: Entry, *, taxonomy: Taxonomy, out: Path) -> Facts:
         GeometryError: The geometry is unusable, or the label map is on another grid.
         OutputError: A copy cannot be written.
     """
-    image, series_warnings = _image(entry)
-    low, high = float(image.array.min()), float(image.array.max())
-    if low == high:
-        raise InputError(f"{entry.image}: every voxel is {low:g}; expected a CT")
-    if is_label_map(image.array):
-        raise InputError(
-            f"{entry.image}: holds whole numbers from 0 to {high:g} only: a label map; "
-            "expected a CT in HU"
-        )
-    warnings = (*series_warnings, *image_warnings(image))
+    is_converted = is_series(entry.image) or is_archive(entry.image)
+    converted: Volume | None = None
+    hu: tuple[float, float] | None = None
+    if quick and not is_converted:
+        grid, warnings = read_header(entry.image)
+        warnings += geometry_warnings(grid)
+    else:
+        image, warnings = _image(entry)
+        require_ct(image)
+        grid, hu = image.grid, (float(image.array.min()), float(image.array.max()))
+        warnings += image_warnings(image)
+        converted = image if is_converted else None
+        del image  # the label map needs room too
     present: tuple[str, ...] = ()
     changed: Volume | None = None
     if entry.label is not None:
-        labels, is_changed = _labels(entry, image.grid)
+        labels, is_changed = _labels(entry, grid)
         present = _present(entry.label, labels, taxonomy)
         changed = labels if is_changed else None
     # Nothing is written before everything is checked, so that a broken case leaves no copy.
     image_path, label_path = entry.image, entry.label
-    if is_series(entry.image) or is_archive(entry.image):
+    if converted is not None:
         image_path = out / "images" / f"{entry.id}.nii.gz"
-        write_image(image_path, image)
+        write_image(image_path, converted)
     if changed is not None:
         label_path = out / "labels" / f"{entry.id}.nii.gz"
         write_labels(label_path, changed, like=image_path)
-    z, y, x = image.grid.shape
-    dz, dy, dx = (round(mm, 4) for mm in image.spacing_mm)
+    z, y, x = grid.shape
+    dz, dy, dx = (round(mm, 4) for mm in grid.spacing_mm)
     return Facts(
         image=image_path,
         label=label_path,
         size=(x, y, z),
         spacing_mm=(dx, dy, dz),
-        axcodes=image.grid.axcodes,
-        hu=(low, high),
+        axcodes=grid.axcodes,
+        hu=hu,
         present=present,
         warnings=warnings,
     )
+
+
+def read_case_image(case: Case) -> Volume:
+    """Read the CT of a case; if ``index`` read only its header, check it as ``index`` does.
+
+    What is unusual about it is then logged, one line each.
+
+    Raises:
+        InputError: It cannot be read, or is not a CT.
+        GeometryError: Its geometry is unusable.
+    """
+    image = read_image(case.image)
+    if not case.checked:
+        require_ct(image)
+        for warning in image_warnings(image):
+            log.warning("%s: %s", case.id, warning)
+    return image
 
 
 def _image(entry: Entry) -> tuple[Volume, tuple[str, ...]]:

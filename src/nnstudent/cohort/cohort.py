@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from nnstudent.data_files import read_json_table
 from nnstudent.errors import Failure, InputError
-from nnstudent.io.atomic import write_json
+from nnstudent.io.atomic import write_lines
 from nnstudent.serialization import Record
 from nnstudent.taxonomy import Taxonomy
 
@@ -20,7 +22,7 @@ SCHEMA = 1
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Case:
     """One scan.
 
@@ -34,6 +36,7 @@ class Case:
         role: ``train``, or ``test`` for a case that no stage may learn from.
         warnings: What was guessed about the scan or is unusual about it, one line each; ``index``
             and the report print them.
+        checked: Whether ``index`` read the voxels of the image; otherwise only its header.
 
     Raises:
         InputError: The id cannot name a file, the role is unknown, or there are annotated classes
@@ -47,6 +50,7 @@ class Case:
     declared: bool = False
     role: Role = "train"
     warnings: tuple[str, ...] = ()
+    checked: bool = True
 
     def __post_init__(self) -> None:
         if not _ID.fullmatch(self.id):
@@ -83,15 +87,15 @@ class Cohort:
     def __post_init__(self) -> None:
         seen: set[str] = set()
         for case in self.cases:
-            if (
-                case.id.lower() in seen
-            ):  # file systems of macOS and Windows ignore upper and lower case
+            # File systems of macOS and Windows ignore upper and lower case.
+            if case.id.lower() in seen:
                 raise InputError(
                     f"{case.id}: this case id occurs twice; "
                     "expected ids that differ in more than upper and lower case"
                 )
             seen.add(case.id.lower())
-            self.taxonomy.sorted(case.annotated)
+        for annotated in {case.annotated for case in self.cases}:
+            self.taxonomy.sorted(annotated)
 
     def __iter__(self) -> Iterator[Case]:
         return iter(self.cases)
@@ -100,11 +104,18 @@ class Cohort:
         return len(self.cases)
 
     def __getitem__(self, id: str) -> Case:
-        for case in self.cases:
-            if case.id == id:
-                return case
+        if (case := self.find(id)) is not None:
+            return case
         some = ", ".join(case.id for case in self.cases[:5])
         raise InputError(f"no case {id!r} in the cohort; it has {len(self.cases)}: {some} …")
+
+    def find(self, id: str) -> Case | None:
+        """The case with this id, or None."""
+        return self._by_id.get(id)
+
+    @cached_property
+    def _by_id(self) -> dict[str, Case]:
+        return {case.id: case for case in self.cases}
 
     def train(self) -> tuple[Case, ...]:
         """The cases to train on."""
@@ -140,7 +151,14 @@ def write_cohort(folder: Path, cohort: Cohort) -> Path:
         inside = absolute.is_relative_to(root)
         return (absolute.relative_to(root) if inside else absolute).as_posix()
 
-    rows: list[dict[str, Any]] = [
+    path = folder / "cohort.json"
+    write_lines(path, _lines(cohort, stored))
+    return path
+
+
+def _lines(cohort: Cohort, stored: Callable[[Path], str]) -> Iterator[str]:
+    """One JSON document with a line for each case, so that none of it is held as a whole."""
+    cases = (
         {
             "id": case.id,
             "image": stored(case.image),
@@ -149,16 +167,32 @@ def write_cohort(folder: Path, cohort: Cohort) -> Path:
             "declared": case.declared,
             "role": case.role,
             **({"warnings": list(case.warnings)} if case.warnings else {}),
+            **({} if case.checked else {"checked": False}),
         }
         for case in cohort.cases
-    ]
-    broken = [{"id": failure.case, "reason": failure.reason} for failure in cohort.broken]
-    path = folder / "cohort.json"
-    write_json(
-        path,
-        {"schema": SCHEMA, "taxonomy": cohort.taxonomy.to_dict(), "cases": rows, "broken": broken},
     )
-    return path
+    broken = ({"id": failure.case, "reason": failure.reason} for failure in cohort.broken)
+    yield f'{{"schema": {SCHEMA},'
+    yield f'"taxonomy": {_json(cohort.taxonomy.to_dict())},'
+    yield '"cases": ['
+    yield from _separated(cases)
+    yield '], "broken": ['
+    yield from _separated(broken)
+    yield "]}"
+
+
+def _separated(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    before: str | None = None
+    for row in rows:
+        if before is not None:
+            yield f"{before},"
+        before = _json(row)
+    if before is not None:
+        yield before
+
+
+def _json(data: Any) -> str:
+    return json.dumps(data, ensure_ascii=False)
 
 
 def read_cohort(folder: Path, *, made_by: str = "index SOURCE") -> Cohort:
@@ -181,7 +215,8 @@ def read_cohort(folder: Path, *, made_by: str = "index SOURCE") -> Cohort:
     record = Record(data, str(path))
     if (schema := record.get("schema", int)) != SCHEMA:
         raise InputError(f"{path}: schema {schema}; expected {SCHEMA}; index the source again")
-    cases = [_case(row, folder) for row in record.rows("cases")]
+    known: dict[frozenset[str], frozenset[str]] = {}  # cases share the few sets that there are
+    cases = [_case(row, folder, known) for row in record.rows("cases")]
     broken = tuple(
         Failure(row.get("id", str), row.get("reason", str)) for row in record.rows("broken")
     )
@@ -191,20 +226,22 @@ def read_cohort(folder: Path, *, made_by: str = "index SOURCE") -> Cohort:
         raise InputError(f"{path}: {error}") from error
 
 
-def _case(row: Record, folder: Path) -> Case:
+def _case(row: Record, folder: Path, known: dict[frozenset[str], frozenset[str]]) -> Case:
     id, image, label = row.get("id", str), row.get("image", str), row.get("label", str | None)
     annotated = frozenset(row.get("annotated", tuple[str, ...]))
     declared, role = row.get("declared", bool), row.get("role", Role)
     warnings = row.get("warnings", tuple[str, ...], ())
+    checked = row.get("checked", bool, True)
     try:
         return Case(
             id=id,
             image=folder / image,
             label=None if label is None else folder / label,
-            annotated=annotated,
+            annotated=known.setdefault(annotated, annotated),
             declared=declared,
             role=role,
             warnings=warnings,
+            checked=checked,
         )
     except InputError as error:
         raise InputError(f"{row.where}: {error}") from error

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+
+import psutil
 
 from nnstudent.cases import attempt, for_each_case
 from nnstudent.cohort.annotate import (
@@ -19,20 +19,19 @@ from nnstudent.cohort.annotate import (
     infer_annotated,
     parse_classes,
 )
-from nnstudent.cohort.check import Facts, check_case, file_stamp
+from nnstudent.cohort.check import Facts, check_case
+from nnstudent.cohort.check_cache import NAME, CheckCache
 from nnstudent.cohort.cohort import Case, Cohort, write_cohort
 from nnstudent.cohort.sources.dispatch import read_source
 from nnstudent.cohort.sources.source import Entry, Source, without_skipped
-from nnstudent.errors import Failure, InputError, OutputError
-from nnstudent.io.atomic import write_json
+from nnstudent.errors import Failure, InputError
 from nnstudent.io.lock import writing
-from nnstudent.io.record import data_hash, read_state
 from nnstudent.machine import cores
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import Taxonomy
 
-CHECKS = 2  # to be raised when a check changes, so that files are checked again
-_SAVE_SECONDS = 30.0
+_MANY = 1000  # cases from which looking for changes takes long enough to say so
+_SCAN_BYTES = 2e9  # that checking a long scan takes
 
 
 @dataclass(frozen=True)
@@ -59,12 +58,13 @@ def index(
     taxonomy: Taxonomy | None = None,
     annotated: Mapping[str, Sequence[str]] | None = None,
     skip: Collection[str] = (),
+    quick: bool = False,
     threads: int | None = None,
     progress: Progress = silent,
 ) -> Indexed:
     """Make a cohort folder from a source.
 
-    Every file is read completely, once: ``out/checks.json`` keeps the results by size and
+    Every file is read completely, once: ``out/checks.jsonl`` keeps the results by size and
     modification time. The images stay where they are; ``out/images`` receives those converted from
     DICOM, ``out/labels`` the label maps that had to be changed. If no case is usable, nothing is
     written, and an earlier cohort in ``out`` stays as it was.
@@ -76,7 +76,9 @@ def index(
         annotated: Overrides of what the source declares: case id or pattern → class names (or
             ``all``, ``organs``, ``none``, ``infer``).
         skip: Ids of cases to leave out.
-        threads: Threads, each of which reads a case; None for up to four.
+        quick: Whether only the headers of images are read (``Case.checked`` is then False); the
+            stages that read the images check them. Label maps and DICOM series are read.
+        threads: Threads, each of which reads a case; None for one per core, if memory allows.
         progress: Called after each case.
 
     Returns:
@@ -95,29 +97,31 @@ def index(
             parse_classes(words, taxonomy=contents.taxonomy, where=f"--annotated {pattern}")
     with writing(out):
         return _index(
-            contents, entries, broken, out, overrides=overrides, threads=threads, progress=progress
+            contents,
+            entries,
+            broken,
+            out,
+            overrides=overrides,
+            check=partial(_check_all, quick=quick, threads=threads, progress=progress),
         )
 
 
 def _index(
     source: Source,
     entries: Sequence[Entry],
-    broken: tuple[Failure, ...],
+    failures: Sequence[Failure],
     out: Path,
     *,
     overrides: Mapping[str, Sequence[str]],
-    threads: int | None,
-    progress: Progress,
+    check: Callable[..., Iterator[tuple[Entry, Facts | Failure]]],
 ) -> Indexed:
     """Check the entries and write the cohort."""
-    notices = list(source.notices)
+    notices, broken = list(source.notices), list(failures)
     cases: list[Case] = []
     facts: dict[str, Facts] = {}
-    for entry, result in _check_all(
-        entries, out=out, taxonomy=source.taxonomy, threads=threads, progress=progress
-    ):
+    for entry, result in check(entries, out=out, taxonomy=source.taxonomy):
         if isinstance(result, Failure):
-            broken = (*broken, result)
+            broken.append(result)
             continue
         made = attempt(
             entry,
@@ -125,7 +129,7 @@ def _index(
             files=_files,
         )
         if isinstance(made, Failure):
-            broken = (*broken, made)
+            broken.append(made)
             continue
         case, warnings = made
         cases.append(case)
@@ -133,7 +137,7 @@ def _index(
         notices += [f"{case.id}: {line}" for line in (*result.warnings, *warnings)]
     if source.declares_all:
         notices += _sparse_labels(cases, facts)
-    cohort = Cohort(source.taxonomy, tuple(cases), broken)
+    cohort = Cohort(source.taxonomy, tuple(cases), tuple(broken))
     if cases:
         write_cohort(out, cohort)
     elif not (out / "cohort.json").exists():
@@ -146,7 +150,7 @@ def _discard(out: Path, entries: Sequence[Entry]) -> None:
     copies = [
         out / kind / f"{entry.id}.nii.gz" for kind in ("images", "labels") for entry in entries
     ]
-    for path in (out / "checks.json", *copies):
+    for path in (out / NAME, *copies):
         path.unlink(missing_ok=True)
     for kind in ("images", "labels"):
         with contextlib.suppress(OSError):  # it is missing, or holds something else
@@ -190,6 +194,7 @@ def _make_case(
         declared=words is not None and label is not None,
         role=entry.role,
         warnings=facts.warnings,
+        checked=facts.checked,
     )
     return case, warnings
 
@@ -215,110 +220,54 @@ def _check_all(
     *,
     out: Path,
     taxonomy: Taxonomy,
+    quick: bool,
     threads: int | None,
     progress: Progress,
 ) -> Iterator[tuple[Entry, Facts | Failure]]:
     """The facts of each entry, in the source's order; files are read only if something changed."""
-    cache = _CheckCache(out / "checks.json")
+    threads = threads or reading_threads()
+    outcomes: dict[str, Facts | Failure] = {}
+    with CheckCache(out, taxonomy) as cache:
+        if len(cache):
+            found, _ = for_each_case(
+                entries,
+                partial(cache.find, quick=quick),
+                files=_files,
+                what="look for changes",
+                threads=threads,
+                progress=progress if len(entries) > _MANY else silent,
+            )
+            outcomes |= {entry.id: facts for entry, facts in found if facts is not None}
 
-    def check(entry: Entry) -> tuple[str, bool, Facts]:
-        """The cache key, whether the files were read now, and the facts."""
-        Case(entry.id, entry.image)  # refuses an id that cannot name a file before one is written
-        key = _cache_key(entry, taxonomy)
-        known = cache.find(entry.id, key)
-        return key, known is None, known or check_case(entry, taxonomy=taxonomy, out=out)
+        def check(entry: Entry) -> Facts:
+            Case(entry.id, entry.image)  # refuses an id that cannot name a file
+            return check_case(entry, taxonomy=taxonomy, out=out, quick=quick)
 
-    def remember(entry: Entry, checked: tuple[str, bool, Facts]) -> None:
-        key, new, facts = checked
-        if new:
-            cache.add(entry.id, key, facts)
-
-    try:
-        # Threads suffice, because decompression releases the interpreter's lock; each holds a scan.
-        threads = threads or min(4, cores())
+        # Threads suffice, because decompression releases the interpreter's lock.
         results, failures = for_each_case(
-            entries,
+            [entry for entry in entries if entry.id not in outcomes],
             check,
             files=_files,
             what="check",
             threads=threads,
-            progress=progress,
-            done=remember,
+            progress=_counted_from(len(outcomes), progress),
+            done=cache.add,
         )
-    finally:
-        # Results are kept even after an interruption, whose error is the one to report.
-        with contextlib.suppress(OutputError):
-            cache.save()
-    outcomes: dict[str, Facts | Failure] = {entry.id: facts for entry, (_, _, facts) in results}
+    outcomes |= {entry.id: facts for entry, facts in results}
     outcomes |= {failure.case: failure for failure in failures}
     for entry in entries:
-        yield entry, outcomes[entry.id]
+        yield entry, outcomes.pop(entry.id)
 
 
-def _cache_key(entry: Entry, taxonomy: Taxonomy) -> str:
-    """A hash of everything that the facts depend on."""
-    files = [
-        os.path.abspath(entry.image),
-        file_stamp(entry.image),
-        entry.label and os.path.abspath(entry.label),
-        file_stamp(entry.label),
-    ]
-    return data_hash(
-        [CHECKS, files, entry.ids and sorted(entry.ids.items()), [(c.id, c.name) for c in taxonomy]]
-    )
+def _counted_from(known: int, progress: Progress) -> Progress:
+    """Progress in which what was known before counts as done, but not for the time that is left."""
+
+    def count(what: str, done: int, total: int, **more: str) -> None:
+        progress(what, known + done, known + total, **more)
+
+    return count
 
 
-class _CheckCache:
-    """Results of earlier checks, in ``checks.json``; paths inside its folder are relative to it."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._saved = time.monotonic()
-        self._rows: dict[str, Any] = {}
-        with contextlib.suppress(ValueError, KeyError, TypeError):
-            self._rows = dict((read_state(path, what="what index found before") or {})["cases"])
-
-    def find(self, id: str, key: str) -> Facts | None:
-        """The facts of a case if neither the key nor the case's copies have changed."""
-        try:
-            row = self._rows[id]
-            facts = Facts.from_dict(row["facts"])
-            folder = self._path.parent
-            facts = replace(
-                facts,
-                image=folder / facts.image,
-                label=None if facts.label is None else folder / facts.label,
-            )
-            stamps = [file_stamp(facts.image), file_stamp(facts.label)]
-            return facts if row["key"] == key and row["files"] == stamps else None
-        except (KeyError, TypeError, ValueError, InputError):
-            return None
-
-    def add(self, id: str, key: str, facts: Facts) -> None:
-        """Add the facts of a case."""
-        folder = Path(os.path.abspath(self._path.parent))
-
-        def stored(path: Path) -> Path:
-            absolute = Path(os.path.abspath(path))
-            return absolute.relative_to(folder) if absolute.is_relative_to(folder) else absolute
-
-        kept = replace(
-            facts,
-            image=stored(facts.image),
-            label=None if facts.label is None else stored(facts.label),
-        )
-        self._rows[id] = {
-            "key": key,
-            "files": [file_stamp(facts.image), file_stamp(facts.label)],
-            "facts": kept.to_dict(),
-        }
-        if time.monotonic() - self._saved > _SAVE_SECONDS:
-            self.save()
-
-    def save(self) -> None:
-        """Write the cache, cases in the order of their ids."""
-        write_json(
-            self._path,
-            {"checks": CHECKS, "cases": {id: self._rows[id] for id in sorted(self._rows)}},
-        )
-        self._saved = time.monotonic()
+def reading_threads() -> int:
+    """How many scans are read at a time: one for each core, as far as memory allows."""
+    return max(1, min(cores(), int(psutil.virtual_memory().available / _SCAN_BYTES)))

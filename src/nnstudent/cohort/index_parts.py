@@ -29,6 +29,7 @@ def index_part(
     taxonomy: Taxonomy | None = None,
     annotated: Mapping[str, Sequence[str]] | None = None,
     skip: Collection[str] = (),
+    quick: bool = False,
     threads: int | None = None,
     progress: Progress = silent,
 ) -> Indexed:
@@ -41,6 +42,7 @@ def index_part(
         taxonomy: The label table.
         annotated: Overrides of what the source declares.
         skip: Ids of cases to leave out.
+        quick: Whether only the headers of images are read.
         threads: Threads, each of which reads a case.
         progress: Called after each case.
 
@@ -66,6 +68,7 @@ def index_part(
                 if any(fnmatchcase(id, pattern) for id in mine)
             },
             skip=others | {failure.case for failure in contents.failures},
+            quick=quick,
             threads=threads,
             progress=progress,
         )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from nnstudent.data_files import read_json_lines
-from nnstudent.io.atomic import write_text
+from nnstudent.io.atomic import write_lines
 from nnstudent.serialization import from_plain
 
 Origin = Literal["truth", "pseudo", "dropped"]
@@ -43,29 +43,38 @@ class LedgerRow:
 
     def to_dict(self) -> dict[str, Any]:
         """The row as plain data, in the order of the columns."""
-        return {("class" if key == "cls" else key): value for key, value in asdict(self).items()}
+        return {
+            "case": self.case,
+            "class": self.cls,
+            "origin": self.origin,
+            "model": self.model,
+            "round": self.round,
+            "score": self.score,
+            "why": self.why,
+            "change": self.change,
+        }
 
 
 def write_ledger(path: Path, rows: Iterable[LedgerRow]) -> None:
-    """Write the rows atomically."""
-    write_text(path, "".join(json.dumps(row.to_dict(), ensure_ascii=False) + "\n" for row in rows))
+    """Write the rows atomically, one at a time: a large cohort has millions."""
+    write_lines(path, (json.dumps(row.to_dict(), ensure_ascii=False) for row in rows))
 
 
 def read_ledger(path: Path) -> tuple[LedgerRow, ...]:
-    """Read the rows.
+    """Read all rows; see :func:`iterate_ledger`."""
+    return tuple(iterate_ledger(path))
+
+
+def iterate_ledger(path: Path) -> Iterator[LedgerRow]:
+    """Read one row after another.
 
     Raises:
         InputError: The file is missing, or a line is not a row; the message names the line.
     """
-    rows = []
     for where, values in read_json_lines(path, what="a ledger, which select writes"):
-        row: LedgerRow = from_plain(
-            LedgerRow,
-            {("cls" if key == "class" else key): value for key, value in values.items()},
-            where=where,
-        )
-        rows.append(row)
-    return tuple(rows)
+        values = {("cls" if key == "class" else key): value for key, value in values.items()}
+        row: LedgerRow = from_plain(LedgerRow, values, where=where)
+        yield row
 
 
 def pseudo_classes(rows: Iterable[LedgerRow]) -> dict[str, tuple[str, ...]]:

@@ -275,6 +275,19 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_bytes(text.encode("utf-8", HANDLER))
 
 
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Write UTF-8 text line by line, whole or not at all; only one line is held at a time.
+
+    Characters that UTF-8 cannot hold become JSON's own escapes.
+
+    Args:
+        path: The file to write.
+        lines: The lines, without their ends.
+    """
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.writelines(f"{line}\n".encode("utf-8", "backslashreplace") for line in lines)
+
+
 def write_json(path: Path, data: Any) -> None:
     """Write JSON, whole or not at all.
 

@@ -64,6 +64,23 @@ def read_grid(path: Path) -> Grid:
         return read_grid_of(file, open_image(file))[0]
 
 
+def read_header(path: Path) -> tuple[Grid, tuple[str, ...]]:
+    """Read all that :func:`read_image` takes from the header, and check it as strictly.
+
+    Returns:
+        The geometry, and what the header leaves open and had to be guessed, one line each.
+
+    Raises:
+        InputError: See :func:`read_grid`; or the voxels are not one number each.
+        GeometryError: See :func:`read_grid`.
+    """
+    with unpacked_image(path) as file:
+        image = open_image(file)
+        grid, warnings = read_grid_of(file, image)
+        _check_type(file, image)
+        return grid, warnings + _scaling(file, image)
+
+
 def read_header_spacing(path: Path) -> Spacing:
     """Read the voxel size from the header's own field, as scripts that ignore the affine do.
 
@@ -253,10 +270,15 @@ def _scaling(path: Path, image: Any) -> tuple[str, ...]:
     )
 
 
-def _values(path: Path, image: Any) -> npt.NDArray[Any]:
-    kind = image.get_data_dtype()
+def _check_type(path: Path, image: Any) -> np.dtype[Any]:
+    kind: np.dtype[Any] = image.get_data_dtype()
     if kind.kind not in "iubf":
         raise InputError(f"{path}: voxels are of type {kind}; expected one number per voxel")
+    return kind
+
+
+def _values(path: Path, image: Any) -> npt.NDArray[Any]:
+    kind = _check_type(path, image)
     try:
         if isinstance(image, nib.Nifti1Image | nib.MGHImage):
             with open_stream(path) as stream:

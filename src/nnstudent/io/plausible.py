@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nnstudent.errors import InputError
 from nnstudent.volume import Grid, Volume
 
 _SAMPLES = 1_000_000
@@ -27,7 +28,22 @@ def image_warnings(image: Volume) -> tuple[str, ...]:
         What was guessed when the image was read; then what in its values and geometry is unlikely
         for a CT in HU.
     """
-    return (*image.warnings, *_values(image.array), *_geometry(image.grid))
+    return (*image.warnings, *_values(image.array), *geometry_warnings(image.grid))
+
+
+def require_ct(image: Volume) -> None:
+    """Refuse voxels that cannot be those of a CT, such as a label map given in its place.
+
+    Raises:
+        InputError: All voxels are equal, or it is a label map.
+    """
+    low, high = float(image.array.min()), float(image.array.max())
+    if low == high:
+        raise InputError(f"every voxel is {low:g}; expected a CT")
+    if is_label_map(image.array):
+        raise InputError(
+            f"holds whole numbers from 0 to {high:g} only: a label map; expected a CT in HU"
+        )
 
 
 def is_label_map(array: npt.NDArray[Any]) -> bool:
@@ -78,7 +94,8 @@ def _values(array: npt.NDArray[Any]) -> tuple[str, ...]:
     return ()
 
 
-def _geometry(grid: Grid) -> tuple[str, ...]:
+def geometry_warnings(grid: Grid) -> tuple[str, ...]:
+    """Return what in a geometry is unlikely for a CT of a person, one line each."""
     warnings = []
     if max(grid.spacing_mm) > _APART_MM:
         warnings.append(

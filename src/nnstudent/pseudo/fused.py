@@ -259,6 +259,7 @@ class FusedSet:
                 self.label_path(case.id),
                 annotated=frozenset(self.classes) - frozenset(decision.open),
                 declared=True,
+                checked=case.checked,
             )
             for case, decision in kept
         )

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from nnstudent.cohort.check import read_case_image
 from nnstudent.cohort.cohort import Case, Cohort
 from nnstudent.errors import InputError
-from nnstudent.io.nifti import read_image
 from nnstudent.io.record import file_hash
 from nnstudent.labels.class_maps import ClassMap
 from nnstudent.progress import Progress, silent
@@ -167,7 +167,7 @@ class _TeacherLabeler:
         }
 
     def label(self, case: Case) -> Labeled:
-        image = read_image(case.image)
+        image = read_case_image(case)
         uncertainty = self.settings.uncertainty
         overlay = Overlay(image.array.shape, self.taxonomy, uncertainty=uncertainty)
         record = PseudoLabel(case.id, "", None, {}, self.settings.round, {}, {}, ())

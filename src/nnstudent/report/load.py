@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nnstudent.cohort.cohort import Cohort, read_cohort
-from nnstudent.cohort.ledger import read_ledger
+from nnstudent.cohort.ledger import iterate_ledger
 from nnstudent.data_files import read_json_table
 from nnstudent.errors import InputError, NnStudentError
 from nnstudent.report.costs import Cost, profiled_cost, size_of
@@ -316,7 +316,7 @@ def _ledger(path: Path) -> LedgerFacts:
     reasons: dict[str, Counter[str]] = {}
     cases: dict[str, set[str]] = {}
     rounds = {1}
-    for row in read_ledger(path):
+    for row in iterate_ledger(path):
         by_class.setdefault(row.cls, Counter())[row.origin] += 1
         reasons.setdefault(row.origin, Counter())[row.why] += 1
         cases.setdefault(row.origin, set()).add(row.case)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nnstudent.bundle.bundle import Model
 from nnstudent.cohort.cohort import read_cohort
-from nnstudent.cohort.ledger import LEDGER_NAME, pseudo_classes, read_ledger
+from nnstudent.cohort.ledger import LEDGER_NAME, iterate_ledger, pseudo_classes
 from nnstudent.cohort.uncertainty import has_uncertainty, probability_path, runner_up_path
 from nnstudent.errors import InputError
 from nnstudent.io.atomic import check_folder
@@ -46,7 +46,7 @@ def study_task(
             cohort,
             recipe,
             organs_only=organs_only,
-            pseudo=pseudo_classes(read_ledger(ledger)),
+            pseudo=pseudo_classes(iterate_ledger(ledger)),
             only=only,
         )
         return (

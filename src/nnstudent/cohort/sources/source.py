@@ -29,7 +29,7 @@ LIST_THEM = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One case as a source names it; its files have not been read yet.
 
@@ -136,7 +136,8 @@ def without_skipped(
         InputError: A case to skip is not in the source.
     """
     known = {entry.id for entry in source.entries} | {failure.case for failure in source.failures}
-    for id in skip:
+    skip = frozenset(skip)
+    for id in sorted(skip):
         if id not in known:
             raise InputError(
                 f"--skip {id}: no such case in the source; it has {_some(sorted(known))}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from nnstudent.cohort.ledger import LEDGER_NAME, read_ledger
+from nnstudent.cohort.ledger import LEDGER_NAME, iterate_ledger
 from nnstudent.errors import InputError, MissingExtraError
 from nnstudent.pipeline.folder import RunFolder
 from nnstudent.pipeline.stages import Outcome, Stage
@@ -62,10 +62,10 @@ def work(run: RunFolder) -> Outcome:
 
 def _card(run: RunFolder) -> dict[str, Any]:
     last = run.last_round()
-    rows = read_ledger(last.fused / LEDGER_NAME)
-    truth, pseudo = (
-        {row.case for row in rows if row.origin == origin} for origin in ("truth", "pseudo")
-    )
+    cases_of: dict[str, set[str]] = {"truth": set(), "pseudo": set(), "dropped": set()}
+    for row in iterate_ledger(last.fused / LEDGER_NAME):
+        cases_of[row.origin].add(row.case)
+    truth, pseudo = cases_of["truth"], cases_of["pseudo"]
     in_round = f", in round {last.number} of labeling" if last.number > 1 else ""
     cases = count(len(truth | pseudo), "case")
     return {

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nnstudent.cohort.check import read_case_image
 from nnstudent.cohort.cohort import Case
 from nnstudent.errors import InputError
 from nnstudent.io.nifti import (
@@ -70,6 +71,8 @@ def inspect_case(task: Task, case: Case, raw: Path) -> CaseFacts:
 
     if case.label is None:
         raise InputError("has no label map; training needs one")
+    if not case.checked:
+        read_case_image(case)
     labels = read_labels(case.label)
     grid = read_grid(case.image)
     grid.require(labels.grid, what="the label", advice="resample the label onto the image")
