@@ -163,7 +163,7 @@ def test_an_unwritable_output_is_known_before_anything_is_read(
     four: Path, tmp_path: Path, monkeypatch
 ):
     monkeypatch.setattr(
-        "nnstudent.cohort.check.read_image", lambda path: pytest.fail(f"read {path}")
+        "nnstudent.cohort.check.read_scan", lambda path, **_: pytest.fail(f"read {path}")
     )
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError):
@@ -188,8 +188,10 @@ def test_a_second_call_reads_only_what_changed(four: Path, tmp_path: Path, monke
 
     import nnstudent.cohort.check as check
 
-    original = check.read_image
-    monkeypatch.setattr(check, "read_image", lambda path: read.append(path.name) or original(path))
+    original = check.read_scan
+    monkeypatch.setattr(
+        check, "read_scan", lambda path, **how: read.append(path.name) or original(path, **how)
+    )
     cohort_of(four, tmp_path / "C")
     assert read == []
     assert (tmp_path / "C" / "cohort.json").read_bytes() == first
@@ -305,7 +307,7 @@ def test_quick_reads_headers_alone_and_a_full_call_checks_the_rest(
     import nnstudent.cohort.check as check
 
     with monkeypatch.context() as patched:
-        patched.setattr(check, "read_image", lambda path: pytest.fail(f"read {path}"))
+        patched.setattr(check, "read_scan", lambda path, **_: pytest.fail(f"read {path}"))
         found = index(source, tmp_path / "C", quick=True)
     assert [(case.id, case.checked) for case in found.cohort] == [("good", False), ("cut", False)]
     assert found.cohort["good"].annotated == set(ORGANS)  # label maps are read

@@ -99,9 +99,7 @@ def run(args: argparse.Namespace) -> int:
     )
     with Display() as display:
         found = (
-            make()
-            if args.merge
-            else make(quick=args.quick, threads=args.threads, progress=display)
+            make() if args.merge else make(quick=args.quick, threads=args.threads, progress=display)
         )
     lines = _first([f"notice: {notice}" for notice in found.notices], "notice", args.report)
     if found.cohort.cases:
