@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from nnstudent.bundle.bundle import read_bundle, sealed
 from nnstudent.bundle.labels import has_regions
-from nnstudent.bundle.nnunet import from_nnunet
+from nnstudent.bundle.plans import from_nnunet
 from nnstudent.bundle.spec import NetworkSpec
 from nnstudent.cohort.cohort import Case, Cohort, read_cohort, write_cohort
 from nnstudent.cohort.ledger import LedgerRow, read_ledger, write_ledger

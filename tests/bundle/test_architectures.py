@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from nnstudent.bundle.architectures import check, find_layer, supported
 from nnstudent.bundle.bundle import open_model, sealed
 from nnstudent.bundle.network import build
-from nnstudent.bundle.nnunet import from_nnunet
+from nnstudent.bundle.plans import from_nnunet
 from nnstudent.cli.main import main
 from nnstudent.errors import InputError
 from tests.inference.folders import ISOTROPIC, architecture, dataset, plans

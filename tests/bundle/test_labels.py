@@ -10,7 +10,7 @@ from nnstudent.bundle.labels import classes_of
 from nnstudent.bundle.spec import NetworkSpec
 from nnstudent.errors import InputError
 from nnstudent.taxonomy import LabelClass, Taxonomy, flare23
-from tests.bundle.test_nnunet import described
+from tests.bundle.test_plans import described
 from tests.inference.folders import dataset
 
 

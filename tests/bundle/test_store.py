@@ -95,11 +95,24 @@ def test_only_the_files_of_a_model_are_unpacked(tmp_path, folder, store):
         "__MACOSX/plans.json": b"",
     }
     two = pack(tmp_path / "two.zip", folder, extra={"other/plans.json": b"{}"})
-    with pytest.raises(InputError, match="2 models in it"):
+    with pytest.raises(InputError, match=r"2 models in it \(Dataset291_Organs/.*, other\)"):
         add_model(str(two))
     add_model(str(pack(tmp_path / "m.zip", folder, extra=more)))
     names = {path.name for path in (store / "m" / "model").rglob("*") if path.is_file()}
     assert names == {"plans.json", "dataset.json", "checkpoint_final.pth"}
+
+
+def test_what_cannot_be_used_is_passed_over(tmp_path, folder, store, caplog):
+    other = LAYOUT.replace("3d_fullres", "2d")
+    add_model(str(pack(tmp_path / "m.zip", folder, extra={f"{other}/plans.json": b"{}"})))
+    assert f"{other}/: passed over; 2D models and cascades" in caplog.text
+    assert open_model(find_model("m")).classes == open_model(folder).classes
+
+
+def test_an_archive_is_not_segmented_with_before_it_was_added(tmp_path, folder):
+    archive = pack(tmp_path / "m.zip", folder)
+    with pytest.raises(InputError, match=r"add the archive first: nnstudent model add .*m\.zip"):
+        open_model(archive)
 
 
 def test_it_comes_from_an_address_with_its_hash(server, folder):

@@ -18,6 +18,7 @@ def stock_labels(
     *,
     folds: tuple[int, ...],
     tta: bool = False,
+    checkpoint: str = "checkpoint_final.pth",
 ) -> Volume:
     """nnU-Net's own label map, read with its own reader and written with its own writer."""
     for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
@@ -27,7 +28,7 @@ def stock_labels(
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
     predictor = nnUNetPredictor(use_mirroring=tta, device=torch.device("cpu"), allow_tqdm=False)
-    predictor.initialize_from_trained_model_folder(str(folder), folds)
+    predictor.initialize_from_trained_model_folder(str(folder), folds, checkpoint)
     predictor.predict_from_files_sequential(
         [[str(image)]], [str(out / "stock")], save_probabilities=False, overwrite=True
     )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nnstudent.bundle.bundle import open_model
 from nnstudent.bundle.export import export
-from nnstudent.bundle.nnunet import from_nnunet
+from nnstudent.bundle.plans import from_nnunet
 from nnstudent.errors import InputError
 from nnstudent.inference.grid.preprocess import preprocess
 from nnstudent.inference.memory import free_mb, network_shape, parse_size, plan

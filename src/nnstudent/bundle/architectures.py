@@ -246,18 +246,24 @@ _OWN: dict[str, Check] = {
     "decoder_convolutions": _list(_COUNT),
     "deep_supervision": _flag,
 }
-_UNETS = "dynamic_network_architectures.architectures.unet"
+UNETS = "dynamic_network_architectures.architectures.unet"
 _OWN_UNETS = "nnstudent.training.networks"
+# Where nnU-Net v2.3.1 to 2.4 looked for a class when it completed older plans.
+_MOVED = {
+    "dynamic_network_architectures.architectures.residual_unet.ResidualEncoderUNet": (
+        f"{UNETS}.ResidualEncoderUNet"
+    )
+}
 _NETWORKS: dict[str, _Class] = {
     f"{row.module}.{row.name}": row
     for row in (
         _Class(
-            _UNETS,
+            UNETS,
             "PlainConvUNet",
             {**_COMMON, "n_conv_per_stage": _or_list(_COUNT), "nonlin_first": _flag},
         ),
-        _Class(_UNETS, "ResidualEncoderUNet", _RESIDUAL),
-        _Class(_UNETS, "ResidualUNet", _RESIDUAL),
+        _Class(UNETS, "ResidualEncoderUNet", _RESIDUAL),
+        _Class(UNETS, "ResidualUNet", _RESIDUAL),
         _Class(f"{_OWN_UNETS}.separable", "SeparableUNet", _OWN),
         _Class(f"{_OWN_UNETS}.strided_stem", "StridedStemUNet", _OWN),
     )
@@ -305,6 +311,7 @@ def check(class_name: Any, kwargs: Any, imported: Any = ()) -> Checked:
         InputError: The network is not in the table, or an argument is unknown, of the wrong type
             or out of bounds.
     """
+    class_name = _MOVED.get(class_name, class_name) if isinstance(class_name, str) else class_name
     if not isinstance(class_name, str) or class_name not in _NETWORKS:
         raise InputError(
             f"network {_shown(class_name)} is not supported; supported are "

@@ -15,10 +15,12 @@ from nnstudent.bundle import nnunet
 from nnstudent.bundle.graph import read as read_graph
 from nnstudent.bundle.graph import weights as weights_in
 from nnstudent.bundle.network import build, with_neutral
+from nnstudent.bundle.parts import open_folders
 from nnstudent.bundle.spec import NetworkSpec
 from nnstudent.bundle.weights import Weights, check_finite
 from nnstudent.data_files import read_json_table
 from nnstudent.errors import InputError, require
+from nnstudent.io.archive import ENDING
 from nnstudent.io.record import data_hash
 from nnstudent.quality.model import QualityModel
 from nnstudent.taxonomy import Taxonomy
@@ -55,11 +57,14 @@ class Network:
         name: Its name, usable as a file name.
         spec: Its specification.
         members: At least one; their logits are averaged.
+        own_names: By channel, the name that the maker of an nnU-Net folder gave the class; empty
+            for a bundle.
     """
 
     name: str
     spec: NetworkSpec
     members: tuple[Member, ...]
+    own_names: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -108,8 +113,8 @@ def open_model(
     """Open a model.
 
     Args:
-        path: A bundle, an nnU-Net model folder, or None for the student that comes with the
-            package.
+        path: A bundle, an nnU-Net model folder, a folder of several with a ``parts.json``
+            (:mod:`nnstudent.bundle.parts`), or None for the student that comes with the package.
         fold: Only this fold of an nnU-Net folder; None for the ensemble of all finished folds.
         trust_pickle: Also read checkpoints that hold more than tensors and numbers.
 
@@ -133,23 +138,30 @@ def open_model(
             )
         return read_bundle(path)
     if not path.is_dir():
+        add = f", or add the archive first: nnstudent model add {path}"
         raise InputError(
             f"{path}: {'is a file' if path.exists() else 'no such folder'}; "
             "expected a bundle or an nnU-Net model folder"
+            f"{add if path.is_file() and path.suffix.lower() == ENDING else ''}"
         )
-    if not nnunet.is_folder(path):
+    if not nnunet.is_folder(path) and not (path / nnunet.PARTS).is_file():
         hint = nnunet.inside(path, marks=(MANIFEST, "plans.json"))
         raise InputError(
             f"{path}: is no model; expected a bundle ({MANIFEST}) or "
             f"an nnU-Net folder (plans.json, dataset.json, fold_K){hint}"
         )
-    opened = nnunet.open_folder(path, fold=fold, trust_pickle=trust_pickle)
+    folders = open_folders(path, fold=fold, trust_pickle=trust_pickle)
+    names = [folder.name for folder in folders] if len(folders) > 1 else [path.name or "network"]
+    networks = tuple(_of_folder(name, one) for name, one in zip(names, folders, strict=True))
+    return Model(path, "nnunet", networks, folders[0].taxonomy)
+
+
+def _of_folder(name: str, opened: nnunet.Folder) -> Network:
     members = tuple(
-        Member(name, opened.hash(name), partial(opened.weights, name))
-        for name in opened.checkpoints
+        Member(fold, opened.hash(fold), partial(opened.weights, fold))
+        for fold in opened.checkpoints
     )
-    network = Network(path.name or "network", opened.spec, members)
-    return Model(path, "nnunet", (network,), opened.taxonomy)
+    return Network(name, opened.spec, members, opened.own_names)
 
 
 def relabeled(model: Model, taxonomy: Taxonomy) -> Model:

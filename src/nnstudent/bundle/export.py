@@ -10,6 +10,7 @@ from typing import Any
 import nnstudent
 from nnstudent.bundle import nnunet
 from nnstudent.bundle.bundle import FORMAT, MANIFEST
+from nnstudent.bundle.parts import open_folders
 from nnstudent.bundle.quantise import Sampling, quantiser
 from nnstudent.bundle.write import (
     Contents,
@@ -45,7 +46,7 @@ def export(
     """Turn an nnU-Net model folder into a bundle.
 
     Args:
-        model: The nnU-Net model folder.
+        model: The nnU-Net model folder, or a folder of several with a ``parts.json``.
         out: The bundle's folder, replaced as a whole.
         overlay: Further model folders; their foreground is laid over that of the ones before
             (tumor over organ).
@@ -80,16 +81,23 @@ def export(
                 f"{path}: is a bundle already; "
                 "expected the nnU-Net model folder that it was made from"
             )
-    folders = [nnunet.open_folder(path, fold=fold, trust_pickle=trust_pickle) for path in paths]
+    parts = open_folders(model, fold=fold, trust_pickle=trust_pickle)
+    later = [nnunet.open_folder(path, fold=fold, trust_pickle=trust_pickle) for path in paths[1:]]
     if second is not None:
-        folders[1] = _second_stage(folders[1], after=folders[0], context_mm=context_mm)
+        if len(parts) > 1:
+            raise InputError(
+                f"{model}: has {len(parts)} parts; only a model of one part can be the first stage "
+                "of a cascade"
+            )
+        later[0] = _second_stage(later[0], after=parts[0], context_mm=context_mm)
+    folders = [*parts, *later]
     taxonomy = _common_taxonomy(
         folders if taxonomy is None else [replace(folder, taxonomy=taxonomy) for folder in folders]
     )
     if int8 is not None:
         quantiser()  # if it is missing, the error comes before any work
     contents = Contents(torch_weights, int8, progress)
-    names = network_names([folder.path.resolve().name for folder in folders])
+    names = network_names([folder.name for folder in folders])
     with writing(out, beside=True), replacing_folder(out) as temporary:
         (temporary / "networks").mkdir()
         rows = []

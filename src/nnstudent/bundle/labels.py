@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from nnstudent.bundle.spec import BACKGROUND
 from nnstudent.errors import InputError
 from nnstudent.taxonomy import LabelClass, Taxonomy, flare23, spare_color
+from nnstudent.words import did_you_mean
 
 # Names of FLARE23 classes in public models and challenges.
 _ALIASES = {
@@ -48,14 +49,7 @@ def classes_of(dataset: Mapping[str, Any], *, name: str) -> tuple[tuple[str, ...
         )
     if has_regions(dataset):
         return _foreign(_regions(labels, dataset.get("regions_class_order"), name), name)
-    channels: dict[int, str] = {}
-    for label, value in labels.items():
-        if label != "ignore":
-            channels[
-                label_value(
-                    value[0] if isinstance(value, list | tuple) and value else value, name=name
-                )
-            ] = str(label)
+    channels = own_names(dataset, name=name)
     if sorted(channels) != list(range(len(channels))):
         raise InputError(
             f"{name}: label values are {sorted(channels)}; nnU-Net needs 0, 1, 2, … without a gap"
@@ -83,6 +77,31 @@ def classes_of(dataset: Mapping[str, Any], *, name: str) -> tuple[tuple[str, ...
         taxonomy.sorted(names.values())
         return (BACKGROUND, *(names[channel] for channel in sorted(names))), taxonomy
     return _foreign(dict(sorted(channels.items())), name)
+
+
+def own_names(dataset: Mapping[str, Any], *, name: str) -> dict[int, str]:
+    """The name in dataset.json of each channel, background included.
+
+    A value may stand in a list of its own (``"liver": [1]``). Of a model of regions, the channels
+    are the regions in the order of dataset.json.
+
+    Args:
+        dataset: nnU-Net's dataset.json.
+        name: The dataset, for errors.
+
+    Raises:
+        InputError: A value is not a whole number.
+    """
+    labels = {str(key): value for key, value in dataset["labels"].items() if key != "ignore"}
+    if has_regions(dataset):
+        regions = [label for label, value in labels.items() if value not in (0, [0])]
+        return {0: BACKGROUND} | dict(enumerate(regions, start=1))
+    return {label_value(single(value), name=name): label for label, value in labels.items()}
+
+
+def single(value: Any) -> Any:
+    """A label's value, also if it is the only one in a list."""
+    return value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
 
 
 def has_regions(dataset: Mapping[str, Any]) -> bool:
@@ -132,6 +151,42 @@ def _regions(labels: Mapping[str, Any], order: Any, name: str) -> dict[int, str]
             f"{order}; expected a different number from 1 to 254 for each"
         )
     return {0: BACKGROUND} | dict(zip(values, regions, strict=True))
+
+
+def joint_table(classes: Sequence[str], *, values: Mapping[str, Any] | None, name: str) -> Taxonomy:
+    """The label table of several models whose labels make one map.
+
+    Args:
+        classes: Class names of all models, in their order.
+        values: Value of each class, under its own or the model's name for it; None: 1, 2, 3, ….
+        name: Name of the table.
+
+    Raises:
+        InputError: A class has no value, a value is not from 1 to 254 or occurs twice, or a name
+            is none of the classes.
+    """
+    if values is None:
+        values = {label: value for value, label in enumerate(classes, start=1)}
+    known: dict[str, int] = {}
+    for given, value in values.items():
+        cleaned = _clean(str(given))
+        label = cleaned if cleaned in classes else (_known(cleaned, flare23()) or cleaned)
+        if label not in classes or label in known:
+            raise InputError(
+                f"{name}: {str(given)[:60]!r} is {'there twice' if label in known else 'no class'}"
+                f" of its parts{did_you_mean(label, classes)}"
+            )
+        known[label] = label_value(value, name=name)
+    lacking = [label for label in classes if label not in known]
+    numbers = set(known.values())
+    if lacking or len(numbers) != len(known) or not all(1 <= n <= 254 for n in numbers):
+        what = f"{lacking[0]} has none" if lacking else "one is out of bounds or occurs twice"
+        raise InputError(
+            f"{name}: the values of its labels are incomplete ({what}); "
+            "expected a different number from 1 to 254 for each class of its parts"
+        )
+    ordered = dict(sorted((value, label) for label, value in known.items()))
+    return _foreign({0: BACKGROUND} | ordered, name)[1]
 
 
 def _foreign(channels: Mapping[int, str], name: str) -> tuple[tuple[str, ...], Taxonomy]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
@@ -29,16 +30,23 @@ from nnstudent.io.lock import writing
 from nnstudent.progress import Progress, silent
 from nnstudent.words import did_you_mean
 
+log = logging.getLogger(__name__)
+
 VARIABLE = "NNSTUDENT_MODELS"
 BUNDLED = "bundled"
 _RECORD, _MODEL = "model.json", "model"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-# The files of a model that are unpacked, below the folder that holds plans.json or bundle.json.
+# The files of a model that are unpacked, below the folder that holds plans.json, bundle.json or
+# parts.json. The parts of a model lie one or two folders deeper.
+_PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}/"
 _FILES = re.compile(
-    r"(plans|dataset|dataset_fingerprint|bundle)\.json|card\.md"
+    r"parts\.json|(bundle|dataset_fingerprint)\.json|card\.md"
     r"|networks/[A-Za-z0-9_-]{1,60}(\.int8)?\.(xml|bin)|networks/[A-Za-z0-9_-]{1,60}\.safetensors"
-    r"|fold_(\d{1,2}|all)/checkpoint_(final|best)\.pth"
+    rf"|({_PART}){{0,2}}(plans\.json|dataset\.json|fold_(\d{{1,2}}|all)/checkpoint_(final|best)\.pth)"
 )
+# Ends of nnU-Net's names for folders of models that cannot be used, of which its export may hold
+# some beside the one that can.
+_UNUSABLE = ("__2d/", "__3d_cascade_fullres/")
 _MOST_FILES, _MOST_BYTES = 2000, 20_000_000_000
 _CHUNK = 1 << 20
 _TIMEOUT = 60.0  # seconds without an answer
@@ -284,19 +292,30 @@ def _place(source: Path, target: Path, *, expected: str | None) -> str | None:
 
 def _root_of(names: list[str]) -> str:
     """Return what the names of a model's files begin with."""
-    roots = [
-        name[: -len(mark)]
-        for name in names
-        for mark in ("plans.json", MANIFEST)
-        if name == mark or name.endswith(f"/{mark}")
-    ]
-    if len(set(roots)) != 1:
-        what = "no model in it" if not roots else f"{len(set(roots))} models in it"
+    roots = {
+        mark: {name[: -len(mark)] for name in names if name == mark or name.endswith(f"/{mark}")}
+        for mark in (nnunet.PARTS, "plans.json", MANIFEST)
+    }
+    if len(roots[nnunet.PARTS]) == 1:
+        return next(iter(roots[nnunet.PARTS]))
+    every = sorted(roots["plans.json"] | roots[MANIFEST])
+    usable = [root for root in every if not root.endswith(_UNUSABLE)]
+    if len(usable) == 1:
+        for root in every:
+            if root != usable[0]:
+                log.warning("%s: passed over; 2D models and cascades are not supported", root)
+        return usable[0]
+    if not every:
         raise InputError(
-            f"{what}; expected one folder with plans.json, dataset.json and fold_K, or with "
+            "no model in it; expected one folder with plans.json, dataset.json and fold_K, or with "
             f"{MANIFEST}"
         )
-    return roots[0]
+    found = usable or every
+    shown = ", ".join(root.rstrip("/") or "one at its top" for root in found[:5])
+    raise InputError(
+        f"{len(found)} models in it ({shown}); add one of their folders, or put {nnunet.PARTS} "
+        "beside them if their labels make one map"
+    )
 
 
 def _root_in(folder: Path) -> Path:
@@ -308,7 +327,7 @@ def _root_in(folder: Path) -> Path:
 
 
 def _check(path: Path) -> None:
-    if (path / MANIFEST).is_file() or nnunet.is_folder(path):
+    if any((path / mark).is_file() for mark in (MANIFEST, nnunet.PARTS)) or nnunet.is_folder(path):
         try:
             open_model(path)
         except MissingExtraError:

@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from nnstudent.bundle.labels import label_value
+from nnstudent.bundle.labels import label_value, single
 from nnstudent.data_files import parse_toml, read_json_table, read_toml
 from nnstudent.errors import InputError
 from nnstudent.taxonomy import Taxonomy, find_classes
@@ -209,6 +209,7 @@ def label_names(dataset: Mapping[str, Any], *, where: Path) -> dict[str, int]:
         raise InputError(
             f"{where}: dataset.json has no labels; expected name = value for each class"
         )
+    labels = {name: single(value) for name, value in labels.items()}
     regions = [name for name, value in labels.items() if not isinstance(value, int | str)]
     if regions:
         raise InputError(

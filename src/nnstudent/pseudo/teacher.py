@@ -11,12 +11,11 @@ import numpy as np
 
 from nnstudent.bundle.bundle import Model, Network, open_model
 from nnstudent.cohort.uncertainty import Uncertainty
-from nnstudent.data_files import read_json_table
 from nnstudent.errors import InputError
 from nnstudent.inference.labels.scores import ClassScores
 from nnstudent.inference.labels.uncertainty import label_probability, runner_up_labels
 from nnstudent.inference.segmenter import Segmenter
-from nnstudent.labels.class_maps import ClassMap, as_map, label_names
+from nnstudent.labels.class_maps import ClassMap, as_map
 from nnstudent.progress import Progress, silent
 from nnstudent.pseudo.ensemble import (
     MIN_THRESHOLD,
@@ -193,11 +192,10 @@ def open_teacher(
             "single label follows; teach with a model whose labels exclude each other, or label "
             "with segment and give the label maps to --from"
         )
-    own_names = _own_names(model)
     # The second stage of a cascade only sees what is near the first stage's findings, but a teacher
     # has to answer for every voxel.
     channel_ids = tuple(
-        _channel_ids(network, own_names, taxonomy, mapping or {})
+        _channel_ids(network, taxonomy, mapping or {})
         if network.spec.context_mm is None
         else (0,) * len(network.spec.classes)
         for network in model.networks
@@ -211,26 +209,23 @@ def open_teacher(
     segmenter = Segmenter(
         model, engine=options.engine, device=options.device, threads=options.threads
     )
-    class_names = frozenset(own_names.values()).union(
-        *(network.spec.foreground for network in model.networks)
+    class_names = frozenset(
+        name
+        for network in model.networks
+        for channel in range(1, len(network.spec.classes))
+        for name in (network.own_names.get(channel, ""), network.spec.classes[channel])
+        if name
     )
     return ModelTeacher(segmenter, taxonomy, channel_ids, class_names, options.decision)
 
 
-def _own_names(model: Model) -> dict[int, str]:
-    """Return channel → name in an nnU-Net folder; a bundle's names were tidied or translated."""
-    if model.kind != "nnunet":
-        return {}
-    dataset = read_json_table(model.path / "dataset.json", what="a model")
-    return {value: name for name, value in label_names(dataset, where=model.path).items()}
-
-
 def _channel_ids(
-    network: Network, own_names: Mapping[int, str], taxonomy: Taxonomy, mapping: Mapping[str, str]
+    network: Network, taxonomy: Taxonomy, mapping: Mapping[str, str]
 ) -> tuple[int, ...]:
     ids = [0]
+    # A bundle's names were tidied or translated; the maker's own take precedence.
     for channel, tidied in enumerate(network.spec.foreground, start=1):
-        name = mapping.get(own_names.get(channel, ""), mapping.get(tidied, tidied))
+        name = mapping.get(network.own_names.get(channel, ""), mapping.get(tidied, tidied))
         ids.append(taxonomy[name].id if name in taxonomy.names else 0)
     return tuple(ids)
 

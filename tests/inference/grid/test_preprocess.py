@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nnstudent.bundle.nnunet import from_nnunet
+from nnstudent.bundle.plans import from_nnunet
 from nnstudent.bundle.spec import Normalization
 from nnstudent.errors import GeometryError
 from nnstudent.inference.grid.preprocess import nonzero_box, normalize, preprocess

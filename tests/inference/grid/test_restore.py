@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from nnstudent.bundle.nnunet import from_nnunet
+from nnstudent.bundle.plans import from_nnunet
 from nnstudent.bundle.spec import Resampling
 from nnstudent.errors import GeometryError
 from nnstudent.inference.grid.preprocess import preprocess

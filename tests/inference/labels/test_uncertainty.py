@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nnstudent.bundle.nnunet import from_nnunet
+from nnstudent.bundle.plans import from_nnunet
 from nnstudent.errors import GeometryError
 from nnstudent.inference.grid.resample import axis_orders, operator
 from nnstudent.inference.grid.restore import restore

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nnstudent.bundle.nnunet import from_nnunet
+from nnstudent.bundle.plans import from_nnunet
 from nnstudent.choices import WINDOWS
 from nnstudent.errors import InputError
 from nnstudent.inference.windows.planners import make_planner
