@@ -172,12 +172,11 @@ def predict_peak_mb(
     """
     image = math.prod(grid.shape) * item_bytes
     reading = 2 * image  # as it comes out of the file, and as it is kept
-    # Each engine keeps what it needs for a window, once it has run.
-    engines = sum(count * _window(spec) for spec, count in zip(networks, members, strict=True))
     peak = reading
     for spec, count in zip(networks, members, strict=True):
         preparing = image + _preparing(grid, spec)
-        running = image + engines + _running(grid, spec, planes=planes, members=count)
+        # Each engine keeps what it needs for a window until its network has run.
+        running = image + count * _window(spec) + _running(grid, spec, planes=planes, members=count)
         peak = max(peak, preparing, running)
     return base_mb + MARGIN * peak / MIB
 

@@ -160,6 +160,9 @@ class ModelRunner:
             planes=planes,
             compare=compare,
         )
+        if len(self.model.networks) > 1:  # what a window took, the next network needs
+            for member in members:
+                self.engine_of(network, member).release()
         return windows * len(engines)
 
     def scores(

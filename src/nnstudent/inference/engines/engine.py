@@ -29,6 +29,9 @@ class Engine(Protocol):
     def __call__(self, window: Float32Array) -> Float32Array:
         """Logits (class, z, y, x) of a window (z, y, x) of one patch; valid until the next call."""
 
+    def release(self) -> None:
+        """Give back the memory that a window took; the next call takes it again."""
+
 
 def make_engine(
     model: Model,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 
 import numpy as np
 
@@ -77,7 +78,8 @@ class OpenvinoEngine:
         if name == "CPU":
             settings["INFERENCE_NUM_THREADS"] = str(threads)
         try:
-            self._request = core.compile_model(compiled, name, settings).create_infer_request()
+            self._compiled = core.compile_model(compiled, name, settings)
+            self._request = self._compiled.create_infer_request()
         except RuntimeError as error:
             raise InputError(
                 f"{model.path}: OpenVINO cannot run this network on {device} ({quoted(error)})"
@@ -89,3 +91,10 @@ class OpenvinoEngine:
         logits = self._request.get_output_tensor(0).data
         result: Float32Array = logits[0]
         return result
+
+    def release(self) -> None:
+        """Give back the memory that a window took; the next call takes it again."""
+        # A request keeps its output; a new one has none before it runs.
+        self._request = self._compiled.create_infer_request()
+        with suppress(RuntimeError):  # not every device can
+            self._compiled.release_memory()

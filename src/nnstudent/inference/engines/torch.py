@@ -63,3 +63,6 @@ class TorchEngine:
             logits = self._module(torch.from_numpy(window)[None, None].to(self._device))
         result: Float32Array = logits[0].float().cpu().numpy()
         return result
+
+    def release(self) -> None:
+        """Nothing to do: torch keeps no memory between calls that it cannot use elsewhere."""
