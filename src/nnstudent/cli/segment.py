@@ -85,6 +85,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also write volume, mean HU and flags of each organ as CSV: beside the output, or "
         "for several cases as OUTPUT/statistics.csv",
     )
+    parser.add_argument(
+        "--probabilities",
+        action="store_true",
+        help="also write the probability of each organ, from 0 to 255, as "
+        "probabilities/NAME/ORGAN.nii.gz",
+    )
+    parser.add_argument(
+        "--uncertainty",
+        action="store_true",
+        help="also write 255 less the probability of each voxel's most probable class, as "
+        "uncertainty/NAME.nii.gz",
+    )
     parser.add_argument("--split", action="store_true", help="write one file per organ into OUTPUT")
     parser.add_argument(
         "--skip-existing", action="store_true", help="skip cases whose output exists"
@@ -249,6 +261,8 @@ def _options(args: argparse.Namespace) -> SegmentOptions:
         skip_existing=args.skip_existing,
         preview=args.preview,
         statistics=args.statistics,
+        probabilities=args.probabilities,
+        uncertainty=args.uncertainty,
         series=args.series,
         formats=args.format,
         new_uids=args.new_uids,

@@ -17,6 +17,7 @@ from nnstudent.inference.checks import image_warnings, missing_organ_warnings
 from nnstudent.inference.grid.preprocess import preprocess
 from nnstudent.inference.grid.restore import Restoration
 from nnstudent.inference.labels.organs import organ_facts
+from nnstudent.inference.labels.probabilities import ProbabilityMaps
 from nnstudent.inference.labels.scores import ClassScores
 from nnstudent.inference.lesion_stage import labels_on_network_grid, lesion_scores
 from nnstudent.inference.memory import MemoryPlan
@@ -39,9 +40,16 @@ class CaseRun:
     """The state of one image while its networks run one after another."""
 
     def __init__(
-        self, image: Volume, segmenter: Segmenter, *, plan: MemoryPlan, progress: Progress
+        self,
+        image: Volume,
+        segmenter: Segmenter,
+        *,
+        plan: MemoryPlan,
+        progress: Progress,
+        keep: bool = False,
     ) -> None:
-        """Begin with an empty label map."""
+        """Begin with an empty label map; ``keep`` says whether probabilities are kept."""
+        self._maps = ProbabilityMaps(image.grid) if keep else None
         self._began = time.perf_counter()
         self._image, self._segmenter = image, segmenter
         self._planes, self._peak_mb = plan.planes, plan.peak_mb
@@ -92,6 +100,7 @@ class CaseRun:
                 labels=labels,
                 planes=planes,
                 seconds=self._seconds,
+                maps=self._maps,
             )
 
     def _merge(self, work: NetworkRun) -> None:
@@ -155,6 +164,7 @@ class CaseRun:
             precision=engine.precision,
             model=segmenter.model.hash,
             predicted_peak_mb=self._peak_mb,
+            probabilities=self._maps,
             features=features,
         )
 
@@ -178,6 +188,7 @@ class NetworkRun:
         labels: LabelArray,
         planes: int | None,
         seconds: dict[str, float],
+        maps: ProbabilityMaps | None = None,
     ) -> None:
         """Bring the image to the network's grid.
 
@@ -188,6 +199,7 @@ class NetworkRun:
             labels: The labels so far on that part, (z, y, x).
             planes: Planes of class scores held at once; None for all.
             seconds: Durations, to which ``network`` and ``restore`` are added.
+            maps: What keeps the probabilities; None if nothing does.
         """
         self.index, self.labels = index, labels
         self.network: Network = segmenter.model.networks[index]
@@ -197,6 +209,7 @@ class NetworkRun:
         patch = self.network.spec.patch
         windows = len(dense_starts(padded_shape(self._frame.shape, patch), patch))
         self.planned = windows * len(self.network.members)
+        self._kept = None if maps is None else maps.of_network(self.network.spec, self._frame)
         self._held: list[ClassScores] = []
 
     def run(self, progress: Progress) -> int:
@@ -235,6 +248,8 @@ class NetworkRun:
     def _restore(self, scores: ClassScores) -> None:
         with timed(self._seconds, "restore"):
             self._restoration.add(scores)
+            if self._kept is not None:
+                self._kept.add(scores)
             self._evidence.add(scores)
 
     def _compare(self, before: Float32Array, window: Float32Array) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from nnstudent.inference.labels.organs import OrganFacts
+from nnstudent.inference.labels.probabilities import ProbabilityMaps
 from nnstudent.quality.features import CaseFeatures
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Volume
@@ -29,6 +30,8 @@ class Segmentation:
         model: The model's identity.
         predicted_peak_mb: Peak of resident memory predicted before the work, in MiB.
         features: What was measured of each organ, from which its quality is estimated.
+        probabilities: The probability of each class and the uncertainty, if they were kept; they
+            hold temporary files until they are closed.
     """
 
     labels: Volume
@@ -41,6 +44,7 @@ class Segmentation:
     model: str
     predicted_peak_mb: float
     features: CaseFeatures | None = None
+    probabilities: ProbabilityMaps | None = None
 
     def record(self) -> dict[str, Any]:
         """Everything but the labels as plain data, rounded; the same shape in every report."""

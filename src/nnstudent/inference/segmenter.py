@@ -136,7 +136,12 @@ class Segmenter:
         return run_stages(self.stages(image, progress=progress))
 
     def stages(
-        self, image: Volume, *, plan: memory.MemoryPlan | None = None, progress: Progress = silent
+        self,
+        image: Volume,
+        *,
+        plan: memory.MemoryPlan | None = None,
+        progress: Progress = silent,
+        keep: bool = False,
     ) -> Stages[Segmentation]:
         """Segment an image in stages, so that those of several images can overlap.
 
@@ -146,6 +151,7 @@ class Segmenter:
             image: The image, in HU for CT.
             plan: How it is run; made here if not given.
             progress: Called after each window.
+            keep: Whether the result has the probabilities of all classes.
 
         Raises:
             GeometryError: See :meth:`__call__`.
@@ -153,7 +159,7 @@ class Segmenter:
         """
         check_image(image)
         plan = plan or self.plan(image.grid, image=image)
-        return (yield from CaseRun(image, self, plan=plan, progress=progress).stages())
+        return (yield from CaseRun(image, self, plan=plan, progress=progress, keep=keep).stages())
 
     def predict(
         self,

@@ -18,6 +18,9 @@ class Options:
         preview: Also write a picture beside each output.
         statistics: Also write volume and density of each class as CSV: beside the output of one
             case, or as one ``statistics.csv`` of several.
+        probabilities: Also write the probability of each class, see :func:`write_probabilities
+            <nnstudent.inference.files.maps.write_probabilities>`.
+        uncertainty: Also write how uncertain each voxel's class is.
         series: Number or UID of the DICOM series to take; None for the only one.
         ask: Whether an input with several series is refused, so that a person can name one;
             otherwise a rule chooses.
@@ -35,6 +38,8 @@ class Options:
     skip_existing: bool = False
     preview: bool = False
     statistics: bool = False
+    probabilities: bool = False
+    uncertainty: bool = False
     series: str | None = None
     ask: bool = True
     formats: tuple[str, ...] = ()

@@ -102,7 +102,9 @@ def scan_stages(
     read = time.perf_counter() - began
     plan = segmenter.plan(image.grid, image=image, base_mb=reservation.base_mb)
     reservation.acquire(name, plan.peak_mb)
-    result = yield from segmenter.stages(image, plan=plan, progress=progress)
+    result = yield from segmenter.stages(
+        image, plan=plan, progress=progress, keep=options.probabilities or options.uncertainty
+    )
     result = replace(
         result,
         seconds={"read": read, **result.seconds, "total": read + result.seconds["total"]},

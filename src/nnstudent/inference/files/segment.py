@@ -18,6 +18,7 @@ from nnstudent.cases import attempt
 from nnstudent.errors import Failure
 from nnstudent.inference.files.find import CaseFile, find_cases
 from nnstudent.inference.files.formats import output_paths, without_ending, write_formats
+from nnstudent.inference.files.maps import write_probabilities, write_uncertainty
 from nnstudent.inference.files.options import Options
 from nnstudent.inference.files.scan import SegmentedScan, scan_stages
 from nnstudent.inference.files.shared import FilesResult, Share
@@ -298,6 +299,7 @@ class _Work:
                 outputs, result.labels, model=segmenter.model, sources=scan.sources
             )
             files += [path for name, path in outputs.items() if name not in failed]
+        files += self._write_maps(case, scan)
         if self._options.preview:
             from nnstudent.inference.files.preview import write_preview  # pillow is slow to import
 
@@ -320,6 +322,27 @@ class _Work:
                 write_statistics(path, rows)
                 files.append(path)
         return {"failed": failed, "files": tuple(files), "statistics": tuple(rows)}
+
+    def _write_maps(self, case: CaseFile, scan: SegmentedScan) -> list[Path]:
+        """Write probabilities and uncertainty, if they were asked for; returns the files."""
+        maps = scan.segmentation.probabilities
+        if maps is None:
+            return []
+        like = scan.sources.source if scan.sources.series is None else None
+        split, name = self._options.split, without_ending(case.output.name)
+        files: list[Path] = []
+        try:
+            if self._options.probabilities:
+                folder = case.output.parent / "probabilities" / name
+                folder = case.output / "probabilities" if split else folder
+                files += write_probabilities(folder, maps, self._organs(), like=like)
+            if self._options.uncertainty:
+                root = case.output if split else case.output.parent
+                files.append(root / "uncertainty" / f"{name}.nii.gz")
+                write_uncertainty(files[-1], maps, like=like)
+        finally:
+            maps.close()
+        return files
 
     def _organs(self) -> tuple[str, ...]:
         """The classes that are written."""
