@@ -26,7 +26,7 @@ from nnstudent.words import did_you_mean
 # Each verb is a module of this package with HELP (one line), add_arguments(parser) and
 # run(args) → exit code. It imports nothing heavy at its top, so that --help is quick.
 _GROUPS = {
-    "segment and measure": ("segment", "evaluate", "stats", "serve"),
+    "segment and measure": ("segment", "qc", "evaluate", "stats", "serve"),
     "learn from your own scans": (
         "run", "index", "teach", "label", "select", "study", "export", "report",
     ),

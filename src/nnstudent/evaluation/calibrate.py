@@ -1,14 +1,36 @@
-"""Calibrating the expected Dice on scans whose truth is known."""
+"""Calibrating the expected Dice of a bundle on scans whose truth is known."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+import nnstudent
+from nnstudent.bundle.bundle import Model, open_model
+from nnstudent.bundle.write import check_replaceable, write_quality
+from nnstudent.cases import for_each_case
+from nnstudent.cohort.cohort import Cohort
+from nnstudent.errors import Failure, InputError
+from nnstudent.evaluation.pairs import label_maps
+from nnstudent.inference.files.find import find_cases
+from nnstudent.inference.files.scan import read_scan
+from nnstudent.inference.segmenter import Segmenter
+from nnstudent.io.atomic import replacing_folder
+from nnstudent.io.lock import writing
+from nnstudent.io.nifti import read_labels
+from nnstudent.progress import Progress, silent
+from nnstudent.quality.features import CaseFeatures
+from nnstudent.quality.fit import KnownCase, calibrate, recalibrate
+from nnstudent.quality.model import QualityModel
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Volume
 
+ANEW = 60  # scans from which a calibration of their own beats one that is adapted
 _WHOLE_ML = 10.0  # what is smaller and has no least volume of its own is a fragment
 
 
@@ -62,3 +84,173 @@ def _at_faces(truth: Volume) -> set[int]:
     """Ids on a face of the image."""
     faces = (truth.array.take(end, axis=axis) for axis in range(3) for end in (0, -1))
     return {int(id) for face in faces for id in np.unique(face)}
+
+
+@dataclass(frozen=True)
+class TrueScan:
+    """A scan whose truth is known.
+
+    Attributes:
+        id: Name of the case.
+        image: The image file, or the folder of its series.
+        label: The true label map.
+        organs: The classes that somebody looked for in it.
+    """
+
+    id: str
+    image: Path
+    label: Path
+    organs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """The outcome of a calibration.
+
+    Attributes:
+        bundle: The bundle that has it.
+        quality: The calibration.
+        scans: How many scans it rests on.
+        failures: Scans that could not be used.
+    """
+
+    bundle: Path
+    quality: QualityModel
+    scans: int
+    failures: tuple[Failure, ...]
+
+
+def scans_of_cohort(cohort: Cohort, *, classes: Sequence[str]) -> tuple[TrueScan, ...]:
+    """The labeled scans of a cohort: its test cases, or all if none of these is labeled.
+
+    Args:
+        cohort: The cohort; the model must not have learned from the scans that are taken.
+        classes: The model's classes.
+    """
+    chosen = [case for case in cohort.test() if case.annotated] or list(cohort)
+    return tuple(
+        TrueScan(case.id, case.image, case.label, _organs(case.annotated, classes, cohort.taxonomy))
+        for case in chosen
+        if case.label is not None and case.annotated & set(classes)
+    )
+
+
+def scans_of_folders(
+    images: Path, corrected: Path, *, taxonomy: Taxonomy, classes: Sequence[str]
+) -> tuple[TrueScan, ...]:
+    """Scans and the corrected label maps of the same names, in which all classes count.
+
+    Args:
+        images: A folder of scans, as ``segment`` takes it.
+        corrected: A folder of label maps.
+        taxonomy: The label table.
+        classes: The model's classes.
+
+    Raises:
+        InputError: A folder is missing or empty, or no names match.
+    """
+    maps = label_maps(corrected, what="corrected label maps")
+    found = {case.id: case.source for case in find_cases(images, Path("labels"))}
+    both = [id for id in found if id in maps]
+    if not both:
+        raise InputError(
+            f"{corrected}: none of {', '.join(list(maps)[:3])} has the name of a scan in {images} "
+            f"({', '.join(list(found)[:3])}); expected label maps named after their scans"
+        )
+    organs = _organs(classes, classes, taxonomy)
+    return tuple(TrueScan(id, found[id], maps[id], organs) for id in both)
+
+
+def calibrate_bundle(
+    model: Path | None,
+    scans: Sequence[TrueScan],
+    out: Path,
+    *,
+    truth: str,
+    threads: int | None = None,
+    progress: Progress = silent,
+) -> Calibrated:
+    """Calibrate the expected Dice of a bundle on scans whose truth is known.
+
+    With :data:`ANEW` scans, or if the bundle has no calibration, it is made anew; with fewer, that
+    of the bundle is adapted to them.
+
+    Args:
+        model: The bundle; None for the bundled student.
+        scans: Scans that the model did not learn from.
+        out: The bundle with the calibration: the same folder, or a new one that gets a copy.
+        truth: Where the truth comes from, for the card.
+        threads: Processor threads; None for all.
+        progress: Called after each scan.
+
+    Raises:
+        InputError: The model is no bundle, or there are too few scans.
+        OutputError: ``out`` cannot be written.
+    """
+    opened = open_model(model)
+    if opened.kind != "bundle":
+        raise InputError(
+            f"{opened.path}: is no bundle, and cannot hold a calibration; "
+            "export it first: nnstudent export"
+        )
+    if out.resolve() != opened.path.resolve():
+        check_replaceable(out)
+    segmenter = Segmenter(opened, precision="auto", windows="guided", threads=threads)
+    measured = for_each_case(
+        list(scans),
+        lambda scan: measure_scan(scan, segmenter),
+        files=lambda scan: (scan.image, scan.label),
+        what="scans",
+        progress=progress,
+    )
+    known = [case for _, case in measured.results]
+    quality = _calibration(opened, known, rests_on=_rests_on(known, truth, segmenter))
+    with writing(out, beside=True):
+        if out.resolve() == opened.path.resolve():
+            write_quality(out, quality)
+        else:
+            with replacing_folder(out) as temporary:
+                shutil.copytree(opened.path, temporary, dirs_exist_ok=True)
+                write_quality(temporary, quality)
+    return Calibrated(out, quality, len(known), measured.failures)
+
+
+def measure_scan(scan: TrueScan, segmenter: Segmenter) -> KnownCase:
+    """Segment a scan, and compare it with its truth.
+
+    Raises:
+        InputError: An image cannot be used.
+        GeometryError: The truth is on another grid.
+    """
+    image, _ = read_scan(scan.image)
+    result = segmenter(image)
+    dice = true_dice(
+        result.labels, read_labels(scan.label), organs=scan.organs, taxonomy=segmenter.taxonomy
+    )
+    return KnownCase(result.features or CaseFeatures({}), dice)
+
+
+def _calibration(
+    model: Model, known: Sequence[KnownCase], *, rests_on: Mapping[str, Any]
+) -> QualityModel:
+    if model.quality is None or len(known) >= ANEW:
+        return calibrate(known, rests_on=rests_on)
+    before = {key: value for key, value in model.quality.rests_on.items() if key != "adapted_to"}
+    return recalibrate(model.quality, known, rests_on={**before, "adapted_to": dict(rests_on)})
+
+
+def _rests_on(known: Sequence[KnownCase], truth: str, segmenter: Segmenter) -> dict[str, Any]:
+    return {
+        "scans": len(known),
+        "truth": truth,
+        "precision": segmenter.engine_of(0, 0).precision,
+        "made_by": f"nnstudent {nnstudent.__version__}",
+    }
+
+
+def _organs(
+    annotated: Iterable[str], classes: Sequence[str], taxonomy: Taxonomy
+) -> tuple[str, ...]:
+    """The organs among some classes: lesions have no usual size, place or shape."""
+    wanted = set(annotated) & set(classes)
+    return tuple(name for name in taxonomy.organs if name in wanted)

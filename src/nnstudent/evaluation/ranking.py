@@ -1,0 +1,183 @@
+"""The cases of a folder of segmentations, the worst first, as the expected Dice tells."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nnstudent.errors import InputError
+from nnstudent.inference.labels.volumetry import COLUMNS, Row, read_statistics
+from nnstudent.quality.model import VERDICTS
+from nnstudent.words import class_title, count
+
+
+@dataclass(frozen=True)
+class RankedOrgan:
+    """One organ of a case.
+
+    Attributes:
+        name: The class.
+        verdict: ``pass``, ``look`` or ``fail``.
+        expected_dice: Expected Dice; None if it was not found.
+        low: Lower end of its interval; None if it was not found.
+        high: Upper end.
+    """
+
+    name: str
+    verdict: str
+    expected_dice: float | None
+    low: float | None
+    high: float | None
+
+    @property
+    def badness(self) -> tuple[int, float]:
+        """Sorts the worst organ first."""
+        return -VERDICTS.index(self.verdict), _number(self.expected_dice)
+
+    def text(self) -> str:
+        """What a person reads: ``gallbladder 0.31 (0.10 to 0.52)``."""
+        title = class_title(self.name)
+        if self.expected_dice is None or self.low is None or self.high is None:
+            return f"{title} not found"
+        return f"{title} {self.expected_dice:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+@dataclass(frozen=True)
+class RankedCase:
+    """One case.
+
+    Attributes:
+        id: Name of the case.
+        organs: Its organs, the worst first.
+        picture: Its preview; None if there is none.
+    """
+
+    id: str
+    organs: tuple[RankedOrgan, ...]
+    picture: Path | None = None
+
+    def of(self, verdict: str) -> tuple[RankedOrgan, ...]:
+        """The organs with a verdict."""
+        return tuple(organ for organ in self.organs if organ.verdict == verdict)
+
+    @property
+    def worst(self) -> float:
+        """The lowest expected Dice; 1 if no organ has one."""
+        return min((_number(organ.expected_dice) for organ in self.organs), default=1.0)
+
+    @property
+    def badness(self) -> tuple[float, ...]:
+        """Sorts the worst case first."""
+        return -len(self.of("fail")), -len(self.of("look")), self.worst
+
+    def record(self) -> dict[str, Any]:
+        """The case as plain data."""
+        return {
+            "id": self.id,
+            "fail": [organ.name for organ in self.of("fail")],
+            "look": [organ.name for organ in self.of("look")],
+            "least_expected_dice": None if self.worst == 1.0 else self.worst,
+            "picture": None if self.picture is None else str(self.picture),
+            "organs": {
+                organ.name: {
+                    "verdict": organ.verdict,
+                    "expected_dice": organ.expected_dice,
+                    "dice_interval": None if organ.low is None else [organ.low, organ.high],
+                }
+                for organ in self.organs
+            },
+        }
+
+
+def rank_folder(folder: Path) -> tuple[RankedCase, ...]:
+    """The cases of a folder that ``segment --statistics`` wrote, the worst first.
+
+    Args:
+        folder: A folder with ``statistics.csv``, or with a CSV beside each label map.
+
+    Raises:
+        InputError: The folder is missing, or no table in it has an expected Dice.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; expected one that nnstudent segment wrote")
+    rows: dict[str, list[Row]] = {}
+    for path in sorted(folder.glob("*.csv")):
+        for row in read_statistics(path):
+            rows.setdefault(row[0], []).append(row)
+    if not rows:
+        raise InputError(
+            f"{folder}: no table of nnstudent segment --statistics in it; "
+            "give the scans and a folder for the results: nnstudent qc SCANS -o RESULTS"
+        )
+    cases = [_case(id, own, folder) for id, own in rows.items()]
+    if not any(case.organs for case in cases):
+        raise InputError(
+            f"{folder}: no expected Dice in its tables, because the model has no calibration of "
+            "it; calibrate it with: nnstudent qc SCANS --calibrate CORRECTED --model BUNDLE "
+            "-o CALIBRATED"
+        )
+    return tuple(sorted(cases, key=lambda case: case.badness))
+
+
+def ranking_csv(cases: Iterable[RankedCase]) -> str:
+    """A table with a row per case, the worst first."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("case", "fail", "look", "least_expected_dice", "failing", "to_look_at"))
+    for case in cases:
+        fail, look = case.of("fail"), case.of("look")
+        worst = "" if case.worst == 1.0 else f"{case.worst:.3f}"
+        named = (" ".join(organ.name for organ in some) for some in (fail, look))
+        table.writerow((case.id, len(fail), len(look), worst, *named))
+    return text.getvalue()
+
+
+def ranking_lines(cases: Sequence[RankedCase], *, most: int = 30) -> Iterator[str]:
+    """A line per case for a terminal, the worst first.
+
+    Args:
+        cases: The ranked cases.
+        most: How many are listed.
+    """
+    width = max((len(case.id) for case in cases[:most]), default=4)
+    for case in cases[:most]:
+        bad = [f"fail: {organ.text()}" for organ in case.of("fail")]
+        bad += [f"look: {organ.text()}" for organ in case.of("look")]
+        more = f"; and {len(bad) - 3} more" if len(bad) > 3 else ""
+        yield f"{case.id:<{width}}  {'; '.join(bad[:3]) + more if bad else 'pass'}"
+    if len(cases) > most:
+        yield f"… and {count(len(cases) - most, 'better case')}"
+
+
+def _case(id: str, rows: Iterable[Row], folder: Path) -> RankedCase:
+    organs = []
+    for row in rows:
+        values = dict(zip(COLUMNS, row, strict=False))
+        if values.get("verdict") in VERDICTS:
+            expected, low, high = (
+                _value(values[name]) for name in ("expected_dice", "dice_low", "dice_high")
+            )
+            organs.append(RankedOrgan(values["organ"], values["verdict"], expected, low, high))
+    picture = folder / f"{id}.png"
+    return RankedCase(
+        id,
+        tuple(sorted(organs, key=lambda organ: organ.badness)),
+        picture if picture.is_file() else None,
+    )
+
+
+def _value(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _number(value: float | None) -> float:
+    return 1.0 if value is None else value
