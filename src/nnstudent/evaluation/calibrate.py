@@ -18,11 +18,11 @@ from nnstudent.cohort.cohort import Cohort
 from nnstudent.errors import Failure, InputError
 from nnstudent.evaluation.pairs import label_maps
 from nnstudent.inference.files.find import find_cases
-from nnstudent.inference.files.scan import read_scan
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.atomic import replacing_folder
 from nnstudent.io.lock import writing
 from nnstudent.io.nifti import read_labels
+from nnstudent.io.scan import read_scan
 from nnstudent.progress import Progress, silent
 from nnstudent.quality.features import CaseFeatures
 from nnstudent.quality.fit import KnownCase, calibrate, recalibrate
