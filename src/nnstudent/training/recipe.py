@@ -131,6 +131,9 @@ class Data:
             None: that of 99 % of the labeled voxels, as in nnU-Net.
         focus: Classes that these windows are centered on; a name that is given twice is drawn twice
             as often. Empty: all classes of the case.
+        hosts: For a lesion stage: the network sees each voxel relative to the nearest of these
+            organs, and nothing far from them (:mod:`nnstudent.inference.host_view`). It can then
+            run behind a model that segments them, and not alone. Empty: it sees the image.
     """
 
     spacing_mm: tuple[float, float, float]
@@ -143,6 +146,7 @@ class Data:
     lesion_oversampling: float = 1.0
     window_hu: tuple[float, float] | None = None
     focus: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.window_hu is not None and self.window_hu[0] >= self.window_hu[1]:

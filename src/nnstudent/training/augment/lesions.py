@@ -25,7 +25,8 @@ MOTTLED = 0.8  # contrast over the deviation of the host itself: cortex and medu
 ROSE = 4.0
 _LEAST_HOST_ML = 0.3  # an organ with less in the window bears nothing
 _REACH = 1.35  # half a box over the lesion's radius
-_TRIES = 4
+_TRIES = 8
+_LEAST_SHARE = 0.65  # of a tumor's shape that has to lie where it may be painted
 _LEAST_VOXELS = 6  # a smaller tumor is noise on this grid
 
 
@@ -189,7 +190,8 @@ class _Canvas:
             )
             room = self._room(own, box, outward=outward)
             inside = int(((distance > 0) & room).sum())
-            cut_off = not outward and inside < 0.4 * (distance > 0).sum()
+            # What is left of a lesion that hardly fits is a crescent or a shell.
+            cut_off = inside < _LEAST_SHARE * (distance > 0).sum()
             if inside >= 2 and not (kind.tumor and cut_off):
                 stroke = _Stroke(kind, host, diameter, box, distance, room)
                 return self._blend(stroke, own)

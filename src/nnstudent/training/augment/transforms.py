@@ -6,7 +6,6 @@ import math
 from collections.abc import Collection, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform, ImageOnlyTransform
 from batchgeneratorsv2.transforms.intensity.brightness import MultiplicativeBrightnessTransform
@@ -26,10 +25,10 @@ from batchgeneratorsv2.transforms.utils.pseudo2d import (
 )
 from batchgeneratorsv2.transforms.utils.random import RandomTransform
 from batchgeneratorsv2.transforms.utils.remove_label import RemoveLabelTansform
-from scipy import ndimage
 from torch import Tensor
 from torch.nn.functional import avg_pool3d
 
+from nnstudent.training.augment.hosted import as_hosts
 from nnstudent.training.recipe import Augmentation, Recipe
 
 # Width of an elastic deformation over the patch size; the 9 to 13 voxels on a patch of 128 of
@@ -45,6 +44,7 @@ def training_transforms(
     ignore: int | None = None,
     lesions: Collection[int] = (),
     painter: BasicTransform | None = None,
+    view: BasicTransform | None = None,
 ) -> ComposeTransforms:
     """The transforms of a training window, from the loader's crop to image and targets.
 
@@ -55,6 +55,7 @@ def training_transforms(
         ignore: The ignore label, if there is one.
         lesions: Channels of the lesion classes.
         painter: Paints lesions into the window, after its geometry is final.
+        view: Turns the window into what the network sees, last of all.
     """
     chosen = {item.name: item for item in recipe.training.augment}
     planar = recipe.training.in_plane
@@ -72,6 +73,8 @@ def training_transforms(
                     apply_probability=item.p,
                 )
             )
+    if view is not None:
+        steps.append(view)
     return ComposeTransforms([*steps, *_targets(scales)])
 
 
@@ -114,7 +117,7 @@ class OrganIntensityTransform(ImageOnlyTransform):
             ``field``: The offsets by voxel, (1, z, y, x), smoothed at the edges by a voxel.
         """
         segmentation = data_dict["segmentation"][0].long().clamp(min=0)  # -1 is padding
-        labels = _as_hosts(segmentation, self.lesions)
+        labels = torch.from_numpy(as_hosts(segmentation.numpy(), self.lesions))
         offsets = torch.empty(int(labels.max()) + 1).uniform_(*self.offset)
         offsets[0] = 0.0
         if self.ignore is not None:
@@ -125,23 +128,11 @@ class OrganIntensityTransform(ImageOnlyTransform):
         return img.add_(params["field"])
 
 
-def _as_hosts(labels: Tensor, lesions: Collection[int]) -> Tensor:
-    """Labels (z, y, x) in which every lesion has the label of most of the voxels around it."""
-    flat = labels.numpy()
-    among = np.isin(flat, list(lesions))
-    parts, _ = ndimage.label(among)
-    hosted = flat.copy()
-    for number, box in enumerate(ndimage.find_objects(parts), start=1):
-        around = tuple(slice(max(span.start - 1, 0), span.stop + 1) for span in box)
-        own = parts[around] == number
-        rim = flat[around][ndimage.binary_dilation(own) & ~among[around]]
-        hosted[around][own] = np.bincount(rim).argmax() if rim.size else 0
-    return torch.from_numpy(hosted)
-
-
-def validation_transforms(scales: Sequence[Sequence[float]] | None) -> ComposeTransforms:
-    """The transforms of a validation window: only the targets of the loss are made."""
-    return ComposeTransforms(_targets(scales))
+def validation_transforms(
+    scales: Sequence[Sequence[float]] | None, *, view: BasicTransform | None = None
+) -> ComposeTransforms:
+    """The transforms of a validation window: the view, if there is one, and the loss's targets."""
+    return ComposeTransforms([*([] if view is None else [view]), *_targets(scales)])
 
 
 def initial_patch(recipe: Recipe) -> list[int]:

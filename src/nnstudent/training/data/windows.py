@@ -10,6 +10,7 @@ from typing import Any
 from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMultiThreadedAugmenter
 
 from nnstudent.training.annotated import PartialLabels
+from nnstudent.training.augment.host_view import make_host_view
 from nnstudent.training.augment.paint import make_painter
 from nnstudent.training.augment.transforms import (
     initial_patch,
@@ -71,17 +72,18 @@ class Windows:
         Returns:
             Training batches without end; the same few validation batches again and again.
         """
+        what: Any = {
+            "channels": self.channels,
+            "lesions": self.partial.lesions,
+            "intensity": self.intensity,
+        }
         augmented = training_transforms(
             self.recipe,
             scales,
             ignore=self.label_manager.ignore_label,
             lesions=self.partial.lesions,
-            painter=make_painter(
-                self.recipe,
-                channels=self.channels,
-                lesions=self.partial.lesions,
-                intensity=self.intensity,
-            ),
+            painter=make_painter(self.recipe, **what),
+            view=make_host_view(self.recipe, **what, perfect=False),
         )
         loader = self._loader(
             train, crop=initial_patch(self.recipe), transforms=augmented, cached=not processes
@@ -89,7 +91,10 @@ class Windows:
         loader.sampling_probabilities = self.partial.draw(loader.indices)
         fixed: list[Any] = []
         if validation:
-            patch, plain = list(self.recipe.data.patch), validation_transforms(scales)
+            patch = list(self.recipe.data.patch)
+            plain = validation_transforms(
+                scales, view=make_host_view(self.recipe, **what, perfect=True)
+            )
             drawn = self._loader(validation, crop=patch, transforms=plain, cached=False)
             fixed = [next(drawn) for _ in range(batches)]
         if not processes:
