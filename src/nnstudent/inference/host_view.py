@@ -19,7 +19,7 @@ from nnstudent.types import Float32Array, MaskArray
 from nnstudent.volume import Spacing
 
 HU_PER_UNIT = 25.0  # a lesion that an eye sees differs by half a unit or more
-FAR = -3.0  # the value of what is near no host
+_FAR = -3.0  # the value of what is near no host
 _LARGEST = 4.0
 _OUTSIDE = -2.0  # around it lie the values of what is near a host and not in it
 _CLOSING = 2  # voxels; a lesion at the border is often left out of the organ's label
@@ -32,7 +32,7 @@ def host_view(
     hosts: Collection[int],
     *,
     spacing_mm: Spacing,
-) -> Float32Array:
+) -> tuple[Float32Array, MaskArray]:
     """Intensities relative to the median of the nearest host.
 
     Args:
@@ -42,10 +42,10 @@ def host_view(
         spacing_mm: Spacing, (z, y, x).
 
     Returns:
-        (z, y, x). In a host, holes and notches filled: the difference from the host's median in
+        The view, (z, y, x), and where it shows anything. In a host, holes and notches filled: the difference from the host's median in
         units of :data:`HU_PER_UNIT`, at most 4 either way. Within
         :data:`~nnstudent.inference.lesion_stage.REACH_MM` of one: half of that difference, between
-        -3 and -1, so that the border of the host shows. Elsewhere: :data:`FAR`.
+        -3 and -1, so that the border of the host shows. Elsewhere it shows -3.
     """
     filled = np.zeros(organs.shape, np.uint8)
     medians = np.zeros(256, np.float32)
@@ -63,12 +63,12 @@ def host_view(
         filled, [int(label) for label in np.unique(filled) if label], spacing_mm=spacing_mm
     )
     relative = (hu - medians[nearest]) / np.float32(HU_PER_UNIT)
-    view: Float32Array = np.full(hu.shape, FAR, np.float32)
+    view: Float32Array = np.full(hu.shape, _FAR, np.float32)
     around = nearest > 0
     view[around] = _OUTSIDE + 0.5 * relative[around].clip(-2.0, 2.0)
     inside_host = filled > 0
     view[inside_host] = relative[inside_host].clip(-_LARGEST, _LARGEST)
-    return view
+    return view, around
 
 
 def _closed(mask: MaskArray) -> MaskArray:

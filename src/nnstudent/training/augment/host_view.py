@@ -13,7 +13,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from nnstudent.errors import InputError
-from nnstudent.inference.host_view import FAR, host_view
+from nnstudent.inference.host_view import host_view
 from nnstudent.training.augment.hosted import as_hosts
 from nnstudent.training.recipe import Recipe
 from nnstudent.types import MaskArray
@@ -64,9 +64,9 @@ class HostView(BasicTransform):
             rng = np.random.default_rng(np.random.randint(2**31))  # noqa: NPY002
             organs = _imperfect(organs, lesion, self.hosts, rng)
         hu = image[0].numpy() * np.float32(self.std) + np.float32(self.mean)
-        view = host_view(hu, organs, self.hosts, spacing_mm=self.spacing_mm)
+        view, seen = host_view(hu, organs, self.hosts, spacing_mm=self.spacing_mm)
         data_dict["image"] = torch.from_numpy(view)[None]
-        unseen = torch.from_numpy(lesion & (view == FAR))
+        unseen = torch.from_numpy(lesion & ~seen)
         known[:, unseen] = 0
         return data_dict
 

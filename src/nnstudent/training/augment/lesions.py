@@ -208,11 +208,13 @@ class _Canvas:
 
     def _room(self, own: MaskArray, box: tuple[slice, ...], *, outward: bool) -> MaskArray:
         """Voxels of a box that may be painted."""
-        labels, image = self.labels[box], self.image[box]
+        labels = self.labels[box]
         # A lesion displaces what its host encloses, such as the fat of a kidney's sinus.
         room = own[box] | (ndimage.binary_closing(own[box], iterations=3) & (labels == 0))
         if outward:  # into fat and unlabeled soft tissue, but not into lung, bone or gas
-            room |= (labels == 0) & (image > -140) & (image < 90)
+            smooth = ndimage.gaussian_filter(self.image[box], 1.5)  # noise would leave holes
+            room |= (labels == 0) & (smooth > -140) & (smooth < 90)
+            room |= (labels == 0) & ndimage.binary_closing(room)
         free: MaskArray = room & ~self.taken[box]
         return free
 
