@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -205,3 +208,52 @@ def test_the_command_puts_a_stage_behind_a_bundle(bundles, tmp_path, capsys):
     hosts.write_text('{"spleen": {"treshold": 0.4}}')
     assert main([*words, "--hosts", str(hosts)]) == 2
     assert "unknown key 'treshold'" in capsys.readouterr().err
+
+
+def relative_stage(stage: Path, folder: Path, hosts: Sequence[str]) -> Path:
+    """A stage that has learned on intensities relative to some organs."""
+    shutil.copytree(stage, folder)
+    plans = json.loads((folder / "plans.json").read_text("utf-8"))
+    plans["nnstudent"] = {"recipe": {"data": {"hosts": list(hosts)}}}
+    (folder / "plans.json").write_text(json.dumps(plans), "utf-8")
+    return folder
+
+
+def test_a_stage_may_see_intensities_relative_to_organs(bundles, tmp_path):
+    organs, stage, _ = bundles
+    relative = relative_stage(stage, tmp_path / "relative", ["liver"])
+    with pytest.raises(InputError, match="sees intensities relative to organs"):
+        Segmenter(relative)
+    both = add_lesion_stage(
+        organs,
+        relative,
+        tmp_path / "out",
+        hosts={"liver": HostRule(0.3, 0.0)},
+        context_mm=8.0,
+        torch_weights=False,
+    )
+    spec = open_model(both).networks[-1].spec
+    assert spec.relative_to == ("liver",)
+    assert NetworkSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+    # The same network on the image itself finds something else.
+    image = blobs((30, 26, 34), (5.0, 4.0, 4.0))
+    plain = add_lesion_stage(
+        organs,
+        stage,
+        tmp_path / "plain",
+        hosts={"liver": HostRule(0.3, 0.0)},
+        context_mm=8.0,
+        torch_weights=False,
+    )
+    one, other = (Segmenter(path, postprocess=())(image).labels.array for path in (both, plain))
+    assert (one != other).any()
+
+
+def test_organs_that_the_stage_or_the_bundle_lacks_are_refused(bundles, tmp_path):
+    organs, stage, _ = bundles
+    relative = relative_stage(stage, tmp_path / "relative", ["liver"])
+    with pytest.raises(InputError, match="hosts spleen: .* has learned lesions of liver only"):
+        add_lesion_stage(organs, relative, tmp_path / "out", hosts={"spleen": HostRule()})
+    wrong = relative_stage(stage, tmp_path / "wrong", ["pancreas"])
+    with pytest.raises(InputError, match="the recipe's hosts: no class 'pancreas'"):
+        add_lesion_stage(organs, wrong, tmp_path / "out", hosts={"spleen": HostRule()})

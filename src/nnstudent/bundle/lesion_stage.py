@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,11 @@ def add_lesion_stage(
     hosts = _named_hosts(hosts, model)
     _check_lesion_class(source, model)
     spec = replace(
-        source.spec, context_mm=context_mm, hosts=dict(hosts), patch=window or source.spec.patch
+        source.spec,
+        context_mm=context_mm,
+        hosts=dict(hosts),
+        relative_to=_relative_to(source, model, hosts=hosts),
+        patch=window or source.spec.patch,
     )
     manifest = read_json_table(model.path / MANIFEST, what="a bundle")
     with replacing_folder(out) as temporary:
@@ -113,6 +117,21 @@ def _named_hosts(hosts: Mapping[str, HostRule], model: Model) -> dict[str, HostR
     return {
         find_classes([name], model.classes, where=where)[0]: rule for name, rule in hosts.items()
     }
+
+
+def _relative_to(source: nnunet.Folder, model: Model, *, hosts: Collection[str]) -> tuple[str, ...]:
+    """The organs that the stage sees intensities relative to, by the bundle's names."""
+    if not source.spec.relative_to:
+        return ()
+    where = f"{source.path} sees intensities relative to organs, which {model.path} has to segment"
+    organs = find_classes(source.spec.relative_to, model.classes, where=where)
+    blind = [name for name in hosts if name not in organs]
+    if blind:
+        raise InputError(
+            f"hosts {', '.join(blind)}: {source.path} has learned lesions of "
+            f"{', '.join(organs)} only"
+        )
+    return organs
 
 
 def _check_lesion_class(source: nnunet.Folder, model: Model) -> None:

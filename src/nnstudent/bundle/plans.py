@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nnstudent.bundle.architectures import UNETS
@@ -16,7 +16,7 @@ from nnstudent.bundle.spec import (
     Scheme,
 )
 from nnstudent.errors import InputError
-from nnstudent.taxonomy import Taxonomy
+from nnstudent.taxonomy import Taxonomy, find_classes
 
 _SCHEMES: dict[str, Scheme] = {
     "CTNormalization": "ct",
@@ -160,7 +160,15 @@ def _spec(
         architecture=_architecture(settings, trainer),
         source=source,
         regions=regions,
+        relative_to=_relative_to(plans, classes),
     )
+
+
+def _relative_to(plans: Mapping[str, Any], classes: Sequence[str]) -> tuple[str, ...]:
+    """The hosts of a recipe of this package: what the network has learned to see relative to."""
+    recipe = plans.get("nnstudent", {}).get("recipe", {})
+    hosts = recipe.get("data", {}).get("hosts", ())
+    return find_classes(hosts, classes, where="the recipe's hosts") if hosts else ()
 
 
 def _architecture(settings: Mapping[str, Any], trainer: str) -> Architecture:

@@ -138,6 +138,9 @@ class NetworkSpec:
         hosts: For a lesion stage: the organs in and around which it looks for lesions, each with
             its rule. It sees the box around them, like a cascade's second stage, and decides only
             about lesions, which are laid over the organs. Empty for any other network.
+        relative_to: For a lesion stage that sees intensities relative to organs
+            (:mod:`nnstudent.inference.host_view`): these organs, hosts or not. Empty: it sees the
+            image.
     """
 
     patch: Shape
@@ -154,6 +157,7 @@ class NetworkSpec:
     regions: bool = False
     context_mm: float | None = None
     hosts: Mapping[str, HostRule] = field(default_factory=dict)
+    relative_to: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.patch) != 3 or min(self.patch) < 1:
@@ -187,6 +191,11 @@ class NetworkSpec:
                 "a lesion stage without context_mm; "
                 "expected how far around its hosts it sees, in mm"
             )
+        if self.relative_to and self.normalization.scheme != "ct":
+            raise InputError(
+                f"intensities relative to {', '.join(self.relative_to)} with normalization "
+                f"{self.normalization.scheme!r}; expected ct, which knows HU"
+            )
         if len(set(self.classes)) != len(self.classes):
             raise InputError(f"classes {self.classes}; a name occurs twice")
 
@@ -205,6 +214,8 @@ class NetworkSpec:
             del data["context_mm"]
         if not self.hosts:
             del data["hosts"]
+        if not self.relative_to:
+            del data["relative_to"]
         return data
 
     @classmethod
@@ -238,6 +249,7 @@ class NetworkSpec:
                 "near_mm" if "near_mm" in data else "context_mm", float | None, None
             ),
             hosts=record.get("hosts", dict[str, HostRule], {}),
+            relative_to=record.get("relative_to", tuple[str, ...], ()),
         )
 
 

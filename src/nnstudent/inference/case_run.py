@@ -16,6 +16,7 @@ from nnstudent.inference.cascade import crop_for_second_stage, merge_second_stag
 from nnstudent.inference.checks import image_warnings, missing_organ_warnings
 from nnstudent.inference.grid.preprocess import preprocess
 from nnstudent.inference.grid.restore import Restoration
+from nnstudent.inference.host_view import host_view
 from nnstudent.inference.labels.organs import organ_facts
 from nnstudent.inference.labels.probabilities import ProbabilityMaps
 from nnstudent.inference.labels.scores import ClassScores
@@ -206,11 +207,25 @@ class NetworkRun:
         self._segmenter, self._planes, self._seconds = segmenter, planes, seconds
         self._grid = image.grid
         self._values, self._frame = preprocess(image, self.network.spec)
+        if self.network.spec.relative_to:
+            self._values = self._relative_to_organs(self._values)
         patch = self.network.spec.patch
         windows = len(dense_starts(padded_shape(self._frame.shape, patch), patch))
         self.planned = windows * len(self.network.members)
         self._kept = None if maps is None else maps.of_network(self.network.spec, self._frame)
         self._held: list[ClassScores] = []
+
+    def _relative_to_organs(self, values: Float32Array) -> Float32Array:
+        """What a lesion stage sees that learned on intensities relative to organs."""
+        spec = self.network.spec
+        normal = spec.normalization
+        view, _ = host_view(
+            values * np.float32(normal.std) + np.float32(normal.mean),
+            labels_on_network_grid(self.labels, self._frame),
+            self._segmenter.ids(spec.relative_to),
+            spacing_mm=spec.spacing_mm,
+        )
+        return view
 
     def run(self, progress: Progress) -> int:
         """Run the windows; returns how many, of all members."""

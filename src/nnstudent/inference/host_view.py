@@ -23,6 +23,7 @@ _FAR = -3.0  # the value of what is near no host
 _LARGEST = 4.0
 _OUTSIDE = -2.0  # around it lie the values of what is near a host and not in it
 _CLOSING = 2  # voxels; a lesion at the border is often left out of the organ's label
+_CUBE = np.ones((3, 3, 3), bool)
 _LEAST_VOXELS = 50  # a smaller piece of an organ has no reliable median
 
 
@@ -42,10 +43,10 @@ def host_view(
         spacing_mm: Spacing, (z, y, x).
 
     Returns:
-        The view, (z, y, x), and where it shows anything. In a host, holes and notches filled: the difference from the host's median in
-        units of :data:`HU_PER_UNIT`, at most 4 either way. Within
-        :data:`~nnstudent.inference.lesion_stage.REACH_MM` of one: half of that difference, between
-        -3 and -1, so that the border of the host shows. Elsewhere it shows -3.
+        The view, (z, y, x), and where it shows anything. In a host, holes and notches filled: the
+        difference from the host's median in units of :data:`HU_PER_UNIT`, at most 4 either way.
+        Within :data:`~nnstudent.inference.lesion_stage.REACH_MM` of one: half of that difference,
+        between -3 and -1, so that the border of the host shows. Elsewhere: -3.
     """
     filled = np.zeros(organs.shape, np.uint8)
     medians = np.zeros(256, np.float32)
@@ -73,13 +74,14 @@ def host_view(
 
 def _closed(mask: MaskArray) -> MaskArray:
     """A mask without its holes and narrow notches."""
+    margin = 2 * _CLOSING + 1
     box = tuple(
-        slice(max(0, part.start - _CLOSING), part.stop + _CLOSING)
+        slice(max(0, part.start - margin), part.stop + margin)
         for part in ndimage.find_objects(mask.astype(np.uint8))[0]
     )
-    grown = ndimage.binary_dilation(mask[box], iterations=_CLOSING)
+    grown = ndimage.binary_dilation(mask[box], _CUBE, iterations=_CLOSING)
     # What lies beyond the array counts as mask, so that nothing is lost at its border.
-    shut = ndimage.binary_erosion(grown, iterations=_CLOSING, border_value=1)
+    shut = ndimage.binary_erosion(grown, _CUBE, iterations=_CLOSING, border_value=1)
     closed = np.zeros_like(mask)
     closed[box] = ndimage.binary_fill_holes(shut | mask[box])
     return closed

@@ -49,6 +49,12 @@ class ModelRunner:
                 f"{model.path}: was trained without mirrored images, as is right where left and "
                 "right are classes, so its output for them means nothing; leave --tta out"
             )
+        alone = [one.name for one in model.networks if one.spec.relative_to and not one.spec.hosts]
+        if alone:
+            raise InputError(
+                f"{model.path}: {alone[0]} sees intensities relative to organs, so it runs behind "
+                "a model that segments them; export it with --behind and --hosts"
+            )
         self.model = model
         self.threads = threads or _cores()
         self._settings = {"engine": engine, "device": device, "precision": precision}
