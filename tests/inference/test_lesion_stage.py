@@ -252,7 +252,7 @@ def test_a_stage_may_see_intensities_relative_to_organs(bundles, tmp_path):
 def test_organs_that_the_stage_or_the_bundle_lacks_are_refused(bundles, tmp_path):
     organs, stage, _ = bundles
     relative = relative_stage(stage, tmp_path / "relative", ["liver"])
-    with pytest.raises(InputError, match="hosts spleen: .* has learned lesions of liver only"):
+    with pytest.raises(InputError, match=r"hosts spleen: .* has learned lesions of liver only"):
         add_lesion_stage(organs, relative, tmp_path / "out", hosts={"spleen": HostRule()})
     wrong = relative_stage(stage, tmp_path / "wrong", ["pancreas"])
     with pytest.raises(InputError, match="the recipe's hosts: no class 'pancreas'"):
