@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from nnstudent.errors import GeometryError
-from nnstudent.evaluation.calibrate import true_dice
+from nnstudent.cohort.cohort import Case, Cohort, write_cohort
+from nnstudent.errors import GeometryError, InputError
+from nnstudent.evaluation.calibrate import check_cohort, scans_of_cohort, true_dice
 from nnstudent.taxonomy import flare23
 from nnstudent.volume import Grid, Volume
 
@@ -39,3 +43,30 @@ def test_truth_on_another_grid_is_refused() -> None:
     other = Volume(np.zeros((3, 4, 4), np.uint8), Grid((3, 4, 4), np.eye(4)))
     with pytest.raises(GeometryError, match="on its grid"):
         true_dice(volume(), other, organs=ORGANS, taxonomy=flare23())
+
+
+def cohort(train: int, test: int) -> Cohort:
+    cases = [
+        Case(f"{role}{k}", Path("ct.nii.gz"), Path("label.nii.gz"), frozenset({"spleen", "tumor"}))
+        for role, number in (("train", train), ("test", test))
+        for k in range(number)
+    ]
+    unlabeled = Case("unlabeled", Path("ct.nii.gz"), role="test")
+    roles = [replace(case, role="test" if case.id[:2] == "te" else "train") for case in cases]
+    return Cohort(flare23(), (*roles, unlabeled))
+
+
+def test_held_out_scans_are_the_test_cases_where_there_are_some() -> None:
+    scans = scans_of_cohort(cohort(3, 2), classes=flare23().names)
+    assert [scan.id for scan in scans] == ["test0", "test1"]
+    assert scans[0].organs == ("spleen",), "lesions have no usual place"
+    assert len(scans_of_cohort(cohort(3, 0), classes=flare23().names)) == 3
+    assert scans_of_cohort(cohort(3, 2), classes=("liver",)) == ()
+
+
+def test_a_cohort_with_too_few_labeled_scans_is_refused(tmp_path: Path) -> None:
+    write_cohort(tmp_path, cohort(30, 4))
+    with pytest.raises(InputError, match="4 labeled test cases; expected at least 20 to calibrate"):
+        check_cohort(tmp_path)
+    write_cohort(tmp_path, cohort(20, 0))
+    assert len(check_cohort(tmp_path)) == 21

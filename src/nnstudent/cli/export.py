@@ -3,6 +3,9 @@
   nnstudent export RUN/student -o bundle
   nnstudent export RUN/student -o bundle --int8 --calibration RUN/cohort
       also in int8, several times as fast on processors that have it
+  nnstudent export RUN/student -o bundle --quality HELD_OUT
+      segment then says which Dice to expect of each organ; HELD_OUT is a cohort
+      of labeled scans that the model did not learn from
   nnstudent export organs -o bundle --overlay tumor
       what the second model finds is laid over the organs of the first
   nnstudent export organs -o bundle --second fine
@@ -31,6 +34,7 @@ from nnstudent.words import count
 
 if TYPE_CHECKING:
     from nnstudent.bundle.spec import HostRule
+    from nnstudent.errors import Failure
 
 HELP = "turn an nnU-Net model folder into a bundle"
 
@@ -54,6 +58,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="COHORT",
         help="cohort folder, some of it labeled, to quantize and compare on",
+    )
+    parser.add_argument(
+        "--quality",
+        type=Path,
+        metavar="COHORT",
+        help="cohort folder of labeled scans that the model did not learn from, to calibrate the "
+        "expected Dice on: its test cases, or all if none of these is labeled",
     )
     add_report(parser, help="write what was exported as JSON")
     _add_stages(parser.add_argument_group("several networks"))
@@ -116,11 +127,12 @@ def _add_stages(group: argparse._ArgumentGroup) -> None:
 def run(args: argparse.Namespace) -> int:
     """Export the model and print the bundle's size."""
     from nnstudent.bundle.bundle import open_model
-    from nnstudent.cli.common import Display, write_report
+    from nnstudent.cli.common import Display, print_failures, write_report
 
     _check(args)
     with Display() as display:
         out = _export(args, progress=display)
+        failures = _calibrate(args, progress=display)
     model = open_model(out)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     write_report(
@@ -131,13 +143,29 @@ def run(args: argparse.Namespace) -> int:
     classes = count(len(model.classes), "class", plural="classes")
     print(f"{out}: {networks}, {classes}, {size / 1e6:.1f} MB")
     print(f"card: {out / 'card.md'}")
+    if model.quality is not None:
+        scans = count(int(model.quality.rests_on["scans"]), "scan")
+        print(f"expected Dice: calibrated on {scans}")
     print(f"segment with: nnstudent segment CT.nii.gz -o labels.nii.gz --model {out}")
-    return 0
+    return print_failures("export", failures, done=1)
+
+
+def _calibrate(args: argparse.Namespace, *, progress: Any) -> tuple[Failure, ...]:
+    """Calibrate the expected Dice, if a cohort is given; returns what could not be used of it."""
+    from nnstudent.evaluation.calibrate import calibrate_on_cohort
+
+    if args.quality is None:
+        return ()
+    return calibrate_on_cohort(args.out, args.quality, progress=progress).failures
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Refuse options that do not go together."""
+    """Refuse options that do not go together, and too few scans to calibrate on."""
     from nnstudent.errors import InputError
+    from nnstudent.evaluation.calibrate import check_cohort
+
+    if args.quality is not None:
+        check_cohort(args.quality)
 
     if args.int8 != (args.calibration is not None):
         raise InputError(

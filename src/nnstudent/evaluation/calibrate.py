@@ -14,7 +14,7 @@ import nnstudent
 from nnstudent.bundle.bundle import Model, open_model
 from nnstudent.bundle.write import check_replaceable, write_quality
 from nnstudent.cases import for_each_case
-from nnstudent.cohort.cohort import Cohort
+from nnstudent.cohort.cohort import Cohort, read_cohort
 from nnstudent.errors import Failure, InputError
 from nnstudent.evaluation.pairs import label_maps
 from nnstudent.inference.files.find import find_cases
@@ -25,7 +25,7 @@ from nnstudent.io.nifti import read_labels
 from nnstudent.io.scan import read_scan
 from nnstudent.progress import Progress, silent
 from nnstudent.quality.features import CaseFeatures
-from nnstudent.quality.fit import KnownCase, calibrate, recalibrate
+from nnstudent.quality.fit import LEAST_SCANS, KnownCase, calibrate, recalibrate
 from nnstudent.quality.model import QualityModel
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Volume
@@ -159,6 +159,41 @@ def scans_of_folders(
         )
     organs = _organs(classes, classes, taxonomy)
     return tuple(TrueScan(id, found[id], maps[id], organs) for id in both)
+
+
+def check_cohort(folder: Path) -> Cohort:
+    """Read a cohort, and refuse it if it has too few labeled scans to calibrate on.
+
+    Raises:
+        InputError: It is no cohort, or has too few.
+    """
+    cohort = read_cohort(folder)
+    scans = scans_of_cohort(cohort, classes=cohort.taxonomy.names)
+    if len(scans) < LEAST_SCANS:
+        what = "labeled test cases" if cohort.test() else "labeled cases"
+        raise InputError(
+            f"{folder}: {len(scans)} {what}; expected at least {LEAST_SCANS} to calibrate the "
+            "expected Dice"
+        )
+    return cohort
+
+
+def calibrate_on_cohort(bundle: Path, folder: Path, *, progress: Progress = silent) -> Calibrated:
+    """Calibrate the expected Dice of a bundle on the labeled scans of a cohort.
+
+    Args:
+        bundle: The bundle, which gets the calibration.
+        folder: The cohort; its test cases are taken, or all if none of these is labeled. The
+            model must not have learned from them.
+        progress: Called after each scan.
+
+    Raises:
+        InputError: The cohort or the bundle cannot be used, or there are too few scans.
+        OutputError: The bundle cannot be written.
+    """
+    scans = scans_of_cohort(check_cohort(folder), classes=open_model(bundle).classes)
+    truth = f"labels of cohort {folder.resolve().name}"
+    return calibrate_bundle(bundle, scans, bundle, truth=truth, progress=progress)
 
 
 def calibrate_bundle(

@@ -59,6 +59,15 @@ class Segmentation:
         }
 
 
+def quality_notes(result: Segmentation) -> dict[str, str]:
+    """What is expected of each class, for formats that can say it: ``expected Dice 0.91 …``."""
+    return {
+        name: facts.quality.text()
+        for name, facts in result.organs.items()
+        if facts.quality is not None
+    }
+
+
 def keep_organs(result: Segmentation, organs: Sequence[str], taxonomy: Taxonomy) -> Segmentation:
     """The same result with only these classes; all others become background."""
     kept = taxonomy.sorted(organs)

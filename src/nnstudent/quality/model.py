@@ -46,6 +46,13 @@ class Quality:
     verdict: Verdict
     reason: str = ""
 
+    def text(self) -> str:
+        """The same in one line: ``expected Dice 0.91 (0.84 to 0.95), pass``."""
+        if self.expected_dice is None or self.low is None or self.high is None:
+            return self.reason
+        interval = f"{self.low:.2f} to {self.high:.2f}"
+        return f"expected Dice {self.expected_dice:.2f} ({interval}), {self.verdict}"
+
     def record(self) -> dict[str, Any]:
         """The same as plain data, rounded."""
         if self.expected_dice is None or self.low is None or self.high is None:

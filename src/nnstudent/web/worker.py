@@ -14,6 +14,7 @@ import queue
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -24,6 +25,7 @@ from nnstudent.inference.files.options import Options
 from nnstudent.inference.files.preview import write_preview
 from nnstudent.inference.files.scan import segment_scan
 from nnstudent.inference.labels.volumetry import statistics_rows, write_statistics
+from nnstudent.inference.segmentation import quality_notes
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.nifti import write_image
 from nnstudent.progress import Progress
@@ -67,7 +69,8 @@ def segment_job(
         "dicom-seg": path["labels.seg.dcm"],
     }
     files = {name: files[name] for name in formats}
-    failed = write_formats(files, result.labels, model=segmenter.model, sources=scan.sources)
+    sources = replace(scan.sources, notes=quality_notes(result))
+    failed = write_formats(files, result.labels, model=segmenter.model, sources=sources)
     if "nifti" in failed:
         raise OutputError(failed["nifti"])
     write_image(path["image.nii.gz"], image)

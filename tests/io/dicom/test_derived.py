@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -280,3 +281,19 @@ def test_enhanced_ct_is_referred_to_by_frame(tmp_path):
     assert contour.ContourData[2] == pytest.approx(
         source.slices[order[frame - 1]].ImagePositionPatient[2], abs=1e-3
     )
+
+
+def test_what_is_to_be_said_of_a_class_is_in_both_objects(tmp_path):
+    row, column, turned = ORIENTATIONS[0]
+    series = read_series(anatomical(row, column, turned).write(tmp_path / "s"))
+    plain = labeled(labels_of(series), series)
+    note = "expected Dice 0.91 (0.84 to 0.95), pass"
+    noted = replace(plain, notes={plain.classes[0].name: note})
+    write_seg(tmp_path / "l.seg.dcm", noted)
+    write_rtstruct(tmp_path / "l.rtstruct.dcm", noted)
+    first, *others = pydicom.dcmread(tmp_path / "l.seg.dcm").SegmentSequence
+    assert first.SegmentDescription == note
+    assert not any("SegmentDescription" in segment for segment in others)
+    first, *others = pydicom.dcmread(tmp_path / "l.rtstruct.dcm").StructureSetROISequence
+    assert first.ROIDescription == note
+    assert not any("ROIDescription" in roi for roi in others)

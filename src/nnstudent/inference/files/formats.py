@@ -61,6 +61,7 @@ class Sources:
         origin: What DICOM objects copy from the series, if any are to be written.
         refused: Why a format cannot be written, by format.
         warnings: What a reader should know, one line each.
+        notes: What DICOM objects say of a class, by its name.
     """
 
     source: Path
@@ -68,6 +69,7 @@ class Sources:
     origin: Origin | None = None
     refused: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 def prepare(
@@ -267,6 +269,7 @@ def _labeled(format: str, labels: Volume, model: Model, sources: Sources) -> Lab
         taxonomy=model.taxonomy,
         algorithm=Algorithm(name[:64], nnstudent.__version__, model.hash),
         origin=sources.origin,
+        notes=sources.notes,
     )
 
 

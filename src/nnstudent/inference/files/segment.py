@@ -36,7 +36,7 @@ from nnstudent.inference.pipelining import (
     run_serial,
     run_stages,
 )
-from nnstudent.inference.segmentation import Segmentation
+from nnstudent.inference.segmentation import Segmentation, quality_notes
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.lock import writing
 from nnstudent.io.nifti import write_labels
@@ -296,7 +296,10 @@ class _Work:
                 files.append(path)
         else:
             failed = write_formats(
-                outputs, result.labels, model=segmenter.model, sources=scan.sources
+                outputs,
+                result.labels,
+                model=segmenter.model,
+                sources=replace(scan.sources, notes=quality_notes(result)),
             )
             files += [path for name, path in outputs.items() if name not in failed]
         files += self._write_maps(case, scan)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -42,6 +43,7 @@ class LabeledSeries:
         algorithm: What made the labels.
         planes: Class ids on the series' own slices, (slice, row, column).
         classes: The classes that were found, in the table's order; at least one.
+        notes: What to say of a class, by its name; in ASCII.
     """
 
     series: Series
@@ -49,6 +51,7 @@ class LabeledSeries:
     algorithm: Algorithm
     planes: LabelArray
     classes: tuple[LabelClass, ...]
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -59,6 +62,7 @@ class LabeledSeries:
         taxonomy: Taxonomy,
         algorithm: Algorithm,
         origin: Origin | None = None,
+        notes: Mapping[str, str] | None = None,
     ) -> LabeledSeries:
         """Carry labels to the slices of their series.
 
@@ -68,6 +72,7 @@ class LabeledSeries:
             taxonomy: The label table: names, codes, colors.
             algorithm: What made the labels.
             origin: What the object copies from the series; None to read it now.
+            notes: What to say of a class, by its name; in ASCII.
 
         Raises:
             InputError: No class was found, or the series lacks a UID.
@@ -82,4 +87,4 @@ class LabeledSeries:
                 f"{series.stack.slices[0].path.parent}: nothing was found, and a DICOM object "
                 "without a segment is not valid; write nifti instead"
             )
-        return cls(series, origin, algorithm, planes, classes)
+        return cls(series, origin, algorithm, planes, classes, dict(notes or {}))

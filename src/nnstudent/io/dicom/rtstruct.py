@@ -174,8 +174,10 @@ def _referenced(origin: Origin, images: Sequence[Any], pydicom: Any) -> Any:
 
 def _roi(number: int, item: LabelClass, labeled: LabeledSeries, pydicom: Any) -> Any:
     algorithm = labeled.algorithm
+    note = labeled.notes.get(item.name)
     return _dataset(
         pydicom,
+        **({} if note is None else {"ROIDescription": note}),
         ROINumber=number,
         ReferencedFrameOfReferenceUID=labeled.origin.frame_of_reference,
         ROIName=meaning(item)[:64],

@@ -10,7 +10,7 @@ import numpy as np
 
 from nnstudent.errors import InputError, require
 from nnstudent.io.atomic import replacing
-from nnstudent.io.dicom.derived import SERIES_NUMBER, Algorithm, LabeledSeries
+from nnstudent.io.dicom.derived import SERIES_NUMBER, LabeledSeries
 from nnstudent.io.dicom.origin import COPIED, CT_IMAGE, ENHANCED_CT_IMAGE, Origin
 from nnstudent.io.dicom.read import quiet
 from nnstudent.io.dicom.series import Series
@@ -82,7 +82,7 @@ def _segmentation(labeled: LabeledSeries, hd: Any) -> Any:
         pixel_array=_frames(numbers[labeled.planes], headers, labeled.series),
         segmentation_type="BINARY",
         segment_descriptions=[
-            _segment(number, item, labeled.algorithm, hd)
+            _segment(number, item, labeled, hd)
             for number, item in enumerate(labeled.classes, start=1)
         ],
         series_instance_uid=hd.UID(),
@@ -180,8 +180,9 @@ def _frames(planes: LabelArray, headers: list[Any], series: Series) -> LabelArra
     return frames
 
 
-def _segment(number: int, item: LabelClass, algorithm: Algorithm, hd: Any) -> Any:
-    return hd.seg.SegmentDescription(
+def _segment(number: int, item: LabelClass, labeled: LabeledSeries, hd: Any) -> Any:
+    algorithm = labeled.algorithm
+    segment = hd.seg.SegmentDescription(
         segment_number=number,
         segment_label=meaning(item)[:64],
         segmented_property_category=hd.sr.CodedConcept(*category(item)),
@@ -196,3 +197,6 @@ def _segment(number: int, item: LabelClass, algorithm: Algorithm, hd: Any) -> An
         ),
         display_color=hd.color.CIELabColor.from_rgb(*item.color),
     )
+    if item.name in labeled.notes:
+        segment.SegmentDescription = labeled.notes[item.name]
+    return segment

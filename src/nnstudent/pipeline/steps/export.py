@@ -51,6 +51,7 @@ def work(run: RunFolder) -> Outcome:
             raise
         write()  # raises again if the error has nothing to do with int8
         run.notice(f"the bundle has no int8: {error}")
+    _calibrate(run)
     size = sum(
         path.stat().st_size for path in run.bundle.rglob("*") if path.suffix in (".xml", ".bin")
     )
@@ -58,6 +59,27 @@ def work(run: RunFolder) -> Outcome:
     parts += ["with second stage"] if second else []
     parts += ["with tumor model laid over"] if overlay else []
     return Outcome(f"{' '.join(parts)}, {size / 1e6:.1f} MB to run")
+
+
+def _calibrate(run: RunFolder) -> None:
+    """Calibrate the expected Dice on the cohort's test cases, if there are enough."""
+    from nnstudent.evaluation.calibrate import calibrate_bundle, scans_of_cohort
+    from nnstudent.quality.fit import LEAST_SCANS
+
+    cohort = run.cohort()
+    classes = cohort.taxonomy.names
+    scans = scans_of_cohort(cohort, classes=classes) if cohort.test() else ()
+    if len(scans) < LEAST_SCANS:
+        cases = count(len(scans), "labeled test case")
+        run.notice(
+            f"the bundle does not say which Dice to expect: {cases}, expected at least "
+            f"{LEAST_SCANS} to calibrate that"
+        )
+        return
+    truth = f"labels of the test cases of {run.source.name}"
+    done = calibrate_bundle(run.bundle, scans, run.bundle, truth=truth, progress=run.progress)
+    for failure in done.failures:
+        run.notice(f"{failure.case}: left out of the expected Dice: {failure.reason}")
 
 
 def _card(run: RunFolder) -> dict[str, Any]:
