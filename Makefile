@@ -23,7 +23,7 @@ $(VENV)/.train: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.train
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,int8,dicom,web,dev]'
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,int8,onnx,dicom,web,dev]'
 	@touch $@
 
 # The demo is the real thing at its smallest: phantoms, the whole path on them, then a patient it has never seen.

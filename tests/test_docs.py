@@ -118,6 +118,26 @@ def test_the_python_page_runs_as_it_stands(tmp_path, monkeypatch):
     assert names["cost"].exit_code == 0
 
 
+def test_the_onnx_page_runs_without_the_package(tmp_path, monkeypatch):
+    for module in ("onnxruntime", "onnx", "torch"):
+        pytest.importorskip(module, reason="ONNX needs the extra [onnx]")
+    from nnstudent import Segmenter, export_onnx, make_phantom, open_model, read_labels, write_image
+    from tests.inference.folders import ISOTROPIC, make_folder
+
+    folder = make_folder(tmp_path / "model", ISOTROPIC, seed=1)
+    export_onnx(open_model(folder), tmp_path / "student.onnx")
+    image = make_phantom(2, preset="tiny", slices=24).image
+    write_image(tmp_path / "ct.nii.gz", image)
+    monkeypatch.chdir(tmp_path)
+    code = blocks(DOCS / "how-to" / "onnx.md", "python")
+    assert "nnstudent" not in code
+    exec(compile(code, "onnx.md", "exec"), {})  # our own page
+    found = read_labels(Path("labels.nii.gz")).reoriented(image.grid.axcodes).array
+    expected = Segmenter(folder, windows="dense", precision="fp32", postprocess=())(image)
+    assert len(set(found.flat)) == 4
+    assert (found == expected.labels.array).mean() > 0.995
+
+
 def test_the_readme_is_short() -> None:
     text = (DOCS.parent / "README.md").read_text("utf-8")
     assert len(text.splitlines()) <= 90

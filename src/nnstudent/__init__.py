@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from nnstudent.bundle.bundle import Model, open_model
     from nnstudent.bundle.export import export
+    from nnstudent.bundle.onnx import export_onnx
     from nnstudent.bundle.store import add_model, find_model, remove_model, stored_models
     from nnstudent.cohort.cohort import Case, Cohort, read_cohort, write_cohort
     from nnstudent.cohort.index import index
@@ -94,6 +95,7 @@ _PUBLIC = {
     "dsc": "evaluation.metrics",
     "evaluate": "evaluation.evaluate",
     "export": "bundle.export",
+    "export_onnx": "bundle.onnx",
     "find_model": "bundle.store",
     "find_map": "labels.class_maps",
     "flare23": "taxonomy",

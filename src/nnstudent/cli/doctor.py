@@ -28,6 +28,7 @@ _PACKAGES = {
     "dynamic-network-architectures": ("torch", "nnU-Net folders, export"),
     "nnunetv2": ("train", "teach, study"),
     "nncf": ("int8", "export --int8"),
+    "onnxruntime": ("onnx", "export --onnx"),
     "pydicom": ("dicom", "reading DICOM"),
     "highdicom": ("dicom", "writing DICOM"),
     "fastapi": ("web", "serve"),

@@ -12,6 +12,8 @@
       a cascade: the finer model runs around what the first one found
   nnstudent export lesions -o bundle --behind bundled --hosts hosts.json
       a lesion stage, which searches in and around the organs of hosts.json
+  nnstudent export RUN/student -o student.onnx --onnx
+      for programs without this package; bundles can be exported like this too
 
 Weights are read as tensors only. A checkpoint that holds anything else is
 refused unless you say that you trust its makers (--trust-pickle).
@@ -45,7 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model",
         type=Path,
         metavar="MODEL",
-        help="nnU-Net model folder: plans.json, dataset.json, fold_K/checkpoint_final.pth",
+        help="nnU-Net model folder (plans.json, dataset.json, fold_K/checkpoint_final.pth), "
+        "several with a parts.json beside them, or a name from nnstudent model list",
     )
     add_output(parser, metavar="BUNDLE", help="folder of the bundle; replaces a bundle there")
     parser.add_argument(
@@ -65,6 +68,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="COHORT",
         help="cohort folder of labeled scans that the model did not learn from, to calibrate the "
         "expected Dice on: its test cases, or all if none of these is labeled",
+    )
+    parser.add_argument(
+        "--onnx",
+        action="store_true",
+        help="write one ONNX file instead of a bundle, with normalization and labels in its "
+        "metadata; MODEL may be a bundle, or bundled",
     )
     add_report(parser, help="write what was exported as JSON")
     _add_stages(parser.add_argument_group("several networks"))
@@ -130,6 +139,8 @@ def run(args: argparse.Namespace) -> int:
     from nnstudent.cli.common import Display, print_failures, write_report
 
     _check(args)
+    if args.onnx:
+        return _run_onnx(args)
     with Display() as display:
         out = _export(args, progress=display)
         failures = _calibrate(args, progress=display)
@@ -159,6 +170,26 @@ def _calibrate(args: argparse.Namespace, *, progress: Any) -> tuple[Failure, ...
     return calibrate_on_cohort(args.out, args.quality, progress=progress).failures
 
 
+def _run_onnx(args: argparse.Namespace) -> int:
+    from nnstudent.bundle.bundle import MANIFEST, open_model
+    from nnstudent.bundle.onnx import export_onnx
+    from nnstudent.bundle.store import find_model
+    from nnstudent.cli.common import write_report
+
+    path = find_model(args.model)
+    is_bundle = path is None or (path / MANIFEST).is_file()
+    model = open_model(path, fold=None if is_bundle else args.fold, trust_pickle=args.trust_pickle)
+    out = export_onnx(model, args.out)
+    size = out.stat().st_size
+    write_report(
+        args.report,
+        {"onnx": str(out), "hash": model.hash, "classes": list(model.classes), "bytes": size},
+    )
+    classes = count(len(model.classes), "class", plural="classes")
+    print(f"{out}: {classes}, {size / 1e6:.1f} MB")
+    return 0
+
+
 def _check(args: argparse.Namespace) -> None:
     """Refuse options that do not go together, and too few scans to calibrate on."""
     from nnstudent.errors import InputError
@@ -167,6 +198,19 @@ def _check(args: argparse.Namespace) -> None:
     if args.quality is not None:
         check_cohort(args.quality)
 
+    others = {
+        "--int8": args.int8,
+        "--overlay": args.overlay,
+        "--second": args.second,
+        "--behind": args.behind,
+        "--quality": args.quality,
+        "--card": args.card,
+        "--taxonomy": args.taxonomy,
+        "--no-torch": args.no_torch,
+    }
+    if args.onnx and any(others.values()):
+        named = next(option for option, given in others.items() if given)
+        raise InputError(f"{named} does not go with --onnx: an ONNX file holds one plain network")
     if args.int8 != (args.calibration is not None):
         raise InputError(
             "--int8 and --calibration go together: --int8 --calibration COHORT, a folder that "
@@ -200,9 +244,10 @@ def _export(args: argparse.Namespace, *, progress: Any) -> Path:
         "trust_pickle": args.trust_pickle,
         "progress": progress,
     }
+    model = find_model(args.model) or args.model
     if args.behind is None:
         return export(
-            args.model,
+            model,
             args.out,
             overlay=args.overlay,
             second=args.second,
@@ -211,7 +256,7 @@ def _export(args: argparse.Namespace, *, progress: Any) -> Path:
         )
     return add_lesion_stage(
         find_model(args.behind),
-        args.model,
+        model,
         args.out,
         hosts=_hosts(args.hosts),
         window=_window(args.window),
