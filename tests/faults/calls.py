@@ -9,6 +9,7 @@ import resource
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,10 @@ class Call:
         _, status = os.waitpid(self.pid, 0)
         if self.told.is_file():
             return pickle.loads(self.told.read_bytes())  # type: ignore[no-any-return]
-        return Result(-os.waitstatus_to_exitcode(status) or None, "", "the process ended by itself")
+        part = self.told.with_suffix(".part")
+        why = part.read_text("utf-8", "replace").strip() if part.is_file() else ""
+        said = f"the process ended by itself: {why}" if why else "the process ended by itself"
+        return Result(-os.waitstatus_to_exitcode(status) or None, "", said)
 
 
 def start(attack: Attack, told: Path, *, before: Callable[[], None] = lambda: None) -> Call:
@@ -70,6 +74,8 @@ def start(attack: Attack, told: Path, *, before: Callable[[], None] = lambda: No
             resource.setrlimit(limit, (resource.getrlimit(limit)[1],) * 2)
         os.write(store, pickle.dumps(result))
         os.rename(told.with_suffix(".part"), told)
+    except BaseException:
+        os.write(store, traceback.format_exc().encode())  # stays in the .part file
     finally:
         sys.stdout.flush()
         os._exit(0)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import nnstudent
+from nnstudent.words import count
 from tests.faults.outcome import FAULTS
 
 Row = dict[str, Any]
@@ -38,7 +39,7 @@ def write_page(path: Path, rows: list[Row], *, seed: int) -> None:
     parts = [
         _HEAD,
         "## The last campaign\n\n",
-        f"{len(tried):,} attempts, {len(faults)} faults. nnStudent {nnstudent.__version__}, seed "
+        f"{len(tried):,} attempts, {count(len(faults), 'fault')}. nnStudent {nnstudent.__version__}, seed "
         f"{seed}, {_spread(rows, 'date')}; commit "
         f"{_spread(rows, 'commit')}; {_machine()}. "
         f"{sum(row['process'] for row in rows)} of the malformed inputs went to the command as a "

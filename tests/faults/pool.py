@@ -20,6 +20,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+from nnstudent.cli.main import main
 from tests.faults.outcome import CRASH, HANG, INTERNAL, Attack, Result, judge, listing
 
 MEMORY = 4 << 30  # address space that a worker may take beyond what it has when it starts
@@ -156,8 +157,6 @@ def _serve(pipe: Connection, *, makers: dict[str, Make], seed: int, scratch: Pat
 
 def call_here(attack: Attack) -> Result:
     """Call the command in this process."""
-    from nnstudent.cli.main import main
-
     out, err = (
         io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2)
     )
