@@ -99,18 +99,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     make_streams_safe()
-    parser = build_parser()
-    answer_shell(parser)
+    words = sys.argv[1:] if argv is None else list(argv)
     try:
-        args, unknown = parser.parse_known_args(argv)
-    except NnStudentError as error:  # of an argument that is looked up, such as a model's name
-        verb = (sys.argv[1:] if argv is None else list(argv))[0]
-        return _print_error(verb, error)
+        _check_open_files()  # first of all: every import opens a file
+        parser = build_parser()
+        answer_shell(parser)
+        args, unknown = parser.parse_known_args(words)
+    except NnStudentError as error:  # also of an argument that is looked up, as a model's name
+        return _print_error(words[0] if words else "", error)
     if unknown:
         args.parser.refuse(unknown)
     _set_up_logging(debug=args.debug)
     try:
-        _check_open_files()
         for path in (getattr(args, name, None) for name in ("report", "csv")):
             if path is not None:
                 _check_output(path, args)
@@ -167,7 +167,9 @@ def _print_error(verb: str, error: BaseException) -> int:
     else:
         line, code = f"{one_line(error)}; run it again with --debug for the traceback", 2
     with suppress(OSError):  # standard error is closed
-        print(f"nnstudent {verb}: {line}", file=sys.stderr, flush=True)
+        print(
+            f"{'nnstudent ' + verb if verb else 'nnstudent'}: {line}", file=sys.stderr, flush=True
+        )
     try:
         sys.stdout.flush()
     except OSError:  # such as a full disk: Python would try again at exit and fail again
