@@ -27,10 +27,12 @@ if TYPE_CHECKING:
         NnStudentError,
         OutputError,
     )
+    from nnstudent.evaluation.calibrate import TrueScan, calibrate_bundle
     from nnstudent.evaluation.compare import compare_methods as compare
     from nnstudent.evaluation.evaluate import evaluate
     from nnstudent.evaluation.lesions import detect as detect_lesions
     from nnstudent.evaluation.metrics import dsc, nsd
+    from nnstudent.evaluation.ranking import RankedCase, rank_folder
     from nnstudent.evaluation.scores import Scores
     from nnstudent.inference.files.options import Options as SegmentOptions
     from nnstudent.inference.files.preview import write_preview
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from nnstudent.io.dicom.series import read_series
     from nnstudent.io.nifti import read_image, read_labels, write_image, write_labels
     from nnstudent.labels.class_maps import find_map
+    from nnstudent.labels.click import Click, correct_by_click
     from nnstudent.labels.measure import Measures, measure
     from nnstudent.labels.relabel import relabel
     from nnstudent.labels.stats import Statistics, measure_files
@@ -54,6 +57,7 @@ if TYPE_CHECKING:
     from nnstudent.pseudo.selection import SelectSettings
     from nnstudent.pseudo.settings import LabelSettings, TeacherOptions
     from nnstudent.report import write_report, write_tables
+    from nnstudent.quality.model import Quality
     from nnstudent.taxonomy import Taxonomy, flare23, read_taxonomy
     from nnstudent.training.study import study
     from nnstudent.training.teach import teach
@@ -65,6 +69,7 @@ if TYPE_CHECKING:
 # Where each public name is: its module, and its name there if that is another.
 _PUBLIC = {
     "Case": "cohort.cohort",
+    "Click": "labels.click",
     "Cohort": "cohort.cohort",
     "Failure": "errors",
     "GeometryError": "errors",
@@ -77,6 +82,8 @@ _PUBLIC = {
     "NnStudentError": "errors",
     "OutputError": "errors",
     "Preset": "pipeline.preset",
+    "Quality": "quality.model",
+    "RankedCase": "evaluation.ranking",
     "Scores": "evaluation.scores",
     "SegmentOptions": "inference.files.options:Options",
     "Segmentation": "inference.segmentation",
@@ -87,9 +94,12 @@ _PUBLIC = {
     "Statistics": "labels.stats",
     "Taxonomy": "taxonomy",
     "TeacherOptions": "pseudo.settings",
+    "TrueScan": "evaluation.calibrate",
     "Volume": "volume",
     "add_model": "bundle.store",
+    "calibrate_bundle": "evaluation.calibrate",
     "compare": "evaluation.compare:compare_methods",
+    "correct_by_click": "labels.click",
     "create_app": "web.app",
     "detect_lesions": "evaluation.lesions:detect",
     "dsc": "evaluation.metrics",
@@ -109,6 +119,7 @@ _PUBLIC = {
     "nsd": "evaluation.metrics",
     "open_model": "bundle.bundle",
     "profile": "profiling",
+    "rank_folder": "evaluation.ranking",
     "read_cohort": "cohort.cohort",
     "read_image": "io.nifti",
     "read_labels": "io.nifti",
