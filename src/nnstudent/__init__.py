@@ -56,8 +56,8 @@ if TYPE_CHECKING:
     from nnstudent.pseudo.select import select
     from nnstudent.pseudo.selection import SelectSettings
     from nnstudent.pseudo.settings import LabelSettings, TeacherOptions
-    from nnstudent.report import write_report, write_tables
     from nnstudent.quality.model import Quality
+    from nnstudent.report import write_report, write_tables
     from nnstudent.taxonomy import Taxonomy, flare23, read_taxonomy
     from nnstudent.training.study import study
     from nnstudent.training.teach import teach
