@@ -167,7 +167,7 @@ class _Scene:
         markers[self.ball & part] = _BACK
         if not (markers == _OWN).any():  # the whole piece lies within reach
             return part
-        return self._walk(markers, self.values) == _BACK
+        return np.asarray(self._walk(markers, self.values) == _BACK)
 
     def _alike(self, smooth: Float64Array) -> MaskArray:
         here = smooth[self.ball]
