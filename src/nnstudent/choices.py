@@ -17,5 +17,6 @@ CONFLICTS = ("first", "last", "agree")  # of relabel, where label maps differ
 TARGETS = ("organs", "tumor", "all")  # of teach
 DECISIONS = ("dice", "argmax")  # how a voxel of a pseudo-label gets its class
 MODEL_ACTIONS = ("add", "list", "remove")
+STRATEGIES = ("quality", "uncertainty", "diversity", "random")  # of qc --next
 REPORT_FORMATS = ("html", "md", "latex")
 SHELLS = ("bash", "zsh", "fish")

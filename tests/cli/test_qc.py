@@ -65,7 +65,8 @@ def test_calibrate_then_sort(work: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert page.count("<article>") == 2
     assert (results / "qc.csv").read_text().startswith("case,fail,look,")
     capsys.readouterr()
-    assert main(["qc", str(results)]) == 0
+    assert main(["qc", str(results), "--next", "1", "--report", str(report)]) == 0
+    assert len(read_report(report, "qc")["next"]) == 1
     assert capsys.readouterr().out.splitlines()[0].startswith(cases[0]["id"])
 
 

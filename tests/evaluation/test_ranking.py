@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nnstudent.errors import InputError
-from nnstudent.evaluation.ranking import rank_folder, ranking_csv, ranking_lines
+from nnstudent.evaluation.ranking import candidates, rank_folder, ranking_csv, ranking_lines
 from nnstudent.inference.labels.volumetry import Row, write_statistics
 
 
@@ -71,3 +71,11 @@ def test_what_cannot_be_ranked_is_refused_with_what_to_do(tmp_path: Path) -> Non
     write_statistics(tmp_path / "statistics.csv", empty)
     with pytest.raises(InputError, match="no calibration of it; calibrate it with"):
         rank_folder(tmp_path)
+
+
+def test_the_cases_are_candidates_for_correction(folder: Path) -> None:
+    found = {item.id: item for item in candidates(folder)}
+    assert list(found) == ["dubious", "fine", "poor"]
+    assert found["poor"].expected_dice == {"liver": 0.93, "gallbladder": 0.31}
+    assert found["dubious"].confidence == {"liver": 0.9, "spleen": 0.9}
+    assert found["fine"].measures["spleen mean_hu"] == 40.0

@@ -4,6 +4,8 @@
       segments the scans and sorts them: results/qc.html with pictures, qc.csv
   nnstudent qc results/
       sorts what segment --statistics --preview wrote
+  nnstudent qc results/ --next 5 --strategy uncertainty
+      names the five scans that somebody should correct next
   nnstudent qc scans/ --calibrate corrected/ -o my-bundle
       calibrates on scans whose labels a person corrected; the labels have the
       names of the scans. Use it with --model my-bundle
@@ -19,12 +21,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnstudent.choices import STRATEGIES
 from nnstudent.cli.common import (
     add_advanced,
     add_model,
     add_output,
     add_report,
     add_threads,
+    positive,
 )
 
 if TYPE_CHECKING:
@@ -56,6 +60,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CORRECTED",
         help="folder of corrected label maps, named after their scans: calibrate on them",
     )
+    parser.add_argument(
+        "--next", type=positive, metavar="N", help="also name the N scans to correct next"
+    )
+    parser.add_argument(
+        "--strategy",
+        choices=STRATEGIES,
+        default=STRATEGIES[0],
+        help="how --next chooses: the lowest expected Dice; each organ in turn where it is least "
+        "confident; scans unlike each other; or at random, to compare with "
+        f"(default: {STRATEGIES[0]})",
+    )
     add_report(parser, help="write the ranking, or what was calibrated, as JSON")
     add_threads(add_advanced(parser))
 
@@ -65,6 +80,8 @@ def run(args: argparse.Namespace) -> int:
     from nnstudent.errors import InputError
 
     if args.calibrate is not None:
+        if args.next is not None:
+            raise InputError("--next does not go with --calibrate; call qc once for each")
         if args.out is None:
             raise InputError("--calibrate without -o; expected the folder of the bundle to write")
         return _calibrate(args)
@@ -73,9 +90,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _rank(args: argparse.Namespace) -> int:
     from nnstudent.cli.common import failed_rows, print_failures, write_report
-    from nnstudent.evaluation.ranking import rank_folder, ranking_csv, ranking_lines
+    from nnstudent.evaluation.ranking import (
+        candidates,
+        rank_folder,
+        ranking_csv,
+        ranking_lines,
+    )
     from nnstudent.evaluation.ranking_page import ranking_page
     from nnstudent.io.atomic import write_text
+    from nnstudent.quality.choose import choose_next
 
     segmented = None if args.out is None else _segment(args)
     failures = segmented.failures if segmented is not None else ()
@@ -83,6 +106,9 @@ def _rank(args: argparse.Namespace) -> int:
         return print_failures("qc", failures, done=0)
     folder = args.folder if args.out is None else args.out
     cases = rank_folder(folder)
+    chosen: tuple[str, ...] = ()
+    if args.next is not None:
+        chosen = choose_next(candidates(folder), args.next, strategy=args.strategy)
     write_text(folder / TABLE, ranking_csv(cases))
     write_text(folder / PAGE, ranking_page(cases, folder=folder))
     write_report(
@@ -93,10 +119,13 @@ def _rank(args: argparse.Namespace) -> int:
             "bundle": None,
             "scans": 0,
             "shift": {},
+            "next": list(chosen),
             "failures": failed_rows(failures),
         },
     )
     print("\n".join(ranking_lines(cases)))
+    if chosen:
+        print(f"correct next: {', '.join(chosen)}")
     print(f"wrote {folder / PAGE}, {folder / TABLE}")
     return print_failures("qc", failures, done=len(cases))
 
@@ -152,6 +181,7 @@ def _calibrate(args: argparse.Namespace) -> int:
     body: dict[str, Any] = {
         "folder": None,
         "cases": [],
+        "next": [],
         "bundle": str(done.bundle),
         "scans": done.scans,
         "shift": dict(done.quality.shift),

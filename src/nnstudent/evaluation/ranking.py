@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nnstudent.errors import InputError
 from nnstudent.inference.labels.volumetry import COLUMNS, Row, read_statistics
+from nnstudent.quality.choose import Candidate
 from nnstudent.quality.model import VERDICTS
 from nnstudent.words import class_title, count
 
@@ -103,18 +104,7 @@ def rank_folder(folder: Path) -> tuple[RankedCase, ...]:
     Raises:
         InputError: The folder is missing, or no table in it has an expected Dice.
     """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; expected one that nnstudent segment wrote")
-    rows: dict[str, list[Row]] = {}
-    for path in sorted(folder.glob("*.csv")):
-        for row in read_statistics(path):
-            rows.setdefault(row[0], []).append(row)
-    if not rows:
-        raise InputError(
-            f"{folder}: no table of nnstudent segment --statistics in it; "
-            "give the scans and a folder for the results: nnstudent qc SCANS -o RESULTS"
-        )
-    cases = [_case(id, own, folder) for id, own in rows.items()]
+    cases = [_case(id, own, folder) for id, own in _tables(folder).items()]
     if not any(case.organs for case in cases):
         raise InputError(
             f"{folder}: no expected Dice in its tables, because the model has no calibration of "
@@ -122,6 +112,35 @@ def rank_folder(folder: Path) -> tuple[RankedCase, ...]:
             "-o CALIBRATED"
         )
     return tuple(sorted(cases, key=lambda case: case.badness))
+
+
+def candidates(folder: Path) -> tuple[Candidate, ...]:
+    """The cases of a folder as candidates for correction, in the order of their names.
+
+    Args:
+        folder: See :func:`rank_folder`; an expected Dice is not needed.
+
+    Raises:
+        InputError: The folder is missing, or has no table.
+    """
+    found = []
+    for id, rows in sorted(_tables(folder).items()):
+        organs = [dict(zip(COLUMNS, row, strict=False)) for row in rows]
+        measures = {
+            f"{organ['organ']} {name}": value
+            for organ in organs
+            for name in ("volume_ml", "mean_hu", "sd_hu")
+            if (value := _value(organ[name])) is not None
+        }
+        found.append(
+            Candidate(id, _column(organs, "confidence"), _column(organs, "expected_dice"), measures)
+        )
+    return tuple(found)
+
+
+def _column(organs: Iterable[Mapping[str, str]], name: str) -> dict[str, float]:
+    values = {organ["organ"]: _value(organ.get(name, "")) for organ in organs}
+    return {organ: value for organ, value in values.items() if value is not None}
 
 
 def ranking_csv(cases: Iterable[RankedCase]) -> str:
@@ -152,6 +171,22 @@ def ranking_lines(cases: Sequence[RankedCase], *, most: int = 30) -> Iterator[st
         yield f"{case.id:<{width}}  {'; '.join(bad[:3]) + more if bad else 'pass'}"
     if len(cases) > most:
         yield f"… and {count(len(cases) - most, 'better case')}"
+
+
+def _tables(folder: Path) -> dict[str, list[Row]]:
+    """The rows of each case of a folder."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; expected one that nnstudent segment wrote")
+    rows: dict[str, list[Row]] = {}
+    for path in sorted(folder.glob("*.csv")):
+        for row in read_statistics(path):
+            rows.setdefault(row[0], []).append(row)
+    if not rows:
+        raise InputError(
+            f"{folder}: no table of nnstudent segment --statistics in it; "
+            "give the scans and a folder for the results: nnstudent qc SCANS -o RESULTS"
+        )
+    return rows
 
 
 def _case(id: str, rows: Iterable[Row], folder: Path) -> RankedCase:
