@@ -6,6 +6,7 @@ from PIL import Image, ImageChops
 
 from nnstudent.inference.labels.organs import OrganFacts
 from nnstudent.inference.picture.sheet import draw_sheet
+from nnstudent.quality.model import Quality
 from nnstudent.taxonomy import LabelClass, Taxonomy, flare23
 from nnstudent.volume import Grid, Volume
 
@@ -70,6 +71,11 @@ def test_what_is_flagged_missing_or_warned_of_is_written():
         image, labels, TABLE, organs=facts | {"tumor": OrganFacts(0.0, False, None)}
     )
     assert ImageChops.difference(plain, missing).getbbox() is not None
+    poor = OrganFacts(20.0, False, 0.9, Quality(0.3, 0.1, 0.5, "fail", "expected Dice below 0.5"))
+    doubted = draw_sheet(image, labels, TABLE, organs=facts | {"aorta": poor})
+    assert doubted.size == plain.size
+    changed = np.argwhere((np.asarray(doubted) != np.asarray(plain)).any(axis=-1))
+    assert changed[:, 0].min() > plain.height - 30, "only the line at the foot"
     warned = draw_sheet(image, labels, TABLE, organs=facts, warnings=["small field of view"] * 9)
     assert warned.height > plain.height
     assert shows(warned, amber, (0, 0, warned.width, 140)) > 60

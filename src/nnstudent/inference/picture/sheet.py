@@ -112,7 +112,30 @@ def draw_sheet(
     foot.text(
         (width - _EDGE, sheet.height - _FOOT / 2), note, fill=_SOFT, font=_font(13), anchor="rm"
     )
+    doubts = _doubts(organs or {})
+    room = width - 3 * _EDGE - int(_font(13).getlength(note))
+    foot.text(
+        (_EDGE, sheet.height - _FOOT / 2),
+        _fit(doubts, _font(13), room),
+        fill=_AMBER,
+        font=_font(13),
+        anchor="lm",
+    )
     return sheet
+
+
+def _doubts(organs: Mapping[str, OrganFacts]) -> str:
+    """Which organs are expected to be bad: ``expected to fail: gallbladder; look at: pancreas``."""
+    parts = []
+    for verdict, words in (("fail", "expected to fail"), ("look", "look at")):
+        names = [
+            class_title(name)
+            for name, facts in organs.items()
+            if facts.quality is not None and facts.quality.verdict == verdict
+        ]
+        if names:
+            parts.append(f"{words}: {', '.join(names)}")
+    return "; ".join(parts)
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
