@@ -54,21 +54,29 @@ def write_table(rows: Sequence[Mapping[str, Any]], path: Path | None) -> None:
     cases = {kind: known(rows, kind) for kind in dict.fromkeys(row["set"] for row in rows)}
     calibration, unseen = cases.get("calibration", {}), cases.get("unseen", {})
     everything = {**calibration, **unseen}
-    model = calibrate(list(everything.values()))
+    shifts = {kind: some for kind, some in cases.items() if kind.startswith("shift:")}
+    bad = [case for some in shifts.values() for case in some.values()]
+    model = calibrate(list(everything.values()), also=bad)
     found: dict[str, Any] = {
         "scans": {kind: len(some) for kind, some in cases.items()},
-        "cross": figures(crossed(everything)),
+        "cross": figures(crossed(everything, also=bad)),
+        "cross_without_bad_scans": figures(crossed(everything)),
     }
     if len(calibration) >= 20:
         apart = calibrate(list(calibration.values()))
         found["unseen"] = figures(judged(apart, unseen))
+    across = crossed(everything, also=bad)
     found["organs"] = {
-        organ: figures([item for item in crossed(everything) if item.organ == organ])
-        for organ in model.norms
+        organ: figures([item for item in across if item.organ == organ]) for organ in model.norms
     }
-    for kind, some in cases.items():
-        if kind.startswith("shift:"):
-            found[kind] = figures(judged(model, some))
+    shifted: list[Judged] = []
+    for kind, some in shifts.items():
+        # The regression has seen no scan that is bad in this way.
+        others = [case for name, other in shifts.items() if name != kind for case in other.values()]
+        items = judged(calibrate(list(everything.values()), also=others), some)
+        found[kind] = figures(items) | {"missed": missed(some, model)}
+        shifted += items
+    found["all_shifts"] = figures(shifted)
     if "ct" in cases:
         found["ct"] = on_ct(model, cases["ct"])
     print(json.dumps(found, indent=1))
@@ -85,14 +93,26 @@ def known(rows: Sequence[Mapping[str, Any]], kind: str) -> dict[str, KnownCase]:
     }
 
 
-def crossed(cases: Mapping[str, KnownCase]) -> list[Judged]:
+def missed(cases: Mapping[str, KnownCase], model: QualityModel) -> dict[str, int]:
+    """Organs that are there and were not found, and how many of them are named."""
+    lost = [
+        (case, organ)
+        for case in cases.values()
+        for organ in case.dice
+        if organ in case.features.absent
+    ]
+    named = sum(organ in model(case.features) for case, organ in lost)
+    return {"organs": len(lost), "named": named}
+
+
+def crossed(cases: Mapping[str, KnownCase], *, also: Sequence[KnownCase] = ()) -> list[Judged]:
     """Every case judged by a calibration on four fifths of the others."""
     names = sorted(cases)
     found = []
     for fold in range(FOLDS):
         rest = [cases[name] for k, name in enumerate(names) if k % FOLDS != fold]
         own = {name: cases[name] for k, name in enumerate(names) if k % FOLDS == fold}
-        found += judged(calibrate(rest), own)
+        found += judged(calibrate(rest, also=also), own)
     return found
 
 

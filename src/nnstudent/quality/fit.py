@@ -14,7 +14,7 @@ from nnstudent.quality.design import design, fit_norms
 from nnstudent.quality.features import CaseFeatures
 from nnstudent.quality.model import Margin, QualityModel
 from nnstudent.quality.regression import fit
-from nnstudent.types import Float64Array, IndexArray
+from nnstudent.types import Float64Array, IndexArray, MaskArray
 
 LEVEL = 0.9
 LEAST_SCANS = 20
@@ -47,7 +47,10 @@ class _Rows:
 
 
 def calibrate(
-    cases: Sequence[KnownCase], *, rests_on: Mapping[str, Any] | None = None
+    cases: Sequence[KnownCase],
+    *,
+    also: Sequence[KnownCase] = (),
+    rests_on: Mapping[str, Any] | None = None,
 ) -> QualityModel:
     """Calibrate the expected Dice from scratch.
 
@@ -55,6 +58,8 @@ def calibrate(
 
     Args:
         cases: Scans that the network did not learn from, in random order.
+        also: Scans of other kinds, such as bad ones: the regression learns from them too how
+            failures look. The interval is still that of ``cases``.
         rests_on: Where their truth comes from; plain data, for people.
 
     Raises:
@@ -69,7 +74,7 @@ def calibrate(
     learned, measured = cases[::2], cases[1::2]
     names = list(dict.fromkeys(name for case in learned for name in case.dice))
     norms = fit_norms([case.features for case in learned], names)
-    rows = _rows(learned, norms)
+    rows = _rows([*learned, *(case for case in also if case.dice)], norms)
     expected, held = fit(rows.names, rows.values, rows.dice, rows.case)
     held = np.clip(held, 0, 1)
     error = np.abs(rows.dice - held)
@@ -78,7 +83,8 @@ def calibrate(
     model = QualityModel(
         LEVEL, norms, expected, spread, (1.0, 1.0), {}, Margin(1.0, 0), {}, rests_on=rests_on or {}
     )
-    model = replace(model, reach=_reach(model, rows, held))
+    usual = rows.case < len(learned)
+    model = replace(model, reach=_reach(model, rows, held, usual))
     return replace(_with_margins(model, _rows(measured, norms)), rests_on=dict(rests_on or {}))
 
 
@@ -118,7 +124,7 @@ def recalibrate(
     scores = _scores(rows.dice - np.clip(expected + held, 0, 1), spread, model.reach)
     common = Margin(_quantile(scores, model.level), len(scores))
     novelty = {
-        name: max(limit, *_of(name, rows.names, rows.novelty), limit)
+        name: max([limit, *_of(name, rows.names, rows.novelty)])
         for name, limit in model.novelty.items()
     }
     return replace(
@@ -126,9 +132,7 @@ def recalibrate(
     )
 
 
-def _shift(
-    names: Sequence[str], error: Float64Array, rows: np.typing.NDArray[np.bool_]
-) -> dict[str, float]:
+def _shift(names: Sequence[str], error: Float64Array, rows: MaskArray) -> dict[str, float]:
     """Mean error of each organ, drawn towards that of all, and that towards none."""
     chosen = np.array(names)[rows]
     overall = float(error[rows].sum() / (rows.sum() + 10))
@@ -162,10 +166,12 @@ def _rows(cases: Sequence[KnownCase], norms: Mapping[str, Any]) -> _Rows:
     )
 
 
-def _reach(model: QualityModel, rows: _Rows, held: Float64Array) -> tuple[float, float]:
-    """How far errors reach below and above the prediction, in spreads."""
+def _reach(
+    model: QualityModel, rows: _Rows, held: Float64Array, usual: MaskArray
+) -> tuple[float, float]:
+    """How far errors reach below and above the prediction in some rows, in spreads."""
     _, spread = model.predict(rows.names, rows.values)
-    error = (rows.dice - held) / spread
+    error = ((rows.dice - held) / spread)[usual]
     below, above = (float(v) for v in np.quantile(error, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
     return max(-below, 0.1), max(above, 0.1)
 
