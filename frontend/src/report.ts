@@ -3,6 +3,7 @@ import { button, make } from './dom'
 import { Legend } from './legend'
 import { canDraw, type LabelClass, Viewer } from './viewer'
 
+export { Drawing } from './drawing'
 export { canDraw, Viewer } from './viewer' // the page of the service uses the same build
 
 interface Case {

@@ -1,9 +1,14 @@
 /**
  * A scan to scroll through: one pane a label map, side by side and in step, in slices and in 3D, with classes to switch
- * on and off. It knows nothing of where the scan comes from.
+ * on and off, a window, lengths and densities. It knows nothing of where the scan comes from.
  */
-import { DRAG_MODE, Niivue, NVImage, SLICE_TYPE } from '@niivue/niivue'
-import { button, make } from './dom'
+import { DRAG_MODE, SHOW_RENDER, SLICE_TYPE } from '@niivue/niivue'
+import { make } from './dom'
+import { listenForKeys } from './keys'
+import { agreement, type Triple } from './labelmap'
+import { isSoftware, Pane, read } from './pane'
+import { Toolbar } from './toolbar'
+import { dragged, SOFT_TISSUE, type Window } from './window'
 import style from './viewer.css?inline'
 
 /** A line of the label table; the color is red, green, blue from 0 to 255. */
@@ -19,24 +24,27 @@ export interface Scan {
   layers: { title: string; labels: Blob }[]
 }
 
-interface View {
+export interface View {
   title: string
+  key: string
   type: SLICE_TYPE
   axis: number // that the slider moves along: x, y, z
 }
 
-const WINDOW_HU = [-160, 240] as const
-const AXIAL: View = { title: 'Axial', type: SLICE_TYPE.AXIAL, axis: 2 }
+/** What a drag with the left button does. */
+export type Tool = 'look' | 'window' | 'measure'
+
+const AXIAL: View = { title: 'Axial', key: 'a', type: SLICE_TYPE.AXIAL, axis: 2 }
 const VIEWS: View[] = [
   AXIAL,
-  { title: 'Coronal', type: SLICE_TYPE.CORONAL, axis: 1 },
-  { title: 'Sagittal', type: SLICE_TYPE.SAGITTAL, axis: 0 },
-  { title: '3D', type: SLICE_TYPE.RENDER, axis: -1 },
+  { title: 'Coronal', key: 'c', type: SLICE_TYPE.CORONAL, axis: 1 },
+  { title: 'Sagittal', key: 's', type: SLICE_TYPE.SAGITTAL, axis: 0 },
+  { title: '3D', key: 'd', type: SLICE_TYPE.RENDER, axis: -1 },
 ]
-const ALL: View = { title: 'All', type: SLICE_TYPE.MULTIPLANAR, axis: 2 }
-const OPACITY = 0.5
+const ALL: View = { title: 'All', key: 'x', type: SLICE_TYPE.MULTIPLANAR, axis: 2 }
 const NOTCH = 40 // pixels of the wheel for one slice; a notch of most mice is 100
 const FAINT = 0.18 // of its color: what is beside the class that is pointed at
+const FAR = 12 // times that one can zoom in
 
 /** Whether this browser can draw scans. */
 export function canDraw(): boolean {
@@ -48,18 +56,25 @@ export class Viewer {
   present: ReadonlySet<number> = new Set()
   /** Called when classes were switched on or off. */
   onSwitch: () => void = () => undefined
+  readonly views: View[]
+  readonly stage = make('div', 'nnv-stage')
+  view: View
+  tool: Tool = 'look'
+  window: Window = SOFT_TISSUE
+  opacity = 0.5
+  contours = false
+  /** The class that is drawn on, and so not part of the map that is shown. */
+  drawn: number | null = null
 
   private readonly hidden = new Set<number>()
-  private readonly bar = make('div', 'nnv-bar')
-  private readonly stage = make('div', 'nnv-stage')
-  private readonly slider = make('input', 'nnv-slider')
-  private readonly place = make('output', 'nnv-place')
-  private readonly views: View[]
-  private panes: Niivue[] = []
-  private view: View
+  private readonly probe = make('output', 'nnv-probe')
+  private readonly toolbar: Toolbar
+  private panes: Pane[] = []
   private emphasised: number | null = null
   private turn = 0
   private rolled = 0 // pixels by the wheel since the last slice
+  private drag: [number, number] | null = null // where the pointer was, while it changes the window
+  private frame = 0
 
   /**
    * @param all Whether there is a view of all planes and 3D at once, which a single pane has the room for.
@@ -76,15 +91,10 @@ export class Viewer {
     }
     this.views = all ? [ALL, ...VIEWS] : VIEWS
     this.view = this.views[0]!
+    this.toolbar = new Toolbar(this)
     root.classList.add('nnv')
-    this.bar.append(this.viewButtons(), this.slider, this.place)
-    this.slider.type = 'range'
-    this.slider.min = '0'
-    this.slider.max = '1'
-    this.slider.step = 'any'
-    this.slider.ariaLabel = 'Position of the slice'
-    this.slider.addEventListener('input', () => this.scrollTo(Number(this.slider.value)))
-    root.replaceChildren(this.bar, this.stage)
+    root.replaceChildren(this.toolbar.root, this.stage, this.probe)
+    listenForKeys(this)
   }
 
   /** Show a scan; what was shown before goes. False if another was asked for in the meantime. */
@@ -95,20 +105,41 @@ export class Viewer {
     const maps = await Promise.all(scan.layers.map((layer) => read(layer.labels, 'labels.nii.gz')))
     if (turn !== this.turn) return false
     for (const [index, pane] of this.panes.entries()) {
-      const back = index === 0 ? image : image.clone()
-      back.colormap = 'gray'
-      ;[back.cal_min, back.cal_max] = WINDOW_HU
-      pane.volumes = []
-      pane.opts.sliceType = AXIAL.type // quick to draw until all is there
-      pane.addVolume(back)
-      pane.addVolume(maps[index]!)
+      pane.nv.opts.sliceType = AXIAL.type // quick to draw until all is there
+      pane.load(index === 0 ? image : image.clone(), maps[index]!, this.window)
     }
-    this.present = idsIn(maps)
+    this.present = new Set(this.panes.flatMap((pane) => [...pane.present]))
     this.color()
-    const full = maps.find((map) => map.img?.some((id) => id > 0))
-    this.moveTo(full ? middleOf(full, (id) => id > 0) : null)
+    const full = this.panes.find((pane) => pane.present.size) ?? this.panes[0]!
+    this.moveTo(full.middleOf(full.present) ?? [0.5, 0.5, 0.5])
+    this.say('')
     this.turnTo(this.view)
     return true
+  }
+
+  /** Whether there is no graphics card, so that drawing is slow. */
+  get slow(): boolean {
+    return this.panes.some(({ nv }) => isSoftware(nv))
+  }
+
+  /** Slices along the axis of the view, and which of them is shown, from 1; null in 3D. */
+  get place(): { slice: number; slices: number } | null {
+    const [pane] = this.panes
+    const { axis } = this.view
+    const slices = pane?.slices(axis)
+    if (!pane || axis < 0 || !slices) return null
+    return { slice: Math.min(Math.floor(pane.nv.scene.crosshairPos[axis]! * slices) + 1, slices), slices }
+  }
+
+  /** Dice of each class between the first two panes; empty if there are not two. */
+  agreement(): Map<number, number> {
+    const [one, other] = this.panes
+    return one && other ? agreement(one.ids, other.ids) : new Map<number, number>()
+  }
+
+  /** The pane that is drawn on. */
+  get main(): Pane {
+    return this.panes[0]!
   }
 
   /** Whether a class is drawn. */
@@ -136,135 +167,204 @@ export class Viewer {
   /** Lay the slices through the middle of a class. */
   centerOn(id: number): void {
     for (const pane of this.panes) {
-      const map = pane.volumes[1]
-      if (!map?.img?.includes(id)) continue
-      this.moveTo(middleOf(map, (other) => other === id))
-      for (const each of this.panes) each.drawScene()
-      this.follow(pane)
+      const middle = pane.middleOf(new Set([id]))
+      if (!middle) continue
+      this.moveTo(middle)
+      this.drawAll()
       return
     }
   }
 
-  private moveTo(voxel: [number, number, number] | null): void {
-    for (const pane of this.panes) pane.scene.crosshairPos = voxel ? pane.vox2frac(voxel) : [0.5, 0.5, 0.5]
+  /** Show a plane, all of them, or 3D. */
+  turnTo(view: View): void {
+    this.view = view
+    const solid = view.axis < 0
+    for (const pane of this.panes) {
+      const { nv } = pane
+      if (pane.back) pane.back.opacity = solid ? 0 : 1
+      nv.opts.crosshairWidth = view === ALL ? 0.3 : 0
+      nv.opts.multiplanarShowRender = this.slow ? SHOW_RENDER.NEVER : SHOW_RENDER.AUTO
+      pane.note.hidden = !(this.slow && view === ALL)
+      nv.opts.sliceType = view.type
+    }
+    this.paint() // once for all of it
+  }
+
+  /** Go to a slice of the view, from 1. */
+  goTo(slice: number): void {
+    const { place } = this
+    if (place) this.scroll(this.view.axis, Math.min(Math.max(slice, 1), place.slices) - 1, place.slices)
+  }
+
+  /** Go some slices on; upwards, forwards and to the patient's left if positive. */
+  step(by: number): void {
+    const { place } = this
+    if (place) this.goTo(place.slice + by)
+  }
+
+  /** Choose what a drag with the left button does. */
+  setTool(tool: Tool): void {
+    this.tool = tool
+    for (const { nv } of this.panes) nv.opts.mouseEventConfig = mouse(tool)
+    this.stage.dataset['tool'] = tool
+    this.toolbar.update()
+  }
+
+  /** Set which densities are drawn from black to white. */
+  setWindow(window: Window): void {
+    this.window = window
+    this.toolbar.update()
+    this.soon(() => {
+      for (const pane of this.panes) pane.setWindow(this.window)
+    })
+  }
+
+  /** Set how opaque the classes are, from 0 to 1. */
+  setOpacity(opacity: number): void {
+    this.opacity = Math.min(Math.max(opacity, 0), 1)
+    this.toolbar.update()
+    this.soon(() => this.paint())
+  }
+
+  /** Draw outlines instead of areas. */
+  setContours(on: boolean): void {
+    this.contours = on
+    this.paint()
+  }
+
+  /** Zoom in or out by a factor. */
+  zoom(by: number): void {
+    for (const { nv } of this.panes) {
+      const [x, y, z, scale] = nv.scene.pan2Dxyzmm as unknown as [number, number, number, number]
+      nv.setPan2Dxyzmm([x, y, z, Math.min(Math.max(scale * by, 1), FAR)])
+    }
+  }
+
+  /** Show the whole scan again. */
+  fit(): void {
+    for (const pane of this.panes) pane.fit()
+  }
+
+  /** Remove all lengths. */
+  clearLengths(): void {
+    for (const { nv } of this.panes) nv.clearAllMeasurements()
+    this.say('')
+  }
+
+  /** Draw the classes anew. */
+  paint(): void {
+    this.color()
+    for (const pane of this.panes) pane.nv.updateGLVolume()
+    this.toolbar.update()
+  }
+
+  private soon(act: () => void): void {
+    cancelAnimationFrame(this.frame)
+    this.frame = requestAnimationFrame(act)
+  }
+
+  private say(line: string): void {
+    if (this.probe.textContent !== line) this.probe.textContent = line
+  }
+
+  private drawAll(): void {
+    for (const { nv } of this.panes) nv.drawScene()
+    this.toolbar.update()
+  }
+
+  private moveTo(place: Triple): void {
+    for (const { nv } of this.panes) nv.scene.crosshairPos = place
+  }
+
+  private scroll(axis: number, slice: number, slices: number): void {
+    for (const { nv } of this.panes) nv.scene.crosshairPos[axis] = (slice + 0.5) / slices
+    this.drawAll()
   }
 
   private async makePanes(titles: string[]): Promise<void> {
+    while (this.panes.length > Math.max(titles.length, 1)) this.panes.pop()!.remove()
     while (this.panes.length < titles.length) {
-      const place = make('figure', 'nnv-pane')
-      const canvas = make('canvas')
-      canvas.tabIndex = 0
-      place.append(make('div', 'nnv-frame'), make('figcaption'))
-      place.firstElementChild!.append(canvas)
-      this.stage.append(place)
-      const pane = new Niivue({
-        backColor: [0, 0, 0, 1],
-        crosshairColor: [0.34, 0.74, 0.78, 1],
-        crosshairWidth: 0,
-        dragAndDropEnabled: false,
-        dragMode: DRAG_MODE.pan,
-        isRadiologicalConvention: true,
-        fontColor: [1, 1, 1, 0.6],
-        fontSizeScaling: 0.3,
-        isOrientCube: false,
-        loadingText: '',
-        logLevel: 'error',
-        scrollRequiresFocus: true, // else the page could not be scrolled past it
-        sagittalNoseLeft: true,
-        show3Dcrosshair: false,
-        isNearestInterpolation: false,
-        multiplanarForceRender: false,
-      })
+      const pane = new Pane()
       this.panes.push(pane) // before it is waited for: another call must not make it a second time
-      await pane.attachToCanvas(canvas, true)
-      pane.setRenderAzimuthElevation(160, 10) // from the front, as one looks at a patient
-      pane.setScale(1.35)
-      pane.onLocationChange = () => this.follow(pane)
-      canvas.addEventListener('wheel', (event) => this.roll(event, pane, canvas), { capture: true, passive: false })
+      this.stage.append(pane.figure)
+      await pane.start()
+      pane.nv.opts.mouseEventConfig = mouse(this.tool)
+      this.listen(pane)
     }
-    for (const pane of this.panes) pane.broadcastTo(this.panes.filter((other) => other !== pane))
-    for (const [index, canvas] of this.stage.querySelectorAll('canvas').entries()) canvas.ariaLabel = `Scan, ${titles[index]}`
-    for (const [index, caption] of this.stage.querySelectorAll('figcaption').entries()) caption.textContent = titles[index] ?? ''
+    this.stage.dataset['panes'] = String(titles.length)
+    for (const [index, pane] of this.panes.entries()) {
+      const others = this.panes.filter((other) => other !== pane).map(({ nv }) => nv)
+      pane.nv.broadcastTo(others)
+      pane.name(titles[index] ?? '')
+    }
   }
 
-  private viewButtons(): HTMLElement {
-    const group = make('div', 'nnv-views')
-    group.role = 'group'
-    group.ariaLabel = 'View'
-    for (const view of this.views) {
-      const choice = button('', view.title, () => {
-        for (const other of group.children) other.ariaPressed = String(other === choice)
-        this.turnTo(view)
-      })
-      choice.ariaPressed = String(view === this.view)
-      group.append(choice)
+  private listen(pane: Pane): void {
+    const { canvas, nv } = pane
+    const early = { capture: true, passive: false }
+    nv.onLocationChange = () => {
+      this.toolbar.update()
+      this.say(this.readAt(pane, nv.scene.crosshairPos as unknown as Triple))
     }
-    return group
+    nv.onMeasurementCompleted = ({ distance }) => this.say(`Length ${distance.toFixed(1)} mm`)
+    canvas.addEventListener('wheel', (event) => this.roll(event, pane), early)
+    canvas.addEventListener('pointerdown', (event) => this.grab(event), early)
+    for (const name of ['mousedown', 'touchstart'] as const) {
+      canvas.addEventListener(name, (event) => this.drag && event.stopImmediatePropagation(), early)
+    }
+    canvas.addEventListener('pointermove', (event) => this.move(event, pane))
+    for (const name of ['pointerup', 'pointercancel'] as const) canvas.addEventListener(name, () => (this.drag = null))
   }
 
-  private turnTo(view: View): void {
-    this.view = view
-    const solid = view.axis < 0
-    for (const part of [this.slider, this.place]) part.style.visibility = solid ? 'hidden' : 'visible'
-    for (const pane of this.panes) {
-      const [back, map] = pane.volumes
-      if (back) back.opacity = solid ? 0 : 1
-      if (map) map.opacity = solid ? 1 : OPACITY
-      pane.opts.crosshairWidth = view === ALL ? 0.3 : 0
-      pane.opts.sliceType = view.type
-      if (back) pane.updateGLVolume() // once for all of it
-    }
-    if (this.panes[0]) this.follow(this.panes[0])
+  /** The right button changes the window, and the left one with that tool. */
+  private grab(event: PointerEvent): void {
+    if (this.view.axis < 0 || !(event.button === 2 || (event.button === 0 && this.tool === 'window'))) return
+    this.drag = [event.clientX, event.clientY]
+    const canvas = event.currentTarget as HTMLCanvasElement
+    canvas.focus({ preventScroll: true })
+    canvas.setPointerCapture(event.pointerId)
   }
 
-  private scrollTo(share: number): void {
-    for (const pane of this.panes) {
-      pane.scene.crosshairPos[this.view.axis] = share
-      pane.drawScene()
+  private move(event: PointerEvent, pane: Pane): void {
+    if (this.drag) {
+      this.setWindow(dragged(this.window, event.clientX - this.drag[0], event.clientY - this.drag[1]))
+      this.drag = [event.clientX, event.clientY]
+    } else if (!event.buttons) {
+      const place = this.view.axis < 0 ? null : pane.placeAt(event.offsetX, event.offsetY)
+      if (place) this.say(this.readAt(pane, place))
     }
-    if (this.panes[0]) this.follow(this.panes[0])
   }
 
-  /** The wheel moves through the slices, one at a time; NiiVue would zoom. In 3D it zooms, as NiiVue has it. */
-  private roll(event: WheelEvent, pane: Niivue, canvas: HTMLCanvasElement): void {
-    if (document.activeElement !== canvas) return // the page scrolls
-    const axis = this.axisAt(event, pane, canvas)
-    const slices = pane.volumes[0]?.dimsRAS?.[axis + 1]
+  /** What is at a place: density, class, position. */
+  private readAt(pane: Pane, place: Triple): string {
+    const found = pane.readAt(place)
+    if (!found) return ''
+    const title = this.classes.find(({ id }) => id === found.id)?.title
+    const mm = found.mm.map((value) => value.toFixed(0)).join(', ')
+    return [`${Math.round(found.hu)} HU`, title, `(${mm}) mm`].filter(Boolean).join(' · ')
+  }
+
+  /** The wheel moves through the slices, one at a time; NiiVue would zoom. With Ctrl, and in 3D, it zooms. */
+  private roll(event: WheelEvent, pane: Pane): void {
+    if (document.activeElement !== pane.canvas) return // the page scrolls
+    const axis = this.axisAt(event, pane)
+    const slices = pane.slices(axis)
     if (axis < 0 || !slices) return
     event.preventDefault()
     event.stopImmediatePropagation()
+    if (event.ctrlKey) return this.zoom(event.deltaY < 0 ? 1.15 : 1 / 1.15)
     this.rolled += event.deltaMode === WheelEvent.DOM_DELTA_PIXEL ? event.deltaY : NOTCH * Math.sign(event.deltaY)
     if (Math.abs(this.rolled) < NOTCH) return // touchpads send many small steps
-    const now = Math.floor(pane.scene.crosshairPos[axis]! * slices)
+    const now = Math.floor(pane.nv.scene.crosshairPos[axis]! * slices)
     const next = Math.min(Math.max(now - Math.sign(this.rolled), 0), slices - 1)
     this.rolled = 0
-    for (const each of this.panes) {
-      each.scene.crosshairPos[axis] = (next + 0.5) / slices
-      each.drawScene()
-    }
-    this.follow(pane)
+    this.scroll(axis, next, slices)
   }
 
   /** The axis that the plane under the pointer is perpendicular to: x, y, z; -1 for the 3D view. */
-  private axisAt(event: WheelEvent, pane: Niivue, canvas: HTMLCanvasElement): number {
+  private axisAt(event: WheelEvent, pane: Pane): number {
     if (this.view !== ALL) return this.view.axis
-    const scale = canvas.width / canvas.clientWidth
-    const tile = pane.screenSlices[pane.tileIndex(event.offsetX * scale, event.offsetY * scale)]
-    return VIEWS.find((view) => view.type === tile?.axCorSag)?.axis ?? -1
-  }
-
-  private follow(pane: Niivue): void {
-    const { axis } = this.view
-    const slices = pane.volumes[0]?.dimsRAS?.[axis + 1]
-    if (axis < 0 || !slices) return
-    const share = pane.scene.crosshairPos[axis]!
-    this.slider.value = String(share)
-    this.place.textContent = `${Math.min(Math.floor(share * slices) + 1, slices)} / ${slices}`
-  }
-
-  private paint(): void {
-    this.color()
-    for (const pane of this.panes) pane.updateGLVolume()
+    return VIEWS.find((view) => view.type === pane.planeAt(event.offsetX, event.offsetY))?.axis ?? -1
   }
 
   private color(): void {
@@ -275,48 +375,20 @@ export class Viewer {
       R: channel(0),
       G: channel(1),
       B: channel(2),
-      A: [0, ...this.classes.map(({ id }) => (this.isOn(id) ? 255 : 0))],
+      A: [0, ...this.classes.map(({ id }) => (this.isOn(id) && id !== this.drawn ? 255 : 0))],
       I: [0, ...this.classes.map((item) => item.id)],
       labels: ['', ...this.classes.map((item) => item.title)],
     }
-    for (const pane of this.panes) pane.volumes[1]?.setColormapLabel(table)
-  }
-}
-
-async function read(blob: Blob, name: string): Promise<NVImage> {
-  return NVImage.loadFromFile({ file: new File([blob], name), name })
-}
-
-function idsIn(maps: NVImage[]): Set<number> {
-  const ids = new Set<number>()
-  for (const map of maps) for (const id of map.img ?? []) ids.add(id)
-  ids.delete(0)
-  return ids
-}
-
-/** Of the voxels with certain ids, the one nearest to the middle of them, (x, y, z); an arch is not at its own middle. */
-function middleOf(map: NVImage, wanted: (id: number) => boolean): [number, number, number] {
-  const [, width = 1, height = 1] = map.hdr!.dims
-  const [, dx = 1, dy = 1, dz = 1] = map.hdr!.pixDims
-  const img = map.img!
-  const visit = (act: (x: number, y: number, z: number) => void): void => {
-    for (let index = 0; index < img.length; index++) {
-      if (wanted(img[index]!)) act(index % width, Math.floor(index / width) % height, Math.floor(index / (width * height)))
+    const solid = this.view.axis < 0
+    for (const pane of this.panes) {
+      pane.map?.setColormapLabel(table)
+      pane.setContours(this.contours && !solid ? this.view.axis : null, (id) => this.isOn(id) && id !== this.drawn)
+      if (pane.map) pane.map.opacity = solid || this.contours ? 1 : this.opacity
     }
   }
-  const sum = [0, 0, 0, 0] as [number, number, number, number]
-  visit((x, y, z) => {
-    sum[0] += x
-    sum[1] += y
-    sum[2] += z
-    sum[3] += 1
-  })
-  const [mx, my, mz] = [sum[0] / sum[3], sum[1] / sum[3], sum[2] / sum[3]]
-  let nearest: [number, number, number] = [0, 0, 0]
-  let least = Infinity
-  visit((x, y, z) => {
-    const away = ((x - mx) * dx) ** 2 + ((y - my) * dy) ** 2 + ((z - mz) * dz) ** 2
-    if (away < least) [nearest, least] = [[x, y, z], away]
-  })
-  return nearest
+}
+
+function mouse(tool: Tool): { leftButton: { primary: DRAG_MODE; withShift: DRAG_MODE }; rightButton: DRAG_MODE; centerButton: DRAG_MODE } {
+  const primary = tool === 'measure' ? DRAG_MODE.measurement : DRAG_MODE.crosshair
+  return { leftButton: { primary, withShift: DRAG_MODE.pan }, rightButton: DRAG_MODE.pan, centerButton: DRAG_MODE.pan }
 }

@@ -14,8 +14,10 @@ const job = (id: string, more: Partial<Job> = {}): Job => ({
   error: null,
   warnings: [],
   organs: null,
+  scan: null,
   files: [],
   delivery: null,
+  correction: null,
   ...more,
 })
 let root: HTMLUListElement

@@ -10,7 +10,7 @@ const told = (names: string[]): [string, string[]][] =>
 test('each image file and each archive is a scan, whatever its case', () => {
   expect(told(['a.nii.gz', 'study/B.NII', 'c.zip'])).toEqual([
     ['a.nii.gz', ['a.nii.gz']],
-    ['B.NII', ['B.NII']],
+    ['B.NII', ['study/B.NII']],
     ['c.zip', ['c.zip']],
   ])
 })

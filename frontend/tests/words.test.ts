@@ -13,8 +13,10 @@ const job = (more: Partial<Job>): Job => ({
   error: null,
   warnings: [],
   organs: null,
+  scan: null,
   files: [],
   delivery: null,
+  correction: null,
   ...more,
 })
 const organ = (volume_ml: number): NonNullable<Job['organs']>[number] => ({

@@ -178,3 +178,33 @@ def served(settings):
 def client(settings):
     with taking_in(settings) as (_, client):
         yield client()
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> Path:
+    """A folder of two scans, p1 and p2."""
+    from tests.web.served import make_scans
+
+    return make_scans(tmp_path / "scans")
+
+
+@pytest.fixture
+def serving(scans: Path, tmp_path: Path) -> Iterator[Any]:
+    """A service with these scans as datastore; a thread stands in for its worker."""
+    from tests.web.served import served
+
+    with served(Settings(tmp_path / "work", datastore=scans)) as found:
+        yield found
+
+
+@pytest.fixture
+def label(tmp_path: Path) -> Callable[..., Path]:
+    """Write a label map to a file."""
+    from nnstudent.io.nifti import write_labels
+
+    def write(volume: Any, name: str = "label.nii.gz") -> Path:
+        path = tmp_path / name
+        write_labels(path, volume)
+        return path
+
+    return write

@@ -204,4 +204,7 @@ def test_two_jobs_of_one_name_are_two(tmp_path):
     jobs = Jobs(tmp_path, Limits())
     first, second = added(jobs, "Straße 東京 \U0001f600"), added(jobs, "Straße 東京 \U0001f600")
     assert first.folder != second.folder
-    assert [job.name for job in Jobs(tmp_path, Limits()).all()] == ["Straße 東京 \U0001f600"] * 2
+    assert [job.name for job in Jobs(tmp_path, Limits()).all()] == [
+        "Straße 東京 \U0001f600",
+        "Straße 東京 \U0001f600 (2)",
+    ]

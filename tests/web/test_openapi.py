@@ -21,7 +21,9 @@ WRITTEN = ROOT / "frontend" / "openapi.json"
 def described() -> str:
     """Return the OpenAPI description without the package's version, which changes often."""
     with tempfile.TemporaryDirectory() as folder:
-        found = create_app(Service(Settings(Path(folder)))).openapi()
+        scans = Path(folder) / "scans"
+        scans.mkdir()
+        found = create_app(Service(Settings(Path(folder) / "work", datastore=scans))).openapi()
     found["info"]["version"] = "0"
     return json.dumps(found, indent=1) + "\n"
 

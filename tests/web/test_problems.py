@@ -13,11 +13,11 @@ from fastapi.testclient import TestClient
 from starlette.exceptions import HTTPException
 
 from nnstudent.errors import InputError, NnStudentError, OutputError
+from nnstudent.web.forms import TooLargeError
 from nnstudent.web.jobs import FullError
 from nnstudent.web.pace import TooSlowError
 from nnstudent.web.pacs.errors import PacsError
 from nnstudent.web.problems import answer_errors
-from nnstudent.web.uploads import TooLargeError
 
 PATH = "/secret/patient.nii"
 

@@ -7,6 +7,16 @@ export type About = Schemas['About']
 export type Label = Schemas['Label']
 export type Organ = Schemas['Organ']
 export type Job = Schemas['JobOut']
+export type Datastore = Schemas['DatastoreOut']
+export type Saved = Schemas['SavedOut']
+
+/** What is said beside a corrected label map. */
+export interface CorrectionParams {
+  confirmed: string[]
+  absent: string[]
+  version: number | null // that was corrected; null to replace whatever there is
+  by: string
+}
 
 /** A file to send, under the name that it has in the folder it comes from. */
 export interface Part {
@@ -32,9 +42,29 @@ export const getJobs = (): Promise<Job[]> => ask('api/jobs')
 export const removeJob = (id: string): Promise<void> => ask(`api/jobs/${id}`, { method: 'DELETE' })
 export const fileAddress = (id: string, file: string): string => `api/jobs/${id}/files/${file}`
 
+export const getDatastore = (): Promise<Datastore> => ask('api/datastore')
+export const nextScan = (strategy: string, by: string): Promise<Job> => ask('api/datastore/next', json({ strategy, by }))
+export const beginTraining = (by: string): Promise<unknown> => ask('api/datastore/training', json({ by }))
+export const stopTraining = (): Promise<void> => ask('api/datastore/training', { method: 'DELETE' })
+export const rollBack = (): Promise<void> => ask('api/datastore/student', { method: 'DELETE' })
+
+/** The label map of a job: the result, with what was corrected laid over it. */
+export async function getLabelMap(job: Job): Promise<Blob> {
+  if (!job.correction?.confirmed.length) return getFile(job.id, 'labels.nii.gz')
+  return (await call(`api/jobs/${job.id}/labels`)).blob()
+}
+
+/** Submit a corrected label map. */
+export function sendCorrection(id: string, label: Blob, params: CorrectionParams): Promise<Saved> {
+  const form = new FormData()
+  form.append('params', JSON.stringify(params))
+  form.append('label', label, 'label.nii.gz')
+  return ask(`api/jobs/${id}/labels`, { method: 'PUT', body: form })
+}
+
 /** Exchange the token for a session. */
 export const openSession = (token: string): Promise<void> =>
-  ask('api/session', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ token }) })
+  ask('api/session', json({ token }))
 
 /** One of a job's files. */
 export async function getFile(id: string, file: string): Promise<Blob> {
@@ -63,6 +93,10 @@ export function sendScan(parts: Part[], progress: (share: number) => void, stop:
     stop.addEventListener('abort', () => request.abort())
     request.send(form)
   })
+}
+
+function json(body: unknown): RequestInit {
+  return { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) }
 }
 
 async function ask<T>(path: string, init?: RequestInit): Promise<T> {

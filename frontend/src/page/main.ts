@@ -1,6 +1,7 @@
 /** The page of `nnstudent serve`: scans go in, are watched, and are looked at. */
 import { makeDropZone } from './add'
 import { type About, getAbout, getJobs, getLabels, type Job, removeJob, ServiceError } from './api'
+import { Panel } from './datastore'
 import { List } from './list'
 import { Result } from './result'
 import { askForToken, enterByAddress } from './token'
@@ -33,7 +34,7 @@ async function start(): Promise<void> {
     `${about.model.bundled ? 'Bundled student: a demonstration, not a medical device' : about.model.name} · ${about.version}`
 
   const list = new List(document.querySelector<HTMLUListElement>('#scans ul')!)
-  const result = new Result(await getLabels(), (job) => void remove(job))
+  const result = new Result(await getLabels(), (job) => void remove(job), about.datastore ? corrected : null)
   const uploads = new Uploads(about, arrived, say)
   const add = element('#add')
   makeDropZone(
@@ -42,6 +43,11 @@ async function start(): Promise<void> {
     (why) => uploads.fail('', why),
   )
   add.append(uploads.root)
+  const panel = about.datastore ? new Panel(arrived, () => localStorage.getItem('nnstudent name') ?? '') : null
+  if (panel) {
+    add.after(panel.root)
+    await panel.look()
+  }
 
   let jobs: Job[] = []
   let timer = 0
@@ -56,7 +62,7 @@ async function start(): Promise<void> {
     document.title = job ? `${job.name} – nnStudent` : 'nnStudent'
     if (!job) return place.replaceChildren()
     if (result.root.parentNode !== place) place.replaceChildren(result.root)
-    result.show(job)
+    result.show(job, jobs)
   }
 
   async function look(): Promise<void> {
@@ -81,6 +87,11 @@ async function start(): Promise<void> {
   function announce(now: Job, before: Job | undefined): void {
     if (!before || before.state === now.state) return
     if (now.state === 'done' || now.state === 'failed') say(`${now.name}: ${stateOf(now)}${foundIn(now).length ? '' : '.'}`)
+  }
+
+  function corrected(line: string): void {
+    say(line)
+    void panel?.look()
   }
 
   function arrived(job: Job): void {

@@ -31,7 +31,7 @@ export function scansIn(parts: Part[], formats: string[]): Upload[] {
   for (const part of parts.filter(({ name }) => !isClutter(name))) {
     const lower = part.name.toLowerCase()
     if (endings.some((ending) => lower.endsWith(ending))) {
-      scans.push({ name: lastOf(part.name), parts: [{ file: part.file, name: lastOf(part.name) }] })
+      scans.push({ name: lastOf(part.name), parts: [part] }) // with its folders, which may name the patient
       continue
     }
     const folder = part.name.includes('/') ? part.name.split('/')[0]! : ''

@@ -1,10 +1,11 @@
 /** One scan: how far it is, then what was found in it. */
 import { button, make } from '../dom'
 import type { Viewer } from '../viewer'
-import { fileAddress, getFile, type Job, type Label, sentence } from './api'
+import { fileAddress, getFile, getLabelMap, type Job, type Label, sentence } from './api'
+import { Correct } from './correct'
 import { loadViewer } from './engine'
 import { Organs } from './organs'
-import { seconds, stateOf, when } from './words'
+import { alike, factsOf, seconds, stateOf, when } from './words'
 
 const FILES: [Job['files'][number], string, string][] = [
   ['labels.nii.gz', 'NIfTI', 'Label map on the scan’s own grid'],
@@ -18,6 +19,9 @@ export class Result {
   readonly root = make('article', 'result')
   private readonly title = make('h1')
   private readonly meta = make('p', 'soft meta')
+  private readonly facts = make('p', 'soft meta facts')
+  private readonly compare = make('select')
+  private readonly versus = make('label', 'versus soft', 'Compare with')
   private readonly files = make('div', 'files')
   private readonly note = make('div', 'notes')
   private readonly body = make('div', 'body')
@@ -26,25 +30,47 @@ export class Result {
   private readonly stage = make('div')
   private readonly veil = make('p', 'veil')
   private readonly organs: Organs
+  private readonly correct: Correct | null
   private viewer: Viewer | null = null
   private shown = ''
+  private job: Job | null = null
+  private others: Job[] = []
 
+  /**
+   * @param remove Deletes a job.
+   * @param say Told in a line what happened; null if nothing can be corrected.
+   */
   constructor(
     private readonly labels: Label[],
     private readonly remove: (job: Job) => void,
+    say: ((line: string) => void) | null = null,
   ) {
-    this.organs = new Organs(labels)
+    this.correct = say && new Correct(labels, say)
+    this.organs = new Organs(labels, this.correct)
+    const side = make('div', 'side')
+    side.append(...(this.correct ? [this.correct.root] : []), this.organs.root)
     const head = make('header')
     const text = make('div')
-    text.append(this.title, this.meta)
+    text.append(this.title, this.meta, this.facts)
+    this.versus.append(this.compare)
+    this.compare.addEventListener('change', () => this.job && void this.draw(this.job))
     head.append(text, this.files)
-    this.screen.append(this.stage, this.veil)
-    this.body.append(this.screen, this.organs.root)
+    this.screen.append(this.stage, this.versus, this.veil)
+    this.body.append(this.screen, side)
     this.root.append(head, this.note, this.wait, this.body)
   }
 
-  /** Show a job as it stands; called again whenever it may have changed. */
-  show(job: Job): void {
+  /**
+   * Show a job as it stands; called again whenever it may have changed.
+   *
+   * @param jobs All of them, of which some may be compared with it.
+   */
+  show(job: Job, jobs: Job[]): void {
+    if (job.id !== this.job?.id) this.compare.value = ''
+    this.job = job
+    this.drawOthers(jobs.filter((other) => other.id !== job.id && other.state === 'done' && alike(job, other)))
+    this.facts.textContent = factsOf(job)
+    this.facts.hidden = !this.facts.textContent
     this.title.textContent = job.name
     this.meta.textContent = `${when(job.created)}${job.state === 'done' && job.seconds !== null ? ` · segmented in ${seconds(job.seconds)}` : ''}`
     if (job.state === 'queued' || job.state === 'running') this.drawWait(job)
@@ -107,15 +133,28 @@ export class Result {
     this.note.replaceChildren(...lines)
   }
 
+  private drawOthers(others: Job[]): void {
+    this.versus.hidden = !others.length
+    const ids = (jobs: Job[]): string => jobs.map(({ id }) => id).join()
+    if (this.compare.options.length && ids(others) === ids(this.others)) return
+    this.others = others
+    const before = this.compare.value
+    this.compare.replaceChildren(new Option('nothing', ''), ...others.map(({ id, name }) => new Option(name, id)))
+    this.compare.value = others.some(({ id }) => id === before) ? before : ''
+  }
+
   private async draw(job: Job): Promise<void> {
+    const other = this.others.find(({ id }) => id === this.compare.value)
     const state = this.shown
-    const current = (): boolean => state === this.shown
+    const current = (): boolean => state === this.shown && (other?.id ?? '') === this.compare.value
     this.cover('Opening the scan …')
+    this.correct?.detach()
     try {
-      const [engine, image, labels] = await Promise.all([
+      const results = other ? [job, other] : [job]
+      const [engine, image, ...labels] = await Promise.all([
         loadViewer(),
         getFile(job.id, 'image.nii.gz'),
-        getFile(job.id, 'labels.nii.gz'),
+        ...results.map((one) => getLabelMap(one)),
       ])
       if (!current()) return
       if (!engine.canDraw()) {
@@ -124,9 +163,12 @@ export class Result {
       }
       this.viewer ??= new engine.Viewer(this.stage, this.labels, { all: true })
       const { viewer } = this
-      if (!(await viewer.show({ image, layers: [{ title: job.name, labels }] })) || !current()) return
+      const layers = results.map(({ name }, index) => ({ title: name, labels: labels[index]! }))
+      if (!(await viewer.show({ image, layers })) || !current()) return
+      this.organs.show(job, other ? { job: other, dice: viewer.agreement() } : null)
       viewer.onSwitch = () => this.organs.update()
       this.organs.attach(viewer)
+      if (!other) this.correct?.attach(engine, viewer, job, labels[0]!)
       this.cover('')
       this.screen.dataset['shown'] = job.id
     } catch (error) {

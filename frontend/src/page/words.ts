@@ -16,6 +16,21 @@ export function size(bytes: number): string {
   return bytes >= 1e9 ? `${(bytes / 1e9).toFixed(1)} GB` : `${Math.max(1, Math.round(bytes / 1e6))} MB`
 }
 
+/** What a scan is, in a line: series, size, spacing, phase. */
+export function factsOf({ scan }: Job): string {
+  if (!scan) return ''
+  const size = scan.size.join(' × ')
+  const spacing = scan.spacing_mm.map((mm) => Number(mm.toFixed(2))).join(' × ')
+  return [scan.series, `${size} voxels of ${spacing} mm`, scan.phase].filter(Boolean).join(' · ')
+}
+
+/** Whether two scans have the same size and spacing, so that their results can be compared. */
+export function alike(one: Job, other: Job): boolean {
+  if (!one.scan || !other.scan) return false
+  const same = (a: number[], b: number[]): boolean => a.every((value, axis) => Math.abs(value - b[axis]!) < 0.01)
+  return same(one.scan.size, other.scan.size) && same(one.scan.spacing_mm, other.scan.spacing_mm)
+}
+
 /** When a job was begun: the time if it was today, else the day. */
 export function when(created: number): string {
   const date = new Date(created * 1000)

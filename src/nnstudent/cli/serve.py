@@ -14,6 +14,9 @@
       studies of a PACS: fetches and segments them, stores the DICOM-SEG there
   nnstudent serve --pacs URL --dicom-port 11112 --calling-aet SCANNER
       and scans that a scanner sends by C-STORE
+  nnstudent serve --datastore SCANS --learn PRESET.toml
+      scans to correct together, on the page or in 3D Slicer, OHIF and MITK by
+      MONAI Label's protocol; the student learns from what was corrected
 
 Scans wait in a queue that survives a restart and are segmented one by one.
 Everybody sees only their own. Nothing is sent anywhere but to the PACS that you
@@ -29,6 +32,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnstudent.cli.common import add_model, add_threads, positive
+from nnstudent.cli.datastore import add_datastore, check_datastore, print_datastore
 
 if TYPE_CHECKING:
     from socket import socket
@@ -74,6 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="HOST",
         help="another host name under which the service is reached; repeatable",
     )
+    add_datastore(parser.add_argument_group("corrections"))
     _add_limits(parser.add_argument_group("limits"))
     _add_pacs(parser.add_argument_group("PACS and scanners"))
 
@@ -158,6 +163,7 @@ def run(args: argparse.Namespace) -> int:
     from nnstudent.web.settings import Settings
 
     pacs, limits, token = _pacs(args), _limits(args), _token(args)
+    check_datastore(args)
     made = False
     # A malformed form is the sender's business.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
@@ -177,6 +183,10 @@ def run(args: argparse.Namespace) -> int:
             debug=args.debug,
             limits=limits,
             pacs=pacs,
+            datastore=args.datastore,
+            preset=args.learn,
+            rehearsal=args.rehearse,
+            origins=tuple(args.allow_origin),
         )
         service = Service(settings)
         try:
@@ -243,6 +253,7 @@ def _serve(service: Service, listening: socket, *, shown: str, opens: bool) -> N
     if settings.token and not shown:
         print("it asks for the token that you chose")
     print("Ctrl-C stops it", flush=True)
+    print_datastore(service)
     _print_pacs(service)
     if opens:  # others can see a browser's command line, so the address has a key that works once
         _open(_address(settings, service.sessions.new_ticket() if settings.token else ""))

@@ -30,6 +30,8 @@ class LedgerRow:
         why: The reason, in one line.
         change: How much the pseudo-label of this class changed since the previous round, 0 to 1;
             None in the first round.
+        by: Who confirmed the class, if a person corrected the scan.
+        at: When, in ISO 8601.
     """
 
     case: str
@@ -40,10 +42,12 @@ class LedgerRow:
     score: float | None = None
     why: str = ""
     change: float | None = None
+    by: str | None = None
+    at: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The row as plain data, in the order of the columns."""
-        return {
+        """The row as plain data, in the order of the columns; who and when only if known."""
+        row: dict[str, Any] = {
             "case": self.case,
             "class": self.cls,
             "origin": self.origin,
@@ -53,6 +57,8 @@ class LedgerRow:
             "why": self.why,
             "change": self.change,
         }
+        known = {"by": self.by, "at": self.at}
+        return row | {key: value for key, value in known.items() if value is not None}
 
 
 def write_ledger(path: Path, rows: Iterable[LedgerRow]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import json
 import socket
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from nnstudent.web.monailabel.paths import carries_files, is_open, is_protocol
 from nnstudent.web.sessions import Sessions
 from nnstudent.web.settings import Settings
 from nnstudent.web.throttle import LoginThrottle
@@ -58,8 +60,9 @@ class Access:
       the service. This prevents DNS rebinding, which gives a foreign page this service's origin.
     - A browser's request that changes something must come from this service's own page, according
       to ``Origin`` or else ``Sec-Fetch-Site``.
-    - If there is a token, every request under ``/api`` needs it as bearer token, or the cookie that
-      it was exchanged for. A client that guesses must wait.
+      Pages of the sites in ``Settings.origins`` may use the datastore.
+    - If there is a token, every request under ``/api`` and to the datastore needs it as bearer
+      token, or the cookie that it was exchanged for. A client that guesses must wait.
     - All of this is decided before a body is read. A body that is not an upload must be short, and
       arrive in time.
     """
@@ -76,6 +79,8 @@ class Access:
         self._requires_token = bool(settings.token)
         self._sessions = sessions
         self._throttle = throttle or LoginThrottle()
+        self._has_datastore = settings.datastore is not None
+        self._origins = frozenset(origin.lower().rstrip("/") for origin in settings.origins)
         self._seconds = settings.limits.request_seconds
         self._is_public = not is_loopback(settings.host)
         names = {"localhost", settings.host.lower(), *(name.lower() for name in settings.names)}
@@ -94,19 +99,39 @@ class Access:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
-        api = scope["path"].startswith("/api/") or scope["path"] == "/api"
+        protocol = self._has_datastore and is_protocol(scope["path"])
+        api = protocol or scope["path"].startswith("/api/") or scope["path"] == "/api"
         cookies: list[str] = []
-        refusal = await self._check(scope) or self._sign_in(scope, api=api, cookies=cookies)
-        secured = _secured(send, api=api, cookies=cookies)
-        if refusal is None and _is_short(scope):
+        origin = self._foreign(scope) if protocol else None
+        secured = _secured(send, api=api, cookies=cookies, origin=origin)
+        refusal = await self._check(scope, origin=origin)
+        if refusal is None and origin is not None and scope["method"] == "OPTIONS":
+            await Response(status_code=204)(scope, receive, secured)  # a browser asks beforehand
+            return
+        refusal = refusal or self._sign_in(scope, api=api, cookies=cookies)
+        if refusal is None and self._is_short(scope):
             try:
                 receive = await self._read_short_body(receive)
             except _BodyError as broken:
                 refusal = _error(broken.status, str(broken))
                 refusal.headers["Connection"] = "close"
+        if refusal is not None and protocol:
+            refusal = in_protocol(refusal)
         await (refusal or self._app)(scope, receive, secured)
 
-    async def _check(self, scope: Scope) -> Response | None:
+    def _foreign(self, scope: Scope) -> str | None:
+        """Return the origin of another site's page that may use the datastore; else None."""
+        origin = Headers(scope=scope).get("origin", "")
+        return origin if origin.lower() in self._origins else None
+
+    def _is_short(self, scope: Scope) -> bool:
+        """Return whether a request changes something and is not an upload."""
+        method, path = scope["method"], scope["path"]
+        long = self._has_datastore and carries_files(method, path)
+        long = long or (path.startswith(f"{UPLOAD}/") and path.endswith("/labels"))
+        return method not in _SAFE and not long and not (path == UPLOAD and method == "POST")
+
+    async def _check(self, scope: Scope, *, origin: str | None) -> Response | None:
         """Return the error of a request that no user may send; None if there is none."""
         headers = Headers(scope=scope)
         if refusal := _malformed(scope, headers):
@@ -120,11 +145,11 @@ class Access:
             )
         if scope["method"] in _SAFE:
             return None
-        if not _is_same_site(headers):
+        if origin is None and not _is_same_site(headers):
             return _error(
                 403, "sent by another site's page; only this service's own page may send it"
             )
-        if _is_short(scope):
+        if self._is_short(scope):
             length = headers.get("content-length", "0")
             if "transfer-encoding" in headers or not is_below(length, _BODY_BYTES):
                 return _error(413, f"a request of more than {_BODY_BYTES} bytes")
@@ -165,7 +190,8 @@ class Access:
                 owner = owner or self._sessions.owner_name("bearer")
             elif shows:
                 self._throttle.failed(host)
-            if owner is None and scope["path"] != SESSION:
+            opened = self._has_datastore and is_open(scope["path"])
+            if owner is None and scope["path"] != SESSION and not opened:
                 refusal = _error(
                     401, "a token is required; it was set or printed when the service was started"
                 )
@@ -217,7 +243,18 @@ def _owner(request: Request) -> str:
 Owner = Annotated[str, Depends(_owner)]  # a route's parameter for the owner of the request
 
 
-def _secured(send: Send, *, api: bool, cookies: list[str]) -> Send:
+def in_protocol(refusal: Response) -> Response:
+    """Return an error in the form that the clients of the datastore expect."""
+    why = json.loads(bytes(refusal.body))["error"]
+    answer = JSONResponse({"detail": why}, refusal.status_code)
+    kept = ("www-authenticate", "retry-after", "connection", "allow")
+    for name, value in refusal.headers.items():
+        if name in kept:
+            answer.headers[name] = value
+    return answer
+
+
+def _secured(send: Send, *, api: bool, cookies: list[str], origin: str | None) -> Send:
     async def secured(message: Message) -> None:
         if message["type"] == "http.response.start":
             out = MutableHeaders(scope=message)
@@ -225,6 +262,11 @@ def _secured(send: Send, *, api: bool, cookies: list[str]) -> Send:
                 out[name] = value
             if api:
                 out["Cache-Control"] = "no-store"
+            if origin is not None:
+                out["Access-Control-Allow-Origin"] = origin
+                out["Access-Control-Allow-Methods"] = "GET, PUT, POST, DELETE"
+                out["Access-Control-Allow-Headers"] = "content-type, authorization"
+                out["Vary"] = "Origin"
             for cookie in cookies:
                 out.append("Set-Cookie", cookie)
         await send(message)
@@ -245,13 +287,6 @@ def _malformed(scope: Scope, headers: Headers) -> Response | None:
             400, "a request with both Content-Length and Transfer-Encoding; send one of them"
         )
     return None
-
-
-def _is_short(scope: Scope) -> bool:
-    """Return whether a request changes something and is not an upload."""
-    return scope["method"] not in _SAFE and not (
-        scope["path"] == UPLOAD and scope["method"] == "POST"
-    )
 
 
 def is_below(length: str, most: int) -> bool:

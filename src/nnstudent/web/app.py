@@ -11,6 +11,8 @@ from starlette.concurrency import run_in_threadpool
 
 import nnstudent
 from nnstudent.web.access import Access
+from nnstudent.web.datastore.routes import add_datastore_routes
+from nnstudent.web.monailabel.routes import add_protocol_routes
 from nnstudent.web.page import Page
 from nnstudent.web.problems import PROBLEMS, answer_errors
 from nnstudent.web.routes import (
@@ -46,12 +48,16 @@ def create_app(service: Service) -> FastAPI:
         responses=PROBLEMS,
     )
     app.add_middleware(Access, settings=service.settings, sessions=service.sessions)
+    app.state.datastore = service.datastore is not None
     answer_errors(app)
     add_about_routes(app.router, service)
     add_session_route(app.router, service)
     add_upload_route(app.router, service)
     add_job_routes(app.router, service)
     _add_pacs_routes(app.router, service)
+    if service.datastore is not None:
+        add_datastore_routes(app.router, service, service.datastore)
+        add_protocol_routes(app.router, service, service.datastore)
     _add_page_routes(app.router)
     _answer_head(app)
     return app

@@ -46,6 +46,22 @@ class Organ(BaseModel):
     quality: OrganQuality | None = None
 
 
+class ScanFacts(BaseModel):
+    """What a scan is.
+
+    Attributes:
+        size: Voxels along x, y, z.
+        spacing_mm: Their distance along x, y, z.
+        series: Description of the DICOM series.
+        phase: A guess at the contrast phase, and what it rests on.
+    """
+
+    size: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    series: str | None
+    phase: str | None
+
+
 class DeliveryOut(BaseModel):
     """Whether the DICOM-SEG of a study has been stored in the PACS."""
 
@@ -70,6 +86,7 @@ class Job:
         error: Why it failed, in one line.
         warnings: What the reader should know, one line each.
         organs: Measurements of the classes found.
+        scan: What the scan is, as :class:`ScanFacts`.
         files: Names of the files in ``output``.
         bytes: Bytes on disk.
         finished: Time when it finished, seconds since the epoch.
@@ -91,6 +108,7 @@ class Job:
     error: str | None = None
     warnings: list[str] = field(default_factory=list)
     organs: list[dict[str, Any]] | None = None
+    scan: dict[str, Any] | None = None
     files: list[str] = field(default_factory=list)
     bytes: int = 0
     finished: float | None = None
@@ -121,10 +139,11 @@ class Job:
         files: list[str] | None = None,
         organs: Any = None,
         warnings: list[str] | None = None,
+        scan: dict[str, Any] | None = None,
     ) -> None:
         """Set how it ended: done, or failed if ``error`` says why."""
         self.state = "done" if error is None else "failed"
-        self.error, self.files, self.organs = error, files or [], organs
+        self.error, self.files, self.organs, self.scan = error, files or [], organs, scan
         self.warnings = [*self.warnings, *(warnings or [])]
         self.seconds = None if self.began is None else round(time.monotonic() - self.began, 2)
         self.finished, self.progress = time.time(), None
@@ -149,6 +168,7 @@ class _Record(BaseModel):
     """The nested parts of a record, as the API returns them."""
 
     organs: list[Organ] | None = None
+    scan: ScanFacts | None = None
     files: list[FileName] = []
     origin: _Origin = _Origin()
 

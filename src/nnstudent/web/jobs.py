@@ -6,12 +6,13 @@ who may see it, and how long it is kept.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from nnstudent.web.settings import Limits
 
 log = logging.getLogger(__name__)
 
+SHARED = "datastore"  # the owner of the datastore's jobs, which everybody may see
 _ATTEMPTS = 2  # a job during which the service died this often is taken to be the cause
 
 
@@ -169,6 +171,7 @@ class Jobs:
         job.origin, job.bytes = dict(origin or {}), _size(draft.folder)
         make_folder(job.output)
         with self._changed:
+            job.name = _free_name(name, {other.name for other in self.owned_by(owner)})
             self._records.save(job)
             self._jobs[job.id] = job
             draft.reserved = 0
@@ -200,18 +203,15 @@ class Jobs:
             return sorted(self._jobs.values(), key=lambda job: job.created)
 
     def get(self, id: str, *, owner: str) -> Job | None:
-        """Return a job of this owner; None if the owner has no such job."""
+        """Return a job that this owner may see; None if there is no such job."""
         job = self._jobs.get(id)
-        return job if job is not None and job.owner == owner else None
+        return job if job is not None and job.owner in (owner, SHARED) else None
 
-    def owned_by(self, owner: str) -> list[Job]:
-        """Return the jobs of an owner, newest first."""
+    def owned_by(self, *owners: str) -> list[Job]:
+        """Return the jobs of these owners, newest first."""
         with self._changed:
-            return sorted(
-                (job for job in self._jobs.values() if job.owner == owner),
-                key=lambda job: job.created,
-                reverse=True,
-            )
+            found = [job for job in self._jobs.values() if job.owner in owners]
+        return sorted(found, key=lambda job: job.created, reverse=True)
 
     def place(self, job: Job) -> int | None:
         """Return a job's place in the queue, 1 for the next; None if it is not waiting."""
@@ -239,6 +239,7 @@ class Jobs:
         files: list[str] | None = None,
         organs: Any = None,
         warnings: list[str] | None = None,
+        scan: dict[str, Any] | None = None,
     ) -> None:
         """Record how a job ended and remove its input; does nothing if the job has been removed."""
         shutil.rmtree(job.input, ignore_errors=True)
@@ -248,7 +249,7 @@ class Jobs:
         with self._changed:
             if job.id not in self._jobs:
                 return
-            job.end(error=error, files=files, organs=organs, warnings=warnings)
+            job.end(error=error, files=files, organs=organs, warnings=warnings, scan=scan)
             job.bytes = size
             self._records.save_or_log(job)
         log.info("job %s: %s after %.1f s", job.id[:8], job.state, job.seconds or 0)
@@ -300,6 +301,12 @@ class Jobs:
                 error=f"the service stopped {job.attempts} times while segmenting this scan; "
                 "it is not tried again",
             )
+
+
+def _free_name(name: str, taken: Collection[str]) -> str:
+    """Return the name with a number behind it if it is taken: ``ct (2)``."""
+    numbered = (f"{name} ({number})" for number in itertools.count(2))
+    return next(free for free in itertools.chain([name], numbered) if free not in taken)
 
 
 def _size(folder: Path) -> int:

@@ -1,4 +1,7 @@
-"""Error responses: one line of JSON that quotes nothing of the request."""
+"""Error responses: one line of JSON that quotes nothing of the request.
+
+Its key is ``error``, or ``detail`` in answers of the datastore's protocol.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +17,20 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from nnstudent.errors import InputError, NnStudentError, OutputError
+from nnstudent.web.datastore.scans import ConflictError, NotFoundError
+from nnstudent.web.forms import TooLargeError
 from nnstudent.web.jobs import FullError
+from nnstudent.web.monailabel.paths import is_protocol
 from nnstudent.web.pace import TooSlowError
 from nnstudent.web.pacs.errors import PacsError
 from nnstudent.web.schema import Problem
-from nnstudent.web.uploads import TooLargeError
 
 log = logging.getLogger(__name__)
 
 _DISK_FULL = "not enough disk space; try again later"
 _CODES = (
+    (NotFoundError, 404),
+    (ConflictError, 409),
     (TooLargeError, 413),
     (TooSlowError, 408),
     (FullError, 503),
@@ -51,31 +58,35 @@ def answer_errors(app: FastAPI) -> None:
         app.add_exception_handler(kind, handler)
 
 
-def _answer(status: int, why: str, headers: Any = None) -> JSONResponse:
-    return JSONResponse({"error": " ".join(why.split())}, status, headers)
+def _answer(request: Request, status: int, why: str, headers: Any = None) -> JSONResponse:
+    datastore = getattr(request.app.state, "datastore", False)
+    key = "detail" if datastore and is_protocol(request.url.path) else "error"
+    return JSONResponse({key: " ".join(why.split())}, status, headers)
 
 
 async def _http(request: Request, error: HTTPException) -> Response:
-    return _answer(error.status_code, str(error.detail), error.headers)
+    return _answer(request, error.status_code, str(error.detail), error.headers)
 
 
 async def _malformed(request: Request, error: RequestValidationError) -> Response:
     places = {".".join(str(part) for part in item["loc"]): item["msg"] for item in error.errors()}
     return _answer(
-        422, "; ".join(f"{place}: {message}" for place, message in places.items()) or "malformed"
+        request,
+        422,
+        "; ".join(f"{place}: {message}" for place, message in places.items()) or "malformed",
     )
 
 
 async def _ours(request: Request, error: NnStudentError) -> Response:
     status = next((code for kind, code in _CODES if isinstance(error, kind)), 500)
-    answer = _answer(status, _DISK_FULL if isinstance(error, OutputError) else str(error))
+    answer = _answer(request, status, _DISK_FULL if isinstance(error, OutputError) else str(error))
     if status == 408:
         answer.headers["Connection"] = "close"
     return answer
 
 
 async def _gone(request: Request, error: ClientDisconnect) -> Response:
-    return _answer(400, "the connection was closed during the upload")  # nobody reads it
+    return _answer(request, 400, "the connection was closed during the upload")  # nobody reads it
 
 
 async def _full(request: Request, error: OSError) -> Response:
@@ -83,12 +94,14 @@ async def _full(request: Request, error: OSError) -> Response:
     log.error("a request failed: %s", why)
     full = error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
     return _answer(
-        503, _DISK_FULL if full else "the service cannot write to its disk; try again later"
+        request,
+        503,
+        _DISK_FULL if full else "the service cannot write to its disk; try again later",
     )
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
     log.error("a request raised an unexpected %s", type(error).__name__)
     return _answer(
-        500, f"unexpected error in the service ({type(error).__name__}); it keeps running"
+        request, 500, f"unexpected error in the service ({type(error).__name__}); it keeps running"
     )

@@ -11,21 +11,27 @@ from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
 import nnstudent
+from nnstudent.cohort.corrections import CONFIRMED
 from nnstudent.web.access import SESSION, UPLOAD, Owner, client_host, is_below
+from nnstudent.web.datastore.datastore import Datastore
+from nnstudent.web.forms import TooLargeError, largest_body, too_large
 from nnstudent.web.job import FileName, Job
-from nnstudent.web.jobs import Jobs
+from nnstudent.web.jobs import SHARED, Jobs
 from nnstudent.web.names import ARCHIVE, IMAGES
 from nnstudent.web.pace import UploadSlots
-from nnstudent.web.schema import About, AboutLimits, AboutModel, JobOut, Label, Token
+from nnstudent.web.schema import (
+    About,
+    AboutLimits,
+    AboutModel,
+    ConfirmedOut,
+    CorrectionOut,
+    JobOut,
+    Label,
+    Token,
+)
 from nnstudent.web.server import ADMITTED
 from nnstudent.web.service import Service
-from nnstudent.web.uploads import (
-    TooLargeError,
-    classify_upload,
-    largest_body,
-    receive_files,
-    too_large,
-)
+from nnstudent.web.uploads import classify_upload, receive_files
 from nnstudent.words import class_title
 
 _TYPES = {
@@ -41,13 +47,15 @@ _UPLOAD_BODY = {"requestBody": {"required": True, "content": {"multipart/form-da
 
 def add_about_routes(router: APIRouter, service: Service) -> None:
     """Add the routes that describe the service and its classes."""
-    model, limits = service.model, service.settings.limits
+    limits = service.settings.limits
 
     @router.get("/api/about")
     def about() -> About:
         """Describe this service and what it accepts."""
+        model = service.model
         name = "bundled student" if model.bundled else model.path.resolve().name
         return About(
+            datastore=service.datastore is not None,
             version=nnstudent.__version__,
             model=AboutModel(
                 name=name, hash=model.hash, bundled=model.bundled, classes=list(model.classes)
@@ -59,6 +67,7 @@ def add_about_routes(router: APIRouter, service: Service) -> None:
     @router.get("/api/labels")
     def labels() -> list[Label]:
         """List the classes that the model segments."""
+        model = service.model
         rows = [model.taxonomy[name] for name in model.classes]
         return [
             Label(
@@ -114,7 +123,7 @@ def add_upload_route(router: APIRouter, service: Service) -> None:
                 )
                 name, kind = await run_in_threadpool(classify_upload, files, draft, jobs, limits)
                 job = await run_in_threadpool(jobs.add, draft, owner=owner, name=name, kind=kind)
-        return job_out(job, jobs)
+        return job_out(job, jobs, service.datastore)
 
 
 def add_job_routes(router: APIRouter, service: Service) -> None:
@@ -123,13 +132,13 @@ def add_job_routes(router: APIRouter, service: Service) -> None:
 
     @router.get("/api/jobs")
     def listed(owner: Owner) -> list[JobOut]:
-        """List your jobs, newest first."""
-        return [job_out(job, jobs) for job in jobs.owned_by(owner)]
+        """List your jobs and those of the datastore, newest first."""
+        return [job_out(job, jobs, service.datastore) for job in jobs.owned_by(owner, SHARED)]
 
     @router.get("/api/jobs/{id}")
     def one(id: str, owner: Owner) -> JobOut:
         """Show one job."""
-        return job_out(_job_of(jobs, id, owner), jobs)
+        return job_out(_job_of(jobs, id, owner), jobs, service.datastore)
 
     @router.delete("/api/jobs/{id}", status_code=204)
     def remove(id: str, owner: Owner) -> None:
@@ -146,11 +155,24 @@ def add_job_routes(router: APIRouter, service: Service) -> None:
         return _file(path, f"{job.name}.{file}")
 
 
-def job_out(job: Job, jobs: Jobs) -> JobOut:
+def job_out(job: Job, jobs: Jobs, datastore: Datastore | None = None) -> JobOut:
     """Describe a job as the API does."""
     running = job.state == "running" and job.began is not None
     seconds = round(time.monotonic() - (job.began or 0), 1) if running else job.seconds
-    return JobOut.of(job, place=jobs.place(job), seconds=seconds)
+    correction = None if datastore is None else _correction(job, datastore)
+    return JobOut.of(job, place=jobs.place(job), seconds=seconds, correction=correction)
+
+
+def _correction(job: Job, datastore: Datastore) -> CorrectionOut:
+    """Return how far the scan of a job is corrected."""
+    scan = job.origin.get("scan")
+    if scan is None:
+        return CorrectionOut(version=0, confirmed=[])
+    confirmed = [
+        ConfirmedOut(name=row.cls, by=row.by or "", at=row.at or "", present=row.why == CONFIRMED)
+        for row in datastore.store.confirmed(scan)
+    ]
+    return CorrectionOut(version=datastore.store.version(scan), confirmed=confirmed)
 
 
 def _file(path: Path, name: str) -> Response:

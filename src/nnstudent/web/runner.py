@@ -40,6 +40,8 @@ class Runner:
         self._guard = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
         self._current: Job | None = None
+        self._model = settings.model
+        self._renew = False  # whether the worker runs a model that was replaced
         jobs.stop = self.abandon
 
     @property
@@ -63,6 +65,15 @@ class Runner:
         with self._guard:
             if self._current is job:
                 self._kill_worker()
+
+    def use(self, model: Path | None) -> None:
+        """Segment with another model from the next job on.
+
+        Args:
+            model: Bundle or nnU-Net folder; None for the bundled student.
+        """
+        with self._guard:
+            self._model, self._renew = model, True
 
     def _run(self) -> None:
         swept = time.monotonic()
@@ -128,7 +139,11 @@ class Runner:
         else:
             warnings = [clean_message(warning, job) for warning in answer["warnings"]]
             self._jobs.finish(
-                job, files=answer["files"], organs=answer["organs"], warnings=warnings
+                job,
+                files=answer["files"],
+                organs=answer["organs"],
+                warnings=warnings,
+                scan=answer["scan"],
             )
 
     def _exchange(
@@ -175,6 +190,9 @@ class Runner:
 
     def _running_worker(self) -> subprocess.Popen[str]:
         """Return the worker, starting it if necessary. The caller holds the guard."""
+        if self._renew and self._process is not None and self._process.poll() is None:
+            self._kill_worker()
+        self._renew = False
         if self._process is None or self._process.poll() is not None:
             if self._process is not None:
                 log.warning(
@@ -195,7 +213,7 @@ class Runner:
             "--voxels",
             str(settings.limits.voxels),
         ]
-        command += ["--model", str(settings.model)] if settings.model else []
+        command += ["--model", str(self._model)] if self._model else []
         command += ["--threads", str(settings.threads)] if settings.threads else []
         return subprocess.Popen(
             command,

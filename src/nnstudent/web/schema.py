@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from nnstudent.web.job import DeliveryOut, FileName, Job, Organ, State
+from nnstudent.web.job import DeliveryOut, FileName, Job, Organ, ScanFacts, State
 
 
 class Problem(BaseModel):
@@ -31,6 +31,8 @@ class AboutLimits(BaseModel):
 
 class About(BaseModel):
     """What this service is and what it accepts."""
+
+    datastore: bool
 
     version: str
     model: AboutModel
@@ -62,6 +64,27 @@ class ProgressOut(BaseModel):
     total: int
 
 
+class ConfirmedOut(BaseModel):
+    """A class of a scan that somebody confirmed."""
+
+    name: str
+    by: str
+    at: str
+    present: bool
+
+
+class CorrectionOut(BaseModel):
+    """How far a scan is corrected.
+
+    Attributes:
+        version: How often; sent back with a correction, so that nobody's is overlooked.
+        confirmed: What was confirmed.
+    """
+
+    version: int
+    confirmed: list[ConfirmedOut]
+
+
 class JobOut(BaseModel):
     """A job as its owner sees it."""
 
@@ -75,11 +98,20 @@ class JobOut(BaseModel):
     error: str | None
     warnings: list[str]
     organs: list[Organ] | None
+    scan: ScanFacts | None
     files: list[FileName]
     delivery: DeliveryOut | None
+    correction: CorrectionOut | None
 
     @classmethod
-    def of(cls, job: Job, *, place: int | None, seconds: float | None) -> JobOut:
+    def of(
+        cls,
+        job: Job,
+        *,
+        place: int | None,
+        seconds: float | None,
+        correction: CorrectionOut | None = None,
+    ) -> JobOut:
         """Describe a job to its owner."""
         progress = None
         if job.progress is not None:
@@ -96,6 +128,8 @@ class JobOut(BaseModel):
             error=job.error,
             warnings=job.warnings,
             organs=None if job.organs is None else [Organ(**organ) for organ in job.organs],
+            scan=None if job.scan is None else ScanFacts(**job.scan),
             files=job.files,  # type: ignore[arg-type]  # pydantic checks them
             delivery=DeliveryOut(**job.origin["delivery"]) if "delivery" in job.origin else None,
+            correction=correction,
         )

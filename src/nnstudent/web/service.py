@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from nnstudent.bundle.bundle import Model, open_model
 from nnstudent.io.atomic import make_folder
 from nnstudent.io.lock import writing
+from nnstudent.web.datastore.datastore import Datastore, open_datastore
 from nnstudent.web.jobs import Jobs
 from nnstudent.web.pacs.setup import Part, connect
 from nnstudent.web.runner import Runner
@@ -20,11 +21,11 @@ class Service:
 
     Attributes:
         settings: How it runs.
-        model: The model that it segments with.
         jobs: The queue; a job that is added to it is segmented.
         runner: Hands jobs to the worker process.
         sessions: Identifies users.
         pacs: The connection to a PACS; empty if there is none.
+        datastore: The scans that users correct together; None if there are none.
         parts: Everything that starts and stops with the service; the runner is first.
     """
 
@@ -37,7 +38,7 @@ class Service:
             OutputError: The folder cannot be written to, or another service uses it.
         """
         self.settings = settings
-        self.model: Model = open_model(settings.model)
+        self._base: Model = open_model(settings.model)
         self._locks = ExitStack()
         make_folder(settings.work)
         settings.work.chmod(0o700)
@@ -45,6 +46,7 @@ class Service:
         try:
             self.jobs = Jobs(settings.work / "jobs", settings.limits)
             self.runner = Runner(self.jobs, settings)
+            self.datastore = self._datastore()
             secret = load_or_create_secret(settings.work / "secret")
             self.sessions = Sessions(secret, settings)
             self.pacs = connect(self.jobs, settings)
@@ -52,8 +54,22 @@ class Service:
             self._locks.close()
             raise
         self.parts: list[Part] = [self.runner, *self.pacs.parts]
+        if self.datastore is not None:
+            self.parts.append(self.datastore.learning)
         self._started: list[Part] = []
         self._guard = threading.Lock()
+
+    @property
+    def model(self) -> Model:
+        """The model that segments now."""
+        return self._base if self.datastore is None else self.datastore.store.model
+
+    def _datastore(self) -> Datastore | None:
+        if self.settings.datastore is None:
+            return None
+        return open_datastore(
+            self.settings.datastore, self.settings, self.jobs, base=self._base, runner=self.runner
+        )
 
     def start(self) -> None:
         """Start every part."""

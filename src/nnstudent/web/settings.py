@@ -111,6 +111,10 @@ class Settings:
         debug: Whether the worker may write to standard error, where a patient's name can appear.
         limits: Limits.
         pacs: The PACS that it is connected to.
+        datastore: Folder of scans that users correct together; None for none.
+        preset: Preset whose student is trained on corrections; None if nothing is trained.
+        rehearsal: Fused cohort that every training learns again, so that it is not forgotten.
+        origins: Origins of other sites whose pages may use the datastore, such as that of a viewer.
     """
 
     work: Path
@@ -123,3 +127,7 @@ class Settings:
     debug: bool = False
     limits: Limits = field(default_factory=Limits)
     pacs: PacsSettings = field(default_factory=PacsSettings)
+    datastore: Path | None = None
+    preset: str | None = None
+    rehearsal: Path | None = None
+    origins: tuple[str, ...] = ()

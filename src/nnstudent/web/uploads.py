@@ -1,114 +1,29 @@
-"""Uploads: streamed to disk under names of our own, within limits, and checked for a scan."""
+"""Uploads: what was sent is checked for a scan, unpacked if need be, and named."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
 
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.concurrency import run_in_threadpool
-
-from nnstudent.errors import InputError
-from nnstudent.io.archive import checked_entries, is_clutter, unpack
+from nnstudent.errors import InputError, NnStudentError
+from nnstudent.io.archive import checked_entries, unpack
 from nnstudent.io.atomic import write_json
-from nnstudent.io.dicom.read import kind_of
+from nnstudent.io.dicom.read import kind_of, read_header
+from nnstudent.web.forms import disk_name, receive_form
 from nnstudent.web.job import NAMES, Kind
 from nnstudent.web.jobs import Draft, Jobs
 from nnstudent.web.names import (
     ARCHIVE,
     IMAGES,
-    disk_suffix,
-    display_name,
+    common_folder,
     display_path,
-    top_folder,
+    image_name,
+    series_name,
 )
 from nnstudent.web.settings import Limits
 
-_OVERHEAD = 1000  # bytes of a multipart body for each file, in addition to the file
-_FIELD = b"files"
-
-
-def _disk_name(number: int, name: str) -> str:
-    return f"{number:05d}{disk_suffix(name)}"
-
-
-class TooLargeError(InputError):
-    """An upload exceeds a limit."""
-
-
-@dataclass
-class _Receiver:
-    """Writes each file of a multipart body to a folder, as callbacks of python-multipart."""
-
-    folder: Path
-    most_files: int
-    files: list[tuple[str, Path]] = field(default_factory=list)
-    _file: BinaryIO | None = None
-    _header: tuple[bytes, bytes] = (b"", b"")
-    _disposition: bytes = b""
-    _ended: bool = False
-
-    def parser(self, boundary: bytes) -> MultipartParser:
-        return MultipartParser(
-            boundary,
-            {
-                "on_part_begin": self._begin,
-                "on_header_field": lambda data, start, end: self._add(data[start:end], b""),
-                "on_header_value": lambda data, start, end: self._add(b"", data[start:end]),
-                "on_header_end": self._header_end,
-                "on_headers_finished": self._open,
-                "on_part_data": self._data,
-                "on_part_end": self.close,
-                "on_end": self._end,
-            },
-        )
-
-    def _begin(self) -> None:
-        self._header, self._disposition = (b"", b""), b""
-
-    def _add(self, name: bytes, value: bytes) -> None:
-        self._header = self._header[0] + name, self._header[1] + value
-
-    def _header_end(self) -> None:
-        name, value = self._header
-        if name.lower() == b"content-disposition":
-            self._disposition = value
-        self._header = (b"", b"")
-
-    def _open(self) -> None:
-        _, options = parse_options_header(self._disposition)
-        name = options.get(b"filename", b"").decode("utf-8", "replace")
-        if options.get(b"name") != _FIELD or not name:
-            raise InputError(
-                "a form with other fields; expected only the field 'files', with a file name, "
-                "once for each file"
-            )
-        if is_clutter(name):
-            return
-        if len(self.files) >= self.most_files:
-            raise TooLargeError(f"more than {self.most_files} files; send one series")
-        path = self.folder / _disk_name(len(self.files), name)
-        self._file = path.open("xb")
-        self.files.append((name, path))
-
-    def _data(self, data: bytes, start: int, end: int) -> None:
-        if self._file is not None:
-            self._file.write(data[start:end])
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    def _end(self) -> None:
-        self._ended = True
-
-    @property
-    def ended(self) -> bool:
-        return self._ended
+_HEADERS = 20  # files that are searched for a description of the series
 
 
 async def receive_files(
@@ -129,39 +44,8 @@ async def receive_files(
         InputError: It is not a well-formed multipart body of files.
         TooLargeError: There are too many files, or they are too large.
     """
-    kind, options = parse_options_header(content_type)
-    if kind != b"multipart/form-data" or not options.get(b"boundary"):
-        raise InputError("not a form; expected multipart/form-data with the field 'files'")
-    receiver = _Receiver(folder, limits.files)
-    size, most = 0, largest_body(limits)
-    try:
-        parser = receiver.parser(options[b"boundary"])
-        async for chunk in stream:
-            size += len(chunk)
-            if size > most:
-                raise TooLargeError(too_large(limits))
-            await run_in_threadpool(parser.write, chunk)
-        parser.finalize()
-    except FormParserError as error:
-        raise InputError(
-            "a malformed form; expected multipart/form-data with the field 'files'"
-        ) from error
-    finally:
-        receiver.close()
-    if not receiver.ended:
-        raise InputError("an incomplete form; send it again")
-    return receiver.files
-
-
-def largest_body(limits: Limits) -> int:
-    """Return the largest number of bytes of an upload's body."""
-    return limits.upload_bytes + limits.files * _OVERHEAD
-
-
-def too_large(limits: Limits) -> str:
-    """Return the message for a larger upload."""
-    most = f"{limits.upload_bytes / 1e6:.0f} MB"
-    return f"an upload of more than {most}; send a smaller part of the scan"
+    form = await receive_form(stream, content_type, folder, limits, files=("files",))
+    return [(file.name, file.path) for file in form.files]
 
 
 def classify_upload(
@@ -188,7 +72,7 @@ def classify_upload(
         archive = received.rename(draft.folder / f"archive{ARCHIVE}")
         wanted = checked_entries(archive, most_files=limits.files, most_bytes=limits.upload_bytes)
         jobs.reserve(draft, archive.stat().st_size + sum(item.file_size for item in wanted))
-        files = unpack(archive, wanted, draft.input, disk_name=_disk_name)
+        files = unpack(archive, wanted, draft.input, disk_name=disk_name)
         archive.unlink()
     if not files:
         raise InputError(
@@ -211,8 +95,8 @@ def classify_upload(
         )
     if images:
         ((name, path),) = images
-        _check_image(path)
-        return display_name(name), "image"
+        check_image(path)
+        return image_name(f"{archive_name}/{name}"), "image"
     if not any(kind_of(path) == "dicom" for _, path in files):
         sent = (
             "one file, which is not DICOM"
@@ -224,13 +108,23 @@ def classify_upload(
             "of either"
         )
     write_json(draft.folder / NAMES, {path.name: display_path(name) for name, path in files})
-    first = files[0][0]
-    return display_name(
-        archive_name or top_folder(first) or (first if len(files) == 1 else "")
-    ), "dicom"
+    names = [name for name, _ in files]
+    folder = names[0] if len(names) == 1 else common_folder(names)
+    description = _series_description([path for _, path in files])
+    return series_name(f"{archive_name}/{folder}", description=description), "dicom"
 
 
-def _check_image(path: Path) -> None:
+def _series_description(paths: Sequence[Path]) -> str:
+    """Return the description of a series, from the first of its files that can be read."""
+    for path in paths[:_HEADERS]:
+        if kind_of(path) == "dicom":
+            with suppress(NnStudentError):
+                header, _ = read_header(path, ["SeriesDescription"])
+                return str(header.get("SeriesDescription") or "")
+    return ""
+
+
+def check_image(path: Path) -> None:
     """Check that the file's first bytes match its suffix; the worker checks everything else."""
     with path.open("rb") as file:
         head = file.read(4)

@@ -29,6 +29,7 @@ from nnstudent.inference.segmentation import quality_notes
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.nifti import write_image
 from nnstudent.progress import Progress
+from nnstudent.web.scan_facts import scan_facts
 
 FILES = ("image.nii.gz", "labels.nii.gz", "labels.seg.dcm", "statistics.csv", "preview.png")
 _EVERY = 0.2  # seconds between two messages of progress
@@ -48,7 +49,7 @@ def segment_job(
         progress: Told what is done.
 
     Returns:
-        ``files``, ``organs`` and ``warnings``, as they are told of a job.
+        ``files``, ``organs``, ``scan`` and ``warnings``, as they are told of a job.
 
     Raises:
         InputError: The scan cannot be used.
@@ -92,6 +93,7 @@ def segment_job(
             {"id": segmenter.taxonomy[organ].id, "name": organ, **facts}
             for organ, facts in record["organs"].items()
         ],
+        "scan": scan_facts(scan, rows),
         "warnings": [
             *record["warnings"],
             *(f"no DICOM-SEG: {reason}" for reason in failed.values()),
@@ -106,7 +108,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--voxels", type=int, required=True)
     args = parser.parse_args()
-    told = _own_stdout()
+    told = own_stdout()
     first_to_go()
     orders: queue.Queue[dict[str, Any]] = queue.Queue()
     threading.Thread(target=_listen, args=(orders,), daemon=True).start()
@@ -131,7 +133,7 @@ def main() -> None:
             Exception
         ) as error:  # whatever a file does to a library: this job failed, the next need not
             answer = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
-        _tell(told, answer)
+        tell(told, answer)
 
 
 class _Teller:
@@ -145,15 +147,16 @@ class _Teller:
         now = time.monotonic()
         if what != self._last[0] or done >= total or now - self._last[1] >= _EVERY:
             self._last = what, now
-            _tell(self._stream, {"progress": [what, done, total]})
+            tell(self._stream, {"progress": [what, done, total]})
 
 
-def _tell(stream: TextIO, message: dict[str, Any]) -> None:
+def tell(stream: TextIO, message: dict[str, Any]) -> None:
+    """Send a message to the service, as one line of JSON."""
     stream.write(json.dumps(message) + "\n")
     stream.flush()
 
 
-def _own_stdout() -> TextIO:
+def own_stdout() -> TextIO:
     """Standard output for messages alone; what a library prints goes to standard error."""
     told = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from nnstudent.training.augment.physiology import HOST_WEIGHTS, LESIONS, LOOK_ALIKES, Kind, Phase
+from nnstudent.inference.labels.phase import Phase, guess_phase
+from nnstudent.training.augment.physiology import HOST_WEIGHTS, LESIONS, LOOK_ALIKES, Kind
 from nnstudent.training.augment.shapes import draw_shape, smooth_noise
 from nnstudent.types import Float32Array, Float64Array, MaskArray
 from nnstudent.volume import Spacing
@@ -129,12 +130,8 @@ def phase_of(
         inside = image[labels == organs[name]] if name in organs else image[:0]
         if inside.size > 50:
             hu[name] = float(np.median(inside))
-    if "aorta" in hu:
-        return "arterial" if hu["aorta"] > 210 else "portal" if hu["aorta"] > 90 else "none"
-    kidney = max(hu.get("right_kidney", -1000.0), hu.get("left_kidney", -1000.0))
-    if kidney > -1000:
-        return "portal" if kidney > 100 else "none"
-    return "none" if hu.get("liver", 100.0) < 75 else "portal"
+    guess = guess_phase(hu)
+    return guess[0] if guess else "portal"
 
 
 @dataclass(frozen=True, eq=False)

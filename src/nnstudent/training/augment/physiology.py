@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Phase = Literal["none", "arterial", "portal"]
+from nnstudent.inference.labels.phase import Phase
+
 Range = tuple[float, float]
 
 

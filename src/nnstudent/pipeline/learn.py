@@ -1,0 +1,225 @@
+"""Learn from corrected scans: the next student, which replaces the last one only if it is no worse.
+
+A scan is corrected class by class. What nobody confirmed in it is completed with the labels of the
+model that is to learn, so that it does not forget what it knew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from nnstudent.bundle.bundle import Model
+from nnstudent.bundle.export import export
+from nnstudent.cohort.cohort import Case, Cohort, read_cohort, write_cohort
+from nnstudent.cohort.fuse import fuse
+from nnstudent.cohort.ledger import LEDGER_NAME, LedgerRow, read_ledger, write_ledger
+from nnstudent.errors import InputError
+from nnstudent.evaluation.evaluate import evaluate
+from nnstudent.inference.segmenter import Segmenter
+from nnstudent.io.atomic import make_folder
+from nnstudent.io.nifti import read_labels, write_labels
+from nnstudent.pipeline.predict import predict
+from nnstudent.progress import Progress, silent
+from nnstudent.training.recipe import Recipe
+from nnstudent.training.study import study
+from nnstudent.volume import Volume
+from nnstudent.words import class_title, count
+
+_MUST_NOT_FALL = 0.05  # DSC of any single class
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A student that learned from corrections, compared with the model that it started from.
+
+    Attributes:
+        bundle: The new student.
+        trained: Corrected scans that it learned from.
+        held_out: Corrected scans that both were compared on.
+        before: Mean DSC of the model on those, of the confirmed classes; None if there are none.
+        after: The same of the new student.
+        classes: The same by class.
+        better: Whether the new student may replace the model.
+        why: The reason, in one line.
+    """
+
+    bundle: Path
+    trained: int
+    held_out: int
+    before: float | None
+    after: float | None
+    classes: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    better: bool = False
+    why: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {
+            "bundle": str(self.bundle),
+            "trained": self.trained,
+            "held_out": self.held_out,
+            "before": self.before,
+            "after": self.after,
+            "classes": {name: list(values) for name, values in self.classes.items()},
+            "better": self.better,
+            "why": self.why,
+        }
+
+
+def learn(
+    corrections: Path,
+    model: Model,
+    recipe: Recipe,
+    out: Path,
+    *,
+    rehearsal: Path | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    progress: Progress = silent,
+) -> Learned:
+    """Train a student on corrected scans, starting from a model, and compare the two.
+
+    Args:
+        corrections: Cohort of corrected scans; those with the role ``test`` are held out.
+        model: The model to start from; its network must be the recipe's.
+        recipe: Network and training.
+        out: Folder for ``fused``, ``student``, ``bundle`` and the predictions on held-out scans.
+        rehearsal: A fused cohort that is learned again, so that it is not forgotten.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        threads: CPU threads.
+        progress: Called after each step.
+
+    Raises:
+        InputError: No scan to learn from was corrected, or the model is another network.
+        OutputError: ``out`` cannot be written.
+        MissingExtraError: nnunetv2 is not installed.
+    """
+    cohort = read_cohort(corrections, made_by="serve --datastore FOLDER")
+    train, held_out = cohort.train(), cohort.test()
+    if not train:
+        raise InputError(f"{corrections}: no corrected scan to learn from; correct one more")
+    segmenter = Segmenter(model, threads=threads)
+    fused = complete(cohort, segmenter, out / "fused", rehearsal=rehearsal, progress=progress)
+    study(
+        fused, out / "student", recipe, start=model, device=device, threads=threads,
+        progress=progress,
+    )  # fmt: skip
+    card = {"training_data": f"{count(len(train), 'corrected scan')}, started from {model.hash}"}
+    bundle = export(
+        out / "student", out / "bundle", taxonomy=model.taxonomy, card=card, progress=progress
+    )
+    learned = Learned(bundle, len(train), len(held_out), None, None)
+    if not held_out:
+        return replace(
+            learned, why="no corrected scan is held out yet, so nothing shows that it is no worse"
+        )
+    from nnstudent.bundle.bundle import open_model
+
+    before = _scores(cohort, segmenter, out / "before", progress)
+    after = _scores(cohort, Segmenter(open_model(bundle), threads=threads), out / "after", progress)
+    return _judged(learned, before, after)
+
+
+def complete(
+    cohort: Cohort,
+    segmenter: Segmenter,
+    out: Path,
+    *,
+    rehearsal: Path | None = None,
+    progress: Progress = silent,
+) -> Path:
+    """Complete corrected scans with a model's labels, as a fused cohort that `study` learns from.
+
+    Args:
+        cohort: The corrected scans.
+        segmenter: The model.
+        out: Folder of the fused cohort.
+        rehearsal: Another fused cohort, whose cases are added.
+        progress: Called after each case.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        InputError: A scan cannot be read.
+        OutputError: ``out`` cannot be written.
+    """
+    table, classes = cohort.taxonomy, segmenter.model.classes
+    failures = predict(cohort.train(), segmenter, out=out / "predictions", progress=progress)
+    failed = {failure.case for failure in failures}
+    cases: list[Case] = []
+    rows: list[LedgerRow] = []
+    make_folder(out / "labels")
+    for case in cohort.train():
+        if case.id in failed or case.label is None:
+            continue
+        truth = read_labels(case.label)
+        pseudo = read_labels(out / "predictions" / f"{case.id}.nii.gz")
+        ids = [table[name].id for name in case.annotated]
+        labels = fuse(truth.array, pseudo.array, annotated=ids, taxonomy=table)
+        path = out / "labels" / f"{case.id}.nii.gz"
+        write_labels(path, Volume(labels, truth.grid))
+        every = case.annotated.union(classes)
+        cases.append(replace(case, label=path, annotated=every))
+        for name in table.sorted(every):
+            true = name in case.annotated
+            rows.append(
+                LedgerRow(
+                    case.id,
+                    name,
+                    "truth" if true else "pseudo",
+                    model=None if true else segmenter.model.hash,
+                    round=0 if true else 1,
+                    why="confirmed" if true else "not confirmed; the model's own label",
+                )
+            )
+    if not cases:
+        raise InputError(f"{failures[0].case}: {failures[0].reason}")
+    if rehearsal is not None:
+        old = read_cohort(rehearsal, made_by="select COHORT PSEUDO")
+        known = {case.id for case in cases}
+        cases += [case for case in old.train() if case.id not in known]
+        ledger = rehearsal / LEDGER_NAME
+        rows += read_ledger(ledger) if ledger.is_file() else ()
+    write_cohort(out, Cohort(table, tuple(cases)))
+    write_ledger(out / LEDGER_NAME, rows)
+    return out
+
+
+def _scores(
+    cohort: Cohort, segmenter: Segmenter, out: Path, progress: Progress
+) -> dict[str, float]:
+    """Return the mean DSC of each class that was confirmed in the held-out scans."""
+    failures = predict(cohort.test(), segmenter, out=out, progress=progress)
+    if failures:
+        raise InputError(f"{failures[0].case}: {failures[0].reason}")
+    scores = evaluate(out, cohort, subset="test", progress=progress)
+    means = scores.means()
+    return {name: means[name].dsc for name in scores.classes if name in means}
+
+
+def _judged(learned: Learned, before: Mapping[str, float], after: Mapping[str, float]) -> Learned:
+    """Decide whether the new student may replace the model."""
+    classes = {name: (before[name], after[name]) for name in before if name in after}
+    if not classes:
+        return replace(learned, why="the held-out scans have no class that can be scored")
+    old, new = (sum(values) / len(classes) for values in zip(*classes.values(), strict=True))
+    fallen = [name for name, (was, now) in classes.items() if now < was - _MUST_NOT_FALL]
+    figures = f"mean DSC {old:.3f} before, {new:.3f} after, on {count(learned.held_out, 'scan')}"
+    why = figures
+    if new < old:
+        why = f"worse on what is held out: {figures}"
+    elif fallen:
+        was, now = classes[fallen[0]]
+        why = f"{class_title(fallen[0])} fell from {was:.3f} to {now:.3f}; {figures}"
+    return replace(
+        learned,
+        before=round(old, 4),
+        after=round(new, 4),
+        classes={name: (round(a, 4), round(b, 4)) for name, (a, b) in classes.items()},
+        better=new >= old and not fallen,
+        why=why,
+    )

@@ -1,0 +1,74 @@
+"""The datastore of a service, put together: scans, corrections, strategies, training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nnstudent.bundle.bundle import Model
+from nnstudent.errors import InputError
+from nnstudent.pipeline.preset import load_preset
+from nnstudent.web.datastore.learning import Learning
+from nnstudent.web.datastore.models import Models
+from nnstudent.web.datastore.store import Store
+from nnstudent.web.datastore.strategies import Candidate, Chooser
+from nnstudent.web.jobs import Jobs
+from nnstudent.web.runner import Runner
+from nnstudent.web.settings import Settings
+
+
+@dataclass(frozen=True, eq=False)
+class Datastore:
+    """What a service offers to those who correct.
+
+    Attributes:
+        store: Scans, their segmentations, their corrections.
+        chooser: Chooses what is corrected next.
+        models: The students that were trained.
+        learning: Trains them.
+    """
+
+    store: Store
+    chooser: Chooser
+    models: Models
+    learning: Learning
+
+    def candidates(self) -> list[Candidate]:
+        """Return the scans that nobody has corrected."""
+        done = {case.id for case in self.store.corrections.cohort()}
+        scans = [scan for scan in self.store.scans.all() if scan.id not in done]
+        return [Candidate(scan, self.store.result(scan)) for scan in scans]
+
+
+def open_datastore(
+    folder: Path, settings: Settings, jobs: Jobs, *, base: Model, runner: Runner
+) -> Datastore:
+    """Open a folder of scans.
+
+    Args:
+        folder: The folder.
+        settings: How the service runs.
+        jobs: Its queue.
+        base: The model that it was started with.
+        runner: Runs the model.
+
+    Raises:
+        InputError: The folder or the preset cannot be used.
+        OutputError: The work folder cannot be written.
+    """
+    if settings.preset is not None:
+        load_preset(settings.preset)  # an error now, not hours later
+    if settings.rehearsal is not None and not (settings.rehearsal / "cohort.json").is_file():
+        raise InputError(f"{settings.rehearsal}: no cohort (it has no cohort.json)")
+    models = Models(settings.work / "models", base)
+    store = Store(folder, jobs, models.current())
+
+    def swap(model: Model) -> None:
+        store.model = model
+        number = models.number
+        runner.use(models.bundle(number) if number else settings.model)
+
+    if models.number:
+        swap(store.model)
+    learning = Learning(settings, models, store.corrections.folder, swap=swap)
+    return Datastore(store, Chooser(), models, learning)

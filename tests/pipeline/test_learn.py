@@ -1,0 +1,101 @@
+"""What is learned from and what decides; the training itself is that of `study`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nnstudent.cohort.corrections import Corrections, Submission
+from nnstudent.cohort.ledger import read_ledger
+from nnstudent.errors import InputError
+from nnstudent.io.nifti import read_labels, write_image, write_labels
+from nnstudent.pipeline import learn as module
+from nnstudent.pipeline.learn import Learned, complete, learn
+from nnstudent.taxonomy import flare23
+from nnstudent.volume import Grid, Volume
+
+TABLE = flare23()
+GRID = Grid((2, 3, 8), np.eye(4))
+LIVER, SPLEEN = TABLE["liver"].id, TABLE["spleen"].id
+
+
+class Segmenter:
+    """A model that finds a spleen in the right half, and a liver where somebody says it is not."""
+
+    class model:
+        classes = ("liver", "spleen")
+        hash = "abc"
+
+
+def predicted(cases, segmenter, *, out, progress):
+    out.mkdir(parents=True, exist_ok=True)
+    array = np.zeros(GRID.shape, np.uint8)
+    array[..., 4:], array[..., :2] = SPLEEN, LIVER
+    for case in cases:
+        write_labels(out / f"{case.id}.nii.gz", Volume(array, GRID))
+    return ()
+
+
+@pytest.fixture
+def corrections(tmp_path):
+    found = Corrections(tmp_path / "corrected", TABLE)
+    for number in range(2):  # the second is held out
+        image = tmp_path / f"p{number}.nii.gz"
+        write_image(image, Volume(np.zeros(GRID.shape, np.int16), GRID))
+        array = np.zeros(GRID.shape, np.uint8)
+        array[..., 2:5] = LIVER
+        found.add(
+            Submission(f"p{number}", image, Volume(array, GRID), ("liver",), "anna", "2026-11-28")
+        )
+    return found
+
+
+def test_what_nobody_confirmed_is_the_model_s_own(corrections, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "predict", predicted)
+    fused = complete(corrections.cohort(), Segmenter(), tmp_path / "fused")
+    from nnstudent.cohort.cohort import read_cohort
+
+    (case,) = read_cohort(fused)
+    assert case.id == "p0", "the other is held out"
+    assert case.annotated == {"liver", "spleen"}
+    labels = read_labels(case.label).array[0, 0]
+    assert labels.tolist() == [0, 0, LIVER, LIVER, LIVER, SPLEEN, SPLEEN, SPLEEN]
+    rows = {row.cls: (row.origin, row.model) for row in read_ledger(fused / "ledger.jsonl")}
+    assert rows == {"liver": ("truth", None), "spleen": ("pseudo", "abc")}
+
+
+def test_what_is_rehearsed_is_added(corrections, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "predict", predicted)
+    from nnstudent.cohort.cohort import read_cohort
+
+    fused = complete(
+        corrections.cohort(), Segmenter(), tmp_path / "fused", rehearsal=corrections.folder
+    )
+    assert [case.id for case in read_cohort(fused)] == ["p0"], "known by its id already"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "better", "words"),
+    [
+        ({"liver": 0.8, "spleen": 0.7}, {"liver": 0.9, "spleen": 0.7}, True, "0.750 before"),
+        ({"liver": 0.8, "spleen": 0.7}, {"liver": 0.8, "spleen": 0.7}, True, "0.750 after"),
+        ({"liver": 0.8, "spleen": 0.7}, {"liver": 0.7, "spleen": 0.7}, False, "worse"),
+        ({"liver": 0.8, "spleen": 0.6}, {"liver": 0.7, "spleen": 0.8}, False, "liver fell"),
+        ({}, {}, False, "no class"),
+    ],
+)
+def test_a_student_replaces_the_model_only_if_it_is_no_worse(before, after, better, words):
+    judged = module._judged(Learned(Path("b"), 3, 1, None, None), before, after)
+    assert judged.better == better
+    assert words in judged.why
+    assert judged.to_dict()["better"] == better
+
+
+def test_nothing_to_learn_from_is_said(tmp_path):
+    from nnstudent.cohort.cohort import Cohort, write_cohort
+
+    write_cohort(tmp_path, Cohort(TABLE, ()))
+    with pytest.raises(InputError, match="no corrected scan"):
+        learn(tmp_path, None, None, tmp_path / "out")

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import pytest
+
+from nnstudent.errors import InputError
+from nnstudent.web.service import Service
+from nnstudent.web.settings import Settings
+
+
+def test_the_service_opens_what_it_is_given(tmp_path):
+    (tmp_path / "scans").mkdir()
+    service = Service(Settings(tmp_path / "work", datastore=tmp_path / "scans"))
+    try:
+        assert service.datastore is not None
+        assert service.datastore.candidates() == []
+        assert service.model is service.datastore.store.model
+        assert service.datastore.learning in service.parts
+    finally:
+        service.stop()
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"datastore": "nowhere"}, "no such folder"),
+        ({"preset": "nothing.toml"}, "nothing.toml"),
+        ({"preset": "demo", "rehearsal": "scans"}, "no cohort"),
+    ],
+)
+def test_what_cannot_be_used_is_said_at_the_start(tmp_path, more, words):
+    (tmp_path / "scans").mkdir()
+    paths = {"datastore": "scans", **more}
+    for key in ("datastore", "rehearsal"):
+        if key in paths:
+            paths[key] = tmp_path / paths[key]
+    with pytest.raises(InputError, match=words):
+        Service(Settings(tmp_path / "work", **paths))

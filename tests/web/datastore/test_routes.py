@@ -1,0 +1,84 @@
+"""What the page asks for: an overview, the next scan, a correction, its return."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import httpx2 as httpx
+import numpy as np
+import pytest
+
+from nnstudent.io.nifti import read_labels
+from tests.web.served import FOUND, labels_with
+
+
+@pytest.fixture
+def page(serving):
+    with httpx.Client(base_url=serving.address, timeout=60) as client:
+        yield client
+
+
+def done(page, id):
+    until = time.monotonic() + 60
+    while (job := page.get(f"/api/jobs/{id}").json())["state"] != "done":
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    return job
+
+
+def submit(page, id, path, **params):
+    files = {"label": ("label.nii.gz", path.read_bytes())}
+    return page.put(f"/api/jobs/{id}/labels", data={"params": json.dumps(params)}, files=files)
+
+
+def test_the_next_scan_is_corrected_and_shown_corrected(page, label, serving):
+    assert page.get("/api/about").json()["datastore"]
+    overview = page.get("/api/datastore").json()
+    assert (overview["scans"], overview["corrected"], overview["learns"]) == (2, 0, False)
+    job = page.post("/api/datastore/next", json={"by": "anna"}).json()
+    assert job["name"] == "p1"
+    job = done(page, job["id"])
+    assert job["correction"] == {"version": 0, "confirmed": []}
+    assert job["id"] in {other["id"] for other in page.get("/api/jobs").json()}
+
+    mine = labels_with(liver=(0, 2), gallbladder=(4, 8))
+    sent = {"confirmed": ["gallbladder"], "absent": ["tumor"], "version": 0, "by": "anna"}
+    saved = submit(page, job["id"], label(mine), **sent)
+    assert saved.json()["confirmed"] == ["gallbladder", "tumor"], saved.text
+    again = submit(page, job["id"], label(mine), **sent)
+    assert again.status_code == 409
+    assert "anna corrected this scan" in again.json()["error"]
+
+    correction = page.get(f"/api/jobs/{job['id']}").json()["correction"]
+    assert {(row["name"], row["present"]) for row in correction["confirmed"]} == {
+        ("gallbladder", True),
+        ("tumor", False),
+    }
+    shown = label(FOUND, "shown.nii.gz")
+    shown.write_bytes(page.get(f"/api/jobs/{job['id']}/labels").content)
+    expected = np.where(mine.array == 9, 9, np.where(FOUND.array == 9, 0, FOUND.array))
+    assert (read_labels(shown).array == expected).all(), "truth over the model's"
+    assert page.get("/api/datastore").json()["corrected"] == 1
+
+
+def test_a_scan_that_was_only_uploaded_joins_the_datastore(page, label, serving):
+    files = {"files": ("new.nii.gz", (serving.folder / "p2" / "ct.nii.gz").read_bytes())}
+    job = done(page, page.post("/api/jobs", files=files).json()["id"])
+    assert submit(page, job["id"], label(FOUND), confirmed=["liver"], by="").status_code == 200
+    assert (serving.folder / "new.nii.gz").is_file()
+    assert page.get("/api/datastore").json()["scans"] == 3
+    with httpx.Client(base_url=serving.address) as other:
+        assert other.get(f"/api/jobs/{job['id']}").status_code == 404, "it is still its owner's"
+
+
+def test_what_is_wrong_is_a_line(page, label):
+    assert submit(page, "0" * 32, label(FOUND)).status_code == 404
+    job = done(page, page.post("/api/datastore/next", json={}).json()["id"])
+    for params, words in (({"confirmed": 3}, "not what the page sends"), ({}, "no class")):
+        answer = submit(page, job["id"], label(FOUND), **params)
+        assert answer.status_code == 400
+        assert words in answer.json()["error"]
+    assert page.post("/api/datastore/training", json={}).status_code == 400
+    assert page.delete("/api/datastore/training").status_code == 404
+    assert page.delete("/api/datastore/student").status_code == 409
