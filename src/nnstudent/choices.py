@@ -16,6 +16,7 @@ CASES_OF_A_COHORT = ("auto", "test", "train", "all")
 CONFLICTS = ("first", "last", "agree")  # of relabel, where label maps differ
 TARGETS = ("organs", "tumor", "all")  # of teach
 DECISIONS = ("dice", "argmax")  # how a voxel of a pseudo-label gets its class
+EXECUTORS = ("local", "slurm", "kubernetes", "snakefile")  # of the jobs of a run
 MODEL_ACTIONS = ("add", "list", "remove")
 STRATEGIES = ("quality", "uncertainty", "diversity", "random")  # of qc --next
 REPORT_FORMATS = ("html", "md", "latex")

@@ -13,6 +13,7 @@ from typing import Any
 from nnstudent.cli.reference import cell
 from nnstudent.pipeline.preset import Preset
 from nnstudent.pipeline.presets import preset_names
+from nnstudent.pipeline.resources import Need, Resources
 from nnstudent.pseudo.selection import SelectSettings
 from nnstudent.training.recipe import AUGMENTATIONS, Data, Network, Training
 
@@ -55,6 +56,8 @@ TABLES: tuple[tuple[str, type, str], ...] = (
     ("[student.network]", Network, ""),
     ("[student.data]", Data, ""),
     ("[student.training]", Training, ""),
+    ("[cluster]", Resources, "What the jobs of `run --executor` ask for, by kind of job."),
+    ("[cluster.train]", Need, "Also `[cluster.label]`, `[cluster.segment]` and `[cluster.light]`."),
 )
 
 _AUGMENT = """
@@ -116,6 +119,9 @@ def _default(field: dataclasses.Field[Any]) -> str:
     value: Any = field.default
     if value is None:
         return "none"
+    if dataclasses.is_dataclass(value):
+        pairs = ", ".join(f"{key} = {item}" for key, item in vars(value).items())
+        return f"`{{{pairs}}}`"
     if isinstance(value, tuple):
         value = [list(item) if isinstance(item, tuple) else item for item in value]
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"

@@ -8,6 +8,8 @@
       checks extras, cases and disk space, and prints what is left to do
   nnstudent run cases.csv -o RUN --rounds 3
       the student becomes the next teacher, until the labels hardly change
+  nnstudent run cases.csv -o RUN --executor slurm --jobs 8
+      on a cluster: each fold and each eighth of the cases is a job of its own
 
 If you stop it, the same command goes on from there and trains nothing twice.
 While it trains, it shows the loss, the Dice of the validation windows, and
@@ -24,10 +26,13 @@ pseudo-labels, fused cohorts and students of later rounds are in round2, round3,
 from __future__ import annotations
 
 import argparse
+import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nnstudent.choices import EXECUTORS
 from nnstudent.cli.common import (
     SOURCE_HELP,
     add_advanced,
@@ -76,31 +81,100 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_threads(advanced)
     add_taxonomy(advanced, default="the source's own")
+    _add_cluster(parser.add_argument_group("several machines"))
+
+
+def _add_cluster(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--executor",
+        choices=EXECUTORS,
+        default="local",
+        help="where the work is done: here, or as jobs of a cluster, by Snakemake; snakefile only "
+        "writes RUN/jobs/Snakefile (default: local)",
+    )
+    group.add_argument(
+        "--jobs",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="jobs that run at the same time; the cases are cut into N parts (default: 1)",
+    )
+    group.add_argument(
+        "--profile",
+        type=Path,
+        metavar="DIR",
+        help="Snakemake profile: the cluster's partition, account, limits",
+    )
+    group.add_argument(
+        "--job",
+        metavar="JOB",
+        help="do one job only, by hand or as the executors do: STAGE or STAGE:PIECE, as "
+        "--executor slurm --dry-run names them",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the stages that are left and print what each did."""
     from nnstudent.cli.common import Display, write_report
+    from nnstudent.pipeline.cluster import Cluster
     from nnstudent.pipeline.run import run as run_path
-    from nnstudent.pipeline.run import to_dict
+    from nnstudent.pipeline.run import run_one, to_dict
     from nnstudent.taxonomy import find_taxonomy
 
     with Display() as display:
-        result = run_path(
-            args.source,
-            args.out,
-            preset=args.preset,
-            taxonomy=find_taxonomy(args.taxonomy) if args.taxonomy else None,
-            device=args.device,
-            threads=args.threads,
-            rounds=args.rounds,
-            baseline=args.baseline,
-            dry_run=args.dry_run,
-            progress=display,
-            listener=_printer(display),
-        )
+        common = {
+            "preset": args.preset,
+            "taxonomy": find_taxonomy(args.taxonomy) if args.taxonomy else None,
+            "device": args.device,
+            "threads": args.threads,
+            "rounds": args.rounds,
+            "baseline": args.baseline,
+            "progress": display,
+        }
+        if args.job:
+            result = run_one(args.source, args.out, args.job, jobs=args.jobs, **common)
+        else:
+            result = run_path(
+                args.source,
+                args.out,
+                cluster=Cluster(args.executor, args.jobs, args.profile, job_command(args)),
+                dry_run=args.dry_run,
+                listener=_printer(display),
+                **common,
+            )
     write_report(args.report, to_dict(result))
-    return _print_result(result, args)
+    return _print_job(result) if args.job else _print_result(result, args)
+
+
+def job_command(args: argparse.Namespace) -> tuple[str, ...]:
+    """Return the command that does a job of this run on any machine, without ``--job``."""
+    program = [sys.executable, "-m", "nnstudent"]
+    if args.executor == "kubernetes":  # a container has its own Python
+        program = ["nnstudent"]
+    words = [*program, "run", os.path.abspath(args.source), "-o", os.path.abspath(args.out)]
+    words += ["--preset", _place(args.preset), "--device", args.device, "--jobs", str(args.jobs)]
+    words += ["--rounds", str(args.rounds)] if args.rounds > 1 else []
+    words += ["--baseline"] if args.baseline else []
+    words += ["--threads", str(args.threads)] if args.threads else []
+    return (*words, *(["--taxonomy", _place(args.taxonomy)] if args.taxonomy else []))
+
+
+def _place(name: str) -> str:
+    """Return a name, or the full path if it is a file."""
+    return os.path.abspath(name) if Path(name).is_file() else name
+
+
+def _print_job(result: RunResult) -> int:
+    """Print what one job did; return the exit code."""
+    from nnstudent.cli.common import print_failures
+    from nnstudent.pipeline.run import summary
+
+    (row,) = result.stages
+    print("\n".join(summary(result.stages)))
+    for notice in result.notices:
+        print(f"notice: {notice}")
+    print_failures("run", row.failures, done=1)
+    return result.exit_code
 
 
 def _printer(display: Display) -> Listener:
@@ -130,6 +204,14 @@ def _printer(display: Display) -> Listener:
     return show
 
 
+def _print_workflow(args: argparse.Namespace) -> int:
+    """Print how Snakemake does the jobs that were written; return the exit code."""
+    words = ["snakemake", "--snakefile", str(args.out / "jobs" / "Snakefile")]
+    words += ["--directory", str(args.out), "--jobs", str(args.jobs), "--keep-going"]
+    print(f"workflow: {shlex.join(words)} --executor slurm")
+    return 0
+
+
 def _print_result(result: RunResult, args: argparse.Namespace) -> int:
     """Print the table of stages and where the results are; return the exit code."""
     from nnstudent.pipeline.run import summary
@@ -145,8 +227,12 @@ def _print_result(result: RunResult, args: argparse.Namespace) -> int:
             line = f"{failure.case}: {failure.reason}"
             print(f"nnstudent run: broken, would be left out: {line}", file=sys.stderr)
         left = [row.name for row in result.stages if row.state == "left"]
+        for line in result.jobs:
+            print(f"job: {line}")
         print(f"left to do: {', '.join(left)}" if left else "nothing is left to do")
         return result.exit_code
+    if args.executor == "snakefile":
+        return _print_workflow(args)
     if result.failures:
         what = "named above when they happened"
         print(f"{count(len(result.failures), 'failure')}, {what}; also in {args.out / 'run.json'}")

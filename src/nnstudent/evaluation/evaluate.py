@@ -15,7 +15,7 @@ from nnstudent.errors import Failure, InputError
 from nnstudent.evaluation.declared import common_table
 from nnstudent.evaluation.lesions import Detection, detect
 from nnstudent.evaluation.metrics import bounding_boxes, enclosing_box
-from nnstudent.evaluation.pairs import CaseSubset, Pair, pair_cohort, pair_files
+from nnstudent.evaluation.pairs import CaseSubset, Pair, Pairs, pair_cohort, pair_files
 from nnstudent.evaluation.protocols import ClassScore, Protocol, find_protocol, score
 from nnstudent.evaluation.scores import CaseScores, Scores
 from nnstudent.evaluation.shared import Share, check_share
@@ -71,24 +71,14 @@ def evaluate(
             a part to put together has not ended.
     """
     rules = find_protocol(protocol)
-    if isinstance(truth, Path) and (truth / "cohort.json").is_file():
-        truth = read_cohort(truth)
-    if isinstance(truth, Cohort):
-        if annotation is not None:
-            raise InputError(
-                "the truth is a cohort and says itself what is annotated; "
-                "leave the other cohort out"
-            )
-        table = taxonomy or truth.taxonomy
-        paired = pair_cohort(predictions, truth, classes=classes, subset=subset)
-    else:
-        table = taxonomy or (
-            annotation.taxonomy if annotation is not None else common_table(predictions, truth)
-        )
-        paired = pair_files(
-            predictions, truth, taxonomy=table, classes=classes, annotation=annotation
-        )
-
+    paired, table = _paired(
+        predictions,
+        truth,
+        taxonomy=taxonomy,
+        classes=classes,
+        annotation=annotation,
+        subset=subset,
+    )
     pairs = paired.pairs if share is None else share.part.of(paired.pairs)
     cases, failures = _scored(
         [pair for pair in pairs if pair.prediction is not None or not common_only],
@@ -119,6 +109,37 @@ def evaluate(
             "if nobody looked for it, declare what is annotated",
         )
     return replace(scores, notes=notes)
+
+
+def _paired(
+    predictions: Path,
+    truth: Path | Cohort,
+    *,
+    taxonomy: Taxonomy | None,
+    classes: Iterable[str] | None,
+    annotation: Cohort | None,
+    subset: CaseSubset,
+) -> tuple[Pairs, Taxonomy]:
+    """The cases to score and their label table; see :func:`evaluate`."""
+    if isinstance(truth, Path) and (truth / "cohort.json").is_file():
+        truth = read_cohort(truth)
+    if isinstance(truth, Cohort):
+        if annotation is not None:
+            raise InputError(
+                "the truth is a cohort and says itself what is annotated; "
+                "leave the other cohort out"
+            )
+        return (
+            pair_cohort(predictions, truth, classes=classes, subset=subset),
+            taxonomy or truth.taxonomy,
+        )
+    table = taxonomy or (
+        annotation.taxonomy if annotation is not None else common_table(predictions, truth)
+    )
+    return (
+        pair_files(predictions, truth, taxonomy=table, classes=classes, annotation=annotation),
+        table,
+    )
 
 
 def _scored(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from nnstudent.cohort.cohort import Cohort, read_cohort
+from nnstudent.io.parts import Part, parts
 from nnstudent.pipeline.preset import Preset
 from nnstudent.pipeline.rounds import Round, first_settled, rounds_of
 from nnstudent.progress import Progress, silent
@@ -29,6 +30,8 @@ class RunFolder:
         threads: Processor threads; None for all.
         round_count: Most rounds of labeling, each by the student of the round before.
         baseline: Whether the student's network is also trained without pseudo-labels, to compare.
+        jobs: How many jobs run at the same time on a cluster; stages are cut into so many pieces.
+        sizes: Number of cases in the source by role, so that no piece is empty; None if unknown.
         progress: Called as a stage advances.
         notices: Lines that the stages left for the reader of the results.
     """
@@ -41,6 +44,8 @@ class RunFolder:
     threads: int | None = None
     round_count: int = 1
     baseline: bool = False
+    jobs: int = 1
+    sizes: Mapping[str, int] | None = None
     progress: Progress = silent
     notices: list[str] = field(default_factory=list)
 
@@ -63,6 +68,11 @@ class RunFolder:
     def student(self) -> Path:
         """The student of the last round."""
         return self.last_round().student
+
+    @property
+    def jobs_folder(self) -> Path:
+        """What jobs on a cluster leave: logs, and a record of each."""
+        return self.out / "jobs"
 
     def predictions(self, by: str) -> Path:
         """Return the folder of label maps by ``student``, ``teacher`` or ``baseline``."""
@@ -101,6 +111,13 @@ class RunFolder:
     def second_models(self) -> list[Path]:
         """Return the model of the cascade's second stage; none if the preset has no cascade."""
         return [] if self.preset.second is None else [self.out / "second"]
+
+    def parts(self, *roles: str) -> tuple[Part, ...]:
+        """Return the parts into which work on the cases of these roles is cut; () for one."""
+        known = self.sizes
+        most = self.jobs if known is None else sum(known.get(role, 0) for role in roles)
+        count = min(self.jobs, most)
+        return parts(count) if count > 1 else ()
 
     @property
     def keeps_probability(self) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 from nnstudent.data_files import MAX_TOML_BYTES, parse_toml, read_text
 from nnstudent.errors import InputError
 from nnstudent.pipeline.presets import preset_names, read_preset
+from nnstudent.pipeline.resources import Resources
 from nnstudent.pseudo.ensemble import DecisionRule
 from nnstudent.pseudo.selection import SelectSettings
 from nnstudent.serialization import from_plain, to_plain
@@ -42,6 +43,7 @@ class Preset:
         int8: Whether a run's bundle also holds the student in int8, which is at least twice as
             fast if the processor has it. Left out with a notice if it costs DSC or if the extra
             ``int8`` is not installed.
+        cluster: What jobs on a cluster ask for.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Preset:
     decision: DecisionRule = "dice"
     select: SelectSettings = field(default_factory=SelectSettings)
     int8: bool = False
+    cluster: Resources = field(default_factory=Resources)
 
     def __post_init__(self) -> None:
         if self.folds < 1 or self.tumor_folds < 1:

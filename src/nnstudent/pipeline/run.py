@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from nnstudent.cohort.sources.dispatch import read_source
+from nnstudent.cohort.sources.source import Source
 from nnstudent.errors import Failure, InputError
 from nnstudent.inference.memory import gigabytes
 from nnstudent.io.lock import writing
 from nnstudent.machine import environment
+from nnstudent.pipeline.cluster import (
+    Cluster,
+    find_snakemake,
+    run_snakemake,
+    snakemake_words,
+    write_workflow,
+)
 from nnstudent.pipeline.folder import RunFolder
 from nnstudent.pipeline.forecast import Forecast
+from nnstudent.pipeline.jobs import after_jobs, describe_table, job_table, run_job
 from nnstudent.pipeline.preflight import check, parts
 from nnstudent.pipeline.preset import load_preset
 from nnstudent.pipeline.stages import (
@@ -24,12 +34,15 @@ from nnstudent.pipeline.stages import (
     remaining,
     run_stages,
     silent_listener,
+    write_records,
 )
 from nnstudent.pipeline.steps import stages
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import Taxonomy
 
 log = logging.getLogger(__name__)
+
+IN_PROCESS = Cluster()
 
 
 @dataclass(frozen=True)
@@ -42,6 +55,7 @@ class RunResult:
         notices: Lines that a reader of the results should know.
         student: nnU-Net model folder of the last round's student, or None if there is none.
         broken: Of a dry run: the cases that cannot be used.
+        jobs: Of a dry run for a cluster: a line for each job.
     """
 
     stages: tuple[StageRecord, ...]
@@ -49,6 +63,7 @@ class RunResult:
     notices: tuple[str, ...] = ()
     student: Path | None = None
     broken: tuple[Failure, ...] = ()
+    jobs: tuple[str, ...] = ()
 
     @property
     def failures(self) -> tuple[Failure, ...]:
@@ -80,6 +95,7 @@ def run(
     threads: int | None = None,
     rounds: int = 1,
     baseline: bool = False,
+    cluster: Cluster = IN_PROCESS,
     dry_run: bool = False,
     progress: Progress = silent,
     listener: Listener = silent_listener,
@@ -101,6 +117,7 @@ def run(
             and report are of the last. No further round begins once the labels hardly change.
         baseline: Also train the student's network on the fully labeled cases alone, to see what
             the pseudo-labels bring.
+        cluster: Where the work is done; by default the stages run in this process.
         dry_run: Only check extras, cases and disk space, and return what is left to do.
         progress: Called as a stage advances.
         listener: Called when a stage begins and when it has ended.
@@ -108,11 +125,116 @@ def run(
     Raises:
         InputError: The source or preset does not exist or is of no known kind, or no case can be
             used.
-        MissingExtraError: A stage that is left needs an extra that is not installed.
+        MissingExtraError: A stage that is left, or ``cluster``, needs an extra that is not
+            installed.
         OutputError: ``out`` cannot be written, another call writes into it, or its disk is too
             small.
     """
-    contents = read_source(source, taxonomy=taxonomy)  # before a folder is made
+    folder, contents = _open(
+        source,
+        out,
+        preset=preset,
+        taxonomy=taxonomy,
+        device=device,
+        threads=threads,
+        rounds=rounds,
+        baseline=baseline,
+        jobs=cluster.jobs,
+        progress=progress,
+    )
+    program = find_snakemake(cluster) if cluster.calls_snakemake and not dry_run else None
+    record = out / "run.json"
+    planned = remaining(stages(folder), record)
+    left = [row.name for row in planned if row.state == "left"]
+    found = check(folder, contents, left=left, progress=progress)
+    if dry_run:
+        jobs = () if cluster.in_process else tuple(describe_table(job_table(folder, left=left)))
+        return RunResult(
+            planned,
+            _existing(out / "report.html"),
+            notices=found.notices,
+            broken=found.broken,
+            jobs=jobs,
+        )
+    for line in found.notices:
+        log.info("%s", line)
+    with writing(out):
+        if not cluster.in_process:
+            rows = _run_jobs(folder, left, planned, cluster=cluster, program=program)
+        else:
+            forecast = Forecast(parts(folder, found.grids, left=left))
+            folder.progress = forecast.shown_by(progress)
+            rows = run_stages(
+                stages(folder), record, about=_about(folder), listener=_timed(listener, forecast)
+            )
+    report, student = _existing(out / "report.html"), _existing(folder.student)
+    return RunResult(rows, report, notices=tuple(folder.notices), student=student)
+
+
+def run_one(
+    source: Path,
+    out: Path,
+    job: str,
+    *,
+    preset: str | Path,
+    taxonomy: Taxonomy | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    rounds: int = 1,
+    baseline: bool = False,
+    jobs: int = 1,
+    progress: Progress = silent,
+) -> RunResult:
+    """Do one job of a run: a stage, a piece of one, or the merging of its pieces.
+
+    Args:
+        source: As for :func:`run`, also the others.
+        out: The run's folder.
+        job: ``STAGE`` or ``STAGE:PIECE``, as ``run(…, dry_run=True)`` names them.
+        preset: Name of a preset, or a TOML file.
+        taxonomy: The label table.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        threads: Processor threads.
+        rounds: Most rounds of labeling.
+        baseline: Whether the baseline is trained.
+        jobs: Into how many parts the cases are cut; the same for all jobs of a run.
+        progress: Called as the job advances.
+
+    Raises:
+        InputError: There is no such job, or one before it has not ended.
+        OutputError: ``out`` cannot be written, or another call does this job.
+    """
+    folder, _ = _open(
+        source,
+        out,
+        preset=preset,
+        taxonomy=taxonomy,
+        device=device,
+        threads=threads,
+        rounds=rounds,
+        baseline=baseline,
+        jobs=jobs,
+        progress=progress,
+    )
+    row = run_job(folder, job, about=_about(folder))
+    return RunResult((row,), _existing(out / "report.html"), notices=tuple(folder.notices))
+
+
+def _open(
+    source: Path,
+    out: Path,
+    *,
+    preset: str | Path,
+    taxonomy: Taxonomy | None,
+    device: str,
+    threads: int | None,
+    rounds: int,
+    baseline: bool,
+    jobs: int,
+    progress: Progress,
+) -> tuple[RunFolder, Source]:
+    """Return the run's folder and the content of its source; nothing is made yet."""
+    contents = read_source(source, taxonomy=taxonomy)
     if threads is not None and threads < 1:
         raise InputError(f"{threads} threads; expected at least 1")
     if rounds < 1:
@@ -126,33 +248,46 @@ def run(
         threads=threads,
         round_count=rounds,
         baseline=baseline,
+        jobs=jobs,
+        sizes=Counter(entry.role for entry in contents.entries),
         progress=progress,
     )
-    record = out / "run.json"
-    planned = remaining(stages(folder), record)
-    left = [row.name for row in planned if row.state == "left"]
-    found = check(folder, contents, left=left, progress=progress)
-    if dry_run:
-        return RunResult(
-            planned, _existing(out / "report.html"), notices=found.notices, broken=found.broken
-        )
-    for line in found.notices:
-        log.info("%s", line)
-    forecast = Forecast(parts(folder, found.grids, left=left))
-    folder.progress = forecast.shown_by(progress)
+    return folder, contents
 
-    about = {
-        "source": os.path.abspath(source),
+
+def _about(folder: RunFolder) -> dict[str, object]:
+    return {
+        "source": os.path.abspath(folder.source),
         "preset": folder.preset.name,
-        "rounds": rounds,
-        "device": device,
+        "rounds": folder.round_count,
+        "device": folder.device,
         "recipes": folder.preset.to_dict(),
         "environment": environment(),
     }
-    with writing(out):
-        rows = run_stages(stages(folder), record, about=about, listener=_timed(listener, forecast))
-    report, student = _existing(out / "report.html"), _existing(folder.student)
-    return RunResult(rows, report, notices=tuple(folder.notices), student=student)
+
+
+def _run_jobs(
+    folder: RunFolder,
+    left: Sequence[str],
+    planned: Sequence[StageRecord],
+    *,
+    cluster: Cluster,
+    program: Path | None,
+) -> tuple[StageRecord, ...]:
+    """Have Snakemake do the jobs of the stages that are left, and return the records of all."""
+    if not left:
+        return tuple(planned)
+    snakefile = write_workflow(folder, left=left, cluster=cluster)
+    if program is None:
+        log.info("%s: written; %d stages are left to do", snakefile, len(left))
+        return tuple(planned)
+    write_records(
+        folder.out / "run.json",
+        [row for row in planned if row.state == "done"],
+        about=_about(folder),
+    )
+    code = run_snakemake(snakemake_words(program, snakefile, cluster))
+    return after_jobs(folder, planned, code=code, about=_about(folder))
 
 
 def _timed(listener: Listener, forecast: Forecast) -> Listener:

@@ -21,6 +21,7 @@ from nnstudent.pipeline.meter import Meter
 log = logging.getLogger(__name__)
 
 State = Literal["done", "failed", "skipped", "left"]
+Load = Literal["train", "label", "segment", "light"]
 SCHEMA = 1
 
 
@@ -32,11 +33,26 @@ class Outcome:
         detail: One line for people.
         failures: The cases that failed while the others were done.
         skipped: Whether there was nothing to work on, as ``detail`` says.
+        facts: Of a piece, what its stage needs of it to merge the pieces, as plain data.
     """
 
     detail: str
     failures: Sequence[Failure] = ()
     skipped: bool = False
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A piece of a stage that a machine of its own can do, beside the others.
+
+    Attributes:
+        name: Its name, such as ``organs-0`` or ``2-of-8``.
+        work: Does it, only what is missing.
+    """
+
+    name: str
+    work: Callable[[], Outcome]
 
 
 @dataclass(frozen=True)
@@ -53,6 +69,10 @@ class Stage:
         settings: Plain data that decides its result.
         summarizes: Whether it reports on all other stages, and so runs again whenever one of them
             has run.
+        load: What kind of machine it needs; see :class:`~nnstudent.pipeline.resources.Resources`.
+        pieces: What it can be cut into; empty if it cannot be cut.
+        merge: Makes the stage's outcome of those of its pieces, in order; a cheap step. What
+            ``work`` does is the same as all pieces and this.
     """
 
     name: str
@@ -62,6 +82,9 @@ class Stage:
     writes: Sequence[Path]
     settings: Any = None
     summarizes: bool = False
+    load: Load = "light"
+    pieces: Sequence[Piece] = ()
+    merge: Callable[[Sequence[Outcome]], Outcome] | None = None
 
     def inputs(self) -> str:
         """Return the fingerprint of what its result depends on."""
@@ -130,6 +153,45 @@ def read_records(path: Path) -> dict[str, StageRecord]:
         return {}
 
 
+def followed(stages: Sequence[Stage]) -> dict[str, tuple[str, ...]]:
+    """Return for each stage those that have to end before it begins, in order.
+
+    They are the stages that it needs, those that write what it reads, and all if it summarizes.
+    """
+    before: list[Stage] = []
+    found: dict[str, tuple[str, ...]] = {}
+    for stage in stages:
+        reads = stage.reads()
+        found[stage.name] = tuple(
+            other.name
+            for other in before
+            if stage.summarizes or other.name in stage.needs or _overlap(reads, other.writes)
+        )
+        before.append(stage)
+    return found
+
+
+def lacking(stage: Stage, rows: Mapping[str, StageRecord]) -> list[str]:
+    """Return the stages that a stage needs and that failed or have made nothing.
+
+    Args:
+        stage: The stage.
+        rows: The records of the stages before it.
+    """
+    return [
+        name
+        for name in stage.needs
+        if rows[name].state == "failed"
+        or (rows[name].state == "skipped" and not rows[name].outputs)
+    ]
+
+
+def passed_over(stage: Stage, missing: Sequence[str]) -> StageRecord:
+    """Return the record of a stage that cannot run without these others."""
+    detail = f"needs {' and '.join(missing)}, which is not done"
+    return StageRecord(stage.name, "skipped", detail=detail)
+
+
 def remaining(stages: Sequence[Stage], path: Path) -> tuple[StageRecord, ...]:
     """Return what a call would do: each stage is ``done`` or ``left``.
 
@@ -182,16 +244,9 @@ def run_stages(
     rows: dict[str, StageRecord] = {}
     for number, stage in enumerate(stages, 1):
         before = old.get(stage.name)
-        missing = [
-            name
-            for name in stage.needs
-            if rows[name].state == "failed"
-            or (rows[name].state == "skipped" and not rows[name].outputs)
-        ]
+        missing = lacking(stage, rows)
         if missing:
-            row = StageRecord(
-                stage.name, "skipped", detail=f"needs {' and '.join(missing)}, which is not done"
-            )
+            row = passed_over(stage, missing)
         elif (
             before is not None
             and (not stage.summarizes or all(row.fresh for row in rows.values()))
@@ -200,13 +255,13 @@ def run_stages(
             row = replace(before, fresh=True)
         else:
             listener(stage, None, number=number, total=len(stages))
-            row = _run(stage, before)
+            row = run_stage(stage, before)
         rows[stage.name] = row
         # The old records of later stages are kept until their turn comes.
         kept = [item for name, item in old.items() if name not in rows]
-        _write(path, [*rows.values(), *kept], about=about)
+        write_records(path, [*rows.values(), *kept], about=about)
         listener(stage, row, number=number, total=len(stages))
-    _write(path, list(rows.values()), about=about)
+    write_records(path, list(rows.values()), about=about)
     return tuple(rows.values())
 
 
@@ -228,19 +283,38 @@ def _overlap(reads: Sequence[Path], coming: Sequence[Path]) -> bool:
     )
 
 
-def _run(stage: Stage, before: StageRecord | None) -> StageRecord:
+def run_stage(
+    stage: Stage,
+    before: StageRecord | None,
+    *,
+    work: Callable[[], Outcome] | None = None,
+    retried: bool = False,
+) -> StageRecord:
+    """Do the work of a stage and return its record.
+
+    Args:
+        stage: The stage.
+        before: Its record of an earlier call.
+        work: What to do; None for the whole stage.
+        retried: Whether the caller tries again after an error that is not the user's. It is raised
+            then, and recorded otherwise.
+    """
     inputs = stage.inputs()
     same = before is not None and before.inputs == inputs
     with Meter() as meter:
         try:
-            outcome: Outcome | None = stage.work()
+            outcome: Outcome | None = (work or stage.work)()
             reason = ""
-        except (NnStudentError, OSError, MemoryError) as error:
+        except NnStudentError as error:
             outcome, reason = None, one_line(error)
         except Exception as error:  # the report of the other stages must still be made
+            if retried:
+                raise
             log.debug("stage %s", stage.name, exc_info=True)
             outcome = None
-            reason = f"{one_line(error)}; run it again with --debug for the traceback"
+            reason = one_line(error)
+            if not isinstance(error, OSError | MemoryError):
+                reason += "; run it again with --debug for the traceback"
     seconds, peak = meter.seconds, meter.peak_rss_mb
     if same and before is not None:
         seconds, peak = seconds + before.seconds, max(peak, before.peak_rss_mb)
@@ -258,6 +332,13 @@ def _run(stage: Stage, before: StageRecord | None) -> StageRecord:
     )
 
 
-def _write(path: Path, rows: Sequence[StageRecord], *, about: Mapping[str, Any]) -> None:
+def write_records(path: Path, rows: Sequence[StageRecord], *, about: Mapping[str, Any]) -> None:
+    """Write ``run.json``.
+
+    Args:
+        path: The file.
+        rows: The records.
+        about: What else to write into it.
+    """
     table = [{key: value for key, value in asdict(row).items() if key != "fresh"} for row in rows]
     write_json(path, {"schema": SCHEMA, "version": nnstudent.__version__, **about, "stages": table})

@@ -22,6 +22,7 @@ def stage(run: RunFolder) -> Stage:
         reads=lambda: [run.cohort_file, *run.files("train"), *run.files("test")],
         writes=[run.out / "baseline", run.predictions("baseline")],
         settings={key: preset[key] for key in ("student", "one_student")},
+        load="train",
     )
 
 

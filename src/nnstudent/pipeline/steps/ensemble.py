@@ -5,10 +5,12 @@ Its scores say how good the pseudo-labels are.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
+from nnstudent.io.parts import WHOLE, Part
 from nnstudent.pipeline.folder import RunFolder
-from nnstudent.pipeline.stages import Outcome, Stage
+from nnstudent.pipeline.stages import Outcome, Piece, Stage
 from nnstudent.words import count
 
 
@@ -20,26 +22,40 @@ def stage(run: RunFolder) -> Stage:
         needs=("teach",),
         reads=lambda: [*run.files("test"), run.teachers],
         writes=[run.predictions("teacher")],
+        load="label",
+        pieces=[Piece(part.name, partial(work, run, part)) for part in run.parts("test")],
+        merge=merge,
     )
 
 
-def work(run: RunFolder) -> Outcome:
+def work(run: RunFolder, part: Part = WHOLE) -> Outcome:
     """Label the test cases with the teachers."""
     from nnstudent.pseudo.label import label_cases
-    from nnstudent.pseudo.settings import TeacherOptions
+    from nnstudent.pseudo.settings import LabelSettings, TeacherOptions
     from nnstudent.pseudo.teacher import open_teachers
 
     cohort = run.cohort()
-    if not cohort.test():
+    cases = part.of(cohort.test())
+    if not cases:
         return Outcome("no test case", skipped=True)
     options = TeacherOptions(decision=run.preset.decision, device=run.device, threads=run.threads)
     teachers = open_teachers(run.teacher_models(), cohort.taxonomy, options=options)
     done = label_cases(
-        cohort.test(),
+        cases,
         run.predictions("teacher"),
         teachers=teachers,
         taxonomy=cohort.taxonomy,
+        settings=LabelSettings(part=part),
         every_teacher=True,
         progress=run.progress,
     )
-    return Outcome(f"{count(len(done.labels), 'test case')} by the teachers", done.failures)
+    facts = {"cases": len(done.labels)}
+    text = f"{count(len(done.labels), 'test case')} by the teachers"
+    return Outcome(text, done.failures, facts=facts)
+
+
+def merge(pieces: Sequence[Outcome]) -> Outcome:
+    """Count the cases."""
+    cases = sum(piece.facts["cases"] for piece in pieces if not piece.skipped)
+    failures = [item for piece in pieces for item in piece.failures]
+    return Outcome(f"{count(cases, 'test case')} by the teachers", failures)

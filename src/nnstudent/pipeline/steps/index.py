@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
+from typing import TYPE_CHECKING, get_args
 
-from nnstudent.cohort.cohort import Cohort
+from nnstudent.cohort.cohort import Cohort, Role
 from nnstudent.errors import InputError
+from nnstudent.io.parts import Part
 from nnstudent.pipeline.folder import RunFolder
-from nnstudent.pipeline.stages import Outcome, Stage
+from nnstudent.pipeline.stages import Outcome, Piece, Stage
 from nnstudent.words import count
+
+if TYPE_CHECKING:
+    from nnstudent.cohort.index import Indexed
+
+ROLES = get_args(Role)
 
 
 def stage(run: RunFolder) -> Stage:
@@ -20,6 +28,8 @@ def stage(run: RunFolder) -> Stage:
         reads=lambda: [run.source],
         writes=[run.cohort_file],
         settings=None if run.taxonomy is None else run.taxonomy.to_dict(),
+        pieces=[Piece(part.name, partial(check, run, part)) for part in run.parts(*ROLES)],
+        merge=partial(merge, run),
     )
 
 
@@ -32,13 +42,48 @@ def work(run: RunFolder) -> Outcome:
     """
     from nnstudent.cohort.index import index
 
-    found = index(
+    return _outcome(
+        run,
+        index(
+            run.source,
+            run.out / "cohort",
+            taxonomy=run.taxonomy,
+            threads=run.threads,
+            progress=run.progress,
+        ),
+    )
+
+
+def check(run: RunFolder, part: Part) -> Outcome:
+    """Check the files of one part of the cases."""
+    from nnstudent.cohort.index_parts import index_part
+
+    found = index_part(
         run.source,
         run.out / "cohort",
+        part,
         taxonomy=run.taxonomy,
         threads=run.threads,
         progress=run.progress,
     )
+    return Outcome(f"{count(len(found.cohort), 'case')}, part {part}", found.cohort.broken)
+
+
+def merge(run: RunFolder, pieces: Sequence[Outcome]) -> Outcome:
+    """Make the cohort from its parts."""
+    from nnstudent.cohort.index_parts import merge_index
+
+    out = run.out / "cohort"
+    return _outcome(run, merge_index(run.source, out, len(pieces), taxonomy=run.taxonomy))
+
+
+def _outcome(run: RunFolder, found: Indexed) -> Outcome:
+    """Say what the cohort is good for.
+
+    Raises:
+        InputError: No case is left to learn from, or no training case has a class of the second
+            stage.
+    """
     cohort = found.cohort
     for line in found.notices:
         run.notice(line)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
+from nnstudent.io.parts import WHOLE, Part
 from nnstudent.pipeline.folder import RunFolder
 from nnstudent.pipeline.rounds import Round, nothing_changed
-from nnstudent.pipeline.stages import Outcome, Stage
+from nnstudent.pipeline.stages import Outcome, Piece, Stage
 from nnstudent.words import count
 
 
@@ -21,10 +23,13 @@ def stage(run: RunFolder, this: Round) -> Stage:
         reads=lambda: [run.cohort_file, *run.files("train"), *teachers],
         writes=[this.pseudo],
         settings=[run.preset.decision, run.keeps_probability, run.preset.one_student],
+        load="label",
+        pieces=[Piece(part.name, partial(work, run, this, part)) for part in run.parts("train")],
+        merge=partial(merge, run, this),
     )
 
 
-def work(run: RunFolder, this: Round) -> Outcome:
+def work(run: RunFolder, this: Round, part: Part = WHOLE) -> Outcome:
     """Label what nobody annotated, unless the labels hardly changed in an earlier round."""
     from nnstudent.pseudo.label import label
     from nnstudent.pseudo.settings import LabelSettings, TeacherOptions
@@ -41,18 +46,39 @@ def work(run: RunFolder, this: Round) -> Outcome:
             decision=run.preset.decision, device=run.device, threads=run.threads
         ),
         settings=LabelSettings(
+            part=part,
             round=this.number,
             previous=None if before is None else before.pseudo,
             uncertainty=run.keeps_probability,
         ),
         progress=run.progress,
     )
-    means = [
-        sum(item.agreement.values()) / len(item.agreement) for item in done.labels if item.agreement
-    ]
+    facts = {
+        "cases": len(done.labels),
+        "agreement": [
+            sum(item.agreement.values()) / len(item.agreement)
+            for item in done.labels
+            if item.agreement
+        ],
+        "changes": [item.changes[-1] for item in done.labels if item.changes],
+    }
+    made = Outcome(f"{count(len(done.labels), 'case')}, part {part}", done.failures, facts=facts)
+    return made if part != WHOLE else merge(run, this, [made])
+
+
+def merge(run: RunFolder, this: Round, pieces: Sequence[Outcome]) -> Outcome:
+    """Say how well the folds agree, and how much the labels changed since the round before."""
+    means, changes = (
+        [value for piece in pieces for value in piece.facts[name]]
+        for name in ("agreement", "changes")
+    )
     agreed = f", folds agree {sum(means) / len(means):.2f} on average" if means else ""
-    share = f"{100 * (done.mean_change or 0):.1f} % of the foreground"
-    changed = "" if done.mean_change is None else f", {share} changed"
-    if run.settled_round() == this:
-        run.notice(f"round {this.number} changed {share}, so no further student is trained")
-    return Outcome(f"{count(len(done.labels), 'case')}{agreed}{changed}", done.failures)
+    changed = ""
+    if changes:
+        share = f"{100 * sum(changes) / len(changes):.1f} % of the foreground"
+        changed = f", {share} changed"
+        if run.settled_round() == this:
+            run.notice(f"round {this.number} changed {share}, so no further student is trained")
+    cases = count(sum(piece.facts["cases"] for piece in pieces), "case")
+    failures = [item for piece in pieces for item in piece.failures]
+    return Outcome(f"{cases}{agreed}{changed}", failures)

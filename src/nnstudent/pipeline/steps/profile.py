@@ -20,6 +20,7 @@ def stage(run: RunFolder) -> Stage:
         needs=("export",),
         reads=lambda: [*run.files("test"), run.bundle],
         writes=[run.out / "efficiency"],
+        load="segment",
     )
 
 

@@ -20,6 +20,7 @@ def stage(run: RunFolder, recipe: Recipe) -> Stage:
         reads=lambda: [run.last_round().fused],
         writes=[run.out / "second"],
         settings={key: preset[key] for key in ("second", "second_classes")},
+        load="train",
     )
 
 

@@ -22,6 +22,7 @@ def stage(run: RunFolder, this: Round) -> Stage:
         reads=lambda: reads,
         writes=[this.student],
         settings={key: preset[key] for key in ("student", "one_student")},
+        load="train",
     )
 
 

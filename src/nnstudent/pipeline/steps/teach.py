@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from nnstudent.pipeline.folder import RunFolder
-from nnstudent.pipeline.stages import Outcome, Stage
+from nnstudent.pipeline.stages import Outcome, Piece, Stage
 from nnstudent.words import count
+
+if TYPE_CHECKING:
+    from nnstudent.training.teach import Target
 
 
 def stage(run: RunFolder) -> Stage:
@@ -19,7 +25,23 @@ def stage(run: RunFolder) -> Stage:
         reads=lambda: [run.cohort_file, *run.files("train")],
         writes=[run.teachers],
         settings={key: preset[key] for key in ("teachers", "tumor", "folds", "tumor_folds")},
+        load="train",
+        pieces=pieces(run),
+        merge=merge,
     )
+
+
+def pieces(run: RunFolder) -> list[Piece]:
+    """Return a piece for each fold that the preset asks for; a small cohort may have fewer."""
+    models: list[tuple[Target, int]] = [
+        ("organs", run.preset.folds),
+        ("tumor", run.preset.tumor_folds),
+    ]
+    return [
+        Piece(f"{target}-{fold}", partial(train_fold, run, target, fold))
+        for target, folds in models
+        for fold in range(folds)
+    ]
 
 
 def work(run: RunFolder) -> Outcome:
@@ -39,3 +61,33 @@ def work(run: RunFolder) -> Outcome:
         f"{name}: {count(len(model.folds), 'fold')}" for name, model in models if model is not None
     ]
     return Outcome(", ".join(parts), done.failures)
+
+
+def train_fold(run: RunFolder, target: Target, fold: int) -> Outcome:
+    """Train one fold of the organ teachers or of the tumor model, if the cohort has it."""
+    from nnstudent.training.teach import teach, teach_tasks
+
+    cohort = run.cohort()
+    tasks = teach_tasks(cohort, run.preset.teaching, target=target)
+    if not tasks or fold >= tasks[0].folds:
+        folds = count(tasks[0].folds if tasks else 0, "fold")
+        return Outcome(f"{target}: the cohort has cases for {folds}", skipped=True)
+    done = teach(
+        cohort,
+        run.teachers,
+        run.preset.teaching,
+        target=target,
+        folds=[fold],
+        device=run.device,
+        threads=run.threads,
+        progress=run.progress,
+    )
+    return Outcome(f"{target}, fold {fold}", done.failures, facts={"model": target})
+
+
+def merge(pieces: Sequence[Outcome]) -> Outcome:
+    """Count the folds."""
+    models = Counter(str(piece.facts["model"]) for piece in pieces if not piece.skipped)
+    failures = {item.case: item for piece in pieces for item in piece.failures}
+    parts = [f"{name}: {count(folds, 'fold')}" for name, folds in models.items()]
+    return Outcome(", ".join(parts), tuple(failures.values()))
