@@ -76,6 +76,8 @@ def to_plain(value: Any) -> Any:
         }
     if isinstance(value, tuple | list):
         return [to_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: to_plain(item) for key, item in value.items()}
     return value
 
 

@@ -106,3 +106,10 @@ def test_of_one_case_the_expected_dice_is_beside_the_confidence(capsys: Any) -> 
     assert lines[0].endswith("confidence  expected Dice")
     assert lines[1].endswith("0.90  0.91 (0.81 to 0.96) pass")
     assert lines[2].endswith("not found, although its place is in view: look")
+
+
+def test_a_model_without_a_calibration_says_so(capsys: Any) -> None:
+    for rows in ((GOOD,), (GOOD, CUT)):
+        print_result(FilesResult(rows), Path("out"), lesions=["tumor"], calibrated=False)
+        told = capsys.readouterr().out.splitlines()
+        assert "expected Dice: unknown, because the model has no calibration of it" in told

@@ -28,10 +28,13 @@ def test_written_and_read_it_judges_the_same(model: QualityModel) -> None:
 
 
 def test_a_calibration_of_other_measurements_is_refused(model: QualityModel) -> None:
-    data = model.to_dict()
-    data["expected"]["shared"] = data["expected"]["shared"][:-1]
-    with pytest.raises(InputError, match=r"bundle.json: quality: .*calibrate the model again"):
-        QualityModel.from_dict(data, where="bundle.json: quality")
+    shorter, fewer, unknown = (model.to_dict() for _ in range(3))
+    shorter["expected"]["shared"] = shorter["expected"]["shared"][:-1]
+    fewer["norms"]["liver"]["mean"] = fewer["norms"]["liver"]["mean"][:-1]
+    del unknown["norms"]["liver"]
+    for data in (shorter, fewer, unknown):
+        with pytest.raises(InputError, match=r"bundle.json: quality: .*calibrate the model again"):
+            QualityModel.from_dict(data, where="bundle.json: quality")
 
 
 def test_a_wrong_entry_is_named(model: QualityModel) -> None:

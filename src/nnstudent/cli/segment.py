@@ -215,7 +215,9 @@ def run(args: argparse.Namespace) -> int:
     if len(result.failures) == 1 and not there:  # one image was given, and it is what is wrong
         raise InputError(result.failures[0].reason)
     _print_notices(model, result)
-    print_result(result, args.out, lesions=model.taxonomy.lesions)
+    print_result(
+        result, args.out, lesions=model.taxonomy.lesions, calibrated=model.quality is not None
+    )
     return print_failures("segment", result.failures, done=there)
 
 
@@ -278,6 +280,7 @@ def _report(model: Model, result: FilesResult, *, notices: Any) -> dict[str, Any
             "path": str(model.path),
             "hash": model.hash,
             "labels": {name: model.taxonomy[name].id for name in model.classes},
+            "calibration": None if model.quality is None else dict(model.quality.rests_on),
         },
         "cases": result.rows,
         "notices": [*notices, *result.notices],

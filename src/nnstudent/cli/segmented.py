@@ -17,25 +17,31 @@ _MOST_ROWS = 30  # cases in the table on the terminal
 _MOST_FILES = 6  # files of a case that are named in one line
 _MOST_NAMES = 2  # organs not found that are named in a row
 EXPECTED = "expected Dice"
+NOT_CALIBRATED = "expected Dice: unknown, because the model has no calibration of it"
 
 
-def print_result(result: FilesResult, out: Path, *, lesions: Sequence[str]) -> None:
+def print_result(
+    result: FilesResult, out: Path, *, lesions: Sequence[str], calibrated: bool = True
+) -> None:
     """Print the organs of a single case, or a table of several, the worst first.
 
     Args:
         result: What was segmented.
         out: The output that was asked for.
         lesions: Classes that are no organs: nothing is wrong where they are not found.
+        calibrated: Whether the model has a calibration of its expected Dice.
     """
     done, skipped, failed = len(result.rows), len(result.skipped), len(result.failures)
     if done == 1 and not failed and not skipped:
-        _print_case(result.rows[0])
+        _print_case(result.rows[0], note="" if calibrated else NOT_CALIBRATED)
         return
     for row in result.rows:
         for warning in row["warnings"]:
             print(f"nnstudent segment: {row['id']}: {warning}", file=sys.stderr)
     if done:
         print("\n".join(case_table(result.rows, lesions=lesions)))
+        if not calibrated:
+            print(NOT_CALIBRATED)
     print(f"{done} segmented, {skipped} skipped, {failed} failed")
     if done:
         print(f"wrote {_kinds(result)}: {out}")
@@ -184,7 +190,7 @@ def expected_dice(facts: Mapping[str, Any]) -> str:
     return f"{quality['expected_dice']:.2f} ({low:.2f} to {high:.2f}) {quality['verdict']}"
 
 
-def _print_case(row: dict[str, Any]) -> None:
+def _print_case(row: dict[str, Any], *, note: str) -> None:
     from nnstudent.inference.memory import gigabytes
 
     width = max(len(name) for name in row["organs"])
@@ -193,8 +199,8 @@ def _print_case(row: dict[str, Any]) -> None:
     print(f"{'organ':<{width}}  {'ml':>8}  confidence{heading}".rstrip())
     for name, facts in row["organs"].items():
         if not facts["volume_ml"]:
-            note = ", although its place is in view: look" if facts.get("quality") else ""
-            print(f"{name:<{width}}  {'-':>8}  not found{note}")
+            in_view = ", although its place is in view: look" if facts.get("quality") else ""
+            print(f"{name:<{width}}  {'-':>8}  not found{in_view}")
             continue
         # Unknown for a voxel or two that lie between the network's own voxels.
         confidence = "?" if facts["confidence"] is None else f"{facts['confidence']:.2f}"
@@ -204,6 +210,8 @@ def _print_case(row: dict[str, Any]) -> None:
         print(line.rstrip())
     for warning in row["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
+    if note:
+        print(note)
     print(f"{row['seconds']['total']:.1f} s, {gigabytes(row['peak_rss_mb']):.2f} GB of memory")
     files = row["files"]
     if len(files) <= _MOST_FILES:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from nnstudent.errors import InputError
-from nnstudent.quality.design import BASIS, OrganNorm, design, find_middle
+from nnstudent.quality.design import BASIS, MEASURES, OrganNorm, design, find_middle
 from nnstudent.quality.features import CaseFeatures
 from nnstudent.quality.regression import Regression
 from nnstudent.serialization import from_plain, to_plain
@@ -174,12 +174,8 @@ class QualityModel:
 
     def to_dict(self) -> dict[str, Any]:
         """The calibration as plain data, which :meth:`from_dict` reads."""
-        return {
-            key: {name: to_plain(item) for name, item in value.items()}
-            if isinstance(value, Mapping)
-            else _plain_mappings(value)
-            for key, value in vars(self).items()
-        }
+        plain: dict[str, Any] = to_plain(self)
+        return plain
 
     @classmethod
     def from_dict(cls, data: Any, *, where: str) -> QualityModel:
@@ -194,20 +190,11 @@ class QualityModel:
         sizes |= {len(own) for own in model.expected.own.values()}
         sizes |= {len(model.spread.shared) - 1, len(model.spread.center) - 1}
         sizes |= {len(own) - 1 for own in model.spread.own.values()}
-        if sizes != {columns} or not set(model.expected.base) <= set(model.spread.base):
+        measures = {len(row) for norm in model.norms.values() for row in (norm.mean, norm.sd)}
+        known = set(model.expected.base) <= set(model.spread.base) & set(model.norms)
+        if sizes != {columns} or not measures <= {len(MEASURES)} or not known:
             raise InputError(
                 f"{where}: is a calibration of other measurements than the {columns} of this "
                 "version; calibrate the model again"
             )
         return model
-
-
-def _plain_mappings(value: Any) -> Any:
-    if isinstance(value, Regression):
-        return {
-            "base": dict(value.base),
-            "shared": list(value.shared),
-            "own": {name: list(row) for name, row in value.own.items()},
-            "center": list(value.center),
-        }
-    return to_plain(value)
