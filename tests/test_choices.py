@@ -49,6 +49,7 @@ def test_the_tables_of_the_rooms_have_these_names() -> None:
         ("label", "--decision", choices.DECISIONS),
         ("relabel", "--conflict", choices.CONFLICTS),
         ("teach", "--target", choices.TARGETS),
+        ("qc", "--strategy", choices.STRATEGIES),
         ("report", "--format", choices.REPORT_FORMATS),
     ],
 )
