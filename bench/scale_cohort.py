@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from nnstudent.cohort.cohort import Cohort
+from nnstudent.cohort.cohort import Case, Cohort, write_cohort
 from nnstudent.io.nifti import write_image, write_labels
 from nnstudent.progress import Progress, silent
-from nnstudent.pseudo.pseudo_label import Prediction
+from nnstudent.pseudo.pseudo_label import Prediction, PseudoLabel
 from nnstudent.taxonomy import Taxonomy, flare23
 from nnstudent.volume import Grid, Volume
 
@@ -113,6 +113,54 @@ class NullTeacher:
             for _ in range(2)
         )
         return Prediction(_labels(list(self.taxonomy.ids)), confidence, agreement, 5)
+
+
+def make_records(cohort_folder: Path, pseudo: Path, cases: int) -> None:
+    """Write a cohort and the records of pseudo-labels, without images or label maps."""
+    done = pseudo / "complete"
+    if done.is_file():
+        return
+    pseudo.mkdir(parents=True, exist_ok=True)
+    table, chance = flare23(), np.random.default_rng(2)
+    tested, members = min(cases // 50, MOST_TESTED), []
+    for number in range(cases):
+        id = f"FLARE23_{number:06d}"
+        kind = "unlabelTr1800" if number >= LABELED * cases else "imagesTr2200"
+        few = [table.organs[(number + k) % len(table.organs)] for k in range(3)]
+        full = number < tested or number % 10 == 0
+        annotated = frozenset(table.organs if full else (*few, *table.lesions))
+        label = Path(f"/scans/FLARE23/labelsTr2200/{id}.nii.gz") if kind[0] == "i" else None
+        members.append(
+            Case(
+                id,
+                Path(f"/scans/FLARE23/{kind}/{id}.nii.gz"),
+                label,
+                frozenset() if label is None else annotated,
+                role="test" if number < tested else "train",
+            )
+        )
+        if number >= tested:
+            values = [
+                dict(zip(table.names, row.round(4).tolist(), strict=True))
+                for row in chance.uniform(0.7, 1, (3, len(table)))
+            ]
+            record = PseudoLabel(
+                id,
+                "",
+                table.names,
+                dict.fromkeys(table.names, "0123456789abcdef"),
+                1,
+                values[0],
+                values[1],
+                table.names,
+                dict.fromkeys(table.names, 5),
+                60.0,
+                values[2],
+            )
+            _write(pseudo / f"{id}.json", {"made_from": "0", **record.to_dict()})
+            (pseudo / f"{id}.nii.gz").touch()
+    write_cohort(cohort_folder, Cohort(table, tuple(members)))
+    done.touch()
 
 
 def make_run(folder: Path, cohort: Cohort) -> int:

@@ -164,3 +164,27 @@ def test_a_map_that_names_what_is_not_there_is_refused(folder, tmp_path, mapping
     maker = Maker(tmp_path, TABLE)
     with pytest.raises(InputError, match=message):
         label(maker.cohort(maker.case("a")), tmp_path / "out", teachers=[folder], mapping=mapping)
+
+
+def test_folds_are_summed_on_the_device_where_the_networks_run(
+    folder, image, monkeypatch, caplog
+) -> None:
+    torch = pytest.importorskip("torch")
+    teacher = open_teacher(folder, TABLE, options=TeacherOptions(engine="torch", threads=2))
+    here = teacher.predict(image)
+    for member in range(3):
+        teacher.segmenter.engine_of(0, member).sums_on_device = True  # as on CUDA
+    monkeypatch.setattr(type(teacher.segmenter), "predict_members", None)
+    there = teacher.predict(image)
+    assert (there.labels == here.labels).mean() > 0.9999
+    assert there.agreement == pytest.approx(here.agreement, abs=1e-4)
+    assert there.confidence == pytest.approx(here.confidence, abs=1e-4)
+    assert there.folds == here.folds == 3
+    monkeypatch.undo()
+
+    def too_large(*_, **__):
+        raise torch.cuda.OutOfMemoryError
+
+    monkeypatch.setattr("nnstudent.inference.model_runner.slide_on_device", too_large)
+    np.testing.assert_array_equal(teacher.predict(image).labels, here.labels)
+    assert "do not fit in the device's memory" in caplog.text

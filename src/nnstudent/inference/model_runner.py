@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
 
 from nnstudent.bundle.bundle import Model, Network
 from nnstudent.choices import WINDOWS
 from nnstudent.errors import InputError
 from nnstudent.inference.engines.engine import Engine, make_engine, mean_of_members
 from nnstudent.inference.engines.mirror import with_mirroring
+from nnstudent.inference.engines.torch import TorchEngine
 from nnstudent.inference.grid.preprocess import Frame
 from nnstudent.inference.labels.scores import ClassScores
 from nnstudent.inference.windows.accumulator import Compare
+from nnstudent.inference.windows.on_device import or_on_host, slide_on_device, sums_on_device
 from nnstudent.inference.windows.planners import make_planner
-from nnstudent.inference.windows.sliding import stream
+from nnstudent.inference.windows.sliding import dense_starts, padded_shape, stream
 from nnstudent.progress import Progress, silent
 from nnstudent.types import Float32Array
 
@@ -133,43 +138,95 @@ class ModelRunner:
         chosen = self.network(network)
         spec = chosen.spec
         members = range(len(chosen.members)) if members is None else members
-        engines: list[Callable[[Float32Array], Float32Array]] = [
-            self.engine_of(network, member) for member in members
-        ]
-        if self._tta:
-            engines = [with_mirroring(engine, spec.mirror_axes) for engine in engines]
-        ids = (0, *(self.model.taxonomy[name].id for name in spec.foreground))
+        engines = [self.engine_of(network, member) for member in members]
 
         def take_logits(logits: Float32Array, first: int) -> None:
-            scores = ClassScores(
-                logits,
-                "logits",
-                spec.classes,
-                ids,
-                spec.spacing_mm,
-                spec.score_resampling,
-                frame,
-                regions=spec.regions,
-                first=first,
-                slab=planes is not None,
-            )
-            take(scores)
+            scores = self._class_scores(network, logits, frame)
+            take(replace(scores, first=first, slab=planes is not None))
 
-        windows = stream(
+        def on_device() -> int:
+            logits = self._logits_on_device(network, values, members, progress=progress)
+            take_logits(logits.cpu().numpy(), 0)
+            return self._dense_windows(network, values)
+
+        def on_host() -> int:
+            runs: list[Callable[[Float32Array], Float32Array]] = [*engines]
+            if self._tta:
+                runs = [with_mirroring(run, spec.mirror_axes) for run in runs]
+            return stream(
+                values,
+                mean_of_members(runs),
+                take_logits,
+                patch=spec.patch,
+                classes=len(spec.classes),
+                planner=make_planner(self._windows, spec),
+                progress=progress,
+                planes=planes,
+                compare=compare,
+            )
+
+        # Slabs and comparisons need each window's logits here.
+        at_once = planes is None and compare is None
+        if at_once and sums_on_device(engines, windows=self._windows):
+            windows = or_on_host(on_device, on_host)
+        else:
+            windows = on_host()
+        if len(self.model.networks) > 1:  # what a window took, the next network needs
+            for engine in engines:
+                engine.release()
+        return windows * len(engines)
+
+    def member_logits(
+        self, network: int, values: Float32Array, *, frame: Frame, progress: Progress
+    ) -> Iterator[tuple[Any, ClassScores]]:
+        """Logits of each member of a network as tensors on the device, each with a template.
+
+        Only where :meth:`sums_on_device`; for the arguments see :meth:`run_network`.
+
+        Yields:
+            Logits (class, z, y, x), and scores without values that say how they are restored.
+        """
+        for member in range(len(self.network(network).members)):
+            logits = self._logits_on_device(network, values, [member], progress=progress)
+            empty = np.broadcast_to(np.float32(0), tuple(logits.shape))
+            yield logits, self._class_scores(network, empty, frame)
+
+    def sums_on_device(self, network: int) -> bool:
+        """Whether a network's windows can be summed on the device where they run."""
+        engines = [self.engine_of(network, k) for k in range(len(self.network(network).members))]
+        return sums_on_device(engines, windows=self._windows)
+
+    def _logits_on_device(
+        self, network: int, values: Float32Array, members: Sequence[int], *, progress: Progress
+    ) -> Any:
+        spec = self.network(network).spec
+        return slide_on_device(
             values,
-            mean_of_members(engines),
-            take_logits,
+            [cast(TorchEngine, self.engine_of(network, member)) for member in members],
             patch=spec.patch,
             classes=len(spec.classes),
-            planner=make_planner(self._windows, spec),
+            mirror_axes=spec.mirror_axes if self._tta else (),
             progress=progress,
-            planes=planes,
-            compare=compare,
         )
-        if len(self.model.networks) > 1:  # what a window took, the next network needs
-            for member in members:
-                self.engine_of(network, member).release()
-        return windows * len(engines)
+
+    def _dense_windows(self, network: int, values: Float32Array) -> int:
+        patch = self.network(network).spec.patch
+        return len(dense_starts(padded_shape(values.shape, patch), patch))
+
+    def _class_scores(self, network: int, logits: Float32Array, frame: Frame) -> ClassScores:
+        spec = self.network(network).spec
+        return ClassScores(
+            logits,
+            "logits",
+            spec.classes,
+            (0, *(self.model.taxonomy[name].id for name in spec.foreground)),
+            spec.spacing_mm,
+            spec.score_resampling,
+            frame,
+            regions=spec.regions,
+            # A slab need not have all planes of the frame.
+            slab=logits.shape[1] != frame.shape[0],
+        )
 
     def scores(
         self,

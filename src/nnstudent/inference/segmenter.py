@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -195,6 +196,13 @@ class Segmenter:
             yield self.runner.scores(
                 network, values, frame=frame, members=(member,), progress=progress
             )
+
+    def members_on_device(
+        self, image: Volume, *, network: int = 0, progress: Progress = silent
+    ) -> Iterator[tuple[Any, ClassScores]]:
+        """As :meth:`predict_members` with tensors; see :meth:`ModelRunner.member_logits`."""
+        values, frame = preprocess(image, self.runner.network(network).spec)
+        yield from self.runner.member_logits(network, values, frame=frame, progress=progress)
 
     def restore(self, scores: ClassScores, *, onto: Volume) -> Volume:
         """Labels on the grid of ``onto`` from scores of it, such as the mean of an ensemble's."""

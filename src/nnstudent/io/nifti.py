@@ -213,15 +213,6 @@ def write_image(path: Path, image: Volume, *, description: str = "") -> None:
     _write(path, image, image.array.dtype, like=None, description=description)
 
 
-def read_description(path: Path) -> str:
-    """Return the description in the header of a NIfTI file; empty if there is none."""
-    try:
-        header = open_image(path).header
-        return bytes(header["descrip"].tobytes()).rstrip(b"\0").decode("ascii", "replace")
-    except (InputError, ValueError, KeyError):
-        return ""
-
-
 def _write(
     path: Path, volume: Volume, dtype: Any, *, like: Path | None, description: str = ""
 ) -> None:

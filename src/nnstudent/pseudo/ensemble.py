@@ -18,6 +18,7 @@ from nnstudent.types import Float32Array, IndexArray, LabelArray
 
 DecisionRule = Literal["argmax", "dice"]  # most probable label, or best expected Dice
 Scores = npt.NDArray[np.floating]
+RELEVANT = 0.01  # probabilities below it change no sum
 MIN_THRESHOLD = 0.25  # lowest probability at which a label is chosen over background
 
 
@@ -57,22 +58,36 @@ def combine_folds(
     total: Float32Array | None = None
     predicted: list[LabelArray] = []
     for scores in folds:
-        if scores.shape[0] != len(table):
-            raise InputError(
-                f"the model gives {scores.shape[0]} channels, its dataset.json names {len(table)}; "
-                "the folder is not one model"
-            )
+        check_channels(scores.shape[0], labels)
         predicted.append(table[_best_channel(scores, labels, decision)])
         if total is None:
             total = scores.astype(np.float32)
         else:
             total += scores
     if total is None:
-        raise InputError(
-            "an ensemble without folds; expected at least one fold_K folder with a checkpoint"
-        )
+        raise no_fold()
     total /= len(predicted)
     return EnsemblePrediction(total, fold_agreement(predicted), len(predicted))
+
+
+def check_channels(given: int, labels: Sequence[int]) -> None:
+    """Refuse a fold whose channels are not those of the model.
+
+    Raises:
+        InputError: The numbers differ.
+    """
+    if given != len(labels):
+        raise InputError(
+            f"the model gives {given} channels, its dataset.json names {len(labels)}; "
+            "the folder is not one model"
+        )
+
+
+def no_fold() -> InputError:
+    """The error for an ensemble that has no fold."""
+    return InputError(
+        "an ensemble without folds; expected at least one fold_K folder with a checkpoint"
+    )
 
 
 def _best_channel(scores: Scores, labels: Sequence[int], decision: DecisionRule) -> IndexArray:
@@ -126,7 +141,7 @@ def dice_weights(mean: Scores, labels: Sequence[int]) -> Float32Array:
     for label in set(labels) - {0}:
         channels = [channel for channel, meant in enumerate(labels) if meant == label]
         probability = mean[channels].sum(axis=0)
-        relevant = probability[probability > 0.01]  # smaller ones change no sum
+        relevant = probability[probability > RELEVANT]
         ranked = np.sort(relevant.astype(np.float64))[::-1]
         if len(ranked):
             mass = np.cumsum(ranked)

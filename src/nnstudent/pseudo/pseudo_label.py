@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from array import array
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 from nnstudent.cohort.uncertainty import Uncertainty
 from nnstudent.data_files import read_json_table
 from nnstudent.serialization import Record
 from nnstudent.types import LabelArray
 
+V = TypeVar("V", str, int)
 FORMAT = 1  # of the record; with another number every pseudo-label is made again
 
 
@@ -35,7 +40,7 @@ class Prediction:
     uncertainty: Uncertainty | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PseudoLabel:
     """The record of a pseudo-label: who made it, and how good it may be.
 
@@ -120,19 +125,61 @@ def read_pseudo_label(folder: Path, case: str) -> PseudoLabel | None:
     if not image.is_file() or not record.is_file():
         return None
     data = Record(read_json_table(record, what="a pseudo-label"), str(record))
+    classes = data.get("classes", tuple[str, ...] | None)
     return PseudoLabel(
         case=data.get("case", str),
         made_from=data.get("made_from", str),
-        classes=data.get("classes", tuple[str, ...] | None),
-        models=data.get("models", dict[str, str]),
+        classes=None if classes is None else _shared(classes),
+        models=_shared_table(tuple(data.get("models", dict[str, str]).items())),
         round=data.get("round", int),
-        confidence=data.get("confidence", dict[str, float]),
-        agreement=data.get("agreement", dict[str, float]),
-        found=data.get("found", tuple[str, ...]),
-        folds=data.get("folds", dict[str, int]),
+        confidence=ClassValues(data.get("confidence", dict[str, float])),
+        agreement=ClassValues(data.get("agreement", dict[str, float])),
+        found=_shared(data.get("found", tuple[str, ...])),
+        folds=_shared_table(tuple(data.get("folds", dict[str, int]).items())),
         seconds=data.get("seconds", float),
-        volume_ml=data.get("volume_ml", dict[str, float]),
+        volume_ml=ClassValues(data.get("volume_ml", dict[str, float])),
         changes=data.get("changes", tuple[float, ...], ()),
-        class_change=data.get("class_change", dict[str, float], {}),
+        class_change=ClassValues(data.get("class_change", dict[str, float], {})),
         compared_with=data.get("compared_with", str, ""),
     )
+
+
+class ClassValues(Mapping[str, float]):
+    """A number for each of some classes, in a fifth of a dictionary's memory.
+
+    Of 150,000 cases each has several; their names are shared.
+    """
+
+    __slots__ = ("_names", "_numbers")
+
+    def __init__(self, values: Mapping[str, float]) -> None:
+        """Take the values of a dictionary."""
+        self._names = _shared(tuple(values))
+        self._numbers = array("d", values.values())
+
+    def __getitem__(self, name: str) -> float:
+        try:
+            return self._numbers[self._names.index(name)]
+        except ValueError:
+            raise KeyError(name) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __repr__(self) -> str:
+        return f"ClassValues({dict(self)})"
+
+
+@lru_cache(maxsize=4096)
+def _shared(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return one and the same object for equal names."""
+    return tuple(map(sys.intern, names))
+
+
+@lru_cache(maxsize=4096)
+def _shared_table(items: tuple[tuple[str, V], ...]) -> Mapping[str, V]:
+    """Return one and the same table for equal items; models and folds are those of all cases."""
+    return MappingProxyType(dict(items))

@@ -94,6 +94,44 @@ def select(
             f"{pseudo}: {missing_text(missing)}; run: nnstudent label … -o {pseudo} "
             f"--part {missing[0]}"
         )
+    judged = judge(cohort, pseudo, settings=settings, classes=classes)
+    if settings.ignore_below:
+        _require_probabilities(pseudo, judged.decisions)
+    fused = FusedSet(out, pseudo, taxonomy, judged.classes, settings)
+    with writing(out):
+        return _write(cohort, fused, judged.decisions, judged.failures, progress=progress)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What becomes of each case, before anything is written.
+
+    Attributes:
+        classes: The classes that the student is to learn.
+        decisions: One for each training case, in the cohort's order.
+        failures: Why a case cannot be used, by case.
+    """
+
+    classes: tuple[str, ...]
+    decisions: tuple[Decision, ...]
+    failures: Mapping[str, str]
+
+
+def judge(
+    cohort: Cohort,
+    pseudo: Path,
+    *,
+    settings: SelectSettings,
+    classes: Sequence[str] | None = None,
+) -> Judged:
+    """Merge the records of all pseudo-labels and decide on each case.
+
+    No image or label map is read. For the arguments see :func:`select`.
+
+    Raises:
+        InputError: ``classes`` names a class that is not in the table, or there is none.
+    """
+    taxonomy = cohort.taxonomy
     found, failures = _read_pseudo_labels(cohort, pseudo)
     known = tuple(
         sorted({name for item in found.values() if item.classes is None for name in item.found})
@@ -110,13 +148,9 @@ def select(
             known=known,
         )
         decisions.append(drop(decision, failures[case.id]) if case.id in failures else decision)
-    decisions = list(keep_best(decisions, settings=settings))
-    if settings.ignore_below:
-        _require_probabilities(pseudo, decisions)
-    _warn_about_holes(found, decisions, not_learned=set(taxonomy.lesions) - set(learned))
-    fused = FusedSet(out, pseudo, taxonomy, learned, settings)
-    with writing(out):
-        return _write(cohort, fused, decisions, failures, progress=progress)
+    best = keep_best(decisions, settings=settings)
+    _warn_about_holes(found, best, not_learned=set(taxonomy.lesions) - set(learned))
+    return Judged(learned, best, failures)
 
 
 def _write(
@@ -134,7 +168,8 @@ def _write(
         decision = by_case[case.id]
         if not decision.kept:
             return None
-        return fused.write_labels(case, decision.filled), fused.ignored_share(case.id)
+        is_new = fused.write_labels(case, decision.filled)
+        return is_new, fused.ignored_share(case.id) if fused.settings.ignore_below else 0.0
 
     results, failed = for_each_case(
         cohort.train(),

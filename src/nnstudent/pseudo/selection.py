@@ -6,7 +6,7 @@ These are the pure functions behind ``select``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -56,7 +56,28 @@ class SelectSettings:
                 raise InputError(f"select: {name} = {value}; expected 0 to 1")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What a case was judged by; the rows of the ledger follow from it and the decision.
+
+    Attributes:
+        annotated: The classes that are annotated in the case.
+        pseudo: Its pseudo-label, or None.
+        classes: The classes that the student learns.
+        names: The classes of the label table.
+        filled: The classes that the pseudo-label could fill in.
+        why: What was said of the pseudo-label, in one line.
+    """
+
+    annotated: frozenset[str]
+    pseudo: PseudoLabel | None
+    classes: tuple[str, ...]
+    names: tuple[str, ...]
+    filled: tuple[str, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """What becomes of one case.
 
@@ -66,8 +87,10 @@ class Decision:
         why: The reason, in one line.
         filled: The classes that the pseudo-label fills in; empty if all classes are annotated.
         score: Mean agreement over the organs filled in; None if there is none.
-        rows: Its rows of the ledger, one for each class of the label table.
+        basis: What it was judged by.
         open: The classes that are neither annotated nor filled in.
+        why_dropped: Why the case is dropped, truth included; empty if it is not.
+        why_unfilled: Why the pseudo-label is dropped and the truth kept; empty if it is not.
     """
 
     case: str
@@ -75,8 +98,43 @@ class Decision:
     why: str
     filled: tuple[str, ...]
     score: float | None
-    rows: tuple[LedgerRow, ...]
+    basis: Basis
     open: tuple[str, ...] = ()
+    why_dropped: str = ""
+    why_unfilled: str = ""
+
+    @property
+    def rows(self) -> Iterator[LedgerRow]:
+        """Its rows of the ledger, one for each class of the label table, made one at a time."""
+        for name in self.basis.classes:
+            yield self._row(name)
+        for name in self.basis.names:
+            if name not in self.basis.classes:
+                yield LedgerRow(self.case, name, "dropped", None, 0, None, NOT_LEARNED)
+
+    def _row(self, name: str) -> LedgerRow:
+        basis, pseudo = self.basis, self.basis.pseudo
+        if name in basis.annotated:
+            origin: Origin = "dropped" if self.why_dropped else "truth"
+            why = f"annotated, but the case is dropped: {self.why_dropped}"
+            why = why if self.why_dropped else "annotated"
+            return LedgerRow(self.case, name, origin, None, 0, None, why)
+        why = self.why_dropped or basis.why
+        if name in basis.filled:
+            why = self.why_dropped or self.why_unfilled or basis.why
+        origin = "pseudo" if self.kept and name in self.filled else "dropped"
+        if pseudo is None:
+            return LedgerRow(self.case, name, origin, None, 0, None, why)
+        return LedgerRow(
+            self.case,
+            name,
+            origin,
+            pseudo.models.get(name),
+            pseudo.round,
+            pseudo.agreement.get(name),
+            why,
+            pseudo.class_change.get(name),
+        )
 
 
 class _Judgment(NamedTuple):
@@ -140,26 +198,15 @@ def decide(
         kept = bool(filled) or not missing
         if kept and len(filled) < len(missing):
             why = f"{why}; {len(filled)} of {len(missing)} classes filled in, the others left open"
-    rows = [_row(case, pseudo, name, filled=filled, why=why) for name in classes]
-    rows += [
-        LedgerRow(case.id, name, "dropped", None, 0, None, NOT_LEARNED)
-        for name in taxonomy.names
-        if name not in classes
-    ]
     left_open = tuple(name for name in missing if name not in filled)
-    decision = Decision(case.id, True, why, filled, score, tuple(rows), left_open)
+    basis = Basis(case.annotated, pseudo, tuple(classes), taxonomy.names, filled, why)
+    decision = Decision(case.id, True, why, filled, score, basis, left_open)
     return decision if kept else _without_pseudo(decision, why, leave_open=settings.leave_open)
 
 
 def drop(decision: Decision, why: str) -> Decision:
     """Return the decision as one that drops the case, rows included."""
-    rows = (
-        row
-        if row.why == NOT_LEARNED
-        else replace(row, origin="dropped", why=_why_dropped(row.origin == "truth", why))
-        for row in decision.rows
-    )
-    return replace(decision, kept=False, why=why, rows=tuple(rows))
+    return replace(decision, kept=False, why=why, why_dropped=why)
 
 
 def _without_pseudo(decision: Decision, why: str, *, leave_open: bool) -> Decision:
@@ -167,18 +214,15 @@ def _without_pseudo(decision: Decision, why: str, *, leave_open: bool) -> Decisi
 
     If classes may be left open, the truth alone is kept; otherwise the case is dropped.
     """
-    if not leave_open or all(row.origin != "truth" for row in decision.rows):
+    basis = decision.basis
+    if not leave_open or basis.annotated.isdisjoint(basis.classes):
         return drop(decision, why)
-    rows = (
-        replace(row, origin="dropped", why=why) if row.origin == "pseudo" else row
-        for row in decision.rows
-    )
     return replace(
         decision,
         why=f"its truth alone: {why}",
         filled=(),
         open=decision.filled + decision.open,
-        rows=tuple(rows),
+        why_unfilled=why,
     )
 
 
@@ -299,30 +343,6 @@ def _judge_organs(
         f"{relation} {settings.min_agreement:.2f}"
     )
     return _Judgment(score, why, kept)
-
-
-def _row(
-    case: Case, pseudo: PseudoLabel | None, name: str, *, filled: Sequence[str], why: str
-) -> LedgerRow:
-    if name in case.annotated:
-        return LedgerRow(case.id, name, "truth", None, 0, None, "annotated")
-    origin: Origin = "pseudo" if name in filled else "dropped"
-    if pseudo is None:
-        return LedgerRow(case.id, name, origin, None, 0, None, why, None)
-    return LedgerRow(
-        case.id,
-        name,
-        origin,
-        pseudo.models.get(name),
-        pseudo.round,
-        pseudo.agreement.get(name),
-        why,
-        pseudo.class_change.get(name),
-    )
-
-
-def _why_dropped(annotated: bool, why: str) -> str:
-    return f"annotated, but the case is dropped: {why}" if annotated else why
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ from nnstudent.errors import InputError
 from nnstudent.inference.labels.scores import ClassScores
 from nnstudent.inference.labels.uncertainty import label_probability, runner_up_labels
 from nnstudent.inference.segmenter import Segmenter
+from nnstudent.inference.windows.on_device import or_on_host
 from nnstudent.labels.class_maps import ClassMap, as_map
 from nnstudent.progress import Progress, silent
+from nnstudent.pseudo.device_ensemble import combine_on_device
 from nnstudent.pseudo.ensemble import (
     MIN_THRESHOLD,
     DecisionRule,
@@ -29,7 +31,6 @@ from nnstudent.pseudo.overlay import Overlay
 from nnstudent.pseudo.pseudo_label import Prediction
 from nnstudent.pseudo.settings import TeacherOptions
 from nnstudent.taxonomy import Taxonomy
-from nnstudent.types import Float32Array
 from nnstudent.volume import Volume
 
 
@@ -111,16 +112,37 @@ class ModelTeacher:
     def _ensemble(
         self, image: Volume, network: int, ids: tuple[int, ...], progress: Progress
     ) -> tuple[EnsemblePrediction, ClassScores]:
+        def on_host() -> tuple[EnsemblePrediction, ClassScores]:
+            members = self.segmenter.predict_members(image, network=network, progress=progress)
+            pairs = ((scores.probabilities().values, scores) for scores in members)
+            return self._combined(pairs, ids, combine=combine_folds)
+
+        def on_device() -> tuple[EnsemblePrediction, ClassScores]:
+            pairs = self.segmenter.members_on_device(image, network=network, progress=progress)
+            return self._combined(pairs, ids, combine=combine_on_device)
+
+        if self.segmenter.runner.sums_on_device(network):
+            return or_on_host(on_device, on_host)
+        return on_host()
+
+    def _combined(
+        self,
+        members: Iterator[tuple[Any, ClassScores]],
+        ids: tuple[int, ...],
+        *,
+        combine: Callable[..., EnsemblePrediction],
+    ) -> tuple[EnsemblePrediction, ClassScores]:
+        """The ensemble of members, and its mean with what restoring it needs."""
         template: list[ClassScores] = []
 
-        def folds() -> Iterator[Float32Array]:
-            for scores in self.segmenter.predict_members(image, network=network, progress=progress):
+        def folds() -> Iterator[Any]:
+            for values, scores in members:
                 if not template:  # only how to restore the scores is kept, not their values
                     empty = np.broadcast_to(np.float32(0), scores.values.shape)
                     template.append(replace(scores, values=empty))
-                yield scores.probabilities().values
+                yield values
 
-        ensemble = combine_folds(folds(), ids, decision=self.decision)
+        ensemble = combine(folds(), ids, decision=self.decision)
         return ensemble, replace(template[0], values=ensemble.mean, kind="probabilities", ids=ids)
 
     def _by_name(self, values: Mapping[int, float]) -> dict[str, float]:

@@ -14,7 +14,9 @@ from nnstudent.report.load import ORIGINS, Method, RunData
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.words import class_title, count
 
-_MOST_CASES = 60  # cases that are listed one by one
+_MOST_CASES = 60  # cases of the cohort that are listed one by one
+_MOST_SCORED = 500  # cases whose scores are listed one by one
+_MOST_SETS = 40  # sets of classes that are annotated together
 _MOST_REASONS = 8  # reasons that are listed for each origin
 
 
@@ -110,9 +112,12 @@ def _cells(method: Method, name: str) -> dict[str, str]:
 
 
 def case_rows(method: Method, taxonomy: Taxonomy) -> list[dict[str, str]]:
-    """Return a line for each case of a method, the best first: means, tumor, the worst class."""
+    """Return a line for each case of a method, the best first: means, tumor, the worst class.
+
+    Of more than 500 cases, the worst are returned.
+    """
     rows = []
-    for case in rank_cases(method, taxonomy):
+    for case in rank_cases(method, taxonomy)[-_MOST_SCORED:]:
         known = {
             name: value for name, value in case["dsc"].items() if isinstance(value, int | float)
         }
@@ -170,6 +175,8 @@ def cohort_facts(run: RunData) -> dict[str, Any] | None:
     none = sum(not case.annotated for case in train)
     profiles = Counter((frozenset(case.annotated), case.role) for case in cohort)
     kinds = sorted({kind for kind, _ in profiles}, key=lambda kind: (-len(kind), sorted(kind)))
+    if len(kinds) > _MOST_SETS:  # the most frequent ones
+        kinds.sort(key=lambda kind: -profiles[kind, "train"] - profiles[kind, "test"])
     cases = [
         {
             "id": case.id,
@@ -177,7 +184,7 @@ def cohort_facts(run: RunData) -> dict[str, Any] | None:
             "annotated": describe_annotated(case.annotated, table),
             "declared": case.declared,
         }
-        for case in cohort
+        for case in cohort.cases[:_MOST_CASES]
     ]
     return {
         "cases": len(cohort),
@@ -192,8 +199,9 @@ def cohort_facts(run: RunData) -> dict[str, Any] | None:
                 "train": profiles[kind, "train"],
                 "test": profiles[kind, "test"],
             }
-            for kind in kinds
+            for kind in kinds[:_MOST_SETS]
         ],
+        "more_profiles": max(len(kinds) - _MOST_SETS, 0),
         "classes": [
             {
                 "title": class_title(item.name),
@@ -203,8 +211,8 @@ def cohort_facts(run: RunData) -> dict[str, Any] | None:
             }
             for item in table
         ],
-        "listed": cases[:_MOST_CASES],
-        "unlisted": max(len(cases) - _MOST_CASES, 0),
+        "listed": cases,
+        "unlisted": len(cohort) - len(cases),
         "warned": [{"id": case.id, "warnings": case.warnings} for case in cohort if case.warnings],
         "broken": [{"id": failure.case, "reason": failure.reason} for failure in cohort.broken],
     }

@@ -366,8 +366,9 @@ def _seconds(path: Path) -> Mapping[str, Any] | None:
 
 
 def _size(run: RunData, id: str) -> tuple[int, ...] | None:
-    image = next((case.image for case in run.cohort or () if case.id == id), None)
-    return size_of(run.path / "predictions" / "student" / f"{id}.nii.gz", image)
+    case = run.cohort.find(id) if run.cohort is not None else None
+    labels = run.path / "predictions" / "student" / f"{id}.nii.gz"
+    return size_of(labels, None if case is None else case.image)
 
 
 def _curve(path: Path) -> Curve:

@@ -142,7 +142,7 @@ def find_case(run: RunData, case: Mapping[str, Any]) -> Case:
     Raises:
         InputError: The cohort does not have it.
     """
-    known = next((item for item in run.cohort or () if item.id == case["id"]), None)
+    known = run.cohort.find(case["id"]) if run.cohort is not None else None
     if known is None:
         raise InputError("not in the cohort, so that its image is not known")
     return known

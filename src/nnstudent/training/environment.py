@@ -1,4 +1,4 @@
-"""nnU-Net's environment: its folders, its number of processes, and a file for what it prints."""
+"""The environment of a training: nnU-Net's folders and processes, its output, cuDNN's kernels."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, TextIO
 
+from nnstudent.errors import InputError
 from nnstudent.progress import Progress, silent
 
 _FOLDERS = ("raw", "preprocessed", "results")
@@ -48,6 +49,39 @@ def nnunet_folders(
         _warnings_to(out),
     ):
         yield report
+
+
+def refuse_several_processes() -> None:
+    """Refuse a launcher of several processes for one training, such as torchrun.
+
+    Raises:
+        InputError: This process is one of several. They would train the same fold side by side and
+            write the same files.
+    """
+    import torch.distributed as dist  # with torch, which whoever trains has
+
+    launched = os.environ.get("WORLD_SIZE", "1").strip() not in ("", "0", "1")
+    if launched or (dist.is_available() and dist.is_initialized()):
+        raise InputError(
+            "several processes for one training (torchrun, DDP) are not supported; train each "
+            "fold on a GPU of its own: nnstudent teach … --fold K, with CUDA_VISIBLE_DEVICES=K"
+        )
+
+
+@contextmanager
+def kernels_tried(device: Any) -> Iterator[None]:
+    """Let cuDNN try its kernels for each shape and keep the fastest, as nnU-Net does.
+
+    It pays because every batch has the same shape. On other devices it changes nothing.
+    """
+    import torch
+
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = before or device.type == "cuda"
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 @contextmanager

@@ -30,7 +30,6 @@ class Objective:
         partial: PartialLabels,
         class_weights: Sequence[float],
         device: torch.device,
-        several_processes: bool,
     ) -> None:
         """Wrap nnU-Net's loss.
 
@@ -40,13 +39,11 @@ class Objective:
             partial: The partially annotated cases.
             class_weights: Weights of the cross-entropy, background first; empty if equal.
             device: The device that trains.
-            several_processes: Whether several processes train together.
         """
         supervised = isinstance(loss, DeepSupervisionWrapper)
         self._ordinary: Any = loss.loss if supervised else loss
         self._training, self._partial, self._device = training, partial, device
         self._class_weights = list(class_weights)
-        self._several_processes = several_processes
         adapted: Any = None
         if training.distill:
             adapted = DistillingLoss(self._ordinary, share=training.distill)
@@ -72,9 +69,7 @@ class Objective:
             Whether a class may be where the label names another, (sample, label, class); None if
             every case is fully annotated.
         """
-        # Several processes wait for each other within the loss, so all must take the same branch.
-        always = bool(self._partial) and self._several_processes
-        if not always and not any(case in self._partial.possible for case in cases):
+        if not any(case in self._partial.possible for case in cases):
             return None
         return torch.from_numpy(self._partial.possible_in(cases)).to(
             self._device, non_blocking=True

@@ -22,7 +22,11 @@ from nnstudent.progress import Progress, silent
 from nnstudent.training.checkpoints import FINAL, resume
 from nnstudent.training.cpu.malloc import freed_memory_kept
 from nnstudent.training.data.dataset import Prepared, prepare
-from nnstudent.training.environment import nnunet_folders
+from nnstudent.training.environment import (
+    kernels_tried,
+    nnunet_folders,
+    refuse_several_processes,
+)
 from nnstudent.training.initial_weights import load_start
 from nnstudent.training.plans import CONFIGURATION
 from nnstudent.training.protocol import record_training
@@ -93,8 +97,8 @@ def train(
         progress: Called after each step.
 
     Raises:
-        InputError: No case could be read, a fold or device does not exist, or ``start`` is
-            another network.
+        InputError: No case could be read, a fold or device does not exist, ``start`` is another
+            network, or a launcher started several processes for one training.
         OutputError: ``model`` cannot be written, or another call trains one of the folds.
         MissingExtraError: nnunetv2 is not installed.
     """
@@ -102,6 +106,7 @@ def train(
     # a step takes several times as long; torch reads this when it is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     require("nnunetv2", extra="train", why="training")
+    refuse_several_processes()
     settings = _Settings(_device(device), start, threads, progress)
     wanted = _wanted_folds(task, folds)
     made_from = task_source(task, model / ".hashes.json") | (
@@ -223,7 +228,7 @@ def _run_trainer(task: Task, model: Path, prepared: Prepared, fold: int, *, how:
             task.name if task.folds == 1 else f"{task.name}, fold {fold + 1} of {task.folds}"
         )
         try:
-            with freed_memory_kept() if on_cpu else nullcontext():
+            with kernels_tried(how.device), freed_memory_kept() if on_cpu else nullcontext():
                 trainer.run_training()
         finally:
             trainer.close()

@@ -33,6 +33,7 @@ from nnstudent.training.cpu.threads import Tuner
 from nnstudent.training.curves import StepNote, epoch_curves, plain_log
 from nnstudent.training.data.loading import Prefetch
 from nnstudent.training.data.windows import Windows
+from nnstudent.training.environment import refuse_several_processes
 from nnstudent.training.objective import Objective
 from nnstudent.training.optimization import ConstantScheduler, LossGuard, make_optimizer, update
 from nnstudent.training.precision import Precision
@@ -58,7 +59,12 @@ class RecipeTrainer(nnUNetTrainer):
         dataset_json: dict[str, Any],
         device: torch.device | None = None,
     ) -> None:
-        """Take nnU-Net's arguments; nnU-Net looks them up by these names."""
+        """Take nnU-Net's arguments; nnU-Net looks them up by these names.
+
+        Raises:
+            InputError: Several processes train together.
+        """
+        refuse_several_processes()
         device = device or torch.device("cpu")
         plans.setdefault("continue_training", False)
         super().__init__(plans, configuration, fold, dataset_json, device)
@@ -126,7 +132,6 @@ class RecipeTrainer(nnUNetTrainer):
             partial=self.partial,
             class_weights=self.class_weights,
             device=self.device,
-            several_processes=self.is_ddp,
         )
 
     def get_dataloaders(self) -> tuple[Any, Any]:

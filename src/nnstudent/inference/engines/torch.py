@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from nnstudent.bundle.bundle import Member, Model, Network
 from nnstudent.bundle.network import build, load_weights
 from nnstudent.errors import InputError, require
@@ -9,7 +11,13 @@ from nnstudent.types import Float32Array
 
 
 class TorchEngine:
-    """An :class:`~nnstudent.inference.engines.engine.Engine` that runs torch."""
+    """An :class:`~nnstudent.inference.engines.engine.Engine` that runs torch.
+
+    Attributes:
+        sums_on_device: Whether logits are summed on the device, see
+            :mod:`nnstudent.inference.windows.on_device`; so on a GPU.
+        device: The torch device.
+    """
 
     name = "torch"
 
@@ -38,31 +46,38 @@ class TorchEngine:
                 "--engine openvino"
             )
         try:
-            self._device = torch.device(device)
+            self.device: Any = torch.device(device)
         except RuntimeError as error:
             raise InputError(
-                f"device {device!r}: torch does not know it; use cpu or cuda"
+                f"device {device!r}: torch does not know it; use cpu or cuda, or --engine openvino"
             ) from error
-        if self._device.type == "cuda" and not torch.cuda.is_available():
+        if self.device.type == "cuda" and not torch.cuda.is_available():
             raise InputError(
                 f"device {device!r}: torch sees no CUDA here; use --device cpu, or install a torch "
                 "that is built for your GPU"
             )
         self._torch = torch
-        self._cuda = self._device.type == "cuda"
+        self._cuda = self.device.type == "cuda"
+        self.sums_on_device = self._cuda
         self.restores_on = device if self._cuda else None
         self.precision = "fp16" if self._cuda else "fp32"
+        if self._cuda:  # every window has the same shape, so that trying kernels pays
+            torch.backends.cudnn.benchmark = True
         torch.set_num_threads(threads)
         module = load_weights(build(network.spec), member.weights(), path=model.path)
-        self._module = module.to(self._device)
+        self._module = module.to(self.device)
 
     def __call__(self, window: Float32Array) -> Float32Array:
         """Logits (class, z, y, x) of a window (z, y, x)."""
-        torch = self._torch
-        with torch.inference_mode(), torch.autocast(self._device.type, enabled=self._cuda):
-            logits = self._module(torch.from_numpy(window)[None, None].to(self._device))
-        result: Float32Array = logits[0].float().cpu().numpy()
+        logits = self.run(self._torch.from_numpy(window).to(self.device))
+        result: Float32Array = logits.cpu().numpy()
         return result
+
+    def run(self, window: Any) -> Any:
+        """Logits (class, z, y, x), float32, of a window (z, y, x); both tensors on the device."""
+        torch = self._torch
+        with torch.inference_mode(), torch.autocast(self.device.type, enabled=self._cuda):
+            return self._module(window[None, None])[0].float()
 
     def release(self) -> None:
         """Nothing to do: torch keeps no memory between calls that it cannot use elsewhere."""

@@ -27,7 +27,7 @@ from nnstudent.training.data.inspect import (
     make_fingerprint,
     to_channels,
 )
-from nnstudent.training.data.preprocess import CasePreprocessor, is_held_out
+from nnstudent.training.data.preprocess import CasePreprocessor, held_out
 from nnstudent.training.environment import nnunet_folders
 from nnstudent.training.plans import (
     PLANS_NAME,
@@ -223,8 +223,9 @@ def _fingerprint(task: Task, facts: Mapping[str, CaseFacts]) -> Fingerprint:
 
 def _hide_pseudo(task: Task, splits: Sequence[Split], raw: Path) -> None:
     """Write the label maps of held-out cases again without pseudo-labels, to validate on truth."""
+    hidden = held_out(splits)
     for case in task.cases:
-        if is_held_out(case, splits) and case.id in task.hidden and case.label is not None:
+        if case.id in hidden and case.id in task.hidden and case.label is not None:
             write_labels(
                 raw / "labels" / f"{case.id}.nii.gz",
                 to_channels(read_labels(case.label), task, case, hide=True),
@@ -237,8 +238,9 @@ def _usable(task: Task, splits: Sequence[Split], ready: Sequence[str]) -> list[S
     If any failed, the splits are drawn again, so that no fold is left without cases. They stay
     where pseudo-labels are hidden, because what is held out was preprocessed without them.
     """
+    usable = frozenset(ready)
     left = [
-        Split(*(tuple(id for id in part if id in ready) for part in (split.train, split.val)))
+        Split(*(tuple(id for id in part if id in usable) for part in (split.train, split.val)))
         for split in splits
     ]
     return left if task.hidden or left == list(splits) else make_splits(task, ready)

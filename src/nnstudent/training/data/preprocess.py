@@ -44,7 +44,8 @@ class CasePreprocessor:
         """
         from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-        self._task, self._facts, self._splits, self._raw = task, facts, splits, raw
+        self._task, self._facts, self._raw = task, facts, raw
+        self._held_out = held_out(splits)
         self._plans: Any = PlansManager(dict(plans))
         self._configuration: Any = self._plans.get_configuration(CONFIGURATION)
         self._dataset_json = dict(dataset_json)
@@ -73,7 +74,7 @@ class CasePreprocessor:
         if self._task.recipe.training.distill:
             maps = (
                 None
-                if is_held_out(case, self._splits)
+                if case.id in self._held_out
                 else uncertainty_files(self._task, case, self._raw)
             )
             save_with_uncertainty(self._preprocessor, *arguments, files=maps)
@@ -82,9 +83,9 @@ class CasePreprocessor:
         write_json(record, _sizes(files))
 
 
-def is_held_out(case: Case, splits: Sequence[Split]) -> bool:
-    """Whether a case is validated on and not learned from in some fold."""
-    return any(case.id in split.val and case.id not in split.train for split in splits)
+def held_out(splits: Sequence[Split]) -> frozenset[str]:
+    """The cases that are validated on and not learned from in some fold."""
+    return frozenset(id for split in splits for id in set(split.val).difference(split.train))
 
 
 def _sizes(files: Sequence[Path]) -> dict[str, int]:
