@@ -40,7 +40,8 @@ def test_the_tables_of_the_rooms_have_these_names() -> None:
 @pytest.mark.parametrize(
     ("verb", "option", "values"),
     [
-        *((verb, "--device", choices.DEVICES) for verb in ("segment", "run", "teach", "study")),
+        *((verb, "--device", choices.DEVICES) for verb in ("segment", "label")),
+        *((verb, "--device", choices.TRAINING_DEVICES) for verb in ("run", "teach", "study")),
         *((verb, "--engine", choices.ENGINES) for verb in ("segment", "label")),
         ("segment", "--precision", choices.PRECISIONS),
         ("segment", "--windows", choices.WINDOWS),

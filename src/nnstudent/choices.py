@@ -5,7 +5,8 @@ and ``--help`` stays quick.
 """
 
 ENGINES = ("auto", "openvino", "torch")
-DEVICES = ("auto", "cpu", "cuda")
+TRAINING_DEVICES = ("auto", "cpu", "cuda")
+DEVICES = (*TRAINING_DEVICES, "gpu", "npu")  # the last two are OpenVINO's names of Intel's
 PRECISIONS = ("auto", "fp32", "bf16", "int8")
 WINDOWS = ("guided", "dense", "flare22")
 RULES = ("sides", "largest", "small", "tumor")  # of post-processing, in the order they are applied

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nnstudent.choices import DEVICES, ENGINES
+from nnstudent.choices import DEVICES, ENGINES, TRAINING_DEVICES
 from nnstudent.cli.main import build_parser, main
 from nnstudent.cohort.index import index
 from tests.cohort.conftest import Files
@@ -122,7 +122,10 @@ def test_options_of_one_name_mean_the_same_in_every_verb() -> None:
         }
         for name in ("--device", "--engine", "--threads")
     }
-    assert {tuple(action.choices) for action in found["--device"].values()} == {DEVICES}
+    assert {tuple(action.choices) for action in found["--device"].values()} == {
+        DEVICES,
+        TRAINING_DEVICES,
+    }
     assert {tuple(action.choices) for action in found["--engine"].values()} == {ENGINES}
     assert {verb: action.default for verb, action in found["--device"].items()} == dict.fromkeys(
         ("run", "teach", "label", "study"), "auto"

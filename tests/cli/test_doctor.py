@@ -13,6 +13,8 @@ def test_doctor_tells_what_there_is(tmp_path, capfd):
     assert report["engines"]["openvino"].startswith("works on CPU")
     assert report["packages"]["numpy"] in out
     assert report["memory_gb"] > 0.5
+    assert report["devices"]["cpu"].endswith("(openvino)")
+    assert "--device cpu" in out
 
 
 def test_doctor_names_the_extra_that_is_missing(monkeypatch, capfd):

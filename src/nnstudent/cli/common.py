@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import nnstudent
-from nnstudent.choices import DEVICES, ENGINES
+from nnstudent.choices import ENGINES, TRAINING_DEVICES
 from nnstudent.errors import Failure
 from nnstudent.io.atomic import write_json
 from nnstudent.io.parts import WHOLE, parse_part
@@ -209,14 +209,24 @@ def add_threads(parser: Options, *, help: str = "processor threads (default: all
     parser.add_argument("--threads", type=positive, metavar="N", help=help)
 
 
-def add_device(parser: Options, *, default: str, why: str) -> None:
-    """Add ``--device``, which means the same in every verb but for its default and its reason."""
+def add_device(
+    parser: Options, *, default: str, why: str, choices: Sequence[str] = TRAINING_DEVICES
+) -> None:
+    """Add ``--device``, which means the same in every verb but for its default and its reason.
+
+    Args:
+        parser: The parser.
+        default: The default.
+        why: Why it is the default.
+        choices: The devices; verbs that train run on fewer.
+    """
+    intel = "; gpu and npu are Intel's, by openvino" if "npu" in choices else ""
     parser.add_argument(
         "--device",
-        choices=DEVICES,
+        choices=choices,
         default=default,
-        help="processor or GPU; auto takes cuda if torch finds a GPU, otherwise cpu "
-        f"(default: {default}, because {why})",
+        help="processor or GPU; auto takes cuda if torch finds a GPU, otherwise cpu"
+        f"{intel} (default: {default}, because {why})",
     )
 
 

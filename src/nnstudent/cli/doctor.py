@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import platform
+from contextlib import suppress
 from typing import Any
 
 from nnstudent.cli.common import add_report
@@ -55,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
     print(f"memory      {found['memory_gb']:.1f} GB, {found['memory_free_gb']:.1f} GB free")
     for name, version in found["packages"].items():
         print(f"package     {name} {version or _missing(name)}")
+    for name, what in found["devices"].items():
+        print(f"device      --device {name}: {what}")
     for name, state in found["engines"].items():
         print(f"engine      {name}: {state}")
     print(f"model       {found['model']}")
@@ -81,9 +84,31 @@ def examine() -> dict[str, Any]:
         "memory_gb": memory.total / 1e9,
         "memory_free_gb": memory.available / 1e9,
         "packages": {name: _version(name) for name in _PACKAGES},
+        "devices": _devices(),
         "engines": {"openvino": _openvino(), "torch": _torch()},
         "model": _model(),
     }
+
+
+def _devices() -> dict[str, str]:
+    """Return what --device may be here, and what it is."""
+    from nnstudent.bundle import graph
+    from nnstudent.errors import MissingExtraError
+
+    found: dict[str, str] = {}
+    with suppress(MissingExtraError, RuntimeError):
+        core = graph.openvino().Core()
+        for device in core.available_devices:
+            name = core.get_property(device, "FULL_DEVICE_NAME").strip()
+            found[device.lower()] = f"{name} (openvino)"
+    if _version("torch") is not None:
+        with suppress(ImportError, OSError):
+            import torch  # slow to import, so only if it is installed
+
+            for number in range(torch.cuda.device_count()):
+                place = "cuda" if number == 0 else f"cuda:{number}"
+                found[place] = f"{torch.cuda.get_device_name(number)} (torch)"
+    return found
 
 
 def _openvino() -> str:

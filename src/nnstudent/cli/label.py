@@ -22,7 +22,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnstudent.choices import DECISIONS
+from nnstudent.choices import DECISIONS, DEVICES
 from nnstudent.cli.common import (
     COHORT_HELP,
     Options,
@@ -66,7 +66,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what foreign classes are: a name from nnstudent maps, a TOML file, or "
         "FOREIGN=CLASS,… (with --from also VALUE=CLASS,…)",
     )
-    add_device(parser, default="auto", why="teachers are large and there are several")
+    add_device(
+        parser,
+        default="auto",
+        why="teachers are large and there are several",
+        choices=DEVICES,
+    )
     add_report(parser, help="write what was labeled as JSON")
     _add_advanced(add_advanced(parser))
 

@@ -29,7 +29,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnstudent.choices import DEFAULT_RULES, FORMATS, PRECISIONS, RULES, WINDOWS
+from nnstudent.choices import DEFAULT_RULES, DEVICES, FORMATS, PRECISIONS, RULES, WINDOWS
 from nnstudent.cli.common import (
     Options,
     add_advanced,
@@ -101,7 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--skip-existing", action="store_true", help="skip cases whose output exists"
     )
-    add_device(parser, default="cpu", why="a bundle takes seconds there")
+    add_device(parser, default="cpu", why="a bundle takes seconds there", choices=DEVICES)
     add_report(parser, help="write volumes, confidence, seconds and warnings as JSON")
     _add_formats(parser.add_argument_group("DICOM and other formats"))
     _add_advanced(add_advanced(parser))

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 HELP = "lay truth over pseudo-labels and keep what is worth learning from"
 _SETTINGS = ("min_agreement", "min_confidence", "leave_open", "max_change", "ignore_below")
 
+_MOST_CASES = 1000  # cases that are printed
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
@@ -127,11 +129,13 @@ def run(args: argparse.Namespace) -> int:
         result = select(
             cohort, args.pseudo, args.out, settings=settings, classes=classes, progress=display
         )
-    for decision in result.decisions:
+    for decision in result.decisions[:_MOST_CASES]:
         share = result.ignored.get(decision.case, 0.0)
         ignored = f"; {100 * share:.2f} % of its voxels ignored" if share else ""
         state = "kept   " if decision.kept else "dropped"
         print(f"{state}  {decision.case}: {decision.why}{ignored}")
+    if (more := len(result.decisions) - _MOST_CASES) > 0:
+        print(f"… and {count(more, 'more case')}, in {args.out / 'ledger.jsonl'}")
     cases = f"{len(result.kept)} of {count(len(result.decisions), 'case')} kept"
     print(f"{cases}, {count(len(result.classes), 'class', plural='classes')}: {args.out}")
     write_report(

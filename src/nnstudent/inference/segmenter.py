@@ -52,7 +52,7 @@ class Segmenter:
         Args:
             model: An opened model, a path to one, or None for the bundled student.
             engine: ``auto``, ``openvino`` or ``torch``.
-            device: ``cpu``, ``cuda``, another that the engine knows, or ``auto``.
+            device: ``cpu``, ``cuda``, OpenVINO's ``gpu`` or ``npu``, or ``auto``.
             precision: ``fp32``, the same on every machine; ``auto``, the fastest on this one;
                 ``bf16`` or ``int8``.
             threads: Processor threads; None for every core that this process may use.

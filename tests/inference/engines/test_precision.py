@@ -5,6 +5,7 @@ import pytest
 from nnstudent.errors import InputError
 from nnstudent.inference.engines import openvino, precision
 from nnstudent.inference.engines.precision import (
+    accelerator_precision,
     choose_precision,
     cpu_instructions,
     explain_auto,
@@ -49,6 +50,43 @@ def test_what_is_asked_for_is_taken_if_it_can_be():
         choose_precision("bf16", graph=True, has=LAPTOP)
     with pytest.raises(InputError, match="expected one of auto, fp32, bf16, int8"):
         choose_precision("fp64", graph=True, has=SERVER)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "device", "taken"),
+    [
+        ("auto", "GPU", "fp16"),
+        ("auto", "NPU", "fp16"),
+        ("fp32", "GPU", "fp32"),
+        ("fp32", "NPU", "fp16"),  # all that it has
+        ("int8", "GPU", "int8"),
+    ],
+)
+def test_what_intels_gpus_compute_in(wanted, device, taken):
+    assert accelerator_precision(wanted, device=device, graph=True) == taken
+    with pytest.raises(InputError, match="computes in fp16"):
+        accelerator_precision("bf16", device=device, graph=True)
+    with pytest.raises(InputError, match="export it with --int8"):
+        accelerator_precision("int8", device=device, graph=False)
+
+
+@pytest.mark.parametrize("device", ["gpu", "npu", "gpu.1"])
+def test_a_device_of_openvino_is_passed_on(device, monkeypatch):
+    asked = []
+
+    class Core:
+        available_devices = ("CPU",)
+
+    class Openvino:
+        @staticmethod
+        def Core():
+            asked.append(device)
+            return Core()
+
+    monkeypatch.setattr("nnstudent.bundle.graph.openvino", lambda: Openvino)
+    with pytest.raises(InputError, match=f"device '{device}': OpenVINO has CPU here"):
+        Segmenter(device=device)
+    assert asked == [device]
 
 
 def test_int8_without_its_instructions_is_one_line():

@@ -50,8 +50,8 @@ def make_engine(
         network: One of its networks.
         member: One of that network's members.
         engine: ``openvino``, ``torch``, or ``auto``: torch on CUDA, OpenVINO on other devices.
-        device: ``cpu``, ``cuda``, another that the engine knows, or ``auto``: CUDA where torch
-            finds a GPU, otherwise the CPU.
+        device: ``cpu``; ``cuda``, which is torch's; OpenVINO's ``gpu`` (Intel's), ``npu`` and so
+            on; or ``auto``: CUDA where torch finds a GPU, otherwise the CPU.
         precision: See :func:`nnstudent.inference.engines.precision.choose_precision`; torch knows
             only ``auto`` and ``fp32``.
         threads: Processor threads to use.

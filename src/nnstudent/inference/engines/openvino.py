@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from contextlib import suppress
 
 import numpy as np
@@ -12,6 +13,7 @@ from nnstudent.bundle.bundle import Member, Model, Network
 from nnstudent.bundle.network import build, load_weights
 from nnstudent.errors import InputError, quoted
 from nnstudent.inference.engines.precision import (
+    accelerator_precision,
     choose_precision,
     cpu_instructions,
     precision_warning,
@@ -52,8 +54,13 @@ class OpenvinoEngine:
                 f"device {device!r}: OpenVINO has {', '.join(core.available_devices)} here; "
                 "use that or --engine torch"
             )
-        has = cpu_instructions() if name == "CPU" else ()
-        self.precision = choose_precision(precision, graph=member.int8 is not None, has=has)
+        on_cpu, int8 = name == "CPU", member.int8 is not None
+        has = cpu_instructions() if on_cpu else ()
+        self.precision = (
+            choose_precision(precision, graph=int8, has=has)
+            if on_cpu
+            else accelerator_precision(precision, device=name.partition(".")[0], graph=int8)
+        )
         if (warning := precision_warning(self.precision, has)) is not None:
             log.warning("%s", warning)
         source = member.int8 if self.precision == "int8" else member.graph
@@ -63,19 +70,11 @@ class OpenvinoEngine:
             compiled = graph.convert(
                 load_weights(build(network.spec), member.weights(), path=model.path), network.spec
             )
-        # Set even for fp32: without a hint OpenVINO rounds to bfloat16 where it can. The rest of an
-        # int8 network (normalization, activation, transposed convolution), half of a window's time,
-        # runs as in a model without int8.
-        around = (
-            choose_precision("auto", graph=False, has=has)
-            if self.precision == "int8"
-            else self.precision
-        )
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": "bf16" if around == "bf16" else "f32",
+            "INFERENCE_PRECISION_HINT": _hint(self.precision, has=has, on_cpu=on_cpu),
         }
-        if name == "CPU":
+        if on_cpu:
             settings["INFERENCE_NUM_THREADS"] = str(threads)
         try:
             self._compiled = core.compile_model(compiled, name, settings)
@@ -98,3 +97,17 @@ class OpenvinoEngine:
         self._request = self._compiled.create_infer_request()
         with suppress(RuntimeError):  # not every device can
             self._compiled.release_memory()
+
+
+def _hint(precision: str, *, has: Collection[str], on_cpu: bool) -> str:
+    """OpenVINO's name of the number format of what is not int8.
+
+    It is given even for fp32, because without it OpenVINO rounds to shorter numbers where it can.
+    The rest of an int8 network (normalization, activation, transposed convolution), half of a
+    window's time, runs as in a model without int8.
+    """
+    if not on_cpu:
+        return "f32" if precision == "fp32" else "f16"
+    if precision == "int8":
+        precision = choose_precision("auto", graph=False, has=has)
+    return "bf16" if precision == "bf16" else "f32"

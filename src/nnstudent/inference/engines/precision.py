@@ -77,6 +77,28 @@ def choose_precision(wanted: str, *, graph: bool, has: Collection[str]) -> str:
     return wanted
 
 
+def accelerator_precision(wanted: str, *, device: str, graph: bool) -> str:
+    """The precision to run in on a device of OpenVINO's that is not a CPU, such as Intel's GPUs.
+
+    Args:
+        wanted: ``auto`` takes fp16, in which such devices are fastest. Any other value is taken as
+            it is, but that an NPU has no fp32.
+        device: OpenVINO's name of the device.
+        graph: Whether the model has an int8 graph.
+
+    Raises:
+        InputError: The precision does not exist, the model has no int8, or the device no bf16.
+    """
+    if wanted == "bf16":
+        raise InputError(
+            f"precision bf16: device {device} computes in fp16; use --precision auto or fp32"
+        )
+    if wanted == "auto":
+        return "fp16"
+    chosen = choose_precision(wanted, graph=graph, has=())
+    return "fp16" if chosen == "fp32" and device == "NPU" else chosen
+
+
 def precision_warning(precision: str, has: Collection[str]) -> str | None:
     """A warning where int8 was asked for on a processor without instructions for it; or None."""
     if precision != "int8" or not has or any(name in has for name in INT8):
