@@ -71,7 +71,15 @@ class Slurm:
             cpus=cpus,
         )
         (folder / "slurm.conf").write_text(text)
-        self.environment = os.environ | {"SLURM_CONF": str(folder / "slurm.conf")}
+        configuration = folder / "slurm.conf"
+        # Snakemake hides SLURM's variables from srun within a job.
+        (folder / "bin").mkdir()
+        srun = folder / "bin" / "srun"
+        program = shutil.which("srun")
+        srun.write_text(f'#!/bin/sh\nSLURM_CONF={configuration} exec {program} "$@"\n')
+        srun.chmod(0o755)
+        path = os.pathsep.join([str(srun.parent), os.environ["PATH"]])
+        self.environment = os.environ | {"SLURM_CONF": str(configuration), "PATH": path}
         self._start_munge()
         self._start("slurmctld", "-D", "-i")
         self._start("slurmd", "-D", "-N", socket.gethostname().partition(".")[0])

@@ -26,7 +26,8 @@ MINUTES = 30  # at most: on a machine that others use it takes several times as 
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Scans and a preset of as few steps as make a student of any kind."""
     folder = write_source(tmp_path_factory.mktemp("source"))
-    short = PRESET.replace("epochs              = 4", "epochs              = 2")
+    short = PRESET.replace("epochs              = 4", "epochs              = 1")
+    short = short.replace("iterations          = 14", "iterations          = 6")
     (folder / "tiny.toml").write_text(short.replace("min_agreement = 0.05", "min_agreement = 0.0"))
     return folder
 

@@ -17,7 +17,7 @@ from typing import Any
 import nnstudent
 from nnstudent.choices import EXECUTORS
 from nnstudent.errors import InputError, MissingExtraError
-from nnstudent.io.atomic import write_json, write_text
+from nnstudent.io.atomic import make_folder, write_json, write_text
 from nnstudent.machine import cores
 from nnstudent.pipeline.folder import RunFolder
 from nnstudent.pipeline.jobs import forget_left, job_table
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 SCHEMA = 1
 RETRIES = 3  # of a job that died: a node may be lost more than once
+_COPIES = "copies"  # of records, where Snakemake cannot see those that the jobs leave
 _LATENCY_SECONDS = 60  # until a file written on another machine must be seen
 
 
@@ -114,6 +115,7 @@ def write_workflow(run: RunFolder, *, left: Sequence[str], cluster: Cluster) -> 
         OutputError: The folder cannot be written.
     """
     forget_left(run, left=left)
+    shutil.rmtree(run.jobs_folder / _COPIES, ignore_errors=True)
     table = job_table(run, left=left)
     if cluster.executor == "local":
         share = max(1, cores() // cluster.jobs)
@@ -129,6 +131,9 @@ def write_workflow(run: RunFolder, *, left: Sequence[str], cluster: Cluster) -> 
             "stages": table,
         },
     )
+    for row in table:
+        if row["pieces"]:
+            make_folder(run.jobs_folder / row["name"])  # for their logs
     snakefile = run.jobs_folder / "Snakefile"
     write_text(snakefile, (files("nnstudent.pipeline") / "Snakefile").read_text("utf-8"))
     return snakefile
@@ -150,6 +155,12 @@ def snakemake_words(program: Path, snakefile: Path, cluster: Cluster) -> list[st
         words += ["--cores", str(share * cluster.jobs), "--resources", "gpu=1"]
     else:
         words += ["--jobs", str(cluster.jobs), "--latency-wait", str(_LATENCY_SECONDS)]
+    if cluster.executor == "kubernetes":
+        # Its plugin takes for granted that pods share no folder with it. They share a volume, on
+        # which it keeps copies of the records.
+        words += ["--config", f"table={snakefile.with_name('table.json')}"]
+        words += ["--default-storage-provider", "fs"]
+        words += ["--default-storage-prefix", str(snakefile.with_name(_COPIES))]
     # Whoever runs Snakemake holds the run's folder, whose lock ends with the process.
     words += ["--keep-going", "--rerun-incomplete", "--rerun-triggers", "mtime", "--nolock"]
     words += ["--quiet", "rules"]
