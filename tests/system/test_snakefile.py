@@ -5,12 +5,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 from nnstudent.pipeline.cluster import Cluster, write_workflow
 from nnstudent.pipeline.folder import RunFolder
@@ -84,7 +81,6 @@ def run_again(folder: Path) -> list[str]:
     return (folder / "order").read_text().split()
 
 
-@pytest.mark.skipif(shutil.which("rsync") is None, reason="no rsync; make test-system installs it")
 def test_where_machines_share_a_volume_only(tmp_path: Path) -> None:
     storage = ["--default-storage-provider", "fs", "--shared-fs-usage", "none"]
     prefix = ["--default-storage-prefix", tmp_path / "jobs" / "copies"]
