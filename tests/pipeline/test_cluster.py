@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -10,7 +11,13 @@ import pytest
 
 from nnstudent.errors import InputError, MissingExtraError
 from nnstudent.pipeline import cluster as module
-from nnstudent.pipeline.cluster import Cluster, find_snakemake, snakemake_words, write_workflow
+from nnstudent.pipeline.cluster import (
+    Cluster,
+    find_snakemake,
+    run_snakemake,
+    snakemake_words,
+    write_workflow,
+)
 from nnstudent.pipeline.folder import RunFolder
 from nnstudent.pipeline.preset import load_preset
 from tests.called import call
@@ -105,6 +112,21 @@ def test_what_snakemake_is_called_with(tmp_path):
         "nnstudent run",
         ["study"],
     )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGTERM to send")
+def test_snakemake_is_interrupted_when_this_process_is_ended(tmp_path):
+    program = tmp_path / "snakemake"
+    program.write_text(
+        f"#!/bin/sh\ntrap 'echo stopped > {tmp_path}/stopped; exit 1' INT\n"
+        f"sleep 1; kill -TERM {os.getpid()}; sleep 5\n"
+    )
+    program.chmod(0o755)
+    with pytest.raises(KeyboardInterrupt):
+        run_snakemake([str(program)])
+    assert (tmp_path / "stopped").exists()
+    program.write_text("#!/bin/sh\nexit 4\n")
+    assert run_snakemake([str(program)]) == 4
 
 
 def test_there_is_no_other_executor():

@@ -18,7 +18,7 @@ from tests.path_scans import PRESET, write_source
 from tests.system.slurm import Slurm, slurm, write_profile
 
 SEED = 4
-KILLS = 3  # of jobs; and slurmd once
+PARTS = ("index", "teach", "select")  # a job is killed after each of these
 MINUTES = 30  # at most: on a machine that others use it takes several times as long
 
 
@@ -61,15 +61,15 @@ def means(run: Path) -> Mapping[str, object]:
     return json.loads((run / "scores" / "student.json").read_text())["mean"]
 
 
-def disturb(cluster: Slurm, process: subprocess.Popen[str]) -> int:
-    """Kill jobs and slurmd while the path runs; returns how many were killed."""
+def disturb(cluster: Slurm, process: subprocess.Popen[str], run: Path) -> int:
+    """Kill a job in each part of the path, and slurmd once; returns how many jobs were killed."""
     chance, killed, end = random.Random(SEED), 0, time.monotonic() + 60 * MINUTES
     while process.poll() is None and time.monotonic() < end:
-        time.sleep(chance.uniform(4, 12))
-        if killed == 1:
-            cluster.restart_slurmd()
-        if killed < KILLS:
+        time.sleep(chance.uniform(1, 6))
+        if killed < len(PARTS) and (run / "jobs" / f"{PARTS[killed]}.json").exists():
             killed += cluster.kill_a_job(chance)
+            if killed == 1:
+                cluster.restart_slurmd()
     return killed
 
 
@@ -86,14 +86,14 @@ def test_a_run_on_slurm_with_jobs_killed_equals_the_run_here(source: Path, tmp_p
             text=True,
         )
         try:
-            killed = disturb(cluster, process)
+            killed = disturb(cluster, process, there)
             code = process.wait(60)
         finally:
             process.kill()
         log.seek(0)
         text = log.read()
         assert code == 0, f"{text[-6000:]}\n{job_logs(there)}\n{cluster.log()}"
-    assert killed == KILLS
+    assert killed == len(PARTS)
     done = subprocess.run(words(source, here), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert results(there) == results(here)

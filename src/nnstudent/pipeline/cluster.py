@@ -6,13 +6,15 @@ import logging
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import nnstudent
 from nnstudent.choices import EXECUTORS
@@ -174,14 +176,27 @@ def run_snakemake(words: Sequence[str]) -> int:
         Its exit code.
     """
     log.info("%s", shlex.join(words))
-    with subprocess.Popen(words, env=_environment()) as process:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:  # which Snakemake has received too
-            process.wait()
-            raise
-
-
-def _environment() -> Mapping[str, Any]:
     # Python buffers what goes into a file, and the log of a job is read while it runs.
-    return {**os.environ, "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    # In a session of its own it is interrupted once, whoever interrupts this process and how.
+    process = subprocess.Popen(words, env=environment, start_new_session=True)
+    try:
+        with _termination_interrupts():
+            return process.wait()
+    except KeyboardInterrupt:
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait()
+        raise
+
+
+@contextmanager
+def _termination_interrupts() -> Iterator[None]:
+    """Let SIGTERM, which batch systems send, end this process as the keyboard does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
