@@ -159,7 +159,7 @@ export class Viewer {
 
   /** Draw all but one class faintly; null for all as they are. */
   emphasise(id: number | null): void {
-    if (id === this.emphasised) return
+    if (id === this.emphasised || this.slow) return // it takes a whole drawing of the scan
     this.emphasised = id
     if (this.present.size) this.paint()
   }

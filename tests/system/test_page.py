@@ -6,11 +6,13 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import nibabel as nib
@@ -26,28 +28,57 @@ PATIENCE = 240_000  # ms; a processor draws slowly, more so where it is busy
 pytestmark = pytest.mark.timeout(1500)
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+@pytest.fixture
+def scans(tmp_path_factory: pytest.TempPathFactory, real_data: Path) -> Path:
+    """A datastore: the middle of a CT, so small that a processor draws it quickly."""
+    folder = tmp_path_factory.mktemp("scans")
+    (folder / "patient 1").mkdir()
+    middle = nib.load(real_data / "ts_example" / "ct.nii.gz").slicer[20:92, 20:90, 60:108]
+    nib.save(middle, folder / "patient 1" / "ct.nii.gz")
+    return folder
+
+
+@contextmanager
+def serving(folder: Path, *options: str) -> Iterator[str]:
     """Where the command serves."""
     assert (ROOT / "src/nnstudent/web/page/index.html").is_file(), "make web builds the page"
-    work = tmp_path_factory.mktemp("served") / "work"
+    work = folder / "work"
     command = [sys.executable, "-m", "nnstudent", "serve", "--port", "0", "--work", str(work)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, cwd=work.parent, env=environment
+        [*command, *options],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=work.parent,
+        env=environment,
     )
     try:
-        found = re.search(r"http://\S+", process.stdout.readline())
-        assert found
-        yield found[0]
+        for line in process.stdout:
+            if found := re.search(r"http://\S+", line):
+                yield found[0]
+                break
     finally:
         process.terminate()
         process.communicate(timeout=60)
 
 
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A service for scans that are uploaded."""
+    with serving(tmp_path_factory.mktemp("served")) as found:
+        yield found
+
+
 @pytest.fixture
 def page(browser: Browser, address: str) -> Iterator[Page]:
-    """The open page; at the end nothing was complained of, and nobody but the service was asked for
+    """The open page of that service."""
+    with opened(browser, address) as page:
+        yield page
+
+
+@contextmanager
+def opened(browser: Browser, address: str) -> Iterator[Page]:
+    """An open page; at the end nothing was complained of, and nobody but the service was asked for
     anything."""
     context = browser.new_context(viewport={"width": 1360, "height": 860})
     page = context.new_page()
@@ -162,7 +193,7 @@ def test_a_dicom_folder_is_chosen_and_another_dropped(
 ) -> None:
     choose(page, "Choose a folder", real_data / "ts_dicom20" / "series")
     wait_for_result(page)
-    expect(page.locator("h1")).to_have_text("series")
+    expect(page.locator("h1")).to_have_text("CT Body 3.0")  # for its folder is just "series"
     expect(page.locator("tr[data-organ=liver]")).to_be_visible()
     expect(page.locator(".notes")).to_contain_text(
         "derived from the content"
@@ -194,3 +225,83 @@ def test_what_is_no_scan_is_one_plain_line(page: Page, tmp_path: Path) -> None:
     expect(line).to_contain_text("is not DICOM", timeout=PATIENCE)
     line.get_by_role("button").click()
     expect(line).to_have_count(0)
+
+
+def drag(page: Page, canvas: Locator, start: tuple[int, int], stop: tuple[int, int]) -> None:
+    """Drag on the picture, from and to pixels beside its middle."""
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    assert box
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x + start[0], y + start[1])
+    page.mouse.down()
+    page.mouse.move(x + stop[0], y + stop[1], steps=4)
+    page.mouse.up()
+
+
+AXE = ROOT / "frontend" / "node_modules" / "axe-core" / "axe.min.js"
+SERIOUS = """async () => (await axe.run()).violations
+    .filter(({ impact }) => ['serious', 'critical'].includes(impact))
+    .map(({ id, nodes }) => [id, nodes[0].failureSummary])"""
+
+
+def test_a_scan_is_looked_at_corrected_and_its_page_is_accessible(
+    browser: Browser, scans: Path, tmp_path: Path
+) -> None:
+    with (
+        serving(tmp_path, "--datastore", str(scans)) as address,
+        opened(browser, address) as page,
+    ):
+        look(page)
+        correct(page)
+        rows = (scans / "corrected" / "ledger.jsonl").read_text().splitlines()
+        assert [json.loads(row)["by"] for row in rows] == ["Anna", "Anna"]
+        for scheme, width in (("light", 1360), ("dark", 1360), ("light", 390), ("dark", 390)):
+            page.emulate_media(color_scheme=scheme)
+            page.set_viewport_size({"width": width, "height": 860})
+            page.evaluate(AXE.read_text("utf-8"))
+            assert page.evaluate(SERIOUS) == [], (scheme, width)
+
+
+def look(page: Page) -> None:
+    page.get_by_role("button", name="Next scan").click()
+    wait_for_result(page)
+    expect(page.locator("h1")).to_have_text("patient 1")
+    expect(page.locator(".facts")).to_contain_text("72 × 70 × 48 voxels of 3 × 3 × 3 mm")
+    canvas, place = page.locator(".screen canvas"), page.locator(".nnv-place")
+
+    page.locator("tr[data-organ=liver]").get_by_role("button", name="Liver", exact=True).click()
+    canvas.focus()
+    before = int(place.inner_text().split(" / ")[0])
+    page.keyboard.press("ArrowUp")
+    expect(place).to_have_text(f"{before + 1} / 48")
+    canvas.hover()
+    page.mouse.wheel(0, 100)
+    expect(place).to_have_text(f"{before} / 48")
+    expect(page.locator(".nnv-probe")).to_contain_text("HU")
+    page.keyboard.press("2")
+    expect(page.get_by_role("button", name="Liver", exact=True).first).to_have_attribute(
+        "aria-pressed", "true"
+    )
+    expect(page.locator(".nnv-window")).to_have_text("W 160 L 90")
+    page.keyboard.press("w")
+    drag(page, canvas, (0, 0), (20, 10))
+    expect(page.locator(".nnv-window")).to_have_text("W 200 L 110")
+    page.keyboard.press("m")
+    drag(page, canvas, (0, 0), (60, 0))
+    expect(page.locator(".nnv-probe")).to_contain_text("Length")
+
+
+def correct(page: Page) -> None:
+    canvas = page.locator(".screen canvas")
+    page.get_by_role("button", name="Correct the gallbladder").click()
+    drag(page, canvas, (-20, -20), (20, -20))
+    canvas.focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowUp")
+    page.get_by_role("button", name="Confirm", exact=True).click()
+    page.get_by_role("button", name="Confirm: no tumor there").click()
+    page.get_by_label("Your name").fill("Anna")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.locator(".correct")).to_contain_text("Submitted: gallbladder, tumor.")
+    expect(page.locator("tr[data-organ=gallbladder]")).to_contain_text("Confirmed by Anna")

@@ -83,12 +83,16 @@ export class Correct {
     this.drawing?.end(false)
     this.drawing = null
     if (!again) {
-      viewer.switch([id], true)
+      if (!viewer.isOn(id)) viewer.switch([id], true)
       if (viewer.present.has(id)) viewer.centerOn(id)
       if (viewer.view.axis < 0 || viewer.view === viewer.views[0]) viewer.turnTo(viewer.views.find(({ title }) => title === 'Axial')!)
       this.drawing = new engine.Drawing(viewer, this.labels.find((item) => item.id === id)!)
-      this.drawing.onChange = () => this.draw()
+      this.drawing.onChange = () => {
+        this.line = ''
+        this.draw()
+      }
     }
+    this.line = ''
     this.draw()
   }
 

@@ -92,6 +92,7 @@ async function start(): Promise<void> {
   function corrected(line: string): void {
     say(line)
     void panel?.look()
+    void look()
   }
 
   function arrived(job: Job): void {

@@ -24,7 +24,6 @@ export class Organs {
   private other: Comparison | null = null
   private editable = false
   private graded = false // whether an expected Dice is known
-  private confirmed = new Map<string, string>()
 
   /** @param correct Corrects classes; null if the service has no place for corrections. */
   constructor(
@@ -47,7 +46,6 @@ export class Organs {
     const also = other ? foundIn(other.job) : []
     this.editable = this.correct !== null && !other && job.state === 'done'
     this.graded = foundIn(job).some((organ) => organ.quality)
-    this.confirmed = new Map((job.correction?.confirmed ?? []).map((row) => [row.name, `Confirmed by ${row.by}, ${row.at.slice(0, 10)}`]))
     const found = (job.organs ?? []).filter(
       (organ) => organ.volume_ml > 0 || this.editable || also.some(({ id }) => id === organ.id),
     )
@@ -57,6 +55,17 @@ export class Organs {
     if (missing.length) parts.push(make('p', 'soft missing', `Not found: ${missing.join(', ').toLowerCase()}.`))
     this.root.replaceChildren(...parts)
     this.mark()
+    this.showConfirmed(job)
+  }
+
+  /** Show who confirmed which class. */
+  showConfirmed({ correction }: Job): void {
+    for (const row of this.root.querySelectorAll<HTMLElement>('tbody tr')) {
+      const found = correction?.confirmed.find(({ name }) => name === row.dataset['organ'])
+      row.querySelector('.who')!.textContent = found
+        ? `${found.present ? 'Confirmed' : 'Confirmed as absent'} by ${found.by}, ${found.at.slice(0, 10)}`
+        : ''
+    }
   }
 
   /** From now on what is done here is seen there. */
@@ -121,8 +130,7 @@ export class Organs {
       name.append(flag)
     }
     if (organ.quality && organ.quality.verdict !== 'pass' && organ.volume_ml) name.append(flagged(organ.quality.verdict, organ.quality.reason))
-    const who = this.confirmed.get(organ.name)
-    if (who) name.append(make('span', 'who', who))
+    name.append(make('span', 'who'))
     row.append(make('td'), name, ...this.figures(organ))
     if (this.editable) row.append(this.actions(organ, title))
     row.firstElementChild!.append(box)

@@ -75,7 +75,7 @@ export class Result {
     this.meta.textContent = `${when(job.created)}${job.state === 'done' && job.seconds !== null ? ` · segmented in ${seconds(job.seconds)}` : ''}`
     if (job.state === 'queued' || job.state === 'running') this.drawWait(job)
     const state = `${job.id} ${job.state}`
-    if (state === this.shown) return
+    if (state === this.shown) return this.organs.showConfirmed(job)
     this.shown = state
     this.wait.hidden = job.state !== 'queued' && job.state !== 'running'
     this.body.hidden = job.state !== 'done'
