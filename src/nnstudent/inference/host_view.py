@@ -12,7 +12,7 @@ from collections.abc import Collection
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import scipy
 
 from nnstudent.inference.lesion_stage import nearest_host
 from nnstudent.types import Float32Array, MaskArray
@@ -77,11 +77,11 @@ def _closed(mask: MaskArray) -> MaskArray:
     margin = 2 * _CLOSING + 1
     box = tuple(
         slice(max(0, part.start - margin), part.stop + margin)
-        for part in ndimage.find_objects(mask.astype(np.uint8))[0]
+        for part in scipy.ndimage.find_objects(mask.astype(np.uint8))[0]
     )
-    grown = ndimage.binary_dilation(mask[box], _CUBE, iterations=_CLOSING)
+    grown = scipy.ndimage.binary_dilation(mask[box], _CUBE, iterations=_CLOSING)
     # What lies beyond the array counts as mask, so that nothing is lost at its border.
-    shut = ndimage.binary_erosion(grown, _CUBE, iterations=_CLOSING, border_value=1)
+    shut = scipy.ndimage.binary_erosion(grown, _CUBE, iterations=_CLOSING, border_value=1)
     closed = np.zeros_like(mask)
-    closed[box] = ndimage.binary_fill_holes(shut | mask[box])
+    closed[box] = scipy.ndimage.binary_fill_holes(shut | mask[box])
     return closed
