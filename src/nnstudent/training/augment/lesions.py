@@ -21,7 +21,7 @@ from nnstudent.types import Float32Array, Float64Array, MaskArray
 from nnstudent.volume import Spacing
 
 LEAST_HU = 10.0  # contrast that an eye notices, however large and smooth the lesion
-MOTTLED = 0.8  # contrast over the deviation of the host itself: cortex and medulla, lobules and fat
+MOTTLED = 1.5  # contrast over the deviation of the host itself: cortex and medulla, lobules and fat
 # Contrast over noise, times the square root of the area in pixels: what an eye needs (Rose).
 ROSE = 4.0
 _LEAST_HOST_ML = 0.3  # an organ with less in the window bears nothing
