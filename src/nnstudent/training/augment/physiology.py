@@ -61,8 +61,8 @@ def _phases(none: Range, arterial: Range, portal: Range) -> dict[Phase, Range]:
 # How often an organ is drawn to bear something, relative to others in the window; otherwise once.
 HOST_WEIGHTS: dict[str, float] = {
     "liver": 3.0,
-    "right_kidney": 2.0,
-    "left_kidney": 2.0,
+    "right_kidney": 4.0,
+    "left_kidney": 4.0,
     "pancreas": 1.5,
 }
 
@@ -157,7 +157,7 @@ LESIONS: tuple[Kind, ...] = (
 LOOK_ALIKES: tuple[Kind, ...] = (
     Kind(
         "cyst",
-        {"liver": 1.0, "spleen": 0.2} | dict.fromkeys(_KIDNEYS, 0.8),
+        {"liver": 1.0, "spleen": 0.2} | dict.fromkeys(_KIDNEYS, 0.5),
         absolute_hu=(-5, 18),
         size_mm=(5, 70),
         most=3,
@@ -200,7 +200,7 @@ LOOK_ALIKES: tuple[Kind, ...] = (
     ),
     Kind(
         "fissure or partial volume of fat",
-        {"liver": 0.5, "spleen": 0.2, "pancreas": 0.3} | dict.fromkeys(_KIDNEYS, 0.4),
+        {"liver": 0.5, "spleen": 0.2, "pancreas": 0.3} | dict.fromkeys(_KIDNEYS, 0.2),
         _phases((-80, -15), (-90, -15), (-110, -20)),
         size_mm=(3, 8),
         most=2,
