@@ -19,7 +19,7 @@ from nnstudent.types import Float32Array, MaskArray
 from nnstudent.volume import Spacing
 
 HU_PER_UNIT = 25.0  # a lesion that an eye sees differs by half a unit or more
-_FAR = -3.0  # the value of what is near no host
+NOTHING = -3.0  # the value of what is near no host
 _LARGEST = 4.0
 _OUTSIDE = -2.0  # around it lie the values of what is near a host and not in it
 _CLOSING = 2  # voxels; a lesion at the border is often left out of the organ's label
@@ -64,7 +64,7 @@ def host_view(
         filled, [int(label) for label in np.unique(filled) if label], spacing_mm=spacing_mm
     )
     relative = (hu - medians[nearest]) / np.float32(HU_PER_UNIT)
-    view: Float32Array = np.full(hu.shape, _FAR, np.float32)
+    view: Float32Array = np.full(hu.shape, NOTHING, np.float32)
     around = nearest > 0
     view[around] = _OUTSIDE + 0.5 * relative[around].clip(-2.0, 2.0)
     inside_host = filled > 0
