@@ -212,7 +212,8 @@ export class Correct {
   }
 }
 
-function remembered(): string {
+/** The name under which somebody corrected last; empty if it is not known. */
+export function remembered(): string {
   try {
     return localStorage.getItem(NAME) ?? ''
   } catch {

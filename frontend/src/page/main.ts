@@ -1,6 +1,7 @@
 /** The page of `nnstudent serve`: scans go in, are watched, and are looked at. */
 import { makeDropZone } from './add'
 import { type About, getAbout, getJobs, getLabels, type Job, removeJob, ServiceError } from './api'
+import { remembered } from './correct'
 import { Panel } from './datastore'
 import { List } from './list'
 import { Result } from './result'
@@ -43,7 +44,7 @@ async function start(): Promise<void> {
     (why) => uploads.fail('', why),
   )
   add.append(uploads.root)
-  const panel = about.datastore ? new Panel(arrived, () => localStorage.getItem('nnstudent name') ?? '') : null
+  const panel = about.datastore ? new Panel(arrived, remembered) : null
   if (panel) {
     add.after(panel.root)
     await panel.look()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from nnstudent.bundle.bundle import Model
+from nnstudent.bundle.bundle import Model, open_model
 from nnstudent.bundle.export import export
 from nnstudent.cohort.cohort import Case, Cohort, read_cohort, write_cohort
 from nnstudent.cohort.fuse import fuse
@@ -116,8 +116,6 @@ def learn(
         return replace(
             learned, why="no corrected scan is held out yet, so nothing shows that it is no worse"
         )
-    from nnstudent.bundle.bundle import open_model
-
     before = _scores(cohort, segmenter, out / "before", progress)
     after = _scores(cohort, Segmenter(open_model(bundle), threads=threads), out / "after", progress)
     return _judged(learned, before, after)

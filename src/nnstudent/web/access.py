@@ -127,8 +127,8 @@ class Access:
     def _is_short(self, scope: Scope) -> bool:
         """Return whether a request changes something and is not an upload."""
         method, path = scope["method"], scope["path"]
-        long = self._has_datastore and carries_files(method, path)
-        long = long or (path.startswith(f"{UPLOAD}/") and path.endswith("/labels"))
+        correction = path.startswith(f"{UPLOAD}/") and path.endswith("/labels")
+        long = self._has_datastore and (correction or carries_files(method, path))
         return method not in _SAFE and not long and not (path == UPLOAD and method == "POST")
 
     async def _check(self, scope: Scope, *, origin: str | None) -> Response | None:

@@ -34,6 +34,9 @@ class Models:
         self.number = number
         return f"student {number}"
 
+    def tidy(self, number):
+        self.tidied = number
+
     def go_back(self):
         self.number = 0
         return "base"

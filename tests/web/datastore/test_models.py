@@ -49,6 +49,17 @@ def test_a_damaged_student_is_passed_over(tmp_path, base):
     assert again.current() is base
 
 
+def test_what_a_training_left_is_deleted(tmp_path, base):
+    models = Models(tmp_path / "models", base)
+    used, unused = student(models, base), student(models, base)
+    (models.bundle(used).parent / "fused").mkdir()
+    models.use(used)
+    for number in (used, unused):
+        models.tidy(number)
+    assert [path.name for path in models.bundle(used).parent.iterdir()] == ["bundle"]
+    assert not models.bundle(unused).parent.exists()
+
+
 def test_a_damaged_list_begins_anew(tmp_path, base):
     models = Models(tmp_path / "models", base)
     student(models, base)

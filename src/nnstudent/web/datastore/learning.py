@@ -202,3 +202,4 @@ class Learning:
             training.why = answer.get("error") or (
                 f"the training ended unexpectedly (code {code}), most likely because memory ran out"
             )
+        self._models.tidy(training.number)

@@ -90,6 +90,16 @@ class Models:
             self._state.results[number] = result
             self._write()
 
+    def tidy(self, number: int) -> None:
+        """Delete what a training left: everything, or all but the bundle of a student in use."""
+        folder = self.bundle(number).parent
+        if number not in self._state.used:
+            shutil.rmtree(folder, ignore_errors=True)
+            return
+        for path in folder.iterdir():
+            if path.name != "bundle":
+                shutil.rmtree(path, ignore_errors=True)
+
     def results(self) -> dict[int, dict[str, Any]]:
         """Return what each training came to."""
         return dict(self._state.results)
