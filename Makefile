@@ -4,6 +4,7 @@
 # make lint         style, spelling, types, import layers
 # make web          the report's viewer and the service's page (needs Node 20.19 or newer)
 # make test-system  the tests that need more than Python; installs what they need with apt and npm
+# make gpu-check    what the GPU code does on this machine's GPU, in ten minutes
 # make docs         the documentation as a site, in site/
 # make dist         the sdist, and a wheel that carries the page
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -13,7 +14,7 @@ DEMO   := runs/demo
 VIEWER := src/nnstudent/report/viewer/viewer.js.gz
 PAGE   := src/nnstudent/web/page
 
-.PHONY: demo test test-faults coverage test-system web lint docs dist clean
+.PHONY: gpu-check demo test test-faults coverage test-system web lint docs dist clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/.train: pyproject.toml constraints.txt
@@ -103,6 +104,10 @@ paper-plan: $(VENV)/.dev
 	@$(BIN)/nnstudent index $(PAPER)/patients.csv -o $(PAPER)/tumors
 	@$(BIN)/nnstudent study $(PAPER)/tumors -o $(PAPER)/student --preset bench/paper-plan.toml --start $(PAPER)/coarse
 	@$(BIN)/nnstudent study $(PAPER)/tumors -o $(PAPER)/last --preset bench/paper-plan-last.toml --start $(PAPER)/student
+
+# What the GPU code does on this machine's GPU: ten minutes, no network. It prints a table for docs/results.md.
+gpu-check: $(VENV)/.dev
+	@$(BIN)/python -m bench.gpu_check --json runs/gpu-check.json
 
 SIZES   ?= 55,100,150,215,334,448,499,554
 REPEATS ?= 3

@@ -46,7 +46,7 @@ def window_seconds(network: Network, patch: Shape, *, threads: int, repeats: int
     Raises:
         MissingExtraError: torch, which builds the network, is not installed.
     """
-    spec = _spec(network, patch, (1.0, 1.0, 1.0))
+    spec = network_spec(network, patch, (1.0, 1.0, 1.0))
     torch = require("torch", extra="torch", why="measuring a network")
     module = build(spec)
     with torch.no_grad():  # scales of 1 and shifts of 0 would be optimized away
@@ -150,7 +150,7 @@ def _seconds_around(size: Shape, *, threads: int) -> tuple[float, float]:
     taxonomy = flare23()
     equations, seconds = [], []
     for spacing in ((3.0, 1.6, 1.6), (5.0, 4.0, 4.0)):
-        spec = _spec(next(iter(networks().values())), (16, 16, 16), spacing)
+        spec = network_spec(next(iter(networks().values())), (16, 16, 16), spacing)
         image, _ = preprocess(scan, spec)
         logits = _ellipsoids(image.shape)
 
@@ -207,7 +207,17 @@ def quickest(work: Callable[[], object], *, repeats: int = 2) -> float:
     return min(taken)
 
 
-def _spec(network: Network, patch: Shape, spacing: Spacing) -> NetworkSpec:
+def network_spec(
+    network: Network, patch: Shape, spacing: Spacing, *, classes: Sequence[str] = CLASSES
+) -> NetworkSpec:
+    """What a network that is not trained is run with, to measure its speed.
+
+    Args:
+        network: The network.
+        patch: Voxels of a window, (z, y, x).
+        spacing: Spacing of its grid, (z, y, x), in mm.
+        classes: Its classes, background first.
+    """
     built = architecture(network)
     return NetworkSpec(
         patch=patch,
@@ -217,7 +227,7 @@ def _spec(network: Network, patch: Shape, spacing: Spacing) -> NetworkSpec:
         normalization=Normalization("ct", 50.0, 100.0, -200.0, 300.0),
         image_resampling=Resampling(1, 1, False),
         score_resampling=Resampling(1, 1, False),
-        classes=CLASSES,
+        classes=tuple(classes),
         architecture=Architecture(
             built["network_class_name"], built["arch_kwargs"], tuple(built["_kw_requires_import"])
         ),
