@@ -57,15 +57,14 @@ def write_table(rows: Sequence[Mapping[str, Any]], path: Path | None) -> None:
     shifts = {kind: some for kind, some in cases.items() if kind.startswith("shift:")}
     bad = [case for some in shifts.values() for case in some.values()]
     model = calibrate(list(everything.values()), also=bad)
+    across = crossed(everything, also=bad)
     found: dict[str, Any] = {
         "scans": {kind: len(some) for kind, some in cases.items()},
-        "cross": figures(crossed(everything, also=bad)),
-        "cross_without_bad_scans": figures(crossed(everything)),
+        "cross": figures(across),
     }
     if len(calibration) >= 20:
         apart = calibrate(list(calibration.values()))
         found["unseen"] = figures(judged(apart, unseen))
-    across = crossed(everything, also=bad)
     found["organs"] = {
         organ: figures([item for item in across if item.organ == organ]) for organ in model.norms
     }

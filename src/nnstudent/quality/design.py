@@ -31,12 +31,15 @@ MEASURES = (
 )
 _LOGARITHMIC = frozenset({"kept", "volume_ml", "pieces", "sd_hu"})
 _UNUSUAL = ("volume_ml", "roughness", "contact", "mean_hu", "sd_hu")  # either way is a bad sign
+# Also taken as they are: a fall means the same for every organ, also far from what is usual.
+_ABSOLUTE = ("soft_dice", "confidence", "doubtful", "agreement")
 _MOST = 5.0  # standard deviations; what is farther out tells no more
 _LEAST_PLACE_MM = 4.0
 BASIS = (
     *MEASURES,
     *(f"low {name}" for name in MEASURES),
     *(f"unusual {name}" for name in _UNUSUAL),
+    *(f"absolute {name}" for name in _ABSOLUTE),
     "displaced",
     "touches_border",
     "rest of the scan",
@@ -135,7 +138,11 @@ def design(case: CaseFeatures, norms: Mapping[str, OrganNorm]) -> Design:
         np.full(len(names), min(case.warnings, 3.0)),
     ]
     unusual = [np.abs(z[:, MEASURES.index(name)]) for name in _UNUSUAL]
-    values = np.column_stack([z, np.minimum(z + 0.5, 0), *unusual, *case_columns])
+    absolute = [
+        10 * np.where(np.isfinite(column), column - mean[:, place], 0)
+        for place, column in ((k, raw[:, k]) for k in map(MEASURES.index, _ABSOLUTE))
+    ]
+    values = np.column_stack([z, np.minimum(z + 0.5, 0), *unusual, *absolute, *case_columns])
     spread = np.column_stack([wide, case_columns[0]])
     return Design(names, values, np.sqrt((spread**2).mean(axis=1)))
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from nnstudent.types import Float64Array, IndexArray
 
-PENALTIES = (3.0, 10.0, 30.0, 100.0, 300.0)
-SHARES = (0.0, 0.1, 0.3, 1.0)  # how freely an organ's weights differ from the shared ones
+PENALTIES = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
+SHARES = (0.0, 0.1, 0.5)  # how freely an organ's weights differ from the shared ones
 _FOLDS = 5
 
 
