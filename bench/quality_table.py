@@ -16,7 +16,7 @@ from nnstudent.quality.features import CaseFeatures
 from nnstudent.quality.fit import KnownCase, calibrate, recalibrate
 from nnstudent.quality.model import POOR, QualityModel
 
-FOLDS = 5
+FOLDS = 10
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def missed(cases: Mapping[str, KnownCase], model: QualityModel) -> dict[str, int
 
 
 def crossed(cases: Mapping[str, KnownCase], *, also: Sequence[KnownCase] = ()) -> list[Judged]:
-    """Every case judged by a calibration on four fifths of the others."""
+    """Every case judged by a calibration without its fold."""
     names = sorted(cases)
     found = []
     for fold in range(FOLDS):
