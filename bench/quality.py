@@ -2,6 +2,7 @@
 
   python -m bench.quality rows WORK [--unseen 300] [--calibration 150] [--minutes 60]
   python -m bench.quality table WORK [--json docs/results/quality.json]
+  python -m bench.quality store WORK --model src/nnstudent/bundle/student
 
 `rows` segments phantoms that the bundled student never saw, and the public CT in NNSTUDENT_DATA. It
 appends a row of features and true Dice to WORK/rows.jsonl after each scan; called again, it goes on
@@ -11,6 +12,8 @@ phase, without an organ, with streaks, or with the contrast of another modality.
 `table` calibrates on the calibration rows and compares: coverage of the 90 % interval, rank
 correlation, area under the ROC curve for Dice below 0.5; the same under each shift; and, on CT, the
 order of the organs, where the scan in question is left out of the calibration.
+
+`store` calibrates on all rows, adapts that to the public CT, and writes it into a bundle.
 """
 
 from __future__ import annotations
@@ -25,7 +28,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.quality_shifts import SHIFTS, shifted
-from bench.quality_table import write_table
+from bench.quality_table import shipped, write_table
+from nnstudent.bundle.write import write_quality
 from nnstudent.evaluation.calibrate import true_dice
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.nifti import read_image, read_labels
@@ -54,7 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("rows", "table"))
+    parser.add_argument("what", choices=("rows", "table", "store"))
     parser.add_argument("work", type=Path)
     parser.add_argument("--unseen", type=int, default=300)
     parser.add_argument("--calibration", type=int, default=150)
@@ -66,6 +70,9 @@ def main() -> None:
     path = args.work / "rows.jsonl"
     if args.what == "table":
         write_table(read_rows(path), args.json)
+        return
+    if args.what == "store":
+        write_quality(args.model, shipped(read_rows(path)))
         return
     args.work.mkdir(parents=True, exist_ok=True)
     done = {(row["set"], row["id"]) for row in read_rows(path)}
