@@ -141,6 +141,7 @@ def test_options_of_one_name_mean_the_same_in_every_verb() -> None:
         "stats",
         "relabel",
         "qc",
+        "audit",
     }
 
 

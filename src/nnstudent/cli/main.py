@@ -30,7 +30,7 @@ _GROUPS = {
     "learn from your own scans": (
         "run", "index", "teach", "label", "select", "study", "export", "report",
     ),
-    "label maps and models of other tools": ("relabel", "maps", "model"),
+    "label maps and models of other tools": ("relabel", "audit", "maps", "model"),
     "try, measure, set up": ("phantom", "profile", "doctor", "info", "completion"),
 }  # fmt: skip
 VERBS = tuple(verb for verbs in _GROUPS.values() for verb in verbs)

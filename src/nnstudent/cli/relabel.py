@@ -10,6 +10,8 @@
       and back: a file for each class of each case
   nnstudent relabel a/ b/ -o both/ --map totalsegmentator --conflict agree
       several label maps of each case become one
+  nnstudent relabel plan.dcm -o labels.nii.gz --like STUDY
+      the regions of an RTSTRUCT or DICOM-SEG by name, on the grid of their series
   nnstudent relabel labels/ -o renumbered/ --to my-table.toml
       the classes of the same names get the ids of another table
 
@@ -35,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         metavar="LABELS",
-        help="label map, folder of them, or folder of files of one class each; several "
-        "become one label map for each case",
+        help="label map, folder of them, folder of files of one class each, DICOM-SEG or "
+        "RTSTRUCT; several become one label map for each case",
     )
     add_output(parser, metavar="OUT", help="folder, or FILE.nii.gz for one case")
     parser.add_argument(
@@ -54,6 +56,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="first",
         help="where several LABELS label one voxel: the first or the last of them decides, or "
         "all that know the class must agree (default: first)",
+    )
+    parser.add_argument(
+        "--like",
+        type=Path,
+        metavar="IMAGES",
+        help="for DICOM-SEG and RTSTRUCT: the scan that they belong to (image or series), or a "
+        "folder with one named after each",
     )
     parser.add_argument(
         "--split", action="store_true", help="write OUT/CASE/CLASS.nii.gz for each class found"
@@ -80,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
             class_map=None if args.map is None else find_map(args.map, taxonomy=taxonomy),
             conflict=args.conflict,
             split=args.split,
+            images=args.like,
             threads=args.threads or cores(),
             progress=display,
         )

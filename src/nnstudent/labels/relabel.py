@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,11 +13,14 @@ from nnstudent.cases import for_each_case
 from nnstudent.errors import Failure, InputError
 from nnstudent.evaluation.pairs import label_maps, passed_over
 from nnstudent.io.atomic import write_json
+from nnstudent.io.dicom.structures import is_structures, read_structures
 from nnstudent.io.finder import list_folder
 from nnstudent.io.lock import writing
 from nnstudent.io.nifti import read_labels, stem, write_labels
+from nnstudent.io.scan import read_scan
 from nnstudent.labels.apply import apply_map
 from nnstudent.labels.class_maps import ClassMap, declared_names
+from nnstudent.labels.regions import find_regions
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.types import LabelArray
@@ -50,13 +53,15 @@ class _Source:
         path: The file or folder.
         cases: Case → its files; each has the name of its only class, or None for a label map.
         values: Value in a label map → classes.
-        names: Name of a single-class file → classes.
+        names: Name of a single-class file, or of a region of a DICOM object → classes.
+        images: Case → the scan of a DICOM object.
     """
 
     path: Path
     cases: Mapping[str, tuple[tuple[Path, str | None], ...]]
     values: Mapping[int, tuple[str, ...]]
     names: Mapping[str, tuple[str, ...]]
+    images: Mapping[str, Path] = field(default_factory=dict)
 
     def known(self, taxonomy: Taxonomy) -> set[int]:
         """Return the ids of the classes that this source can have."""
@@ -81,6 +86,7 @@ def relabel(
     class_map: ClassMap | None = None,
     conflict: Conflict = "first",
     split: bool = False,
+    images: Path | None = None,
     threads: int = 1,
     progress: Progress = silent,
 ) -> Relabeled:
@@ -88,7 +94,8 @@ def relabel(
 
     Args:
         sources: Each is a label map, a folder of them, a folder of files of one class each that
-            are named after their class (one case), or a folder of such folders.
+            are named after their class (one case), a folder of such folders, a DICOM-SEG or
+            RTSTRUCT, or a folder of such objects.
         out: A file that ends in ``.nii.gz`` if there is one case, otherwise a folder.
         taxonomy: The label table to write.
         class_map: What the values mean; None to go by the names in a dataset.json and by the names
@@ -97,6 +104,8 @@ def relabel(
             ``last`` of them says, or (``agree``) a class only if each source that knows this class
             says so.
         split: Write a file for each class found, ``OUT/CASE/CLASS.nii.gz``.
+        images: For DICOM objects: the scan that they belong to, or a folder with one named after
+            each; None if all are DICOM-SEG, whose own frames then make the grid.
         threads: Cases worked on at a time.
         progress: Called before the first and after each case.
 
@@ -106,11 +115,15 @@ def relabel(
         OutputError: ``out`` cannot be written.
     """
     notices: list[str] = []
-    found = [_source(path, taxonomy, class_map, notices=notices) for path in sources]
+    found = [_source(path, taxonomy, class_map, images=images, notices=notices) for path in sources]
     if all(path.is_file() for path in sources):  # two files are one case, whatever their names
         id = next(iter(found[0].cases))
         found = [
-            _Source(item.path, {id: next(iter(item.cases.values()))}, item.values, item.names)
+            replace(
+                item,
+                cases={id: next(iter(item.cases.values()))},
+                images=dict(zip([id], item.images.values(), strict=False)),
+            )
             for item in found
         ]
     ids = sorted({id for source in found for id in source.cases})
@@ -182,8 +195,19 @@ def _declare(out: Path, taxonomy: Taxonomy) -> list[str]:
 
 
 def _source(
-    path: Path, taxonomy: Taxonomy, class_map: ClassMap | None, *, notices: list[str]
+    path: Path,
+    taxonomy: Taxonomy,
+    class_map: ClassMap | None,
+    *,
+    images: Path | None,
+    notices: list[str],
 ) -> _Source:
+    regions = find_regions(path, taxonomy, class_map, images=images)
+    if regions is not None:
+        if regions.unknown:
+            some = ", ".join(regions.unknown[:8]) + (" …" if len(regions.unknown) > 8 else "")
+            notices.append(f"{path}: regions that are none of the label table: {some}")
+        return _Source(path, regions.cases, {}, regions.names, regions.images)
     names: dict[str, tuple[str, ...]] = {name: (name,) for name in taxonomy.names}
     if class_map is not None:
         names |= class_map.targets
@@ -266,15 +290,16 @@ def _read(source: _Source, id: str, taxonomy: Taxonomy, *, lines: list[str]) -> 
         return Volume(apply_map(labels, source.values, taxonomy, lines=lines), labels.grid)
     grid: Grid | None = None
     merged = np.zeros(0, np.uint8)
+    read = _opened(source, id)
     # Organs in the table's order, lesions over them: what is written last stays.
     for path, name in sorted(files, key=lambda item: _rank(item[1], source.names, taxonomy)):
-        part = read_labels(path)
+        if str(name) not in source.names:
+            continue  # a class of that maker which is none of the table
+        part = read(path, str(name))
         if grid is None:
             grid, merged = part.grid, np.zeros(part.grid.shape, np.uint8)
         grid.require(part.grid, what=str(path), of=str(files[0][0]), advice="resample it")
-        targets = source.names.get(str(name))
-        if targets is None:
-            continue  # a class of that maker which is none of the table
+        targets = source.names[str(name)]
         single = Volume((part.array > 0).astype(np.uint8), part.grid)
         mine = apply_map(single, {1: targets}, taxonomy, lines=lines)
         lesion = taxonomy[targets[0]].kind == "lesion"
@@ -288,6 +313,17 @@ def _read(source: _Source, id: str, taxonomy: Taxonomy, *, lines: list[str]) -> 
     if grid is None:
         raise InputError(f"{source.path}: no label map of {id}")
     return Volume(merged, grid)
+
+
+def _opened(source: _Source, id: str) -> Callable[[Path, str], Volume]:
+    """What reads one class of a case: from a file of its own, or as a region of a DICOM object."""
+    first = source.cases[id][0][0]
+    if not is_structures(first):
+        return lambda path, _: read_labels(path)
+    scan = source.images.get(id)
+    onto = None if scan is None else read_scan(scan, ask=False)[0].grid
+    objects = read_structures(first, onto=onto)
+    return lambda _, name: objects.read(name)
 
 
 def _rank(

@@ -51,7 +51,7 @@ def write_report(run: Path, *, out: Path | None = None, title: str = "") -> Path
         MissingExtraError: Jinja or matplotlib is not installed.
         OutputError: The file cannot be written.
     """
-    template = _template()
+    template = page_template("report.html.j2")
     found = load_run(run)
     viewer = find_viewer()
     overlays = make_overlays(found, scroll="stack" if viewer is None else "scan")
@@ -83,10 +83,15 @@ def write_report(run: Path, *, out: Path | None = None, title: str = "") -> Path
     return target
 
 
-def _template() -> Any:
-    jinja2 = require("jinja2", extra="report", why="the report")
+def page_template(name: str, *, why: str = "the report") -> Any:
+    """Return a template of this package.
+
+    Raises:
+        MissingExtraError: Jinja is not installed.
+    """
+    jinja2 = require("jinja2", extra="report", why=why)
     # Read as text, because the package may lie in an archive, where Jinja's loaders do not look.
-    text = files("nnstudent.report").joinpath("report.html.j2").read_text("utf-8")
+    text = files("nnstudent.report").joinpath(name).read_text("utf-8")
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
