@@ -232,13 +232,14 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=100)
     parser.add_argument("--preset", default="tiny")
     parser.add_argument("--draws", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=1, help="of the draws")
+    parser.add_argument("--cohort-seed", type=int, default=77, help="of the phantoms")
     args = parser.parse_args()
     if not (args.cohort / "cohort.json").is_file():
         make_cohort(
             args.cohort,
             cases=args.cases,
-            seed=args.seed,
+            seed=args.cohort_seed,
             preset=args.preset,
             counts={"full": args.cases},
         )

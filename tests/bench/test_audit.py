@@ -27,11 +27,11 @@ def test_each_kind_changes_what_it_says(kind):
 
 
 def test_wrong_labels_are_ranked_first(tmp_path):
-    draws = Draws(write_torsos(tmp_path, 30))
+    draws = Draws(write_torsos(tmp_path, 20))
     chance = np.random.default_rng(5)
     precisions = []
-    for _ in range(4):  # of three wrong ones each, so that every kind occurs
+    for _ in range(6):
         ranked, wrong = draws.draw(chance)
-        assert len(wrong) == 3
+        assert len(wrong) == 2
         precisions.append(average_precision(ranked, set(wrong)))
     assert np.mean(precisions) >= 0.9, precisions

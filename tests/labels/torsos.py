@@ -11,7 +11,7 @@ from nnstudent.io.nifti import write_image, write_labels
 from nnstudent.taxonomy import flare23
 from nnstudent.volume import Grid, Volume
 
-SHAPE, SPACING_MM = (44, 64, 80), (5.0, 4.0, 4.0)
+SHAPE, SPACING_MM = (44, 52, 64), (5.0, 5.0, 5.0)
 # Name: center towards right, front and head, half axes, in mm; HU.
 ORGANS = {
     "liver": ((70, 10, 20), (55, 55, 60), 100),
