@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import os
 import platform
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,9 +26,9 @@ from nnstudent.errors import InputError, NnStudentError
 from nnstudent.evaluation.evaluate import evaluate
 from nnstudent.evaluation.scores import Scores
 from nnstudent.inference.segmenter import Segmenter
-from nnstudent.io.atomic import write_text
+from nnstudent.io.atomic import replacing, write_text
 from nnstudent.io.lock import writing
-from nnstudent.io.record import file_hash, is_made_from, write_record
+from nnstudent.io.record import data_hash, file_hash, is_made_from, write_record
 from nnstudent.machine import cores
 from nnstudent.phantom import LabelProfile, make_cohort
 from nnstudent.pipeline.predict import predict
@@ -53,7 +55,12 @@ def within(minutes: float | None, progress: Progress) -> Progress:
 
 
 def phantom_cohort(
-    folder: Path, counts: Mapping[LabelProfile, int], *, preset: str, progress: Progress
+    folder: Path,
+    counts: Mapping[LabelProfile, int],
+    *,
+    preset: str,
+    progress: Progress,
+    seed: int = 0,
 ) -> Cohort:
     """A cohort of synthetic patients, made if it is not there.
 
@@ -62,12 +69,13 @@ def phantom_cohort(
         counts: Number of cases of each kind.
         preset: Preset of the phantoms.
         progress: Called after each case.
+        seed: Seed of the patients; those of another seed are other patients.
     """
     if not (folder / "cohort.json").is_file():
         make_cohort(
             folder,
             cases=sum(counts.values()),
-            seed=0,
+            seed=seed,
             preset=preset,
             counts=counts,
             progress=progress,
@@ -76,14 +84,67 @@ def phantom_cohort(
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows in the order in which they were added; empty if there is no file."""
-    return list(read_json(path, what="rows")) if path.is_file() else []
+    """The rows in the order in which they were added; empty if there is no file.
+
+    Scores by case lie in a compressed file beside it (:func:`cases_file`), which rows name by hash.
+
+    Raises:
+        InputError: A file is unreadable, or lacks the scores that a row names.
+    """
+    rows = _stored_rows(path)
+    tables = _stored_tables(path) if any(isinstance(row.get("cases"), str) for row in rows) else {}
+    for row in rows:
+        name = row.get("cases")
+        if isinstance(name, str):
+            if name not in tables or data_hash(tables[name]) != name:
+                raise InputError(
+                    f"{cases_file(path)}: lacks the scores {name} of a row of {path.name}; "
+                    "both files must come from the same commit"
+                )
+            row["cases"] = tables[name]
+    return rows
 
 
 def add_row(path: Path, row: Row) -> None:
-    """Add a row on a line of its own, so that it is a line of the repository's history."""
-    lines = [json.dumps(item, ensure_ascii=False) for item in (*read_rows(path), row)]
+    """Add a row on a line of its own, so that it is a line of the repository's history.
+
+    A killed call leaves at most scores that no row names.
+    """
+    rows: list[Row] = list(_stored_rows(path))
+    if isinstance(row.get("cases"), Mapping):
+        tables = _stored_tables(path)
+        name = data_hash(row["cases"])
+        tables[name] = dict(row["cases"])
+        text = "".join(
+            json.dumps({"hash": key, "cases": table}, ensure_ascii=False) + "\n"
+            for key, table in tables.items()
+        )
+        with replacing(cases_file(path)) as temporary:
+            # Without a time in it, the same scores are the same bytes.
+            temporary.write_bytes(gzip.compress(text.encode("utf-8"), mtime=0))
+        row = {**row, "cases": name}
+    lines = [json.dumps(item, ensure_ascii=False) for item in (*rows, row)]
     write_text(path, "[\n" + ",\n".join(lines) + "\n]\n")
+
+
+def cases_file(rows: Path) -> Path:
+    """The file of the scores by case that belongs to a file of rows."""
+    return rows.with_name(f"{rows.stem}-cases.jsonl.gz")
+
+
+def _stored_rows(path: Path) -> list[dict[str, Any]]:
+    return list(read_json(path, what="rows")) if path.is_file() else []
+
+
+def _stored_tables(rows: Path) -> dict[str, dict[str, Any]]:
+    path = cases_file(rows)
+    if not path.is_file():
+        return {}
+    try:
+        lines = gzip.decompress(path.read_bytes()).decode("utf-8").splitlines()
+        return {item["hash"]: item["cases"] for item in map(json.loads, lines)}
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zlib.error) as error:
+        raise InputError(f"{path}: is no file of scores by case ({error})") from error
 
 
 def add_row_options(parser: argparse.ArgumentParser, *, rows: Path, work: Path) -> None:

@@ -155,6 +155,7 @@ class Bench:
                 [
                     _without_defaults(replace(arm, experiment="", name="")),
                     *([arm.decision] if arm.learns == "all" else []),
+                    *(["organ teachers label"] if arm.learns == "all" and not arm.one else []),
                     SMALL if arm.cascade else (),
                     *sorted(vars(ALL).items()),
                 ]
@@ -183,22 +184,27 @@ class Bench:
             progress=self.progress,
         ).models[0]
 
+    def labelers(self, arm: Arm, seed: int) -> list[Path]:
+        """The models that label what an arm learns from.
+
+        As in a run of the product, a student of organs learns from organ teachers only: a tumor
+        teacher's label over an organ would be a hole in it.
+        """
+        if arm.round > 1:
+            before = Arm("", "", "large", decision=arm.decision, round=arm.round - 1)
+            return [self.student(before, seed)]
+        partial = self.preset.teachers.training.partial
+        organs = self.taught("large", seed, folds=self.preset.folds, partial=partial)
+        return [organs, *([self.taught("large", seed, target="tumor")] if arm.one else [])]
+
     def fused(self, arm: Arm, seed: int) -> Path:
         """Truth and pseudo-labels together, as an arm learns from them."""
-        if arm.round == 1:
-            partial = self.preset.teachers.training.partial
-            organs = self.taught("large", seed, folds=self.preset.folds, partial=partial)
-            teachers = [organs, self.taught("large", seed, target="tumor")]
-        else:
-            teachers = [
-                self.student(Arm("", "", "large", decision=arm.decision, round=arm.round - 1), seed)
-            ]
         at = self.work / f"seed{seed}"
-        pseudo = at / "pseudo" / f"round{arm.round}-{arm.decision}"
+        pseudo = at / "pseudo" / f"round{arm.round}-{arm.decision}{'-one' * arm.one}"
         labeled = label(
             self.cohort,
             pseudo,
-            teachers=teachers,
+            teachers=self.labelers(arm, seed),
             options=TeacherOptions(decision=arm.decision, threads=self.threads),
             settings=LabelSettings(
                 round=arm.round, uncertainty=arm.distill > 0 or arm.ignore_below > 0

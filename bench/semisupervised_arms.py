@@ -33,8 +33,7 @@ class Arm:
         learns: From the ``complete`` scans; from these and the partly ``labeled`` ones by the
             marginal loss; or from ``all``, by pseudo-labels.
         one: Whether one network segments organs and tumors, from pseudo-labels of both; otherwise a
-            tumor model is laid over it, as in the paper. Both learn from the same label maps: where
-            these have a tumor (1 to 3 voxels of 1,000), the second learns background.
+            tumor model is laid over it, as in the paper, and only organ teachers label for it.
         decision: The rule that gives a voxel of a pseudo-label its label.
         keep: Share of the pseudo-labels that is kept, those first on which the teachers agree.
         round: Number of rounds of labeling, each by the large network of the round before.

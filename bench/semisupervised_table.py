@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from bench.common import Row
-from nnstudent.evaluation.statistics import PairedComparison, compare_paired
+from nnstudent.evaluation.statistics import PairedComparison, bootstrap_runs, compare_paired
 from nnstudent.io.atomic import replacing, write_text
+from nnstudent.types import Float64Array
 
 METRICS = {
     "organ_dsc": "organ DSC",
@@ -79,7 +80,8 @@ def difference(
 ) -> tuple[PairedComparison, int]:
     """Compare two arms, paired over test cases.
 
-    A case's difference is its mean over the seeds that both arms have.
+    A case's difference is its mean over the seeds that both arms have. The interval is over seeds
+    and cases, both drawn with replacement; the test is over the cases.
 
     Returns:
         The comparison over the cases, and the number of seeds.
@@ -87,11 +89,18 @@ def difference(
     ours, theirs = ({row["seed"]: row["cases"] for row in rows} for rows in (first, second))
     seeds = sorted(set(ours) & set(theirs))
     cases = sorted({case for seed in seeds for case in ours[seed]})
-    means = [
-        [_mean([side[seed].get(case, {}).get(metric) for seed in seeds]) for case in cases]
+    first_table, second_table = (
+        np.array(
+            [[side[seed].get(case, {}).get(metric) for case in cases] for seed in seeds], np.float64
+        ).reshape(len(seeds), len(cases))
         for side in (ours, theirs)
-    ]
-    return compare_paired(*means), len(seeds)
+    )
+    # A case counts for an arm only with the seeds for which the other has it too.
+    both = np.isnan(first_table) | np.isnan(second_table)
+    first_table[both] = second_table[both] = np.nan
+    interval = bootstrap_runs(np.round(first_table - second_table, 12))
+    means = [[_mean(column) for column in side.T] for side in (first_table, second_table)]
+    return compare_paired(*means, interval=interval), len(seeds)
 
 
 def render(rows: Sequence[Row]) -> str:
@@ -150,9 +159,9 @@ changed by {min(changes):+.3f} to {max(changes):+.3f}. That is flat for this sch
 that more steps would add nothing. Scores are × 100, mean ± standard deviation over seeds. Tumor
 scores are means over the test scans that have a tumor; the share of the others in which one was
 found stands beside them.{_of_tumors(current)} Differences are paired over cases and seeds, with
-the 95 % bootstrap interval over cases and Wilcoxon's two-sided p. They show how ways of learning
-compare, not how well a model works on patients. Seconds per case were measured on a machine with
-other work.
+the 95 % bootstrap interval over seeds and cases and Wilcoxon's two-sided p over cases. They show
+how ways of learning compare, not how well a model works on patients. Seconds per case were measured
+on a machine with other work.
 
 ![Organ DSC of each arm, one dot for each seed](../images/{picture.name})
 
@@ -263,6 +272,6 @@ def _cell(values: Sequence[float | None]) -> str:
     return f"{np.mean(known):.1f}" + (f" ± {np.std(known, ddof=1):.1f}" if len(known) > 1 else "")
 
 
-def _mean(values: Sequence[float | None]) -> float:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else float("nan")
+def _mean(values: Float64Array) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")

@@ -10,7 +10,7 @@ import pytest
 
 import bench.semisupervised as bench
 import bench.semisupervised_table as table
-from bench.common import ROOT, OutOfTime
+from bench.common import ROOT, OutOfTime, cases_file, read_rows
 from nnstudent.cohort.cohort import Cohort, write_cohort
 from nnstudent.errors import InputError
 from nnstudent.pipeline.preset import Preset, load_preset
@@ -76,7 +76,7 @@ def made(
 @pytest.mark.slow
 def test_every_arm_is_a_row(made: tuple[bench.Bench, Path, list[str]]) -> None:
     run, rows, _ = made
-    found = json.loads(rows.read_text())
+    found = read_rows(rows)
     assert [row["arm"] for row in found] == ["large", "large+unlabeled", "small", "small+unlabeled"]
     for row in found:
         assert set(row) >= KEYS
@@ -162,6 +162,7 @@ def test_a_row_of_the_same_model_serves_another_experiment_without_its_folder(
     monkeypatch.setattr(bench.Bench, "scored", lambda *_: pytest.fail("made again"))
     copy = tmp_path / "rows.json"
     copy.write_text(rows.read_text())
+    cases_file(copy).write_bytes(cases_file(rows).read_bytes())
     bench.run(run, copy, only="teacher", seeds=[0])
     first, *_, last = json.loads(copy.read_text())
     assert (first["experiment"], first["arm"]) == ("table6", "large")

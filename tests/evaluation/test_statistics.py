@@ -10,7 +10,13 @@ from scipy import stats
 
 from nnstudent.errors import InputError
 from nnstudent.evaluation.evaluate import evaluate
-from nnstudent.evaluation.statistics import bootstrap, compare_paired, holm, signed_rank
+from nnstudent.evaluation.statistics import (
+    bootstrap,
+    bootstrap_runs,
+    compare_paired,
+    holm,
+    signed_rank,
+)
 
 score = st.floats(0, 1).map(lambda value: round(value, 4))
 samples = st.lists(score, min_size=2, max_size=30)
@@ -60,9 +66,42 @@ def test_a_group_is_the_mean_of_its_columns_means_even_if_cases_lack_one():
     assert all(math.isnan(bound) for bound in bootstrap(table, [[]])[0])
 
 
+def test_of_one_training_the_interval_is_that_over_cases():
+    scores = np.random.default_rng(3).normal(0.5, 0.1, 40)
+    (over_cases,) = bootstrap(scores[:, None], [[0]], resamples=20_000)
+    assert bootstrap_runs(scores[None], resamples=20_000) == pytest.approx(over_cases, abs=2e-3)
+
+
+def test_two_trainings_that_differ_in_every_case_alike():
+    # The mean of a resample is 0, 0.5 or 1, with chances of 1/4, 1/2 and 1/4.
+    table = np.repeat([[0.0], [1.0]], 30, axis=1)
+    assert bootstrap_runs(table) == (0.0, 1.0)
+    assert bootstrap_runs(table, level=0.4) == (0.5, 0.5)
+    assert bootstrap_runs(np.tile([0.25], (3, 30))) == (0.25, 0.25)
+
+
+def test_the_variances_of_trainings_and_cases_add_up():
+    rng = np.random.default_rng(5)
+    trainings, cases = rng.normal(0, 0.2, 25), rng.normal(0.5, 0.3, 60)
+    low, high = bootstrap_runs(trainings[:, None] + cases, resamples=20_000)
+    known = 2 * 1.96 * math.sqrt(trainings.var() / 25 + cases.var() / 60)
+    assert high - low == pytest.approx(known, rel=0.05)
+    middle = trainings.mean() + cases.mean()
+    assert (low + high) / 2 == pytest.approx(middle, abs=0.02 * known)
+
+
+def test_a_score_that_is_missing_counts_in_no_resample():
+    table = np.array([[0.2, np.nan, 0.2], [np.nan, 0.2, 0.2]])
+    assert bootstrap_runs(table) == pytest.approx((0.2, 0.2))
+    assert all(math.isnan(bound) for bound in bootstrap_runs(np.full((2, 3), np.nan)))
+    assert all(math.isnan(bound) for bound in bootstrap_runs(np.array([[0.5, np.nan]])))
+
+
 def test_an_impossible_level_is_refused():
     with pytest.raises(InputError, match="level"):
         bootstrap(np.zeros((3, 1)), [[0]], level=95)
+    with pytest.raises(InputError, match="at least one resample"):
+        bootstrap_runs(np.zeros((2, 3)), resamples=0)
 
 
 @given(paired)

@@ -44,11 +44,7 @@ def bootstrap(
     Raises:
         InputError: The level is not between 0 and 1, or the number of resamples is below 1.
     """
-    if not 0 < level < 1 or resamples < 1:
-        raise InputError(
-            f"{resamples} bootstrap resamples at a level of {level}; "
-            "expected at least one resample, and a level between 0 and 1"
-        )
+    _check_drawing(resamples, level)
     cases = len(table)
     known = ~np.isnan(table)
     enough = [
@@ -79,6 +75,61 @@ def bootstrap(
         low, high = np.nanpercentile(means[:, place], [tail, 100 - tail]) if usable else UNKNOWN
         intervals.append((float(low), float(high)))
     return intervals
+
+
+def bootstrap_runs(
+    table: Float64Array,
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+) -> Interval:
+    """Percentile bootstrap interval of a mean over cases and over repeated trainings.
+
+    Each resample draws trainings with replacement and, independently, cases with replacement, so
+    that the interval covers other patients as well as another training's luck. With one training
+    it covers other patients only. It is too narrow if trainings are few: of three, their part of
+    the variance comes out at two thirds of what it is.
+
+    Args:
+        table: Scores or differences, (training, case); NaN where there is none.
+        seed: Seed of the drawing.
+        resamples: Number of resamples.
+        level: Confidence level, between 0 and 1.
+
+    Returns:
+        Lower and upper bound; NaN if fewer than two cases have a score.
+
+    Raises:
+        InputError: The level is not between 0 and 1, or the number of resamples is below 1.
+    """
+    _check_drawing(resamples, level)
+    known = ~np.isnan(table)
+    if table.ndim != 2 or np.count_nonzero(known.any(axis=0)) < 2:
+        return UNKNOWN
+    runs, cases = table.shape
+    filled, counted = np.where(known, table, 0.0), known.astype(np.float64)
+    rng = np.random.default_rng(seed)
+    means = np.empty(resamples)
+    for start in range(0, resamples, _CHUNK):
+        size = min(_CHUNK, resamples - start)
+        run = rng.multinomial(runs, np.full(runs, 1 / runs), size=size).astype(np.float64)
+        case = rng.multinomial(cases, np.full(cases, 1 / cases), size=size).astype(np.float64)
+        total, count = (((run @ part) * case).sum(axis=1) for part in (filled, counted))
+        means[start : start + size] = np.divide(
+            total, count, out=np.full(size, np.nan), where=count > 0
+        )
+    tail = 50 * (1 - level)
+    low, high = np.nanpercentile(means, [tail, 100 - tail])
+    return float(low), float(high)
+
+
+def _check_drawing(resamples: int, level: float) -> None:
+    if not 0 < level < 1 or resamples < 1:
+        raise InputError(
+            f"{resamples} bootstrap resamples at a level of {level}; "
+            "expected at least one resample, and a level between 0 and 1"
+        )
 
 
 @dataclass(frozen=True)
