@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.common import ROOT, phantom_cohort
-from bench.semisupervised import COUNTS
+from bench.semisupervised_arms import COUNTS
 from nnstudent.bundle.spec import Resampling
 from nnstudent.cli.common import Display
 from nnstudent.evaluation.metrics import dsc

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, Literal
 
 from nnstudent.phantom import LabelProfile
 from nnstudent.pseudo.ensemble import DecisionRule
@@ -121,3 +121,14 @@ ONE = (1,)  # the seeds of the other experiments
 def suffix(extras: Mapping[str, float]) -> str:
     """The end of a model's name that tells its extra settings."""
     return "".join(f"-{name}{value:g}" for name, value in extras.items())
+
+
+def without_defaults(value: Any) -> Any:
+    """Plain data without settings at their default, so that a new setting changes no old hash."""
+    if is_dataclass(value):
+        return {
+            one.name: without_defaults(getattr(value, one.name))
+            for one in fields(value)
+            if getattr(value, one.name) != one.default
+        }
+    return [without_defaults(item) for item in value] if isinstance(value, tuple | list) else value

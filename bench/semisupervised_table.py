@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from bench.common import Row
-from nnstudent.evaluation.statistics import PairedComparison, bootstrap_runs, compare_paired
+from bench.protocol import GOALS, verdict
+from nnstudent.evaluation.statistics import (
+    UNKNOWN,
+    PairedComparison,
+    bootstrap_runs,
+    compare_paired,
+)
 from nnstudent.io.atomic import replacing, write_text
 from nnstudent.types import Float64Array
 
@@ -61,6 +68,51 @@ BEGIN, END = (
 )
 
 
+@dataclass(frozen=True)
+class Page:
+    """A page that is written from rows.
+
+    Attributes:
+        name: Of the page, its rows and its picture.
+        title: Its heading.
+        networks: What the networks are, after the patients.
+        command: What makes a part of it again.
+        goals: Whether the protocol's goals are judged.
+    """
+
+    name: str
+    title: str
+    networks: str
+    command: str
+    goals: bool = False
+
+
+OLD = Page(
+    "semisupervised",
+    "What unlabeled and partly labeled scans add",
+    """The large network has
+2.3 million parameters and a grid of 7×6×6 mm, the small one 1.0 million and 8×7×7 mm
+(`bench/semisupervised.toml`).""",
+    "python -m bench.semisupervised --only table6 --seed 0",
+)
+PROTOCOL = Page(
+    "protocol-results",
+    "What the protocol measured",
+    """The networks, their grids and
+their steps are those of the [protocol](protocol.md) (`bench/protocol.toml`).""",
+    "python -m bench.semisupervised --protocol --proportion paper --only table6 --seed 0",
+    goals=True,
+)
+
+
+def proportions(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """The newest rows of each cohort, by the name of its proportion."""
+    names = dict.fromkeys(row.get("proportion", "") for row in rows)
+    return {
+        name: newest([row for row in rows if row.get("proportion", "") == name]) for name in names
+    }
+
+
 def newest(rows: Sequence[Row]) -> list[Row]:
     """The last row of each arm and seed that goes with the last row of all.
 
@@ -103,9 +155,35 @@ def difference(
     return compare_paired(*means, interval=interval), len(seeds)
 
 
-def render(rows: Sequence[Row]) -> str:
-    """The tables as Markdown."""
-    current = newest(rows)
+def render(rows: Sequence[Row], *, goals: bool = False) -> str:
+    """The tables as Markdown, for each proportion of complete scans.
+
+    Args:
+        rows: The rows.
+        goals: Whether the protocol's goals are judged.
+    """
+    return "\n".join(
+        (f"## Proportion `{name}`: {_kinds(current[-1]['counts'])}\n\n" if name else "")
+        + _tables(current, goals=goals or bool(name))
+        for name, current in proportions(rows).items()
+    )
+
+
+def choice(rows: Sequence[Row], experiment: str) -> str:
+    """The arm of an experiment with the best mean organ DSC, in a line for each arm."""
+    arms = _arms(newest(rows), experiment)
+    means = {name: float(np.mean([row["organ_dsc"] for row in of])) for name, of in arms.items()}
+    if not means:
+        return f"{experiment}: no row yet"
+    best = max(means, key=lambda name: means[name])
+    return "\n".join(
+        f"{name}: organ DSC {100 * mean:.2f} on {len(arms[name][0]['cases'])} other patients"
+        + (" (chosen)" if name == best else "")
+        for name, mean in means.items()
+    )
+
+
+def _tables(current: Sequence[Row], *, goals: bool) -> str:
     parts = []
     for experiment, title in TITLES.items():
         arms = _arms(current, experiment)
@@ -133,53 +211,55 @@ def render(rows: Sequence[Row]) -> str:
             for metric in (
                 "organ_dsc",
                 "tumor_dsc" if experiment in ("models", "copy-paste") else "organ_nsd",
+                *(["tumor_dsc"] if goals and experiment == "table6" else []),
             )
         ]
-        notes += _goals(arms) if experiment == "table6" else []
+        if experiment == "table6":
+            notes += _protocol_goals(arms) if goals else _goals(arms)
         parts.append("\n".join([*lines, "", *notes, ""]) if notes else "\n".join([*lines, ""]))
     return "\n".join(parts)
 
 
-def write_results(rows: Sequence[Row], page: Path, picture: Path) -> None:
+def write_results(rows: Sequence[Row], path: Path, picture: Path, *, page: Page = OLD) -> None:
     """Rewrite the section of the page, at its marks or otherwise at the end, and the picture."""
-    current = newest(rows)
+    current = [row for of in proportions(rows).values() for row in of]
     if not current:
         return
     draw(current, picture)
     last = current[-1]
     changes = [after - before for before, after in (row["loss"] for row in current)]
     section = f"""{BEGIN}
-## What unlabeled and partly labeled scans add
+## {page.title}
 
-Synthetic patients: {_kinds(last["counts"])}. The large network has
-2.3 million parameters and a grid of 7×6×6 mm, the small one 1.0 million and 8×7×7 mm
-(`bench/semisupervised.toml`). Each learned for {last["steps"]} steps with a rate that falls to
-zero; from the second to last tenth of them to the last, the mean loss (cross-entropy less Dice)
-changed by {min(changes):+.3f} to {max(changes):+.3f}. That is flat for this schedule, not a proof
-that more steps would add nothing. Scores are × 100, mean ± standard deviation over seeds. Tumor
-scores are means over the test scans that have a tumor; the share of the others in which one was
-found stands beside them.{_of_tumors(current)} Differences are paired over cases and seeds, with
-the 95 % bootstrap interval over seeds and cases and Wilcoxon's two-sided p over cases. They show
-how ways of learning compare, not how well a model works on patients. Seconds per case were measured
-on a machine with other work.
+Synthetic patients: {_kinds(last["counts"])}. {page.networks}
+Each learned for {last["steps"]} steps with a rate that falls to zero; from the second to last tenth
+of them to the last, the mean loss (cross-entropy less Dice) changed by {min(changes):+.3f} to
+{max(changes):+.3f}. That is flat for this schedule, not a proof that more steps would add nothing.
+Scores are × 100, mean ± standard deviation over seeds. Tumor scores are means over the test scans
+that have a tumor; the share of the others in which one was found stands beside
+them.{_of_tumors(current)} Differences are paired over cases and seeds, with the 95 % bootstrap
+interval over seeds and cases and Wilcoxon's two-sided p over cases. They show how ways of learning
+compare, not how well a model works on patients. Seconds per case were measured on a machine with
+other work.
 
 ![Organ DSC of each arm, one dot for each seed](../images/{picture.name})
 
-{render(rows)}
+{render(rows, goals=page.goals)}
 ```sh
-python -m bench.semisupervised --only table6 --seed 0
+{page.command}
 ```
 
 makes one seed of the first table again. The rows, with scores by organ and case, are in
-[semisupervised.json](semisupervised.json).
-Cohort {last["cohort_hash"]}, recipes {last["recipe_hash"]} (`bench/semisupervised.toml`),
+[{page.name}.json]({page.name}.json), those by case in
+`{page.name}-cases.jsonl.gz` beside it.
+Cohort {last["cohort_hash"]}, recipes {last["recipe_hash"]},
 {last["machine"]}.
 {END}
 """
-    text = page.read_text("utf-8")
+    text = path.read_text("utf-8") if path.is_file() else f"# {page.title}\n"
     marked = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END) + "\n", flags=re.S)
     write_text(
-        page,
+        path,
         marked.sub(lambda _: section, text)
         if marked.search(text)
         else f"{text.rstrip()}\n\n{section}",
@@ -262,6 +342,24 @@ def _goals(arms: Mapping[str, Sequence[Row]]) -> list[str]:
             lines.append(
                 f"- goal, small+unlabeled minus {other}: {wanted} {100 * least:+.1f}: **{verdict}**"
             )
+    return lines
+
+
+def _protocol_goals(arms: Mapping[str, Sequence[Row]]) -> list[str]:
+    """The goals of the protocol, and whether they are reached."""
+    lines = []
+    for goal in GOALS:
+        if goal.arm not in arms or (goal.minus is not None and goal.minus not in arms):
+            continue
+        if goal.minus is None:
+            known = [row[goal.metric] for row in arms[goal.arm] if row[goal.metric] is not None]
+            value, interval = float(np.mean(known)) if known else float("nan"), UNKNOWN
+        else:
+            paired, _ = difference(arms[goal.arm], arms[goal.minus], goal.metric)
+            value, interval = paired.difference, paired.interval
+        lines.append(
+            f"- goal, {goal.text}: {100 * value:+.1f}, **{verdict(goal, value, interval)}**"
+        )
     return lines
 
 

@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 import bench.semisupervised as bench
+import bench.semisupervised_pieces as pieces
 import bench.semisupervised_table as table
 from bench.common import ROOT, OutOfTime, cases_file, read_rows
+from bench.semisupervised_arms import ARMS, COUNTS
 from nnstudent.cohort.cohort import Cohort, write_cohort
 from nnstudent.errors import InputError
+from nnstudent.io.nifti import read_labels
 from nnstudent.pipeline.preset import Preset, load_preset
 from tests.training.conftest import ALL, ORGANS, TABLE, tiny_recipe, write_case
 
@@ -105,6 +108,10 @@ def test_what_learns_from_what(made: tuple[bench.Bench, Path, list[str]]) -> Non
     assert learned(at / "teachers" / "small-background-1" / "organs") == {"full_a", "full_b"}
     assert learned(at / "teachers" / "large-background-2" / "organs") == {"full_a", "full_b"}
     assert learned(at / "teachers" / "large-background-1" / "tumor") == {"partial"}
+    # Only organ teachers label for students of organs.
+    assert [path.name for path in (at / "pseudo").iterdir()] == ["round1-dice"]
+    for path in (at / "pseudo" / "round1-dice").rglob("*.nii.gz"):
+        assert not (read_labels(path).array == TABLE["spot"].id).any()
     fused = at / "fused" / "round1-dice-keep1-two"
     considered = {
         json.loads(line)["case"] for line in (fused / "ledger.jsonl").read_text().splitlines()
@@ -133,7 +140,7 @@ def test_an_arm_of_another_experiment_that_is_the_same_model_is_not_trained_agai
     assert not {
         what for what in work if what.startswith(("organs", "tumor", "student", "phantoms"))
     }
-    same = [arm for arm in bench.ARMS if arm.key == "small-all-round1-dice-keep1-two"]
+    same = [arm for arm in ARMS if arm.key == "small-all-round1-dice-keep1-two"]
     assert {arm.experiment for arm in same} == {
         "table6",
         "models",
@@ -153,11 +160,9 @@ def test_a_row_of_the_same_model_serves_another_experiment_without_its_folder(
 ) -> None:
     run, rows, _ = made
     monkeypatch.setattr(
-        bench,
+        pieces,
         "ARMS",
-        tuple(
-            arm for arm in bench.ARMS if (arm.experiment, arm.name) == ("teacher", "complete only")
-        ),
+        tuple(arm for arm in ARMS if (arm.experiment, arm.name) == ("teacher", "complete only")),
     )
     monkeypatch.setattr(bench.Bench, "scored", lambda *_: pytest.fail("made again"))
     copy = tmp_path / "rows.json"
@@ -174,7 +179,7 @@ def test_ablations(
     made: tuple[bench.Bench, Path, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, _, _ = made
-    arms = {arm.name: arm for arm in bench.ARMS}
+    arms = {arm.name: arm for arm in ARMS}
     marginal, tumor = run.models(arms["marginal loss"], 0)
     assert set(json.loads((marginal / "splits_final.json").read_text())[0]["train"]) == {
         "full_a",
@@ -211,7 +216,7 @@ def test_ablations(
     assert json.loads(fused.read_text())["labels"]["ignore"] == 3
     # No other arm is trained again for them.
     assert all(path.read_bytes() == content for path, content in before.items())
-    monkeypatch.setattr(bench, "SMALL", ("left_ball",))
+    monkeypatch.setattr(pieces, "SMALL", ("left_ball",))
     cascade = arms["a finer one for small organs"]
     assert set(run.scored(cascade, 0)) >= KEYS
     first, *others = json.loads(
@@ -235,6 +240,39 @@ def test_ablations(
     assert all(item["round"] == 2 for item in records)
 
 
+@pytest.mark.slow
+def test_a_lesion_stage_learns_with_and_without_unlabeled_scans(
+    made: tuple[bench.Bench, Path, list[str]], preset: Preset, tmp_path: Path
+) -> None:
+    before, _, _ = made
+    run = replace(
+        before,
+        work=tmp_path,
+        preset=replace(preset, tumor=preset.student),
+        labeling=replace(preset.teachers, data=preset.student.data),
+    )
+    run.__dict__["cohort"] = before.cohort
+    assert run.tumor_classes == ("left_ball", "spot")
+    arms = {arm.name: arm for arm in ARMS if arm.experiment == "table6"}
+    labeled, unlabeled = (
+        json.loads((run.bundle(arms[name], 0) / "bundle.json").read_text())["networks"]
+        for name in ("small", "small+unlabeled")
+    )
+    for networks in (labeled, unlabeled):
+        _, stage = networks
+        assert stage["spec"]["classes"] == ["background", "left_ball", "spot"]
+        assert set(stage["spec"]["hosts"]) == {"left_ball"}
+    students = tmp_path / "seed0" / "students"
+    learned = {
+        name: set(json.loads((students / name / "splits_final.json").read_text())[0]["train"])
+        for name in ("lesions-labeled", "lesions-all")
+    }
+    assert learned["lesions-labeled"] == {"partial"}
+    assert learned["lesions-all"] > {"partial"}
+    teachers = {path.name for path in (tmp_path / "seed0" / "teachers").iterdir()}
+    assert teachers == {"small-background-1", "labeling-background-2"}
+
+
 def test_the_cohort_is_as_the_page_says(preset: Preset, tmp_path: Path) -> None:
     cohort = bench.Bench(tmp_path, preset, counts={"full": 1, "test": 1}).cohort
     assert [case.role for case in cohort] == ["train", "test"]
@@ -253,20 +291,20 @@ def test_the_real_recipes_differ_in_network_and_grid_only() -> None:
     teachers = replace(real.teachers.training, partial=real.student.training.partial)
     assert teachers == real.student.training  # but teachers learn from partial labels
     assert real.teachers.network != real.student.network
-    assert sum(bench.COUNTS[kind] for kind in ("tumor", "partial")) == 16
-    assert (bench.COUNTS["full"], bench.COUNTS["unlabeled"], bench.COUNTS["test"]) == (6, 42, 30)
+    assert sum(COUNTS[kind] for kind in ("tumor", "partial")) == 16
+    assert (COUNTS["full"], COUNTS["unlabeled"], COUNTS["test"]) == (6, 42, 30)
 
 
 def test_every_arm_is_shown_and_named_after_what_differs() -> None:
     assert set(table.TITLES) == set(table.PAIRS) == set(bench.EXPERIMENTS)
-    names = {(arm.experiment, arm.name) for arm in bench.ARMS}
+    names = {(arm.experiment, arm.name) for arm in ARMS}
     assert all(
         (experiment, name) in names
         for experiment, pairs in table.PAIRS.items()
         for pair in pairs
         for name in pair
     )
-    keys = {(arm.experiment, arm.name): arm.key for arm in bench.ARMS}
+    keys = {(arm.experiment, arm.name): arm.key for arm in ARMS}
     assert keys["table6", "small+unlabeled"] == "small-all-round1-dice-keep1-two"
     assert keys["cutmix", "half of the windows"] == "small-all-round1-dice-keep1-two-cutmix0.5"
     assert keys["distilling", "half of the loss"] == "small-all-round1-dice-keep1-two-distill0.5"
@@ -280,13 +318,13 @@ def test_every_arm_is_shown_and_named_after_what_differs() -> None:
 def test_an_arm_that_comes_to_mean_something_else_is_made_again(
     preset: Preset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, arm = bench.Bench(tmp_path, preset), next(arm for arm in bench.ARMS if arm.cascade)
+    run, arm = bench.Bench(tmp_path, preset), next(arm for arm in ARMS if arm.cascade)
     run.__dict__["cohort_hash"] = "c"
     before = run.row(arm, 0)["arm_hash"]
     assert run.row(replace(arm, name="another"), 0)["arm_hash"] == before
     assert run.row(replace(arm, keep=0.5), 0)["arm_hash"] != before
-    monkeypatch.setattr(bench, "SMALL", ("liver",))
+    monkeypatch.setattr(pieces, "SMALL", ("liver",))
     assert run.row(arm, 0)["arm_hash"] != before
     monkeypatch.undo()
-    monkeypatch.setattr(bench, "ALL", replace(bench.ALL, min_agreement=0.6))
+    monkeypatch.setattr(pieces, "ALL", replace(pieces.ALL, min_agreement=0.6))
     assert run.row(arm, 0)["arm_hash"] != before

@@ -50,6 +50,37 @@ def test_half_of_the_windows_are_from_complete_cases(
         assert sum(drawn[partly:]) == pytest.approx(share)
 
 
+@pytest.mark.parametrize(
+    ("true", "others", "asked", "share"),
+    [
+        (4, 68, 0.25, 0.25),
+        (1, 3, 0.25, None),
+        (3, 3, 0.25, None),
+        (2, 8, 1.0, 1.0),
+        (0, 5, 0.5, None),
+    ],
+)
+def test_true_cases_are_drawn_as_often_as_a_recipe_asks(
+    true: int, others: int, asked: float, share: float | None
+) -> None:
+    cases = [f"t{i}" for i in range(true)] + [f"o{i}" for i in range(others)]
+    known = frozenset(case for case in cases if case.startswith("t"))
+    drawn = PartialLabels({}, 2, true=known).draw(cases, true_share=asked)
+    if share is None:
+        assert drawn is None
+    else:
+        assert drawn is not None
+        assert sum(drawn) == pytest.approx(1)
+        assert sum(drawn[:true]) == pytest.approx(share)
+        assert len(set(drawn[:true])) == 1
+
+
+def test_the_true_cases_are_in_the_file_that_the_trainer_reads() -> None:
+    known = make_dataset_json(TABLE, ("spot",), cases=2, true={"b", "a"})
+    assert PartialLabels.read(known).true == {"a", "b"}
+    assert "true" not in make_dataset_json(TABLE, ("spot",), cases=2)["nnstudent"]
+
+
 def test_a_class_that_few_looked_for_is_not_rare() -> None:
     volumes = [(100.0, 10.0, 4.0), (100.0, 10.0, 0.0), (200.0, 20.0, 0.0)]
     assert volumes_if_annotated(volumes, [{1, 2}, {1}, {1}]) == pytest.approx((400, 40, 16))

@@ -120,6 +120,17 @@ def test_a_case_that_fails_changes_no_hold_out_of_which_pseudo_labels_are_hidden
         assert set(after.val) == set(before.val) - {failed}
 
 
+def test_only_cases_without_a_pseudo_label_are_drawn_more_often() -> None:
+    cohort = _cohort(_case("full", ALL), _case("open", ORGANS), _case("some", ALL))
+    recipe, pseudo = tiny_recipe(true_share=0.25), {"open": ("spot",), "some": ("left_ball",)}
+    both, organs = (
+        student_task(cohort, recipe, organs_only=organs_only, pseudo=pseudo)
+        for organs_only in (False, True)
+    )
+    assert (both.drawn_more, organs.drawn_more) == ({"full"}, {"full", "open"})
+    assert not student_task(cohort, tiny_recipe(), organs_only=True, pseudo=pseudo).drawn_more
+
+
 @pytest.mark.parametrize(("partial", "told"), [("background", True), ("marginal", False)])
 def test_open_classes_that_become_background_are_told(
     partial: str, told: bool, caplog: pytest.LogCaptureFixture

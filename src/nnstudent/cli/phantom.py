@@ -40,7 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the same seed makes the same files, byte for byte (default: 0)",
     )
     parser.add_argument(
-        "--preset", default="standard", help="tiny, standard or full (default: standard)"
+        "--preset",
+        default="standard",
+        help="tiny, medium, standard or full (default: standard)",
     )
     add_report(parser, help="write the cases as JSON")
     group = parser.add_argument_group("what the scans are like")

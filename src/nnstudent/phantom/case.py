@@ -46,7 +46,7 @@ def make_case(
 
     Args:
         seed: Seed of everything that is drawn at random.
-        preset: Name of the preset: ``tiny``, ``standard`` or ``full``.
+        preset: Name of the preset: ``tiny``, ``medium``, ``standard`` or ``full``.
         tumor: Whether there must (True) or must not (False) be a lesion; None for chance.
         slices: Number of slices; None for the number that follows from length and thickness.
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nnstudent.choices import WINDOWS
 from nnstudent.data_files import MAX_TOML_BYTES, parse_toml, read_text
 from nnstudent.errors import InputError
 from nnstudent.pipeline.presets import preset_names, read_preset
@@ -40,6 +41,8 @@ class Preset:
         decision: How a voxel of a pseudo-label gets its class
             (:class:`~nnstudent.pseudo.settings.TeacherOptions`).
         select: Which pseudo-labels are kept.
+        windows: How a run places the windows in which networks segment the test cases: ``guided``,
+            ``dense`` or ``flare22`` (:func:`~nnstudent.inference.windows.planners.make_planner`).
         int8: Whether a run's bundle also holds the student in int8, which is at least twice as
             fast if the processor has it. Left out with a notice if it costs DSC or if the extra
             ``int8`` is not installed.
@@ -57,6 +60,7 @@ class Preset:
     one_student: bool = True
     decision: DecisionRule = "dice"
     select: SelectSettings = field(default_factory=SelectSettings)
+    windows: str = "guided"
     int8: bool = False
     cluster: Resources = field(default_factory=Resources)
 
@@ -65,6 +69,11 @@ class Preset:
             raise InputError(
                 f"preset {self.name}: folds = {self.folds}, tumor_folds = {self.tumor_folds}; "
                 "expected at least 1"
+            )
+        if self.windows not in WINDOWS:
+            raise InputError(
+                f"preset {self.name}: windows = {self.windows!r}; "
+                f"expected one of {', '.join(WINDOWS)}"
             )
         if (self.second is None) == bool(self.second_classes):
             missing = "the recipe [second]" if self.second is None else "second_classes"

@@ -53,12 +53,14 @@ class PartialLabels:
         lesions: Channels of the lesion classes.
         lesion_truth: By case, the lesion channels that a person annotated; given only if lesions
             are pasted into other cases.
+        true: The cases whose labels are all a person's; given only if they are drawn more often.
     """
 
     possible: Mapping[str, MaskArray]
     channels: int
     lesions: frozenset[int] = frozenset()
     lesion_truth: Mapping[str, Collection[int]] = field(default_factory=dict)
+    true: frozenset[str] = frozenset()
 
     @classmethod
     def read(cls, dataset_json: Mapping[str, Any]) -> PartialLabels:
@@ -72,7 +74,9 @@ class PartialLabels:
             case: possible_classes(known, channels=channels, lesions=lesions)
             for case, known in annotated.items()
         }
-        return cls(possible, channels, lesions, own.get("lesion_truth", {}))
+        return cls(
+            possible, channels, lesions, own.get("lesion_truth", {}), frozenset(own.get("true", ()))
+        )
 
     def __bool__(self) -> bool:
         return bool(self.possible)
@@ -91,15 +95,24 @@ class PartialLabels:
             else frozenset(lesion for lesion in self.lesions if not table[0, lesion])
         )
 
-    def draw(self, cases: Sequence[str]) -> list[float] | None:
+    def draw(self, cases: Sequence[str], *, true_share: float = 0.0) -> list[float] | None:
         """How often each case is drawn, so that half of the windows are from fully annotated ones.
 
         Only these show all classes side by side. If they are very few, they are drawn at most four
-        times as often as the others, so that the model does not memorize them.
+        times as often as the others, so that the model does not memorize them. A recipe's
+        ``true_share`` takes the place of this rule.
+
+        Args:
+            cases: The cases to draw from.
+            true_share: Least share of the windows from the cases in ``true``.
 
         Returns:
             Probabilities in the order of the cases; None if all are equally likely.
         """
+        true = sum(case in self.true for case in cases)
+        if 0 < true < len(cases) and true_share > true / len(cases):
+            rest = (1 - true_share) / (len(cases) - true)
+            return [true_share / true if case in self.true else rest for case in cases]
         partly = sum(case in self.possible for case in cases)
         whole = len(cases) - partly
         if not whole or partly <= whole:

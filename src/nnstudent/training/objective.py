@@ -16,6 +16,12 @@ from nnstudent.training.recipe import Training
 from nnstudent.training.schedule import fading
 
 
+def halved(resolutions: int) -> tuple[float, ...]:
+    """Weights of the losses at each resolution, each half of the one before; their sum is 1."""
+    weights = [0.5**number for number in range(resolutions)]
+    return tuple(weight / sum(weights) for weight in weights)
+
+
 class Objective:
     """nnU-Net's loss, adapted to partial labels and to the teachers' uncertainty as a recipe asks.
 
@@ -41,6 +47,8 @@ class Objective:
             device: The device that trains.
         """
         supervised = isinstance(loss, DeepSupervisionWrapper)
+        if supervised and training.coarsest_loss:
+            loss.weight_factors = halved(len(loss.weight_factors))
         self._ordinary: Any = loss.loss if supervised else loss
         self._training, self._partial, self._device = training, partial, device
         self._class_weights = list(class_weights)

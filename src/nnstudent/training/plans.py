@@ -230,6 +230,7 @@ def make_dataset_json(
     cases: int,
     annotated: Mapping[str, Sequence[int]] | None = None,
     lesion_truth: Mapping[str, Sequence[int]] | None = None,
+    true: Collection[str] = (),
     ignore: bool = False,
 ) -> dict[str, Any]:
     """A model's dataset.json; its entry ``nnstudent`` maps the channels to the label table.
@@ -241,6 +242,7 @@ def make_dataset_json(
         annotated: The annotated channels of each case whose other classes the loss leaves open.
         lesion_truth: The lesion channels that a person annotated, of each case whose lesions are
             pasted into others.
+        true: The cases whose labels are all a person's, if they are drawn more often.
         ignore: Whether label maps have ignored voxels, whose value is the one after the last
             channel.
     """
@@ -264,5 +266,6 @@ def make_dataset_json(
                 if lesion_truth
                 else {}
             ),
+            **({"true": sorted(true)} if true else {}),
         },
     }

@@ -24,6 +24,8 @@ _NEUTRAL: dict[str, dict[str, Any]] = {
         "ema": 0.0,
         "lesion_weight": 1.0,
         "distill": 0.0,
+        "true_share": 0.0,
+        "coarsest_loss": False,
     },
 }
 
@@ -62,6 +64,7 @@ def task_source(task: Task, cache: Path) -> dict[str, Any]:
     optional: dict[str, Any] = {
         "annotated": {id: list(known) for id, known in task.marginal.items()},
         "lesion_truth": {id: list(known) for id, known in task.donors.items()},
+        "true": sorted(task.drawn_more),
         "doubt": uncertainty,
     }
     return source | {key: value for key, value in optional.items() if value}

@@ -187,6 +187,8 @@ class Training:
             with at least one organ annotated instead of from the complete ones only.
         deep_supervision: A loss at each resolution; the finest has weight 1, each coarser one half
             of the one before.
+        coarsest_loss: Whether the coarsest of these losses counts as well; nnU-Net gives it weight
+            0.
         gradient_clip: Largest norm of the gradient.
         precision: ``fp32``; ``mixed``: half precision if the processor supports it, otherwise fp32.
         augment: Augmentations, in the order applied; geometry always comes first.
@@ -208,6 +210,9 @@ class Training:
             ``nearest`` (much faster).
         held_out: Share of the fully labeled cases that a student is validated on, if there are at
             least five of them; with fewer it learns from all, and is validated on those.
+        true_share: Least share of the windows that is drawn from cases whose labels are all a
+            person's, 0 to 1, however many pseudo-labeled cases there are; these windows are spread
+            evenly over them. 0: every case is drawn as often as another.
         checkpoint_seconds: Least time between checkpoints from which a killed training resumes.
         seed: Seed of initialization, sampling and augmentation.
     """
@@ -228,6 +233,7 @@ class Training:
     batch_dice: bool = False
     partial: Literal["background", "marginal"] = "background"
     deep_supervision: bool = True
+    coarsest_loss: bool = False
     gradient_clip: float = 12.0
     precision: Literal["fp32", "mixed"] = "mixed"
     augment: tuple[Augmentation, ...] = ()
@@ -240,6 +246,7 @@ class Training:
     in_plane: bool = False
     label_interpolation: Literal["linear", "nearest"] = "linear"
     held_out: float = 0.2
+    true_share: float = 0.0
     checkpoint_seconds: float = 600.0
     seed: int = 0
 
@@ -251,7 +258,7 @@ class Training:
             )
         if self.lesion_weight <= 0:
             raise InputError(f"lesion_weight = {self.lesion_weight}; expected a factor above 0")
-        for name in ("cutmix", "copy_paste", "paint_lesions", "replay", "distill"):
+        for name in ("cutmix", "copy_paste", "paint_lesions", "replay", "distill", "true_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} = {getattr(self, name)}; expected 0 to 1")
         if not 0 <= self.ema < 1:

@@ -88,6 +88,18 @@ class Task:
         return {id: names for id, names in self.pseudo.items() if id in self.truth}
 
     @property
+    def drawn_more(self) -> frozenset[str]:
+        """The cases whose labels are all a person's, if the recipe draws these more often."""
+        if not self.recipe.training.true_share:
+            return frozenset()
+        wanted = set(self.classes)
+        return frozenset(
+            case.id
+            for case in self.cases
+            if wanted <= case.annotated and not wanted & set(self.pseudo.get(case.id, ()))
+        )
+
+    @property
     def donors(self) -> dict[str, tuple[int, ...]]:
         """By case, the lesion channels that a person annotated, if the recipe pastes lesions."""
         if not self.recipe.training.copy_paste:

@@ -20,7 +20,9 @@ def make_planner(name: str, spec: NetworkSpec) -> Planner:
     Args:
         name: ``dense``: everywhere, as in nnU-Net; ``guided``: over the body but not the air, or
             over the hosts if a lesion stage sees nothing else, closer where the network finds
-            something; ``flare22``: as the winner of FLARE22.
+            something; ``flare22``: as the winner of FLARE22. It skips the neighbors of a window
+            with little in it, which of a network of one class, such as tumor, would be nearly all;
+            such a network runs ``guided`` instead.
         spec: The network.
 
     Raises:
@@ -28,7 +30,7 @@ def make_planner(name: str, spec: NetworkSpec) -> Planner:
     """
     if name == "dense":
         return dense
-    if name == "guided":
+    if name == "guided" or (name == "flare22" and len(spec.foreground) == 1):
         nothing = NOTHING + _ROUNDING if spec.relative_to else air_limit(spec.normalization)
         return guided(spacing_mm=spec.spacing_mm, air=nothing)
     if name == "flare22":

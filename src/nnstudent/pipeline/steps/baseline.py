@@ -21,7 +21,11 @@ def stage(run: RunFolder) -> Stage:
         needs=("index",),
         reads=lambda: [run.cohort_file, *run.files("train"), *run.files("test")],
         writes=[run.out / "baseline", run.predictions("baseline")],
-        settings={key: preset[key] for key in ("student", "one_student")},
+        settings={
+            key: preset[key]
+            for key in ("student", "one_student", "windows")
+            if (key, preset[key]) != ("windows", "guided")
+        },
         load="train",
     )
 
@@ -51,7 +55,7 @@ def work(run: RunFolder) -> Outcome:
         threads=run.threads,
         progress=run.progress,
     )
-    segmenter = Segmenter(model, threads=run.threads, windows="guided")
+    segmenter = Segmenter(model, threads=run.threads, windows=run.preset.windows)
     failures = predict(
         cohort.test(), segmenter, out=run.predictions("baseline"), progress=run.progress
     )

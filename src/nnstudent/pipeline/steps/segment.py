@@ -19,6 +19,7 @@ def stage(run: RunFolder) -> Stage:
         needs=("export",),
         reads=lambda: [*run.files("test"), run.bundle],
         writes=[run.predictions("student")],
+        settings=None if run.preset.windows == "guided" else {"windows": run.preset.windows},
         load="segment",
         pieces=[Piece(part.name, partial(work, run, part)) for part in run.parts("test")],
         merge=merge,
@@ -33,7 +34,7 @@ def work(run: RunFolder, part: Part = WHOLE) -> Outcome:
     cases = part.of(run.cohort().test())
     if not cases:
         return Outcome("no test case", skipped=True)
-    segmenter = Segmenter(run.bundle, threads=run.threads, windows="guided")
+    segmenter = Segmenter(run.bundle, threads=run.threads, windows=run.preset.windows)
     failures = predict(cases, segmenter, out=run.predictions("student"), progress=run.progress)
     made = len(cases) - len(failures)
     return Outcome(count(made, "test case"), failures, facts={"cases": made})

@@ -195,6 +195,7 @@ class _Preparation:
             cases=len(facts),
             annotated={id: known for id, known in task.marginal.items() if id in facts},
             lesion_truth={id: known for id, known in task.donors.items() if id in facts},
+            true=task.drawn_more.intersection(facts),
             ignore=any(own.ignored for own in facts.values()),
         )
         files = {

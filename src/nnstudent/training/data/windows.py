@@ -88,7 +88,9 @@ class Windows:
         loader = self._loader(
             train, crop=initial_patch(self.recipe), transforms=augmented, cached=not processes
         )
-        loader.sampling_probabilities = self.partial.draw(loader.indices)
+        loader.sampling_probabilities = self.partial.draw(
+            loader.indices, true_share=self.recipe.training.true_share
+        )
         fixed: list[Any] = []
         if validation:
             patch = list(self.recipe.data.patch)

@@ -1,0 +1,414 @@
+"""The pieces that the arms of bench/semisupervised.py are made from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from bench import protocol
+from bench.common import (
+    commit,
+    export_once,
+    machine,
+    organ_means,
+    phantom_cohort,
+    rounded,
+    score_test_cases,
+    scores_by_case,
+)
+from bench.protocol import steps
+from bench.semisupervised_arms import (
+    ALL,
+    ARMS,
+    COUNTS,
+    SMALL,
+    Arm,
+    suffix,
+    without_defaults,
+)
+from nnstudent.bundle.lesion_stage import add_lesion_stage
+from nnstudent.bundle.spec import HostRule
+from nnstudent.cohort.cohort import Cohort
+from nnstudent.errors import InputError
+from nnstudent.inference.segmenter import Segmenter
+from nnstudent.io.record import data_hash, file_hash, is_made_from, write_record
+from nnstudent.phantom import LabelProfile
+from nnstudent.pipeline.preset import Preset
+from nnstudent.progress import Progress, silent
+from nnstudent.pseudo.label import label
+from nnstudent.pseudo.select import select
+from nnstudent.pseudo.settings import LabelSettings, TeacherOptions
+from nnstudent.training.recipe import Recipe, Teaching
+from nnstudent.training.study import study
+from nnstudent.training.teach import Target, teach
+
+Patients = Literal["test", "choosing"]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The pieces that arms are made from.
+
+    Each piece is a folder in ``work`` that one stage makes; a stage resumes where it ended, and
+    does nothing once it is done.
+
+    Attributes:
+        work: The folder.
+        preset: Large network, small network, and the number of teachers. With a recipe ``tumor``,
+            which also learns the organs that lie around lesions, its model is a lesion stage behind
+            every network; otherwise an arm's own network learns tumors and is laid over it.
+        labeling: The recipe of the teachers that label; None for the large network.
+        patients: Who is segmented and scored: the test cases, or patients for choosing.
+        proportion: Name of ``counts``, for the rows; empty for the first cohort.
+        counts: Number of cases of each kind.
+        phantoms: Preset of the phantoms.
+        threads: CPU threads; None for whatever is fastest.
+        progress: Called as a piece advances.
+    """
+
+    work: Path
+    preset: Preset
+    labeling: Recipe | None = None
+    patients: Patients = "test"
+    proportion: str = ""
+    counts: Mapping[LabelProfile, int] = field(default_factory=lambda: dict(COUNTS))
+    phantoms: str = "tiny"
+    threads: int | None = None
+    progress: Progress = silent
+
+    def __post_init__(self) -> None:
+        taken = {
+            role: steps(recipe)
+            for role, recipe in (
+                ("large", self.preset.teachers),
+                ("small", self.preset.student),
+                ("tumor", self.preset.tumor or self.preset.student),
+            )
+        }
+        if len(set(taken.values())) > 1:
+            raise InputError(
+                f"preset {self.preset.name}: steps {taken}; every arm needs the same number, "
+                "change epochs or iterations"
+            )
+
+    @cached_property
+    def cohort(self) -> Cohort:
+        """The scans; made once, the same for every seed."""
+        return phantom_cohort(
+            self.work / "cohort", self.counts, preset=self.phantoms, progress=self.progress
+        )
+
+    @cached_property
+    def scored_cohort(self) -> Cohort:
+        """The cohort whose test cases are segmented and scored."""
+        if self.patients == "test":
+            return self.cohort
+        return phantom_cohort(
+            self.work / "choosing",
+            {"test": protocol.CHOOSING_CASES},
+            preset=self.phantoms,
+            progress=self.progress,
+            seed=1,
+        )
+
+    @property
+    def arms(self) -> tuple[Arm, ...]:
+        """The arms, by the preset's rule for pseudo-labels except where rules are compared."""
+        return tuple(
+            arm
+            if arm.experiment == "decision" or arm.learns != "all"
+            else replace(arm, decision=self.preset.decision)
+            for arm in ARMS
+        )
+
+    @cached_property
+    def tumor_classes(self) -> tuple[str, ...]:
+        """The lesions, and the organs that every case with lesions annotated has annotated too."""
+        table = self.cohort.taxonomy
+        cases = self.cohort.annotated_with(table.lesions)
+        shared = frozenset.intersection(*(case.annotated for case in cases))
+        return table.sorted(shared)
+
+    @cached_property
+    def cohort_hash(self) -> str:
+        """Hash of all scans and labels."""
+        rows = [
+            (
+                case.id,
+                case.role,
+                sorted(case.annotated),
+                file_hash(case.image),
+                case.label and file_hash(case.label),
+            )
+            for case in self.cohort
+        ]
+        return data_hash(rows)
+
+    def recipe(self, network: str, seed: int) -> Recipe:
+        """The recipe of a network; seeds are far apart, because the trainer counts up from them."""
+        recipe = {
+            "large": self.preset.teachers,
+            "small": self.preset.student,
+            "labeling": self.labeling or self.preset.teachers,
+            "tumor": self.preset.tumor or self.preset.student,
+        }[network]
+        return replace(recipe, training=replace(recipe.training, seed=100 * seed))
+
+    def row(self, arm: Arm, seed: int) -> dict[str, Any]:
+        """What identifies a row; one that agrees in all of it is not made again."""
+        return {
+            "experiment": arm.experiment,
+            "arm": arm.name,
+            "seed": seed,
+            "steps": steps(self.preset.student),
+            **({"proportion": self.proportion} if self.proportion else {}),
+            **({"patients": self.patients} if self.patients != "test" else {}),
+            "counts": dict(self.counts),
+            "cohort_hash": self.cohort_hash,
+            "recipe_hash": data_hash(
+                [
+                    without_defaults(self.preset.teachers),
+                    without_defaults(self.preset.student),
+                    self.preset.folds,
+                    *(without_defaults(one) for one in (self.preset.tumor, self.labeling) if one),
+                ]
+            ),
+            "arm_hash": data_hash(
+                [
+                    without_defaults(replace(arm, experiment="", name="")),
+                    *([arm.decision] if arm.learns == "all" else []),
+                    *(["organ teachers label"] if arm.learns == "all" and not arm.one else []),
+                    SMALL if arm.cascade else (),
+                    *sorted(vars(ALL).items()),
+                ]
+            ),
+        }
+
+    def taught(
+        self,
+        network: str,
+        seed: int,
+        *,
+        target: Target = "organs",
+        folds: int = 1,
+        partial: str = "background",
+    ) -> Path:
+        """The model of a target, learned from true labels."""
+        recipe = self.recipe(network, seed)
+        recipe = replace(recipe, training=replace(recipe.training, partial=partial))
+        out = self.work / f"seed{seed}" / "teachers" / f"{network}-{partial}-{folds}"
+        return teach(
+            self.cohort,
+            out,
+            Teaching(recipe, folds=folds),
+            target=target,
+            threads=self.threads,
+            progress=self.progress,
+        ).models[0]
+
+    def labelers(self, arm: Arm, seed: int) -> list[Path]:
+        """The models that label what an arm learns from.
+
+        As in a run of the product, a student of organs learns from organ teachers only: a tumor
+        teacher's label over an organ would be a hole in it.
+        """
+        if arm.round > 1:
+            before = Arm("", "", "large", decision=arm.decision, round=arm.round - 1)
+            return [self.student(before, seed)]
+        network = "large" if self.labeling is None else "labeling"
+        partial = self.recipe(network, seed).training.partial
+        organs = self.taught(network, seed, folds=self.preset.folds, partial=partial)
+        if not arm.one:
+            return [organs]
+        if self.preset.tumor is None:
+            return [organs, self.taught("large", seed, target="tumor")]
+        return [self.lesion_stage(seed, unlabeled=False), organs]  # the later decides on organs
+
+    def fused(self, arm: Arm, seed: int) -> Path:
+        """Truth and pseudo-labels together, as an arm learns from them."""
+        at = self.work / f"seed{seed}"
+        pseudo = at / "pseudo" / f"round{arm.round}-{arm.decision}{'-one' * arm.one}"
+        labeled = label(
+            self.cohort,
+            pseudo,
+            teachers=self.labelers(arm, seed),
+            options=TeacherOptions(decision=arm.decision, threads=self.threads),
+            settings=LabelSettings(
+                round=arm.round, uncertainty=arm.distill > 0 or arm.ignore_below > 0
+            ),
+            progress=self.progress,
+        )
+        out = at / "fused" / arm.labels
+        classes = None if arm.one else self.cohort.taxonomy.organs
+        settings = replace(ALL, keep=arm.keep, ignore_below=arm.ignore_below)
+        chosen = select(
+            self.cohort, pseudo, out, settings=settings, classes=classes, progress=self.progress
+        )
+        # A row that rests on fewer scans than it claims is worse than none.
+        if labeled.failures or chosen.failures:
+            raise InputError(
+                f"{[*labeled.failures, *chosen.failures][0]}; "
+                "every case of the cohort must be labeled, call again"
+            )
+        if arm.keep == 1 and len(chosen.kept) < len(chosen.decisions):
+            raise InputError(
+                f"{out}: {len(chosen.kept)} of {len(chosen.decisions)} cases were kept; "
+                "this arm has to learn from all"
+            )
+        return out
+
+    def student(self, arm: Arm, seed: int) -> Path:
+        """A network that learned from truth and pseudo-labels, with the arm's extra settings."""
+        fused = self.fused(arm, seed)
+        out = (
+            self.work
+            / f"seed{seed}"
+            / "students"
+            / f"{arm.network}-{fused.name}{suffix(arm.extras)}"
+        )
+        recipe = self.recipe(arm.network, seed)
+        recipe = replace(recipe, training=replace(recipe.training, **arm.extras))
+        return study(
+            fused,
+            out,
+            recipe,
+            organs_only=not arm.one,
+            threads=self.threads,
+            progress=self.progress,
+        )
+
+    def lesion_stage(self, seed: int, *, unlabeled: bool) -> Path:
+        """The model of lesions behind the networks of organs, the same for every arm.
+
+        Args:
+            seed: The seed.
+            unlabeled: Whether it learns from pseudo-labels of all scans too, made by the stage that
+                does not.
+        """
+        at = self.work / f"seed{seed}"
+        if unlabeled:
+            fused = self.fused(Arm("", "", one=True, decision=self.preset.decision), seed)
+        else:
+            fused = at / "fused" / "lesions"
+            nothing = at / "pseudo" / "none"
+            select(
+                self.cohort,
+                nothing,
+                fused,
+                settings=ALL,
+                classes=self.tumor_classes,
+                progress=self.progress,
+            )
+        return study(
+            fused,
+            at / "students" / f"lesions-{'all' if unlabeled else 'labeled'}",
+            self.recipe("tumor", seed),
+            organs_only=False,
+            only=self.tumor_classes,
+            threads=self.threads,
+            progress=self.progress,
+        )
+
+    def second(self, arm: Arm, seed: int) -> Path:
+        """A cascade's second stage: the small network for small organs, on a grid twice as fine."""
+        recipe = self.recipe("small", seed)
+        z, y, x = (mm / 2 for mm in recipe.data.spacing_mm)
+        finer = replace(recipe, data=replace(recipe.data, spacing_mm=(z, y, x)))
+        organs_only = not self.preset.one_student
+        out = self.work / f"seed{seed}" / "students" / "small-second"
+        return study(
+            self.fused(arm, seed),
+            out,
+            finer,
+            organs_only=organs_only,
+            only=SMALL,
+            threads=self.threads,
+            progress=self.progress,
+        )
+
+    def models(self, arm: Arm, seed: int) -> list[Path]:
+        """An arm's network, and the tumor model that is laid over it, if there is one."""
+        if arm.learns == "all":
+            model = self.student(arm, seed)
+        else:
+            partial = "marginal" if arm.learns == "labeled" else "background"
+            model = self.taught(arm.network, seed, partial=partial)
+        if arm.one or self.preset.tumor is not None:
+            return [model]
+        return [model, self.taught(arm.network, seed, target="tumor")]
+
+    def bundle(self, arm: Arm, seed: int) -> Path:
+        """The bundle of an arm, with the lesion stage behind it, if the preset has one."""
+        at = self.work / f"seed{seed}" / "bundles"
+        bundle = export_once(
+            self.models(arm, seed),
+            at / arm.key,
+            record=at / f"{arm.key}.json",
+            second=self.second(arm, seed) if arm.cascade else None,
+            progress=self.progress,
+        )
+        if self.preset.tumor is None or arm.one:
+            return bundle
+        stage = self.lesion_stage(seed, unlabeled=arm.learns == "all")
+        out, record = at / f"{arm.key}-lesions", at / f"{arm.key}-lesions.json"
+        made_from = [
+            file_hash(at / f"{arm.key}.json"),
+            file_hash(stage / "fold_0" / "checkpoint_final.pth"),
+        ]
+        if not is_made_from(record, made_from):
+            add_lesion_stage(
+                bundle,
+                stage,
+                out,
+                hosts={
+                    name: HostRule()
+                    for name in self.tumor_classes
+                    if name in self.cohort.taxonomy.organs
+                },
+                torch_weights=False,
+                progress=self.progress,
+            )
+            write_record(record, stage="export", made_from=made_from)
+        return out
+
+    def scored(self, arm: Arm, seed: int) -> dict[str, Any]:
+        """The row of an arm: trained, exported, the test cases segmented and scored."""
+        bundle, at = self.bundle(arm, seed), self.work / f"seed{seed}"
+        scores, timings = score_test_cases(
+            self.scored_cohort,
+            Segmenter(bundle, threads=self.threads),
+            at / ("predictions" if self.patients == "test" else self.patients) / arm.key,
+            name=arm.key,
+            progress=self.progress,
+        )
+        progress = self.models(arm, seed)[0] / "fold_0" / "progress.json"
+        curve = json.loads(progress.read_text("utf-8"))["train_loss"]
+        return {
+            **self.row(arm, seed),
+            "commit": commit(),
+            **organ_means(scores),
+            "seconds_per_case": round(float(np.mean([case["total"] for case in timings])), 3),
+            "machine": machine(),
+            "loss": _tail(curve),
+            "organs": {
+                name: rounded(mean.dsc)
+                for name, mean in scores.means().items()
+                if name in scores.taxonomy.organs
+            },
+            "cases": scores_by_case(scores),
+        }
+
+
+def _tail(curve: list[float]) -> list[float]:
+    """Mean training loss of the second to last and of the last tenth of the epochs."""
+    part = max(1, len(curve) // 10)
+    return [
+        round(float(np.mean(curve[-2 * part : -part] or curve)), 4),
+        round(float(np.mean(curve[-part:])), 4),
+    ]
