@@ -15,7 +15,7 @@ from nnstudent.bundle.network import build
 from nnstudent.cohort.cohort import Cohort
 from nnstudent.errors import InputError
 from nnstudent.pipeline.preset import Preset
-from nnstudent.training.initial_weights import load_start
+from nnstudent.training.initial_weights import describe_start, load_start
 from nnstudent.training.task import organ_task
 from nnstudent.training.teach import teach
 from nnstudent.training.train import train
@@ -44,7 +44,10 @@ def test_weights_are_read_from_a_graph(taught: Path, light: Model) -> None:
         )  # the graph has them in fp16
 
 
-def test_everything_is_taken_but_classes_it_does_not_have(light: Model) -> None:
+def test_everything_is_taken_but_classes_it_does_not_have(
+    light: Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     spec = light.networks[0].spec
     classes = ["background", "spot", *reversed(spec.foreground)]
     module = build(spec)
@@ -52,6 +55,10 @@ def test_everything_is_taken_but_classes_it_does_not_have(light: Model) -> None:
     module.decoder.seg_layers[-1] = head
     before = head.weight.detach().clone()
     load_start(module, light, classes)
+    assert caplog.messages == [
+        f"starts from {light.path}: {len(spec.foreground)} classes taken over; "
+        "new, from random weights: spot"
+    ]
     source = build(spec)
     load_start(source, light, spec.classes)
     own = source.decoder.seg_layers[-1].weight
@@ -92,3 +99,15 @@ def test_another_network_is_refused_in_one_line(
         )
     with pytest.raises(InputError, match="none of which is to be learned"):
         load_start(build(light.networks[0].spec), light, ["background", "spot"])
+
+
+def test_the_network_of_several_that_has_most_of_the_classes(light: Model) -> None:
+    spec = light.networks[0].spec
+    lacking = replace(spec, classes=("background", "spot"))
+    other = replace(light.networks[0], spec=lacking, members=())
+    module = build(spec)
+    load_start(module, replace(light, networks=(other, light.networks[0])), spec.classes)
+    said = describe_start(light, ["liver", "spot"], ["liver", "spleen"])
+    assert said.endswith(
+        "1 class taken over; new, from random weights: spleen; not to be learned any more: spot"
+    )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 from nnstudent.bundle.bundle import Model
 from nnstudent.bundle.network import canonical_names
 from nnstudent.errors import InputError, require
+from nnstudent.words import count
+
+log = logging.getLogger(__name__)
 
 _HEAD = "seg_layers."  # nnU-Net's name of the layers that give class scores
 _WHAT_TO_DO = "start from a model of the same recipe, or use the recipe that it was trained with"
@@ -17,18 +21,21 @@ def load_start(module: Any, model: Model, classes: Sequence[str]) -> None:
     """Load a model's weights into a network of the same architecture, which may have other classes.
 
     The layers that give class scores take over the classes that both have, by name; the others
-    keep their random weights. So do the heads of deep supervision if the model has none.
+    keep their random weights. So do the heads of deep supervision if the model has none. The log
+    says which classes are taken over, which are new, and which are dropped.
 
     Args:
         module: The network to train.
-        model: The model; the first member of its first network is used.
+        model: The model; the first member of the network that has most of the classes is used.
         classes: The classes to learn, by channel, background first.
 
     Raises:
         InputError: The model's network has other layers, or the two share no class.
     """
     torch = require("torch", extra="train", why="training")
-    source = model.networks[0]
+    source = max(
+        model.networks, key=lambda network: len(set(classes) & set(network.spec.foreground))
+    )
     shared = [
         (channel, source.spec.classes.index(name))
         for channel, name in enumerate(classes)
@@ -36,7 +43,7 @@ def load_start(module: Any, model: Model, classes: Sequence[str]) -> None:
     ]
     if not any(channel for channel, _ in shared):
         raise InputError(
-            f"{model.path}: segments {', '.join(source.spec.foreground)}, "
+            f"{model.path}: segments {', '.join(model.classes)}, "
             "none of which is to be learned; start from another model"
         )
     names = canonical_names(module)
@@ -68,3 +75,24 @@ def load_start(module: Any, model: Model, classes: Sequence[str]) -> None:
                 tensor[to] = values[of].to(tensor)
             else:
                 tensor.copy_(values)
+    log.info("%s", describe_start(model, source.spec.foreground, classes[1:]))
+
+
+def describe_start(model: Model, theirs: Sequence[str], ours: Sequence[str]) -> str:
+    """Say which classes a training takes over from a model, which are new and which are dropped.
+
+    Args:
+        model: The model.
+        theirs: Its classes.
+        ours: The classes to learn.
+    """
+    kept = [name for name in ours if name in theirs]
+    parts = [f"{count(len(kept), 'class', plural='classes')} taken over"]
+    new = [name for name in ours if name not in theirs]
+    dropped = [name for name in theirs if name not in ours]
+    if new:
+        parts.append(f"new, from random weights: {', '.join(new)}")
+    if dropped:
+        parts.append(f"not to be learned any more: {', '.join(dropped)}")
+    path = "the bundled student" if model.bundled else model.path
+    return f"starts from {path}: {'; '.join(parts)}"
