@@ -80,5 +80,7 @@ def test_every_way_of_windows_has_a_planner() -> None:
 
 
 def test_the_presets_are_files_of_the_package() -> None:
-    assert preset_names() == ("demo", "laptop", "paper")
-    assert all("[student" in read_preset(name) for name in preset_names())
+    assert preset_names() == ("demo", "distill", "laptop", "paper")
+    assert all(
+        "[student" in read_preset(name) or "like = " in read_preset(name) for name in preset_names()
+    )

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from nnstudent.labels.stats import Statistics, measure_files
     from nnstudent.phantom import make_case as make_phantom
     from nnstudent.phantom import make_cohort as make_phantoms
+    from nnstudent.pipeline.distill import distill
     from nnstudent.pipeline.preset import Preset, load_preset
     from nnstudent.pipeline.run import run
     from nnstudent.profiling import profile
@@ -102,6 +103,7 @@ _PUBLIC = {
     "correct_by_click": "labels.click",
     "create_app": "web.app",
     "detect_lesions": "evaluation.lesions:detect",
+    "distill": "pipeline.distill",
     "dsc": "evaluation.metrics",
     "evaluate": "evaluation.evaluate",
     "export": "bundle.export",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import colorsys
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -185,6 +185,21 @@ class Taxonomy:
             for name in names
         }
         return tuple(name for name in self.names if name in wanted)
+
+    def only(self, names: Iterable[str]) -> Taxonomy:
+        """Return the table of some of its classes, with their ids.
+
+        A class whose partner is left out has none.
+
+        Raises:
+            InputError: A name is that of no class, or there is none.
+        """
+        kept = self.sorted(names)
+        rows = (self[name] for name in kept)
+        return Taxonomy(
+            self.name,
+            tuple(row if row.partner in kept else replace(row, partner=None) for row in rows),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the table as plain data that :meth:`from_dict` reads."""

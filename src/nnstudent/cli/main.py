@@ -28,7 +28,7 @@ from nnstudent.words import did_you_mean
 _GROUPS = {
     "segment and measure": ("segment", "qc", "evaluate", "stats", "serve"),
     "learn from your own scans": (
-        "run", "index", "teach", "label", "select", "study", "export", "report",
+        "run", "distill", "index", "teach", "label", "select", "study", "export", "report",
     ),
     "label maps and models of other tools": ("relabel", "audit", "maps", "model"),
     "try, measure, set up": ("phantom", "profile", "doctor", "info", "completion"),

@@ -139,11 +139,11 @@ def run(args: argparse.Namespace) -> int:
                 args.out,
                 cluster=Cluster(args.executor, args.jobs, args.profile, job_command(args)),
                 dry_run=args.dry_run,
-                listener=_printer(display),
+                listener=stage_printer(display),
                 **common,
             )
     write_report(args.report, to_dict(result))
-    return _print_job(result) if args.job else _print_result(result, args)
+    return _print_job(result) if args.job else print_result(result, args)
 
 
 def job_command(args: argparse.Namespace) -> tuple[str, ...]:
@@ -177,7 +177,7 @@ def _print_job(result: RunResult) -> int:
     return result.exit_code
 
 
-def _printer(display: Display) -> Listener:
+def stage_printer(display: Display) -> Listener:
     """Return a listener that prints a line when a stage begins and when it ends."""
 
     def show(stage: Stage, record: StageRecord | None, *, number: int, total: int) -> None:
@@ -212,7 +212,7 @@ def _print_workflow(args: argparse.Namespace) -> int:
     return 0
 
 
-def _print_result(result: RunResult, args: argparse.Namespace) -> int:
+def print_result(result: RunResult, args: argparse.Namespace) -> int:
     """Print the table of stages and where the results are; return the exit code."""
     from nnstudent.pipeline.run import summary
     from nnstudent.words import count

@@ -19,6 +19,7 @@ from there.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from nnstudent.bundle.bundle import Model
     from nnstudent.pipeline.preset import Preset
     from nnstudent.training.design.search import Machine, Option
+    from nnstudent.volume import Grid
 
 HELP = "train the student from a fused cohort"
 
@@ -52,6 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="learn only these classes, as the second stage of a cascade does (default: all)",
     )
     add_trust_pickle(advanced)
+    add_budget(parser)
+
+
+def add_budget(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose a network for a machine."""
     budget = parser.add_argument_group("a network that fits a machine")
     budget.add_argument(
         "--budget-seconds",
@@ -81,7 +88,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train the student, or print what would be trained."""
     from nnstudent.cli.common import Display, failed_rows, print_failures, write_report
-    from nnstudent.errors import InputError
+    from nnstudent.cohort.cohort import read_cohort
+    from nnstudent.io.nifti import read_grid
     from nnstudent.pipeline.preset import load_preset
     from nnstudent.training.design.describe import describe
     from nnstudent.training.study import study_result, study_task
@@ -89,11 +97,14 @@ def run(args: argparse.Namespace) -> int:
     preset = load_preset(args.preset)
     budget: dict[str, Any] = {}
     if args.budget_seconds is not None:
-        preset, budget = fit_budget(args, preset)
-    elif args.budget_memory or args.calibration or args.save_calibration:
-        raise InputError(
-            "--budget-memory, --calibration and --save-calibration need --budget-seconds"
+        cohort = read_cohort(args.fused, made_by="select COHORT PSEUDO")
+        preset, budget = fit_budget(
+            args,
+            preset,
+            grids=[read_grid(case.image) for case in cohort],
+            classes=len(cohort.taxonomy.classes),
         )
+    check_budget(args)
     organs_only = not preset.one_student
     start = _start(args)
     if args.plan_only:
@@ -136,31 +147,42 @@ def _start(args: argparse.Namespace) -> Model | None:
     return open_model(find_model(args.start), trust_pickle=args.trust_pickle)
 
 
-def fit_budget(args: argparse.Namespace, preset: Preset) -> tuple[Preset, dict[str, Any]]:
+def check_budget(args: argparse.Namespace) -> None:
+    """Refuse options of a budget without one."""
+    from nnstudent.errors import InputError
+
+    others = (args.budget_memory, args.calibration, args.save_calibration)
+    if args.budget_seconds is None and any(others):
+        raise InputError(
+            "--budget-memory, --calibration and --save-calibration need --budget-seconds"
+        )
+
+
+def fit_budget(
+    args: argparse.Namespace, preset: Preset, *, grids: Sequence[Grid], classes: int
+) -> tuple[Preset, dict[str, Any]]:
     """Choose the student that fits the budget and print the choice.
 
     Args:
         args: The verb's arguments.
         preset: The preset whose student is changed.
+        grids: The grids of the scans.
+        classes: How many classes are to be learned.
 
     Returns:
         The preset with the chosen student, and what the report says of the choice.
     """
     from dataclasses import replace
 
-    from nnstudent.cli.common import import_nibabel, write_report
-    from nnstudent.cohort.cohort import read_cohort
+    from nnstudent.cli.common import write_report
     from nnstudent.inference.memory import gigabytes, parse_size
-    from nnstudent.io.nifti import read_grid
     from nnstudent.training.design.search import choose, options, shown, typical
 
-    import_nibabel()
     seconds, memory_mb = args.budget_seconds, parse_size(args.budget_memory or "4GB")
-    cohort = read_cohort(args.fused, made_by="select COHORT PSEUDO")
-    scan = typical([read_grid(case.image) for case in cohort])
+    scan = typical(grids)
     machine = _machine(args)
     write_report(args.save_calibration, machine.to_dict())
-    considered = options(machine, scan, classes=len(cohort.taxonomy.classes) + 1)
+    considered = options(machine, scan, classes=classes + 1)
     chosen = choose(considered, seconds=seconds, memory_mb=memory_mb)
     memory = f"{gigabytes(memory_mb):.1f} GB"
     print(f"budget: {seconds:g} s and {memory} for a scan of {scan}, on {machine.name}")

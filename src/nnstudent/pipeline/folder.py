@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nnstudent.cohort.cohort import Cohort, read_cohort
 from nnstudent.io.parts import Part, parts
+from nnstudent.labels.class_maps import ClassMap
 from nnstudent.pipeline.preset import Preset
 from nnstudent.pipeline.rounds import Round, first_settled, rounds_of
 from nnstudent.progress import Progress, silent
@@ -28,6 +29,8 @@ class RunFolder:
         taxonomy: The label table, or None for the source's own.
         device: ``auto``, ``cpu`` or ``cuda``.
         threads: Processor threads; None for all.
+        given: Models of other makers that label the cases; the run then trains no teachers.
+        mapping: What the classes of these models are; None if they have the table's names.
         round_count: Most rounds of labeling, each by the student of the round before.
         baseline: Whether the student's network is also trained without pseudo-labels, to compare.
         jobs: How many jobs run at the same time on a cluster; stages are cut into so many pieces.
@@ -42,6 +45,8 @@ class RunFolder:
     taxonomy: Taxonomy | None = None
     device: str = "auto"
     threads: int | None = None
+    given: Sequence[Path] = ()
+    mapping: ClassMap | None = None
     round_count: int = 1
     baseline: bool = False
     jobs: int = 1
@@ -58,6 +63,11 @@ class RunFolder:
     def teachers(self) -> Path:
         """Folder of the teachers and of the tumor model."""
         return self.out / "teachers"
+
+    @property
+    def teacher_files(self) -> list[Path]:
+        """Files and folders of the teachers, whoever made them."""
+        return list(self.given) or [self.teachers]
 
     @property
     def bundle(self) -> Path:
@@ -90,7 +100,12 @@ class RunFolder:
         return [path for case in cases for path in (case.image, case.label) if path is not None]
 
     def teacher_models(self) -> list[Path]:
-        """Return the organ teachers, and the tumor model if the cohort has tumors annotated."""
+        """Return the organ teachers, and the tumor model if the cohort has tumors annotated.
+
+        They are the models that were given, if any were.
+        """
+        if self.given:
+            return list(self.given)
         # The folder may still hold a tumor model from an earlier cohort.
         cohort = self.cohort()
         names = ["organs", *(["tumor"] if cohort.annotated_with(cohort.taxonomy.lesions) else [])]
@@ -98,7 +113,7 @@ class RunFolder:
 
     def tumor_models(self) -> list[Path]:
         """Return the models laid over a student of organs; none if it learns tumors itself."""
-        if self.preset.one_student:
+        if self.preset.one_student or self.given:
             return []
         return [path for path in self.teacher_models() if path.name == "tumor"]
 

@@ -132,7 +132,7 @@ def parts(run: RunFolder, grids: Sequence[Grid], *, left: Collection[str]) -> li
         left: The stages that are left to do.
     """
     preset, cases = run.preset, len(grids)
-    folds = max(1, min(preset.folds, cases))
+    folds = len(run.given) or max(1, min(preset.folds, cases))
     organs = training_work(preset.teachers)
     found = [
         Part("teach", "organs" if folds == 1 else f"organs, fold {n} of {folds}", organs)

@@ -142,11 +142,32 @@ def run(
         jobs=cluster.jobs,
         progress=progress,
     )
+    return run_folder(folder, contents, cluster=cluster, dry_run=dry_run, listener=listener)
+
+
+def run_folder(
+    folder: RunFolder,
+    contents: Source,
+    *,
+    cluster: Cluster = IN_PROCESS,
+    dry_run: bool = False,
+    listener: Listener = silent_listener,
+) -> RunResult:
+    """Do as :func:`run` in a run's folder whose settings are decided; raises the same errors.
+
+    Args:
+        folder: The run's folder.
+        contents: The content of its source.
+        cluster: Where the work is done.
+        dry_run: Only check.
+        listener: Called when a stage begins and when it has ended.
+    """
+    out = folder.out
     program = find_snakemake(cluster) if cluster.calls_snakemake and not dry_run else None
     record = out / "run.json"
     planned = remaining(stages(folder), record)
     left = [row.name for row in planned if row.state == "left"]
-    found = check(folder, contents, left=left, progress=progress)
+    found = check(folder, contents, left=left, progress=folder.progress)
     if dry_run:
         jobs = () if cluster.in_process else tuple(describe_table(job_table(folder, left=left)))
         return RunResult(
@@ -163,7 +184,7 @@ def run(
             rows = _run_jobs(folder, left, planned, cluster=cluster, program=program)
         else:
             forecast = Forecast(parts(folder, found.grids, left=left))
-            folder.progress = forecast.shown_by(progress)
+            folder.progress = forecast.shown_by(folder.progress)
             rows = run_stages(
                 stages(folder), record, about=_about(folder), listener=_timed(listener, forecast)
             )
@@ -261,6 +282,7 @@ def _about(folder: RunFolder) -> dict[str, object]:
         "preset": folder.preset.name,
         "rounds": folder.round_count,
         "device": folder.device,
+        **({"teachers": [os.path.abspath(path) for path in folder.given]} if folder.given else {}),
         "recipes": folder.preset.to_dict(),
         "environment": environment(),
     }

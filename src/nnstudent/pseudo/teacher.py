@@ -241,6 +241,25 @@ def open_teacher(
     return ModelTeacher(segmenter, taxonomy, channel_ids, class_names, options.decision)
 
 
+def classes_known(
+    model: Model, taxonomy: Taxonomy, mapping: ClassMap | None = None
+) -> tuple[str, ...]:
+    """The classes of a label table that a model would label as a teacher.
+
+    Args:
+        model: The model.
+        taxonomy: The label table.
+        mapping: The model's names of the classes, if they differ.
+    """
+    names = {
+        name: targets[0]
+        for name, targets in (mapping.targets if mapping else {}).items()
+        if len(targets) == 1
+    }
+    ids = {id for network in model.networks for id in _channel_ids(network, taxonomy, names) if id}
+    return tuple(name for name in taxonomy.names if taxonomy[name].id in ids)
+
+
 def _channel_ids(
     network: Network, taxonomy: Taxonomy, mapping: Mapping[str, str]
 ) -> tuple[int, ...]:

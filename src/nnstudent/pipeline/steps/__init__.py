@@ -27,7 +27,7 @@ def stages(run: RunFolder) -> list[Stage]:
     cascade = [] if run.preset.second is None else [second.stage(run, run.preset.second)]
     return [
         index.stage(run),
-        teach.stage(run),
+        *([] if run.given else [teach.stage(run)]),
         *rounds,
         *cascade,
         export.stage(run),

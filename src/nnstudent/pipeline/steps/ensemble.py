@@ -19,8 +19,8 @@ def stage(run: RunFolder) -> Stage:
     return Stage(
         "ensemble",
         partial(work, run),
-        needs=("teach",),
-        reads=lambda: [*run.files("test"), run.teachers],
+        needs=("index" if run.given else "teach",),
+        reads=lambda: [*run.files("test"), *run.teacher_files],
         writes=[run.predictions("teacher")],
         load="label",
         pieces=[Piece(part.name, partial(work, run, part)) for part in run.parts("test")],
@@ -39,7 +39,9 @@ def work(run: RunFolder, part: Part = WHOLE) -> Outcome:
     if not cases:
         return Outcome("no test case", skipped=True)
     options = TeacherOptions(decision=run.preset.decision, device=run.device, threads=run.threads)
-    teachers = open_teachers(run.teacher_models(), cohort.taxonomy, options=options)
+    teachers = open_teachers(
+        run.teacher_models(), cohort.taxonomy, mapping=run.mapping, options=options
+    )
     done = label_cases(
         cases,
         run.predictions("teacher"),

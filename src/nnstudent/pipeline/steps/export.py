@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from nnstudent.cohort.cohort import read_cohort
 from nnstudent.cohort.ledger import LEDGER_NAME, iterate_ledger
 from nnstudent.errors import InputError, MissingExtraError
 from nnstudent.pipeline.folder import RunFolder
@@ -45,7 +46,9 @@ def work(run: RunFolder) -> Outcome:
         progress=run.progress,
     )
     try:
-        write(int8=partial(sample_cohort, run.cohort()) if run.preset.int8 else None)
+        # Scans without a label of their own have those of the teachers.
+        cohort = read_cohort(run.last_round().fused) if run.given else run.cohort()
+        write(int8=partial(sample_cohort, cohort) if run.preset.int8 else None)
     except (InputError, MissingExtraError) as error:
         if not run.preset.int8:
             raise

@@ -89,7 +89,11 @@ def _outcome(run: RunFolder, found: Indexed) -> Outcome:
         run.notice(line)
     _require_cases(run, cohort)
     table = cohort.taxonomy
-    if table.lesions and not any(cohort.annotated_with([name]) for name in table.lesions):
+    if (
+        table.lesions
+        and not run.given
+        and not any(cohort.annotated_with([name]) for name in table.lesions)
+    ):
         run.notice(
             f"no case has {' or '.join(table.lesions)} annotated, so no tumor model is trained"
         )

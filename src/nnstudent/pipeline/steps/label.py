@@ -15,14 +15,20 @@ from nnstudent.words import count
 def stage(run: RunFolder, this: Round) -> Stage:
     """Return the stage of one round."""
     before = run.round_before(this)
-    teachers = [run.teachers] if before is None else [before.student, before.pseudo]
+    teachers = run.teacher_files if before is None else [before.student, before.pseudo]
+    first = "index" if run.given else "teach"
     return Stage(
         this.stage_name("label"),
         partial(work, run, this),
-        needs=("teach",) if before is None else (before.stage_name("study"),),
+        needs=(first,) if before is None else (before.stage_name("study"),),
         reads=lambda: [run.cohort_file, *run.files("train"), *teachers],
         writes=[this.pseudo],
-        settings=[run.preset.decision, run.keeps_probability, run.preset.one_student],
+        settings=[
+            run.preset.decision,
+            run.keeps_probability,
+            run.preset.one_student,
+            *([] if run.mapping is None else [dict(run.mapping.targets)]),
+        ],
         load="label",
         pieces=[Piece(part.name, partial(work, run, this, part)) for part in run.parts("train")],
         merge=partial(merge, run, this),
@@ -42,6 +48,7 @@ def work(run: RunFolder, this: Round, part: Part = WHOLE) -> Outcome:
         run.cohort(),
         this.pseudo,
         teachers=run.labelers() if before is None else [before.student],
+        mapping=run.mapping if before is None else None,
         options=TeacherOptions(
             decision=run.preset.decision, device=run.device, threads=run.threads
         ),
