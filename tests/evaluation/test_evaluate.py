@@ -12,7 +12,7 @@ from nnstudent.cohort.cohort import Case, Cohort, write_cohort
 from nnstudent.evaluation.evaluate import evaluate
 from nnstudent.evaluation.metrics import dsc, nsd
 from nnstudent.io.nifti import read_labels
-from nnstudent.taxonomy import LabelClass, Taxonomy, flare23
+from nnstudent.taxonomy import IGNORE, LabelClass, Taxonomy, flare23
 from nnstudent.volume import Grid, Volume
 from tests.evaluation.scenes import GRID, SHAPE, organs, save
 from tests.io.test_nifti import BROKEN
@@ -324,3 +324,16 @@ def test_a_custom_label_table(tmp_path):
     assert {name: mean.dsc for name, mean in means.items()} == dict.fromkeys(
         ["organs", "tumor", *table.names], 1.0
     )
+
+
+def test_where_nobody_looked_counts_for_nothing(folders, tmp_path):
+    prediction, truth = (read_labels(folder / "b.nii.gz") for folder in folders)
+    liver = TABLE["liver"].id
+    seen = np.where(prediction.array != truth.array, IGNORE, truth.array).astype(np.uint8)
+    save(tmp_path / "t" / "b.nii.gz", seen, grid=truth.grid)
+    save(tmp_path / "p" / "b.nii.gz", prediction.array, grid=prediction.grid)
+    (case,) = evaluate(tmp_path / "p", tmp_path / "t").cases
+    assert (seen == IGNORE).any()
+    assert (seen == liver).any()
+    assert {name: score.dsc for name, score in case.scores.items()} == dict.fromkeys(TABLE.names, 1)
+    assert "liver" in case.present

@@ -21,12 +21,13 @@ from nnstudent.cohort.uncertainty import (
     runner_up_path,
 )
 from nnstudent.errors import InputError
-from nnstudent.io.nifti import read_grid, read_labels
+from nnstudent.io.nifti import read_grid, read_labels, write_labels
 from nnstudent.pseudo.fused import DATASET
 from nnstudent.pseudo.pseudo_label import pseudo_label_paths
 from nnstudent.pseudo.select import select
 from nnstudent.pseudo.selection import SelectSettings
 from nnstudent.taxonomy import IGNORE, LabelClass, Taxonomy
+from nnstudent.volume import Volume
 from tests.pseudo.conftest import ALL, GOOD, Maker
 
 
@@ -132,6 +133,27 @@ def test_nnunet_is_told_which_label_to_ignore(cohort: Cohort, maker: Maker, tmp_
         "kidney",
         "tumor",
     )
+
+
+def test_where_nobody_looked_nothing_is_learned(cohort: Cohort, maker: Maker, tmp_path):
+    for id in ("organs", "partial", "none"):
+        maker.pseudo_label(id, GOOD)
+    truth = read_labels(cohort["organs"].label)
+    seen = truth.array.copy()
+    seen[:2] = IGNORE
+    write_labels(cohort["organs"].label, Volume(seen, truth.grid))
+    out = tmp_path / "out"
+    result = select(cohort, maker.pseudo, out)
+    fused = read_cohort(out)
+    labels = read_labels(fused["organs"].label).array
+    assert (labels[:2] == IGNORE).all()
+    assert not (labels[2:] == IGNORE).any()
+    assert result.ignored["organs"] == pytest.approx(2 / len(seen), abs=1e-6)
+    # nnU-Net's values end with the ignore label; the other cases share nnU-Net's label maps.
+    assert (read_labels(out / DATASET / "labelsTr" / "organs.nii.gz").array[:2] == 4).all()
+    assert json.loads((out / DATASET / "dataset.json").read_text())["labels"]["ignore"] == 4
+    assert fused["full"].label == out / DATASET / "labelsTr" / "full.nii.gz"
+    assert select(cohort, maker.pseudo, out).written == 0
 
 
 def test_another_threshold_writes_again_what_it_changes(cohort: Cohort, maker: Maker, tmp_path):

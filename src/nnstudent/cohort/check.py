@@ -20,7 +20,7 @@ from nnstudent.io.record import data_hash
 from nnstudent.io.scan import is_series, read_scan
 from nnstudent.io.unpacked import is_archive
 from nnstudent.serialization import Record
-from nnstudent.taxonomy import Taxonomy
+from nnstudent.taxonomy import IGNORE, Taxonomy
 from nnstudent.types import LabelArray
 from nnstudent.volume import Grid, Volume
 
@@ -158,6 +158,7 @@ def check_case(entry: Entry, *, taxonomy: Taxonomy, out: Path, quick: bool = Fal
         labels, is_changed = _labels(entry, grid)
         present = _present(entry.label, labels, taxonomy)
         changed = labels if is_changed else None
+        warnings += _ignored(labels.array)
     # Nothing is written before everything is checked, so that a broken case leaves no copy.
     image_path, label_path = entry.image, entry.label
     if converted is not None:
@@ -242,7 +243,7 @@ def _list(ids: list[int]) -> str:
 
 
 def _present(path: Path, labels: Volume, taxonomy: Taxonomy) -> tuple[str, ...]:
-    ids = [id for id in _ids(labels.array) if id]
+    ids = [id for id in _ids(labels.array) if id not in (0, IGNORE)]
     unknown = [id for id in ids if id not in taxonomy.ids]
     if unknown:
         raise InputError(
@@ -251,3 +252,11 @@ def _present(path: Path, labels: Volume, taxonomy: Taxonomy) -> tuple[str, ...]:
             "correct the label map or give its table with --taxonomy FILE"
         )
     return tuple(taxonomy.by_id(id).name for id in ids)
+
+
+def _ignored(labels: LabelArray) -> tuple[str, ...]:
+    """What share of the voxels nobody looked at, if any."""
+    share = np.count_nonzero(labels == IGNORE) / labels.size
+    if not share:
+        return ()
+    return (f"{100 * share:.2g} % of its voxels are ignored ({IGNORE}): not learned from",)

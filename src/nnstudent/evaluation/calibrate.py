@@ -16,6 +16,7 @@ from nnstudent.bundle.write import check_replaceable, write_quality
 from nnstudent.cases import for_each_case
 from nnstudent.cohort.cohort import Cohort, read_cohort
 from nnstudent.errors import Failure, InputError
+from nnstudent.evaluation.metrics import without_ignored
 from nnstudent.evaluation.pairs import label_maps
 from nnstudent.inference.files.find import find_cases
 from nnstudent.inference.segmenter import Segmenter
@@ -62,7 +63,7 @@ def true_dice(
         advice="give the truth of the same scan, on its grid",
     )
     both, found, there = np.zeros((3, 256))
-    for one, other in zip(labels.array, truth.array, strict=True):
+    for one, other in zip(without_ignored(labels.array, truth.array), truth.array, strict=True):
         found += np.bincount(one.ravel(), minlength=256)
         there += np.bincount(other.ravel(), minlength=256)
         both += np.bincount(one[one == other], minlength=256)

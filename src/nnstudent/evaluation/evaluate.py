@@ -14,14 +14,14 @@ from nnstudent.cohort.cohort import Cohort, read_cohort
 from nnstudent.errors import Failure, InputError
 from nnstudent.evaluation.declared import common_table
 from nnstudent.evaluation.lesions import Detection, detect
-from nnstudent.evaluation.metrics import bounding_boxes, enclosing_box
+from nnstudent.evaluation.metrics import bounding_boxes, enclosing_box, without_ignored
 from nnstudent.evaluation.pairs import CaseSubset, Pair, Pairs, pair_cohort, pair_files
 from nnstudent.evaluation.protocols import ClassScore, Protocol, find_protocol, score
 from nnstudent.evaluation.scores import CaseScores, Scores
 from nnstudent.evaluation.shared import Share, check_share
 from nnstudent.io.nifti import read_header_spacing, read_labels
 from nnstudent.progress import Progress, silent
-from nnstudent.taxonomy import LabelClass, Taxonomy
+from nnstudent.taxonomy import IGNORE, LabelClass, Taxonomy
 from nnstudent.volume import Box, Volume
 
 
@@ -200,6 +200,10 @@ def _score_case(
         axcodes=None if protocol.as_stored else truth.grid.axcodes,
     )
     warnings = _compare_grids(pair.prediction, prediction, truth, protocol)
+    counted = without_ignored(prediction.array, truth.array)
+    if counted is not prediction.array:
+        prediction = Volume(counted, prediction.grid)
+        predicted = bounding_boxes(counted)
     spacing = read_header_spacing(pair.truth) if protocol.as_stored else truth.spacing_mm
     scores = {}
     for item in scored:
@@ -253,7 +257,9 @@ def _read(
     if axcodes is not None and labels.grid.axcodes != axcodes:
         turned = labels.reoriented(axcodes)
         labels = Volume(np.ascontiguousarray(turned.array), turned.grid)
-    found = bounding_boxes(labels.array)
+    found = dict(bounding_boxes(labels.array))
+    if what == "truth":
+        found.pop(IGNORE, None)
     unknown = sorted(set(found) - set(table.ids))
     if unknown:
         raise InputError(

@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from nnstudent.errors import GeometryError
 from nnstudent.evaluation.surface import surface_codes, surfel_areas
+from nnstudent.taxonomy import IGNORE
 from nnstudent.types import Float64Array, IndexArray, LabelArray, MaskArray
 from nnstudent.volume import Box, Spacing
 
@@ -266,3 +267,15 @@ def _box(array: npt.NDArray[Any]) -> Box | None:
 
 def _shift(inner: slice, outer: slice) -> slice:
     return slice(inner.start + outer.start, inner.stop + outer.start)
+
+
+def without_ignored(prediction: LabelArray, truth: LabelArray) -> LabelArray:
+    """A prediction that is background where nobody looked, so that these voxels do not count.
+
+    Args:
+        prediction: Label map, (z, y, x).
+        truth: The truth on the same grid; nobody looked where it is
+            :data:`~nnstudent.taxonomy.IGNORE`.
+    """
+    ignored = truth == IGNORE
+    return np.where(ignored, np.uint8(0), prediction) if ignored.any() else prediction

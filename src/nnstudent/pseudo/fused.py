@@ -84,8 +84,11 @@ class FusedSet:
 
     def label_path(self, case: str) -> Path:
         """Return where a case's label map with the table's ids is."""
-        if self.shares_label_maps:
+        if self.shares_label_maps and not self.ignored_share(case):
             return self.nnunet_path(case)
+        return self._own_path(case)
+
+    def _own_path(self, case: str) -> Path:
         return self.out / "labels" / f"{case}.nii.gz"
 
     def record_path(self, case: str) -> Path:
@@ -93,8 +96,10 @@ class FusedSet:
         return self.out / "records" / f"{case}.json"
 
     def ignored_share(self, case: str) -> float:
-        """Read the share of a case's voxels that are ignored, 0 to 1."""
+        """Read the share of a case's voxels that are ignored, 0 to 1; 0 if it was not written."""
         path = self.record_path(case)
+        if not path.is_file():
+            return 0.0
         record = Record(read_json_table(path, what="a fused label"), str(path))
         share: float = record.get("ignored", float, 0.0)
         return share
@@ -131,10 +136,16 @@ class FusedSet:
             write_uncertainty(self.out, case.id, uncertainty, sources.grid, like=case.image)
             files += [probability_path(self.out, case.id), runner_up_path(self.out, case.id)]
             if self.settings.ignore_below:
-                ignored = self._ignored(case, labels, uncertainty)
-                labels[ignored] = IGNORE
-                more["ignored"] = round(float(ignored.mean()), 6)
-        for path, table in zip(paths, self._tables(), strict=False):
+                labels[self._ignored(case, labels, uncertainty)] = IGNORE
+        if sources.truth is not None:  # where nobody looked, nothing is learned
+            labels[sources.truth.array == IGNORE] = IGNORE
+        if ignored := np.count_nonzero(labels == IGNORE):
+            more["ignored"] = round(ignored / labels.size, 6)
+            paths |= {self._own_path(case.id): None}
+            files = list(dict.fromkeys([*files, *paths]))
+        values, ids = self._tables()
+        for path in paths:
+            table = values if path == self.nnunet_path(case.id) else ids
             nifti.write_labels(path, Volume(table[labels], sources.grid), like=case.image)
         write_record(
             self.record_path(case.id),
@@ -173,7 +184,7 @@ class FusedSet:
         for what, volume in volumes:
             grid.require(volume.grid, what=f"the {what}", advice="index and label the case again")
         for what, volume in volumes:
-            check_ids(ids_in(volume.array), self.taxonomy, what=what)
+            check_ids(ids_in(volume.array) - {IGNORE}, self.taxonomy, what=what)
         return _Sources(grid, truth, pseudo)
 
     def _fuse(self, case: Case, sources: _Sources, filled: Sequence[str]) -> LabelArray:
@@ -230,8 +241,7 @@ class FusedSet:
         values, ids = np.zeros(256, np.uint8), self._only(self.classes)
         for name, value in self.values.items():
             values[self.taxonomy[name].id] = value
-        if self.settings.ignore_below:
-            values[IGNORE], ids[IGNORE] = len(self.values) + 1, IGNORE
+        values[IGNORE], ids[IGNORE] = len(self.values) + 1, IGNORE
         return values, ids
 
     def _only(self, names: Sequence[str]) -> LabelArray:
@@ -269,7 +279,8 @@ class FusedSet:
 
     def _dataset(self, kept: Sequence[tuple[Case, Decision]]) -> dict[str, Any]:
         complete = [case for case, decision in kept if not decision.open]
-        ignore = {"ignore": len(self.values) + 1} if self.settings.ignore_below else {}
+        has_ignored = any(self.ignored_share(case.id) for case in complete)
+        ignore = {"ignore": len(self.values) + 1} if has_ignored else {}
         return {
             "channel_names": {"0": "CT"},
             "labels": {"background": 0, **self.values, **ignore},

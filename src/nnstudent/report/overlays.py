@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from nnstudent.cohort.cohort import Case
@@ -17,7 +18,7 @@ from nnstudent.report.downsample import SmallScan, downsample_scan
 from nnstudent.report.format import css_color, percent
 from nnstudent.report.load import Method, RunData
 from nnstudent.report.slices import around_organs, cut, draw, find_view, ids_in, slice_stack
-from nnstudent.taxonomy import LabelClass
+from nnstudent.taxonomy import IGNORE, LabelClass
 from nnstudent.volume import Volume
 from nnstudent.words import class_title
 
@@ -167,6 +168,7 @@ def _read(
     prediction = read_labels(prediction_file(run, method, case)).reoriented()
     for name, labels in (("truth", truth), ("prediction", prediction)):
         image.grid.require(labels.grid, what=f"the {name}", advice="evaluate the run again")
+    truth = Volume(np.where(truth.array == IGNORE, np.uint8(0), truth.array), truth.grid)
     box = around_organs(truth if truth.array.any() else prediction)
     return cut(image, box), cut(truth, box), cut(prediction, box)
 

@@ -12,7 +12,7 @@ from nnstudent.cohort.index import index
 from nnstudent.cohort.sources import read_source
 from nnstudent.errors import InputError
 from nnstudent.io.nifti import read_labels
-from nnstudent.taxonomy import flare23
+from nnstudent.taxonomy import IGNORE, flare23
 from tests.cohort.conftest import Files
 from tests.cohort.sources.test_dispatch import rows
 
@@ -79,13 +79,38 @@ def test_nnunet_dataset_with_its_own_names(files: Files, tmp_path: Path):
     assert set(np.unique(read_labels(given.cases[0].label).array)) == {0, 1}
 
 
-def test_an_ignore_label_causes_a_notice(files: Files):
-    dataset(files, {"background": 0, "liver": 1, "ignore": 2})
+def test_where_nobody_looked_is_ignored(files: Files, tmp_path: Path):
+    dataset(files, {"background": 0, "liver": [1], "ignore": 2})
     files.ct("imagesTr/a_0000.nii.gz")
     files.label("labelsTr/a.nii.gz", [1, 2])
+    found = index(files.folder, tmp_path / "C")
+    assert found.cohort.taxonomy == flare23()
+    (case,) = found.cohort.cases
+    assert case.annotated == {"liver"}
+    raw = read_labels(files.folder / "labelsTr/a.nii.gz").array
+    table = np.array([0, 1, IGNORE], np.uint8)
+    assert np.array_equal(read_labels(case.label).array, table[raw])
+    assert any(
+        "of its voxels are ignored (255): not learned from" in line for line in found.notices
+    )
+    # An indexed cohort keeps it.
+    again = index(tmp_path / "C", tmp_path / "D").cohort.cases[0]
+    assert (read_labels(again.label).array == IGNORE).any()
+
+
+def test_a_class_is_what_remains_of_its_region(files: Files, tmp_path: Path):
+    regions = {"background": 0, "kidney": [1, 2, 3], "masses": [2, 3], "tumor": 2, "ignore": 4}
+    dataset(files, regions, regions_class_order=[1, 3, 2])
+    files.ct("imagesTr/a_0000.nii.gz")
+    files.label("labelsTr/a.nii.gz", [1, 2, 3, 4])
     source = read_source(files.folder)
-    assert [row.name for row in source.taxonomy] == [row.name for row in flare23()]
-    assert ["ignore are taken for background" in notice for notice in source.notices] == [True]
+    assert {row.name: row.id for row in source.taxonomy} == {"kidney": 1, "masses": 3, "tumor": 2}
+    assert [
+        "kidney is label 1, masses is label 3, tumor is label 2" in n for n in source.notices
+    ] == [True]
+    (case,) = index(files.folder, tmp_path / "C").cohort.cases
+    assert case.annotated == {"kidney", "masses", "tumor"}
+    assert set(np.unique(read_labels(case.label).array)) == {0, 1, 2, 3, IGNORE}
 
 
 def test_nnunet_files_listed_anywhere(files: Files, monkeypatch):
@@ -116,7 +141,14 @@ def test_nnunet_first_version_wrote_labels_the_other_way_round(files: Files):
     [
         ({"channel_names": {"0": "CT", "1": "PET"}}, "expected exactly one, the CT"),
         ({"file_ending": ".png"}, "cannot be read"),
-        ({"labels": {"background": 0, "whole": [1, 2]}}, "a region made of several labels"),
+        (
+            {"labels": {"background": 0, "whole": [1, 2]}},
+            "has 1 region .whole. and regions_class_order None",
+        ),
+        (
+            {"labels": {"background": 0, "whole": [1, 2]}, "regions_class_order": ["x"]},
+            "has id 'x'",
+        ),
         ({"labels": {"background": 0, "a": 1, "b": 1}}, "a distinct name and id"),
         ({"labels": {"background": 0, "a": 999}}, "whole number from 0 to 255"),
         ({"labels": ["liver"]}, "has no labels"),

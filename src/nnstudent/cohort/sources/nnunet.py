@@ -19,7 +19,8 @@ from nnstudent.data_files import read_json_table
 from nnstudent.errors import Failure, InputError
 from nnstudent.io.finder import DICOM, case_names, channels_of, describe, list_folder
 from nnstudent.io.nifti import SUFFIXES
-from nnstudent.taxonomy import LabelClass, Taxonomy, flare23, spare_color
+from nnstudent.taxonomy import IGNORE, LabelClass, Taxonomy, flare23, spare_color
+from nnstudent.words import count
 
 # Other names that public datasets give to the classes.
 _ALIASES = {
@@ -49,8 +50,10 @@ def read(folder: Path, *, taxonomy: Taxonomy | None = None) -> Source:
     """Read an nnU-Net raw dataset.
 
     Its classes are declared, because nnU-Net takes every class to be annotated in every training
-    case. Images of ``imagesTr`` without a label map and those of folders named ``unlabeled…`` are
-    for training; ``imagesTs`` is for testing.
+    case. Voxels with the ignore label become :data:`~nnstudent.taxonomy.IGNORE`. Of regions
+    (``"organ": [1, 2]``), a class is what remains of the region under its number in
+    ``regions_class_order``, as in nnU-Net's predictions. Images of ``imagesTr`` without a label
+    map and those of folders named ``unlabeled…`` are for training; ``imagesTs`` is for testing.
 
     Raises:
         InputError: ``dataset.json`` is malformed, the images have several channels, or none of its
@@ -75,11 +78,11 @@ def read(folder: Path, *, taxonomy: Taxonomy | None = None) -> Source:
     channel = str(next(iter(channels.values())))
     if channel.upper() != "CT":
         notices.append(f"{path}: the channel is called {channel!r}, not CT; it must hold HU")
-    labels = _labels(path, data["labels"])
+    labels = _labels(path, data["labels"], order=data.get("regions_class_order"))
     table = taxonomy or _own_table(data, labels)
     ids = {id: _table_id(name, table) for name, id in labels.items()}
     dropped = sorted(name for name, id in labels.items() if ids[id] == 0 and not _is_ignore(name))
-    if not any(ids.values()):
+    if not set(ids.values()) & set(table.ids):
         raise InputError(
             f"{path}: none of its classes ({', '.join(labels)}) is in label table {table.name} "
             f"({', '.join(table.names)})"
@@ -88,10 +91,10 @@ def read(folder: Path, *, taxonomy: Taxonomy | None = None) -> Source:
         notices.append(
             f"{path}: {', '.join(dropped)} not in label table {table.name}: taken for background"
         )
-    if any(map(_is_ignore, labels)):
+    if _has_regions(data["labels"]):
         notices.append(
-            f"{path}: voxels with the label ignore are taken for background; "
-            "leave out cases that have many (--skip)"
+            f"{path}: has regions; a class is what remains of its region: "
+            f"{', '.join(f'{name} is label {id}' for name, id in labels.items())}"
         )
     annotated = tuple(name for name in table.names if table[name].id in ids.values())
     mapping = None if all(a == b for a, b in ids.items()) else ids
@@ -111,14 +114,12 @@ def read(folder: Path, *, taxonomy: Taxonomy | None = None) -> Source:
     )
 
 
-def _labels(path: Path, raw: Mapping[Any, Any]) -> dict[str, int]:
+def _labels(path: Path, raw: Mapping[Any, Any], *, order: Any) -> dict[str, int]:
     """Name → id without the background; the first version of nnU-Net wrote id → name."""
+    values = _of_regions(path, raw, order) if _has_regions(raw) else raw
     found: dict[str, int] = {}
-    for key, value in raw.items():
-        if isinstance(value, list):
-            raise InputError(
-                f"{path}: {key} is a region made of several labels; expected one id per class"
-            )
+    for key, given in values.items():
+        value = given[0] if isinstance(given, list) and len(given) == 1 else given
         name, number = (value, key) if str(key).isdecimal() else (key, value)
         if not str(number).isdecimal() or not 0 <= int(number) <= 255:
             raise InputError(
@@ -131,6 +132,24 @@ def _labels(path: Path, raw: Mapping[Any, Any]) -> dict[str, int]:
             f"{path}: labels {dict(raw)}; expected a distinct name and id for each class"
         )
     return found
+
+
+def _has_regions(raw: Mapping[Any, Any]) -> bool:
+    return any(isinstance(value, list) and len(value) > 1 for value in raw.values())
+
+
+def _of_regions(path: Path, raw: Mapping[Any, Any], order: Any) -> dict[Any, Any]:
+    """Region → its number in ``regions_class_order``; the ignore label keeps its own."""
+    regions = [
+        name for name, value in raw.items() if value not in (0, [0]) and not _is_ignore(str(name))
+    ]
+    ignored = {name: value for name, value in raw.items() if _is_ignore(str(name))}
+    if not isinstance(order, list) or len(order) != len(regions):
+        raise InputError(
+            f"{path}: has {count(len(regions), 'region')} ({', '.join(map(str, regions))}) and "
+            f"regions_class_order {order!r}; expected a number for each, in their order"
+        )
+    return dict(zip(regions, order, strict=True)) | ignored
 
 
 def _plain(name: str) -> str:
@@ -146,6 +165,8 @@ def _is_ignore(name: str) -> bool:
 def _table_id(name: str, table: Taxonomy) -> int:
     """The class's id in the label table; 0 if the table does not have it."""
     plain = _plain(name)
+    if _is_ignore(name):
+        return IGNORE
     return table[plain].id if plain in table.names else 0
 
 
