@@ -124,3 +124,14 @@ def test_spare_colors_differ():
     assert len(set(colors)) == 120
     assert all(max(color) - min(color) > 60 for color in colors), "none is gray"
     assert min(np.abs(np.subtract(a, b)).max() for a, b in pairwise(colors)) > 60
+
+
+def test_a_table_of_some_classes_keeps_ids_and_order() -> None:
+    some = flare23().only(["left_kidney", "Spleen"])
+    assert [(row.id, row.name, row.partner) for row in some] == [
+        (3, "spleen", None),
+        (13, "left_kidney", None),
+    ]
+    assert flare23().only(["left_kidney", "right_kidney"])["left_kidney"].partner == "right_kidney"
+    with pytest.raises(InputError, match="did you mean spleen"):
+        flare23().only(["splen"])

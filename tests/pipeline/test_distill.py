@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
-from nnstudent.bundle.bundle import open_model
 from nnstudent.errors import InputError
 from nnstudent.io.nifti import write_image
 from nnstudent.pipeline.distill import grids_of, plan_lesson
 from nnstudent.taxonomy import flare23
-from tests.called import call
 from tests.inference.conftest import blobs
 from tests.inference.folders import ISOTROPIC, make_folder
-from tests.path_scans import PRESET, scan
+from tests.path_scans import scan
 
 LAYOUT = "nnUNetTrainerNoMirroring__nnUNetPlans__3d_fullres"  # TotalSegmentator's
 CLASSES = ("spleen", "kidney_right", "rib_left_1")
@@ -81,52 +78,6 @@ def test_what_cannot_be_taught_is_one_line(teacher, scans, tmp_path, how, says):
     with pytest.raises(InputError, match=says) as caught:
         plan_lesson(scans, tmp_path / "run", **({"teachers": [teacher]} | how))
     assert "\n" not in str(caught.value)
-
-
-def test_bad_input_leaves_nothing(teacher, tmp_path):
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    broken = tmp_path / "broken"
-    broken.mkdir()
-    (broken / "a.nii.gz").write_bytes(b"no image")
-    for folder, says in ((empty, "no image in it"), (broken, "no usable case in it")):
-        done = call("distill", folder, "--teacher", teacher, "-o", tmp_path / "run")
-        assert done.returncode == 2
-        last = done.stderr.splitlines()[-1]  # after the progress
-        assert last.startswith("nnstudent distill: ")
-        assert says in last
-        assert not (tmp_path / "run").exists()
-
-
-def test_from_scans_to_a_bundle(teacher, scans, tmp_path):
-    pytest.importorskip("nnunetv2", reason="training needs the extra [train]")
-    tiny = PRESET.replace("[select]", "[select]\nleave_open = true").replace(
-        "[student.training]", '[student.training]\npartial = "marginal"'
-    )
-    tiny = tiny.replace("epochs              = 4", "epochs = 1").replace("= 14", "= 2")
-    preset = tmp_path / "tiny.toml"
-    preset.write_text(tiny.replace("min_agreement = 0.05", "min_agreement = 0.0"))
-    out, report = tmp_path / "run", tmp_path / "report.json"
-    words = ("distill", scans, "--teacher", teacher, "-o", out, "--preset", preset)
-    words += ("--map", "totalsegmentator", "--threads", "1", "--report", report)
-    planned = call(*words, "--dry-run")
-    assert planned.returncode == 0, planned.stderr
-    assert "left to do: index, label, select, study, export" in planned.stdout
-    assert not out.exists()
-    done = call(*words)
-    assert done.returncode == 0, done.stdout + done.stderr
-    states = {row["name"]: row["state"] for row in json.loads(report.read_text())["stages"]}
-    assert "teach" not in states
-    assert states["export"] == states["report"] == "done"
-    assert states["segment"] == "skipped"
-    model = open_model(out / "bundle")
-    assert model.classes == ("right_kidney", "spleen")
-    assert model.taxonomy["spleen"].id == flare23()["spleen"].id
-    assert (out / "report.html").is_file()
-    again = call(*words)
-    assert "study: done before" in again.stdout
-    # A bundle of the student can be the next teacher, and so can what `model add` keeps.
-    assert plan_lesson(scans, out, teachers=[out / "bundle"]).taxonomy == model.taxonomy
 
 
 def test_one_image_is_no_cohort(teacher, tmp_path):

@@ -14,12 +14,14 @@ from nnstudent.bundle.export import export
 from nnstudent.bundle.network import build
 from nnstudent.cohort.cohort import Cohort
 from nnstudent.errors import InputError
+from nnstudent.evaluation.metrics import dsc
+from nnstudent.inference.segmenter import Segmenter
 from nnstudent.pipeline.preset import Preset
 from nnstudent.training.initial_weights import describe_start, load_start
-from nnstudent.training.task import organ_task
+from nnstudent.training.task import organ_task, student_task
 from nnstudent.training.teach import teach
 from nnstudent.training.train import train
-from tests.training.conftest import tiny_recipe
+from tests.training.conftest import ORGANS, ball_scan, tiny_recipe
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +113,32 @@ def test_the_network_of_several_that_has_most_of_the_classes(light: Model) -> No
     assert said.endswith(
         "1 class taken over; new, from random weights: spleen; not to be learned any more: spot"
     )
+
+
+def test_a_class_is_added_to_a_model(balls: Cohort, tmp_path: Path) -> None:
+    quick = {"lr": 1e-2, "iterations": 12, "validation_batches": 1}
+    truth = ball_scan(99)
+
+    def learned(
+        name: str, *, only: list[str], epochs: int, start: Model | None
+    ) -> dict[str, float]:
+        torch.manual_seed(0)
+        task = student_task(
+            replace(balls, cases=balls.annotated_with(ORGANS)),
+            tiny_recipe(epochs=epochs, **quick),
+            organs_only=True,
+            pseudo={},
+            only=only,
+        )
+        model = train(task, tmp_path / name, tmp_path / "work", start=start).model
+        labels = Segmenter(model, postprocess=())(truth[0]).labels.array
+        ids = {one: balls.taxonomy[one].id for one in sorted(ORGANS)}
+        return {one: dsc(labels == id, truth[1].array == id) for one, id in ids.items()}
+
+    before = learned("left", only=["left_ball"], epochs=5, start=None)
+    assert before["left_ball"] > 0.6
+    assert before["right_ball"] == 0
+    both = sorted(ORGANS)
+    after = learned("both", only=both, epochs=3, start=open_model(tmp_path / "left"))
+    assert after["left_ball"] > 0.6
+    assert after["right_ball"] > 0.3

@@ -93,6 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_threads(advanced)
     add_taxonomy(advanced, default="FLARE23's with --map, otherwise the teachers' own")
+    parser.set_defaults(executor="local")  # what a run prints depends on where its work was done
 
 
 def run(args: argparse.Namespace) -> int:
