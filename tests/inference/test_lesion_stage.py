@@ -139,6 +139,26 @@ def test_a_stage_changes_nothing_but_lesions(bundles):
     assert 0 < after.organs["tumor"].confidence <= 1
 
 
+def test_a_stage_decides_about_the_lesions_of_the_networks_before_it(bundles, tmp_path):
+    _, stage, _ = bundles
+    first = export(
+        make_folder(tmp_path / "first", ISOTROPIC, classes=("liver", "tumor"), seed=5),
+        tmp_path / "organs",
+        taxonomy=flare23(),
+        torch_weights=False,
+    )
+    never = {"liver": HostRule(0.999, 1000.0)}
+    both = add_lesion_stage(
+        first, stage, tmp_path / "both", hosts=never, context_mm=8.0, torch_weights=False
+    )
+    image = blobs((30, 26, 34), (5.0, 4.0, 4.0))
+    tumor = flare23()["tumor"].id
+    before, after = (Segmenter(path, postprocess=())(image).labels.array for path in (first, both))
+    assert (before == tumor).any()
+    assert not (after == tumor).any()
+    assert (after[before == 1] == 1).all()
+
+
 def test_the_rules_are_kept_in_the_bundle(bundles):
     spec = open_model(bundles[2]).networks[-1].spec
     assert spec.hosts == {"spleen": HostRule(0.3, 0.0)}

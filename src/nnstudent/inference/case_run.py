@@ -17,6 +17,7 @@ from nnstudent.inference.checks import image_warnings, missing_organ_warnings
 from nnstudent.inference.grid.preprocess import preprocess
 from nnstudent.inference.grid.restore import Restoration
 from nnstudent.inference.host_view import host_view
+from nnstudent.inference.labels.hosted import give_lesions_to_hosts
 from nnstudent.inference.labels.organs import organ_facts
 from nnstudent.inference.labels.probabilities import ProbabilityMaps
 from nnstudent.inference.labels.scores import ClassScores
@@ -91,8 +92,12 @@ class CaseRun:
                     return None
                 image, labels = crop
                 plan = self._segmenter.plan(image.grid, networks=[network])
-                # A lesion stage needs all of its scores at once.
-                planes = None if network.spec.hosts else plan.planes
+                planes = plan.planes
+                if network.spec.hosts:
+                    planes = None  # a lesion stage needs all of its scores at once
+                    # It decides about lesions, also about those that a network before it found.
+                    lesions = self._segmenter.ids(self._segmenter.taxonomy.lesions)
+                    give_lesions_to_hosts(self._labels, lesions)
                 self._peak_mb = max(self._peak_mb, plan.peak_mb)
             return NetworkRun(
                 self._segmenter,

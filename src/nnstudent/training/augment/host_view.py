@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nnstudent.errors import InputError
 from nnstudent.inference.host_view import host_view
-from nnstudent.training.augment.hosted import as_hosts
+from nnstudent.inference.labels.hosted import as_hosts
 from nnstudent.training.recipe import Recipe
 from nnstudent.types import MaskArray
 from nnstudent.volume import Spacing

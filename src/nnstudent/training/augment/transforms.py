@@ -28,7 +28,7 @@ from batchgeneratorsv2.transforms.utils.remove_label import RemoveLabelTansform
 from torch import Tensor
 from torch.nn.functional import avg_pool3d
 
-from nnstudent.training.augment.hosted import as_hosts
+from nnstudent.inference.labels.hosted import as_hosts
 from nnstudent.training.recipe import Augmentation, Recipe
 
 # Width of an elastic deformation over the patch size; the 9 to 13 voxels on a patch of 128 of
