@@ -75,7 +75,7 @@ def label(setting: Setting) -> dict[str, Any]:
         began = time.perf_counter()
         results[place] = teacher.predict(scan)
         seconds[place] = round(time.perf_counter() - began, 2)
-    small = noise_scan(setting, slices=24, plane=setting.size(96, 32))
+    small = noise_scan(setting, slices=24, plane=setting.size(96, 20))
     on_cpu = paper_teacher(setting, device="cpu").predict(small)
     return {
         "voxels": list(scan.grid.shape[::-1]),

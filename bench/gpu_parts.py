@@ -72,7 +72,7 @@ def noise_scan(
     setting: Setting, *, slices: int, plane: int | None = None, thickness_mm: float = 2.5
 ) -> Volume:
     """An image of noise in HU, of 512×512 voxels a slice and 0.8 mm, unless everything is tiny."""
-    plane = plane or setting.size(512, 40)
+    plane = plane or setting.size(512, 24)
     shape = (setting.size(slices, max(8, slices // 8)), plane, plane)
     array = np.random.default_rng(0).integers(-1000, 400, shape, dtype=np.int16)
     spacing = setting.size(8, 30) / 10
