@@ -34,7 +34,8 @@ from bench import protocol
 from bench.common import ROOT, add_row, add_row_options, read_rows, resumable
 from bench.protocol import PROPORTIONS
 from bench.semisupervised_arms import COUNTS, EXPERIMENTS, ONE, SEEDS
-from bench.semisupervised_pieces import Bench, Patients
+from bench.semisupervised_pieces import Bench
+from bench.semisupervised_setting import Patients
 from bench.semisupervised_table import OLD, PROTOCOL, choice, render, write_results
 from nnstudent.pipeline.preset import load_preset
 from nnstudent.progress import Progress

@@ -95,7 +95,7 @@ def test_rules_are_chosen_on_other_patients(
         seen.append((folder, dict(counts), seed))
         return "cohort"
 
-    monkeypatch.setattr("bench.semisupervised_pieces.phantom_cohort", made)
+    monkeypatch.setattr("bench.semisupervised_setting.phantom_cohort", made)
     assert run.scored_cohort == run.cohort == "cohort"
     (choosing, counts, seed), (training, _, other) = seen
     assert choosing != training

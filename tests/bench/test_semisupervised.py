@@ -10,6 +10,7 @@ import pytest
 
 import bench.semisupervised as bench
 import bench.semisupervised_pieces as pieces
+import bench.semisupervised_setting as setting
 import bench.semisupervised_table as table
 from bench.common import ROOT, OutOfTime, cases_file, read_rows
 from bench.semisupervised_arms import ARMS, COUNTS
@@ -160,7 +161,7 @@ def test_a_row_of_the_same_model_serves_another_experiment_without_its_folder(
 ) -> None:
     run, rows, _ = made
     monkeypatch.setattr(
-        pieces,
+        setting,
         "ARMS",
         tuple(arm for arm in ARMS if (arm.experiment, arm.name) == ("teacher", "complete only")),
     )
@@ -323,8 +324,8 @@ def test_an_arm_that_comes_to_mean_something_else_is_made_again(
     before = run.row(arm, 0)["arm_hash"]
     assert run.row(replace(arm, name="another"), 0)["arm_hash"] == before
     assert run.row(replace(arm, keep=0.5), 0)["arm_hash"] != before
-    monkeypatch.setattr(pieces, "SMALL", ("liver",))
+    monkeypatch.setattr(setting, "SMALL", ("liver",))
     assert run.row(arm, 0)["arm_hash"] != before
     monkeypatch.undo()
-    monkeypatch.setattr(pieces, "ALL", replace(pieces.ALL, min_agreement=0.6))
+    monkeypatch.setattr(setting, "ALL", replace(setting.ALL, min_agreement=0.6))
     assert run.row(arm, 0)["arm_hash"] != before

@@ -27,6 +27,14 @@ def test_every_choice_has_a_planner() -> None:
     assert make_planner("dense", SPEC) is dense
 
 
+def test_a_network_of_one_class_runs_all_over_the_body_instead_of_being_thinned() -> None:
+    alone, _ = from_nnunet(
+        plans(ISOTROPIC), dataset(("liver",)), configuration="3d_fullres", name="m"
+    )
+    assert "guided" in make_planner("flare22", alone).__qualname__
+    assert "flare22" in make_planner("flare22", SPEC).__qualname__
+
+
 def test_an_unknown_name_lists_the_choices() -> None:
     with pytest.raises(InputError, match=f"windows 'fast'; expected one of {WINDOWS[0]}"):
         make_planner("fast", SPEC)

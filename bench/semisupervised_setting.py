@@ -1,0 +1,172 @@
+"""What is given to bench/semisupervised.py: patients, recipes, arms, and what marks a row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from bench import protocol
+from bench.common import (
+    phantom_cohort,
+)
+from bench.protocol import steps
+from bench.semisupervised_arms import (
+    ALL,
+    ARMS,
+    COUNTS,
+    SMALL,
+    Arm,
+    without_defaults,
+)
+from nnstudent.cohort.cohort import Cohort
+from nnstudent.errors import InputError
+from nnstudent.io.record import data_hash, file_hash
+from nnstudent.phantom import LabelProfile
+from nnstudent.pipeline.preset import Preset
+from nnstudent.progress import Progress, silent
+from nnstudent.training.recipe import Recipe
+
+Patients = Literal["test", "choosing"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The pieces that arms are made from.
+
+    Each piece is a folder in ``work`` that one stage makes; a stage resumes where it ended, and
+    does nothing once it is done.
+
+    Attributes:
+        work: The folder.
+        preset: Large network, small network, and the number of teachers. With a recipe ``tumor``,
+            which also learns the organs that lie around lesions, its model is a lesion stage behind
+            every network; otherwise an arm's own network learns tumors and is laid over it.
+        labeling: The recipe of the teachers that label; None for the large network.
+        patients: Who is segmented and scored: the test cases, or patients for choosing.
+        proportion: Name of ``counts``, for the rows; empty for the first cohort.
+        counts: Number of cases of each kind.
+        phantoms: Preset of the phantoms.
+        threads: CPU threads; None for whatever is fastest.
+        progress: Called as a piece advances.
+    """
+
+    work: Path
+    preset: Preset
+    labeling: Recipe | None = None
+    patients: Patients = "test"
+    proportion: str = ""
+    counts: Mapping[LabelProfile, int] = field(default_factory=lambda: dict(COUNTS))
+    phantoms: str = "tiny"
+    threads: int | None = None
+    progress: Progress = silent
+
+    def __post_init__(self) -> None:
+        taken = {
+            role: steps(recipe)
+            for role, recipe in (
+                ("large", self.preset.teachers),
+                ("small", self.preset.student),
+                ("tumor", self.preset.tumor or self.preset.student),
+            )
+        }
+        if len(set(taken.values())) > 1:
+            raise InputError(
+                f"preset {self.preset.name}: steps {taken}; every arm needs the same number, "
+                "change epochs or iterations"
+            )
+
+    @cached_property
+    def cohort(self) -> Cohort:
+        """The scans; made once, the same for every seed."""
+        return phantom_cohort(
+            self.work / "cohort", self.counts, preset=self.phantoms, progress=self.progress
+        )
+
+    @cached_property
+    def scored_cohort(self) -> Cohort:
+        """The cohort whose test cases are segmented and scored."""
+        if self.patients == "test":
+            return self.cohort
+        return phantom_cohort(
+            self.work / "choosing",
+            {"test": protocol.CHOOSING_CASES},
+            preset=self.phantoms,
+            progress=self.progress,
+            seed=1,
+        )
+
+    @property
+    def arms(self) -> tuple[Arm, ...]:
+        """The arms, by the preset's rule for pseudo-labels except where rules are compared."""
+        return tuple(
+            arm
+            if arm.experiment == "decision" or arm.learns != "all"
+            else replace(arm, decision=self.preset.decision)
+            for arm in ARMS
+        )
+
+    @cached_property
+    def tumor_classes(self) -> tuple[str, ...]:
+        """The lesions, and the organs that every case with lesions annotated has annotated too."""
+        table = self.cohort.taxonomy
+        cases = self.cohort.annotated_with(table.lesions)
+        shared = frozenset.intersection(*(case.annotated for case in cases))
+        return table.sorted(shared)
+
+    @cached_property
+    def cohort_hash(self) -> str:
+        """Hash of all scans and labels."""
+        rows = [
+            (
+                case.id,
+                case.role,
+                sorted(case.annotated),
+                file_hash(case.image),
+                case.label and file_hash(case.label),
+            )
+            for case in self.cohort
+        ]
+        return data_hash(rows)
+
+    def recipe(self, network: str, seed: int) -> Recipe:
+        """The recipe of a network; seeds are far apart, because the trainer counts up from them."""
+        recipe = {
+            "large": self.preset.teachers,
+            "small": self.preset.student,
+            "labeling": self.labeling or self.preset.teachers,
+            "tumor": self.preset.tumor or self.preset.student,
+        }[network]
+        return replace(recipe, training=replace(recipe.training, seed=100 * seed))
+
+    def row(self, arm: Arm, seed: int) -> dict[str, Any]:
+        """What identifies a row; one that agrees in all of it is not made again."""
+        return {
+            "experiment": arm.experiment,
+            "arm": arm.name,
+            "seed": seed,
+            "steps": steps(self.preset.student),
+            **({"proportion": self.proportion} if self.proportion else {}),
+            **({"patients": self.patients} if self.patients != "test" else {}),
+            "counts": dict(self.counts),
+            "cohort_hash": self.cohort_hash,
+            "recipe_hash": data_hash(
+                [
+                    without_defaults(self.preset.teachers),
+                    without_defaults(self.preset.student),
+                    self.preset.folds,
+                    *(without_defaults(one) for one in (self.preset.tumor, self.labeling) if one),
+                ]
+            ),
+            "arm_hash": data_hash(
+                [
+                    without_defaults(replace(arm, experiment="", name="")),
+                    *([arm.decision] if arm.learns == "all" else []),
+                    *(["organ teachers label"] if arm.learns == "all" and not arm.one else []),
+                    SMALL if arm.cascade else (),
+                    *sorted(vars(ALL).items()),
+                ]
+            ),
+        }
