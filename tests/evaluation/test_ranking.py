@@ -79,3 +79,13 @@ def test_the_cases_are_candidates_for_correction(folder: Path) -> None:
     assert found["poor"].expected_dice == {"liver": 0.93, "gallbladder": 0.31}
     assert found["dubious"].confidence == {"liver": 0.9, "spleen": 0.9}
     assert found["fine"].measures["spleen mean_hu"] == 40.0
+
+
+def test_single_cases_are_named_after_their_label_maps(tmp_path: Path) -> None:
+    for name, expected in (("a", 0.9), ("b", 0.4)):
+        verdict = "pass" if expected > 0.5 else "fail"
+        write_statistics(tmp_path / f"{name}.csv", [organ("ct", "liver", expected, verdict)])
+        (tmp_path / f"{name}.png").write_bytes(b"picture")
+    cases = rank_folder(tmp_path)
+    assert [case.id for case in cases] == ["b", "a"]
+    assert cases[0].picture == tmp_path / "b.png"

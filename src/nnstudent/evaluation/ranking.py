@@ -179,8 +179,11 @@ def _tables(folder: Path) -> dict[str, list[Row]]:
         raise InputError(f"{folder}: no such folder; expected one that nnstudent segment wrote")
     rows: dict[str, list[Row]] = {}
     for path in sorted(folder.glob("*.csv")):
-        for row in read_statistics(path):
-            rows.setdefault(row[0], []).append(row)
+        found = read_statistics(path)
+        # The table of one case is named after its label map, which may have another name.
+        alone = path.name != "statistics.csv" and len({row[0] for row in found}) == 1
+        for row in found:
+            rows.setdefault(path.stem if alone else row[0], []).append(row)
     if not rows:
         raise InputError(
             f"{folder}: no table of nnstudent segment --statistics in it; "
