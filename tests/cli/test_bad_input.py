@@ -128,7 +128,7 @@ def test_options_of_one_name_mean_the_same_in_every_verb() -> None:
     }
     assert {tuple(action.choices) for action in found["--engine"].values()} == {ENGINES}
     assert {verb: action.default for verb, action in found["--device"].items()} == dict.fromkeys(
-        ("run", "teach", "label", "study"), "auto"
+        ("run", "teach", "label", "study", "distill"), "auto"
     ) | {"segment": "cpu"}
     assert set(found["--threads"]) == {
         "segment",
@@ -137,6 +137,7 @@ def test_options_of_one_name_mean_the_same_in_every_verb() -> None:
         "teach",
         "label",
         "study",
+        "distill",
         "serve",
         "stats",
         "relabel",

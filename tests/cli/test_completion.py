@@ -38,7 +38,7 @@ def completions(line: str, tmp_path: Path) -> set[str]:
     [
         ("nnstudent seg", {"segment"}),
         ("nnstudent segment ct.nii.gz --wind", {"--windows"}),
-        ("nnstudent segment ct.nii.gz --device ", {"auto", "cpu", "cuda"}),
+        ("nnstudent segment ct.nii.gz --device ", {"auto", "cpu", "cuda", "gpu", "npu"}),
         ("nnstudent segment ct.nii.gz --organs liver,sp", {"liver,spleen"}),
         ("nnstudent segment ct.nii.gz --format nifti,rt", {"nifti,rtstruct"}),
         ("nnstudent run cases.csv --preset la", {"laptop"}),

@@ -131,4 +131,4 @@ def test_snakemake_is_interrupted_when_this_process_is_ended(tmp_path):
 
 def test_there_is_no_other_executor():
     with pytest.raises(InputError, match="did you mean kubernetes"):
-        Cluster("kubernets")
+        Cluster("kubernetess")

@@ -1,4 +1,4 @@
-"""Sort segmented scans, the worst first, by the Dice that is expected of each organ.
+"""Sort segmented scans by the Dice that is expected of each organ, worst first.
 
   nnstudent qc scans/ -o results/
       segments the scans and sorts them: results/qc.html with pictures, qc.csv

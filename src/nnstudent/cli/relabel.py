@@ -11,7 +11,7 @@
   nnstudent relabel a/ b/ -o both/ --map totalsegmentator --conflict agree
       several label maps of each case become one
   nnstudent relabel plan.dcm -o labels.nii.gz --like STUDY
-      the regions of an RTSTRUCT or DICOM-SEG by name, on the grid of their series
+      regions of an RTSTRUCT or DICOM-SEG by name, on the grid of their series
   nnstudent relabel labels/ -o renumbered/ --to my-table.toml
       the classes of the same names get the ids of another table
 

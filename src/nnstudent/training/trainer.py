@@ -59,11 +59,7 @@ class RecipeTrainer(nnUNetTrainer):
         dataset_json: dict[str, Any],
         device: torch.device | None = None,
     ) -> None:
-        """Take nnU-Net's arguments; nnU-Net looks them up by these names.
-
-        Raises:
-            InputError: Several processes train together.
-        """
+        """Take nnU-Net's arguments, by its names; several processes together are refused."""
         refuse_several_processes()
         device = device or torch.device("cpu")
         plans.setdefault("continue_training", False)
