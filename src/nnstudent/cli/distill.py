@@ -121,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
             rounds=args.rounds,
             dry_run=args.dry_run,
             progress=display,
-            listener=stage_printer(display),
+            listener=stage_printer(display, verb="distill"),
             **how,
         )
     write_report(args.report, {**to_dict(result), **budget})

@@ -139,7 +139,7 @@ def run(args: argparse.Namespace) -> int:
                 args.out,
                 cluster=Cluster(args.executor, args.jobs, args.profile, job_command(args)),
                 dry_run=args.dry_run,
-                listener=stage_printer(display),
+                listener=stage_printer(display, verb="run"),
                 **common,
             )
     write_report(args.report, to_dict(result))
@@ -177,8 +177,13 @@ def _print_job(result: RunResult) -> int:
     return result.exit_code
 
 
-def stage_printer(display: Display) -> Listener:
-    """Return a listener that prints a line when a stage begins and when it ends."""
+def stage_printer(display: Display, *, verb: str) -> Listener:
+    """Return a listener that prints a line when a stage begins and when it ends.
+
+    Args:
+        display: The progress bars, which are closed first.
+        verb: The verb that runs the stages, for the lines of failures.
+    """
 
     def show(stage: Stage, record: StageRecord | None, *, number: int, total: int) -> None:
         from nnstudent.cli.common import print_failures
@@ -199,7 +204,7 @@ def stage_printer(display: Display) -> Listener:
             print(f"{head} in {duration(record.seconds)}: {record.detail}", flush=True)
         else:
             print(f"{head} {record.state}: {record.detail}", flush=True)
-        print_failures("run", failures, done=1)  # once, when it happens
+        print_failures(verb, failures, done=1)  # once, when it happens
 
     return show
 
