@@ -94,7 +94,7 @@ def test_the_page_is_written_at_its_marks(tmp_path: Path) -> None:
     assert text.endswith("\nAfter.\n")
     assert text.count("## What unlabeled") == 1
     assert "20.0 ± 14.1" in text
-    assert "changed by -0.010 to -0.010" in text
+    assert "changed by -0.010 to -0.010" in " ".join(text.split())
     assert picture.stat().st_size > 1000
 
 

@@ -102,7 +102,7 @@ def test_teach_trains_and_reports(
     ("arguments", "told"),
     [
         (["--fold", "one"], "expected a number from 0, or all"),
-        (["--preset", "server"], "no preset 'server'; choose one of demo, laptop, paper"),
+        (["--preset", "server"], "no preset 'server'; choose one of demo, distill, laptop, paper"),
         (["--fold", "9"], "no fold 9"),
     ],
 )

@@ -41,7 +41,7 @@ def test_what_is_missing_is_counted():
     array = block()
     array[8:10, 15:20, 15:20] = 0
     found = form(array)
-    assert found.holes == found.slice_holes == pytest.approx(50 / 3950)
+    assert (found.holes, found.slice_holes) == pytest.approx((50 / 3950, 50 / 3950))
     array[:, 15:20, 15:20] = 0  # a channel is a hole in slices only
     found = form(array)
     assert (found.holes, found.slice_holes) == (0, pytest.approx(25 / 375))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -115,15 +115,23 @@ def test_what_snakemake_is_called_with(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGTERM to send")
-def test_snakemake_is_interrupted_when_this_process_is_ended(tmp_path):
+def test_snakemake_is_interrupted_when_its_caller_is_ended(tmp_path):
     program = tmp_path / "snakemake"
     program.write_text(
         f"#!/bin/sh\ntrap 'echo stopped > {tmp_path}/stopped; exit 1' INT\n"
-        f"sleep 1; kill -TERM {os.getpid()}; sleep 5\n"
+        f"kill -TERM $PPID; sleep 5\n"
     )
     program.chmod(0o755)
-    with pytest.raises(KeyboardInterrupt):
-        run_snakemake([str(program)])
+    # A process of its own: only its main thread can be told of the signal.
+    code = f"""
+from nnstudent.pipeline.cluster import run_snakemake
+try:
+    run_snakemake([{str(program)!r}])
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
     assert (tmp_path / "stopped").exists()
     program.write_text("#!/bin/sh\nexit 4\n")
     assert run_snakemake([str(program)]) == 4

@@ -93,7 +93,7 @@ def test_a_list_of_augmentations_replaces_the_table(tmp_path: Path) -> None:
         ('like = "laptop"\n[student.data]\npatch = [50, 96, 160]\n', "must be a multiple"),
         ('like = "laptop"\n[student.data]\npatch = [48, 96]\n', "expected 3 values"),
         ('like = "laptop"\n[student.network]\nfeatures = [8, 16]\n', "a stride for each"),
-        ('like = "desktop"\n', "expected one of demo, laptop, paper"),
+        ('like = "desktop"\n', "expected one of demo, distill, laptop, paper"),
         ("folds = 2\n", "teachers is missing"),
         ('like = "laptop"\nsecond_classes = ["liver"]\n', "lacks the recipe [second]"),
         ('like = "laptop"\n[second]\nlike = "student"\n', "lacks second_classes"),
@@ -113,5 +113,5 @@ def test_a_bad_preset_is_refused_in_one_line(tmp_path: Path, text: str, told: st
 
 
 def test_a_preset_that_is_not_there() -> None:
-    with pytest.raises(InputError, match="choose one of demo, laptop, paper"):
+    with pytest.raises(InputError, match="choose one of demo, distill, laptop, paper"):
         load_preset("server")

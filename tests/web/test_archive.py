@@ -25,7 +25,7 @@ def test_an_archive_is_unpacked(served):
             zipped(("s/1.dcm", DICOM), ("s/2", DICOM), ("s/", b""), ("__MACOSX/s/._1.dcm", b"x")),
         ),
     )
-    assert (job.name, job.kind) == ("Study", "dicom")
+    assert (job.name, job.kind) == ("s", "dicom"), "the folder in the archive says more"
     assert sorted(path.name for path in job.input.iterdir()) == ["00000.dcm", "00001.dcm"]
     assert sorted(path.name for path in job.folder.iterdir()) == [
         "input",

@@ -77,7 +77,7 @@ def test_a_dicom_folder_is_segmented_and_answered_with_a_dicom_seg(at_work, phan
         )
         assert answer.status_code == 201
         job = wait_for(client, answer.json()["id"], "done", "failed")
-        assert (job["state"], job["error"], job["name"]) == ("done", None, "study")
+        assert (job["state"], job["error"], job["name"]) == ("done", None, "Secretseries")
         assert job["files"] == [
             "image.nii.gz",
             "labels.nii.gz",

@@ -208,7 +208,7 @@ def read_bundle(folder: Path, *, bundled: bool = False) -> Model:
     try:
         networks = tuple(_network(folder, row) for row in manifest["networks"])
         taxonomy = _named(folder / MANIFEST, lambda: Taxonomy.from_dict(manifest["taxonomy"]))
-        card = dict(manifest.get("card", {}))
+        card = _card(manifest)
         quality = _quality(folder / MANIFEST, manifest)
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
@@ -259,6 +259,14 @@ def _named(path: Path, read: Callable[[], T]) -> T:
         return read()
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def _card(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The model card's facts."""
+    card = manifest.get("card", {})
+    if not isinstance(card, dict):
+        raise TypeError("the card is no table")
+    return card
 
 
 def _network(folder: Path, row: Mapping[str, Any]) -> Network:

@@ -179,14 +179,14 @@ def run_snakemake(words: Sequence[str]) -> int:
     # Python buffers what goes into a file, and the log of a job is read while it runs.
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     # In a session of its own it is interrupted once, whoever interrupts this process and how.
-    process = subprocess.Popen(words, env=environment, start_new_session=True)
-    try:
-        with _termination_interrupts():
+    with _termination_interrupts():
+        process = subprocess.Popen(words, env=environment, start_new_session=True)
+        try:
             return process.wait()
-    except KeyboardInterrupt:
-        os.killpg(process.pid, signal.SIGINT)
-        process.wait()
-        raise
+        except KeyboardInterrupt:
+            os.killpg(process.pid, signal.SIGINT)
+            process.wait()
+            raise
 
 
 @contextmanager

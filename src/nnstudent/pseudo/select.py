@@ -169,7 +169,7 @@ def _write(
         if not decision.kept:
             return None
         is_new = fused.write_labels(case, decision.filled)
-        return is_new, fused.ignored_share(case.id) if fused.settings.ignore_below else 0.0
+        return is_new, fused.ignored_share(case.id)
 
     results, failed = for_each_case(
         cohort.train(),
