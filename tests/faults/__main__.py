@@ -38,7 +38,7 @@ def main() -> int:
         )
     print(summary(record.latest(), seed=args.seed))
     if args.page:
-        write_page(args.page, record.latest(), seed=args.seed)
+        write_page(args.page, record.latest())
     return 1 if any(row["outcome"] in FAULTS for row in record.latest()) else 0
 
 

@@ -32,15 +32,15 @@ An outcome is
 """
 
 
-def write_page(path: Path, rows: list[Row], *, seed: int) -> None:
-    """Write the page of these rows."""
+def write_page(path: Path, rows: list[Row]) -> None:
+    """Write the page of these rows, which may come from parts with seeds of their own."""
     faults = [row for row in rows if row["outcome"] in FAULTS]
     tried = [row for row in rows if row["outcome"] != "skipped"]
     parts = [
         _HEAD,
         "## The last campaign\n\n",
         f"{len(tried):,} attempts, {count(len(faults), 'fault')}. nnStudent {nnstudent.__version__}, seed "
-        f"{seed}, {_spread(rows, 'date')}; commit "
+        f"{_spread(rows, 'seed')}, {_spread(rows, 'date')}; commit "
         f"{_spread(rows, 'commit')}; {_machine()}. "
         f"{sum(row['process'] for row in rows)} of the malformed inputs went to the command as a "
         "process of its own, the others to its "
