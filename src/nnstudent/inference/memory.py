@@ -1,9 +1,9 @@
 """Predicting the memory of a case before it runs, from its grid and the networks alone.
 
-Resident memory peaks while the image is resampled to the network's grid, while windows run, or
-while labels are restored. The class scores can be held slab by slab, down to little more than one
-layer of windows, see :func:`nnstudent.inference.windows.sliding.stream`. Everything else cannot be
-made smaller.
+Resident memory peaks while the image is resampled to the network's grid, while windows run, while
+labels are restored, or while the finished label map is measured. The class scores can be held slab
+by slab, down to little more than one layer of windows, see
+:func:`nnstudent.inference.windows.sliding.stream`. Everything else cannot be made smaller.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import psutil
 from nnstudent.bundle.spec import NetworkSpec
 from nnstudent.errors import InputError
 from nnstudent.inference.grid.resample import axis_orders, new_shape
+from nnstudent.inference.quality.shapes import coarse_steps
 from nnstudent.inference.windows.sliding import padded_shape
 from nnstudent.volume import Grid, Shape, Spacing
 
@@ -172,7 +173,7 @@ def predict_peak_mb(
     """
     image = math.prod(grid.shape) * item_bytes
     reading = 2 * image  # as it comes out of the file, and as it is kept
-    peak = reading
+    peak = max(reading, image + _measuring(grid))
     for spec, count in zip(networks, members, strict=True):
         preparing = image + _preparing(grid, spec)
         # Each engine keeps what it needs for a window until its network has run.
@@ -209,6 +210,15 @@ def _running(grid: Grid, spec: NetworkSpec, *, planes: int | None, members: int)
     if padded[1:] != shape[1:] and shape != _reoriented(grid, spec)[0]:
         restoring += held * math.prod(shape[1:]) * channels * 4
     return 2 * labels + values + scores + mean + restoring
+
+
+def _measuring(grid: Grid) -> int:
+    """Bytes that labels and the measurements of them hold beside the image."""
+    # The labels, and for a class that fills the image a mask, its pieces and what fills its holes.
+    measured = math.prod(
+        math.ceil(n / step) for n, step in zip(grid.shape, coarse_steps(grid), strict=True)
+    )
+    return math.prod(grid.shape) + 9 * measured
 
 
 def network_shape(grid: Grid, spec: NetworkSpec) -> Shape:
