@@ -1,17 +1,17 @@
 """Find training labels that look wrong, beside all others of the cohort.
 
   nnstudent audit COHORT -o audit
-      writes audit/audit.html, the most suspicious cases first, with pictures, and
-      audit/audit.csv with every finding
+      writes audit/audit.html with pictures, the most suspicious cases first,
+      and audit/audit.csv with every finding
   nnstudent audit COHORT -o audit --predictions TEACHERS/organs
       also compares with what the folds of an nnU-Net model predicted for cases
       that they did not learn from, or with any folder of label maps
   nnstudent audit COHORT -o audit --classes liver,spleen
 
 Compared are volume, extent, place among the other organs, density, the step of
-the image at the surface, loose pieces, holes, missing slices and sides. At least
-eight cases are needed. A finding says that a label is unusual, not that it is
-wrong.
+the image at the surface, loose pieces, holes, missing slices and sides. It
+needs eight cases or more. A finding says that a label is unusual, not that it
+is wrong.
 """
 
 from __future__ import annotations
