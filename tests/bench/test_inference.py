@@ -51,7 +51,7 @@ def test_a_scan_has_the_whole_abdomen_in_view(tmp_path):
     ) - {0}
 
 
-def test_rows_have_what_the_issue_asks_for(contender, quick, tmp_path, capfd):
+def test_rows_have_seconds_memory_and_ratios(contender, quick, tmp_path, capfd):
     report = bench.bench(
         [contender], [30], repeats=2, stock=False, work=tmp_path, plane=48, least=0
     )
