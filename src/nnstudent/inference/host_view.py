@@ -50,6 +50,7 @@ def host_view(
     """
     filled = np.zeros(organs.shape, np.uint8)
     medians = np.zeros(256, np.float32)
+    shown: list[int] = []
     for label in sorted(hosts):
         own = organs == label
         inside = hu[own]
@@ -57,12 +58,11 @@ def host_view(
             continue
         medians[label] = np.median(inside)
         filled[own] = label
-    for label in sorted(set(np.unique(filled).tolist()) - {0}):
+        shown.append(label)
+    for label in shown:
         closed = _closed(filled == label)
         filled[closed & (filled == 0)] = label
-    nearest, _ = nearest_host(
-        filled, [int(label) for label in np.unique(filled) if label], spacing_mm=spacing_mm
-    )
+    nearest, _ = nearest_host(filled, shown, spacing_mm=spacing_mm)
     relative = (hu - medians[nearest]) / np.float32(HU_PER_UNIT)
     view: Float32Array = np.full(hu.shape, NOTHING, np.float32)
     around = nearest > 0
