@@ -47,9 +47,11 @@ coverage: $(VENV)/.dev
 	@HYPOTHESIS_PROFILE=few $(PYTEST) --cov --cov-report=term:skip-covered --cov-report=html:runs/coverage
 
 # FAULTS="--count 100000 --seed 7" lengthens it; a second call goes on, and tries again what was a fault.
+# The property tests come first, with other examples than those of `make test`.
 FAULTS ?= --count 10000
 test-faults: $(VENV)/.dev
 	@mkdir -p runs/faults
+	@HYPOTHESIS_PROFILE=dev $(PYTEST) -q -m hypothesis
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults --record runs/faults/record.jsonl --scratch runs/faults \
 	  --page docs/reference/reliability.md $(FAULTS)
 

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
 
 import pytest
 
 from nnstudent.errors import (
+    Failure,
     GeometryError,
     InputError,
     MissingExtraError,
     NnStudentError,
     OutputError,
+    one_line,
+    quoted,
     require,
     require_regular_file,
 )
@@ -20,6 +24,21 @@ def test_every_error_of_the_input_ends_the_command_with_2():
     for kind in (InputError, GeometryError, OutputError, MissingExtraError):
         assert issubclass(kind, NnStudentError)
         assert kind.exit_code == 2
+
+
+@pytest.mark.parametrize("odd", ["\n", "\r\n", "\x1b[2J", "\u2028", "\x85", "\v", "\t", "\udce9"])
+def test_an_error_is_one_line_that_can_be_written_whatever_it_quotes(odd):
+    for kind in (NnStudentError, InputError, GeometryError, OutputError, MissingExtraError):
+        error = kind(f"labels.json: class '{odd}' has no id;{odd}expected one")
+        text = str(error)
+        assert len(text.splitlines()) == 1
+        assert text.isprintable()
+        assert text.encode("utf-8").startswith(b"labels.json: class '")
+        assert text == one_line(error) == quoted(error) == Failure("a", text).reason
+        assert (
+            text == Failure("a", f"labels.json: class '{odd}' has no id;{odd}expected one").reason
+        )
+        assert str(pickle.loads(pickle.dumps(error))) == text
 
 
 def test_a_missing_extra_is_named():

@@ -22,13 +22,17 @@ _KINDS = (
 
 
 class NnStudentError(Exception):
-    """An error that a user can act on; its text is one line.
+    """An error that a user can act on; its text is one line, whatever it quotes.
 
     Attributes:
         exit_code: The command's exit code if this error ends it.
     """
 
     exit_code = 2
+
+    def __str__(self) -> str:
+        """Return the text as one line that can be shown and written anywhere."""
+        return _folded(super().__str__())
 
 
 class InputError(NnStudentError):
@@ -63,6 +67,10 @@ class Failure:
     case: str
     reason: str
 
+    def __post_init__(self) -> None:
+        """Make the reason one line: it may come from a file that somebody changed."""
+        object.__setattr__(self, "reason", _folded(self.reason))
+
 
 def one_line(error: BaseException) -> str:
     """Return an error as one line that can be shown and written anywhere.
@@ -70,7 +78,7 @@ def one_line(error: BaseException) -> str:
     Args:
         error: Any exception. Its type is named only if users cannot act on it.
     """
-    text = readable(" ".join(str(error).split()))
+    text = _folded(str(error))
     if isinstance(error, NnStudentError):
         return text or type(error).__name__
     if len(text) > _LONGEST:
@@ -88,8 +96,12 @@ def one_line(error: BaseException) -> str:
 
 def quoted(error: BaseException) -> str:
     """Return a library's message as words for brackets; the error's type if it has no message."""
-    text = readable(" ".join(str(error).split()))
+    text = _folded(str(error))
     return f"{text[:_QUOTED]} …" if len(text) > _QUOTED else text or type(error).__name__
+
+
+def _folded(text: str) -> str:
+    return readable(" ".join(text.split()))
 
 
 def require_regular_file(path: Path, *, what: str) -> None:
