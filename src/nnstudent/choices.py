@@ -19,6 +19,12 @@ TARGETS = ("organs", "tumor", "all")  # of teach
 DECISIONS = ("dice", "argmax")  # how a voxel of a pseudo-label gets its class
 EXECUTORS = ("local", "slurm", "kubernetes", "snakefile")  # of the jobs of a run
 MODEL_ACTIONS = ("add", "list", "remove")
-STRATEGIES = ("quality", "uncertainty", "diversity", "random")  # of qc --next
+STRATEGIES = (  # of qc --next and of the service
+    "quality",
+    "uncertainty",
+    "diversity",
+    "random-foreground",
+    "random",
+)
 REPORT_FORMATS = ("html", "md", "latex")
 SHELLS = ("bash", "zsh", "fish")

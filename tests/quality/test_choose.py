@@ -32,6 +32,27 @@ def test_diversity_takes_what_looks_unlike_the_others() -> None:
     assert len(set(chosen)) == 3
 
 
+def test_what_was_corrected_counts() -> None:
+    rest = SCANS[:3]
+    # The spleen goes first; one correction later it is the liver's turn.
+    assert choose_next(rest, 1, strategy="uncertainty") == ("c",)
+    assert choose_next(rest, 1, strategy="uncertainty", corrected=SCANS[3:4]) == ("b",)
+    away = Candidate("x", {}, {}, {"hu": 104.0})
+    assert choose_next(SCANS[:3], 1, strategy="diversity", corrected=[away]) == ("c",)
+
+
+def test_random_foreground_takes_scans_in_which_the_drawn_organ_was_found() -> None:
+    """Nine scans of a liver, one of a spleen: by organs, the one is drawn half of the time."""
+    scans = [Candidate(f"liver {k}", {"liver": 0.9}) for k in range(9)]
+    scans.append(Candidate("spleen", {"spleen": 0.9}))
+    first = [
+        choose_next(scans, 1, strategy="random-foreground", seed=seed)[0] for seed in range(200)
+    ]
+    assert 70 <= first.count("spleen") <= 130
+    assert len(set(first)) == 10
+    assert len(set(choose_next(scans, 10, strategy="random-foreground"))) == 10
+
+
 def test_random_is_the_same_for_the_same_seed() -> None:
     first = choose_next(SCANS, 5, strategy="random", seed=1)
     assert first == choose_next(SCANS, 5, strategy="random", seed=1)

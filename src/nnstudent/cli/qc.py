@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=STRATEGIES,
         default=STRATEGIES[0],
         help="how --next chooses: the lowest expected Dice; each organ in turn where it is least "
-        "confident; scans unlike each other; or at random, to compare with "
+        "confident; scans unlike each other; or at random, with an organ or any, to compare with "
         f"(default: {STRATEGIES[0]})",
     )
     add_report(parser, help="write the ranking, or what was calibrated, as JSON")

@@ -123,19 +123,24 @@ def candidates(folder: Path) -> tuple[Candidate, ...]:
     Raises:
         InputError: The folder is missing, or has no table.
     """
-    found = []
-    for id, rows in sorted(_tables(folder).items()):
-        organs = [dict(zip(COLUMNS, row, strict=False)) for row in rows]
-        measures = {
-            f"{organ['organ']} {name}": value
-            for organ in organs
-            for name in ("volume_ml", "mean_hu", "sd_hu")
-            if (value := _value(organ[name])) is not None
-        }
-        found.append(
-            Candidate(id, _column(organs, "confidence"), _column(organs, "expected_dice"), measures)
-        )
-    return tuple(found)
+    return tuple(candidate_of(id, rows) for id, rows in sorted(_tables(folder).items()))
+
+
+def candidate_of(id: str, rows: Iterable[Row]) -> Candidate:
+    """A scan as a candidate for correction, from what was measured of its organs.
+
+    Args:
+        id: Name of the case.
+        rows: Its rows of statistics.
+    """
+    organs = [dict(zip(COLUMNS, row, strict=False)) for row in rows]
+    measures = {
+        f"{organ['organ']} {name}": value
+        for organ in organs
+        for name in ("volume_ml", "mean_hu", "sd_hu")
+        if (value := _value(organ[name])) is not None
+    }
+    return Candidate(id, _column(organs, "confidence"), _column(organs, "expected_dice"), measures)
 
 
 def _column(organs: Iterable[Mapping[str, str]], name: str) -> dict[str, float]:

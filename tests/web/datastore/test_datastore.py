@@ -12,7 +12,7 @@ def test_the_service_opens_what_it_is_given(tmp_path):
     service = Service(Settings(tmp_path / "work", datastore=tmp_path / "scans"))
     try:
         assert service.datastore is not None
-        assert service.datastore.candidates() == []
+        assert service.datastore.next("first", by="anna") is None
         assert service.model is service.datastore.store.model
         assert service.datastore.learning in service.parts
     finally:

@@ -10,6 +10,7 @@ from nnstudent.errors import InputError
 from nnstudent.pipeline.preset import load_preset
 from nnstudent.web.datastore.learning import Learning
 from nnstudent.web.datastore.models import Models
+from nnstudent.web.datastore.scans import Scan
 from nnstudent.web.datastore.store import Store
 from nnstudent.web.datastore.strategies import Candidate, Chooser
 from nnstudent.web.jobs import Jobs
@@ -33,11 +34,25 @@ class Datastore:
     models: Models
     learning: Learning
 
-    def candidates(self) -> list[Candidate]:
-        """Return the scans that nobody has corrected."""
+    def next(self, strategy: str, *, by: str) -> Scan | None:
+        """Choose the scan that should be corrected next; None if there is none left.
+
+        Args:
+            strategy: How it is chosen.
+            by: Who asks.
+
+        Raises:
+            NotFoundError: There is no such strategy.
+            InputError: The strategy needs a calibration that the model does not have.
+        """
         done = {case.id for case in self.store.corrections.cohort()}
-        scans = [scan for scan in self.store.scans.all() if scan.id not in done]
-        return [Candidate(scan, self.store.result(scan)) for scan in scans]
+        scans = [Candidate(scan, self.store.result(scan)) for scan in self.store.scans.all()]
+        return self.chooser.next(
+            strategy,
+            [one for one in scans if one.scan.id not in done],
+            by=by,
+            corrected=[one for one in scans if one.scan.id in done],
+        )
 
 
 def open_datastore(

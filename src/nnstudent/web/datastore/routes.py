@@ -16,6 +16,7 @@ from nnstudent.web.datastore.datastore import Datastore
 from nnstudent.web.datastore.learning import Training
 from nnstudent.web.datastore.scans import NotFoundError
 from nnstudent.web.datastore.store import Sent
+from nnstudent.web.datastore.strategies import STRATEGIES
 from nnstudent.web.forms import receive_form, sender_names
 from nnstudent.web.job import Job
 from nnstudent.web.jobs import Jobs
@@ -106,7 +107,7 @@ def add_datastore_routes(router: APIRouter, service: Service, datastore: Datasto
 
 
 def _add_overview(router: APIRouter, service: Service, datastore: Datastore) -> None:
-    store, chooser = datastore.store, datastore.chooser
+    store = datastore.store
 
     @router.get("/api/datastore")
     def overview() -> DatastoreOut:
@@ -117,8 +118,7 @@ def _add_overview(router: APIRouter, service: Service, datastore: Datastore) -> 
             scans=len(store.scans.all()),
             corrected=len(done),
             strategies=[
-                StrategyOut(name=name, description=strategy.description)
-                for name, strategy in chooser.strategies.items()
+                StrategyOut(name=name, description=text) for name, text in STRATEGIES.items()
             ],
             learns=datastore.learning.possible,
             student=datastore.models.number,
@@ -128,7 +128,7 @@ def _add_overview(router: APIRouter, service: Service, datastore: Datastore) -> 
     @router.post("/api/datastore/next", status_code=201)
     def next_scan(asked: Asked) -> JobOut:
         """Choose the scan that should be corrected next, and segment it."""
-        scan = chooser.next(asked.strategy, datastore.candidates(), by=_name(asked.by))
+        scan = datastore.next(asked.strategy, by=_name(asked.by))
         if scan is None:
             raise NotFoundError("every scan is corrected, or somebody is at it")
         return job_out(store.request(scan), service.jobs, datastore)

@@ -9,6 +9,7 @@ import nnstudent
 from nnstudent.web.datastore.datastore import Datastore
 from nnstudent.web.datastore.learning import Training
 from nnstudent.web.datastore.scans import Scan
+from nnstudent.web.datastore.strategies import STRATEGIES
 
 MODEL = "nnstudent"
 FINAL = "final"
@@ -43,8 +44,7 @@ def info(datastore: Datastore) -> dict[str, Any]:
         },
         "trainers": trainers if learning.possible else {},
         "strategies": {
-            name: {"description": strategy.description, "config": {}}
-            for name, strategy in datastore.chooser.strategies.items()
+            name: {"description": text, "config": {}} for name, text in STRATEGIES.items()
         },
         "scoring": {},
         "train_stats": {MODEL: train_stats(learning.last)} if learning.last else {},

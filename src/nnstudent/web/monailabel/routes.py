@@ -278,7 +278,7 @@ def _add_next(router: APIRouter, datastore: Datastore) -> None:
     @router.post("/activelearning/{strategy}", include_in_schema=False)
     def choose(strategy: str, params: Params = None) -> dict[str, Any]:
         by = sender(params or {})
-        scan = datastore.chooser.next(strategy, datastore.candidates(), by=by)
+        scan = datastore.next(strategy, by=by)
         return {} if scan is None else sample(scan, strategy=strategy, by=by)
 
 
