@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from nnstudent.inference.labels.phase import Phase, guess_phase
 from nnstudent.training.augment.physiology import HOST_WEIGHTS, LESIONS, LOOK_ALIKES, Kind
-from nnstudent.training.augment.shapes import draw_shape, smooth_noise
+from nnstudent.training.augment.shapes import REACH, draw_shape, smooth_noise
 from nnstudent.types import Float32Array, Float64Array, MaskArray
 from nnstudent.volume import Spacing
 
@@ -25,7 +25,7 @@ MOTTLED = 1.5  # contrast over the deviation of the host itself: cortex and medu
 # Contrast over noise, times the square root of the area in pixels: what an eye needs (Rose).
 ROSE = 4.0
 _LEAST_HOST_ML = 0.3  # an organ with less in the window bears nothing
-_REACH = 1.35  # half a box over the lesion's radius
+_MARGIN = 1.05  # of a box around what is painted
 _TRIES = 8
 _LEAST_SHARE = 0.65  # of a tumor's shape that has to lie where it may be painted
 _LEAST_VOXELS = 6  # a smaller tumor is noise on this grid
@@ -176,7 +176,7 @@ class _Canvas:
         for _ in range(_TRIES):
             diameter = float(np.exp(rng.uniform(np.log(least), np.log(max(most, least + 0.1)))))
             centre = np.array(np.unravel_index(voxels[int(rng.integers(len(voxels)))], own.shape))
-            box = self._box(centre, _REACH * diameter / 2 * (2.5 if kind.shape == "tube" else 1.15))
+            box = self._box(centre, _MARGIN * REACH[kind.shape] * diameter / 2)
             distance = draw_shape(
                 kind,
                 diameter,

@@ -9,6 +9,9 @@ import numpy as np
 from nnstudent.training.augment.physiology import Kind
 from nnstudent.types import Float32Array, Float64Array
 
+# How far a shape reaches from its center, over its radius; beyond, its box would cut it straight.
+REACH = {"ball": 1.5, "wedge": 1.5, "tube": 3.3}
+
 
 def draw_shape(
     kind: Kind,
@@ -37,12 +40,13 @@ def draw_shape(
     )
     grid = np.stack(np.meshgrid(z, y, x, indexing="ij"))
     radius = diameter / 2
+    cap = np.float32(REACH[kind.shape] * radius) - np.sqrt((grid**2).sum(0))
     turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
     rough = smooth_noise(size, space, max(radius, 4.0) * rng.uniform(0.5, 0.9), rng)
     if kind.shape == "tube":
         along = np.tensordot(turn[0], grid, 1) + rng.uniform(0.1, 0.3) * radius * rough * 4
         away = np.sqrt(np.maximum((grid**2).sum(0) - along**2, 0))
-        return np.asarray(radius * (1 + 0.2 * rough) - away, np.float32)
+        return np.asarray(np.minimum(cap, radius * (1 + 0.2 * rough) - away), np.float32)
     if kind.shape == "wedge":
         sides = [np.tensordot(turn[i] * rng.uniform(0.7, 1.6), grid, 1) for i in range(2)]
         third = np.tensordot(turn[2], grid, 1)
@@ -51,7 +55,7 @@ def draw_shape(
             - np.maximum(np.maximum(np.abs(sides[0]), np.abs(sides[1])), np.abs(third))
             - 0.3 * third
         )
-        return np.asarray(depth + 0.2 * radius * rough, np.float32)
+        return np.asarray(np.minimum(cap, depth + 0.2 * radius * rough), np.float32)
     lobes = np.full(tuple(size), -np.inf, np.float32)
     for number in range(int(rng.integers(2, 5)) if rng.random() < kind.lobed else 1):
         stretch = rng.uniform(0.75, 1.25, 3)
@@ -64,7 +68,7 @@ def draw_shape(
         )
         ball = np.asarray(own - np.sqrt((turned**2).sum(0)), np.float32)
         lobes = np.maximum(lobes, ball)
-    return np.asarray(lobes + rng.uniform(0.05, 0.22) * radius * rough, np.float32)
+    return np.asarray(np.minimum(cap, lobes + rng.uniform(0.05, 0.22) * radius * rough), np.float32)
 
 
 def smooth_noise(
