@@ -12,6 +12,8 @@ export const KEYS: readonly [string, string][] = [
   ['O', 'contours'],
   ['+ − F', 'zoom in, zoom out, fit'],
   ['Delete', 'remove the lengths'],
+  ['B L E G R', 'while correcting: brush, outline, eraser, grow, remove'],
+  ['Z', 'while correcting: undo'],
 ]
 const MANY = 10 // slices of a page
 
@@ -56,5 +58,5 @@ function actionOf(viewer: Viewer, key: string): (() => void) | undefined {
     delete: () => viewer.clearLengths(),
     backspace: () => viewer.clearLengths(),
   }
-  return actions[letter]
+  return actions[letter] ?? viewer.extraKeys[letter]
 }

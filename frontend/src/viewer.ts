@@ -65,6 +65,8 @@ export class Viewer {
   contours = false
   /** The class that is drawn on, and so not part of the map that is shown. */
   drawn: number | null = null
+  /** What other keys do just now. */
+  extraKeys: Record<string, () => void> = {}
 
   private readonly hidden = new Set<number>()
   private readonly probe = make('output', 'nnv-probe')

@@ -76,3 +76,12 @@ test('when somebody was first, nothing is lost and it can be sent over theirs', 
   await vi.waitFor(() => expect(correct.root.textContent).toContain('Submitted'))
   expect(sent()).toMatchObject({ version: null })
 })
+
+test('what a click came to is said', () => {
+  correct.begin(9)
+  const { onSay } = drawing as unknown as { onSay: (line: string, bad?: boolean) => void }
+  onSay('Segmenting …')
+  expect(correct.root.textContent).toContain('Segmenting …')
+  onSay('The service does not answer.', true)
+  expect(correct.root.querySelector('.bad')?.textContent).toBe('The service does not answer.')
+})

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import nibabel as nib
 import numpy as np
@@ -253,6 +254,7 @@ def test_a_scan_is_looked_at_corrected_and_its_page_is_accessible(
         opened(browser, address) as page,
     ):
         look(page)
+        click(page, scans)
         correct(page)
         rows = (scans / "corrected" / "ledger.jsonl").read_text().splitlines()
         assert [json.loads(row)["by"] for row in rows] == ["Anna", "Anna"]
@@ -290,6 +292,58 @@ def look(page: Page) -> None:
     page.keyboard.press("m")
     drag(page, canvas, (0, 0), (60, 0))
     expect(page.locator(".nnv-probe")).to_contain_text("Length")
+
+
+def click(page: Page, scans: Path) -> None:
+    """A click grows the spleen by what looks like it; undo takes that back."""
+    spleen = page.get_by_role("button", name="Correct the spleen")
+    spleen.click()
+    page.get_by_role("button", name="Axial", exact=True).click()
+    canvas = page.locator(".screen canvas")
+    canvas.focus()
+    page.keyboard.press("g")
+    grow = page.get_by_role("button", name="Grow", exact=True)
+    expect(grow).to_have_attribute("aria-pressed", "true")
+    canvas.scroll_into_view_if_needed()
+    with page.expect_response("**/api/datastore/click?*") as answer:
+        canvas.click()  # in the middle of the picture: the liver, or beside it
+    request, found = answer.value.request, answer.value.body()
+    assert answer.value.status == 200
+    asked = parse_qs(urlsplit(request.url).query)
+    shape = tuple(int(size) for size in asked["shape"])
+    sent = request.post_data_buffer or b""
+    voxels = int(np.prod(shape))
+    before = np.frombuffer(sent, np.uint8, offset=2 * voxels).reshape(shape)
+    after = np.frombuffer(found, np.uint8).reshape(shape)
+    assert after.sum() > before.sum() + 10, "it grew"
+    expect(page.locator(".correct")).not_to_contain_text("Segmenting")
+
+    # The box holds the scan's own densities.
+    image = nib.as_closest_canonical(nib.load(next(scans.glob("*/ct.nii.gz"))))
+    hu = np.asarray(image.dataobj).T
+    box = np.frombuffer(sent, "<i2", count=voxels).reshape(shape)
+    start = place_of(box, hu)
+    clicked = tuple(int(at) for at in asked["voxel"])
+    assert after[clicked] == 1
+    assert abs(start[1] + clicked[1] - hu.shape[1] / 2) < hu.shape[1] / 3
+
+    page.keyboard.press("z")
+    with page.expect_response("**/api/datastore/click?*") as answer:
+        canvas.click()
+    sent = answer.value.request.post_data_buffer or b""
+    again = np.frombuffer(sent, np.uint8, offset=2 * voxels).reshape(shape)
+    assert (again == before).all(), "undo took the first click back"
+    page.get_by_role("button", name="Cancel").click()
+
+
+def place_of(box: np.ndarray, hu: np.ndarray) -> tuple[int, int, int]:
+    """Where a box lies in a scan."""
+    room = [slice(0, 1 + size - own) for size, own in zip(hu.shape, box.shape, strict=True)]
+    for place in np.argwhere(hu[tuple(room)] == box[0, 0, 0]):
+        part = tuple(slice(at, at + own) for at, own in zip(place, box.shape, strict=True))
+        if (hu[part] == box).all():
+            return tuple(int(at) for at in place)
+    raise AssertionError("the box is no part of the scan")
 
 
 def correct(page: Page) -> None:

@@ -1,4 +1,5 @@
 /** The service's API. Its types are generated from openapi.json, the service's own description (`npm run types`). */
+import type { Around } from '../around'
 import type { components } from './schema'
 
 type Schemas = components['schemas']
@@ -60,6 +61,16 @@ export function sendCorrection(id: string, label: Blob, params: CorrectionParams
   form.append('params', JSON.stringify(params))
   form.append('label', label, 'label.nii.gz')
   return ask(`api/jobs/${id}/labels`, { method: 'PUT', body: form })
+}
+
+/** Segment an organ again around a click. */
+export async function sendClick(around: Around, add: boolean, body: Uint8Array<ArrayBuffer>): Promise<Uint8Array> {
+  const params = new URLSearchParams({ add: String(add), reach_mm: String(around.reach) })
+  for (const [name, triple] of [['shape', around.size], ['spacing_mm', around.spacing], ['voxel', around.voxel]] as const) {
+    for (const value of [...triple].reverse()) params.append(name, String(value)) // z, y, x
+  }
+  const answer = await call(`api/datastore/click?${params}`, { method: 'POST', body })
+  return new Uint8Array(await answer.arrayBuffer())
 }
 
 /** Exchange the token for a session. */

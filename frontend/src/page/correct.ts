@@ -2,7 +2,7 @@
 import { button, make } from '../dom'
 import type { Drawing, Pen } from '../drawing'
 import type { Viewer } from '../viewer'
-import { type Job, type Label, ServiceError, sendCorrection } from './api'
+import { type Job, type Label, ServiceError, sendClick, sendCorrection } from './api'
 import type { loadViewer } from './engine'
 import { withVoxels } from './nifti'
 
@@ -11,10 +11,12 @@ type Engine = Awaited<ReturnType<typeof loadViewer>>
 /** What is said of a class. */
 export type Said = 'present' | 'absent'
 
-const PENS: [Pen, string, string][] = [
-  ['brush', 'Brush', 'Paint with the left button'],
-  ['outline', 'Outline', 'Draw around; it is filled when you let go'],
-  ['eraser', 'Eraser', 'Wipe away'],
+const PENS: [Pen, string, string, string][] = [
+  ['brush', 'Brush', 'B', 'Paint with the left button'],
+  ['outline', 'Outline', 'L', 'Draw around; it is filled when you let go'],
+  ['eraser', 'Eraser', 'E', 'Wipe away'],
+  ['grow', 'Grow', 'G', 'Click: what looks like it around there is added'],
+  ['remove', 'Remove', 'R', 'Click: the part around there is removed'],
 ]
 const NAME = 'nnstudent name'
 
@@ -86,7 +88,8 @@ export class Correct {
       if (!viewer.isOn(id)) viewer.switch([id], true)
       if (viewer.present.has(id)) viewer.centerOn(id)
       if (viewer.view.axis < 0 || viewer.view === viewer.views[0]) viewer.turnTo(viewer.views.find(({ title }) => title === 'Axial')!)
-      this.drawing = new engine.Drawing(viewer, this.labels.find((item) => item.id === id)!)
+      this.drawing = new engine.Drawing(viewer, this.labels.find((item) => item.id === id)!, sendClick)
+      this.drawing.onSay = (line, bad) => this.tell(line, bad)
       this.drawing.onChange = () => {
         this.line = ''
         this.draw()
@@ -165,10 +168,11 @@ export class Correct {
     const pens = make('div', 'nnv-views')
     pens.role = 'group'
     pens.ariaLabel = 'Pen'
-    for (const [pen, title, hint] of PENS) {
+    for (const [pen, title, key, hint] of PENS) {
       const item = button('', title, () => drawing.use(pen))
       item.ariaPressed = String(drawing.pen === pen)
-      item.title = hint
+      item.title = `${hint}; key ${key}`
+      item.setAttribute('aria-keyshortcuts', key)
       pens.append(item)
     }
     const size = make('input')

@@ -24,6 +24,7 @@ from nnstudent.web.throttle import LoginThrottle
 _SAFE = ("GET", "HEAD", "OPTIONS")
 SESSION = "/api/session"
 UPLOAD = "/api/jobs"
+CLICK = "/api/datastore/click"
 HEADER_BYTES = 16_384
 _BODY_BYTES = 10_000  # of any request but an upload
 _KNOWN = "nnstudent.known_host"
@@ -127,8 +128,8 @@ class Access:
     def _is_short(self, scope: Scope) -> bool:
         """Return whether a request changes something and is not an upload."""
         method, path = scope["method"], scope["path"]
-        correction = path.startswith(f"{UPLOAD}/") and path.endswith("/labels")
-        long = self._has_datastore and (correction or carries_files(method, path))
+        labels = path.startswith(f"{UPLOAD}/") and path.endswith("/labels")
+        long = self._has_datastore and (labels or path == CLICK or carries_files(method, path))
         return method not in _SAFE and not long and not (path == UPLOAD and method == "POST")
 
     async def _check(self, scope: Scope, *, origin: str | None) -> Response | None:

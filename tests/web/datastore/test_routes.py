@@ -82,3 +82,51 @@ def test_what_is_wrong_is_a_line(page, label):
     assert page.post("/api/datastore/training", json={}).status_code == 400
     assert page.delete("/api/datastore/training").status_code == 404
     assert page.delete("/api/datastore/student").status_code == 409
+
+
+CLICK = "/api/datastore/click"
+BALL = {"shape": [20, 24, 28], "spacing_mm": [2, 2, 2], "voxel": [10, 12, 14], "add": True}
+
+
+def ball():
+    z, y, x = np.ogrid[:20, :24, :28]
+    inside = (z - 10) ** 2 + (y - 12) ** 2 + (x - 14) ** 2 < 6**2
+    return inside, np.where(inside, 20, 110).astype("<i2").tobytes() + bytes(inside.size)
+
+
+def test_a_click_is_answered_with_the_organ_around_it(page):
+    inside, body = ball()
+    answer = page.post(CLICK, params=BALL, content=body)
+    assert answer.status_code == 200, answer.text
+    found = np.frombuffer(answer.content, np.uint8).reshape(inside.shape) > 0
+    assert 2 * (found & inside).sum() / (found.sum() + inside.sum()) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("more", "extra", "code", "words"),
+    [
+        ({}, b"1", 413, "its shape takes 40320 bytes"),
+        ({"shape": [200, 200, 200]}, b"", 400, "at most 2000000"),
+        ({"shape": [20, 24]}, b"", 422, "shape"),
+        ({"voxel": [10, 12, 28]}, b"", 400, "inside the image"),
+        ({"add": False}, b"", 400, "not labeled"),
+        ({"spacing_mm": ["nan", 2, 2]}, b"", 422, "spacing_mm"),
+    ],
+)
+def test_a_wrong_click_is_a_line(page, more, extra, code, words):
+    answer = page.post(CLICK, params=BALL | more, content=ball()[1] + extra)
+    assert answer.status_code == code
+    assert words in answer.json()["error"]
+
+
+def test_a_click_is_as_guarded_as_an_upload(page):
+    body = ball()[1]
+    foreign = page.post(CLICK, params=BALL, content=body, headers={"Origin": "http://evil.example"})
+    assert foreign.status_code == 403
+    short = page.post(CLICK, params=BALL, content=body[:-1])
+    assert (short.status_code, short.json()["error"]) == (
+        400,
+        "a box of 40319 bytes; its shape takes 40320",
+    )
+    endless = page.post(CLICK, params=BALL, content=iter([body]))  # of no stated length
+    assert endless.status_code == 413

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, HTTPException, Path, Request, Response
+from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
 from fastapi.responses import FileResponse
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from nnstudent.errors import InputError
-from nnstudent.web.access import Owner
+from nnstudent.web.access import CLICK, Owner, is_below
+from nnstudent.web.datastore.clicks import BoxIn, segment_box
 from nnstudent.web.datastore.datastore import Datastore
 from nnstudent.web.datastore.learning import Training
 from nnstudent.web.datastore.scans import NotFoundError
 from nnstudent.web.datastore.store import Sent
 from nnstudent.web.datastore.strategies import STRATEGIES
-from nnstudent.web.forms import receive_form, sender_names
+from nnstudent.web.forms import TooLargeError, receive_form, sender_names
 from nnstudent.web.job import Job
 from nnstudent.web.jobs import Jobs
 from nnstudent.web.pace import UploadSlots
@@ -27,6 +29,8 @@ from nnstudent.web.server import ADMITTED
 from nnstudent.web.service import Service
 
 _NAME = 80  # characters of somebody's name
+_OCTETS = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+_BOX = {"requestBody": {"required": True, "content": _OCTETS}}
 
 
 class TrainingOut(BaseModel):
@@ -104,6 +108,7 @@ def add_datastore_routes(router: APIRouter, service: Service, datastore: Datasto
     _add_overview(router, service, datastore)
     _add_training(router, datastore)
     _add_correction(router, service, datastore)
+    _add_click(router, service)
 
 
 def _add_overview(router: APIRouter, service: Service, datastore: Datastore) -> None:
@@ -200,6 +205,26 @@ def _add_correction(router: APIRouter, service: Service, datastore: Datastore) -
         return SavedOut(
             confirmed=list(saved.confirmed), version=saved.version, warnings=list(saved.warnings)
         )
+
+
+def _add_click(router: APIRouter, service: Service) -> None:
+    limits = service.settings.limits
+    uploads, one_at_a_time = UploadSlots(limits), asyncio.Semaphore(1)
+
+    @router.post(CLICK, openapi_extra=_BOX, response_class=Response)
+    async def click(params: Annotated[BoxIn, Query()], request: Request) -> Response:
+        """Segment an organ again around a click, in a box of the scan that is sent."""
+        length = request.headers.get("content-length")
+        if length is None or not is_below(length, params.size):
+            raise TooLargeError(f"a box of another size; its shape takes {params.size} bytes")
+        async with uploads.admit() as running:
+            setattr(request.state, ADMITTED, True)
+            body = bytearray()
+            async for piece in running.paced(request.stream()):
+                body += piece
+        async with one_at_a_time:
+            mask = await run_in_threadpool(segment_box, params, bytes(body))
+        return Response(mask, media_type="application/octet-stream")
 
 
 def _done(jobs: Jobs, id: str, owner: str) -> Job:
