@@ -43,6 +43,7 @@ def test_what_is_in_a_bundle(bundle, folder):
         "Not a medical device",
         "liver, spleen, aorta",
         "training data: phantoms, a few scans",
+        "none: it was not calibrated",
         "16×16×24",
     ):
         assert words in card

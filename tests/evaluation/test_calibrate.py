@@ -10,9 +10,12 @@ import pytest
 
 from nnstudent.cohort.cohort import Case, Cohort, write_cohort
 from nnstudent.errors import GeometryError, InputError
+from nnstudent.evaluation import calibrate as module
 from nnstudent.evaluation.calibrate import check_cohort, scans_of_cohort, true_dice
+from nnstudent.quality.fit import calibrate
 from nnstudent.taxonomy import flare23
 from nnstudent.volume import Grid, Volume
+from tests.quality.cases import known_cases
 
 ORGANS = ("liver", "spleen", "aorta")
 
@@ -70,3 +73,15 @@ def test_a_cohort_with_too_few_labeled_scans_is_refused(tmp_path: Path) -> None:
         check_cohort(tmp_path)
     write_cohort(tmp_path, cohort(20, 0))
     assert len(check_cohort(tmp_path)) == 21
+
+
+def test_a_student_begins_with_the_calibration_of_the_model_before_it() -> None:
+    known = known_cases(1, 40)
+    before = calibrate(known[:30], rests_on={"scans": 30})
+    few = [replace(case, dice={k: v - 0.3 for k, v in case.dice.items()}) for case in known[30:35]]
+    found = module._calibration(before, few, rests_on={"scans": 5})
+    assert found.expected == before.expected
+    assert all(shift < -0.1 for shift in found.shift.values()), "it is worse, and is expected so"
+    assert found.rests_on == {"scans": 30, "adapted_to": {"scans": 5}}
+    with pytest.raises(InputError, match="expected at least 20"):
+        module._calibration(None, few, rests_on={})

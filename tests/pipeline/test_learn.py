@@ -10,9 +10,10 @@ import pytest
 from nnstudent.cohort.corrections import Corrections, Submission
 from nnstudent.cohort.ledger import read_ledger
 from nnstudent.errors import InputError
+from nnstudent.evaluation.calibrate import Calibrated
 from nnstudent.io.nifti import read_labels, write_image, write_labels
 from nnstudent.pipeline import learn as module
-from nnstudent.pipeline.learn import Learned, complete, learn
+from nnstudent.pipeline.learn import Learned, calibrated, complete, learn
 from nnstudent.taxonomy import flare23
 from nnstudent.volume import Grid, Volume
 
@@ -99,3 +100,26 @@ def test_nothing_to_learn_from_is_said(tmp_path):
     write_cohort(tmp_path, Cohort(TABLE, ()))
     with pytest.raises(InputError, match="no corrected scan"):
         learn(tmp_path, None, None, tmp_path / "out")
+
+
+def test_what_became_of_the_expected_dice_is_said(corrections, tmp_path, monkeypatch):
+    asked = []
+
+    class Bundle:
+        classes = ("liver", "spleen")
+
+    class Before:
+        quality = "that of the model before"
+
+    def calibrates(model, scans, out, *, before, **_):
+        asked.append(([scan.id for scan in scans], scans[0].organs, before))
+        if len(asked) > 1:
+            raise InputError("1 scans with a known truth; expected at least 3")
+        return Calibrated(out, None, len(scans), ())
+
+    monkeypatch.setattr(module, "open_model", lambda path: Bundle())
+    monkeypatch.setattr(module, "calibrate_bundle", calibrates)
+    lines = [calibrated(corrections.cohort(), tmp_path, before=Before()) for _ in range(2)]
+    assert asked[0] == (["p1"], ("liver",), "that of the model before"), "held out and confirmed"
+    assert lines[0] == "expected Dice calibrated on 1 held-out scan"
+    assert lines[1].startswith("no expected Dice, so that qc flags nothing: 1 scans")

@@ -29,12 +29,15 @@ def write_card(path: Path, model: Model, *, title: str) -> None:
     ]
     for network in model.networks:
         lines += ["", f"## Network {network.name}", "", *_facts(network)]
-    if model.quality is not None:
+    lines += ["", "## Expected Dice", ""]
+    if model.quality is None:
+        lines.append(
+            "- none: it was not calibrated, so that `segment` expects no Dice of an organ and `qc` "
+            "flags nothing; `nnstudent qc SCANS --calibrate CORRECTED` calibrates it"
+        )
+    else:
         level = f"{model.quality.level:.0%}"
         lines += [
-            "",
-            "## Expected Dice",
-            "",
             f"- interval: holds the true Dice in {level} of scans like those below; of other scans "
             "it is a hint",
             *(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import nnstudent
-from nnstudent.bundle.bundle import Model, open_model
+from nnstudent.bundle.bundle import open_model
 from nnstudent.bundle.write import check_replaceable, write_quality
 from nnstudent.cases import for_each_case
 from nnstudent.cohort.cohort import Cohort, read_cohort
@@ -203,19 +203,21 @@ def calibrate_bundle(
     out: Path,
     *,
     truth: str,
+    before: QualityModel | None = None,
     threads: int | None = None,
     progress: Progress = silent,
 ) -> Calibrated:
     """Calibrate the expected Dice of a bundle on scans whose truth is known.
 
-    With :data:`ANEW` scans, or if the bundle has no calibration, it is made anew; with fewer, that
-    of the bundle is adapted to them.
+    With :data:`ANEW` scans, or if there is no calibration to begin with, it is made anew; with
+    fewer, that of the bundle is adapted to them.
 
     Args:
         model: The bundle; None for the bundled student.
         scans: Scans that the model did not learn from.
         out: The bundle with the calibration: the same folder, or a new one that gets a copy.
         truth: Where the truth comes from, for the card.
+        before: For a bundle without a calibration, that of the model that it was trained from.
         threads: Processor threads; None for all.
         progress: Called after each scan.
 
@@ -240,7 +242,8 @@ def calibrate_bundle(
         progress=progress,
     )
     known = [case for _, case in measured.results]
-    quality = _calibration(opened, known, rests_on=_rests_on(known, truth, segmenter))
+    begin = opened.quality or before
+    quality = _calibration(begin, known, rests_on=_rests_on(known, truth, segmenter))
     with writing(out, beside=True):
         if out.resolve() == opened.path.resolve():
             write_quality(out, quality)
@@ -267,12 +270,12 @@ def measure_scan(scan: TrueScan, segmenter: Segmenter) -> KnownCase:
 
 
 def _calibration(
-    model: Model, known: Sequence[KnownCase], *, rests_on: Mapping[str, Any]
+    begin: QualityModel | None, known: Sequence[KnownCase], *, rests_on: Mapping[str, Any]
 ) -> QualityModel:
-    if model.quality is None or len(known) >= ANEW:
+    if begin is None or len(known) >= ANEW:
         return calibrate(known, rests_on=rests_on)
-    before = {key: value for key, value in model.quality.rests_on.items() if key != "adapted_to"}
-    return recalibrate(model.quality, known, rests_on={**before, "adapted_to": dict(rests_on)})
+    before = {key: value for key, value in begin.rests_on.items() if key != "adapted_to"}
+    return recalibrate(begin, known, rests_on={**before, "adapted_to": dict(rests_on)})
 
 
 def _rests_on(known: Sequence[KnownCase], truth: str, segmenter: Segmenter) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from nnstudent.cohort.cohort import Case, Cohort, read_cohort, write_cohort
 from nnstudent.cohort.fuse import fuse
 from nnstudent.cohort.ledger import LEDGER_NAME, LedgerRow, read_ledger, write_ledger
 from nnstudent.errors import InputError
+from nnstudent.evaluation.calibrate import calibrate_bundle, scans_of_cohort
 from nnstudent.evaluation.evaluate import evaluate
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.atomic import make_folder
@@ -118,7 +119,53 @@ def learn(
         )
     before = _scores(cohort, segmenter, out / "before", progress)
     after = _scores(cohort, Segmenter(open_model(bundle), threads=threads), out / "after", progress)
-    return _judged(learned, before, after)
+    judged = _judged(learned, before, after)
+    if not judged.better:
+        return judged
+    quality = calibrated(cohort, bundle, before=model, threads=threads, progress=progress)
+    return replace(judged, why=f"{judged.why}; {quality}")
+
+
+def calibrated(
+    cohort: Cohort,
+    bundle: Path,
+    *,
+    before: Model,
+    threads: int | None = None,
+    progress: Progress = silent,
+) -> str:
+    """Calibrate the expected Dice of a student on the held-out scans, if these are enough.
+
+    The calibration of the model that it started from is not taken over as it is: it is adapted to
+    what the student makes of the held-out scans, or the student has none.
+
+    Args:
+        cohort: The corrected scans.
+        bundle: The student, which gets the calibration.
+        before: The model that it started from.
+        threads: CPU threads.
+        progress: Called after each scan.
+
+    Returns:
+        What came of it, in one line.
+
+    Raises:
+        OutputError: The bundle cannot be written.
+    """
+    scans = scans_of_cohort(cohort, classes=open_model(bundle).classes)
+    try:
+        done = calibrate_bundle(
+            bundle,
+            scans,
+            bundle,
+            truth="corrected scans that were held out",
+            before=before.quality,
+            threads=threads,
+            progress=progress,
+        )
+    except InputError as error:
+        return f"no expected Dice, so that qc flags nothing: {error}"
+    return f"expected Dice calibrated on {count(done.scans, 'held-out scan')}"
 
 
 def complete(
