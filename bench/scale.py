@@ -131,7 +131,7 @@ def merge_records(world: World) -> Result:
     ledger = world.fused / "ledger.jsonl"
     write_ledger(ledger, (row for decision in judged.decisions for row in decision.rows))
     fused = FusedSet(world.fused, world.pseudo, cohort.taxonomy, judged.classes, settings)
-    fused.write_dataset(cohort, judged.decisions)
+    fused.write_dataset(cohort, judged.decisions, ignored={})
     kept = sum(decision.kept for decision in judged.decisions)
     return {"kept": kept, "ledger_mb": round(ledger.stat().st_size / 1e6, 1)}
 

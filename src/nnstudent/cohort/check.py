@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,9 +107,13 @@ def file_stamp(path: Path | None) -> Any:
 
     None if the path is None or does not exist.
     """
-    if path is None or not path.exists():
+    if path is None:
         return None
-    if path.is_dir():
+    try:
+        state = path.stat()  # once: of 150,000 cases on a network disk it is what takes the time
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if stat.S_ISDIR(state.st_mode):
         files = [Path(root, name) for root, _, names in os.walk(path) for name in names]
         rows = [
             (str(file.relative_to(path)), file.stat().st_size, file.stat().st_mtime_ns)
@@ -116,7 +121,6 @@ def file_stamp(path: Path | None) -> Any:
             if file.is_file()
         ]
         return data_hash(sorted(rows))
-    state = path.stat()
     return [state.st_size, state.st_mtime_ns]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -97,15 +98,19 @@ class CheckCache:
             return None
         try:
             row = parse_json(text, where=NAME, what=_WHAT)
-            if row["key"] != self._key(entry):
+            stamps = [file_stamp(entry.image), file_stamp(entry.label)]
+            if row["key"] != self._key(entry, stamps):
                 return None
             facts = Facts.from_dict(row["facts"])
             facts = replace(
                 facts,
-                image=self._folder / facts.image,
-                label=None if facts.label is None else self._folder / facts.label,
+                image=self._found(facts.image, entry.image),
+                label=None if facts.label is None else self._found(facts.label, entry.label),
             )
-            stamps = [file_stamp(facts.image), file_stamp(facts.label)]
+            if facts.image is not entry.image:  # a copy
+                stamps[0] = file_stamp(facts.image)
+            if facts.label is not entry.label:
+                stamps[1] = file_stamp(facts.label)
         except (KeyError, TypeError, ValueError, OSError, InputError):
             return None
         return facts if row["files"] == stamps and (facts.checked or quick) else None
@@ -121,9 +126,10 @@ class CheckCache:
             image=self._stored(facts.image),
             label=None if facts.label is None else self._stored(facts.label),
         )
+        sources = [file_stamp(entry.image), file_stamp(entry.label)]
         row = {
             "id": entry.id,
-            "key": self._key(entry),
+            "key": self._key(entry, sources),
             "files": [file_stamp(facts.image), file_stamp(facts.label)],
             "facts": kept.to_dict(),
         }
@@ -149,17 +155,22 @@ class CheckCache:
         write_lines(self._path, self._rows.values())
         self._stale = False
 
+    def _found(self, path: Path, source: Path | None) -> Path:
+        """Where a path of the file lies; the source's own object if it is the same."""
+        found = self._folder / path
+        return source if source is not None and source == found else found
+
     def _stored(self, path: Path) -> Path:
         absolute = Path(os.path.abspath(path))
         inside = absolute.is_relative_to(self._folder)
         return absolute.relative_to(self._folder) if inside else absolute
 
-    def _key(self, entry: Entry) -> str:
-        """A hash of everything that the facts depend on."""
+    def _key(self, entry: Entry, stamps: Sequence[Any]) -> str:
+        """A hash of everything that the facts depend on; ``stamps`` are those of its files."""
         files: list[Any] = [
             os.path.abspath(entry.image),
-            file_stamp(entry.image),
+            stamps[0],
             entry.label and os.path.abspath(entry.label),
-            file_stamp(entry.label),
+            stamps[1],
         ]
         return data_hash([CHECKS, files, entry.ids and sorted(entry.ids.items()), self._table])

@@ -5,6 +5,7 @@ What is passed over can so be named.
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -62,7 +63,7 @@ class Listing:
     @property
     def volumes(self) -> tuple[Path, ...]:
         """Images and label maps together, for callers that expect label maps of any type."""
-        return tuple(sorted((*self.images, *self.labels)))
+        return _by_name((*self.images, *self.labels))
 
 
 def list_folder(folder: Path) -> Listing:
@@ -76,19 +77,28 @@ def list_folder(folder: Path) -> Listing:
     """
     found: dict[str, list[Path]] = {"images": [], "labels": [], "dicom": [], "folders": []}
     passed: dict[str, list[Path]] = {}
-    seen: set[Path] = set()
+    seen: set[str] = set()
+    here = os.path.realpath(folder)
     for path in sorted(folder.iterdir(), key=lambda path: (path.is_symlink(), path.name)):
         kind = _kind(path)
         if kind in ("images", "labels", "dicom"):
-            if path.resolve() in seen:
+            # Only a link has to be followed, which takes as many calls as the path has folders.
+            linked = path.is_symlink()
+            place = os.path.realpath(path) if linked else os.path.join(here, path.name)
+            if place in seen:
                 kind = LINKED
-            seen.add(path.resolve())
+            seen.add(place)
         if kind is not None:
             (found[kind] if kind in found else passed.setdefault(kind, [])).append(path)
     return Listing(
-        **{name: tuple(sorted(paths)) for name, paths in found.items()},
-        passed_over={kind: tuple(sorted(paths)) for kind, paths in sorted(passed.items())},
+        **{name: _by_name(paths) for name, paths in found.items()},
+        passed_over={kind: _by_name(paths) for kind, paths in sorted(passed.items())},
     )
+
+
+def _by_name(paths: Iterable[Path]) -> tuple[Path, ...]:
+    """Sort files of one folder; a path that was compared as a whole takes twice the memory."""
+    return tuple(sorted(paths, key=lambda path: path.name))
 
 
 def _kind(path: Path) -> str | None:

@@ -273,15 +273,16 @@ def _values(path: Path, image: Any) -> npt.NDArray[Any]:
     try:
         if isinstance(image, nib.Nifti1Image | nib.MGHImage):
             with open_stream(path) as stream:
-                opened = type(image).from_stream(stream)
-                array = _stored(opened)
+                proxy = image.dataobj  # of a stream that is closed; the header is not read again
+                layout = (proxy.shape, proxy.dtype, proxy.offset, proxy.slope, proxy.inter)
+                array = _stored(type(proxy)(stream, layout))
                 # The voxels of a mapped file have not been read.
-                stream.seek(opened.dataobj.offset + math.prod(image.shape) * kind.itemsize)
+                stream.seek(proxy.offset + math.prod(image.shape) * kind.itemsize)
                 _check_rest(stream, footer=isinstance(image, nib.MGHImage))
         elif isinstance(image, StoredImage):
             array = image.values()
         else:
-            array = _stored(image)
+            array = _stored(image.dataobj)
     except (OSError, EOFError, ValueError, OverflowError, zlib.error) as error:
         raise InputError(
             f"{path}: the voxels cannot be read ({quoted(error)}); "
@@ -329,12 +330,10 @@ def _whole(path: Path, array: npt.NDArray[Any]) -> LabelArray:
     return labels
 
 
-def _stored(image: Any) -> npt.NDArray[Any]:
-    proxy = image.dataobj
+def _stored(proxy: Any) -> npt.NDArray[Any]:
+    """Read the voxels of nibabel's proxy, scaled if the header states a scale."""
     scaled = getattr(proxy, "slope", 1.0) not in (1.0, None) or getattr(
         proxy, "inter", 0.0
     ) not in (0.0, None)
-    array: npt.NDArray[Any] = (
-        image.get_fdata(dtype=np.float32, caching="unchanged") if scaled else np.asanyarray(proxy)
-    )
+    array: npt.NDArray[Any] = np.asanyarray(proxy, dtype=np.float32 if scaled else None)
     return array

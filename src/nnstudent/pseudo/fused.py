@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +27,7 @@ from nnstudent.cohort.uncertainty import (
 from nnstudent.data_files import read_json_table
 from nnstudent.errors import Failure
 from nnstudent.io import nifti
-from nnstudent.io.atomic import write_json
+from nnstudent.io.atomic import write_lines
 from nnstudent.io.record import file_hash, is_made_from, write_record
 from nnstudent.pseudo.pseudo_label import pseudo_label_paths
 from nnstudent.pseudo.selection import Decision, SelectSettings
@@ -57,6 +58,7 @@ class FusedSet:
         taxonomy: The label table.
         classes: The classes that the student learns.
         settings: What a pseudo-label must reach.
+        hash_of: Returns the content hash of a file.
     """
 
     out: Path
@@ -64,6 +66,7 @@ class FusedSet:
     taxonomy: Taxonomy
     classes: tuple[str, ...]
     settings: SelectSettings
+    hash_of: Callable[[Path], str] = file_hash
 
     @cached_property
     def values(self) -> dict[str, int]:
@@ -84,7 +87,10 @@ class FusedSet:
 
     def label_path(self, case: str) -> Path:
         """Return where a case's label map with the table's ids is."""
-        if self.shares_label_maps and not self.ignored_share(case):
+        return self._label_path(case, ignored=self.ignored_share(case))
+
+    def _label_path(self, case: str, *, ignored: float) -> Path:
+        if self.shares_label_maps and not ignored:
             return self.nnunet_path(case)
         return self._own_path(case)
 
@@ -160,8 +166,8 @@ class FusedSet:
     def _made_from(self, case: Case, filled: Sequence[str]) -> dict[str, Any]:
         pseudo, _ = pseudo_label_paths(self.pseudo, case.id)
         data: dict[str, Any] = {
-            "truth": None if case.label is None else file_hash(case.label),
-            "pseudo": file_hash(pseudo) if filled else None,
+            "truth": None if case.label is None else self.hash_of(case.label),
+            "pseudo": self.hash_of(pseudo) if filled else None,
             "annotated": sorted(case.annotated),
             "filled": sorted(filled),
             "values": self.values,
@@ -171,7 +177,7 @@ class FusedSet:
             data["ignore_below"] = self.settings.ignore_below
         if filled and has_uncertainty(self.pseudo, case.id):
             maps = (probability_path(self.pseudo, case.id), runner_up_path(self.pseudo, case.id))
-            data["uncertainty"] = [file_hash(path) for path in maps]
+            data["uncertainty"] = [self.hash_of(path) for path in maps]
         return data
 
     def _read_sources(self, case: Case, filled: Sequence[str]) -> _Sources:
@@ -254,52 +260,64 @@ class FusedSet:
     def _ids(self, names: Iterable[str]) -> list[int]:
         return [self.taxonomy[name].id for name in names]
 
-    def write_dataset(self, cohort: Cohort, decisions: Sequence[Decision]) -> None:
+    def write_dataset(
+        self, cohort: Cohort, decisions: Sequence[Decision], *, ignored: Mapping[str, float]
+    ) -> None:
         """Write ``cohort.json`` and nnU-Net's ``dataset.json``.
 
         Args:
             cohort: The cohort that the cases are from.
             decisions: What becomes of each training case.
+            ignored: For each case kept, the share of its voxels that are ignored.
         """
-        kept = [(cohort[decision.case], decision) for decision in decisions if decision.kept]
+        kept = [decision for decision in decisions if decision.kept]
+        known: dict[tuple[str, ...], frozenset[str]] = {}  # cases share the few sets that there are
         cases = tuple(
             Case(
                 case.id,
                 case.image,
-                self.label_path(case.id),
-                annotated=frozenset(self.classes) - frozenset(decision.open),
+                self._label_path(case.id, ignored=ignored.get(case.id, 0.0)),
+                annotated=known.setdefault(
+                    decision.open, frozenset(self.classes).difference(decision.open)
+                ),
                 declared=True,
                 checked=case.checked,
             )
-            for case, decision in kept
+            for decision in kept
+            for case in (cohort[decision.case],)
         )
         dropped = tuple(Failure(item.case, item.why) for item in decisions if not item.kept)
         write_cohort(self.out, Cohort(self.taxonomy, cases, dropped))
-        write_json(self.out / DATASET / "dataset.json", self._dataset(kept))
+        del cases
+        write_lines(self.out / DATASET / "dataset.json", _dataset(self, cohort, kept, ignored))
 
-    def _dataset(self, kept: Sequence[tuple[Case, Decision]]) -> dict[str, Any]:
-        complete = [case for case, decision in kept if not decision.open]
-        has_ignored = any(self.ignored_share(case.id) for case in complete)
-        ignore = {"ignore": len(self.values) + 1} if has_ignored else {}
-        return {
-            "channel_names": {"0": "CT"},
-            "labels": {"background": 0, **self.values, **ignore},
-            "numTraining": len(complete),
-            "file_ending": ".nii.gz",
-            "overwrite_image_reader_writer": "NibabelIOWithReorient",
-            "dataset": {
-                case.id: {
-                    "images": [os.path.abspath(case.image)],
-                    "label": f"labelsTr/{case.id}.nii.gz",
-                }
-                for case in complete
-            },
-            "nnstudent": {
-                "taxonomy": self.taxonomy.to_dict(),
-                "classes": {str(value): name for name, value in self.values.items()},
-                "truth": [
-                    case.id for case, decision in kept if not (decision.filled or decision.open)
-                ],
-                "settings": asdict(self.settings),
-            },
+
+def _dataset(
+    fused: FusedSet, cohort: Cohort, kept: Sequence[Decision], ignored: Mapping[str, float]
+) -> Iterator[str]:
+    """Yield dataset.json, a line for each case, so that none of it is held as a whole."""
+    complete = [decision.case for decision in kept if not decision.open]
+    has_ignored = any(ignored.get(id) for id in complete)
+    ignore = {"ignore": len(fused.values) + 1} if has_ignored else {}
+    head = {
+        "channel_names": {"0": "CT"},
+        "labels": {"background": 0, **fused.values, **ignore},
+        "numTraining": len(complete),
+        "file_ending": ".nii.gz",
+        "overwrite_image_reader_writer": "NibabelIOWithReorient",
+        "nnstudent": {
+            "taxonomy": fused.taxonomy.to_dict(),
+            "classes": {str(value): name for name, value in fused.values.items()},
+            "truth": [item.case for item in kept if not (item.filled or item.open)],
+            "settings": asdict(fused.settings),
+        },
+    }
+    yield f'{json.dumps(head, ensure_ascii=False)[:-1]}, "dataset": {{'
+    for place, id in enumerate(complete, 1):
+        row = {
+            "images": [os.path.abspath(cohort[id].image)],
+            "label": f"labelsTr/{id}.nii.gz",
         }
+        end = "," if place < len(complete) else ""
+        yield f"{json.dumps(id)}: {json.dumps(row, ensure_ascii=False)}{end}"
+    yield "}}"

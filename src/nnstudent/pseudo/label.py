@@ -5,7 +5,7 @@ Their labels are predicted by teachers or taken from a folder of label maps.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from nnstudent.cohort.check import read_case_image
 from nnstudent.cohort.cohort import Case, Cohort
 from nnstudent.errors import InputError
-from nnstudent.io.record import file_hash
+from nnstudent.io.hashes import FileHashes, hashes_path
 from nnstudent.labels.class_maps import ClassMap
 from nnstudent.progress import Progress, silent
 from nnstudent.pseudo.external import ExternalLabels, find_external_labels, read_external_labels
@@ -139,10 +139,11 @@ def label_cases(
         progress: Called after each case.
     """
     settings = settings or LabelSettings()
-    labeler = _TeacherLabeler(teachers, taxonomy, settings, every_teacher)
-    return write_pseudo_labels(
-        cases, out, labeler=labeler, taxonomy=taxonomy, settings=settings, progress=progress
-    )
+    with FileHashes(hashes_path(out, settings.part)) as hash_of:
+        labeler = _TeacherLabeler(teachers, taxonomy, settings, every_teacher, hash_of)
+        return write_pseudo_labels(
+            cases, out, labeler=labeler, taxonomy=taxonomy, settings=settings, progress=progress
+        )
 
 
 @dataclass(frozen=True)
@@ -153,10 +154,11 @@ class _TeacherLabeler:
     taxonomy: Taxonomy
     settings: LabelSettings
     every_teacher: bool
+    hash_of: Callable[[Path], str]
 
     def made_from(self, case: Case) -> Any:
         return {
-            "image": file_hash(case.image),
+            "image": self.hash_of(case.image),
             "models": [
                 [teacher.hash, list(teacher.classes), teacher.settings]
                 for teacher in self._teachers_of(case)
@@ -210,12 +212,13 @@ class _FolderLabeler:
     external: ExternalLabels
     taxonomy: Taxonomy
     round: int
+    hash_of: Callable[[Path], str]
 
     def made_from(self, case: Case) -> Any:
         values = self.external.values
         return {
-            "image": file_hash(case.image),
-            "from": file_hash(self.external.files[case.id]),
+            "image": self.hash_of(case.image),
+            "from": self.hash_of(self.external.files[case.id]),
             "values": None if values is None else [[id, *names] for id, names in values.items()],
             "taxonomy": self.taxonomy.to_dict(),
             "round": self.round,
@@ -226,7 +229,7 @@ class _FolderLabeler:
         labels = read_external_labels(self.external, case, taxonomy=self.taxonomy).array
         classes = self.external.classes
         known = self.taxonomy.names if classes is None else classes
-        models = dict.fromkeys(known, file_hash(self.external.files[case.id]))
+        models = dict.fromkeys(known, self.hash_of(self.external.files[case.id]))
         return Labeled(labels, PseudoLabel(case.id, "", classes, models, self.round, {}, {}, ()))
 
 
@@ -241,14 +244,15 @@ def _label_from_folder(
     taxonomy = cohort.taxonomy
     known = taxonomy.names if external.classes is None else external.classes
     lacking = settings.part.of(cohort.not_fully_annotated(known))
-    result = write_pseudo_labels(
-        [case for case in lacking if case.id in external.files],
-        out,
-        labeler=_FolderLabeler(external, taxonomy, settings.round),
-        taxonomy=taxonomy,
-        settings=settings,
-        progress=progress,
-    )
+    with FileHashes(hashes_path(out, settings.part)) as hash_of:
+        result = write_pseudo_labels(
+            [case for case in lacking if case.id in external.files],
+            out,
+            labeler=_FolderLabeler(external, taxonomy, settings.round, hash_of),
+            taxonomy=taxonomy,
+            settings=settings,
+            progress=progress,
+        )
     absent = tuple(case.id for case in lacking if case.id not in external.files)
     notices = [f"{external.folder}: {notice}" for notice in external.notices]
     if absent:

@@ -12,6 +12,7 @@ from nnstudent.cohort.cohort import Case, Cohort
 from nnstudent.cohort.ledger import LEDGER_NAME, write_ledger
 from nnstudent.cohort.uncertainty import has_uncertainty
 from nnstudent.errors import Failure, InputError
+from nnstudent.io.hashes import FileHashes, hashes_path
 from nnstudent.io.lock import writing
 from nnstudent.io.parts import missing_text, unfinished
 from nnstudent.progress import Progress, silent
@@ -97,8 +98,8 @@ def select(
     judged = judge(cohort, pseudo, settings=settings, classes=classes)
     if settings.ignore_below:
         _require_probabilities(pseudo, judged.decisions)
-    fused = FusedSet(out, pseudo, taxonomy, judged.classes, settings)
-    with writing(out):
+    with writing(out), FileHashes(hashes_path(out)) as hash_of:
+        fused = FusedSet(out, pseudo, taxonomy, judged.classes, settings, hash_of)
         return _write(cohort, fused, judged.decisions, judged.failures, progress=progress)
 
 
@@ -196,7 +197,7 @@ def _write(
         raise InputError(
             f"{fused.out}: no case is left to learn from ({why}); {ledger} says why for each"
         )
-    fused.write_dataset(cohort, result.decisions)
+    fused.write_dataset(cohort, result.decisions, ignored=result.ignored)
     return result
 
 

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nnstudent.errors import InputError
-from nnstudent.io.atomic import write_json
-from nnstudent.io.record import data_hash, file_hash, read_state
+from nnstudent.io.hashes import FileHashes
 from nnstudent.training.recipe import Recipe
 from nnstudent.training.task import Task
 
@@ -40,16 +39,16 @@ def task_source(task: Task, cache: Path) -> dict[str, Any]:
     Returns:
         Plain data without a path of this machine, so that it can lie in a model folder.
     """
-    hashes = _Hashes(cache)
-    cases = {
-        case.id: [hashes.content(case.image), hashes.content(case.label)]
-        for case in task.cases
-        if case.label is not None
-    }
-    uncertainty = {
-        id: [hashes.content(path) for path in files] for id, files in task.uncertainty.items()
-    }
-    hashes.save()
+    with FileHashes(cache) as hash_of:
+        cases = {
+            case.id: [_content(case.image, hash_of), _content(case.label, hash_of)]
+            for case in task.cases
+            if case.label is not None
+        }
+        uncertainty = {
+            id: [_content(path, hash_of) for path in files]
+            for id, files in task.uncertainty.items()
+        }
     source: dict[str, Any] = {
         "task": task.name,
         "taxonomy": task.taxonomy.to_dict(),
@@ -82,27 +81,10 @@ def _what_matters(recipe: Recipe) -> dict[str, Any]:
     return plain
 
 
-class _Hashes:
-    """Content hashes of files, kept in a file between calls."""
-
-    def __init__(self, cache: Path) -> None:
-        self._cache = cache
-        self._known: dict[str, str] = read_state(cache, what="hashes") or {}
-        self._fresh: dict[str, str] = {}
-
-    def content(self, path: Path) -> str:
-        """Hash of a file's content."""
-        try:
-            stat = path.stat()
-            # The key is hashed too: a model folder names no path of this machine.
-            key = data_hash([str(path), stat.st_size, stat.st_mtime_ns])
-            self._fresh[key] = self._known.get(key) or file_hash(path)
-        except (OSError, InputError) as error:
-            # The case fails later, by name; here its entry only has to differ.
-            return f"unreadable: {type(error).__name__}"
-        return self._fresh[key]
-
-    def save(self) -> None:
-        """Keep the hashes for the next call."""
-        if self._fresh != self._known:
-            write_json(self._cache, self._known | self._fresh)
+def _content(path: Path, hash_of: FileHashes) -> str:
+    """Hash of a file's content."""
+    try:
+        return hash_of(path)
+    except (OSError, InputError) as error:
+        # The case fails later, by name; here its entry only has to differ.
+        return f"unreadable: {type(error).__name__}"
