@@ -12,6 +12,7 @@ WINDOWS = ("guided", "dense", "flare22")
 RULES = ("sides", "largest", "small", "tumor")  # of post-processing, in the order they are applied
 DEFAULT_RULES = ("largest", "small")  # the rules that help, as bench/postprocess.py measures
 FORMATS = ("nifti", "dicom-seg", "rtstruct", "seg.nrrd", "nrrd", "mha")
+MESHES = ("stl", "glb")
 PROTOCOLS = ("strict", "flare23")
 CASES_OF_A_COHORT = ("auto", "test", "train", "all")
 CONFLICTS = ("first", "last", "agree")  # of relabel, where label maps differ

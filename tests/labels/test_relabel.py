@@ -158,3 +158,27 @@ def test_one_file_cannot_hold_several_cases(tmp_path):
         write_labels(tmp_path / "in" / f"{case}.nii.gz", blocks(v1=(5, 15)))
     with pytest.raises(InputError, match="one file for 2 cases"):
         run([tmp_path / "in"], tmp_path / "out.nii.gz")
+
+
+@pytest.mark.parametrize("kind", ["glb", "stl"])
+def test_surfaces_are_written_beside_label_maps_that_exist(tmp_path, kind):
+    trimesh = pytest.importorskip("trimesh", reason="the extra [mesh] is not installed")
+    pytest.importorskip("skimage", reason="the extra [mesh] is not installed")
+    write_labels(tmp_path / "in" / "a.nii.gz", blocks(v1=(5, 15), v3=(30, 40)))
+    write_labels(tmp_path / "in" / "b.nii.gz", blocks())
+    done = run([tmp_path / "in"], tmp_path / "out", mesh=kind)
+    files = done.files["a"][1:]
+    if kind == "glb":
+        assert files == (tmp_path / "out" / "a.glb",)
+        found = dict(trimesh.load(files[0]).geometry)
+    else:
+        assert files[0].parent == tmp_path / "out" / "meshes" / "a"
+        found = {path.stem: trimesh.load(path) for path in files}
+    assert {name: round(mesh.volume / 1000) for name, mesh in found.items()} == {
+        "liver": 32,  # 4 x 10 x 10 voxels of 80 mm³
+        "spleen": 32,
+    }
+    assert len(done.files["b"]) == 1
+    assert any(line.startswith("b: ") and "no class" in line for line in done.notices)
+    again = run([tmp_path / "out"], tmp_path / "again")  # they are no label maps
+    assert set(again.files) == {"a", "b"}

@@ -34,6 +34,7 @@ _PACKAGES = {
     "highdicom": ("dicom", "writing DICOM"),
     "fastapi": ("web", "serve"),
     "pynetdicom": ("web", "serve with C-STORE"),
+    "trimesh": ("mesh", "surfaces, --mesh"),
     "argcomplete": ("completion", "completion in a shell"),
 }
 

@@ -15,6 +15,9 @@
   nnstudent relabel labels/ -o renumbered/ --to my-table.toml
       the classes of the same names get the ids of another table
 
+  nnstudent relabel labels/ -o meshes/ --mesh glb
+      label maps that exist, and their surfaces for a 3D viewer
+
 What is none of the table becomes background and is named. The folder gets a
 dataset.json that names the classes.
 """
@@ -24,7 +27,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nnstudent.choices import CONFLICTS
+from nnstudent.choices import CONFLICTS, MESHES
 from nnstudent.cli.common import add_output, add_report, add_threads
 
 HELP = "rename, merge and renumber label maps"
@@ -67,6 +70,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split", action="store_true", help="write OUT/CASE/CLASS.nii.gz for each class found"
     )
+    parser.add_argument(
+        "--mesh",
+        choices=MESHES,
+        help="also write a smooth, closed surface around each class: glb, all in OUT/CASE.glb with "
+        "names and colors; stl, as OUT/meshes/CASE/CLASS.stl in mm",
+    )
     add_threads(parser)
     add_report(parser, help="write which files were made of which case as JSON")
 
@@ -89,6 +98,7 @@ def run(args: argparse.Namespace) -> int:
             class_map=None if args.map is None else find_map(args.map, taxonomy=taxonomy),
             conflict=args.conflict,
             split=args.split,
+            mesh=args.mesh,
             images=args.like,
             threads=args.threads or cores(),
             progress=display,

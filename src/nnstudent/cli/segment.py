@@ -29,7 +29,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnstudent.choices import DEFAULT_RULES, DEVICES, FORMATS, PRECISIONS, RULES, WINDOWS
+from nnstudent.choices import DEFAULT_RULES, DEVICES, FORMATS, MESHES, PRECISIONS, RULES, WINDOWS
 from nnstudent.cli.common import (
     Options,
     add_advanced,
@@ -96,6 +96,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also write 255 less the probability of each voxel's most probable class, as "
         "uncertainty/NAME.nii.gz",
+    )
+    parser.add_argument(
+        "--mesh",
+        choices=MESHES,
+        help="also write a smooth, closed surface around each organ: glb, all in NAME.glb with "
+        "names and colors; stl, as meshes/NAME/ORGAN.stl in mm",
     )
     parser.add_argument("--split", action="store_true", help="write one file per organ into OUTPUT")
     parser.add_argument(
@@ -265,6 +271,7 @@ def _options(args: argparse.Namespace) -> SegmentOptions:
         statistics=args.statistics,
         probabilities=args.probabilities,
         uncertainty=args.uncertainty,
+        mesh=args.mesh,
         series=args.series,
         formats=args.format,
         new_uids=args.new_uids,

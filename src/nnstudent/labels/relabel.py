@@ -12,6 +12,7 @@ import numpy as np
 from nnstudent.cases import for_each_case
 from nnstudent.errors import Failure, InputError
 from nnstudent.evaluation.pairs import label_maps, passed_over
+from nnstudent.inference.files.meshes import check_mesh, mesh_path, write_mesh
 from nnstudent.io.atomic import write_json
 from nnstudent.io.dicom.structures import is_structures, read_structures
 from nnstudent.io.finder import list_folder
@@ -86,6 +87,7 @@ def relabel(
     class_map: ClassMap | None = None,
     conflict: Conflict = "first",
     split: bool = False,
+    mesh: str | None = None,
     images: Path | None = None,
     threads: int = 1,
     progress: Progress = silent,
@@ -104,6 +106,8 @@ def relabel(
             ``last`` of them says, or (``agree``) a class only if each source that knows this class
             says so.
         split: Write a file for each class found, ``OUT/CASE/CLASS.nii.gz``.
+        mesh: Also write the surface of each class: ``glb``, all in ``CASE.glb``; ``stl``, as
+            ``meshes/CASE/CLASS.stl``. None for no surfaces.
         images: For DICOM objects: the scan that they belong to, or a folder with one named after
             each; None if all are DICOM-SEG, whose own frames then make the grid.
         threads: Cases worked on at a time.
@@ -112,20 +116,14 @@ def relabel(
     Raises:
         InputError: A source is missing, is empty, or a name has no meaning; ``out`` is a file and
             there are several cases or files.
+        MissingExtraError: A package that makes surfaces is not installed.
         OutputError: ``out`` cannot be written.
     """
+    check_mesh(mesh)
     notices: list[str] = []
     found = [_source(path, taxonomy, class_map, images=images, notices=notices) for path in sources]
     if all(path.is_file() for path in sources):  # two files are one case, whatever their names
-        id = next(iter(found[0].cases))
-        found = [
-            replace(
-                item,
-                cases={id: next(iter(item.cases.values()))},
-                images=dict(zip([id], item.images.values(), strict=False)),
-            )
-            for item in found
-        ]
+        found = _one_case(found)
     ids = sorted({id for source in found for id in source.cases})
     cases = [_Case(id, tuple(item for item in found if id in item.cases)) for id in ids]
     single = out.name.lower().endswith((".nii", ".nii.gz"))
@@ -135,13 +133,14 @@ def relabel(
 
     def work(case: _Case) -> tuple[tuple[Path, ...], list[str]]:
         volume, lines = _relabeled(case, taxonomy, conflict)
+        name, root = (stem(out), out.parent) if single else (case.id, out)
         first = case.files()[0]
         like = first if first.name.lower().endswith((".nii", ".nii.gz")) else None
-        if single:
-            return (_write(out, volume, like),), lines
-        if not split:
-            return (_write(out / f"{case.id}.nii.gz", volume, like),), lines
-        return _write_classes(out / case.id, volume, like, taxonomy), lines
+        if split:
+            files = _write_classes(root / name, volume, like, taxonomy)
+        else:
+            files = (_write(out if single else out / f"{name}.nii.gz", volume, like),)
+        return files + _write_surfaces(root, name, volume, taxonomy, mesh, lines=lines), lines
 
     folder = out.parent if single else out
     with writing(folder, part=f"relabel {out.name}" if single else ""):
@@ -181,6 +180,25 @@ def _write_classes(
     return tuple(files)
 
 
+def _write_surfaces(
+    root: Path,
+    name: str,
+    volume: Volume,
+    taxonomy: Taxonomy,
+    mesh: str | None,
+    *,
+    lines: list[str],
+) -> tuple[Path, ...]:
+    """Write the surfaces of a case, if they were asked for."""
+    if mesh is None:
+        return ()
+    if not volume.array.any():
+        lines.append("no class is there, so that there is no surface")
+        return ()
+    path = mesh_path(root, name, mesh)
+    return tuple(write_mesh(path, volume, taxonomy=taxonomy, kind=mesh))
+
+
 def _declare(out: Path, taxonomy: Taxonomy) -> list[str]:
     """Write the label table beside the label maps, as nnU-Net does."""
     if sorted(taxonomy.ids) != list(range(1, len(taxonomy) + 1)):
@@ -192,6 +210,19 @@ def _declare(out: Path, taxonomy: Taxonomy) -> list[str]:
     }
     write_json(out / "dataset.json", {"labels": labels, "nnstudent": own})
     return []
+
+
+def _one_case(sources: Sequence[_Source]) -> list[_Source]:
+    """Return sources of one case each as sources of the same case, the first one's."""
+    id = next(iter(sources[0].cases))
+    return [
+        replace(
+            item,
+            cases={id: next(iter(item.cases.values()))},
+            images=dict(zip([id], item.images.values(), strict=False)),
+        )
+        for item in sources
+    ]
 
 
 def _source(

@@ -21,6 +21,7 @@ class Options:
         probabilities: Also write the probability of each class, see :func:`write_probabilities
             <nnstudent.inference.files.maps.write_probabilities>`.
         uncertainty: Also write how uncertain each voxel's class is.
+        mesh: Also write the surface of each class, as one of :data:`~nnstudent.choices.MESHES`.
         series: Number or UID of the DICOM series to take; None for the only one.
         ask: Whether an input with several series is refused, so that a person can name one;
             otherwise a rule chooses.
@@ -40,6 +41,7 @@ class Options:
     statistics: bool = False
     probabilities: bool = False
     uncertainty: bool = False
+    mesh: str | None = None
     series: str | None = None
     ask: bool = True
     formats: tuple[str, ...] = ()

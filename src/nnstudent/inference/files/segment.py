@@ -15,10 +15,11 @@ import numpy as np
 
 from nnstudent.bundle.bundle import Model
 from nnstudent.cases import attempt
-from nnstudent.errors import Failure
+from nnstudent.errors import Failure, InputError
 from nnstudent.inference.files.find import CaseFile, find_cases
 from nnstudent.inference.files.formats import output_paths, without_ending, write_formats
 from nnstudent.inference.files.maps import write_probabilities, write_uncertainty
+from nnstudent.inference.files.meshes import check_mesh, mesh_path, write_mesh
 from nnstudent.inference.files.options import Options
 from nnstudent.inference.files.scan import SegmentedScan, scan_stages
 from nnstudent.inference.files.shared import FilesResult, Share
@@ -56,7 +57,7 @@ class CaseResult:
         segmentation: Labels and facts; its seconds include ``read`` and ``write``.
         peak_rss_mb: Highest resident memory of the process so far, in MiB.
         outputs: The file of each format; empty where each class has a file of its own.
-        failed: Why a format was not written while others were, by format.
+        failed: Why a format or the surfaces were not written while others were, by format.
         files: Every file that was written.
         statistics: The case's rows of ``statistics.csv``, if they were asked for.
     """
@@ -111,6 +112,7 @@ def segment_files(
         OutputError: The output folder cannot be written.
     """
     options = options or Options()
+    check_mesh(options.mesh)
     if not isinstance(segmenter, Segmenter):
         segmenter = Segmenter(segmenter, precision="auto", windows="guided")
     organs = find_classes(options.organs, segmenter.model.classes, where="--organs")
@@ -180,7 +182,7 @@ class _Outcomes:
             row, statistics = made
             self.rows.append(row)
             self.statistics.extend(statistics)
-            others = f"; written: {', '.join(row['outputs'].values())}" if "failed" in row else ""
+            others = f"; written: {', '.join(row['files'])}" if "failed" in row else ""
             self.failures.extend(
                 Failure(case.id, f"{reason}{others}") for reason in row.get("failed", {}).values()
             )
@@ -303,6 +305,11 @@ class _Work:
             )
             files += [path for name, path in outputs.items() if name not in failed]
         files += self._write_maps(case, scan)
+        if self._options.mesh is not None:
+            try:
+                files += self._write_mesh(case, result.labels, kind=self._options.mesh)
+            except InputError as error:  # no class was found
+                failed[self._options.mesh] = str(error)
         if self._options.preview:
             from nnstudent.inference.files.preview import write_preview  # pillow is slow to import
 
@@ -346,6 +353,14 @@ class _Work:
         finally:
             maps.close()
         return files
+
+    def _write_mesh(self, case: CaseFile, labels: Volume, *, kind: str) -> list[Path]:
+        """Write the surfaces; returns the files."""
+        if self._options.split:
+            path = case.output / ("mesh.glb" if kind == "glb" else "meshes")
+        else:
+            path = mesh_path(case.output.parent, without_ending(case.output.name), kind)
+        return write_mesh(path, labels, taxonomy=self._segmenter.taxonomy, kind=kind)
 
     def _organs(self) -> tuple[str, ...]:
         """The classes that are written."""
