@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,34 +14,10 @@ import nnstudent
 from nnstudent.io.atomic import write_json
 from nnstudent.quality.features import CaseFeatures
 from nnstudent.quality.fit import KnownCase, calibrate, recalibrate
+from nnstudent.quality.judged import Judged, judged
 from nnstudent.quality.model import POOR, QualityModel
 
 FOLDS = 10
-
-
-@dataclass(frozen=True)
-class Judged:
-    """One organ of one scan: what was expected of it, and what came.
-
-    Attributes:
-        scan: The scan.
-        organ: The class.
-        expected: Expected Dice.
-        low: Lower end of the interval.
-        high: Upper end.
-        verdict: The verdict.
-        true: The true Dice.
-        confidence: Mean confidence, for comparison.
-    """
-
-    scan: str
-    organ: str
-    expected: float
-    low: float
-    high: float
-    verdict: str
-    true: float
-    confidence: float
 
 
 def write_table(rows: Sequence[Mapping[str, Any]], path: Path | None) -> None:
@@ -136,30 +111,6 @@ def crossed(cases: Mapping[str, KnownCase], *, also: Sequence[KnownCase] = ()) -
         rest = [cases[name] for k, name in enumerate(names) if k % FOLDS != fold]
         own = {name: cases[name] for k, name in enumerate(names) if k % FOLDS == fold}
         found += judged(calibrate(rest, also=also), own)
-    return found
-
-
-def judged(model: QualityModel, cases: Mapping[str, KnownCase]) -> list[Judged]:
-    """What a calibration says of organs whose truth is known."""
-    found = []
-    for scan, case in cases.items():
-        for organ, quality in model(case.features).items():
-            if quality.expected_dice is None or organ not in case.dice:
-                continue
-            if quality.low is None or quality.high is None:
-                continue
-            found.append(
-                Judged(
-                    scan,
-                    organ,
-                    quality.expected_dice,
-                    quality.low,
-                    quality.high,
-                    quality.verdict,
-                    case.dice[organ],
-                    case.features.organs[organ].confidence,
-                )
-            )
     return found
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from bench.quality import in_turn
 from bench.quality_shifts import SHIFTS, shifted
-from bench.quality_table import Judged, figures, shipped, write_table
+from bench.quality_table import figures, shipped, write_table
+from nnstudent.quality.judged import Judged
 from nnstudent.volume import Grid, Volume
 from tests.quality.cases import known_cases
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from nnstudent.io.scan import read_scan
 from nnstudent.progress import Progress, silent
 from nnstudent.quality.features import CaseFeatures
 from nnstudent.quality.fit import LEAST_SCANS, KnownCase, calibrate, recalibrate
+from nnstudent.quality.judged import Judged, judged
 from nnstudent.quality.model import QualityModel
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Volume
@@ -113,12 +114,19 @@ class Calibrated:
         quality: The calibration.
         scans: How many scans it rests on.
         failures: Scans that could not be used.
+        organs: What the calibration says of each organ of these scans, and the truth.
     """
 
     bundle: Path
     quality: QualityModel
     scans: int
     failures: tuple[Failure, ...]
+    organs: tuple[Judged, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return how the expected Dice fared, as plain data."""
+        organs = [asdict(item) for item in self.organs]
+        return {"scans": self.scans, "level": self.quality.level, "organs": organs}
 
 
 def scans_of_cohort(cohort: Cohort, *, classes: Sequence[str]) -> tuple[TrueScan, ...]:
@@ -251,7 +259,8 @@ def calibrate_bundle(
             with replacing_folder(out) as temporary:
                 shutil.copytree(opened.path, temporary, dirs_exist_ok=True)
                 write_quality(temporary, quality)
-    return Calibrated(out, quality, len(known), measured.failures)
+    organs = judged(quality, {scan.id: case for scan, case in measured.results})
+    return Calibrated(out, quality, len(known), measured.failures, tuple(organs))
 
 
 def measure_scan(scan: TrueScan, segmenter: Segmenter) -> KnownCase:

@@ -75,6 +75,11 @@ class RunFolder:
         return self.out / "bundle"
 
     @property
+    def quality_file(self) -> Path:
+        """The file that says how the expected Dice fared on the scans of its calibration."""
+        return self.out / "quality.json"
+
+    @property
     def student(self) -> Path:
         """The student of the last round."""
         return self.last_round().student

@@ -28,6 +28,7 @@ from nnstudent.report.figures import Plot, plot_curves, plot_scores
 from nnstudent.report.load import Curve, RunData, load_run
 from nnstudent.report.overlays import make_overlays
 from nnstudent.report.previews import make_previews
+from nnstudent.report.quality import quality_section
 from nnstudent.report.slices import jpeg
 from nnstudent.report.tables import paper_tables
 from nnstudent.words import count
@@ -75,6 +76,7 @@ def write_report(run: Path, *, out: Path | None = None, title: str = "") -> Path
         viewer_scans=viewer_scans(overlays),
         trainings=_trainings(found.curves),
         ledger=ledger_facts(found),
+        quality=quality_section(found.quality, found.taxonomy),
         segment_times=segment_times(found),
         tables=paper_tables(found),
     )

@@ -14,6 +14,7 @@ from nnstudent.data_files import read_json_table
 from nnstudent.errors import InputError, NnStudentError
 from nnstudent.report.costs import Cost, profiled_cost, size_of
 from nnstudent.report.protocols import Protocol, fold_title, is_teacher, read_environment
+from nnstudent.report.quality import QUALITY, QualityFacts, read_quality
 from nnstudent.serialization import Record
 from nnstudent.taxonomy import Taxonomy, flare23
 
@@ -150,6 +151,7 @@ class RunData:
         costs: Time and memory of segmenting each test case.
         environment: The machine that the run was made on; empty if it was not recorded.
         protocols: How each model was trained.
+        quality: How the expected Dice fared on the scans of its calibration, or None.
         problems: What could not be read, a line each.
     """
 
@@ -165,6 +167,7 @@ class RunData:
     costs: list[Cost] = field(default_factory=list)
     environment: Mapping[str, Any] = field(default_factory=dict)
     protocols: list[Protocol] = field(default_factory=list)
+    quality: QualityFacts | None = None
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -212,6 +215,8 @@ def load_run(path: Path) -> RunData:
         run.ledger = run.read(ledger, _ledger)
     run.methods, run.whole = list(_methods(run, "")), list(_methods(run, ".whole"))
     run.curves = list(_curves(run))
+    if (path / QUALITY).is_file():
+        run.quality = run.read(QUALITY, read_quality)
     _read_costs(run)
     if not (run.stages or run.cohort or run.ledger or run.methods or run.curves or run.problems):
         raise InputError(

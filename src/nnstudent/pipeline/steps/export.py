@@ -11,6 +11,7 @@ from typing import Any
 from nnstudent.cohort.cohort import read_cohort
 from nnstudent.cohort.ledger import LEDGER_NAME, iterate_ledger
 from nnstudent.errors import InputError, MissingExtraError
+from nnstudent.io.atomic import write_json
 from nnstudent.pipeline.folder import RunFolder
 from nnstudent.pipeline.stages import Outcome, Stage
 from nnstudent.words import count
@@ -73,6 +74,7 @@ def _calibrate(run: RunFolder) -> None:
     classes = cohort.taxonomy.names
     scans = scans_of_cohort(cohort, classes=classes) if cohort.test() else ()
     if len(scans) < LEAST_SCANS:
+        run.quality_file.unlink(missing_ok=True)
         cases = count(len(scans), "labeled test case")
         run.notice(
             f"the bundle does not say which Dice to expect: {cases}, expected at least "
@@ -81,6 +83,7 @@ def _calibrate(run: RunFolder) -> None:
         return
     truth = f"labels of the test cases of {run.source.name}"
     done = calibrate_bundle(run.bundle, scans, run.bundle, truth=truth, progress=run.progress)
+    write_json(run.quality_file, done.to_dict())
     for failure in done.failures:
         run.notice(f"{failure.case}: left out of the expected Dice: {failure.reason}")
 
