@@ -67,8 +67,8 @@ describe('the state of a job', () => {
 
   test('while it runs, the window that is being done', () => {
     const progress = { what: 'windows', done: 3, total: 12 }
-    expect(stateOf(job({ state: 'running', progress }))).toBe('Window 4 of 12')
-    expect(stateOf(job({ state: 'running', progress: { ...progress, done: 12 } }))).toBe('Window 12 of 12')
+    expect(stateOf(job({ state: 'running', progress }))).toBe('Segmenting, part 4 of 12')
+    expect(stateOf(job({ state: 'running', progress: { ...progress, done: 12 } }))).toBe('Segmenting, part 12 of 12')
     expect(stateOf(job({ state: 'running' }))).toBe('Starting')
   })
 

@@ -60,7 +60,7 @@ export function foundIn(job: Job): NonNullable<Job['organs']> {
 
 function doing(progress: Job['progress']): string {
   if (!progress) return 'Starting'
-  if (progress.what === 'windows') return `Window ${Math.min(progress.done + 1, progress.total)} of ${progress.total}`
+  if (progress.what === 'windows') return `Segmenting, part ${Math.min(progress.done + 1, progress.total)} of ${progress.total}`
   return { reading: 'Reading the scan', writing: 'Writing the results' }[progress.what] ?? progress.what
 }
 

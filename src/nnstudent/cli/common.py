@@ -27,6 +27,10 @@ SOURCE_HELP = (
 COHORT_HELP = "cohort folder, made by: nnstudent index"
 
 
+# To a radiologist a window is a range of densities; what runs over windows is the segmentation.
+SHOWN = {"windows": "segmenting"}
+
+
 class Display:
     """Shows progress as a bar on a terminal, and as a plain line every few seconds elsewhere."""
 
@@ -47,6 +51,7 @@ class Display:
 
     def __call__(self, what: str, done: int, total: int, *, note: str = "") -> None:
         """See :class:`nnstudent.progress.Progress`."""
+        what = SHOWN.get(what, what)
         if self._terminal:
             self._draw(what, done=done, total=total, note=note)
             return
