@@ -1,4 +1,5 @@
 # make demo         the whole path on synthetic CT
+# make dev          .venv with all that development needs
 # make test         the tests; make coverage measures what they run
 # make test-faults  the fault campaign: malformed inputs, kills, limits, attacks; goes on where it ended
 # make lint         style, spelling, types, import layers
@@ -14,7 +15,7 @@ DEMO   := runs/demo
 VIEWER := src/nnstudent/report/viewer/viewer.js.gz
 PAGE   := src/nnstudent/web/page
 
-.PHONY: gpu-check demo test test-faults coverage test-system web lint docs dist clean
+.PHONY: gpu-check demo dev test test-faults coverage test-system web lint docs dist clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/.train: pyproject.toml constraints.txt
@@ -26,6 +27,8 @@ $(VENV)/.train: pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.train
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,int8,onnx,dicom,web,dev]'
 	@touch $@
+
+dev: $(VENV)/.dev
 
 # The demo is the real thing at its smallest: phantoms, the whole path on them, then a patient it has never seen.
 demo: $(VENV)/.train
