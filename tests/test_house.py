@@ -17,7 +17,7 @@ FILE, CLASS, FUNCTION = 400, 250, 60  # lines at most, docstrings apart for clas
 # out; add none.
 NO_TWIN = {
     "the verbs are run by the tests of what they call, and by cli/test_main and cli/test_bad_input": (
-        "cli/common cli/evaluate cli/maps cli/phantom cli/profile cli/reference "
+        "cli/evaluate cli/maps cli/phantom cli/profile cli/reference "
         "cli/report cli/run cli/segment cli/select cli/serve cli/study"
     ),
     "bundle/test_bundle, test_export, test_nnunet": (
