@@ -123,3 +123,14 @@ def test_what_became_of_the_expected_dice_is_said(corrections, tmp_path, monkeyp
     assert asked[0] == (["p1"], ("liver",), "that of the model before"), "held out and confirmed"
     assert lines[0] == "expected Dice calibrated on 1 held-out scan"
     assert lines[1].startswith("no expected Dice, so that qc flags nothing: 1 scans")
+
+
+def test_a_scan_that_was_deleted_is_left_out_and_named(corrections, tmp_path):
+    assert module._without_deleted(corrections.cohort()) == (corrections.cohort(), "")
+    (tmp_path / "p1.nii.gz").unlink()
+    cohort, said = module._without_deleted(corrections.cohort())
+    assert [case.id for case in cohort] == ["p0"]
+    assert said == "; left out, because the scan was deleted: p1"
+    (tmp_path / "p0.nii.gz").unlink()
+    with pytest.raises(InputError, match=r"correct one more; left out, .* p0, p1"):
+        learn(corrections.folder, None, None, tmp_path / "out")

@@ -98,10 +98,12 @@ def learn(
         OutputError: ``out`` cannot be written.
         MissingExtraError: nnunetv2 is not installed.
     """
-    cohort = read_cohort(corrections, made_by="serve --datastore FOLDER")
+    cohort, gone = _without_deleted(read_cohort(corrections, made_by="serve --datastore FOLDER"))
     train, held_out = cohort.train(), cohort.test()
     if not train:
-        raise InputError(f"{corrections}: no corrected scan to learn from; correct one more")
+        raise InputError(
+            f"{corrections.name}: no corrected scan to learn from; correct one more{gone}"
+        )
     segmenter = Segmenter(model, threads=threads)
     fused = complete(cohort, segmenter, out / "fused", rehearsal=rehearsal, progress=progress)
     study(
@@ -115,15 +117,27 @@ def learn(
     learned = Learned(bundle, len(train), len(held_out), None, None)
     if not held_out:
         return replace(
-            learned, why="no corrected scan is held out yet, so nothing shows that it is no worse"
+            learned,
+            why=f"no corrected scan is held out yet, so nothing shows that it is no worse{gone}",
         )
     before = _scores(cohort, segmenter, out / "before", progress)
     after = _scores(cohort, Segmenter(open_model(bundle), threads=threads), out / "after", progress)
     judged = _judged(learned, before, after)
     if not judged.better:
-        return judged
+        return replace(judged, why=f"{judged.why}{gone}")
     quality = calibrated(cohort, bundle, before=model, threads=threads, progress=progress)
-    return replace(judged, why=f"{judged.why}; {quality}")
+    return replace(judged, why=f"{judged.why}; {quality}{gone}")
+
+
+def _without_deleted(cohort: Cohort) -> tuple[Cohort, str]:
+    """Return the cohort without the scans that were deleted since, and what to say of these."""
+    there = tuple(case for case in cohort if case.image.exists())
+    gone = [case.id for case in cohort if case not in there]
+    if not gone:
+        return cohort, ""
+    named = ", ".join(gone[:3]) + (" …" if len(gone) > 3 else "")
+    said = f"; left out, because the scan was deleted: {named}"
+    return replace(cohort, cases=there), said
 
 
 def calibrated(

@@ -18,11 +18,18 @@ from nnstudent.web.settings import Settings
 SAYS = "import json, sys, time\nfor line in {lines!r}: print(json.dumps(line), flush=True)\n{end}"
 
 
+class Base:
+    """The model that the service was started with."""
+
+    path = Path("/opt/secret/student")
+
+
 class Models:
     """Numbers in place of students."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.number, self.recorded = folder, 0, {}
+        self.base = Base()
 
     def new(self):
         return 1, self.folder
@@ -112,6 +119,14 @@ def test_one_that_fails_changes_nothing(learning, lines, end, words):
     assert training.state == "failed"
     assert words in training.why
     assert not it.used
+
+
+def test_why_it_failed_names_no_folder_of_the_machine(learning, tmp_path):
+    it = learning(
+        {"error": f"{tmp_path}/a b/s0.nii.gz: cannot be read; /opt/secret/student: another network"}
+    )
+    it.begin("anna")
+    assert ended(it).why == "a b/s0.nii.gz: cannot be read; student: another network"
 
 
 def test_one_at_a_time_and_it_can_be_stopped(learning):

@@ -188,6 +188,14 @@ def test_a_correction_of_a_deleted_scan_is_kept(serving, label):
     assert (read_labels(serving.folder / kept).array == FOUND.array).all()
 
 
+def test_a_scan_that_was_deleted_a_moment_ago_is_not_the_next(serving):
+    client = serving.client()
+    assert client.next_sample("first").json["id"] == "p1_ct"
+    (serving.folder / "p1" / "ct.nii.gz").unlink()
+    for strategy in ("first", "random"):
+        assert client.next_sample(strategy).json["id"] == "p2_ct"
+
+
 def test_two_people_on_one_scan_lose_nothing(serving, label):
     anna, ben = serving.client("anna"), serving.client("ben")
     assert anna.next_sample("first").json["id"] == "p1_ct"

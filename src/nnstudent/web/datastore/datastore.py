@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from nnstudent.errors import InputError
 from nnstudent.pipeline.preset import load_preset
 from nnstudent.web.datastore.learning import Learning
 from nnstudent.web.datastore.models import Models
-from nnstudent.web.datastore.scans import Scan
+from nnstudent.web.datastore.scans import NotFoundError, Scan
 from nnstudent.web.datastore.store import Store
 from nnstudent.web.datastore.strategies import Candidate, Chooser
 from nnstudent.web.jobs import Jobs
@@ -46,7 +47,10 @@ class Datastore:
             InputError: The strategy needs a calibration that the model does not have.
         """
         done = {case.id for case in self.store.corrections.cohort()}
-        scans = [Candidate(scan, self.store.result(scan)) for scan in self.store.scans.all()]
+        scans = []
+        for scan in self.store.scans.all():
+            with suppress(NotFoundError):  # it was deleted a moment ago
+                scans.append(Candidate(scan, self.store.result(scan)))
         return self.chooser.next(
             strategy,
             [one for one in scans if one.scan.id not in done],

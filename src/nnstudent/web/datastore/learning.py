@@ -202,4 +202,14 @@ class Learning:
             training.why = answer.get("error") or (
                 f"the training ended unexpectedly (code {code}), most likely because memory ran out"
             )
+        training.why = self._without_folders(training.why)
         self._models.tidy(training.number)
+
+    def _without_folders(self, line: str) -> str:
+        """Return a line without the folders of this machine: everybody who corrects reads it."""
+        settings = self._settings
+        folders = [self._corrections.parent, settings.work, self._models.base.path.parent]
+        folders += [settings.rehearsal.parent] if settings.rehearsal else []
+        for folder in sorted(folders, key=lambda folder: -len(str(folder))):
+            line = line.replace(f"{folder}{os.sep}", "")
+        return line

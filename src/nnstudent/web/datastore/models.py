@@ -41,7 +41,11 @@ class _State:
 
 
 class Models:
-    """A folder of students. Every method may be called from any thread."""
+    """A folder of students. Every method may be called from any thread.
+
+    Attributes:
+        base: The model that the service was started with.
+    """
 
     def __init__(self, folder: Path, base: Model) -> None:
         """Use a folder; students that were trained from another model are not used.
@@ -50,7 +54,7 @@ class Models:
             OutputError: The folder cannot be created.
         """
         self._folder = folder
-        self._base = base
+        self.base = base
         self._lock = threading.RLock()
         make_folder(folder)
         self._state = self._read()
@@ -71,7 +75,7 @@ class Models:
                 except NnStudentError as error:
                     log.warning("student %d is not used: %s", self.number, error)
                     self._state.used.pop()
-            return self._base
+            return self.base
 
     def bundle(self, number: int) -> Path:
         """Return the folder of a student."""
