@@ -89,3 +89,41 @@ def test_single_cases_are_named_after_their_label_maps(tmp_path: Path) -> None:
     cases = rank_folder(tmp_path)
     assert [case.id for case in cases] == ["b", "a"]
     assert cases[0].picture == tmp_path / "b.png"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("liver", "x" * 200_000, "longer than|not valid CSV"),
+        ("pass\n", "pass\n\nfine,liver\n", "line 4: has 2 fields; expected 11"),
+        ("fine,liver", ",liver", "line 2: its case is empty"),
+        ("12.0", "nan", "line 2: its volume_ml is 'nan'; expected a number, or nothing"),
+        ("pass", "passed", "line 2: its verdict is 'passed'; expected"),
+        ("case,organ", "organ,case", "its columns are .*; expected those of a table of nnstudent"),
+        ("liver", '"liver', "not valid CSV"),
+        ("liver", "liver,more", "is under no column"),
+        ("liver", "liv\udcffer", "is not UTF-8"),
+    ],
+)
+def test_a_damaged_table_is_refused_and_not_passed_over(
+    folder: Path, old: str, new: str, said: str
+) -> None:
+    path = folder / "statistics.csv"
+    text = path.read_text().replace(old, new, 1)
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    for read in (rank_folder, candidates):
+        with pytest.raises(InputError, match=f"statistics.csv.*({said})"):
+            read(folder)
+
+
+def test_other_tables_are_named_and_its_own_is_known(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "qc.csv").write_text(ranking_csv(rank_folder(folder)))
+    (folder / "pipe.csv").mkdir()
+    caplog.clear()
+    assert len(rank_folder(folder)) == 3
+    assert [line.split(":")[0] for line in caplog.messages] == [
+        str(folder / "other.csv"),
+        str(folder / "pipe.csv"),
+    ]

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
-from tests.faults import images, models, names, options, records, series
+from tests.faults import formats, images, models, names, options, records, series, verbs
 from tests.faults.outcome import Attack
 from tests.faults.pool import Make, Task
 
@@ -19,6 +19,11 @@ KINDS: dict[str, tuple[Callable[[Random, Path, Path], Attack], int]] = {
     "DICOM: damaged slices": (series.slices, 10),
     "DICOM: tags": (series.tags, 10),
     "DICOM: missing and mixed slices": (series.mixed, 4),
+    "NRRD": (formats.nrrd, 6),
+    "MetaImage": (formats.metaimage, 6),
+    "archives of a scan": (formats.archive, 5),
+    "Enhanced CT": (formats.frames, 5),
+    "hospital folders": (formats.hospital, 4),
     "cohort lists": (records.cohort_list, 6),
     "cohort records": (records.cohort, 8),
     "records of pseudo-labels": (records.pseudo, 4),
@@ -31,6 +36,14 @@ KINDS: dict[str, tuple[Callable[[Random, Path, Path], Attack], int]] = {
     "checkpoints": (models.pickles, 6),
     "plans": (models.plans, 7),
     "bundles": (models.bundle, 6),
+    "qc": (verbs.quality, 4),
+    "qc --calibrate": (verbs.calibration, 1),
+    "audit": (verbs.audit, 4),
+    "relabel": (verbs.relabel, 5),
+    "DICOM-SEG and RTSTRUCT": (verbs.regions, 5),
+    "stats": (verbs.measured, 4),
+    "distill": (verbs.distill, 4),
+    "model add": (verbs.added, 5),
     "names": (names.names, 5),
     "pipes, links, devices": (names.no_files, 4),
     "options": (options.options, 9),

@@ -17,7 +17,7 @@ from tests.faults.damage import harm, harm_json
 from tests.faults.outcome import Attack, Result
 
 
-class _Touch:
+class Touch:
     """Unpickled, it calls what makes the canary."""
 
     def __init__(self, canary: Path, how: int) -> None:
@@ -46,17 +46,17 @@ def pickles(chance: Random, folder: Path, sound: Path) -> Attack:
     match chance.randrange(8):
         case 0:
             path.write_bytes(
-                pickle.dumps(_Touch(canary, chance.randrange(5)), protocol=chance.choice((0, 2, 4)))
+                pickle.dumps(Touch(canary, chance.randrange(5)), protocol=chance.choice((0, 2, 4)))
             )
         case 1:
             sound_one = torch.load(path, weights_only=False)
             where = sound_one["init_args"] if chance.random() < 0.5 else sound_one
-            where[chance.choice(("x", "trainer_name", "network_weights"))] = _Touch(
+            where[chance.choice(("x", "trainer_name", "network_weights"))] = Touch(
                 canary, chance.randrange(5)
             )
             torch.save(sound_one, path)
         case 2:
-            _swap_pickle(path, pickle.dumps(_Touch(canary, chance.randrange(5)), protocol=2))
+            _swap_pickle(path, pickle.dumps(Touch(canary, chance.randrange(5)), protocol=2))
         case 3 | 4:
             path.write_bytes(harm(path.read_bytes(), chance))
         case 5:

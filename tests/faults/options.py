@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from random import Random
 
@@ -97,6 +98,24 @@ _OPTIONS = {
     ),
     "profile": ("--json", "--plot", "--gpu"),
     "doctor": ("--report",),
+    "qc": ("--next", "--strategy", "--calibrate", "--report", "--threads", "--model", "-o"),
+    "audit": ("--predictions", "--classes", "--pictures", "--report", "--threads", "-o"),
+    "relabel": ("--map", "--to", "--conflict", "--like", "--report", "--threads", "-o"),
+    "stats": ("--images", "--taxonomy", "--classes", "--report", "--threads", "-o"),
+    "distill": (
+        "--teacher",
+        "--classes",
+        "--map",
+        "--taxonomy",
+        "--preset",
+        "--rounds",
+        "--device",
+        "--threads",
+        "--report",
+        "-o",
+    ),
+    "model": ("--name", "--sha256"),
+    "info": ("--model", "--schema"),
 }
 _ODD = (
     "",
@@ -146,9 +165,31 @@ _ODD = (
 
 def options(chance: Random, folder: Path, sound: Path) -> Attack:
     """Every verb with odd values of its options."""
-    verb = chance.choice(sorted(_OPTIONS))
+    verb, out = chance.choice(sorted(_OPTIONS)), folder / "out"
+    base, environment = _sound_words(folder, sound)[verb], {}
+    if verb == "qc":  # it writes beside what it reads
+        shutil.copytree(sound / "results", folder / "results")
+    if verb == "model":
+        out, environment = folder / "store", {"NNSTUDENT_MODELS": str(folder / "store")}
+    more = []
+    chosen = _OPTIONS[verb]
+    for option in chance.sample(chosen, min(len(chosen), chance.choice((1, 1, 2)))):
+        value = chance.choice(_ODD)
+        if option in ("-o", "--report", "--csv", "--json", "--plot"):
+            value = _place(folder, value)
+        elif verb == "phantom" and option not in ("--seed", "--report"):
+            value = chance.choice(("0", "-1", "x", "1.5", "9" * 5000, "", "1"))
+        more.append(f"{option}={value}" if option.startswith("--") else f"{option}{value}")
+    argv = [verb, *more, *base] if verb == "profile" else [verb, *base, *more]
+    return Attack(
+        argv, folder, folder / "results" if verb == "qc" else out, environment=environment
+    )
+
+
+def _sound_words(folder: Path, sound: Path) -> dict[str, list[str]]:
+    """What each verb is called with beside the odd options."""
     out = folder / "out"
-    base = {
+    return {
         "segment": [
             str(sound / "ct.nii.gz"),
             "-o",
@@ -183,18 +224,14 @@ def options(chance: Random, folder: Path, sound: Path) -> Attack:
         "phantom": [str(out), "--preset", "tiny", "--cases", "1", "--slices", "8"],
         "profile": ["--", "true"],
         "doctor": [],
-    }[verb]
-    more = []
-    chosen = _OPTIONS[verb]
-    for option in chance.sample(chosen, min(len(chosen), chance.choice((1, 1, 2)))):
-        value = chance.choice(_ODD)
-        if option in ("-o", "--report", "--csv", "--json", "--plot"):
-            value = _place(folder, value)
-        elif verb == "phantom" and option not in ("--seed", "--report"):
-            value = chance.choice(("0", "-1", "x", "1.5", "9" * 5000, "", "1"))
-        more.append(f"{option}={value}" if option.startswith("--") else f"{option}{value}")
-    argv = [verb, *more, *base] if verb == "profile" else [verb, *base, *more]
-    return Attack(argv, folder, out)
+        "qc": [str(folder / "results")],
+        "audit": [str(sound / "cohort"), "-o", str(out), "--pictures", "0"],
+        "relabel": [str(sound / "truth"), "-o", str(out)],
+        "stats": [str(sound / "truth")],
+        "distill": [str(sound / "source" / "cases.csv"), "-o", str(out), "--dry-run"],
+        "model": ["add", str(sound / "model"), "--name", "m"],
+        "info": [],
+    }
 
 
 def _place(folder: Path, value: str) -> str:

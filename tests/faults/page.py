@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from collections import Counter
@@ -32,6 +33,10 @@ An outcome is
 """
 
 
+# Campaigns whose rows are not kept any more, one a line, the oldest first.
+EARLIER = Path(__file__).with_name("earlier.jsonl")
+
+
 def write_page(path: Path, rows: list[Row]) -> None:
     """Write the page of these rows, which may come from parts with seeds of their own."""
     faults = [row for row in rows if row["outcome"] in FAULTS]
@@ -50,7 +55,7 @@ def write_page(path: Path, rows: list[Row]) -> None:
         of = [row for row in rows if _section(row["kind"]) == start]
         if of:
             parts += [f"### {title}\n\n", *_table(of, cut=len(start)), "\n"]
-    parts += ["## Faults\n\n", *_faults(faults), "\n", _TAIL]
+    parts += ["### Faults\n\n", *_faults(faults), "\n", *_earlier(), _TAIL]
     path.write_text("".join(parts))
 
 
@@ -73,6 +78,22 @@ Seed, kind and number decide everything about a malformed input. What was tried 
 `runs/faults/record.jsonl`, the files of a fault beside it. The campaign runs on Linux. The moments of
 kills depend on the machine's speed.
 """
+
+
+def _earlier() -> list[str]:
+    """The totals of campaigns before."""
+    lines = [json.loads(line) for line in EARLIER.read_text("utf-8").splitlines()]
+    return [
+        "## Earlier campaigns\n\n",
+        "| date | commit | seed | inputs | kills | limits | service | faults |\n",
+        "|---|---|---|---:|---:|---:|---:|---:|\n",
+        *(
+            f"| {row['date']} | {row['commit']} | {row['seed']} | {row['inputs']:,} "
+            f"| {row['kills']:,} | {row['limits']:,} | {row['service']:,} | {row['faults']:,} |\n"
+            for row in lines
+        ),
+        "\n",
+    ]
 
 
 def _section(kind: str) -> str:

@@ -1,5 +1,5 @@
-"""Attacks on a service on loopback: malformed uploads and archives, raw HTTP, crowds,
-and C-STORE."""
+"""Attacks on a service on loopback: malformed uploads and archives, raw HTTP, crowds, corrections
+of a datastore, and C-STORE."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ import httpx2 as httpx
 
 from nnstudent import ServiceSettings
 from tests.faults.damage import harm
+from tests.faults.datastore import correct_all
 from tests.faults.kills import Row
 from tests.faults.outcome import CRASH, EXECUTED, HALF, HANG, INTERNAL, OK, REFUSED
 from tests.web.conftest import answering, limited, taking_in, upload
@@ -39,6 +40,8 @@ def attack_all(sound: Path, scratch: Path, *, seed: int, count: int) -> Iterator
     with answering(settings) as (_, address):
         yield from _requests(address, random.Random(f"{seed} requests"), count)
         yield from _crowds(address)
+    (folder / "datastore").mkdir()
+    yield from correct_all(folder / "datastore", random.Random(f"{seed} datastore"), count)
     yield from _c_store(folder, random.Random(f"{seed} c-store"), count // 5)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import nnstudent
+from nnstudent.inference.labels.volumetry import COLUMNS
 from tests.inference.folders import make_folder
 from tests.io.series import Series
 
@@ -113,6 +114,7 @@ def _make(root: Path) -> None:
     series_of(0).write(root / "series")
     _make_raw_dataset(root)
     _make_run(root)
+    _make_results(root)
 
 
 def _make_scans(root: Path) -> None:
@@ -214,3 +216,17 @@ def _make_run(root: Path) -> None:
         "stages": stages,
     }
     (run / "run.json").write_text(json.dumps(facts))
+
+
+def _make_results(root: Path) -> None:
+    """The series' labels as DICOM objects, and results with what is expected of their Dice."""
+    out, model = root / "objects", ("--model", root / "bundle", "--threads", "1")
+    _call("segment", root / "series", "-o", out, *model, "--format", "dicom-seg,rtstruct")
+    rows = [
+        [id, name, "120.5", "60.1", "9.2", "no", "0.9", f"0.{number}", "0.05", "0.95", verdict]
+        for number, (id, *_) in enumerate(CASES, start=5)
+        for name, verdict in zip(CLASSES, ("pass", "look", "fail"), strict=True)
+    ]
+    (root / "results").mkdir()
+    text = "\n".join(",".join(row) for row in [list(COLUMNS), *rows])
+    (root / "results" / "statistics.csv").write_text(text + "\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from tests.faults import pool
 from tests.faults.damage import harm_json, harm_text, nested, to_json
 from tests.faults.kinds import KINDS, tasks
 from tests.faults.outcome import Attack, Result, judge, listing
+from tests.faults.page import EARLIER, write_page
 from tests.faults.pool import Task, run_tasks
 
 SOUND = Result(2, "", "nnstudent index: x.csv: no case in it; expected one a line\n")
@@ -112,3 +114,21 @@ def test_names_are_relative(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "b").touch()
     assert listing(tmp_path) == {"a", "a/b"}
+
+
+def test_the_page_counts_this_campaign_and_keeps_the_totals_of_earlier_ones(tmp_path):
+    same = {"seed": 5, "process": False, "detail": "", "commit": "abc", "date": "2026-01-02"}
+    rows = [
+        same | {"kind": kind, "number": number, "outcome": outcome}
+        for number, (kind, outcome) in enumerate(
+            [("NRRD", "ok"), ("NRRD", "refused"), ("NRRD", "hang"), ("kills: run", "ok")]
+        )
+    ]
+    write_page(tmp_path / "page.md", rows)
+    text = (tmp_path / "page.md").read_text()
+    assert "4 attempts, 1 fault. nnStudent" in text
+    assert "| NRRD | 3 | 1 | 1 | 1 |" in text
+    assert "| run | 1 | 1 | 0 | 0 |" in text
+    assert "- hang: NRRD, 1\n" in text
+    for line in EARLIER.read_text().splitlines():
+        assert f"| {json.loads(line)['date']} |" in text.partition("## Earlier campaigns")[2]

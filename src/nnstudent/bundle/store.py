@@ -14,12 +14,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cache
+from http.client import HTTPException
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from platformdirs import user_data_path
 
+from nnstudent.addresses import split_address
 from nnstudent.bundle import nnunet
 from nnstudent.bundle.bundle import MANIFEST, content_hash, open_model
 from nnstudent.data_files import parse_toml, read_json_table
@@ -50,6 +52,7 @@ _UNUSABLE = ("__2d/", "__3d_cascade_fullres/")
 _MOST_FILES, _MOST_BYTES = 2000, 20_000_000_000
 _CHUNK = 1 << 20
 _TIMEOUT = 60.0  # seconds without an answer
+_ADDRESS = "an address that begins with https://"
 _HERE = ("localhost", "127.0.0.1", "::1")
 
 
@@ -244,7 +247,7 @@ def _read(name: str) -> StoredModel | None:
 
 
 def _name_of(address: str) -> str:
-    path = urllib.parse.urlsplit(address).path if "://" in address else address
+    path = split_address(address, expected=_ADDRESS).path if "://" in address else address
     last = Path(os.path.abspath(path)).name if "://" not in address else Path(path).name
     cleaned = re.sub(r"[^a-z0-9._-]+", "-", last.lower().removesuffix(".zip"))
     return cleaned.strip("-._")[:64]
@@ -338,16 +341,16 @@ def _check(path: Path) -> None:
 
 @contextmanager
 def _opened(address: str) -> Iterator[Any]:
-    parts = urllib.parse.urlsplit(address)
+    parts = split_address(address, expected=_ADDRESS)
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _HERE):
-        raise InputError(f"{address}: expected an address that begins with https://")
+        raise InputError(f"{address}: expected {_ADDRESS}")
     request = urllib.request.Request(address, headers={"User-Agent": "nnstudent"})  # noqa: S310
     try:
         with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:  # noqa: S310
             if urllib.parse.urlsplit(answer.url).scheme != parts.scheme:
                 raise InputError(f"{address}: leads to {answer.url}, which is not https")
             yield answer
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
         raise InputError(
             f"{address}: cannot be fetched ({one_line(error)}); fetch it by other means, and give "
             "the file"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from nnstudent.errors import InputError
-from nnstudent.inference.labels.volumetry import COLUMNS, Row, read_statistics
+from nnstudent.inference.labels.volumetry import COLUMNS, Row, is_statistics, read_statistics
 from nnstudent.quality.choose import Candidate
 from nnstudent.quality.model import VERDICTS
 from nnstudent.words import class_title, count
+
+log = logging.getLogger(__name__)
+_RANKING = ("case", "fail", "look", "least_expected_dice", "failing", "to_look_at")
 
 
 @dataclass(frozen=True)
@@ -152,7 +156,7 @@ def ranking_csv(cases: Iterable[RankedCase]) -> str:
     """A table with a row per case, the worst first."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(("case", "fail", "look", "least_expected_dice", "failing", "to_look_at"))
+    table.writerow(_RANKING)
     for case in cases:
         fail, look = case.of("fail"), case.of("look")
         worst = "" if case.worst == 1.0 else f"{case.worst:.3f}"
@@ -184,6 +188,10 @@ def _tables(folder: Path) -> dict[str, list[Row]]:
         raise InputError(f"{folder}: no such folder; expected one that nnstudent segment wrote")
     rows: dict[str, list[Row]] = {}
     for path in sorted(folder.glob("*.csv")):
+        if path.name != "statistics.csv" and not is_statistics(path):
+            if not _is_ranking(path):
+                log.warning("%s: passed over; it is no table of segment --statistics", path)
+            continue
         found = read_statistics(path)
         # The table of one case is named after its label map, which may have another name.
         alone = path.name != "statistics.csv" and len({row[0] for row in found}) == 1
@@ -195,6 +203,14 @@ def _tables(folder: Path) -> dict[str, list[Row]]:
             "give the scans and a folder for the results: nnstudent qc SCANS -o RESULTS"
         )
     return rows
+
+
+def _is_ranking(path: Path) -> bool:
+    """Whether a file is what :func:`ranking_csv` made before."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(99).startswith(",".join(_RANKING).encode())
 
 
 def _case(id: str, rows: Iterable[Row], folder: Path) -> RankedCase:

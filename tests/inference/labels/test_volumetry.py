@@ -74,7 +74,8 @@ def test_a_second_call_keeps_the_rows_of_the_cases_that_it_skips(tmp_path, isotr
     (out / "statistics.csv").write_text("some,other,table\n")
     (out / "b.nii.gz").unlink()
     done = segment_files(tmp_path / "scans", out, segmenter, options=options)
-    assert "without a, skipped because segmented before" in done.notices[0]
+    assert "statistics.csv: its columns are 'some, other, table'; expected" in done.notices[0]
+    assert "without a, skipped because segmented before" in done.notices[1]
     with (out / "statistics.csv").open(newline="") as file:
         assert [row["case"] for row in csv.DictReader(file)] == ["b"]
 

@@ -85,3 +85,44 @@ def test_a_hole_joined_to_its_outline_is_a_hole():
     assert mask.sum() == 24
     assert not mask[3, 3]
     assert inside(ring, (7, 7)).sum() == 25
+
+
+@pytest.mark.parametrize(
+    ("tag", "value", "said"),
+    [
+        ("ContourData", ["nan", "0", "0"] * 4, "has points that are no numbers"),
+        ("ContourData", ["1", "2", "3"], "has 1 points, and says"),
+        ("ContourData", [], "has 0 points|malformed RTSTRUCT"),
+        (
+            "ContourGeometricType",
+            "CIRCLE",
+            "is of the type 'CIRCLE'; expected one of CLOSED_PLANAR",
+        ),
+    ],
+)
+def test_a_damaged_contour_is_refused_and_not_left_out(tmp_path, tag, value, said):
+    series = read_series(anatomical(*ORIENTATIONS[0]).write(tmp_path / "study"))
+    path = tmp_path / "r.dcm"
+    write_rtstruct(path, labeled(labels_of(series), series))
+    data = pydicom.dcmread(path)
+    contour = data.ROIContourSequence[0].ContourSequence[0]
+    setattr(contour, tag, value)
+    if "nan" in value:
+        contour.NumberOfContourPoints = len(value) // 3
+    data.save_as(path)
+    with pytest.raises(InputError, match=f"r.dcm: a.*({said})"):
+        read_structures(path, onto=series.volume.grid)
+
+
+def test_contours_that_exclude_each_other_are_read_as_closed_ones(tmp_path):
+    series = read_series(anatomical(*ORIENTATIONS[0]).write(tmp_path / "study"))
+    labels, path = labels_of(series), tmp_path / "r.dcm"
+    write_rtstruct(path, labeled(labels, series))
+    data = pydicom.dcmread(path)
+    for item in data.ROIContourSequence:
+        for contour in item.ContourSequence:
+            contour.ContourGeometricType = "CLOSEDPLANAR_XOR"
+    data.save_as(path)
+    found = read_structures(path, onto=series.volume.grid)
+    for name in found.names:
+        assert np.array_equal(found.read(name).array, labels.array == IDS[name])

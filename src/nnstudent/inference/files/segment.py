@@ -194,15 +194,23 @@ class _Outcomes:
         Returns:
             What is missing in it, one line each.
         """
-        skipped = set(self.skipped)
-        kept = [row for row in read_statistics(path) if row[0] in skipped]
+        kept, damaged = self._kept(path)
         if self.statistics:
             write_statistics(path, [*kept, *self.statistics])
         missing = [id for id in self.skipped if id not in {row[0] for row in kept}]
         if not missing:
-            return ()
+            return damaged
         named = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
-        return (f"{path}: without {named}, skipped because segmented before",)
+        return (*damaged, f"{path}: without {named}, skipped because segmented before")
+
+    def _kept(self, path: Path) -> tuple[list[Row], tuple[str, ...]]:
+        """Return the rows of the skipped cases in the file before, and why there are none."""
+        if not self.skipped or not path.is_file():
+            return [], ()
+        try:
+            return [row for row in read_statistics(path) if row[0] in set(self.skipped)], ()
+        except InputError as error:
+            return [], (str(error),)
 
 
 def segment_file(

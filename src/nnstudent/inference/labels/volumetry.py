@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from nnstudent.data_files import parse_csv, read_text, show
+from nnstudent.errors import InputError
 from nnstudent.inference.labels.organs import OrganFacts
 from nnstudent.inference.segmentation import Segmentation
 from nnstudent.io.atomic import write_text
+from nnstudent.quality.model import VERDICTS
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Volume
 
@@ -30,6 +34,9 @@ COLUMNS = (
     "verdict",
 )
 
+_WHAT = "a table of nnstudent segment --statistics"
+_NUMBERS = (*COLUMNS[2:5], *COLUMNS[6:10])
+_START = ",".join(COLUMNS[:4]).encode()
 
 Row = tuple[str, ...]
 
@@ -51,13 +58,55 @@ def write_statistics(path: Path, rows: Iterable[Row]) -> None:
     write_text(path, text.getvalue())
 
 
+def is_statistics(path: Path) -> bool:
+    """Whether a file begins as :func:`write_statistics` begins one."""
+    if not path.is_file():  # opening a pipe may never end
+        return False
+    with path.open("rb") as file:
+        return file.read(len(_START)) == _START
+
+
 def read_statistics(path: Path) -> list[Row]:
-    """Read the rows that :func:`write_statistics` wrote; none if it is another table or missing."""
-    if not path.is_file():
-        return []
-    text = path.read_text("utf-8", errors="replace")
-    rows = [tuple(row) for row in csv.reader(io.StringIO(text, newline=""))]
-    return rows[1:] if rows[:1] == [COLUMNS] else []
+    """Read the rows that :func:`write_statistics` wrote.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: The file is missing, or not such a table.
+    """
+    columns, rows = parse_csv(read_text(path, what=_WHAT), where=str(path))
+    if tuple(columns) != COLUMNS:
+        raise InputError(
+            f"{path}: its columns are {show(', '.join(columns))}; expected those of {_WHAT}: "
+            f"{', '.join(COLUMNS)}"
+        )
+    return [_row(fields, place) for place, fields in rows if fields]
+
+
+def _row(fields: Mapping[str, str], place: str) -> Row:
+    if len(fields) != len(COLUMNS):
+        raise InputError(f"{place}: has {len(fields)} fields; expected {len(COLUMNS)}")
+    for name in ("case", "organ"):
+        if not fields[name]:
+            raise InputError(f"{place}: its {name} is empty; was the table changed?")
+    for name in _NUMBERS:
+        if fields[name] and not _is_number(fields[name]):
+            raise InputError(
+                f"{place}: its {name} is {show(fields[name])}; expected a number, or nothing"
+            )
+    if fields["verdict"] not in ("", *VERDICTS):
+        raise InputError(
+            f"{place}: its verdict is {show(fields['verdict'])}; expected {', '.join(VERDICTS)}"
+        )
+    return tuple(fields[name] for name in COLUMNS)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def statistics_rows(

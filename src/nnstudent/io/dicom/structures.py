@@ -17,6 +17,10 @@ from nnstudent.volume import Grid, Volume
 SEG = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 RTSTRUCT = ("1.2.840.10008.5.1.4.1.1.481.3",)
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+# Contours that enclose something, and others. The first two mean the same here: a voxel is inside
+# if it is within an odd number of contours.
+_CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
+_OPEN = ("POINT", "OPEN_PLANAR", "OPEN_NONPLANAR")
 _NEAR = 0.1  # of a voxel: how far two grids may be apart
 _IN_PLANE = 0.5  # of a slice: how far a contour may lie from the middle of one
 
@@ -196,9 +200,16 @@ def _rtstruct(path: Path, dataset: Any, onto: Grid) -> Structures:
             name = names[int(item.ReferencedROINumber)]
             rings = contours.setdefault(name, [])
             for contour in item.get("ContourSequence") or ():
-                if str(contour.ContourGeometricType) == "CLOSED_PLANAR":
-                    points = np.array(contour.ContourData, np.float64).reshape(-1, 3)
-                    rings.append(points)
+                kind = str(contour.ContourGeometricType)
+                if kind in _CLOSED:
+                    rings.append(_ring(path, contour, name))
+                elif kind not in _OPEN:
+                    raise InputError(
+                        f"{path}: a contour of {name!r} is of the type {kind!r}; expected one of "
+                        f"{', '.join(_CLOSED + _OPEN)}"
+                    )
+    except InputError:
+        raise
     except Exception as error:  # a malformed object makes the library raise anything
         raise InputError(f"{path}: a malformed RTSTRUCT ({type(error).__name__})") from error
     filled: Mapping[str, list[Float64Array]] = {name: r for name, r in contours.items() if r}
@@ -207,6 +218,19 @@ def _rtstruct(path: Path, dataset: Any, onto: Grid) -> Structures:
         return Volume(_fill(path, filled[name], onto).astype(np.uint8), onto)
 
     return Structures(path, _unique(path, [n for n in names.values() if n in filled]), read)
+
+
+def _ring(path: Path, contour: Any, name: str) -> Float64Array:
+    points = np.array(contour.ContourData, np.float64).reshape(-1, 3)
+    stated = contour.get("NumberOfContourPoints")
+    if not len(points) or (stated is not None and int(stated) != len(points)):
+        raise InputError(
+            f"{path}: a contour of {name!r} has {len(points)} points, and says {stated}; "
+            "is the object damaged?"
+        )
+    if not np.isfinite(points).all():
+        raise InputError(f"{path}: a contour of {name!r} has points that are no numbers")
+    return points
 
 
 def _fill(path: Path, rings: list[Float64Array], grid: Grid) -> MaskArray:

@@ -33,11 +33,7 @@ def authorization(url: str, *, environment: Mapping[str, str] = os.environ) -> s
     if not user or not password:
         path = Path(environment.get("NETRC") or Path.home() / ".netrc")
         try:
-            found = (
-                netrc.netrc(path).hosts.get(urlsplit(url).hostname or "")
-                if path.is_file()
-                else None
-            )
+            found = netrc.netrc(path).hosts.get(_host(url)) if path.is_file() else None
         except (OSError, netrc.NetrcParseError, UnicodeDecodeError) as error:
             kind = type(error).__name__  # not its text, which can quote the file
             raise InputError(
@@ -47,3 +43,10 @@ def authorization(url: str, *, environment: Mapping[str, str] = os.environ) -> s
             return None
         user, _, password = found
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:  # it is refused, without its password, by who connects to it
+        return ""

@@ -12,11 +12,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import urllib3
 from urllib3.exceptions import HTTPError, SSLError
 
+from nnstudent.addresses import split_address
 from nnstudent.errors import InputError
 from nnstudent.web.pacs.errors import PacsError, UnreachableError
 
@@ -25,6 +26,7 @@ T = TypeVar("T")
 CHUNK = 1 << 16
 _JSON_BYTES = 200_000_000  # for the headers of a series; an Enhanced CT has the longest
 _ANSWER_SECONDS = 300.0  # for a whole response without images
+_ROOT = "the root of its DICOMweb service, such as https://pacs.example/dicom-web"
 _TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 
 
@@ -54,18 +56,15 @@ class DicomWeb:
         Raises:
             InputError: The address is malformed, or contains a user or password.
         """
-        parts = urlsplit(url)
+        parts = split_address(_without_user(url), expected=_ROOT)
         if (
             parts.scheme not in ("http", "https")
             or not parts.hostname
             or parts.query
             or parts.fragment
         ):
-            raise InputError(
-                f"PACS {_without_user(url)}: expected the root of its DICOMweb service, "
-                "such as https://pacs.example/dicom-web"
-            )
-        if "@" in parts.netloc:
+            raise InputError(f"PACS {_without_user(url)}: expected {_ROOT}")
+        if _without_user(url) != url:
             raise InputError(
                 f"PACS {_without_user(url)}: others on this machine can see a user in the address; "
                 "give it in ~/.netrc or the environment"
