@@ -33,9 +33,8 @@ from nnstudent.cli.common import (
     add_taxonomy,
     add_threads,
     model,
-    positive,
 )
-from nnstudent.cli.run import print_result, stage_printer
+from nnstudent.cli.run import add_dry_run, add_rounds, print_result, stage_printer
 from nnstudent.cli.study import add_budget, check_budget, fit_budget
 
 if TYPE_CHECKING:
@@ -69,11 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "FOREIGN=CLASS,…",
     )
     add_device(parser, default="auto", why="teachers are large, and training is slow")
-    parser.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="check teachers, scans, extras and disk space, print what is left to do, do nothing",
-    )
+    add_dry_run(parser, checked="teachers, scans, extras and disk space")
     add_report(parser, help="write what each stage did as JSON")
     add_budget(parser)
     advanced = add_advanced(parser)
@@ -83,14 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="preset of the student: a name, or a TOML file (default: distill, which is laptop "
         "without teachers)",
     )
-    advanced.add_argument(
-        "--rounds",
-        type=positive,
-        default=1,
-        metavar="N",
-        help="label and study up to N times, from the second time on with the student as "
-        "teacher (default: 1)",
-    )
+    add_rounds(advanced)
     add_threads(advanced)
     add_taxonomy(advanced, default="FLARE23's with --map, otherwise the teachers' own")
     parser.set_defaults(executor="local")  # what a run prints depends on where its work was done

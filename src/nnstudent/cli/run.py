@@ -59,21 +59,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output(parser, metavar="RUN", help="the run's folder")
     add_preset(parser)
     add_device(parser, default="auto", why="training is slow without a GPU")
-    parser.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="check extras, cases and disk space, print what is left to do, and do nothing",
-    )
+    add_dry_run(parser, checked="extras, cases and disk space")
     add_report(parser, help="write what each stage did as JSON")
     advanced = add_advanced(parser)
-    advanced.add_argument(
-        "--rounds",
-        type=positive,
-        default=1,
-        metavar="N",
-        help="label and study up to N times, from the second time on with the student as "
-        "teacher (default: 1)",
-    )
+    add_rounds(advanced)
     advanced.add_argument(
         "--baseline",
         action="store_true",
@@ -82,6 +71,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_threads(advanced)
     add_taxonomy(advanced, default="the source's own")
     _add_cluster(parser.add_argument_group("several machines"))
+
+
+def add_dry_run(parser: argparse.ArgumentParser, *, checked: str) -> None:
+    """Declare ``--dry-run`` of a verb that runs stages."""
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help=f"check {checked}, print what is left to do, do nothing",
+    )
+
+
+def add_rounds(group: argparse._ActionsContainer) -> None:
+    """Declare ``--rounds`` of a verb that runs stages."""
+    group.add_argument(
+        "--rounds",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="label and study up to N times, from the second time on with the student as "
+        "teacher (default: 1)",
+    )
 
 
 def _add_cluster(group: argparse._ArgumentGroup) -> None:
@@ -117,30 +127,31 @@ def run(args: argparse.Namespace) -> int:
     """Run the stages that are left and print what each did."""
     from nnstudent.cli.common import Display, write_report
     from nnstudent.pipeline.cluster import Cluster
-    from nnstudent.pipeline.run import run as run_path
-    from nnstudent.pipeline.run import run_one, to_dict
+    from nnstudent.pipeline.run import open_run, run_folder, run_one, to_dict
     from nnstudent.taxonomy import find_taxonomy
 
     with Display() as display:
-        common = {
-            "preset": args.preset,
-            "taxonomy": find_taxonomy(args.taxonomy) if args.taxonomy else None,
-            "device": args.device,
-            "threads": args.threads,
-            "rounds": args.rounds,
-            "baseline": args.baseline,
-            "progress": display,
-        }
+        folder, contents = open_run(
+            args.source,
+            args.out,
+            preset=args.preset,
+            taxonomy=find_taxonomy(args.taxonomy) if args.taxonomy else None,
+            device=args.device,
+            threads=args.threads,
+            rounds=args.rounds,
+            baseline=args.baseline,
+            jobs=args.jobs,
+            progress=display,
+        )
         if args.job:
-            result = run_one(args.source, args.out, args.job, jobs=args.jobs, **common)
+            result = run_one(folder, args.job)
         else:
-            result = run_path(
-                args.source,
-                args.out,
+            result = run_folder(
+                folder,
+                contents,
                 cluster=Cluster(args.executor, args.jobs, args.profile, job_command(args)),
                 dry_run=args.dry_run,
                 listener=stage_printer(display, verb="run"),
-                **common,
             )
     write_report(args.report, to_dict(result))
     return _print_job(result) if args.job else print_result(result, args)

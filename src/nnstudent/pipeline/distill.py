@@ -112,10 +112,6 @@ def distill(
         round_count=rounds,
         progress=progress,
     )
-    if threads is not None and threads < 1:
-        raise InputError(f"{threads} threads; expected at least 1")
-    if rounds < 1:
-        raise InputError(f"{rounds} rounds; expected at least 1")
     with _written(lesson, out, dry_run=dry_run):
         contents = read_source(lesson.source, taxonomy=lesson.taxonomy)
         return run_folder(folder, contents, dry_run=dry_run, listener=listener)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nnstudent.cohort.cohort import Cohort, read_cohort
+from nnstudent.errors import InputError
 from nnstudent.io.parts import Part, parts
 from nnstudent.labels.class_maps import ClassMap
 from nnstudent.pipeline.preset import Preset
@@ -37,6 +38,9 @@ class RunFolder:
         sizes: Number of cases in the source by role, so that no piece is empty; None if unknown.
         progress: Called as a stage advances.
         notices: Lines that the stages left for the reader of the results.
+
+    Raises:
+        InputError: A number is below 1.
     """
 
     source: Path
@@ -53,6 +57,12 @@ class RunFolder:
     sizes: Mapping[str, int] | None = None
     progress: Progress = silent
     notices: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        for number, what in ((self.threads, "threads"), (self.round_count, "rounds")):
+            if number is not None and number < 1:
+                raise InputError(f"{number} {what}; expected at least 1")
 
     @property
     def cohort_file(self) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from nnstudent.cohort.sources.dispatch import read_source
 from nnstudent.cohort.sources.source import Source
-from nnstudent.errors import Failure, InputError
+from nnstudent.errors import Failure
 from nnstudent.inference.memory import gigabytes
 from nnstudent.io.lock import writing
 from nnstudent.machine import environment
@@ -130,7 +130,7 @@ def run(
         OutputError: ``out`` cannot be written, another call writes into it, or its disk is too
             small.
     """
-    folder, contents = _open(
+    folder, contents = open_run(
         source,
         out,
         preset=preset,
@@ -192,10 +192,24 @@ def run_folder(
     return RunResult(rows, report, notices=tuple(folder.notices), student=student)
 
 
-def run_one(
+def run_one(folder: RunFolder, job: str) -> RunResult:
+    """Do one job of a run: a stage, a piece of one, or the merging of its pieces.
+
+    Args:
+        folder: The run's folder, as :func:`open_run` returns it for every job of the run.
+        job: ``STAGE`` or ``STAGE:PIECE``, as ``run(…, dry_run=True)`` names them.
+
+    Raises:
+        InputError: There is no such job, or one before it has not ended.
+        OutputError: The folder cannot be written, or another call does this job.
+    """
+    row = run_job(folder, job, about=_about(folder))
+    return RunResult((row,), _existing(folder.out / "report.html"), notices=tuple(folder.notices))
+
+
+def open_run(
     source: Path,
     out: Path,
-    job: str,
     *,
     preset: str | Path,
     taxonomy: Taxonomy | None = None,
@@ -205,61 +219,16 @@ def run_one(
     baseline: bool = False,
     jobs: int = 1,
     progress: Progress = silent,
-) -> RunResult:
-    """Do one job of a run: a stage, a piece of one, or the merging of its pieces.
+) -> tuple[RunFolder, Source]:
+    """Return a run's folder and the content of its source; nothing is made yet.
 
-    Args:
-        source: As for :func:`run`, also the others.
-        out: The run's folder.
-        job: ``STAGE`` or ``STAGE:PIECE``, as ``run(…, dry_run=True)`` names them.
-        preset: Name of a preset, or a TOML file.
-        taxonomy: The label table.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        threads: Processor threads.
-        rounds: Most rounds of labeling.
-        baseline: Whether the baseline is trained.
-        jobs: Into how many parts the cases are cut; the same for all jobs of a run.
-        progress: Called as the job advances.
+    For the arguments see :func:`run`; ``jobs`` is into how many parts the cases are cut.
 
     Raises:
-        InputError: There is no such job, or one before it has not ended.
-        OutputError: ``out`` cannot be written, or another call does this job.
+        InputError: The source or preset does not exist or is of no known kind, or a number is
+            below 1.
     """
-    folder, _ = _open(
-        source,
-        out,
-        preset=preset,
-        taxonomy=taxonomy,
-        device=device,
-        threads=threads,
-        rounds=rounds,
-        baseline=baseline,
-        jobs=jobs,
-        progress=progress,
-    )
-    row = run_job(folder, job, about=_about(folder))
-    return RunResult((row,), _existing(out / "report.html"), notices=tuple(folder.notices))
-
-
-def _open(
-    source: Path,
-    out: Path,
-    *,
-    preset: str | Path,
-    taxonomy: Taxonomy | None,
-    device: str,
-    threads: int | None,
-    rounds: int,
-    baseline: bool,
-    jobs: int,
-    progress: Progress,
-) -> tuple[RunFolder, Source]:
-    """Return the run's folder and the content of its source; nothing is made yet."""
     contents = read_source(source, taxonomy=taxonomy)
-    if threads is not None and threads < 1:
-        raise InputError(f"{threads} threads; expected at least 1")
-    if rounds < 1:
-        raise InputError(f"{rounds} rounds; expected at least 1")
     folder = RunFolder(
         source,
         out,

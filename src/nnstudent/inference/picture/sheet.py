@@ -63,14 +63,7 @@ def draw_sheet(
 
     The slices are chosen so that every organ found is seen. The patient's right is on the left.
 
-    Args:
-        image: The image, in HU.
-        labels: Its label map.
-        taxonomy: The label table: names and colors.
-        title: Printed above.
-        organs: Facts about each class that was looked for; None to measure them, in which case
-            the legend does not list what was not found.
-        warnings: What a reader should know about the case; printed under the title.
+    For the arguments see :func:`nnstudent.inference.files.preview.write_preview`.
     """
     turned, drawn = image.reoriented(), labels.reoriented()
     sections = measure_sections(drawn)
