@@ -46,7 +46,7 @@ from nnstudent.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from nnstudent.cli.common import Display
+    from nnstudent.cli.common import Display, Options
     from nnstudent.pipeline.run import RunResult
     from nnstudent.pipeline.stages import Listener, Stage, StageRecord
 
@@ -82,7 +82,7 @@ def add_dry_run(parser: argparse.ArgumentParser, *, checked: str) -> None:
     )
 
 
-def add_rounds(group: argparse._ActionsContainer) -> None:
+def add_rounds(group: Options) -> None:
     """Declare ``--rounds`` of a verb that runs stages."""
     group.add_argument(
         "--rounds",
