@@ -85,7 +85,7 @@ def _request(chance: Random, label: bytes, job: str) -> tuple[str, str, dict[str
         ("POST", f"/infer/{strategy}?image={scan}&output=all", {"data": {"params": "{"}}),
         ("POST", "/train/", asked),
         ("POST", "/api/datastore/training", asked),
-        ("POST", "/auth/token", {"data": {"username": "x", "password": str(odd_value(chance))[:99]}}),
+        ("POST", "/auth/token", {"data": {"username": "x", "password": to_json(odd_value(chance))[:99]}}),
         ("GET", f"/datastore/image?image={scan}", {}),
         ("GET", f"/datastore/label?label={scan}&tag={strategy}", {}),
         ("GET", f"/datastore/label/info?label={scan}", {}),

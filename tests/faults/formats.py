@@ -18,7 +18,7 @@ import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
 
-from tests.faults.damage import LONG_NUMBER, harm, harm_text, odd_value
+from tests.faults.damage import LONG_NUMBER, harm, harm_text, odd_value, to_json
 from tests.faults.outcome import Attack, Result
 from tests.faults.sound import SHAPE, SPACING_MM, scan, series_of
 from tests.io.series import enhanced, save
@@ -377,7 +377,7 @@ def _disturb(root: Path, series: Path, chance: Random, sound: Path) -> None:
         case _:
             header = pydicom.dcmread(one)
             tag = chance.choice(("PatientID", "StudyInstanceUID", "Modality", "SeriesInstanceUID"))
-            value = str(odd_value(chance))[:60].encode("ascii", "replace").decode()
+            value = to_json(odd_value(chance))[:60].encode("ascii", "replace").decode()
             setattr(header, tag, value if tag != "Modality" else "MR")
             try:
                 save(header, one)
