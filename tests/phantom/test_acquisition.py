@@ -8,7 +8,13 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnstudent.phantom.acquisition import AXCODES, draw_scan, scan_presets, to_stored_axes
+from nnstudent.phantom.acquisition import (
+    AXCODES,
+    LOW_DOSE,
+    draw_scan,
+    scan_presets,
+    to_stored_axes,
+)
 from nnstudent.phantom.patient import draw_patient
 
 
@@ -31,3 +37,18 @@ def test_some_scans_cut_organs_and_some_are_tilted():
     assert len({scan.axcodes for scan in scans}) > 8
     assert min(scan.spacing_mm[0] for scan in scans) < 1.6
     assert max(scan.spacing_mm[0] for scan in scans) <= 5.0
+
+
+def test_only_noise_tells_a_low_dose_from_the_usual_one():
+    usual, varied = scan_presets()["standard"], replace(scan_presets()["standard"], unusual=0.3)
+    low = 0
+    for seed in range(60):
+        patient = draw_patient(np.random.default_rng(seed))
+        before, after = (
+            draw_scan(np.random.default_rng(seed), preset, patient) for preset in (usual, varied)
+        )
+        assert replace(after, noise_hu=before.noise_hu) == before
+        low += after.noise_hu >= LOW_DOSE[0] * before.noise_hu
+        assert after.noise_hu <= LOW_DOSE[1] * before.noise_hu
+    assert 8 < low < 30
+    assert scan_presets()["varied"].unusual > 0 == usual.unusual

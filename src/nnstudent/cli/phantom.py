@@ -42,7 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preset",
         default="standard",
-        help="tiny, medium, standard or full (default: standard)",
+        help="tiny, medium, standard, varied (standard with more operated and otherwise "
+        "unusual patients) or full (default: standard)",
     )
     add_report(parser, help="write the cases as JSON")
     group = parser.add_argument_group("what the scans are like")

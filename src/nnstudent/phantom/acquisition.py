@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -23,6 +23,8 @@ AXCODES = tuple(
     for p in itertools.product(*axes)
 )
 
+LOW_DOSE = (1.6, 2.6)  # how many times as much noise a scan of low dose has
+
 
 @dataclass(frozen=True)
 class ScanPreset:
@@ -36,6 +38,7 @@ class ScanPreset:
         whole: Probability that the whole abdomen is in view.
         oblique: Probability of a tilted grid.
         axcodes: Probability that the stored axes are any of the 48, rather than LPS, LAS or RAS.
+        unusual: Probability of each unusual finding of the patient, and of a low dose.
     """
 
     size: int
@@ -45,6 +48,7 @@ class ScanPreset:
     whole: float
     oblique: float
     axcodes: float
+    unusual: float = 0.0
 
 
 @cache
@@ -64,6 +68,7 @@ def scan_presets() -> dict[str, ScanPreset]:
             whole=row["whole"],
             oblique=row["oblique"],
             axcodes=row["axcodes"],
+            unusual=row.get("unusual", 0.0),
         )
         for name, row in table.items()
     }
@@ -150,7 +155,7 @@ def draw_scan(
         if rng.random() < preset.axcodes
         else str(rng.choice(["LPS", "LAS", "RAS"], p=[0.5, 0.25, 0.25]))
     )
-    return Scan(
+    scan = Scan(
         shape=(count, preset.size, preset.size),
         spacing_mm=(thickness, spacing, spacing),
         center_mm=(
@@ -168,6 +173,9 @@ def draw_scan(
         round_field=bool(rng.random() < 0.4),
         whole=whole,
     )
+    if preset.unusual and rng.random() < preset.unusual:
+        scan = replace(scan, noise_hu=scan.noise_hu * float(rng.uniform(*LOW_DOSE)))
+    return scan
 
 
 def to_stored_axes(array: npt.NDArray[Any], scan: Scan) -> Volume:

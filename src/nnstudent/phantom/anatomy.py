@@ -33,6 +33,7 @@ def anatomy_layers(space: Space, patient: Patient) -> list[Layer]:
         *skeleton_layers(b),
         *pelvic_layers(b),
         Layer("mesenteric vessels", v.mesenteric.inside(b.inside), "portal", 0),
+        *_ascites_layers(b),
         *bowel_layers(b, parts),
         Layer("veins", v.veins, "vein", 0),
         Layer("arteries", v.arteries, "aorta", 0),
@@ -53,7 +54,7 @@ def _organ_layers(b: Builder, o: Organs, v: Vessels) -> list[Layer]:
         _organ(o, "liver", "liver"),
         Layer("portal branches", v.hepatic_portal.inside(o["liver"], 1), "portal"),
         Layer("hepatic veins", v.hepatic_veins.inside(o["liver"], 1), "vein"),
-        _organ(o, "spleen", "spleen"),
+        *([_organ(o, "spleen", "spleen")] if "spleen" in o.fields else []),
         *_kidney_layers(b, o),
         _organ(o, "pancreas", "pancreas"),
         *_duodenum_layers(b, o),
@@ -61,12 +62,22 @@ def _organ_layers(b: Builder, o: Organs, v: Vessels) -> list[Layer]:
         _organ(o, "right_adrenal_gland", "adrenal"),
         _organ(o, "left_adrenal_gland", "adrenal"),
     ]
-    if b.patient.gallbladder:
+    if "gallbladder" in o.fields:
         layers += [
             _organ(o, "gallbladder", "gallbladder"),
             Layer("bile", o["gallbladder"].shrunk(1.6), "bile"),
         ]
     return layers
+
+
+def _ascites_layers(b: Builder) -> list[Layer]:
+    """Free fluid in front of the retroperitoneum and in the flanks, with islands of fat."""
+    if not b.patient.ascites:
+        return []
+    s = b.space
+    front = s.y - np.float32(8) + np.float32(1.2) * np.maximum(np.abs(s.x) - np.float32(80), 0)
+    fluid = np.minimum(front, np.float32(4) + np.float32(4) * s.rough[1])
+    return [Layer("ascites", Field(s.whole, np.minimum(b.inside.sdf + 1, fluid)), "fluid")]
 
 
 def _organ(o: Organs, name: str, tissue: str) -> Layer:
@@ -122,7 +133,8 @@ def _stomach_layers(b: Builder, o: Organs) -> list[Layer]:
     height = s.world[1] + np.float32(0)
     level = float(rng.uniform(30, 80)) * b.patient.scale[1]
     air = np.minimum(content.sdf, np.broadcast_to(height, s.x.shape)[stomach.box] - level)
-    food = "contrast" if b.patient.oral else str(rng.choice(["fluid", "food", "food"]))
+    usual = "contrast" if b.patient.oral else str(rng.choice(["fluid", "food", "food"]))
+    food = b.patient.filling or usual
     return [
         _organ(o, "stomach", "stomach"),
         Layer("stomach content", content, food),

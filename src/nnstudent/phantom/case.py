@@ -46,7 +46,7 @@ def make_case(
 
     Args:
         seed: Seed of everything that is drawn at random.
-        preset: Name of the preset: ``tiny``, ``medium``, ``standard`` or ``full``.
+        preset: Name of the preset: ``tiny``, ``medium``, ``standard``, ``varied`` or ``full``.
         tumor: Whether there must (True) or must not (False) be a lesion; None for chance.
         slices: Number of slices; None for the number that follows from length and thickness.
 
@@ -55,7 +55,7 @@ def make_case(
     """
     settings = find_scan_preset(preset)
     rng = np.random.default_rng(seed)
-    patient = draw_patient(rng, tumor=tumor)
+    patient = draw_patient(rng, tumor=tumor, unusual=settings.unusual)
     return scan_patient(patient, draw_scan(rng, settings, patient, slices=slices))
 
 

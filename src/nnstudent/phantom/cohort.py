@@ -102,7 +102,8 @@ def make_cohort(
         cases: Number of cases.
         seed: Seed; the same seed gives the same bytes. Case k depends on the seed, k and its
             profile, not on the number of cases.
-        preset: Name of the preset: ``tiny``, ``medium``, ``standard`` or ``full``.
+        preset: Name of the preset: ``tiny``, ``medium``, ``standard``, ``varied`` or
+            ``full``.
         slices: Number of slices of each scan; None for the number that follows from length and
             thickness.
         counts: Number of cases per label profile (see :func:`label_profiles`).

@@ -39,6 +39,8 @@ def lesion_layers(b: Builder, hosts: Mapping[str, Field]) -> list[Layer]:
     """The lesions, each within its host organ; some large ones have a necrotic core."""
     rng, out = b.rng, []
     for number, host in enumerate(b.patient.lesions):
+        if host in b.patient.removed:
+            continue
         center = _random_point(b, hosts[host], 4.0)
         if center is None:
             continue
@@ -59,7 +61,8 @@ def benign_layers(b: Builder, hosts: Mapping[str, Field]) -> list[Layer]:
     """Cysts, gallstones, kidney stones and calcifications; they keep the label of their organ."""
     rng, out = b.rng, []
     for host in ("liver", "right_kidney", "left_kidney"):
-        for _ in range(int(rng.choice([0, 1, 2], p=[0.72, 0.18, 0.10]))):
+        cysts = int(rng.choice([0, 1, 2], p=[0.72, 0.18, 0.10]))
+        for _ in range(cysts if host in hosts else 0):
             center = _random_point(b, hosts[host], 5.0)
             if center is not None:
                 radius = float(np.clip(np.exp(rng.normal(np.log(8), 0.45)), 3, 25))

@@ -10,6 +10,8 @@ from nnstudent.phantom.build import Builder
 from nnstudent.phantom.shapes import Controls, Field, Point, centerline, rotated_axes, union
 from nnstudent.phantom.vessels import Vessels
 
+_FULL = 1.15  # least size of a full stomach
+
 
 @dataclass(frozen=True, eq=False)
 class Organs:
@@ -52,8 +54,10 @@ def build_organs(b: Builder, v: Vessels) -> Organs:
     }
     _carve_solid(b, v, fields, sinuses)
     _carve_hollow(b, v, fields)
-    if not b.patient.gallbladder:
-        del fields["gallbladder"]
+    removed = {*b.patient.removed, *(() if b.patient.gallbladder else ("gallbladder",))}
+    for name in removed:
+        del fields[name]
+        sinuses.pop(name, None)
     return Organs(fields, sinuses)
 
 
@@ -168,6 +172,8 @@ def _esophagus(b: Builder) -> Field:
 def _stomach(b: Builder) -> Field:
     """A J from below the left dome to the right of the midline, empty to overfilled."""
     fill = float(b.rng.choice([0.68, 0.85, 1.05, 1.2], p=[0.25, 0.3, 0.3, 0.15]))
+    if b.patient.filling:
+        fill = max(fill, _FULL)
     low = float(b.rng.choice([0, -12, -30], p=[0.5, 0.3, 0.2]))  # some hang deep
     course: Controls = [
         [-58, -6, 90, 28 * fill],

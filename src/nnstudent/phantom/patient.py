@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -13,6 +13,8 @@ HOSTS = ("liver", "right_kidney", "left_kidney", "pancreas", "stomach", "colon")
 _HOST_SHARES = (0.3, 0.15, 0.15, 0.2, 0.08, 0.12)
 # Probability that the host of a further lesion is drawn anew, as in cohorts of many cancers.
 _OTHER_HOST = 0.4
+REMOVABLE = ("spleen", "right_kidney", "left_kidney", "gallbladder")
+FILLINGS = ("fluid", "food", "contrast")
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,10 @@ class Patient:
         lesions: Host organ of each lesion, in the order in which they are made.
         steatosis: HU by which fat lowers the liver.
         oral: Whether the patient drank positive contrast.
+        removed: The organ that a surgeon removed, or none.
+        ascites: Whether there is free fluid between the organs.
+        filling: What the stomach is full of, a tissue; empty for a stomach as usual.
+        cortex_hu: HU by which the cortex of the kidneys is brighter than usual.
     """
 
     seed: int
@@ -46,14 +52,21 @@ class Patient:
     lesions: tuple[str, ...]
     steatosis: float
     oral: bool
+    removed: tuple[str, ...] = ()
+    ascites: bool = False
+    filling: str = ""
+    cortex_hu: float = 0.0
 
 
-def draw_patient(rng: np.random.Generator, *, tumor: bool | None = None) -> Patient:
+def draw_patient(
+    rng: np.random.Generator, *, tumor: bool | None = None, unusual: float = 0.0
+) -> Patient:
     """Draw a patient at random.
 
     Args:
         rng: The random generator.
         tumor: Whether there must (True) or must not (False) be a lesion; None for chance.
+        unusual: Probability of each unusual finding, see :func:`with_unusual_findings`.
     """
     sex = "f" if rng.random() < 0.5 else "m"
     obesity = float(rng.beta(2, 2.6))
@@ -67,7 +80,7 @@ def draw_patient(rng: np.random.Generator, *, tumor: bool | None = None) -> Pati
     count = int(rng.choice([1, 1, 2, 3])) if has_tumor else 0
     first = str(rng.choice(HOSTS, p=_HOST_SHARES))
     seed = int(rng.integers(2**31))
-    return Patient(
+    patient = Patient(
         seed=seed,
         sex=sex,
         scale=scale,
@@ -82,6 +95,27 @@ def draw_patient(rng: np.random.Generator, *, tumor: bool | None = None) -> Pati
         lesions=_hosts(seed, first, count),
         steatosis=float(max(0.0, rng.normal(-6, 16))),
         oral=bool(rng.random() < 0.2),
+    )
+    return with_unusual_findings(patient, unusual) if unusual else patient
+
+
+def with_unusual_findings(patient: Patient, chance: float) -> Patient:
+    """Draw a removed organ, ascites, a full stomach and a bright renal cortex.
+
+    They are drawn separately, so that nothing else of the patient depends on them.
+
+    Args:
+        patient: The patient without them.
+        chance: Probability of each, 0 to 1.
+    """
+    rng = np.random.default_rng([patient.seed, 6])
+    removed, ascites, full, bright = rng.random(4) < chance
+    return replace(
+        patient,
+        removed=(str(rng.choice(REMOVABLE)),) if removed else (),
+        ascites=bool(ascites),
+        filling=str(rng.choice(FILLINGS)) if full else "",
+        cortex_hu=float(rng.uniform(20, 90)) if bright and patient.phase != "none" else 0.0,
     )
 
 

@@ -109,6 +109,8 @@ def draw_tissues(patient: Patient) -> dict[str, Tissue]:
         liver.fine,
         liver.coarse,
     )
+    kidney = out["kidney"]
+    out["kidney"] = Tissue(kidney.hu + patient.cortex_hu, kidney.fine, kidney.coarse)
     for host, row in LESIONS.items():
         base = out[_HOST_TISSUE.get(host, host)].hu
         out[f"lesion_{host}"] = Tissue(
