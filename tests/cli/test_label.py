@@ -5,9 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from nnstudent.bundle.bundle import open_model
 from nnstudent.cli import main
+from nnstudent.cli.main import build_parser
 from nnstudent.cohort.cohort import write_cohort
 from nnstudent.io.nifti import write_labels
+from nnstudent.pseudo.teacher import open_teachers
+from nnstudent.taxonomy import flare23
 from nnstudent.volume import Volume
 from tests.pseudo.conftest import GRID, SHAPE, TOY, Maker
 from tests.reports import read_report
@@ -153,3 +157,11 @@ def test_an_output_folder_that_cannot_be_written(cohort, tmp_path, capsys):
         errors = capsys.readouterr().err.strip().splitlines()
         assert len(errors) == 1, errors
         assert "choose a place that you may write to" in errors[0]
+
+
+def test_the_bundled_student_is_a_teacher_by_its_name():
+    words = ["label", "cohort", "-o", "pseudo", "--teacher", "bundled"]
+    (named,) = build_parser().parse_args(words).teacher
+    (teacher,) = open_teachers([named], flare23())
+    assert teacher.hash == open_model(None).hash
+    assert {"liver", "left_adrenal_gland"} <= set(teacher.classes)

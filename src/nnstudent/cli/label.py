@@ -52,10 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--teacher",
-        type=lambda text: model(text) or Path(text),
+        type=model,
         nargs="+",
         metavar="MODEL",
-        help="nnU-Net model folders, bundles, or names from nnstudent model list",
+        help="nnU-Net model folders, bundles, names from nnstudent model list, or bundled",
     )
     source.add_argument(
         "--from", type=Path, dest="labels_from", metavar="FOLDER", help="label maps made elsewhere"

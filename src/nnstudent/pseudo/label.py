@@ -50,7 +50,7 @@ def label(
     cohort: Cohort,
     out: Path,
     *,
-    teachers: Sequence[Path] | None = None,
+    teachers: Sequence[Path | None] | None = None,
     labels_from: Path | None = None,
     mapping: ClassMap | Mapping[str, str] | None = None,
     options: TeacherOptions | None = None,
@@ -66,8 +66,9 @@ def label(
     Args:
         cohort: The cases.
         out: Folder to write to.
-        teachers: Model folders: nnU-Net folders, whose folds form an ensemble, or bundles. A later
-            one replaces an earlier one for the classes that it knows.
+        teachers: Model folders: nnU-Net folders, whose folds form an ensemble, bundles, or None for
+            the student that comes with the package. A later one replaces an earlier one for the
+            classes that it knows.
         labels_from: Instead of teachers, a folder of label maps named after the cases.
         mapping: Class name of a model, or value in the label maps → class of the label table; or a
             class map.

@@ -150,7 +150,7 @@ class ModelTeacher:
 
 
 def open_teachers(
-    paths: Sequence[Path],
+    paths: Sequence[Path | None],
     taxonomy: Taxonomy,
     *,
     mapping: ClassMap | Mapping[str, str] | None = None,
