@@ -73,6 +73,7 @@ def _facts(network: Network) -> list[str]:
             if spec.context_mm is None
             else [f"- sees: {_seen(spec)}, and {spec.context_mm:g} mm around"]
         ),
+        *([f"- logits shifted: {_text(dict(spec.logit_shift))}"] if spec.logit_shift else []),
         *(f"- {key}: {value}" for key, value in spec.source.items() if value != ""),
     ]
 

@@ -12,6 +12,7 @@ from nnstudent.bundle import nnunet
 from nnstudent.bundle.bundle import FORMAT, MANIFEST
 from nnstudent.bundle.parts import open_folders
 from nnstudent.bundle.quantise import Sampling, quantiser
+from nnstudent.bundle.shift import shifted_specs
 from nnstudent.bundle.write import (
     Contents,
     check_replaceable,
@@ -40,6 +41,7 @@ def export(
     card: Mapping[str, Any] | None = None,
     torch_weights: bool = True,
     int8: Sampling | None = None,
+    logit_shift: Mapping[str, float] | None = None,
     trust_pickle: bool = False,
     progress: Progress = silent,
 ) -> Path:
@@ -61,6 +63,7 @@ def export(
             size.
         int8: Gives the windows to quantize each network on and to compare it on, such as
             ``partial(nnstudent.inference.calibration.sample_cohort, cohort)``; None for no int8.
+        logit_shift: By class, what is added to its logits (:mod:`nnstudent.bundle.shift`).
         trust_pickle: Also read checkpoints that hold more than tensors and numbers.
         progress: Called after each network.
 
@@ -91,6 +94,9 @@ def export(
             )
         later[0] = _second_stage(later[0], after=parts[0], context_mm=context_mm)
     folders = [*parts, *later]
+    if logit_shift:
+        specs = shifted_specs([folder.spec for folder in folders], logit_shift)
+        folders = [replace(item, spec=spec) for item, spec in zip(folders, specs, strict=True)]
     taxonomy = _common_taxonomy(
         folders if taxonomy is None else [replace(folder, taxonomy=taxonomy) for folder in folders]
     )

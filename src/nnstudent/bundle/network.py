@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,8 @@ def build(spec: NetworkSpec) -> Any:
         ) from error
     if spec.regions:
         module.register_forward_hook(_with_background)
+    if spec.logit_shift:
+        module.register_forward_hook(_shifted(spec))
     return module.eval()
 
 
@@ -65,6 +67,18 @@ def _with_background(module: Any, inputs: Any, logits: Any) -> Any:
     """Add the background of 0, which nnU-Net omits for regions: they are where logits are above."""
     torch = require("torch", extra="torch", why="building a network")
     return torch.cat([torch.zeros_like(logits[:, :1]), logits], dim=1)
+
+
+def _shifted(spec: NetworkSpec) -> Callable[[Any, Any, Any], Any]:
+    """The step that adds each class's shift to its logits; it is converted with the network."""
+    torch = require("torch", extra="torch", why="building a network")
+    shifts = torch.tensor([spec.logit_shift.get(name, 0.0) for name in spec.classes])
+    column = shifts.view(1, -1, 1, 1, 1)
+
+    def add(module: Any, inputs: Any, logits: Any) -> Any:
+        return logits + column.to(logits.device, logits.dtype)
+
+    return add
 
 
 def canonical_names(module: Any) -> dict[str, str]:

@@ -18,6 +18,7 @@ SCHEMES: tuple[Scheme, ...] = ("ct", "zscore", "none", "rescale")
 BACKGROUND = "background"
 MAX_PATCH_VOXELS = 512**3
 MAX_SPACING_MM = 1000.0
+MAX_SHIFT = 10.0  # of a logit; farther out a class would be everywhere or nowhere
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,8 @@ class NetworkSpec:
         relative_to: For a lesion stage that sees intensities relative to organs
             (:mod:`nnstudent.inference.host_view`): these organs, hosts or not. Empty: it sees the
             image.
+        logit_shift: By class, what is added to its logits as the last step of the network. Above 0
+            its border lies farther out than the network learned it, below 0 farther in.
     """
 
     patch: Shape
@@ -158,6 +161,7 @@ class NetworkSpec:
     context_mm: float | None = None
     hosts: Mapping[str, HostRule] = field(default_factory=dict)
     relative_to: tuple[str, ...] = ()
+    logit_shift: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.patch) != 3 or min(self.patch) < 1:
@@ -196,6 +200,12 @@ class NetworkSpec:
                 f"intensities relative to {', '.join(self.relative_to)} with normalization "
                 f"{self.normalization.scheme!r}; expected ct, which knows HU"
             )
+        for name, shift in self.logit_shift.items():
+            if name not in self.foreground or not abs(shift) <= MAX_SHIFT:
+                raise InputError(
+                    f"a logit shift of {shift:g} for {name}; expected {-MAX_SHIFT:g} to "
+                    f"{MAX_SHIFT:g}, for some of {', '.join(self.foreground)}"
+                )
         if len(set(self.classes)) != len(self.classes):
             raise InputError(f"classes {self.classes}; a name occurs twice")
 
@@ -216,6 +226,8 @@ class NetworkSpec:
             del data["hosts"]
         if not self.relative_to:
             del data["relative_to"]
+        if not self.logit_shift:
+            del data["logit_shift"]
         return data
 
     @classmethod
@@ -250,6 +262,7 @@ class NetworkSpec:
             ),
             hosts=record.get("hosts", dict[str, HostRule], {}),
             relative_to=record.get("relative_to", tuple[str, ...], ()),
+            logit_shift=record.get("logit_shift", dict[str, float], {}),
         )
 
 

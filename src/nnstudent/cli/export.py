@@ -12,6 +12,9 @@
       a cascade: the finer model runs around what the first one found
   nnstudent export lesions -o bundle --behind bundled --hosts hosts.json
       a lesion stage, which searches in and around the organs of hosts.json
+  nnstudent export bundled -o bundle --shift liver=-1,spleen=-0.6
+      the same networks with borders farther in: liver and spleen came out too
+      large; the model may also be an nnU-Net folder
   nnstudent export RUN/student -o student.onnx --onnx
       for programs without this package; bundles can be exported like this too
 
@@ -86,6 +89,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     advanced.add_argument(
         "--card", type=Path, metavar="FILE.json", help="facts for the model card, a JSON object"
+    )
+    advanced.add_argument(
+        "--shift",
+        metavar="CLASS=X,...",
+        help="add X to the logits of a class, so that its border moves out (above 0) or in; MODEL "
+        "may be a bundle, or bundled",
     )
     add_taxonomy(advanced, default="the model's own values")
     add_trust_pickle(advanced)
@@ -207,6 +216,7 @@ def _check(args: argparse.Namespace) -> None:
         "--card": args.card,
         "--taxonomy": args.taxonomy,
         "--no-torch": args.no_torch,
+        "--shift": args.shift,
     }
     if args.onnx and any(others.values()):
         named = next(option for option, given in others.items() if given)
@@ -218,6 +228,11 @@ def _check(args: argparse.Namespace) -> None:
         )
     if (args.behind is None) != (args.hosts is None):
         raise InputError("--behind and --hosts go together: --behind bundled --hosts hosts.json")
+    if args.behind is not None and args.shift is not None:
+        raise InputError(
+            "--shift does not go with --behind: a lesion stage has thresholds, see --hosts; "
+            "shift the bundle in front on its own"
+        )
     if args.behind is not None and args.taxonomy is not None:
         raise InputError(
             "--taxonomy does not go with --behind: the bundle in front has its own label table"
@@ -227,24 +242,32 @@ def _check(args: argparse.Namespace) -> None:
 def _export(args: argparse.Namespace, *, progress: Any) -> Path:
     from functools import partial
 
+    from nnstudent.bundle.bundle import MANIFEST
     from nnstudent.bundle.export import export
     from nnstudent.bundle.lesion_stage import add_lesion_stage
+    from nnstudent.bundle.shift import shift_bundle
     from nnstudent.bundle.store import find_model
     from nnstudent.cohort.cohort import read_cohort
     from nnstudent.data_files import read_json_table
     from nnstudent.inference.calibration import sample_cohort
     from nnstudent.taxonomy import find_taxonomy
 
+    card = {} if args.card is None else read_json_table(args.card, what="a model card")
+    shift = _shift(args.shift)
+    path = find_model(args.model)
+    if shift and (path is None or (path / MANIFEST).is_file()):
+        _check_shift(args)
+        return shift_bundle(path, args.out, logit_shift=shift, card=card)
     how: dict[str, Any] = {
         "context_mm": args.near,
         "fold": args.fold,
-        "card": {} if args.card is None else read_json_table(args.card, what="a model card"),
+        "card": card,
         "torch_weights": not args.no_torch,
         "int8": partial(sample_cohort, read_cohort(args.calibration)) if args.int8 else None,
         "trust_pickle": args.trust_pickle,
         "progress": progress,
     }
-    model = find_model(args.model) or args.model
+    model = path or args.model
     if args.behind is None:
         return export(
             model,
@@ -252,6 +275,7 @@ def _export(args: argparse.Namespace, *, progress: Any) -> Path:
             overlay=args.overlay,
             second=args.second,
             taxonomy=None if args.taxonomy is None else find_taxonomy(args.taxonomy),
+            logit_shift=shift,
             **how,
         )
     return add_lesion_stage(
@@ -262,6 +286,41 @@ def _export(args: argparse.Namespace, *, progress: Any) -> Path:
         window=_window(args.window),
         **how,
     )
+
+
+def _check_shift(args: argparse.Namespace) -> None:
+    """Refuse options that shifting a bundle would ignore."""
+    from nnstudent.errors import InputError
+
+    ignored = {
+        "--int8": args.int8,
+        "--overlay": args.overlay,
+        "--second": args.second,
+        "--behind": args.behind,
+        "--taxonomy": args.taxonomy,
+        "--no-torch": args.no_torch,
+    }
+    if any(ignored.values()):
+        named = next(option for option, given in ignored.items() if given)
+        raise InputError(
+            f"{named} does not go with --shift of a bundle, of which all else stays as it is"
+        )
+
+
+def _shift(text: str | None) -> dict[str, float]:
+    """Read the shifts of classes."""
+    from nnstudent.errors import InputError
+
+    shifts: dict[str, float] = {}
+    for item in [] if text is None else text.split(","):
+        name, _, value = item.partition("=")
+        try:
+            shifts[name.strip()] = float(value)
+        except ValueError:
+            raise InputError(
+                f"--shift {text}; expected a class and a number each, such as liver=-1,spleen=-0.6"
+            ) from None
+    return shifts
 
 
 def _window(text: str | None) -> tuple[int, int, int] | None:
