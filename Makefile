@@ -15,7 +15,7 @@ DEMO   := runs/demo
 VIEWER := src/nnstudent/report/viewer/viewer.js.gz
 PAGE   := src/nnstudent/web/page
 
-.PHONY: gpu-check demo dev test test-faults coverage test-system web lint docs dist clean
+.PHONY: bench-inference-quick gpu-check demo dev test test-faults coverage test-system web lint docs dist clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/.train: pyproject.toml constraints.txt
@@ -118,6 +118,10 @@ SIZES   ?= 55,100,150,215,334,448,499,554
 REPEATS ?= 3
 bench-inference: paper-plan
 	@$(BIN)/python -m bench.inference --sizes $(SIZES) --repeats $(REPEATS) --json runs/bench-inference.json
+
+# The network's speed with random weights, beside the bundled student: minutes, and nothing is trained.
+bench-inference-quick: $(VENV)/.dev
+	@$(BIN)/python -m bench.inference --untrained --no-stock --repeats 2 --json runs/bench-inference-quick.json
 
 clean:
 	rm -rf $(DEMO) $(dir $(VIEWER)) $(PAGE) frontend/node_modules build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,6 +1,7 @@
 """Seconds and memory for a full CT, beside stock nnU-Net, on phantoms of full size.
 
   make bench-inference       trains the paper's student on phantoms first (an hour or two)
+  make bench-inference-quick its speed with random weights, in minutes
   python -m bench.inference --sizes 55,100,150,215,334,448,499,554 --repeats 3 --json inference.json
   python -m bench.inference --sizes 100 --no-stock --json inference.json
 
@@ -10,6 +11,11 @@ peak memory of the process tree. Ratios of medians count, because machines are n
 paper's student plan from weights in fp16. It must find 12 organs with a DSC above 0.5; otherwise
 nothing is reported, because the empty answer is the fastest. This needs the extras [train], and
 [int8] for the bundle's int8.
+
+A network's speed does not depend on its weights. With --untrained the paper's student has random
+ones; it takes all windows and its labels, which mean nothing, are not corrected by anatomy. Which
+windows are left out where an organ is not depends on the labels: the bundled student, which is
+trained, shows that.
 """
 
 from __future__ import annotations
@@ -31,6 +37,7 @@ from typing import Any
 import nnstudent
 from bench.floor import bandwidth, floor, flops, peak
 from bench.scans import Contender, Run, full_scan, run_ours
+from bench.untrained import write_untrained
 from nnstudent.bundle.export import export
 from nnstudent.cohort.cohort import read_cohort
 from nnstudent.errors import InputError
@@ -78,19 +85,31 @@ def main() -> None:
         help="of bench/paper-plan-last.toml",
     )
     parser.add_argument(
+        "--untrained",
+        action="store_true",
+        help="random weights instead, which show the speed of the network only",
+    )
+    parser.add_argument(
         "--work", type=Path, default=Path("runs/bench"), help="folder for scans and results"
     )
     args = parser.parse_args()
-    if not (args.trained / "plans.json").is_file():
+    if args.untrained:
+        args.trained = write_untrained(args.work / "untrained")
+    elif not (args.trained / "plans.json").is_file():
         sys.exit(
-            f"{args.trained}: the paper's plan is not trained; train it first with: make paper-plan"
+            f"{args.trained}: the paper's plan is not trained; train it first with: "
+            "make paper-plan, or measure it with random weights: --untrained"
         )
     bench(
-        [paper_plan(args.trained, args.work), Contender("bundled", None, None)],
+        [
+            paper_plan(args.trained, args.work, name="untrained" if args.untrained else ""),
+            Contender("bundled", None, None),
+        ],
         args.sizes,
         repeats=args.repeats,
         stock=not args.no_stock,
         work=args.work,
+        least=0 if args.untrained else ORGANS,
         out=args.json,
     )
 
@@ -135,13 +154,16 @@ def bench(
                 run = run_stock(contenders[0].folder, scan, outs["stock"])
                 stock_runs += [] if run is None else [run]
             for one in contenders:
-                runs[one.name].append(run_ours(one, scan, outs[one.name] / "labels.nii.gz"))
+                runs[one.name].append(
+                    run_ours(one, scan, outs[one.name] / "labels.nii.gz", *one.options)
+                )
         for one in contenders:
             exact = run_ours(one, scan, outs[one.name] / "exact.nii.gz", *EXACTLY)
             row = {"slices": slices, "model": one.name, **timing(runs[one.name], stock_runs)}
-            row |= quality(one, scan, outs[one.name], outs["stock"] if stock_runs else None)
+            if not one.options:
+                row |= quality(one, scan, outs[one.name], outs["stock"] if stock_runs else None)
             row["dense_fp32_seconds"] = exact.seconds
-            if one is contenders[0] and row["organs_found"] < least:
+            if one is contenders[0] and least and row["organs_found"] < least:
                 sys.exit(
                     f"{one.name} finds {row['organs_found']} organs with DSC > {FOUND_DSC} "
                     f"in {slices} slices, not {least}: no figures"
@@ -154,13 +176,16 @@ def bench(
     return {"machine": machine, "rows": rows}
 
 
-def paper_plan(trained: Path, work: Path) -> Contender:
+def paper_plan(trained: Path, work: Path, *, name: str = "") -> Contender:
     """The trained model with the paper's whole patch and fp16 weights.
 
-    It is both an nnU-Net folder and a bundle, the latter with int8 if NNCF is installed.
+    It is both an nnU-Net folder and a bundle, the latter with int8 if NNCF is installed. A model
+    with a name of its own is untrained, and its labels mean nothing.
     """
     import torch
 
+    title = f"paper-plan, {name}" if name else "paper-plan"
+    options = ("--windows", "dense", "--postprocess", "none") if name else ()
     folder, bundle = work / "paper-plan", work / "paper-plan-bundle"
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "fold_0").mkdir(parents=True)
@@ -188,10 +213,10 @@ def paper_plan(trained: Path, work: Path) -> Contender:
         make_cohort(calibration, cases=6, seed=77, counts={"full": 6})
     int8 = partial(sample_cohort, read_cohort(calibration)) if find_spec("nncf") else None
     try:
-        return Contender("paper-plan", export(folder, bundle, int8=int8), folder)
+        return Contender(title, export(folder, bundle, int8=int8), folder, options)
     except InputError as refused:  # it then runs without int8, as every refused model
         print(refused)
-        return Contender("paper-plan", export(folder, bundle), folder)
+        return Contender(title, export(folder, bundle), folder, options)
 
 
 def run_stock(folder: Path, scan: Path, out: Path) -> Run | None:
@@ -334,11 +359,14 @@ def line(row: dict[str, Any]) -> str:
         if row["ratio"]
         else ""
     )
-    agree = f", agreement {row['agreement_dense_fp32']:.4f}" if row["agreement_dense_fp32"] else ""
+    found = "labels mean nothing"
+    if "organs_found" in row:
+        found = f"{row['organs_found']} organs found, fast costs {row['dsc_cost']:+.4f} DSC"
+        if row["agreement_dense_fp32"]:
+            found = f"agreement {row['agreement_dense_fp32']:.4f}, {found}"
     return (
         f"{row['slices']} slices, {row['model']}, {row['precision']}: {row['seconds']:.2f} s, "
-        f"{row['peak_rss_mb']:.0f} MB{beside}{agree}, {row['organs_found']} organs found, "
-        f"fast costs {row['dsc_cost']:+.4f} DSC; "
+        f"{row['peak_rss_mb']:.0f} MB{beside}, {found}; "
         f"windows {row['windows']['run']} of {row['windows']['planned']}; "
         f"seconds (floor's share): {stages}"
     )

@@ -34,11 +34,12 @@ THICKNESS_MM = {
 
 @dataclass(frozen=True)
 class Contender:
-    """A model as a bundle, and as an nnU-Net folder if there is one."""
+    """A model as a bundle, as an nnU-Net folder if there is one, and options of its own."""
 
     name: str
     bundle: Path | None
     folder: Path | None
+    options: tuple[str, ...] = ()
 
     @property
     def model(self) -> Model:

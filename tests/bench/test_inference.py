@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import bench.inference as bench
 from bench import floor, scans
+from bench.untrained import write_untrained
 from bench.whole_body import whole_body
 from nnstudent.bundle.bundle import open_model
 from nnstudent.bundle.export import export
@@ -72,6 +75,30 @@ def test_rows_have_seconds_memory_and_ratios(contender, quick, tmp_path, capfd):
         bench.bench([contender], [30], repeats=1, stock=False, work=tmp_path, plane=48)
 
 
+def test_the_papers_student_with_random_weights_is_measured_without_a_word_on_its_labels(
+    contender, quick, tmp_path, capfd
+):
+    folder = write_untrained(tmp_path / "untrained")
+    (network,) = open_model(folder).networks
+    assert (network.spec.patch, len(network.spec.classes)) == (bench.PATCH, 15)
+    scales = [
+        value
+        for name, value in torch.load(folder / "fold_0" / "checkpoint_final.pth")[
+            "network_weights"
+        ].items()
+        if name.endswith("norm.weight")
+    ]
+    assert scales
+    assert not any((scale == 1).any() for scale in scales), "they would be optimized away"
+    untrained = replace(contender, options=("--windows", "dense", "--postprocess", "none"))
+    (row,) = bench.bench(
+        [untrained], [20], repeats=1, stock=False, work=tmp_path, plane=40, least=0
+    )["rows"]
+    assert row["windows"]["run"] == row["windows"]["planned"]
+    assert not {"dsc", "dsc_cost", "organs_found"} & set(row)
+    assert "labels mean nothing" in capfd.readouterr().out
+
+
 @pytest.mark.slow
 def test_beside_stock_nnunet(contender, quick, tmp_path, monkeypatch):
     pytest.importorskip("nnunetv2", reason="compares with stock nnU-Net, which is not installed")
@@ -103,7 +130,6 @@ def test_operations_are_counted_as_torch_counts_them(tmp_path):
     folder = make_folder(tmp_path / "model", ISOTROPIC)
     graph = open_model(export(folder, tmp_path / "bundle")).networks[0].members[0].graph
     assert graph is not None
-    import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     from nnstudent.bundle.network import build
