@@ -27,7 +27,10 @@ def make_optimizer(training: Training, parameters: Iterable[nn.Parameter]) -> to
             weight_decay=training.weight_decay,
         )
     else:
-        optimizer = torch.optim.AdamW(parameters, training.lr, weight_decay=training.weight_decay)
+        # In one pass through memory, which takes half the time.
+        optimizer = torch.optim.AdamW(
+            parameters, training.lr, weight_decay=training.weight_decay, fused=True
+        )
     return optimizer
 
 
