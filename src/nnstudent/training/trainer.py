@@ -29,6 +29,7 @@ from nnstudent.training.checkpoints import (
     remove_intermediate,
     write_checkpoint,
 )
+from nnstudent.training.consistency import make_consistency, strong_view
 from nnstudent.training.cpu.threads import Tuner
 from nnstudent.training.curves import StepNote, epoch_curves, plain_log
 from nnstudent.training.data.loading import Prefetch
@@ -90,6 +91,7 @@ class RecipeTrainer(nnUNetTrainer):
             self.recipe, self.partial, ignore=self.label_manager.ignore_label
         )
         self._average = WeightAverage(training.ema) if training.ema else None
+        self._consistency = make_consistency(training, self._average)
         self._guard = LossGuard(training)
         self._timer = CheckpointTimer(training.checkpoint_seconds)
         self._note, self._step = StepNote(), 0
@@ -181,10 +183,16 @@ class RecipeTrainer(nnUNetTrainer):
             group["lr"] = learning_rate(training, self._step)
         drawn = self._augmentation.next(lambda: Batch.load(batch, self.precision))
         self.optimizer.zero_grad(set_to_none=True)
-        output = self.precision.run(self.network, drawn.image)
+        shown, teacher = drawn.image, None
+        if self._consistency is not None:
+            teacher = self._consistency.target(self._bare_network(), shown, self.precision)
+            shown = self.precision.move(strong_view(shown))
+        output = self.precision.run(self.network, shown)
         possible = self.loss.possible(drawn.cases)
         self._augmentation.record(drawn, _finest(output).detach(), possible)
         loss = self.loss(output, drawn.targets, possible)
+        if self._consistency is not None and teacher is not None:
+            loss = loss + self._consistency.loss(_finest(output), teacher, step=self._step)
         updated = update(
             self.network,
             self.optimizer,
@@ -281,17 +289,7 @@ class RecipeTrainer(nnUNetTrainer):
 
     def curves(self) -> dict[str, Any]:
         """The training so far, as plain data; see :func:`epoch_curves`."""
-        labels = self.dataset_json["labels"]
-        names = [name for name, value in labels.items() if value != 0 and name != "ignore"]
-        return {
-            "fold": self.fold,
-            "epochs": self.num_epochs,
-            "iterations": self.num_iterations_per_epoch,
-            "done": self.current_epoch,
-            "device": self.device.type,
-            "precision": "mixed" if self.precision.mixed else "fp32",
-            **epoch_curves(plain_log(self.logger.get_checkpoint()), names),
-        }
+        return _curves(self)
 
     @property
     def _learned(self) -> Learned:
@@ -299,6 +297,20 @@ class RecipeTrainer(nnUNetTrainer):
 
     def _bare_network(self) -> Any:
         return getattr(self.network, "_orig_mod", self.network)  # torch.compile wraps it
+
+
+def _curves(trainer: RecipeTrainer) -> dict[str, Any]:
+    labels = trainer.dataset_json["labels"]
+    names = [name for name, value in labels.items() if value != 0 and name != "ignore"]
+    return {
+        "fold": trainer.fold,
+        "epochs": trainer.num_epochs,
+        "iterations": trainer.num_iterations_per_epoch,
+        "done": trainer.current_epoch,
+        "device": trainer.device.type,
+        "precision": "mixed" if trainer.precision.mixed else "fp32",
+        **epoch_curves(plain_log(trainer.logger.get_checkpoint()), names),
+    }
 
 
 def _epoch_line(logger: Any, epoch: int) -> str:
