@@ -15,8 +15,9 @@ three large teachers, which learned from all labeled scans by the marginal loss.
 both is an arm of its own.
 
 ``--protocol`` runs the protocol of docs/results/protocol.md (bench/protocol.py): other networks,
-grids, steps and patients, and a lesion stage behind the networks of organs. ``--choose`` scores an
-experiment on other patients than those of the test, for rules that have to be chosen.
+grids, steps and patients, and a lesion stage behind the networks of organs. ``--choose decision``
+scores the pseudo-labels that each rule makes of other patients than those of the test. It trains
+only the teachers, which a later call with the same seed uses again.
 
 A killed call loses a minute of training or one case; the next call resumes there. Each finished arm
 and seed becomes a row of the JSON file at once, and the page made from the rows
@@ -27,6 +28,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,7 +37,6 @@ from bench.common import ROOT, add_row, add_row_options, read_rows, resumable
 from bench.protocol import PROPORTIONS
 from bench.semisupervised_arms import COUNTS, EXPERIMENTS, ONE, SEEDS
 from bench.semisupervised_pieces import Bench
-from bench.semisupervised_setting import Patients
 from bench.semisupervised_table import OLD, PROTOCOL, choice, render, write_results
 from nnstudent.pipeline.preset import load_preset
 from nnstudent.progress import Progress
@@ -69,6 +70,19 @@ def run(
         # its folder is gone.
         add_row(rows, {**same, **mark} if same else bench.scored(arm, seed))
         publish(rows)
+
+
+def choose(bench: Bench, rows: Path, experiment: str, *, seeds: Sequence[int]) -> None:
+    """Make every missing row of a choice between the arms of an experiment."""
+    for seed in seeds:
+        for arm in bench.arms:
+            mark = bench.row(arm, seed)
+            made = any(
+                all(row.get(key) == value for key, value in mark.items()) for row in read_rows(rows)
+            )
+            if arm.experiment == experiment and not made:
+                print(f"{arm.experiment}: {arm.name}, seed {seed}", flush=True)
+                add_row(rows, bench.labels_scored(arm, seed))
 
 
 def publish(rows: Path) -> None:
@@ -111,9 +125,8 @@ def main() -> int:
     )
     parser.add_argument(
         "--choose",
-        choices=EXPERIMENTS,
-        metavar="EXPERIMENT",
-        help="score this experiment on patients outside the test, and name the best arm",
+        choices=("decision",),
+        help="score the labels of each rule on patients outside the test, and name the best rule",
     )
     add_row_options(parser, rows=ROWS, work=WORK)
     args = parser.parse_args()
@@ -121,8 +134,10 @@ def main() -> int:
 
     def make_rows(progress: Progress) -> None:
         bench = replace(set_up(args, work), threads=args.threads, progress=progress)
-        seeds = args.seed or (list(protocol.CHOOSING_SEEDS) if args.choose else None)
-        run(bench, rows, only=args.choose or args.only, seeds=seeds)
+        if args.choose:
+            choose(bench, rows, args.choose, seeds=args.seed or protocol.CHOOSING_SEEDS)
+        else:
+            run(bench, rows, only=args.only, seeds=args.seed)
 
     code = resumable("semisupervised", work, make_rows, minutes=args.max_minutes)
     print(choice(read_rows(rows), args.choose) if args.choose else render(read_rows(rows)))
@@ -132,24 +147,21 @@ def main() -> int:
 def set_up(args: argparse.Namespace, work: Path) -> Bench:
     """The bench that the options ask for."""
     counts = PROPORTIONS[args.proportion]
-    patients: Patients = "choosing" if args.choose else "test"
     if args.protocol:
         preset, labeling = protocol.networks()
         return Bench(
             work,
             preset,
             labeling=labeling,
-            patients=patients,
             proportion=args.proportion,
             counts=counts,
             phantoms=protocol.PHANTOMS,
         )
     if args.proportion == "ours":
-        return Bench(work, load_preset(args.preset), patients=patients, counts=COUNTS)
+        return Bench(work, load_preset(args.preset), counts=COUNTS)
     return Bench(
         work,
         load_preset(args.preset),
-        patients=patients,
         proportion=args.proportion,
         counts=counts,
     )

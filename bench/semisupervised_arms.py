@@ -40,6 +40,8 @@ class Arm:
         cutmix: Share of the student's windows that are mixed.
         copy_paste: Share of them that receive a lesion.
         distill: Share of the loss that follows the teachers' probabilities.
+        ema: The model is the moving average of the weights with this decay; 0: it is not.
+        consistency: Weight of the mean teacher's term of the loss.
         cascade: Whether a second small network, on a grid twice as fine, segments the small organs
             again.
         ignore_below: Voxels of a pseudo-label with a lower probability are ignored.
@@ -56,6 +58,8 @@ class Arm:
     cutmix: float = 0.0
     copy_paste: float = 0.0
     distill: float = 0.0
+    ema: float = 0.0
+    consistency: float = 0.0
     cascade: bool = False
     ignore_below: float = 0.0
 
@@ -64,7 +68,7 @@ class Arm:
         """Settings of the student's training that differ from the other arms'."""
         return {
             name: getattr(self, name)
-            for name in ("cutmix", "copy_paste", "distill")
+            for name in ("cutmix", "copy_paste", "distill", "ema", "consistency")
             if getattr(self, name)
         }
 
@@ -84,10 +88,11 @@ class Arm:
 
 
 ARMS = (
-    Arm("table6", "large", "large", "complete"),
-    Arm("table6", "large+unlabeled", "large"),
+    # The first goals are about the first two: a call that is cut short answers these.
     Arm("table6", "small", "small", "complete"),
     Arm("table6", "small+unlabeled"),
+    Arm("table6", "large", "large", "complete"),
+    Arm("table6", "large+unlabeled", "large"),
     Arm("models", "one student", one=True),
     Arm("models", "student and tumor model"),
     Arm("teacher", "complete only", "large", "complete"),
@@ -105,6 +110,9 @@ ARMS = (
     Arm("copy-paste", "half of the windows", one=True, copy_paste=0.5),
     Arm("distilling", "off"),
     Arm("distilling", "half of the loss", distill=0.5),
+    Arm("consistency", "off"),
+    Arm("consistency", "moving average", ema=0.999),
+    Arm("consistency", "mean teacher", ema=0.999, consistency=1.0),
     Arm("cascade", "one network"),
     Arm("cascade", "a finer one for small organs", cascade=True),
     Arm("uncertain", "off"),

@@ -28,11 +28,13 @@ from bench.semisupervised_setting import Setting
 from nnstudent.bundle.lesion_stage import add_lesion_stage
 from nnstudent.bundle.spec import HostRule
 from nnstudent.errors import InputError
+from nnstudent.evaluation.evaluate import evaluate
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.record import file_hash, is_made_from, write_record
-from nnstudent.pseudo.label import label
+from nnstudent.pseudo.label import label, label_cases
 from nnstudent.pseudo.select import select
 from nnstudent.pseudo.settings import LabelSettings, TeacherOptions
+from nnstudent.pseudo.teacher import open_teachers
 from nnstudent.training.recipe import Teaching
 from nnstudent.training.study import study
 from nnstudent.training.teach import Target, teach
@@ -81,6 +83,41 @@ class Bench(Setting):
         if self.preset.tumor is None:
             return [organs, self.taught("large", seed, target="tumor")]
         return [self.lesion_stage(seed, unlabeled=False), organs]  # the later decides on organs
+
+    def labels_scored(self, arm: Arm, seed: int) -> dict[str, Any]:
+        """A row for an arm's rule: how good its pseudo-labels are on the patients for choosing.
+
+        No student is trained for it, and no test case is segmented.
+        """
+        out = self.work / f"seed{seed}" / "choosing" / arm.decision
+        cohort = self.choosing
+        teachers = open_teachers(
+            self.labelers(arm, seed),
+            cohort.taxonomy,
+            options=TeacherOptions(decision=arm.decision, threads=self.threads),
+        )
+        labeled = label_cases(
+            cohort.test(),
+            out,
+            teachers=teachers,
+            taxonomy=cohort.taxonomy,
+            every_teacher=True,
+            progress=self.progress,
+        )
+        scores = evaluate(out, cohort, subset="test", progress=self.progress)
+        if labeled.failures or scores.failures:
+            raise InputError(
+                f"{[*labeled.failures, *scores.failures][0]}; "
+                "every patient for choosing must be labeled and scored, call again"
+            )
+        means = organ_means(scores)
+        return {
+            **self.row(arm, seed),
+            "patients": "choosing",
+            "commit": commit(),
+            **{name: means[name] for name in ("organ_dsc", "organ_nsd")},
+            "cases": scores_by_case(scores),
+        }
 
     def fused(self, arm: Arm, seed: int) -> Path:
         """Truth and pseudo-labels together, as an arm learns from them."""
@@ -233,9 +270,9 @@ class Bench(Setting):
         """The row of an arm: trained, exported, the test cases segmented and scored."""
         bundle, at = self.bundle(arm, seed), self.work / f"seed{seed}"
         scores, timings = score_test_cases(
-            self.scored_cohort,
+            self.cohort,
             Segmenter(bundle, threads=self.threads),
-            at / ("predictions" if self.patients == "test" else self.patients) / arm.key,
+            at / "predictions" / arm.key,
             name=arm.key,
             progress=self.progress,
         )

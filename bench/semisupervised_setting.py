@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from bench import protocol
 from bench.common import (
@@ -29,8 +29,6 @@ from nnstudent.pipeline.preset import Preset
 from nnstudent.progress import Progress, silent
 from nnstudent.training.recipe import Recipe
 
-Patients = Literal["test", "choosing"]
-
 
 @dataclass(frozen=True)
 class Setting:
@@ -45,7 +43,6 @@ class Setting:
             which also learns the organs that lie around lesions, its model is a lesion stage behind
             every network; otherwise an arm's own network learns tumors and is laid over it.
         labeling: The recipe of the teachers that label; None for the large network.
-        patients: Who is segmented and scored: the test cases, or patients for choosing.
         proportion: Name of ``counts``, for the rows; empty for the first cohort.
         counts: Number of cases of each kind.
         phantoms: Preset of the phantoms.
@@ -56,7 +53,6 @@ class Setting:
     work: Path
     preset: Preset
     labeling: Recipe | None = None
-    patients: Patients = "test"
     proportion: str = ""
     counts: Mapping[LabelProfile, int] = field(default_factory=lambda: dict(COUNTS))
     phantoms: str = "tiny"
@@ -86,10 +82,8 @@ class Setting:
         )
 
     @cached_property
-    def scored_cohort(self) -> Cohort:
-        """The cohort whose test cases are segmented and scored."""
-        if self.patients == "test":
-            return self.cohort
+    def choosing(self) -> Cohort:
+        """Patients of another seed, on whom rules are chosen; nothing learns from them."""
         return phantom_cohort(
             self.work / "choosing",
             {"test": protocol.CHOOSING_CASES},
@@ -149,7 +143,6 @@ class Setting:
             "seed": seed,
             "steps": steps(self.preset.student),
             **({"proportion": self.proportion} if self.proportion else {}),
-            **({"patients": self.patients} if self.patients != "test" else {}),
             "counts": dict(self.counts),
             "cohort_hash": self.cohort_hash,
             "recipe_hash": data_hash(

@@ -39,6 +39,7 @@ TITLES = {
     "copy-paste": "Tumor copy-paste",
     "cascade": "A cascade for small organs",
     "distilling": "Learning from the teachers' uncertainty",
+    "consistency": "A mean teacher beside the pseudo-labels",
     "uncertain": "Voxels that the teachers are not sure of",
 }
 # Which arms are compared, the first minus the second.
@@ -58,6 +59,7 @@ PAIRS = {
     "copy-paste": (("half of the windows", "off"),),
     "cascade": (("a finer one for small organs", "one network"),),
     "distilling": (("half of the loss", "off"),),
+    "consistency": (("mean teacher", "off"), ("mean teacher", "moving average")),
     "uncertain": (("ignored", "off"),),
 }
 LEAST = 0.031  # DSC that unlabeled scans should add to the small network
@@ -170,7 +172,7 @@ def render(rows: Sequence[Row], *, goals: bool = False) -> str:
 
 
 def choice(rows: Sequence[Row], experiment: str) -> str:
-    """The arm of an experiment with the best mean organ DSC, in a line for each arm."""
+    """The arm of an experiment whose pseudo-labels have the best mean organ DSC."""
     arms = _arms(newest(rows), experiment)
     means = {name: float(np.mean([row["organ_dsc"] for row in of])) for name, of in arms.items()}
     if not means:

@@ -14,7 +14,7 @@ import bench.semisupervised_setting as setting
 import bench.semisupervised_table as table
 from bench.common import ROOT, OutOfTime, cases_file, read_rows
 from bench.semisupervised_arms import ARMS, COUNTS
-from nnstudent.cohort.cohort import Cohort, write_cohort
+from nnstudent.cohort.cohort import Cohort, read_cohort, write_cohort
 from nnstudent.errors import InputError
 from nnstudent.io.nifti import read_labels
 from nnstudent.pipeline.preset import Preset, load_preset
@@ -81,7 +81,7 @@ def made(
 def test_every_arm_is_a_row(made: tuple[bench.Bench, Path, list[str]]) -> None:
     run, rows, _ = made
     found = read_rows(rows)
-    assert [row["arm"] for row in found] == ["large", "large+unlabeled", "small", "small+unlabeled"]
+    assert [row["arm"] for row in found] == ["small", "small+unlabeled", "large", "large+unlabeled"]
     for row in found:
         assert set(row) >= KEYS
         assert (row["experiment"], row["seed"], row["steps"], row["cohort_hash"]) == (
@@ -96,6 +96,32 @@ def test_every_arm_is_a_row(made: tuple[bench.Bench, Path, list[str]]) -> None:
         assert len(row["cases"]) == 2
         assert len(row["loss"]) == 2
     assert len(rows.read_text().splitlines()) == len(found) + 2
+
+
+def test_a_rule_is_chosen_by_labels_of_other_patients_without_a_student(
+    preset: Preset, tmp_path: Path
+) -> None:
+    def cohort(name: str, chosen: tuple[int, ...]) -> Cohort:
+        cases = tuple(
+            write_case(tmp_path / name, *(CASES[n][0], n, CASES[n][1]), role=CASES[n][2])
+            for n in chosen
+        )
+        write_cohort(tmp_path / name, Cohort(TABLE, cases))
+        return read_cohort(tmp_path / name)
+
+    run, rows = bench.Bench(tmp_path / "work", preset, threads=1), tmp_path / "rows.json"
+    run.__dict__["cohort"] = cohort("learned", (0, 1, 3))
+    run.__dict__["choosing"] = cohort("others", (4, 5))
+    for _ in range(2):  # the second call finds its rows
+        bench.choose(run, rows, "decision", seeds=(0,))
+    found = read_rows(rows)
+    assert {row["arm"] for row in found} == {"most probable label", "best expected Dice"}
+    assert len(found) == 2
+    for row in found:
+        assert (row["patients"], set(row["cases"])) == ("choosing", {"test_a", "test_b"})
+        assert 0 <= row["organ_dsc"] <= 1
+    assert "(chosen)" in table.choice(found, "decision")
+    assert sorted(path.name for path in (run.work / "seed0").iterdir()) == ["choosing", "teachers"]
 
 
 @pytest.mark.slow
@@ -309,6 +335,8 @@ def test_every_arm_is_shown_and_named_after_what_differs() -> None:
     assert keys["table6", "small+unlabeled"] == "small-all-round1-dice-keep1-two"
     assert keys["cutmix", "half of the windows"] == "small-all-round1-dice-keep1-two-cutmix0.5"
     assert keys["distilling", "half of the loss"] == "small-all-round1-dice-keep1-two-distill0.5"
+    teacher = "small-all-round1-dice-keep1-two-ema0.999-consistency1"
+    assert keys["consistency", "mean teacher"] == teacher
     assert keys["models", "one student"] == "small-all-round1-dice-keep1-one"
     assert (
         keys["copy-paste", "half of the windows"] == "small-all-round1-dice-keep1-one-copy_paste0.5"
