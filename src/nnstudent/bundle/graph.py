@@ -14,6 +14,7 @@ import numpy as np
 from nnstudent.bundle.spec import NetworkSpec
 from nnstudent.bundle.weights import Weights, check_finite
 from nnstudent.errors import InputError, OutputError, quoted, require
+from nnstudent.types import Float32Array
 from nnstudent.volume import Shape
 
 _FLAT = {  # end of a constant's name → the parameter
@@ -162,6 +163,47 @@ def weights(graph: Any) -> Weights:
                 else:
                     named[layer + parameter] = values.ravel()
     return named
+
+
+def without_last_layer(graph: Any) -> tuple[Any, Float32Array, Float32Array] | None:
+    """A graph that ends before its last layer, where that is a convolution of 1×1×1 voxels.
+
+    Args:
+        graph: A network's graph; it is not changed, but shares its operations with the result.
+
+    Returns:
+        The graph, (1, 1, z, y, x) → (1, feature, z, y, x), with the weights (class, feature) and
+        the bias (class,) of the last layer; None where the last layer is anything else.
+    """
+    last = graph.get_results()[0].input_value(0).get_node()
+    bias = None
+    if last.get_type_name() == "Add":
+        bias = _constant(last.input_value(1))
+        last = last.input_value(0).get_node()
+    if last.get_type_name() != "Convolution" or any(last.get_attributes()["pads_begin"]):
+        return None
+    weights = _constant(last.input_value(1))
+    if weights is None or weights.shape[2:] != (1, 1, 1):
+        return None
+    if bias is None:
+        bias = np.zeros(len(weights), np.float32)
+    before = last.input_value(0)
+    if before.get_node().get_type_name() == "FakeQuantize":  # of an int8 network
+        before = before.get_node().input_value(0)
+    if bias.size != len(weights) or len(before.shape) != 5:
+        return None
+    cut = openvino().Model([before], graph.get_parameters())
+    return cut, np.ascontiguousarray(weights[:, :, 0, 0, 0]), bias.ravel()
+
+
+def _constant(port: Any) -> Float32Array | None:
+    """The value of a port that depends on constants only, float32; None for any other."""
+    ov = openvino()
+    try:
+        value = ov.compile_model(ov.Model([port], []), "CPU")([])[0]
+    except RuntimeError:  # it depends on the network's input
+        return None
+    return np.array(value, np.float32)
 
 
 def _small(spec: NetworkSpec) -> Shape:

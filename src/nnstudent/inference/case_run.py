@@ -22,7 +22,7 @@ from nnstudent.inference.labels.organs import organ_facts
 from nnstudent.inference.labels.probabilities import ProbabilityMaps
 from nnstudent.inference.labels.scores import ClassScores
 from nnstudent.inference.lesion_stage import labels_on_network_grid, lesion_scores
-from nnstudent.inference.memory import MemoryPlan
+from nnstudent.inference.memory import MemoryPlan, is_linear
 from nnstudent.inference.pipelining import Stages
 from nnstudent.inference.quality.evidence import Evidence
 from nnstudent.inference.quality.measure import case_features
@@ -212,6 +212,9 @@ class NetworkRun:
         self._segmenter, self._planes, self._seconds = segmenter, planes, seconds
         self._grid = image.grid
         self._values, self._frame = preprocess(image, self.network.spec)
+        if planes is None and self._sums_features():
+            # All sums are held, but logits are made of some planes at a time.
+            self._planes = padded_shape(self._frame.shape, self.network.spec.patch)[0]
         if self.network.spec.relative_to:
             self._values = self._relative_to_organs(self._values)
         patch = self.network.spec.patch
@@ -219,6 +222,12 @@ class NetworkRun:
         self.planned = windows * len(self.network.members)
         self._kept = None if maps is None else maps.of_network(self.network.spec, self._frame)
         self._held: list[ClassScores] = []
+
+    def _sums_features(self) -> bool:
+        """Whether windows' features are summed, and scores are restored piece by piece."""
+        spec = self.network.spec
+        fewer = self._segmenter.runner.summed_channels(self.index) < len(spec.classes)
+        return fewer and not spec.hosts and is_linear(self._grid, spec)
 
     def _relative_to_organs(self, values: Float32Array) -> Float32Array:
         """What a lesion stage sees that learned on intensities relative to organs."""

@@ -20,6 +20,7 @@ from nnstudent.bundle.spec import NetworkSpec
 from nnstudent.errors import InputError
 from nnstudent.inference.grid.resample import axis_orders, new_shape
 from nnstudent.inference.quality.shapes import coarse_steps
+from nnstudent.inference.windows.accumulator import PIECE_BYTES
 from nnstudent.inference.windows.sliding import padded_shape
 from nnstudent.volume import Grid, Shape, Spacing
 
@@ -113,6 +114,7 @@ def plan(
     base_mb: float,
     limit_mb: float,
     item_bytes: int = 2,
+    channels: Sequence[int] | None = None,
 ) -> MemoryPlan:
     """Plan a case within a memory limit.
 
@@ -123,6 +125,8 @@ def plan(
         base_mb: Resident memory with engines loaded, before the image is read, in MiB.
         limit_mb: Limit of resident memory, in MiB.
         item_bytes: Bytes per voxel of the image.
+        channels: How many values of each voxel are summed over the windows of each network; None
+            for all of their classes.
 
     Returns:
         A plan that holds all class scores if they fit, otherwise as many planes as fit.
@@ -133,14 +137,20 @@ def plan(
 
     def peak_mb(planes: int | None) -> float:
         return predict_peak_mb(
-            grid, networks, members=members, base_mb=base_mb, planes=planes, item_bytes=item_bytes
+            grid,
+            networks,
+            members=members,
+            base_mb=base_mb,
+            planes=planes,
+            item_bytes=item_bytes,
+            channels=channels,
         )
 
     whole = peak_mb(None)
     if whole <= limit_mb:
         return MemoryPlan(None, whole)
     least = max(spec.patch[0] for spec in networks) + 1
-    in_slabs = all(_is_linear(grid, spec) for spec in networks)
+    in_slabs = all(is_linear(grid, spec) for spec in networks)
     smallest = peak_mb(least) if in_slabs else whole
     if smallest > limit_mb:
         raise InputError(
@@ -166,18 +176,21 @@ def predict_peak_mb(
     base_mb: float,
     planes: int | None,
     item_bytes: int = 2,
+    channels: Sequence[int] | None = None,
 ) -> float:
     """Predict the peak of resident memory of a case, in MiB.
 
     For the arguments see :func:`plan`, and :class:`MemoryPlan` for ``planes``.
     """
+    channels = channels or [len(spec.classes) for spec in networks]
     image = math.prod(grid.shape) * item_bytes
     reading = 2 * image  # as it comes out of the file, and as it is kept
     peak = max(reading, image + _measuring(grid))
-    for spec, count in zip(networks, members, strict=True):
+    for spec, count, summed in zip(networks, members, channels, strict=True):
         preparing = image + _preparing(grid, spec)
         # Each engine keeps what it needs for a window until its network has run.
-        running = image + count * _window(spec) + _running(grid, spec, planes=planes, members=count)
+        running = image + count * _window(spec, summed)
+        running += _running(grid, spec, planes=planes, members=count, channels=summed)
         peak = max(peak, preparing, running)
     return base_mb + MARGIN * peak / MIB
 
@@ -192,23 +205,28 @@ def _preparing(grid: Grid, spec: NetworkSpec) -> int:
     return 2 * values + in_plane + math.prod(grid.shape) * _normalizing(spec) + (128 << 20)
 
 
-def _running(grid: Grid, spec: NetworkSpec, *, planes: int | None, members: int) -> int:
+def _running(
+    grid: Grid, spec: NetworkSpec, *, planes: int | None, members: int, channels: int
+) -> int:
     """Bytes that windows and restoring hold beside the image and the engines."""
     labels = math.prod(grid.shape)
-    shape, channels = network_shape(grid, spec), len(spec.classes)
+    shape, classes = network_shape(grid, spec), len(spec.classes)
     padded = padded_shape(shape, spec.patch)
     plane = math.prod(padded[1:])
     values = math.prod(padded) * 4
     held = padded[0] if planes is None else min(planes, padded[0])
-    scores = held * plane * (channels + 1) * 4
-    if held < padded[0]:  # what stays for the next slab, while one is handed over
-        scores += spec.patch[0] * plane * (channels + 1) * 4
-    mean = math.prod(spec.patch) * 4 * channels if members > 1 else 0
+    # The sums, their weights, and one more channel while they are moved or divided.
+    scores = held * plane * (channels + 2) * 4
+    at_once = held
+    if planes is not None or channels < classes:  # logits are made and handed over in pieces
+        at_once = min(held, max(2, PIECE_BYTES // (4 * classes * plane)))
+        scores += at_once * plane * (channels + classes) * 4
+    mean = math.prod(spec.patch) * 4 * classes if members > 1 else 0
     # Best channels, where neighbors agree, and a slab of the image per thread.
-    restoring = held * plane * 4 + (256 << 20)
+    restoring = at_once * plane * 4 + (256 << 20)
     # Where a window is wider than the scan, scores are copied out of their padding to be resampled.
     if padded[1:] != shape[1:] and shape != _reoriented(grid, spec)[0]:
-        restoring += held * math.prod(shape[1:]) * channels * 4
+        restoring += at_once * math.prod(shape[1:]) * classes * 4
     return 2 * labels + values + scores + mean + restoring
 
 
@@ -242,12 +260,13 @@ def _reoriented(grid: Grid, spec: NetworkSpec) -> tuple[Shape, Spacing]:
     return (z, y, x), (mm[0], mm[1], mm[2])
 
 
-def _is_linear(grid: Grid, spec: NetworkSpec) -> bool:
+def is_linear(grid: Grid, spec: NetworkSpec) -> bool:
+    """Whether scores are interpolated linearly or not at all, so that slabs of them suffice."""
     return max(axis_orders(spec.score_resampling, spec.spacing_mm, _reoriented(grid, spec)[1])) <= 1
 
 
-def _window(spec: NetworkSpec) -> int:
-    return math.prod(spec.patch) * 4 * (_features(spec) * 4 + 2 * len(spec.classes))
+def _window(spec: NetworkSpec, channels: int) -> int:
+    return math.prod(spec.patch) * 4 * (_features(spec) * 4 + 2 * channels)
 
 
 def _normalizing(spec: NetworkSpec) -> int:

@@ -150,7 +150,10 @@ class ModelRunner:
             return self._dense_windows(network, values)
 
         def on_host() -> int:
+            head = engines[0].head if len(engines) == 1 else None
             runs: list[Callable[[Float32Array], Float32Array]] = [*engines]
+            if head is not None:
+                runs = [engines[0].features]
             if self._tta:
                 runs = [with_mirroring(run, spec.mirror_axes) for run in runs]
             return stream(
@@ -163,6 +166,7 @@ class ModelRunner:
                 progress=progress,
                 planes=planes,
                 compare=compare,
+                head=head,
             )
 
         # Slabs and comparisons need each window's logits here.
@@ -175,6 +179,15 @@ class ModelRunner:
             for engine in engines:
                 engine.release()
         return windows * len(engines)
+
+    def summed_channels(self, network: int) -> int:
+        """How many values of each voxel are summed over a network's windows.
+
+        They are its classes, or its features where these are far fewer.
+        """
+        chosen = self.network(network)
+        head = self.engine_of(network, 0).head if len(chosen.members) == 1 else None
+        return len(chosen.spec.classes) if head is None else head.features
 
     def member_logits(
         self, network: int, values: Float32Array, *, frame: Frame, progress: Progress

@@ -255,9 +255,8 @@ class Segmenter:
         held, item = (
             (0.0, 2) if image is None else (image.array.nbytes / memory.MIB, image.array.itemsize)
         )
-        networks = networks or [
-            network for network in self.model.networks if network.spec.context_mm is None
-        ]
+        every = self.model.networks
+        networks = networks or [one for one in every if one.spec.context_mm is None]
         return memory.plan(
             grid,
             [network.spec for network in networks],
@@ -265,6 +264,12 @@ class Segmenter:
             base_mb=max(0.0, _resident_mb() - held) if base_mb is None else base_mb,
             limit_mb=self._limit_mb(),
             item_bytes=item,
+            channels=[
+                self.runner.summed_channels(k)
+                for one in networks
+                for k, it in enumerate(every)
+                if it is one
+            ],
         )
 
     def _limit_mb(self) -> float:

@@ -9,6 +9,7 @@ from typing import Protocol
 from nnstudent.bundle.bundle import Member, Model, Network
 from nnstudent.choices import ENGINES
 from nnstudent.errors import InputError
+from nnstudent.inference.engines.head import Head
 from nnstudent.types import Float32Array
 
 
@@ -20,14 +21,19 @@ class Engine(Protocol):
         precision: Precision of its arithmetic: ``fp32``, ``bf16``, ``int8`` or, on a GPU, ``fp16``.
         restores_on: The torch device that restores scores to the image's grid, see
             :func:`~nnstudent.inference.grid.restore.restore`; None for the processor without torch.
+        head: The network's last layer, if it is better run after windows are summed; else None.
     """
 
     name: str
     precision: str
     restores_on: str | None
+    head: Head | None
 
     def __call__(self, window: Float32Array) -> Float32Array:
         """Logits (class, z, y, x) of a window (z, y, x) of one patch; valid until the next call."""
+
+    def features(self, window: Float32Array) -> Float32Array:
+        """What ``head`` makes logits of, (feature, z, y, x), or the logits if there is none."""
 
     def release(self) -> None:
         """Give back the memory that a window took; the next call takes it again."""

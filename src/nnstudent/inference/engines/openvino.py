@@ -12,6 +12,7 @@ from nnstudent.bundle import graph
 from nnstudent.bundle.bundle import Member, Model, Network
 from nnstudent.bundle.network import build, load_weights
 from nnstudent.errors import InputError, quoted
+from nnstudent.inference.engines.head import Head
 from nnstudent.inference.engines.precision import (
     accelerator_precision,
     choose_precision,
@@ -28,6 +29,7 @@ class OpenvinoEngine:
 
     name = "openvino"
     restores_on: str | None = None
+    head: Head | None = None
 
     def __init__(
         self,
@@ -70,6 +72,9 @@ class OpenvinoEngine:
             compiled = graph.convert(
                 load_weights(build(network.spec), member.weights(), path=model.path), network.spec
             )
+        cut = graph.without_last_layer(compiled) if on_cpu else None
+        if cut is not None and (head := Head(*cut[1:])).saves_memory:
+            compiled, self.head = cut[0], head
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": _hint(self.precision, has=has, on_cpu=on_cpu),
@@ -86,9 +91,13 @@ class OpenvinoEngine:
 
     def __call__(self, window: Float32Array) -> Float32Array:
         """Logits (class, z, y, x) of a window (z, y, x); valid until the next call."""
+        features = self.features(window)
+        return features if self.head is None else self.head(features)
+
+    def features(self, window: Float32Array) -> Float32Array:
+        """What ``head`` makes logits of, or the logits if there is none; valid until the next."""
         self._request.infer([window[np.newaxis, np.newaxis]], share_inputs=True)
-        logits = self._request.get_output_tensor(0).data
-        result: Float32Array = logits[0]
+        result: Float32Array = self._request.get_output_tensor(0).data[0]
         return result
 
     def release(self) -> None:

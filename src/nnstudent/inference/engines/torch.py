@@ -7,6 +7,7 @@ from typing import Any
 from nnstudent.bundle.bundle import Member, Model, Network
 from nnstudent.bundle.network import build, load_weights
 from nnstudent.errors import InputError, require
+from nnstudent.inference.engines.head import Head
 from nnstudent.types import Float32Array
 
 
@@ -20,6 +21,7 @@ class TorchEngine:
     """
 
     name = "torch"
+    head: Head | None = None
 
     def __init__(
         self,
@@ -72,6 +74,8 @@ class TorchEngine:
         logits = self.run(self._torch.from_numpy(window).to(self.device))
         result: Float32Array = logits.cpu().numpy()
         return result
+
+    features = __call__
 
     def run(self, window: Any) -> Any:
         """Logits (class, z, y, x), float32, of a window (z, y, x); both tensors on the device."""

@@ -140,10 +140,9 @@ class Restoration:
         else:
             end = target.shape[0]
             fill = _Spline(scores.values, target.shape, orders, regions=scores.regions)
-        slabs = [
-            slice(first, min(first + self._thick, end))
-            for first in range(self._done, end, self._thick)
-        ]
+        # Scores of few planes keep all threads busy too.
+        thick = max(1, min(self._thick, math.ceil((end - self._done) / threads)))
+        slabs = [slice(first, min(first + thick, end)) for first in range(self._done, end, thick)]
 
         def work(slab: slice) -> None:
             target[slab] = ids[fill(slab)]

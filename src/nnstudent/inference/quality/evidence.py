@@ -12,7 +12,6 @@ from nnstudent.types import Float32Array, LabelArray
 
 DOUBTFUL = 0.75  # a voxel with less is doubtful
 _CERTAIN = 9.0  # logits by which background leads where no class has a ten-thousandth
-_EVERY = 2  # voxels along y and x in which overlapping windows are compared
 
 
 class Evidence:
@@ -68,12 +67,11 @@ class Evidence:
         """Compare a window with what windows before it found in the same place.
 
         Args:
-            before: Summed logits of the windows before it, (class, z, y, x).
+            before: Logits of the windows before it times a weight, (class, z, y, x).
             window: Its own logits.
             regions: Whether classes may overlap.
         """
-        one = best_channel(before[..., ::_EVERY, ::_EVERY], regions=regions)
-        other = best_channel(window[..., ::_EVERY, ::_EVERY], regions=regions)
+        one, other = (best_channel(logits, regions=regions) for logits in (before, window))
         count = len(self.voxels)
         self.both += np.bincount(one[one == other], minlength=count)
         self.either += np.bincount(one.ravel(), minlength=count)

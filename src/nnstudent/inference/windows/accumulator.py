@@ -3,18 +3,43 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 import numpy as np
 
 from nnstudent.errors import InputError
+from nnstudent.inference.engines.head import Head
 from nnstudent.types import Float32Array, Float64Array
 from nnstudent.volume import Box, Shape
 
-# Given the summed logits of the windows before and those of a window, both (class, z, y, x).
+# Given the logits of the windows before, times a weight of each voxel, and those of a window, both
+# (class, z, y, x). It is called for some planes at a time.
 Compare = Callable[[Float32Array, Float32Array], None]
+PIECE_BYTES = 1 << 27  # logits of some planes, where those of all planes are not in memory
 _FIRM = 0.25  # a voxel with less weight is near the border of its window, where networks see little
+_EVERY = 2  # voxels along y and x in which overlapping windows are compared
+
+
+class WindowLogits:
+    """The logits of one window, valid until the next one runs."""
+
+    def __init__(self, values: Float32Array, head: Head | None = None) -> None:
+        """Take logits (class, z, y, x), or features if there is a head, which makes them logits."""
+        self._values, self._head = values, head
+
+    def parts(self, planes: slice = slice(None)) -> Iterator[Float32Array]:
+        """Logits (class, z, y, x) of these planes, all at once or some after another."""
+        values = self._values[:, planes]
+        if self._head is None:
+            yield values
+            return
+        for piece in _pieces(values.shape[1], _plane_bytes(self._head, values)):
+            yield self._head(values[:, piece])
+
+    def whole(self) -> Float32Array:
+        """Logits (class, z, y, x) of all planes."""
+        return self._values if self._head is None else self._head(self._values)
 
 
 class ScoreAccumulator:
@@ -33,6 +58,7 @@ class ScoreAccumulator:
         classes: int,
         planes: int | None,
         compare: Compare | None = None,
+        head: Head | None = None,
     ) -> None:
         """Begin with sums of 0.
 
@@ -44,6 +70,8 @@ class ScoreAccumulator:
             classes: Number of classes.
             planes: How many planes are held at once; None for all.
             compare: Given what windows before a window found where they overlap, and its logits.
+            head: The network's last layer, which makes logits of the sums; None where logits are
+                summed.
 
         Raises:
             InputError: ``planes`` are no more than a window has.
@@ -54,7 +82,9 @@ class ScoreAccumulator:
             raise InputError(
                 f"{planes} planes at once; expected more than the {patch[0]} of a window"
             )
-        self._sums = np.zeros((classes, self._depth, *shape[1:]), np.float32)
+        self._whole, self._head = planes is None, head
+        channels = classes if head is None else head.features
+        self._sums = np.zeros((channels, self._depth, *shape[1:]), np.float32)
         self._weights = np.zeros((self._depth, *shape[1:]), np.float32)
         self._compare = compare
         self._first = 0  # plane of the image that is the first of those held
@@ -74,19 +104,41 @@ class ScoreAccumulator:
             # handed over like all others.
             self._hand_over_before(min(start, self._first + self._depth))
 
-    def add(self, logits: Float32Array, start: Shape) -> None:
-        """Add the logits (class, z, y, x) of the window whose first voxel is ``start``."""
+    def add(self, values: Float32Array, start: Shape) -> None:
+        """Add the values (channel, z, y, x) of the window whose first voxel is ``start``.
+
+        Args:
+            values: Logits, or features if there is a head.
+            start: The first voxel.
+        """
         z, y, x = (slice(at, at + size) for at, size in zip(start, self._patch, strict=True))
         held = slice(z.start - self._first, z.stop - self._first)
         weight = gaussian(self._patch)
         if self._compare is not None:
-            both = _overlap(self._weights[held, y, x], weight)
+            held_weights = self._weights[held, y, x]
+            both = _overlap(held_weights, weight)
             if both is not None:
-                self._compare(self._sums[:, held, y, x][:, *both], logits[:, *both])
-        # One class at a time: the product of all would be a second array as large as the logits.
-        for channel, values in enumerate(logits):
-            self._sums[channel, held, y, x] += values * weight
+                self._compare_where(both, self._sums[:, held, y, x], held_weights, values)
+        # One channel at a time: the product of all would be a second array as large as the values.
+        for channel, one in enumerate(values):
+            self._sums[channel, held, y, x] += one * weight
         self._weights[held, y, x] += weight
+
+    def _compare_where(
+        self, both: Box, sums: Float32Array, weights: Float32Array, values: Float32Array
+    ) -> None:
+        """Compare a window with those before it in the box where both have a firm opinion."""
+        compare, (z, y, x) = self._compare, both
+        if compare is None:
+            return
+        places = (z, slice(y.start, y.stop, _EVERY), slice(x.start, x.stop, _EVERY))
+        before, window = sums[:, *places], values[:, *places]
+        if self._head is None:
+            compare(before, window)
+            return
+        for piece in _pieces(window.shape[1], _plane_bytes(self._head, window)):
+            given = weights[places][piece]
+            compare(self._mean_logits(before[:, piece], given), self._head(window[:, piece]))
 
     def finish(self) -> None:
         """Hand over all that is left.
@@ -101,28 +153,70 @@ class ScoreAccumulator:
     def _hand_over_before(self, start: int) -> None:
         """Hand over the planes before ``start``; the last of them and those beyond stay held."""
         kept = start - 1 - self._first
-        sums, weights = self._sums[:, kept:].copy(), self._weights[kept:].copy()
         self._hand_over(start - self._first)
         left = self._depth - kept
-        self._sums[:, :left], self._weights[:left] = sums, weights
-        self._sums[:, left:], self._weights[left:] = 0, 0
+        # One channel at a time: numpy copies what it moves onto itself.
+        for held in (*self._sums, self._weights):
+            held[:left] = held[kept:]
+            held[left:] = 0
         self._first = start - 1
 
     def _hand_over(self, planes: int) -> None:
-        """Hand over the first planes that are held; their sums are overwritten."""
-        mean, weights = self._sums[:, :planes], self._weights[:planes]
-        unseen = weights == 0
-        if unseen.any():
-            mean[0][unseen], weights[unseen] = 1, 1
-        mean /= weights
+        """Hand over the first planes that are held."""
+        # Along z only an image that is held as a whole is padded.
+        z, y, x = self._place
+        if self._depth != self._size:
+            z = slice(0, planes)
+        if self._whole:  # nothing is added any more, so that the sums are overwritten
+            sums, weights = self._sums[:, z], self._weights[z]
+            self._take(self._logits(sums, weights, out=sums)[..., y, x], self._first)
+            return
+        channels = len(self._sums) if self._head is None else len(self._head.weights)
+        plane_bytes = 4 * channels * math.prod(self._weights.shape[1:])
+        for piece in _pieces(z.stop - z.start, plane_bytes, shared=1):
+            held = slice(z.start + piece.start, z.start + piece.stop)
+            logits = self._logits(self._sums[:, held], self._weights[held])
+            self._take(logits[..., y, x], self._first + piece.start)
+
+    def _logits(
+        self, sums: Float32Array, weights: Float32Array, *, out: Float32Array | None = None
+    ) -> Float32Array:
+        """Mean logits (class, z, y, x) of some planes; what no window saw is background."""
+        mean = self._mean_logits(sums, weights, out=out)
         if not (math.isfinite(float(mean.max())) and math.isfinite(float(mean.min()))):
             raise InputError(
                 "the network gives logits that are not finite; its weights are broken, "
                 "take another checkpoint"
             )
-        # Along z only an image that is held as a whole is padded.
-        z = self._place[0] if self._depth == self._size else slice(None)
-        self._take(mean[(slice(None), z, *self._place[1:])], self._first)
+        mean[0][weights == 0] = 1
+        return mean
+
+    def _mean_logits(
+        self, sums: Float32Array, weights: Float32Array, *, out: Float32Array | None = None
+    ) -> Float32Array:
+        """Sums divided by weights, as logits; 0 where no window saw anything."""
+        unseen = weights == 0
+        mean = np.divide(sums, np.where(unseen, np.float32(1), weights), out=out)
+        if self._head is not None:
+            mean = self._head(mean)
+            mean[:, unseen] = 0
+        return mean
+
+
+def _pieces(planes: int, plane_bytes: int, *, shared: int = 0) -> Iterator[slice]:
+    """Planes in pieces of a bounded size; the last ``shared`` planes of one begin the next."""
+    most = max(shared + 1, PIECE_BYTES // max(1, plane_bytes))
+    first = 0
+    while True:
+        yield slice(first, min(planes, first + most))
+        if first + most >= planes:
+            return
+        first += most - shared
+
+
+def _plane_bytes(head: Head, values: Float32Array) -> int:
+    """Bytes of the logits of one plane of features (feature, z, y, x)."""
+    return 4 * len(head.weights) * math.prod(values.shape[2:])
 
 
 def _overlap(before: Float32Array, weight: Float32Array) -> Box | None:

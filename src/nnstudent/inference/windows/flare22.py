@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection
 import numpy as np
 
 from nnstudent.inference.labels.scores import best_channel
+from nnstudent.inference.windows.accumulator import WindowLogits
 from nnstudent.inference.windows.sliding import Canvas, Planner, RunWindow, starts_along
-from nnstudent.types import Float32Array
 
 TUBES = ("aorta", "inferior_vena_cava", "esophagus")
 _FEW = 1000  # fewer foreground voxels than this count as none
@@ -38,7 +38,9 @@ def flare22(*, tubes: Collection[int]) -> Planner:
             if skip:
                 skip = False
                 continue
-            found = best_channel(run_window((z, middle_y, middle_x), keep=_enough(patch[1])))
+            found = best_channel(
+                run_window((z, middle_y, middle_x), keep=_enough(patch[1])).whole()
+            )
             skip = int(np.count_nonzero(found)) < _FEW
             if skip or _empty_below(found, patch[1]):
                 continue
@@ -65,9 +67,9 @@ def three(size: int, patch: int) -> tuple[int, int, int]:
     return 0, round((size - patch) / 2), size - patch
 
 
-def _enough(patch_y: int) -> Callable[[Float32Array], bool]:
-    def keep(logits: Float32Array) -> bool:
-        found = best_channel(logits)
+def _enough(patch_y: int) -> Callable[[WindowLogits], bool]:
+    def keep(logits: WindowLogits) -> bool:
+        found = best_channel(logits.whole())
         return int(np.count_nonzero(found)) >= _FEW and not _empty_below(found, patch_y)
 
     return keep

@@ -46,7 +46,8 @@ def guided(*, spacing_mm: Spacing, air: float | None, low: float = LOW) -> Plann
         while first < last:
             cut = False
             for y, x in _layer(_over(body[_cells(z, patch[0], cell[0])], 0), cell, size, patch):
-                cut |= bool(foreground(run_window((z, y, x))[:, rim], low=low).any())
+                window = run_window((z, y, x))
+                cut = cut or any(foreground(part, low=low).any() for part in window.parts(rim))
             left = last - patch[0] - z
             if left <= 0:
                 return

@@ -10,7 +10,8 @@ from typing import Protocol
 
 import numpy as np
 
-from nnstudent.inference.windows.accumulator import Compare, ScoreAccumulator
+from nnstudent.inference.engines.head import Head
+from nnstudent.inference.windows.accumulator import Compare, ScoreAccumulator, WindowLogits
 from nnstudent.progress import Progress, silent
 from nnstudent.types import Float32Array
 from nnstudent.volume import Box, Shape
@@ -34,8 +35,8 @@ class Canvas:
 class RunWindow(Protocol):
     """Runs the network on one window, which takes nearly all of the time, and sums its logits."""
 
-    def __call__(self, start: Shape, *, keep: Callable[[Float32Array], bool] = ...) -> Float32Array:
-        """Logits (class, z, y, x) of one window, valid until the next call.
+    def __call__(self, start: Shape, *, keep: Callable[[WindowLogits], bool] = ...) -> WindowLogits:
+        """Logits of one window, valid until the next call.
 
         Args:
             start: First voxel of the window.
@@ -146,6 +147,7 @@ def stream(
     progress: Progress = silent,
     planes: int | None = None,
     compare: Compare | None = None,
+    head: Head | None = None,
 ) -> int:
     """As :func:`slide`, but hand logits over slab by slab, once no further window can touch them.
 
@@ -161,6 +163,8 @@ def stream(
         progress: See :func:`slide`.
         planes: How many planes are held at once, more than a window has; None for all.
         compare: Given the logits of a window and of those before it where they overlap.
+        head: The last layer of the network, if ``network`` ends before it, and maps a window to
+            features (feature, z, y, x).
 
     Returns:
         How many windows ran.
@@ -178,19 +182,21 @@ def stream(
         classes=classes,
         planes=planes,
         compare=compare,
+        head=head,
     )
     planned = len(dense_starts(padded.shape, patch))
     ran = 0
 
     def run_window(
-        start: Shape, *, keep: Callable[[Float32Array], bool] = lambda _: True
-    ) -> Float32Array:
+        start: Shape, *, keep: Callable[[WindowLogits], bool] = lambda _: True
+    ) -> WindowLogits:
         nonlocal ran
         scores.advance_to(start[0])
         z, y, x = (slice(first, first + size) for first, size in zip(start, patch, strict=True))
-        logits = network(np.ascontiguousarray(padded[z, y, x]))
+        values = network(np.ascontiguousarray(padded[z, y, x]))
+        logits = WindowLogits(values, head)
         if keep(logits):
-            scores.add(logits, start)
+            scores.add(values, start)
         ran += 1
         progress("windows", ran, max(ran, planned))
         return logits
