@@ -117,7 +117,8 @@ def _require_room(run: RunFolder, grids: Sequence[Grid], cases: int) -> str:
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free
-    text = f"about {need / 1e9:.1f} GB of disk for {run.out}, {free / 1e9:.1f} GB free"
+    about = f"about {need / 1e9:.1f}" if need >= 5e7 else "less than 0.1"
+    text = f"{about} GB of disk for {run.out}, {free / 1e9:.1f} GB free"
     if need * _CERTAIN > free:
         raise OutputError(f"needs {text}; make room or choose another place")
     return f"{text}; it may become too small" if need > free else text
