@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import math
+import os
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
@@ -49,7 +50,9 @@ def read_text(path: Path, *, what: str, most: int = MAX_BYTES) -> str:
     require_regular_file(path, what=what)
     try:
         with path.open("rb") as file:
-            content = file.read(most + 1)
+            # Asked for as much as is allowed, Python would make room for all of it first.
+            small = os.fstat(file.fileno()).st_size <= most
+            content = file.read() if small else file.read(most + 1)
     except OSError as error:
         raise InputError(
             f"{readable(str(path))}: cannot be read ({error.strerror}); expected the file of {what}"

@@ -183,7 +183,8 @@ def test_the_stages_of_a_run_follow_what_they_need_and_read(tmp_path: Path):
     assert after["evaluate"] == {"segment", "ensemble"}
     assert after["report"] == set(after) - {"report"}
     cut = {stage.name: [piece.name for piece in stage.pieces] for stage in stages if stage.pieces}
-    assert cut["teach"] == [*(f"organs-{fold}" for fold in range(5)), "tumor-0"]
+    organs = [f"organs-{fold}" for fold in range(5)]
+    assert cut["teach"] == ["organs-prepare", *organs, "tumor-prepare", "tumor-0"]
     assert set(cut) == {"index", "teach", "label", "label 2", "segment", "ensemble", "evaluate"}
     assert cut["label 2"] == ["1-of-3", "2-of-3", "3-of-3"]
     run.sizes = {"train": 40, "test": 2}  # no job is for nothing
@@ -203,7 +204,16 @@ def test_the_table_says_what_a_job_asks_for(tmp_path: Path):
         "runtime": needs.hours * 60,
         "gpu": 1,
     }
+    first = table["teach"]["first"]["organs-prepare"]
+    assert "gpu" not in first
+    assert first["threads"] == run.preset.cluster.light.cores
+    assert table["teach"]["waits"]["organs-4"] == "organs-prepare"
+    assert table["label"]["first"] == table["label"]["waits"] == {}
     run.device = "cpu"
     assert not any("gpu" in row["resources"] for row in job_table(run, left=names))
     lines = describe_table(job_table(run, left=names))
     assert any(line.startswith("label:2-of-2 ") and "after index, teach" in line for line in lines)
+    assert any(
+        line.startswith("teach:tumor-0 ") and line.endswith("after teach:tumor-prepare")
+        for line in lines
+    )

@@ -216,7 +216,10 @@ def read_cohort(folder: Path, *, made_by: str = "index SOURCE") -> Cohort:
     if (schema := record.get("schema", int)) != SCHEMA:
         raise InputError(f"{path}: schema {schema}; expected {SCHEMA}; index the source again")
     known: dict[frozenset[str], frozenset[str]] = {}  # cases share the few sets that there are
-    cases = [_case(row, folder, known) for row in record.rows("cases")]
+    rows, cases = record.get("cases", list), []
+    for place, row in enumerate(rows):
+        rows[place] = None  # of 150,000 cases, rows and cases are not held at the same time
+        cases.append(_case(Record(row, f"{path}: cases[{place}]"), folder, known))
     broken = tuple(
         Failure(row.get("id", str), row.get("reason", str)) for row in record.rows("broken")
     )

@@ -122,7 +122,8 @@ def write_workflow(run: RunFolder, *, left: Sequence[str], cluster: Cluster) -> 
     if cluster.executor == "local":
         share = max(1, cores() // cluster.jobs)
         for row in table:
-            row["resources"]["threads"] = min(row["resources"]["threads"], share)
+            for needs in (row["resources"], *row["first"].values()):
+                needs["threads"] = min(needs["threads"], share)
     write_json(
         run.jobs_folder / "table.json",
         {

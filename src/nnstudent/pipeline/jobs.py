@@ -20,7 +20,9 @@ from nnstudent.io.lock import writing
 from nnstudent.io.record import read_state
 from nnstudent.pipeline.folder import RunFolder
 from nnstudent.pipeline.meter import Meter
+from nnstudent.pipeline.resources import Need
 from nnstudent.pipeline.stages import (
+    Load,
     Outcome,
     Piece,
     Stage,
@@ -283,16 +285,20 @@ def job_table(run: RunFolder, *, left: Sequence[str]) -> list[dict[str, Any]]:
     """
     all_stages = stages(run)
     after = followed(all_stages)
-    needs = run.preset.cluster
+
+    def asks(load: Load) -> dict[str, int]:
+        need: Need = getattr(run.preset.cluster, load)
+        return need.to_snakemake(gpu=run.device != "cpu", cores=run.threads)
+
     return [
         {
             "name": job_name(stage.name),
             "after": [job_name(name) for name in after[stage.name] if name in left],
             "pieces": [piece.name for piece in stage.pieces],
             "load": stage.load,
-            "resources": getattr(needs, stage.load).to_snakemake(
-                gpu=run.device != "cpu", cores=run.threads
-            ),
+            "resources": asks(stage.load),
+            "waits": {piece.name: piece.after for piece in stage.pieces if piece.after},
+            "first": {piece.name: asks(piece.load) for piece in stage.pieces if piece.load},
         }
         for stage in all_stages
         if stage.name in left
@@ -303,18 +309,23 @@ def describe_table(table: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return a line for each job: its name, what it asks for, and what it follows."""
     lines = []
     for row in table:
-        needs = row["resources"]
-        gpus = f", {needs['gpu']} GPU" if needs.get("gpu") else ""
-        asks = (
-            f"{needs['threads']} cores{gpus}, {needs['mem_mb'] / 1000:g} GB, "
-            f"{needs['runtime'] / 60:g} h"
-        )
-        after = f"after {', '.join(row['after'])}" if row["after"] else "first"
-        jobs = [f"{row['name']}:{piece}" for piece in row["pieces"]]
-        lines += [f"{job:<20} {asks}; {after}" for job in jobs or [row["name"]]]
-        if jobs:
-            lines.append(f"{row['name']:<20} here, merges {len(jobs)} pieces")
+        for piece in row["pieces"] or [None]:
+            job = row["name"] if piece is None else f"{row['name']}:{piece}"
+            waits = [f"{row['name']}:{row['waits'][piece]}"] if piece in row["waits"] else []
+            before = ", ".join(waits or row["after"])
+            asks = _asked(row["first"].get(piece, row["resources"]))
+            lines.append(f"{job:<20} {asks}; {f'after {before}' if before else 'first'}")
+        if row["pieces"]:
+            lines.append(f"{row['name']:<20} here, merges {len(row['pieces'])} pieces")
     return lines
+
+
+def _asked(needs: Mapping[str, int]) -> str:
+    gpus = f", {needs['gpu']} GPU" if needs.get("gpu") else ""
+    return (
+        f"{needs['threads']} cores{gpus}, {needs['mem_mb'] / 1000:g} GB, "
+        f"{needs['runtime'] / 60:g} h"
+    )
 
 
 def forget_left(run: RunFolder, *, left: Sequence[str]) -> None:

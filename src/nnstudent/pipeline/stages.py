@@ -49,10 +49,14 @@ class Piece:
     Attributes:
         name: Its name, such as ``organs-0`` or ``2-of-8``.
         work: Does it, only what is missing.
+        after: The piece of the same stage that it follows; empty if there is none.
+        load: What kind of machine it needs; None for that of its stage.
     """
 
     name: str
     work: Callable[[], Outcome]
+    after: str = ""
+    load: Load | None = None
 
 
 @dataclass(frozen=True)

@@ -155,7 +155,7 @@ class ClassValues(Mapping[str, float]):
     def __init__(self, values: Mapping[str, float]) -> None:
         """Take the values of a dictionary."""
         self._names = _shared(tuple(values))
-        self._numbers = array("d", values.values())
+        self._numbers = array("d", list(values.values()))  # of a list: no room for more
 
     def __getitem__(self, name: str) -> float:
         try:

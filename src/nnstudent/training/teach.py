@@ -13,7 +13,7 @@ from nnstudent.io.atomic import check_folder
 from nnstudent.progress import Progress, silent
 from nnstudent.training.recipe import Teaching
 from nnstudent.training.task import Task, organ_task, tumor_task
-from nnstudent.training.train import Trained, train
+from nnstudent.training.train import Trained, prepare_training, train
 
 Target = Literal["organs", "tumor", "all"]
 
@@ -60,6 +60,34 @@ def teach_tasks(cohort: Cohort, teaching: Teaching, *, target: Target = "all") -
         tumor = tumor_task(cohort, teaching.tumor or teaching.organs, folds=teaching.tumor_folds)
         tasks.extend([tumor] if tumor is not None else [])
     return tuple(tasks)
+
+
+def prepare_teachers(
+    cohort: Cohort,
+    out: Path,
+    teaching: Teaching,
+    *,
+    target: Target = "all",
+    threads: int | None = None,
+    progress: Progress = silent,
+) -> tuple[Failure, ...]:
+    """Preprocess the cases that `teach` would train on, so that no fold has to wait for it.
+
+    For the arguments and errors see :func:`teach`.
+
+    Returns:
+        Cases that are left out, each once.
+    """
+    tasks = teach_tasks(cohort, teaching, target=target)
+    check_folder(out)
+    found = {
+        failure.case: failure
+        for task in tasks
+        for failure in prepare_training(
+            task, out / task.name, out / ".work" / task.name, threads=threads, progress=progress
+        )
+    }
+    return tuple(found.values())
 
 
 def teach(

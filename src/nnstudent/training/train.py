@@ -118,11 +118,8 @@ def train(
     missing = [fold for fold in wanted if fold not in finished]
     failures: tuple[Failure, ...] = ()
     if missing:
-        with writing(model, wait=True):  # calls that train other folds share what is prepared
-            _remove_stale(model, made_from)
-            prepared = prepare(task, work, made_from, threads=threads or 2, progress=progress)
-            failures = prepared.failures
-            _write_model(model, prepared)
+        prepared = _prepare(task, model, work, made_from, threads=threads, progress=progress)
+        failures = prepared.failures
         for fold in missing:
             if fold < len(prepared.splits):
                 with writing(model / f"fold_{fold}"):
@@ -136,6 +133,45 @@ def train(
             with suppress(OSError):  # another task may still have its work beside it
                 work.parent.rmdir()
     return Trained(model, task.classes, tuple(sorted(finished)), tuple(missing), failures)
+
+
+def prepare_training(
+    task: Task,
+    model: Path,
+    work: Path,
+    *,
+    threads: int | None = None,
+    progress: Progress = silent,
+) -> tuple[Failure, ...]:
+    """Preprocess a task's cases as :func:`train` does, without training.
+
+    Calls that train its folds on other machines then do not wait for each other. For the arguments
+    and errors see :func:`train`; nothing is done if all folds are finished.
+
+    Returns:
+        Cases that are left out, with the reason.
+    """
+    require("nnunetv2", extra="train", why="training")
+    made_from = task_source(task, model / ".hashes.json")
+    if all(_is_finished(model / f"fold_{fold}", made_from) for fold in range(task.folds)):
+        return ()
+    return _prepare(task, model, work, made_from, threads=threads, progress=progress).failures
+
+
+def _prepare(
+    task: Task,
+    model: Path,
+    work: Path,
+    made_from: Any,
+    *,
+    threads: int | None,
+    progress: Progress,
+) -> Prepared:
+    with writing(model, wait=True):  # calls that train other folds share what is prepared
+        _remove_stale(model, made_from)
+        prepared = prepare(task, work, made_from, threads=threads or 2, progress=progress)
+        _write_model(model, prepared)
+    return prepared
 
 
 def _wanted_folds(task: Task, folds: Sequence[int] | None) -> list[int]:

@@ -32,16 +32,23 @@ def stage(run: RunFolder) -> Stage:
 
 
 def pieces(run: RunFolder) -> list[Piece]:
-    """Return a piece for each fold that the preset asks for; a small cohort may have fewer."""
+    """Return a piece for each fold that the preset asks for; a small cohort may have fewer.
+
+    The folds of a model follow the piece that preprocesses its cases, for which no GPU has to wait.
+    """
     models: list[tuple[Target, int]] = [
         ("organs", run.preset.folds),
         ("tumor", run.preset.tumor_folds),
     ]
-    return [
-        Piece(f"{target}-{fold}", partial(train_fold, run, target, fold))
-        for target, folds in models
-        for fold in range(folds)
-    ]
+    found = []
+    for target, folds in models:
+        first = Piece(f"{target}-prepare", partial(prepare, run, target), load="light")
+        found.append(first)
+        found += [
+            Piece(f"{target}-{fold}", partial(train_fold, run, target, fold), after=first.name)
+            for fold in range(folds)
+        ]
+    return found
 
 
 def work(run: RunFolder) -> Outcome:
@@ -61,6 +68,24 @@ def work(run: RunFolder) -> Outcome:
         f"{name}: {count(len(model.folds), 'fold')}" for name, model in models if model is not None
     ]
     return Outcome(", ".join(parts), done.failures)
+
+
+def prepare(run: RunFolder, target: Target) -> Outcome:
+    """Preprocess the cases of the organ teachers or of the tumor model, if the cohort has it."""
+    from nnstudent.training.teach import prepare_teachers, teach_tasks
+
+    cohort = run.cohort()
+    if not teach_tasks(cohort, run.preset.teaching, target=target):
+        return Outcome(f"{target}: the cohort has no case for it", skipped=True)
+    failures = prepare_teachers(
+        cohort,
+        run.teachers,
+        run.preset.teaching,
+        target=target,
+        threads=run.threads or run.preset.cluster.light.cores,
+        progress=run.progress,
+    )
+    return Outcome(f"{target}, prepared", failures)
 
 
 def train_fold(run: RunFolder, target: Target, fold: int) -> Outcome:
@@ -87,7 +112,7 @@ def train_fold(run: RunFolder, target: Target, fold: int) -> Outcome:
 
 def merge(pieces: Sequence[Outcome]) -> Outcome:
     """Count the folds."""
-    models = Counter(str(piece.facts["model"]) for piece in pieces if not piece.skipped)
+    models = Counter(str(piece.facts["model"]) for piece in pieces if "model" in piece.facts)
     failures = {item.case: item for piece in pieces for item in piece.failures}
     parts = [f"{name}: {count(folds, 'fold')}" for name, folds in models.items()]
     return Outcome(", ".join(parts), tuple(failures.values()))
