@@ -31,7 +31,9 @@ NO_TWIN = {
     "io/test_nifti": "io/nifti_open",
     "web/test_archive, over requests": "io/archive",
     "report/test_tables": "report/protocols",
-    "io/test_finder, io/dicom/test_series": ("io/dicom/seg io/dicom/slices io/dicom/values"),
+    "io/test_finder, io/dicom/test_series": (
+        "io/dicom/seg io/dicom/source_headers io/dicom/slices io/dicom/values"
+    ),
     "labels/test_relabel": ("labels/apply"),
     "one number, one name": ("progress web/pacs/errors"),
     "phantom/test_anatomy looks at the organs that they draw": (

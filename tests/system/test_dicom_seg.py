@@ -18,6 +18,7 @@ from nnstudent.io.dicom.origin import read_origin
 from nnstudent.io.dicom.rtstruct import write_rtstruct
 from nnstudent.io.dicom.seg import write_seg
 from nnstudent.io.dicom.series import read_series
+from nnstudent.io.dicom.sr import Finding, write_sr
 from nnstudent.io.nrrd import write_seg_nrrd
 from nnstudent.io.terms import meaning
 from nnstudent.taxonomy import flare23
@@ -25,6 +26,10 @@ from nnstudent.volume import Volume
 from tests.io.series import ORIENTATIONS, anatomical, anatomy, places
 
 ALGORITHM = Algorithm("nnStudent test", "1.2.3", "0123456789abcdef")
+FINDINGS = {
+    "liver": Finding(1512.346, 101.3, 18.0, True, (0.953, 0.9, 0.98)),
+    "tumor": Finding(12.0, -4.0, 9.0),
+}
 NAMES = {1: "Liver", 7: "Right adrenal gland", 8: "Left adrenal gland", 14: "Tumor"}
 
 
@@ -39,6 +44,8 @@ def made(request, tmp_path_factory) -> Path:
     labeled = LabeledSeries.of(labels, series, taxonomy=flare23(), algorithm=ALGORITHM)
     write_seg(folder / "l.seg.dcm", labeled)
     write_rtstruct(folder / "l.rtstruct.dcm", labeled)
+    write_sr(folder / "l.sr.dcm", labeled, FINDINGS, segmentation=labeled.identity)
+    write_sr(folder / "images.sr.dcm", labeled, FINDINGS)
     write_seg_nrrd(folder / "l.seg.nrrd", labels, taxonomy=flare23())
     return folder
 
@@ -51,6 +58,41 @@ def test_dciodvfy_finds_nothing_wrong(made, name, module):
         ["dciodvfy", str(made / name)], capture_output=True, text=True, check=False
     )
     assert (verdict.stdout + verdict.stderr).split() == [module]
+
+
+@pytest.mark.parametrize("name", ["l.sr.dcm", "images.sr.dcm"])
+def test_dciodvfy_knows_all_of_a_report_but_its_own_codes(made, name):
+    verdict = subprocess.run(
+        ["dciodvfy", str(made / name)], capture_output=True, text=True, check=False
+    )
+    lines = (verdict.stdout + verdict.stderr).splitlines()
+    assert "ComprehensiveSR" in lines
+    assert {line for line in lines if line != "ComprehensiveSR"} == {
+        "Warning - Unrecognized defined term <99NNSTUDENT> for value 1 of attribute "
+        "<Coding Scheme Designator>"
+    }
+
+
+@pytest.mark.parametrize("name", ["l.sr.dcm", "images.sr.dcm"])
+def test_dcmqi_reads_the_measurements(made, name):
+    import pydicom
+
+    out = made / "report.json"
+    reader = Path(sys.executable).with_name("tid1500reader")
+    subprocess.run([reader, "--inputDICOM", made / name, "--outputMetadata", out], check=True)
+    groups = json.loads(out.read_text())["Measurements"]
+    assert [group["TrackingIdentifier"] for group in groups] == ["Liver", "Tumor"]
+    for group, finding in zip(groups, FINDINGS.values(), strict=True):
+        first, mean, *_ = group["measurementItems"]
+        assert float(first["value"]) == finding.volume_ml
+        assert first["units"]["CodeValue"] == "mL"
+        assert mean["derivationModifier"]["CodeMeaning"] == "Mean"
+        assert float(mean["value"]) == finding.mean_hu
+    assert groups[0]["Finding"]["CodeValue"] == flare23()["liver"].snomed
+    if name == "l.sr.dcm":
+        seg = pydicom.dcmread(made / "l.seg.dcm")
+        assert [group["ReferencedSegment"] for group in groups] == [1, 4]
+        assert groups[0]["segmentationSOPInstanceUID"] == seg.SOPInstanceUID
 
 
 def test_dciodvfy_finds_what_is_wrong(made):

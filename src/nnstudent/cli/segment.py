@@ -119,9 +119,9 @@ def _add_formats(group: Options) -> None:
         type=names,
         default=(),
         metavar="A,B",
-        help=f"one or several of {', '.join(FORMATS)}; seg.nrrd is for 3D Slicer, dicom-seg and "
-        "rtstruct need a DICOM series (default: as OUTPUT ends, otherwise the image's own for NRRD "
-        "and MetaImage, and nifti)",
+        help=f"one or several of {', '.join(FORMATS)}; seg.nrrd is for 3D Slicer; dicom-seg, "
+        "dicom-sr (measurements) and rtstruct need a DICOM series (default: as OUTPUT ends, "
+        "otherwise the image's own for NRRD and MetaImage, and nifti)",
     )
     complete_with(formats, FORMATS)
     group.add_argument(

@@ -46,22 +46,26 @@ class Quality:
     verdict: Verdict
     reason: str = ""
 
+    @property
+    def interval(self) -> tuple[float, float, float] | None:
+        """The expected Dice and the ends of its interval; None for an organ that was not found."""
+        if self.expected_dice is None or self.low is None or self.high is None:
+            return None
+        return self.expected_dice, self.low, self.high
+
     def text(self) -> str:
         """The same in one line: ``expected Dice 0.91 (0.84 to 0.95), pass``."""
-        if self.expected_dice is None or self.low is None or self.high is None:
+        if self.interval is None:
             return self.reason
-        interval = f"{self.low:.2f} to {self.high:.2f}"
-        return f"expected Dice {self.expected_dice:.2f} ({interval}), {self.verdict}"
+        expected, low, high = self.interval
+        return f"expected Dice {expected:.2f} ({low:.2f} to {high:.2f}), {self.verdict}"
 
     def record(self) -> dict[str, Any]:
         """The same as plain data, rounded."""
-        if self.expected_dice is None or self.low is None or self.high is None:
-            interval, expected = None, None
-        else:
-            interval, expected = [round(self.low, 3), round(self.high, 3)], self.expected_dice
+        expected, *ends = self.interval or (None,)
         return {
             "expected_dice": None if expected is None else round(expected, 3),
-            "dice_interval": interval,
+            "dice_interval": [round(end, 3) for end in ends] or None,
             "verdict": self.verdict,
             "reason": self.reason,
         }

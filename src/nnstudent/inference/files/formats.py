@@ -7,18 +7,19 @@ add its name to ``choices.py``, which ``--help`` shows.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import nnstudent
 from nnstudent.bundle.bundle import Model
 from nnstudent.errors import InputError, one_line, require
 from nnstudent.io.content import content_of
-from nnstudent.io.dicom.derived import Algorithm, LabeledSeries
+from nnstudent.io.dicom.derived import Algorithm, Identity, LabeledSeries
 from nnstudent.io.dicom.origin import Origin, read_origin
 from nnstudent.io.dicom.rtstruct import write_rtstruct
 from nnstudent.io.dicom.seg import check_seg, write_seg
 from nnstudent.io.dicom.series import Series
+from nnstudent.io.dicom.sr import Finding, write_sr
 from nnstudent.io.metaimage import write_metaimage
 from nnstudent.io.nifti import write_labels
 from nnstudent.io.nrrd import write_nrrd, write_seg_nrrd
@@ -62,6 +63,8 @@ class Sources:
         refused: Why a format cannot be written, by format.
         warnings: What a reader should know, one line each.
         notes: What DICOM objects say of a class, by its name.
+        findings: What a structured report says of a class, by its name.
+        segmentation: The UIDs of the DICOM-SEG, if one is to be written.
     """
 
     source: Path
@@ -70,6 +73,8 @@ class Sources:
     refused: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     notes: Mapping[str, str] = field(default_factory=dict)
+    findings: Mapping[str, Finding] = field(default_factory=dict)
+    segmentation: Identity | None = None
 
 
 def prepare(
@@ -100,7 +105,14 @@ def prepare(
         if set(wanted) == set(formats):
             raise
         refused = dict.fromkeys(wanted, str(error))
-    return Sources(source, series, origin, refused, origin.warnings if origin else ())
+    return Sources(
+        source,
+        series,
+        origin,
+        refused,
+        origin.warnings if origin else (),
+        segmentation=Identity.new() if "dicom-seg" in formats else None,
+    )
 
 
 def check_source(source: Path, formats: Sequence[str]) -> None:
@@ -121,7 +133,7 @@ def check_source(source: Path, formats: Sequence[str]) -> None:
 def _without_series(source: Path, format: str) -> InputError:
     return InputError(
         f"{source}: {format} refers to the DICOM series that was segmented; give the folder of the "
-        "series, or use seg.nrrd"
+        f"series, or use {'--statistics' if format == 'dicom-sr' else 'seg.nrrd'}"
     )
 
 
@@ -197,10 +209,12 @@ def write_formats(
     """
     failed: dict[str, str] = {}
     errors: list[Exception] = []
-    for name, path in files.items():
+    for name, path in sorted(files.items(), key=lambda file: file[0] == "dicom-sr"):
         if name in sources.refused:
             failed[name] = f"{path}: not written: {sources.refused[name]}"
             continue
+        if "dicom-seg" in failed:  # a report refers to it only if it is there
+            sources = replace(sources, segmentation=None)
         try:
             write_format(name, path, labels=labels, model=model, sources=sources)
         except Exception as error:  # from whichever library; the other formats are still written
@@ -251,6 +265,11 @@ def _write_seg(path: Path, labels: Volume, model: Model, sources: Sources) -> No
     write_seg(path, _labeled("dicom-seg", labels, model, sources))
 
 
+def _write_sr(path: Path, labels: Volume, model: Model, sources: Sources) -> None:
+    labeled = _labeled("dicom-sr", labels, model, sources)
+    write_sr(path, labeled, sources.findings, segmentation=sources.segmentation)
+
+
 def _write_rtstruct(path: Path, labels: Volume, model: Model, sources: Sources) -> None:
     write_rtstruct(path, _labeled("rtstruct", labels, model, sources))
 
@@ -270,6 +289,7 @@ def _labeled(format: str, labels: Volume, model: Model, sources: Sources) -> Lab
         algorithm=Algorithm(name[:64], nnstudent.__version__, model.hash),
         origin=sources.origin,
         notes=sources.notes,
+        identity=sources.segmentation,
     )
 
 
@@ -303,6 +323,7 @@ class Format:
 FORMATS: dict[str, Format] = {
     "nifti": Format((".nii.gz", ".nii"), _write_nifti, splits=True),
     "dicom-seg": Format((".seg.dcm", ".dcm"), _write_seg, library="highdicom", of_series=True),
+    "dicom-sr": Format((".sr.dcm", ".dcm"), _write_sr, library="highdicom", of_series=True),
     "rtstruct": Format(
         (".rtstruct.dcm", ".dcm"), _write_rtstruct, library="contourpy", of_series=True
     ),

@@ -16,6 +16,7 @@ from nnstudent.errors import InputError
 from nnstudent.inference.labels.organs import OrganFacts
 from nnstudent.inference.segmentation import Segmentation
 from nnstudent.io.atomic import write_text
+from nnstudent.io.dicom.sr import Finding
 from nnstudent.quality.model import VERDICTS
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Volume
@@ -134,6 +135,30 @@ def statistics_rows(
             (case, name, f"{facts.volume_ml:.3f}", *hu, flag, confidence, *_expected(facts))
         )
     return rows
+
+
+def findings(image: Volume, result: Segmentation, taxonomy: Taxonomy) -> dict[str, Finding]:
+    """Return the same of each class that was found, for a structured report.
+
+    Args:
+        image: The image, in HU for CT.
+        result: Its segmentation.
+        taxonomy: The label table.
+    """
+    means, deviations = densities(image, result.labels)
+    found = {}
+    for name, facts in result.organs.items():
+        if not facts.volume_ml:
+            continue
+        id = taxonomy[name].id
+        found[name] = Finding(
+            facts.volume_ml,
+            mean_hu=float(means[id]),
+            sd_hu=float(deviations[id]),
+            touches_border=facts.touches_border,
+            dice=None if facts.quality is None else facts.quality.interval,
+        )
+    return found
 
 
 def _expected(facts: OrganFacts) -> Row:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -33,6 +34,24 @@ class Algorithm:
     model: str
 
 
+@dataclass(frozen=True)
+class Identity:
+    """The UIDs of an object.
+
+    Attributes:
+        series: Series instance UID.
+        instance: SOP instance UID.
+    """
+
+    series: str
+    instance: str
+
+    @classmethod
+    def new(cls) -> Identity:
+        """Return UIDs that no other object has."""
+        return cls(*(f"2.25.{uuid.uuid4().int}" for _ in range(2)))
+
+
 @dataclass(frozen=True, eq=False)
 class LabeledSeries:
     """A series and its labels, valid once constructed: everything that a DICOM object states.
@@ -44,6 +63,7 @@ class LabeledSeries:
         planes: Class ids on the series' own slices, (slice, row, column).
         classes: The classes that were found, in the table's order; at least one.
         notes: What to say of a class, by its name; in ASCII.
+        identity: The UIDs of its segmentation object.
     """
 
     series: Series
@@ -52,6 +72,7 @@ class LabeledSeries:
     planes: LabelArray
     classes: tuple[LabelClass, ...]
     notes: Mapping[str, str] = field(default_factory=dict)
+    identity: Identity = field(default_factory=Identity.new)
 
     @classmethod
     def of(
@@ -63,6 +84,7 @@ class LabeledSeries:
         algorithm: Algorithm,
         origin: Origin | None = None,
         notes: Mapping[str, str] | None = None,
+        identity: Identity | None = None,
     ) -> LabeledSeries:
         """Carry labels to the slices of their series.
 
@@ -73,6 +95,7 @@ class LabeledSeries:
             algorithm: What made the labels.
             origin: What the object copies from the series; None to read it now.
             notes: What to say of a class, by its name; in ASCII.
+            identity: The UIDs of its segmentation object; None for new ones.
 
         Raises:
             InputError: No class was found, or the series lacks a UID.
@@ -87,4 +110,12 @@ class LabeledSeries:
                 f"{series.stack.slices[0].path.parent}: nothing was found, and a DICOM object "
                 "without a segment is not valid; write nifti instead"
             )
-        return cls(series, origin, algorithm, planes, classes, dict(notes or {}))
+        return cls(
+            series,
+            origin,
+            algorithm,
+            planes,
+            classes,
+            dict(notes or {}),
+            identity or Identity.new(),
+        )

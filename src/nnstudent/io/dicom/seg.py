@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,10 @@ import numpy as np
 from nnstudent.errors import InputError, require
 from nnstudent.io.atomic import replacing
 from nnstudent.io.dicom.derived import SERIES_NUMBER, LabeledSeries
-from nnstudent.io.dicom.origin import COPIED, CT_IMAGE, ENHANCED_CT_IMAGE, Origin
+from nnstudent.io.dicom.origin import Origin
 from nnstudent.io.dicom.read import quiet
 from nnstudent.io.dicom.series import Series
-from nnstudent.io.dicom.slices import Slice
+from nnstudent.io.dicom.source_headers import name_sop_classes, source_headers
 from nnstudent.io.dicom.text import UTF_8
 from nnstudent.io.terms import category, meaning, type_code
 from nnstudent.taxonomy import LabelClass
@@ -67,14 +66,14 @@ def write_seg(path: Path, labeled: LabeledSeries) -> None:
             ) from error
         names = [meaning(item) for item in labeled.classes]
         labeled.origin.describe(seg, more=[labeled.algorithm.name, *names])
-        _name_classes(seg, labeled.origin)
+        name_sop_classes(seg, labeled.origin)
         with replacing(path) as temporary:
             seg.save_as(temporary)
 
 
 def _segmentation(labeled: LabeledSeries, hd: Any) -> Any:
     """The object, with the patient and study still empty."""
-    headers = _headers(labeled.series, labeled.origin)
+    headers = source_headers(labeled.series, labeled.origin)
     numbers = np.zeros(256, np.uint8)
     numbers[[item.id for item in labeled.classes]] = np.arange(1, len(labeled.classes) + 1)
     return hd.seg.Segmentation(
@@ -85,10 +84,10 @@ def _segmentation(labeled: LabeledSeries, hd: Any) -> Any:
             _segment(number, item, labeled, hd)
             for number, item in enumerate(labeled.classes, start=1)
         ],
-        series_instance_uid=hd.UID(),
+        series_instance_uid=labeled.identity.series,
         series_number=SERIES_NUMBER + labeled.origin.number,
         series_description="nnStudent segmentation",
-        sop_instance_uid=hd.UID(),
+        sop_instance_uid=labeled.identity.instance,
         instance_number=1,
         manufacturer="nnStudent",
         manufacturer_model_name=labeled.algorithm.name,
@@ -98,77 +97,6 @@ def _segmentation(labeled: LabeledSeries, hd: Any) -> Any:
         content_description="Made by a machine, not reviewed",
         specific_character_set=UTF_8,  # replaced by the source's afterwards
     )
-
-
-def _headers(series: Series, origin: Origin) -> list[Any]:
-    """Headers that highdicom can work with, made from checked values only.
-
-    The real headers hold whatever the scanner and later programs wrote; highdicom copies much of
-    it, or stumbles over it.
-    """
-    by_file: dict[Path, Slice] = {}
-    for item in series.stack.slices:
-        by_file.setdefault(item.path, item)
-    return [_header(item, series, origin) for item in by_file.values()]
-
-
-def _header(item: Slice, series: Series, origin: Origin) -> Any:
-    pydicom: Any = require("pydicom", extra="dicom", why="writing DICOM-SEG")
-    file = origin.files[item.path]
-    header = pydicom.Dataset()
-    for keyword in COPIED:
-        setattr(header, keyword, "")  # the object gets them once it is made
-    header.StudyInstanceUID = origin.study
-    header.SOPClassUID, header.SOPInstanceUID = (
-        ENHANCED_CT_IMAGE if file.frames else CT_IMAGE,
-        file.uid,
-    )
-    header.SeriesInstanceUID, header.FrameOfReferenceUID = origin.series, origin.frame_of_reference
-    header.PositionReferenceIndicator, header.Modality = "", "CT"
-    header.Rows, header.Columns = item.size
-    if origin.lossy:
-        header.LossyImageCompression = "01"
-    measures, orientation = pydicom.Dataset(), pydicom.Dataset()
-    measures.PixelSpacing = _decimals(item.spacing)
-    measures.SliceThickness = _decimals([origin.thickness_mm])[0]
-    if series.stack.even:
-        measures.SpacingBetweenSlices = _decimals(series.volume.spacing_mm[:1])[0]
-    # The same for all slices: a stack tolerates rounding, highdicom does not.
-    orientation.ImageOrientationPatient = _decimals(series.stack.slices[0].orientation)
-    if not file.frames:
-        header.update(measures)
-        header.update(orientation)
-        header.ImagePositionPatient = _decimals(item.position)
-        return header
-    shared = pydicom.Dataset()
-    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [orientation]
-    header.NumberOfFrames, header.SharedFunctionalGroupsSequence = len(file.frames), [shared]
-    groups = []
-    for place in file.frames:
-        position, group = pydicom.Dataset(), pydicom.Dataset()
-        position.ImagePositionPatient = _decimals(place)
-        group.PlanePositionSequence = [position]
-        groups.append(group)
-    header.PerFrameFunctionalGroupsSequence = groups
-    return header
-
-
-def _decimals(values: Iterable[float]) -> list[Any]:
-    """Numbers as decimal strings, which hold 16 characters at most."""
-    pydicom: Any = require("pydicom", extra="dicom", why="writing DICOM-SEG")
-    return [pydicom.valuerep.DSfloat(float(value), auto_format=True) for value in values]
-
-
-def _name_classes(seg: Any, origin: Origin) -> None:
-    """Refer to the source's files by their own SOP classes, not all of which highdicom knows."""
-    classes = {file.uid: file.sop_class for file in origin.files.values()}
-
-    def name(dataset: Any, element: Any) -> None:
-        if element.keyword == "ReferencedSOPClassUID":
-            element.value = classes.get(dataset.get("ReferencedSOPInstanceUID"), element.value)
-
-    if set(classes.values()) - {CT_IMAGE, ENHANCED_CT_IMAGE}:
-        seg.walk(name)
 
 
 def _frames(planes: LabelArray, headers: list[Any], series: Series) -> LabelArray:
