@@ -11,7 +11,7 @@ import pytest
 from nnstudent.cohort.cohort import Case, Cohort, write_cohort
 from nnstudent.errors import GeometryError, InputError
 from nnstudent.evaluation import calibrate as module
-from nnstudent.evaluation.calibrate import check_cohort, scans_of_cohort, true_dice
+from nnstudent.evaluation.calibrate import check_cohort, held_out, scans_of_cohort, true_dice
 from nnstudent.quality.fit import calibrate
 from nnstudent.taxonomy import flare23
 from nnstudent.volume import Grid, Volume
@@ -67,9 +67,18 @@ def test_held_out_scans_are_the_test_cases_where_there_are_some() -> None:
     assert scans_of_cohort(cohort(3, 2), classes=("liver",)) == ()
 
 
+def test_test_cases_without_labels_hold_nothing_out() -> None:
+    """Otherwise a run would take what the student learned from for what it never saw."""
+    assert held_out(cohort(30, 0)) == ()
+    assert [case.id for case in held_out(cohort(3, 2))] == ["test0", "test1"]
+
+
 def test_a_cohort_with_too_few_labeled_scans_is_refused(tmp_path: Path) -> None:
     write_cohort(tmp_path, cohort(30, 4))
     with pytest.raises(InputError, match="4 labeled test cases; expected at least 20 to calibrate"):
+        check_cohort(tmp_path)
+    write_cohort(tmp_path, cohort(4, 0))
+    with pytest.raises(InputError, match="4 labeled cases; expected"):
         check_cohort(tmp_path)
     write_cohort(tmp_path, cohort(20, 0))
     assert len(check_cohort(tmp_path)) == 21

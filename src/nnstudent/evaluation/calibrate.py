@@ -14,7 +14,7 @@ import nnstudent
 from nnstudent.bundle.bundle import open_model
 from nnstudent.bundle.write import check_replaceable, write_quality
 from nnstudent.cases import for_each_case
-from nnstudent.cohort.cohort import Cohort, read_cohort
+from nnstudent.cohort.cohort import Case, Cohort, read_cohort
 from nnstudent.errors import Failure, InputError
 from nnstudent.evaluation.metrics import without_ignored
 from nnstudent.evaluation.pairs import label_maps
@@ -129,6 +129,11 @@ class Calibrated:
         return {"scans": self.scans, "level": self.quality.level, "organs": organs}
 
 
+def held_out(cohort: Cohort) -> tuple[Case, ...]:
+    """Return the cohort's test cases in which somebody looked for a class."""
+    return tuple(case for case in cohort.test() if case.annotated)
+
+
 def scans_of_cohort(cohort: Cohort, *, classes: Sequence[str]) -> tuple[TrueScan, ...]:
     """The labeled scans of a cohort: its test cases, or all if none of these is labeled.
 
@@ -136,7 +141,7 @@ def scans_of_cohort(cohort: Cohort, *, classes: Sequence[str]) -> tuple[TrueScan
         cohort: The cohort; the model must not have learned from the scans that are taken.
         classes: The model's classes.
     """
-    chosen = [case for case in cohort.test() if case.annotated] or list(cohort)
+    chosen = held_out(cohort) or tuple(cohort)
     return tuple(
         TrueScan(case.id, case.image, case.label, _organs(case.annotated, classes, cohort.taxonomy))
         for case in chosen
@@ -179,7 +184,7 @@ def check_cohort(folder: Path) -> Cohort:
     cohort = read_cohort(folder)
     scans = scans_of_cohort(cohort, classes=cohort.taxonomy.names)
     if len(scans) < LEAST_SCANS:
-        what = "labeled test cases" if cohort.test() else "labeled cases"
+        what = "labeled test cases" if held_out(cohort) else "labeled cases"
         raise InputError(
             f"{folder}: {len(scans)} {what}; expected at least {LEAST_SCANS} to calibrate the "
             "expected Dice"

@@ -67,12 +67,12 @@ def work(run: RunFolder) -> Outcome:
 
 def _calibrate(run: RunFolder) -> None:
     """Calibrate the expected Dice on the cohort's test cases, if there are enough."""
-    from nnstudent.evaluation.calibrate import calibrate_bundle, scans_of_cohort
+    from nnstudent.evaluation.calibrate import calibrate_bundle, held_out, scans_of_cohort
     from nnstudent.quality.fit import LEAST_SCANS
 
     cohort = run.cohort()
     classes = cohort.taxonomy.names
-    scans = scans_of_cohort(cohort, classes=classes) if cohort.test() else ()
+    scans = scans_of_cohort(cohort, classes=classes) if held_out(cohort) else ()
     if len(scans) < LEAST_SCANS:
         run.quality_file.unlink(missing_ok=True)
         cases = count(len(scans), "labeled test case")
