@@ -39,6 +39,10 @@ def save(path, **changed):
         ({"NDims": "many"}, "its NDims is 'many'"),
         ({"ElementType": "MET_STRING"}, "its ElementType is 'MET_STRING'"),
         ({"ElementSpacing": "1 nan 2"}, "its ElementSpacing is '1 nan 2'; expected 3 numbers"),
+        (
+            {"ElementSpacing": None},
+            "its header states no spacing; expected ElementSpacing or ElementSize",
+        ),
         ({"TransformMatrix": "1 0 0"}, "its TransformMatrix"),
         ({"ElementDataFile": None}, "has no ElementDataFile"),
         ({"ElementDataFile": "LIST"}, "its voxels are in LIST, which is missing"),

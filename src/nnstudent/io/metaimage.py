@@ -20,6 +20,7 @@ _TYPES = {
 }  # fmt: skip
 _LAST = "ElementDataFile"  # the key after which the voxels follow
 _MATRIX = ("TransformMatrix", "Orientation", "Rotation")
+_SPACING = ("ElementSpacing", "ElementSize")
 _PLACE = ("Offset", "Position", "Origin")
 
 
@@ -132,10 +133,9 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
 def _affine(path: Path, fields: dict[str, str], dimensions: int) -> Float64Array:
     """The affine to RAS+, mm; an image of more dimensions is placed by its first three."""
     used = min(dimensions, 3)
-    spacing = np.ones(dimensions)
-    for key in ("ElementSize", "ElementSpacing"):
-        if key in fields:
-            spacing = np.array(_numbers(path, fields, key, count=dimensions))
+    if not (key := next((key for key in _SPACING if key in fields), "")):
+        raise InputError(f"{path}: its header states no spacing; expected {' or '.join(_SPACING)}")
+    spacing = np.array(_numbers(path, fields, key, count=dimensions))
     matrix = np.eye(dimensions)
     if key := next((key for key in _MATRIX if key in fields), ""):
         numbers = _numbers(path, fields, key, count=dimensions**2)
