@@ -62,18 +62,28 @@ def _make(
 
 
 def tasks(count: int, *, every: int = 100, kinds: tuple[str, ...] = tuple(KINDS)) -> Iterator[Task]:
-    """So many cases, kinds in turn by their shares; of each kind every hundredth runs as a process
-    of its own."""
-    total = sum(KINDS[kind][1] for kind in kinds)
-    most = {kind: -(-count * KINDS[kind][1] // total) for kind in kinds}
+    """So many cases, at least one of each kind if there are enough, kinds in turn by their shares;
+    of each kind every hundredth runs as a process of its own."""
+    left = _quotas(count, kinds)
     given = dict.fromkeys(kinds, 0)
-    left = count
-    while left:
+    while any(left.values()):
         for kind in kinds:
-            for _ in range(KINDS[kind][1]):
-                if not left or given[kind] >= most[kind]:
-                    break
+            for _ in range(min(KINDS[kind][1], left[kind])):
                 number = given[kind]
                 yield Task(kind, number, process=bool(every) and number % every == every // 2)
                 given[kind] += 1
-                left -= 1
+                left[kind] -= 1
+
+
+def _quotas(count: int, kinds: tuple[str, ...]) -> dict[str, int]:
+    """How many of each kind: by their shares, rounded down but not to nothing, and what is left one
+    by one."""
+    total = sum(KINDS[kind][1] for kind in kinds)
+    most = {kind: max(1, count * KINDS[kind][1] // total) for kind in kinds}
+    order = sorted(kinds, key=lambda kind: -most[kind])
+    while (over := sum(most.values()) - count) > 0:  # a few cases: of the large kinds fewer
+        for kind in order[:over]:
+            most[kind] = max(0, most[kind] - 1)
+    for kind in order[: count - sum(most.values())]:
+        most[kind] += 1
+    return most

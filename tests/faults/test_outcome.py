@@ -74,7 +74,8 @@ def test_a_loss_that_nobody_told_is_one(tmp_path):
 
 def _made(chance: Random, folder: Path) -> Attack:
     if folder.name.endswith("-1"):
-        time.sleep(60)
+        folder.with_name("hangs").touch()
+        time.sleep(600)
     if folder.name.endswith("-2"):
         os._exit(7)
     return Attack(
@@ -84,7 +85,14 @@ def _made(chance: Random, folder: Path) -> Attack:
 
 @pytest.mark.skipif(os.name != "posix", reason="workers are forked")
 def test_one_that_hangs_or_dies_is_counted_and_the_rest_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(pool, "SECONDS", 10.0)
+    is_late = pool._Worker.is_late
+
+    def is_late_once_it_hangs(worker: pool._Worker) -> bool:
+        hangs = worker._task.number == 1 and (tmp_path / "w0" / "hangs").exists()
+        monkeypatch.setattr(pool, "SECONDS", 0.0 if hangs else 300.0)
+        return is_late(worker)
+
+    monkeypatch.setattr(pool._Worker, "is_late", is_late_once_it_hangs)
     todo = [Task("some", number) for number in range(4)]
     done = run_tasks(todo, {"some": _made}, seed=1, scratch=tmp_path, workers=1)
     assert [verdict.outcome for verdict in done] == ["refused", "hang", "crash", "refused"]
@@ -108,6 +116,13 @@ def test_every_kind_is_tried_once_and_as_a_process_too():
     assert len(set(chosen)) == 10_000
     assert {task.kind for task in chosen} == set(KINDS)
     assert 80 <= sum(task.process for task in chosen) <= 120
+
+
+@pytest.mark.parametrize("count", [0, 1, len(KINDS), len(KINDS) + 1, 150, 3001])
+def test_few_cases_are_of_every_kind_too(count):
+    chosen = list(tasks(count))
+    assert len(chosen) == len(set(chosen)) == count
+    assert len({task.kind for task in chosen}) == min(count, len(KINDS))
 
 
 def test_names_are_relative(tmp_path):

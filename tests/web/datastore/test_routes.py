@@ -79,6 +79,12 @@ def test_what_is_wrong_is_a_line(page, label):
         answer = submit(page, job["id"], label(FOUND), **params)
         assert answer.status_code == 400
         assert words in answer.json()["error"]
+    deep = {
+        "data": {"params": "[" * 9000},
+        "files": {"label": ("l.nii.gz", label(FOUND).read_bytes())},
+    }
+    answer = page.put(f"/api/jobs/{job['id']}/labels", **deep)
+    assert (answer.status_code, answer.json()["error"][:6]) == (400, "params")
     assert page.post("/api/datastore/training", json={}).status_code == 400
     assert page.delete("/api/datastore/training").status_code == 404
     assert page.delete("/api/datastore/student").status_code == 409

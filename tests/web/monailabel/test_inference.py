@@ -26,7 +26,9 @@ def test_no_params_are_params(text):
     assert parse_params(text) == {}
 
 
-@pytest.mark.parametrize("text", ["[]", "3", "{", '"x"'])
+@pytest.mark.parametrize(
+    "text", ["[]", "3", "{", '"x"', '{"a": ' + "[" * 9000 + "]" * 9000 + "}", '{"a": NaN}']
+)
 def test_other_params_are_refused(text):
     with pytest.raises(InputError, match="params"):
         parse_params(text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
@@ -11,6 +10,7 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
+from nnstudent.data_files import parse_json
 from nnstudent.errors import InputError
 from nnstudent.web.access import CLICK, Owner, is_below
 from nnstudent.web.datastore.clicks import BoxIn, segment_box
@@ -243,8 +243,9 @@ def _scan_of(job: Job, jobs: Jobs, datastore: Datastore) -> str:
 
 
 def _params(text: str) -> CorrectionParams:
+    data = parse_json(text, where="params", what="a correction")
     try:
-        return CorrectionParams.model_validate(json.loads(text))
+        return CorrectionParams.model_validate(data)
     except ValueError as error:
         raise InputError("params: not what the page sends; load it again") from error
 

@@ -10,6 +10,7 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
+from nnstudent.data_files import parse_json
 from nnstudent.errors import InputError
 from nnstudent.io.nifti import read_labels
 from nnstudent.io.nrrd import write_nrrd
@@ -29,12 +30,9 @@ def parse_params(text: str) -> dict[str, Any]:
     Raises:
         InputError: It is not a JSON object.
     """
-    try:
-        params = json.loads(text or "{}")
-    except ValueError:
-        params = None
-    if params is None:
-        params = {} if text.strip() == "null" else []
+    if text.strip() in ("", "null"):
+        return {}
+    params = parse_json(text, where="params", what="a JSON object, such as {}")
     if not isinstance(params, dict):
         raise InputError("params: not a JSON object; expected one, such as {}")
     return params
