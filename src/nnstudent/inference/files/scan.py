@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nnstudent.errors import InputError
 from nnstudent.inference.files.formats import Sources, prepare
 from nnstudent.inference.files.options import Options
+from nnstudent.inference.labels.volumetry import findings
 from nnstudent.inference.pipelining import MemoryReservation, Stages, run_stages
-from nnstudent.inference.segmentation import Segmentation, keep_organs
+from nnstudent.inference.segmentation import Segmentation, keep_organs, quality_notes
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.nifti import read_grid
 from nnstudent.io.scan import is_series, read_scan
 from nnstudent.io.unpacked import unpacked
 from nnstudent.progress import Progress, silent
+from nnstudent.taxonomy import Taxonomy
 from nnstudent.volume import Shape, Volume
 
 
@@ -34,6 +37,18 @@ class SegmentedScan:
     image: Volume
     sources: Sources
     segmentation: Segmentation
+
+    def described(self, taxonomy: Taxonomy, formats: Iterable[str]) -> Sources:
+        """Return what output formats refer to, with what they say of each class.
+
+        Args:
+            taxonomy: The label table.
+            formats: The formats.
+        """
+        found = {}
+        if "dicom-sr" in formats:
+            found = findings(self.image, self.segmentation, taxonomy)
+        return replace(self.sources, notes=quality_notes(self.segmentation), findings=found)
 
 
 def segment_scan(

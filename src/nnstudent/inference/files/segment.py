@@ -17,12 +17,7 @@ from nnstudent.bundle.bundle import Model
 from nnstudent.cases import attempt
 from nnstudent.errors import Failure, InputError
 from nnstudent.inference.files.find import CaseFile, find_cases
-from nnstudent.inference.files.formats import (
-    Sources,
-    output_paths,
-    without_ending,
-    write_formats,
-)
+from nnstudent.inference.files.formats import output_paths, without_ending, write_formats
 from nnstudent.inference.files.maps import write_probabilities, write_uncertainty
 from nnstudent.inference.files.meshes import check_mesh, mesh_path, write_mesh
 from nnstudent.inference.files.options import Options
@@ -30,7 +25,6 @@ from nnstudent.inference.files.scan import SegmentedScan, scan_stages
 from nnstudent.inference.files.shared import FilesResult, Share
 from nnstudent.inference.labels.volumetry import (
     Row,
-    findings,
     read_statistics,
     statistics_rows,
     write_statistics,
@@ -43,7 +37,7 @@ from nnstudent.inference.pipelining import (
     run_serial,
     run_stages,
 )
-from nnstudent.inference.segmentation import Segmentation, quality_notes
+from nnstudent.inference.segmentation import Segmentation
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.lock import writing
 from nnstudent.io.nifti import write_labels
@@ -315,7 +309,7 @@ class _Work:
                 outputs,
                 result.labels,
                 model=segmenter.model,
-                sources=self._sources(scan, outputs),
+                sources=scan.described(segmenter.taxonomy, outputs),
             )
             files += [path for name, path in outputs.items() if name not in failed]
         files += self._write_maps(case, scan)
@@ -346,14 +340,6 @@ class _Work:
                 write_statistics(path, rows)
                 files.append(path)
         return {"failed": failed, "files": tuple(files), "statistics": tuple(rows)}
-
-    def _sources(self, scan: SegmentedScan, outputs: Mapping[str, Path]) -> Sources:
-        """What the formats refer to and say of each class."""
-        sources = replace(scan.sources, notes=quality_notes(scan.segmentation))
-        if "dicom-sr" not in outputs:
-            return sources
-        found = findings(scan.image, scan.segmentation, self._segmenter.taxonomy)
-        return replace(sources, findings=found)
 
     def _write_maps(self, case: CaseFile, scan: SegmentedScan) -> list[Path]:
         """Write probabilities and uncertainty, if they were asked for; returns the files."""
