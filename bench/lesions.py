@@ -1,6 +1,7 @@
 """How many lesions a model finds, and how many false ones.
 
-  python -m bench.lesions --model BUNDLE [--rounds 2] [--phantoms 6 --seed 3102] [--pictures FOLDER]
+  python -m bench.lesions --model BUNDLE [--hosts liver] [--rounds 2] [--phantoms 6 --seed 3102]
+    [--pictures FOLDER]
 
 Lesions of 10 to 60 mm that differ by 20 HU or more from their host are painted into livers and
 kidneys of public CT that the model has not learned from (NNSTUDENT_DATA). The result is the share
@@ -15,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from nnstudent.choices import WINDOWS
 from nnstudent.evaluation.lesions import detect
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.nifti import read_image, read_labels
@@ -35,6 +37,7 @@ UNSEEN = ("crlm_1004", "crlm_1006", "nsclc_r01_001", "acrin_flt_013", "tcga_bc_a
 HOSTS = ("liver", "right_kidney", "left_kidney")
 SIZE_MM = (10.0, 60.0)
 LEAST_CONTRAST_HU = 20.0
+LARGE_MM = 20.0
 FALSE_ML = 0.5
 VISIBLE_ML = 5.0
 Array = npt.NDArray[np.float32]
@@ -60,12 +63,14 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="default: the bundled student")
     parser.add_argument("--rounds", type=int, default=2, help="how often each scan is painted anew")
     parser.add_argument("--scans", nargs="*", default=list(UNSEEN))
+    parser.add_argument("--hosts", nargs="+", choices=HOSTS, default=list(HOSTS))
+    parser.add_argument("--windows", choices=WINDOWS, default="guided", help="default: as segment")
     parser.add_argument("--phantoms", type=int, default=0)
     parser.add_argument("--seed", type=int, default=3102)
     parser.add_argument("--pictures", type=Path, help="folder for a picture of each scan")
     parser.add_argument("--report", type=Path, help="write all figures as JSON")
     args = parser.parse_args()
-    segmenter = Segmenter(args.model)
+    segmenter = Segmenter(args.model, precision="auto", windows=args.windows)
     tumor = segmenter.taxonomy["tumor"].id
     rows: list[Row] = []
     false: dict[str, list[float]] = {}
@@ -80,6 +85,7 @@ def main() -> None:
                 image,
                 organs,
                 tumor,
+                hosts=args.hosts,
                 seed=seed,
                 pictures=args.pictures,
             )
@@ -131,6 +137,7 @@ def painted(
     organs: Volume,
     tumor: int,
     *,
+    hosts: Collection[str] = HOSTS,
     seed: int,
     pictures: Path | None = None,
 ) -> list[Row]:
@@ -139,11 +146,11 @@ def painted(
     hu = image.array.astype(np.float32)
     ids = {host: segmenter.taxonomy[host].id for host in (*HOSTS, "aorta")}
     labels = organs.array.copy()
-    among = [kind for kind in LESIONS if set(kind.hosts) & set(HOSTS)]
-    hosts = [{name: often for name, often in kind.hosts.items() if name in HOSTS} for kind in among]
+    among = [kind for kind in LESIONS if set(kind.hosts) & set(hosts)]
+    kept = [{name: often for name, often in kind.hosts.items() if name in hosts} for kind in among]
     kinds = [
         replace(kind, hosts=own, size_mm=SIZE_MM, exophytic=0.0)
-        for kind, own in zip(among, hosts, strict=True)
+        for kind, own in zip(among, kept, strict=True)
     ]
     done = []
     for _ in range(24):
@@ -242,6 +249,8 @@ def summary(rows: Sequence[Row], false: Mapping[str, Sequence[float]]) -> str:
     found = [row for row in rows if row.found]
     dsc = float(np.mean([row.dsc for row in found])) if found else float("nan")
     lines = [f"painted: {len(found)} of {len(rows)} found, mean DSC of those found {dsc:.2f}"]
+    large = [row.found for row in rows if row.diameter_mm >= LARGE_MM]
+    lines.append(f"  of {LARGE_MM:.0f} mm and more: {sum(large)} of {len(large)}")
     for host in HOSTS:
         own = [row.found for row in rows if row.host == host]
         lines.append(f"  {host}: {sum(own)} of {len(own)}")
