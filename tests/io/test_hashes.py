@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 
 import pytest
 
-from nnstudent.errors import OutputError
+from nnstudent.errors import InputError, OutputError
 from nnstudent.io import hashes
 from nnstudent.io.hashes import FileHashes, hashes_path
 from nnstudent.io.parts import Part
@@ -35,6 +36,22 @@ def test_what_was_read_is_kept_if_the_work_is_stopped(tmp_path, monkeypatch):
     monkeypatch.setattr(hashes, "file_hash", lambda path: pytest.fail(f"{path} is read again"))
     with FileHashes(cache) as hash_of:
         assert hash_of(file)
+
+
+@pytest.mark.parametrize("error", [None, InputError])
+def test_a_call_that_makes_nothing_leaves_no_hashes(tmp_path, error):
+    file, cache = tmp_path / "a", hashes_path(tmp_path / "out")
+    file.write_bytes(b"one")
+    for results in (False, True):
+        if results:
+            cache.parent.mkdir()
+            (cache.parent / "b.nii.gz").touch()
+        expected = nullcontext() if error is None else pytest.raises(error)
+        with expected, FileHashes(cache, beside_results=True) as hash_of:
+            hash_of(file)
+            if error is not None:
+                raise error
+        assert cache.exists() is results
 
 
 def stopped(cache, file, error):

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from nnstudent.errors import OutputError
+from nnstudent.errors import InputError, OutputError
 from nnstudent.io.atomic import write_text
 from nnstudent.io.parts import WHOLE, Part
 from nnstudent.io.record import data_hash, file_hash, read_state
@@ -20,12 +20,15 @@ class FileHashes:
     which keeps the hashes at its end.
     """
 
-    def __init__(self, cache: Path) -> None:
+    def __init__(self, cache: Path, *, beside_results: bool = False) -> None:
         """Read the hashes of earlier calls; a damaged file is named and not used.
 
         Args:
             cache: The file that keeps them. Calls that run beside each other need one each.
+            beside_results: Keep them only if the folder holds results in the end or the work is
+                stopped, so that a call that makes none leaves nothing.
         """
+        self._beside_results = beside_results
         self._cache = cache
         self._known: dict[str, str] = read_state(cache, what="hashes") or {}
         self._is_new = False
@@ -59,10 +62,16 @@ class FileHashes:
         Raises:
             OutputError: They cannot be written, and the block has raised nothing.
         """
-        if not self._is_new:
+        done = error is None or isinstance(error, InputError)
+        if not self._is_new or (self._beside_results and done and not self._has_results()):
             return
         with suppress(*([OutputError] if error is not None else [])):
             write_text(self._cache, json.dumps(self._known) + "\n")
+
+    def _has_results(self) -> bool:
+        """Whether the folder holds more than states and locks."""
+        folder = self._cache.parent
+        return folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir())
 
 
 def hashes_path(folder: Path, part: Part = WHOLE) -> Path:

@@ -140,7 +140,7 @@ def label_cases(
         progress: Called after each case.
     """
     settings = settings or LabelSettings()
-    with FileHashes(hashes_path(out, settings.part)) as hash_of:
+    with FileHashes(hashes_path(out, settings.part), beside_results=True) as hash_of:
         labeler = _TeacherLabeler(teachers, taxonomy, settings, every_teacher, hash_of)
         return write_pseudo_labels(
             cases, out, labeler=labeler, taxonomy=taxonomy, settings=settings, progress=progress
@@ -245,7 +245,7 @@ def _label_from_folder(
     taxonomy = cohort.taxonomy
     known = taxonomy.names if external.classes is None else external.classes
     lacking = settings.part.of(cohort.not_fully_annotated(known))
-    with FileHashes(hashes_path(out, settings.part)) as hash_of:
+    with FileHashes(hashes_path(out, settings.part), beside_results=True) as hash_of:
         result = write_pseudo_labels(
             [case for case in lacking if case.id in external.files],
             out,

@@ -98,7 +98,7 @@ def select(
     judged = judge(cohort, pseudo, settings=settings, classes=classes)
     if settings.ignore_below:
         _require_probabilities(pseudo, judged.decisions)
-    with writing(out), FileHashes(hashes_path(out)) as hash_of:
+    with writing(out), FileHashes(hashes_path(out), beside_results=True) as hash_of:
         fused = FusedSet(out, pseudo, taxonomy, judged.classes, settings, hash_of)
         return _write(cohort, fused, judged.decisions, judged.failures, progress=progress)
 
