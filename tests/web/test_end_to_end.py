@@ -12,6 +12,9 @@ import numpy as np
 import pydicom
 import pytest
 
+from nnstudent.io.metaimage import write_metaimage
+from nnstudent.io.nifti import read_image
+from nnstudent.io.nrrd import write_nrrd
 from tests.web.conftest import is_alive, running, upload, wait_for
 
 FILES = ["image.nii.gz", "labels.nii.gz", "statistics.csv", "preview.png"]
@@ -29,6 +32,20 @@ def fetched(client, job, name) -> bytes:
     answer = client.get(f"/api/jobs/{job['id']}/files/{name}")
     assert answer.status_code == 200
     return answer.content
+
+
+@pytest.mark.parametrize("ending", ["nrrd", "mha"])
+def test_other_image_files_are_segmented_as_nifti_is(at_work, phantom, tmp_path, ending):
+    path = tmp_path / f"Case 7.{ending}"
+    {"nrrd": write_nrrd, "mha": write_metaimage}[ending](path, read_image(phantom))
+    volumes = {}
+    with at_work.client() as client:
+        for scan in (phantom, path):
+            job = wait_for(client, upload(client, scan).json()["id"], "done", "failed")
+            assert (job["state"], job["error"], job["files"]) == ("done", None, FILES)
+            volumes[scan] = [organ["volume_ml"] for organ in job["organs"]]
+    assert job["name"] == "Case 7"
+    assert volumes[path] == pytest.approx(volumes[phantom], abs=0.01)
 
 
 def test_a_nifti_is_segmented(at_work, phantom, tmp_path):

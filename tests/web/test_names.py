@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from nnstudent.io.archive import is_clutter
 from nnstudent.web.names import (
+    IMAGES,
     common_folder,
     disk_suffix,
     display_name,
@@ -23,11 +24,12 @@ def test_a_name_to_show_is_short_plain_text(name):
     assert shown == " ".join(shown.split())
     assert not set(shown) & set("/\\\0\n\r")
     assert shown[0] not in "=+-@."
-    assert disk_suffix(name) in (".nii.gz", ".nii", ".mgz", ".mgh", ".zip", ".dcm")
+    assert disk_suffix(name) in (*IMAGES, ".zip", ".dcm")
 
 
 def test_names():
     assert display_name("a/b/CT 1.nii.gz") == "CT 1"
+    assert display_name("a/b/CT 1.nrrd") == display_name("CT 1.MHA") == "CT 1"
     assert display_name("folder/") == "folder"
     assert display_name("=cmd()") == "cmd()"
     assert display_name("\u202eevil\x00\r\nname.dcm") == "evil name"

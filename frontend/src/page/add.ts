@@ -31,7 +31,7 @@ export function makeDropZone(place: HTMLElement, take: (parts: Part[]) => void, 
   )
   zone.append(
     make('h2', '', 'Drop a CT here'),
-    make('p', 'soft', `A NIfTI file, a DICOM folder, or a zip of either.${isHere() ? ' It stays on this machine.' : ''}`),
+    make('p', 'soft', `A NIfTI, NRRD or MetaImage file, a DICOM folder, or a zip of either.${isHere() ? ' It stays on this machine.' : ''}`),
     choices,
     file,
     folder,

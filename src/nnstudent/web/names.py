@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from nnstudent.io.nifti import SUFFIXES
 
-IMAGES = (".nii.gz", ".nii", ".mgz", ".mgh")  # formats with the whole image in one file
+# Formats with the whole image in one file.
+IMAGES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mgz", ".mgh")
 ARCHIVE = ".zip"
 _LONGEST = 80
 # Names, and UIDs, that tell no scan from another: the folder above, or the series, says more.
@@ -27,7 +28,7 @@ def display_name(name: str) -> str:
     """
     last = re.split(r"[/\\]", name.rstrip("/\\"))[-1]
     lower = last.lower()
-    ending = next((end for end in (*SUFFIXES, ".dcm", ARCHIVE) if lower.endswith(end)), "")
+    ending = next((end for end in (*SUFFIXES, *IMAGES, ".dcm", ARCHIVE) if lower.endswith(end)), "")
     text = unicodedata.normalize("NFC", last[: len(last) - len(ending)])
     text = "".join(
         " " if character.isspace() else character

@@ -110,7 +110,7 @@ def add_upload_route(router: APIRouter, service: Service) -> None:
 
     @router.post(UPLOAD, status_code=201, openapi_extra=_UPLOAD_BODY)
     async def upload(request: Request, owner: Owner) -> JobOut:
-        """Upload a scan: one NIfTI file, the files of a DICOM folder, or a ZIP of either."""
+        """Upload a scan: one image file, the files of a DICOM folder, or a ZIP of either."""
         length = request.headers.get("content-length")
         if length is not None and not is_below(length, largest_body(limits)):
             raise TooLargeError(too_large(limits))

@@ -76,7 +76,7 @@ def classify_upload(
         archive.unlink()
     if not files:
         raise InputError(
-            "no file; expected one NIfTI file, the files of a DICOM folder, or a ZIP archive of "
+            "no file; expected one image file, the files of a DICOM folder, or a ZIP archive of "
             "either"
         )
     if any(path.name.endswith(ARCHIVE) for _, path in files):
@@ -91,7 +91,7 @@ def classify_upload(
             else f"an image file among {len(files)} files"
         )
         raise InputError(
-            f"{others}; expected one NIfTI file, or the files of one DICOM folder, for each job"
+            f"{others}; expected one image file, or the files of one DICOM folder, for each job"
         )
     if images:
         ((name, path),) = images
