@@ -17,7 +17,7 @@ class FileHashes:
     """Does as :func:`~nnstudent.io.record.file_hash`, but remembers what it returned.
 
     A file is read again only if its path, size or modification time is another. A context manager,
-    which keeps the hashes at its end.
+    which keeps the hashes at its end. Several threads may call it.
     """
 
     def __init__(self, cache: Path, *, beside_results: bool = False) -> None:

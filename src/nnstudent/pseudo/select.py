@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nnstudent.cases import for_each_case
 from nnstudent.cohort.cohort import Case, Cohort
+from nnstudent.cohort.index import reading_threads
 from nnstudent.cohort.ledger import LEDGER_NAME, write_ledger
 from nnstudent.cohort.uncertainty import has_uncertainty
 from nnstudent.errors import Failure, InputError
@@ -177,6 +178,7 @@ def _write(
         work,
         files=lambda case: (case.image, case.label, *pseudo_label_paths(fused.pseudo, case.id)),
         what="select",
+        threads=reading_threads(),  # most of it is decompressing and compressing label maps
         progress=progress,
     )
     for failure in failed:
