@@ -34,7 +34,8 @@ def test_figures_of_a_few_organs() -> None:
     assert figures([]) == {"organs": 0}
 
 
-def test_sets_come_in_turn() -> None:
+def test_sets_come_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NNSTUDENT_DATA", raising=False)
     first = [scan.set.partition(":")[0] for scan in in_turn(20, 10, 10)][:8]
     assert {kind: first.count(kind) for kind in first} == {
         "unseen": 4,

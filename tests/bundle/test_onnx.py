@@ -22,7 +22,7 @@ pytest.importorskip("torch", reason="ONNX needs the extra [onnx]")
 
 
 class OnnxEngine:
-    name, precision, restores_on = "onnx", "fp32", None
+    name, precision, restores_on, head = "onnx", "fp32", None, None
 
     def __init__(self, path: Path) -> None:
         self.session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -30,6 +30,8 @@ class OnnxEngine:
     def __call__(self, window):
         (logits,) = self.session.run(["logits"], {"image": window[None, None]})
         return logits[0]
+
+    features = __call__
 
     def release(self) -> None:
         pass

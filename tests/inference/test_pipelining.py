@@ -188,14 +188,15 @@ def test_stopped_by_a_key_nothing_is_half_written(scans, tmp_path, isotropic, mo
     engine = segmenter.engine_of(0, 0)
 
     class Stopped:
-        name, precision, restores_on = engine.name, engine.precision, None
+        name, precision, restores_on, head = engine.name, engine.precision, None, engine.head
 
-        def __call__(self, window):
-            if (
-                tmp_path / "out" / "a.nii.gz"
-            ).exists():  # as the second case or the third is with the network
+        def features(self, window):
+            # The second case or the third is with the network.
+            if (tmp_path / "out" / "a.nii.gz").exists():
                 raise KeyboardInterrupt
-            return engine(window)
+            return engine.features(window)
+
+        __call__ = features
 
     monkeypatch.setattr(ModelRunner, "engine_of", lambda self, network, member: Stopped())
     before = threading.active_count()

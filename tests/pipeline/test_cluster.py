@@ -64,7 +64,7 @@ def test_the_workflow_is_written_for_snakemake_alone(words, tmp_path):
     [
         (["--executor", "slrum"], "did you mean slurm?"),
         (["--jobs", "0"], "expected a whole number of at least 1"),
-        (["--job", "teach:organs-9"], "no such piece of teach; it has organs-0, organs-1, tumor-0"),
+        (["--job", "teach:organs-9"], "no such piece of teach; it has organs-prepare, organs-0"),
         (["--job", "label:3-of-2", "--jobs", "2"], "no such piece of label"),
         (["--job", "study"], "study: needs select, which has not ended; run first: --job select"),
         (["--executor", "slurm", "--profile", "nowhere"], "expected a folder with config.yaml"),

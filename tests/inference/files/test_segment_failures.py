@@ -160,13 +160,16 @@ def test_running_out_of_memory_fails_one_case(scans, tmp_path, isotropic, monkey
     engine = segmenter.engine_of(0, 0)
 
     class Once:
-        name, precision, restores_on, calls = engine.name, engine.precision, None, 0
+        name, precision, restores_on = engine.name, engine.precision, None
+        head, calls = engine.head, 0
 
         def __call__(self, window):
             self.calls += 1
             if self.calls == 1:
                 raise error
-            return engine(window)
+            return engine.features(window)
+
+        features = __call__
 
     once = Once()
     monkeypatch.setattr(ModelRunner, "engine_of", lambda self, network, member: once)

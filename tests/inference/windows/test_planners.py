@@ -11,6 +11,7 @@ from nnstudent.bundle.plans import from_nnunet
 from nnstudent.choices import WINDOWS
 from nnstudent.errors import InputError
 from nnstudent.inference.host_view import NOTHING
+from nnstudent.inference.windows.accumulator import WindowLogits
 from nnstudent.inference.windows.planners import make_planner
 from nnstudent.inference.windows.sliding import Canvas, dense
 from nnstudent.volume import Shape
@@ -46,9 +47,9 @@ def test_a_stage_that_sees_hosts_only_has_windows_over_them_only() -> None:
     seen[:, y : 2 * y, :x] = 0.5
     starts: list[Shape] = []
 
-    def run_window(start: Shape, **_: object) -> np.ndarray:
+    def run_window(start: Shape, **_: object) -> WindowLogits:
         starts.append(start)
-        return np.zeros((len(SPEC.classes), *SPEC.patch), np.float32)
+        return WindowLogits(np.zeros((len(SPEC.classes), *SPEC.patch), np.float32))
 
     whole = tuple(slice(0, size) for size in seen.shape)
     planner = make_planner("guided", replace(SPEC, relative_to=("liver",)))

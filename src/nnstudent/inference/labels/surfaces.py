@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from scipy import ndimage, sparse
+import scipy
 
 from nnstudent.errors import require
 from nnstudent.inference.labels.run_length import Runs, connected, find_runs
@@ -99,7 +99,7 @@ def _piece(mask: MaskArray, first: IndexArray, labels: Volume) -> tuple[Float64A
     sigma = max(_SMOOTH_MM, 0.5 * float((spacing * by).max())) / (spacing * by)
     margin = np.ceil(3 * sigma).astype(int) + 1
     share = np.pad(share, [(int(width),) * 2 for width in margin])
-    soft = ndimage.gaussian_filter(share, sigma, truncate=3.0)
+    soft = scipy.ndimage.gaussian_filter(share, sigma, truncate=3.0)
     # Where a voxel changed sides, its order among its like stays: equal values at the corners of a
     # cube leave open which of them are connected, and each of two neighboring cubes would decide.
     inside = share >= 0.5
@@ -131,9 +131,11 @@ def _smoothed(vertices: Float64Array, triangles: IndexArray) -> Float64Array:
     ends = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
     count = len(vertices)
     # A closed surface has each edge twice, once in each direction.
-    neighbors = sparse.csr_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), (count, count))
-    mean = sparse.diags_array(1 / neighbors.sum(axis=1)) @ neighbors
-    _, body = sparse.csgraph.connected_components(neighbors, directed=False)
+    neighbors = scipy.sparse.csr_array(
+        (np.ones(len(ends)), (ends[:, 0], ends[:, 1])), (count, count)
+    )
+    mean = scipy.sparse.diags_array(1 / neighbors.sum(axis=1)) @ neighbors
+    _, body = scipy.sparse.csgraph.connected_components(neighbors, directed=False)
     rounds = np.minimum(_ROUNDS, np.bincount(body)[body] // _VERTICES_A_ROUND)
     for number in range(int(rounds.max())):
         active = (number < rounds)[:, None]

@@ -16,7 +16,7 @@ from nnstudent.volume import Box, Shape
 # Given the logits of the windows before, times a weight of each voxel, and those of a window, both
 # (class, z, y, x). It is called for some planes at a time.
 Compare = Callable[[Float32Array, Float32Array], None]
-PIECE_BYTES = 1 << 27  # logits of some planes, where those of all planes are not in memory
+PIECE_BYTES = 1 << 25  # logits of some planes, where those of all planes are not in memory
 _FIRM = 0.25  # a voxel with less weight is near the border of its window, where networks see little
 _EVERY = 2  # voxels along y and x in which overlapping windows are compared
 
