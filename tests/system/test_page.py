@@ -371,8 +371,8 @@ def correct(page: Page) -> None:
     for _ in range(3):
         page.keyboard.press("ArrowUp")
     page.get_by_role("button", name="Confirm", exact=True).click()
-    page.get_by_role("button", name="Confirm: no tumor there").click()
+    page.get_by_role("button", name="Confirm: no esophagus there").click()
     page.get_by_label("Your name").fill("Anna")
     page.get_by_role("button", name="Submit").click()
-    expect(page.locator(".correct")).to_contain_text("Submitted: gallbladder, tumor.")
+    expect(page.locator(".correct")).to_contain_text("Submitted: gallbladder, esophagus.")
     expect(page.locator("tr[data-organ=gallbladder]")).to_contain_text("Confirmed by Anna")
