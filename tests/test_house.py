@@ -50,7 +50,7 @@ NO_TWIN = {
     "pseudo/test_label, test_select, test_fused": ("pseudo/overlay pseudo/write"),
     "report/test_html": ("report/figures report/previews"),
     "training/test_train, test_networks and those of augment and design": (
-        "training/augment/batch training/augment/physiology training/augment/shapes "
+        "training/augment/batch training/augment/physiology "
         "training/augment/transforms training/data/dataset training/data/inspect "
         "training/data/preprocess training/data/windows training/design/describe "
         "training/design/speed training/networks/separable "

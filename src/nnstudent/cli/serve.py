@@ -157,11 +157,13 @@ def run(args: argparse.Namespace) -> int:
     for module in ("fastapi", "uvicorn", "python_multipart", "itsdangerous"):
         require(module, extra="web", why="the service")
 
+    from nnstudent.io.dicom.read import stay_quiet
     from nnstudent.web.access import is_loopback
     from nnstudent.web.service import Service
     from nnstudent.web.sessions import load_or_create_secret
     from nnstudent.web.settings import Settings
 
+    stay_quiet()
     pacs, limits, token = _pacs(args), _limits(args), _token(args)
     check_datastore(args)
     made = False

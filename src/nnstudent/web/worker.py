@@ -27,6 +27,7 @@ from nnstudent.inference.files.scan import segment_scan
 from nnstudent.inference.labels.volumetry import statistics_rows, write_statistics
 from nnstudent.inference.segmentation import quality_notes
 from nnstudent.inference.segmenter import Segmenter
+from nnstudent.io.dicom.read import stay_quiet
 from nnstudent.io.nifti import write_image
 from nnstudent.progress import Progress
 from nnstudent.web.scan_facts import scan_facts
@@ -108,6 +109,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--voxels", type=int, required=True)
     args = parser.parse_args()
+    stay_quiet()
     told = own_stdout()
     first_to_go()
     orders: queue.Queue[dict[str, Any]] = queue.Queue()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import logging
 import struct
+import threading
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -27,6 +28,7 @@ _ITEM, _END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 _MOST_INFLATED = 1 << 30  # bytes
 _ALWAYS_INFLATED = 1 << 26  # bytes
 _MOST_RATIO = 50  # times the file's size
+_LIBRARIES = ("pydicom", "highdicom")
 _REMEDY = "copy the series again, or move the file elsewhere if it does not belong to it"
 
 
@@ -51,20 +53,49 @@ class DamagedError(InputError):
         return damaged
 
 
+class _Silence:
+    """The filters of warnings and loggers, which all threads share: the last one restores them."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._kept = threading.Lock(), 0, ExitStack()
+
+    def begin(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside > 1:
+                return
+            self._kept.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")
+            for name in _LIBRARIES:
+                logger = logging.getLogger(name)
+                self._kept.callback(logger.setLevel, logger.level)
+                logger.setLevel(logging.CRITICAL + 1)
+
+    def end(self) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._kept.close()
+
+
+_silence = _Silence()
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep the DICOM libraries from printing malformed values, which may name the patient."""
-    loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL + 1)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+    _silence.begin()
+    try:
+        yield
+    finally:
+        _silence.end()
+
+
+def stay_quiet() -> None:
+    """Do as :func:`quiet` for the rest of the process: a service prints nothing of a scan."""
+    warnings.filterwarnings("ignore", module=rf"({'|'.join(_LIBRARIES)})\.")
+    for name in _LIBRARIES:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 def kind_of(path: Path) -> Kind:
