@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import re
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nnstudent.errors import InputError, require
+from nnstudent.io.dicom.read import stay_quiet
 from nnstudent.web.pacs.errors import PacsError, UnreachableError
 
 CT_CLASSES = ("CTImageStorage", "EnhancedCTImageStorage", "LegacyConvertedEnhancedCTImageStorage")
@@ -44,7 +44,7 @@ def library() -> Any:
     """
     pynetdicom = require("pynetdicom", extra="web", why="C-STORE")
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
-    warnings.filterwarnings("ignore", module=r"pydicom\.")
+    stay_quiet()
     return pynetdicom
 
 
