@@ -14,7 +14,6 @@ from nnstudent.pipeline import cluster as module
 from nnstudent.pipeline.cluster import (
     Cluster,
     find_snakemake,
-    run_snakemake,
     snakemake_words,
     write_workflow,
 )
@@ -114,27 +113,60 @@ def test_what_snakemake_is_called_with(tmp_path):
     )
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGTERM to send")
-def test_snakemake_is_interrupted_when_its_caller_is_ended(tmp_path):
-    program = tmp_path / "snakemake"
-    program.write_text(
-        f"#!/bin/sh\ntrap 'echo stopped > {tmp_path}/stopped; exit 1' INT\n"
-        f"kill -TERM $PPID; sleep 5\n"
-    )
-    program.chmod(0o755)
-    # A process of its own: only its main thread can be told of the signal.
+def _run(program, *, before=""):
+    """Run it by ``run_snakemake`` in a process of its own, whose main thread can be told of signals."""
     code = f"""
+import signal
+{before}
 from nnstudent.pipeline.cluster import run_snakemake
 try:
-    run_snakemake([{str(program)!r}])
+    print(run_snakemake([{str(program)!r}]))
 except KeyboardInterrupt:
     print("interrupted")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
-    assert (tmp_path / "stopped").exists()
-    program.write_text("#!/bin/sh\nexit 4\n")
-    assert run_snakemake([str(program)]) == 4
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def _program(folder, lines):
+    program = folder / "snakemake"
+    program.write_text(f"#!/bin/sh\n{lines}\n")
+    program.chmod(0o755)
+    return program
+
+
+# Who starts a run by nohup, or in the background of a script, has it ignore the keyboard.
+@pytest.mark.parametrize("before", ["", "signal.signal(signal.SIGINT, signal.SIG_IGN)"])
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGTERM to send")
+def test_snakemake_is_interrupted_when_its_caller_is_ended(tmp_path, before):
+    mark = tmp_path / "stopped"
+    lines = f"trap 'echo stopped > {mark}; exit 1' INT\nkill -TERM $PPID; sleep 20"
+    assert _run(_program(tmp_path, lines), before=before) == "interrupted"
+    assert mark.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGTERM to send")
+def test_it_is_interrupted_also_when_it_is_only_being_started(tmp_path):
+    # What starts a process waits until the program is there; this one is ended before it.
+    before = """
+import os, subprocess
+start = subprocess.Popen._execute_child
+def slowly(self, *args):
+    start(self, *args)
+    os.kill(os.getpid(), signal.SIGTERM)
+    signal.getsignal(signal.SIGTERM)  # a signal is heard between two calls
+subprocess.Popen._execute_child = slowly
+"""
+    mark = tmp_path / "lived"
+    assert _run(_program(tmp_path, f"sleep 20; touch {mark}"), before=before) == "interrupted"
+    assert not mark.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no keyboard's signal to send")
+def test_who_ignores_the_keyboard_goes_on_ignoring_it(tmp_path):
+    before = "signal.signal(signal.SIGINT, signal.SIG_IGN)"
+    assert _run(_program(tmp_path, "kill -INT $PPID; exit 4"), before=before) == "4"
 
 
 def test_there_is_no_other_executor():

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -179,25 +179,51 @@ def run_snakemake(words: Sequence[str]) -> int:
     log.info("%s", shlex.join(words))
     # Python buffers what goes into a file, and the log of a job is read while it runs.
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    # In a session of its own it is interrupted once, whoever interrupts this process and how.
-    with _termination_interrupts():
-        process = subprocess.Popen(words, env=environment, start_new_session=True)
+    process: subprocess.Popen[bytes] | None = None
+    asked = False
+
+    def interrupt() -> None:
+        nonlocal asked
+        asked = True
+        if process is not None:
+            raise KeyboardInterrupt
+
+    with _stopping_calls(interrupt):
         try:
+            # In a session of its own it is interrupted once, whoever interrupts this process and
+            # how; and who is interrupted before it is known starts it first, then ends it.
+            process = subprocess.Popen(words, env=environment, start_new_session=True)
+            if asked:
+                raise KeyboardInterrupt
             return process.wait()
         except KeyboardInterrupt:
-            os.killpg(process.pid, signal.SIGINT)
-            process.wait()
+            if process is not None:
+                os.killpg(process.pid, signal.SIGINT)
+                process.wait()
             raise
 
 
 @contextmanager
-def _termination_interrupts() -> Iterator[None]:
-    """Let SIGTERM, which batch systems send, end this process as the keyboard does."""
+def _stopping_calls(interrupt: Callable[[], None]) -> Iterator[None]:
+    """Let the keyboard, and SIGTERM, which batch systems send, call ``interrupt``.
+
+    What this process was started to ignore, such as the keyboard in the background, it goes on
+    ignoring. A process that is started meanwhile ignores neither, so that it can be ended.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    def heard(number: int, _frame: object) -> None:
+        if before[signal.Signals(number)] is not signal.SIG_IGN:
+            interrupt()
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) or signal.SIG_DFL for number in numbers}
+    for number in numbers:
+        signal.signal(number, heard)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
