@@ -11,6 +11,7 @@ from nnstudent.cli.main import main
 from nnstudent.errors import InputError, MissingExtraError, OutputError
 from nnstudent.pipeline import preflight
 from nnstudent.pipeline import run as run_module
+from nnstudent.taxonomy import find_taxonomy
 from tests.cohort.conftest import Files
 from tests.reports import read_report
 
@@ -58,6 +59,25 @@ def test_a_source_without_a_usable_case_is_refused(source: Path, tmp_path: Path)
     source.write_text("image\ngone.nii.gz\n")
     with pytest.raises(InputError, match=r"no usable case in it \(the first: gone: "):
         dry_run(source, tmp_path / "RUN")
+
+
+def test_declared_cases_that_no_teacher_can_learn_from_are_refused_before_the_work(
+    source: Path, tmp_path: Path
+) -> None:
+    header, row = "image,label,annotated\n", "full.nii.gz,labels/full.nii.gz,"
+    source.write_text(f"{header}{row}liver;spleen\n")
+    with pytest.raises(InputError, match=r"no case has all 13 organs annotated .*--taxonomy FILE"):
+        dry_run(source, tmp_path / "RUN")
+    assert not (tmp_path / "RUN").exists()
+    # A table of these classes makes the same case complete; what declares nothing is for index.
+    table = source.with_name("two.toml")
+    rows = ("id = 1\nname = 'liver'", "id = 3\nname = 'spleen'")
+    table.write_text("".join(f"[[class]]\n{row}\n" for row in rows))
+    options = {"preset": "demo", "dry_run": True}
+    two = find_taxonomy(table)
+    assert not run_module.run(source, tmp_path / "RUN", taxonomy=two, **options).failures
+    source.write_text(f"{header}{row}\n")
+    assert not dry_run(source, tmp_path / "RUN").failures
 
 
 @pytest.mark.parametrize(

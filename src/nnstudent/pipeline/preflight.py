@@ -1,13 +1,19 @@
-"""What can be known to be wrong before hours of work: missing extras, broken cases, a full disk."""
+"""What can be known to be wrong before hours of work.
+
+Missing extras, broken cases, cases that no teacher can learn from, a full disk.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 
 from nnstudent.cases import for_each_case
+from nnstudent.cohort.annotate import parse_classes
+from nnstudent.cohort.cohort import Case, Cohort
 from nnstudent.cohort.sources.source import Entry, Source
 from nnstudent.errors import Failure, InputError, MissingExtraError, OutputError
 from nnstudent.io.atomic import check_folder
@@ -16,6 +22,7 @@ from nnstudent.io.scan import is_series
 from nnstudent.pipeline.folder import RunFolder
 from nnstudent.pipeline.forecast import Part, disk_bytes, labeling_work, room_used, training_work
 from nnstudent.progress import Progress
+from nnstudent.training.task import organ_task
 from nnstudent.volume import Grid
 
 _TRAINS = {"teach", "study", "second", "baseline"}
@@ -56,7 +63,7 @@ def check(
         progress: Called after each case.
 
     Raises:
-        InputError: No case can be used.
+        InputError: No case can be used, or no teacher can learn from what the source declares.
         MissingExtraError: A stage needs an extra that is not installed.
         OutputError: The disk is certainly too small, or nothing can be written to it.
     """
@@ -73,6 +80,8 @@ def check(
     if not found.results:
         first = f" (the first: {broken[0].case}: {broken[0].reason})" if broken else ""
         raise InputError(f"{run.source}: no usable case in it{first}")
+    if {"index", "teach"} <= set(left):
+        _require_teachable(run, source)
     grids = tuple(grid for _, grid in found.results if grid is not None)
     notices = (_require_room(run, grids, len(found.results)),) if grids and left else ()
     return Preflight(grids, broken, notices)
@@ -92,6 +101,26 @@ def _require_extras(left: Collection[str], entries: Sequence[Entry]) -> None:
             f"{dicom.image}: a DICOM series needs pydicom, which is not installed; "
             "install it with: pip install 'nnstudent[dicom]'"
         )
+
+
+def _require_teachable(run: RunFolder, source: Source) -> None:
+    """Raise InputError if no teacher can learn from what the source declares as annotated.
+
+    Where a case declares nothing, only ``index`` can tell: it looks into the label maps.
+    """
+    entries = [entry for entry in source.entries if entry.role == "train"]
+    if any(entry.label is not None and entry.annotated is None for entry in entries):
+        return
+    cases = {}
+    for entry in entries:
+        with contextlib.suppress(InputError):  # index reports it, and goes on without the case
+            classes = parse_classes(
+                entry.annotated or (), taxonomy=source.taxonomy, where=f"{entry.id}: annotated"
+            )
+            case = Case(entry.id, entry.image, entry.label, classes)
+            cases[case.id.lower()] = case
+    cohort = Cohort(source.taxonomy, tuple(cases.values()))
+    organ_task(cohort, run.preset.teachers, folds=run.preset.folds)
 
 
 def _grid(entry: Entry) -> Grid | None:

@@ -15,6 +15,7 @@ from nnstudent.cohort.cohort import Case, Cohort
 from nnstudent.errors import InputError
 from nnstudent.taxonomy import Taxonomy, find_classes
 from nnstudent.training.recipe import Recipe
+from nnstudent.words import count
 
 log = logging.getLogger(__name__)
 
@@ -143,13 +144,17 @@ def organ_task(cohort: Cohort, recipe: Recipe, *, folds: int) -> Task:
             f"label table {cohort.taxonomy.name} has no organ; "
             "teachers learn the classes of kind organ"
         )
-    advice = "declare what is annotated when indexing or use a label table with fewer classes"
+    cases = count(len(cohort.train()), "training case")
+    advice = (
+        "declare what is annotated (index --annotated), or give a label table that has only "
+        "your classes (--taxonomy FILE)"
+    )
     if recipe.training.partial == "marginal":
         some = tuple(case for case in cohort.train() if case.annotated.intersection(organs))
         nowhere = [name for name in organs if not any(name in case.annotated for case in some)]
         if nowhere:
             raise InputError(
-                f"{', '.join(nowhere)}: annotated in none of {len(cohort.train())} training cases; "
+                f"{', '.join(nowhere)}: annotated in none of {cases}; "
                 f"organ teachers need each organ annotated in at least one, {advice}"
             )
         return _teachers(
@@ -157,9 +162,8 @@ def organ_task(cohort: Cohort, recipe: Recipe, *, folds: int) -> Task:
         )
     if not complete:
         raise InputError(
-            f"no case has all {len(organs)} organs annotated ({len(cohort.train())} training "
-            f"cases, the fullest has {_fullest(cohort)}); "
-            f"organ teachers need at least one, {advice}"
+            f"no case has all {len(organs)} organs annotated ({cases}, the fullest has "
+            f"{_fullest(cohort)}); organ teachers need at least one, {advice}"
         )
     return _teachers("organs", cohort, classes=organs, cases=complete, recipe=recipe, folds=folds)
 

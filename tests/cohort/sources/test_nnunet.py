@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,7 @@ def test_nnunet_ids_are_mapped_to_the_table(files: Files, tmp_path: Path):
     dataset(files, {"background": 0, "spleen": 1, "postcava": 2, "Tumour": 5})
     files.ct("imagesTr/a_0000.nii.gz")
     files.label("labelsTr/a.nii.gz", [1, 2, 5])
-    cohort = index(files.folder, tmp_path / "C").cohort
+    cohort = index(files.folder, tmp_path / "C", taxonomy=flare23()).cohort
     (case,) = cohort.cases
     assert case.annotated == {"spleen", "inferior_vena_cava", "tumor"}
     assert case.label == tmp_path / "C" / "labels" / "a.nii.gz"
@@ -61,6 +62,34 @@ def test_nnunet_ids_are_mapped_to_the_table(files: Files, tmp_path: Path):
     assert np.array_equal(
         read_labels(case.label).array, table[read_labels(files.folder / "labelsTr/a.nii.gz").array]
     )
+
+
+def test_what_a_dataset_has_is_what_is_learned(files: Files, tmp_path: Path):
+    labels = {"background": 0, "spleen": 1, "kidney_right": 2, "left kidney": 3, "Tumour": 5}
+    dataset(files, labels)
+    files.ct("imagesTr/a_0000.nii.gz")
+    label = files.label("labelsTr/a.nii.gz", [1, 2, 3, 5])
+    cohort = index(files.folder, tmp_path / "C").cohort
+    table = cohort.taxonomy
+    assert {row.name: row.id for row in table} == {
+        "spleen": 1,
+        "right_kidney": 2,
+        "left_kidney": 3,
+        "tumor": 5,
+    }
+    assert cohort.cases[0].label == label  # as it is: the ids are the dataset's
+    assert cohort.annotated_with(table.organs) == cohort.cases
+    # What FLARE23's table knows of a class holds here too, but not where a tumor may be.
+    for name in ("spleen", "right_kidney"):
+        assert table[name] == replace(flare23()[name], id=table[name].id)
+    assert flare23()["tumor"].reach_mm > 0
+    assert table["tumor"].reach_mm == 0
+
+
+def test_a_partner_that_the_dataset_lacks(files: Files):
+    dataset(files, {"background": 0, "left_kidney": 1})
+    files.ct("imagesTr/a_0000.nii.gz")
+    assert read_source(files.folder).taxonomy["left_kidney"].partner is None
 
 
 def test_nnunet_dataset_with_its_own_names(files: Files, tmp_path: Path):
@@ -84,7 +113,7 @@ def test_where_nobody_looked_is_ignored(files: Files, tmp_path: Path):
     files.ct("imagesTr/a_0000.nii.gz")
     files.label("labelsTr/a.nii.gz", [1, 2])
     found = index(files.folder, tmp_path / "C")
-    assert found.cohort.taxonomy == flare23()
+    assert found.cohort.taxonomy.names == ("liver",)
     (case,) = found.cohort.cases
     assert case.annotated == {"liver"}
     raw = read_labels(files.folder / "labelsTr/a.nii.gz").array

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from nnstudent.data_files import read_json_table
 from nnstudent.errors import Failure, InputError
 from nnstudent.io.finder import DICOM, case_names, channels_of, describe, list_folder
 from nnstudent.io.nifti import SUFFIXES
-from nnstudent.taxonomy import IGNORE, LabelClass, Taxonomy, flare23, spare_color
+from nnstudent.taxonomy import IGNORE, Kind, LabelClass, Taxonomy, flare23, spare_color
 from nnstudent.words import count
 
 # Other names that public datasets give to the classes.
@@ -171,27 +172,28 @@ def _table_id(name: str, table: Taxonomy) -> int:
 
 
 def _own_table(data: Mapping[str, Any], labels: Mapping[str, int]) -> Taxonomy:
-    """FLARE23's table if it has all classes; otherwise one of the dataset's own names and ids."""
+    """FLARE23's table if these are its organs; otherwise one of the dataset's own names and ids.
+
+    A class that FLARE23's table has too keeps what is known of it there. Only how far a lesion may
+    lie from an organ is not: that holds where all the organs are labeled.
+    """
     ours = data.get("nnstudent")
     if isinstance(ours, Mapping) and isinstance(ours.get("taxonomy"), Mapping):
         return Taxonomy.from_dict(ours["taxonomy"])
     names = {name: id for name, id in labels.items() if not _is_ignore(name)}
-    if all(_plain(name) in flare23().names for name in names):
+    plain = {name: _plain(name) for name in names}
+    if set(flare23().organs) <= set(plain.values()) <= set(flare23().names):
         return flare23()
     rows = []
     for place, (name, id) in enumerate(sorted(names.items(), key=lambda row: row[1])):
-        plain = _plain(name) if re.match("[a-z]", _plain(name)) else f"class_{id}"
-        known = flare23()[plain] if plain in flare23().names else None
-        rows.append(
-            LabelClass(
-                id=id,
-                name=plain,
-                kind="lesion" if _LESION.search(plain) else "organ",
-                nsd_mm=known.nsd_mm if known else 2.0,
-                color=known.color if known else spare_color(place),
-                snomed=known.snomed if known else None,
-            )
-        )
+        title = plain[name] if re.match("[a-z]", plain[name]) else f"class_{id}"
+        if title in flare23().names:
+            known = flare23()[title]
+            partner = known.partner if known.partner in plain.values() else None
+            rows.append(replace(known, id=id, partner=partner, reach_mm=0.0))
+            continue
+        kind: Kind = "lesion" if _LESION.search(title) else "organ"
+        rows.append(LabelClass(id=id, name=title, kind=kind, color=spare_color(place)))
     return Taxonomy(safe_id(str(data.get("name", "nnunet"))), tuple(rows))
 
 
