@@ -40,6 +40,8 @@ class Member:
         weights: Reads its weights for torch.
         graph: Its OpenVINO graph; None if it has to be converted from the weights.
         int8: The quantized graph, or None.
+        convert_apart: Converts it in a process of its own, see
+            :mod:`nnstudent.bundle.conversion`; None where there is a graph.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Member:
     weights: Callable[[], Weights]
     graph: Path | None = None
     int8: Path | None = None
+    convert_apart: Callable[[], Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,12 @@ def open_model(
 
 def _of_folder(name: str, opened: nnunet.Folder) -> Network:
     members = tuple(
-        Member(fold, opened.hash(fold), partial(opened.weights, fold))
+        Member(
+            fold,
+            opened.hash(fold),
+            partial(opened.weights, fold),
+            convert_apart=partial(opened.convert_apart, fold),
+        )
         for fold in opened.checkpoints
     )
     return Network(name, opened.spec, members, opened.own_names)

@@ -7,7 +7,10 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from nnstudent.bundle.conversion import convert_apart
+from nnstudent.bundle.facts import checkpoint_facts
 from nnstudent.bundle.labels import own_names
 from nnstudent.bundle.plans import from_nnunet
 from nnstudent.bundle.spec import NetworkSpec
@@ -60,6 +63,12 @@ class Folder:
         """
         path = self.checkpoints[fold]
         return weights_of(load_checkpoint(path, trust_pickle=self.trust_pickle), path=path)
+
+    def convert_apart(self, fold: str) -> Any:
+        """One fold's OpenVINO graph, made in a process of its own; for errors see there."""
+        return convert_apart(
+            self.checkpoints[fold], self.spec, trust_pickle=self.trust_pickle, path=self.path
+        )
 
     def hash(self, fold: str) -> str:
         """Identity of one fold: plans, dataset and weights, 16 hexadecimal digits."""
@@ -132,7 +141,7 @@ def open_folder(path: Path, *, fold: int | str | None = None, trust_pickle: bool
             )
     checkpoints = _checkpoints(path, fold)
     first = next(iter(checkpoints.values()))
-    checkpoint = load_checkpoint(first, trust_pickle=trust_pickle)
+    checkpoint = checkpoint_facts(first, trust_pickle=trust_pickle)
     try:
         configuration = str(checkpoint["init_args"]["configuration"])
     except (KeyError, TypeError) as error:

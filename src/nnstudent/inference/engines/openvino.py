@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Collection
 from contextlib import suppress
 
@@ -68,6 +69,8 @@ class OpenvinoEngine:
         source = member.int8 if self.precision == "int8" else member.graph
         if source is not None:
             compiled = graph.read(source, network.spec)
+        elif member.convert_apart is not None and "torch" not in sys.modules:
+            compiled = member.convert_apart()
         else:
             compiled = graph.convert(
                 load_weights(build(network.spec), member.weights(), path=model.path), network.spec
@@ -96,7 +99,9 @@ class OpenvinoEngine:
 
     def features(self, window: Float32Array) -> Float32Array:
         """What ``head`` makes logits of, or the logits if there is none; valid until the next."""
-        self._request.infer([window[np.newaxis, np.newaxis]], share_inputs=True)
+        # Outputs that are not shared are copied.
+        image = window[np.newaxis, np.newaxis]
+        self._request.infer([image], share_inputs=True, share_outputs=True)
         result: Float32Array = self._request.get_output_tensor(0).data[0]
         return result
 
