@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nnstudent.cohort.cohort import Cohort, read_cohort, write_cohort
 from nnstudent.cohort.corrections import Corrections, Submission
 from nnstudent.cohort.ledger import read_ledger
-from nnstudent.errors import InputError
+from nnstudent.errors import Failure, InputError
 from nnstudent.evaluation.calibrate import Calibrated
 from nnstudent.io.nifti import read_labels, write_image, write_labels
 from nnstudent.pipeline import learn as module
@@ -55,9 +56,8 @@ def corrections(tmp_path):
 
 def test_what_nobody_confirmed_is_the_model_s_own(corrections, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "predict", predicted)
-    fused = complete(corrections.cohort(), Segmenter(), tmp_path / "fused")
-    from nnstudent.cohort.cohort import read_cohort
-
+    fused = tmp_path / "fused"
+    assert complete(corrections.cohort(), Segmenter(), fused) == ()
     (case,) = read_cohort(fused)
     assert case.id == "p0", "the other is held out"
     assert case.annotated == {"liver", "spleen"}
@@ -69,11 +69,8 @@ def test_what_nobody_confirmed_is_the_model_s_own(corrections, tmp_path, monkeyp
 
 def test_what_is_rehearsed_is_added(corrections, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "predict", predicted)
-    from nnstudent.cohort.cohort import read_cohort
-
-    fused = complete(
-        corrections.cohort(), Segmenter(), tmp_path / "fused", rehearsal=corrections.folder
-    )
+    fused = tmp_path / "fused"
+    complete(corrections.cohort(), Segmenter(), fused, rehearsal=corrections.folder)
     assert [case.id for case in read_cohort(fused)] == ["p0"], "known by its id already"
 
 
@@ -95,8 +92,6 @@ def test_a_student_replaces_the_model_only_if_it_is_no_worse(before, after, bett
 
 
 def test_nothing_to_learn_from_is_said(tmp_path):
-    from nnstudent.cohort.cohort import Cohort, write_cohort
-
     write_cohort(tmp_path, Cohort(TABLE, ()))
     with pytest.raises(InputError, match="no corrected scan"):
         learn(tmp_path, None, None, tmp_path / "out")
@@ -134,3 +129,36 @@ def test_a_scan_that_was_deleted_is_left_out_and_named(corrections, tmp_path):
     (tmp_path / "p0.nii.gz").unlink()
     with pytest.raises(InputError, match=r"correct one more; left out, .* p0, p1"):
         learn(corrections.folder, None, None, tmp_path / "out")
+
+
+def test_a_scan_that_cannot_be_read_is_left_out_and_named(corrections, tmp_path, monkeypatch):
+    labels = Volume(np.full(GRID.shape, LIVER, np.uint8), GRID)
+    for name in ("p2", "p3"):
+        write_image(tmp_path / f"{name}.nii.gz", Volume(np.zeros(GRID.shape, np.int16), GRID))
+        corrections.add(
+            Submission(name, tmp_path / f"{name}.nii.gz", labels, ("liver",), "anna", "2026-11-28")
+        )
+    cohort = corrections.cohort()
+    assert [case.id for case in cohort.train()] == ["p0", "p2", "p3"]
+
+    def fails(cases, segmenter, *, out, progress):
+        predicted(cases, segmenter, out=out, progress=progress)
+        return tuple(Failure(case.id, "damaged") for case in cases if case.id == "p0")
+
+    monkeypatch.setattr(module, "predict", fails)
+    cohort["p2"].label.write_bytes(b"no label map")
+    left_out = complete(cohort, Segmenter(), tmp_path / "fused")
+    assert [failure.case for failure in left_out] == ["p0", "p2"]
+    assert [case.id for case in read_cohort(tmp_path / "fused")] == ["p3"]
+    said = module._unreadable(left_out)
+    assert said.startswith("; left out, because it cannot be used: p0 (damaged); p2 (")
+    assert module._unreadable(()) == ""
+
+
+def test_a_held_out_scan_that_cannot_be_read_is_in_no_mean(corrections, tmp_path, monkeypatch):
+    def fails(cases, segmenter, *, out, progress):
+        return tuple(Failure(case.id, "damaged") for case in cases)
+
+    monkeypatch.setattr(module, "predict", fails)
+    scores = module._scores(corrections.cohort(), Segmenter(), tmp_path / "before", module.silent)
+    assert scores == ({}, (Failure("p1", "damaged"),))

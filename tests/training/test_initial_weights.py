@@ -17,7 +17,7 @@ from nnstudent.errors import InputError
 from nnstudent.evaluation.metrics import dsc
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.pipeline.preset import Preset
-from nnstudent.training.initial_weights import describe_start, load_start
+from nnstudent.training.initial_weights import check_start, describe_start, load_start
 from nnstudent.training.task import organ_task, student_task
 from nnstudent.training.teach import teach
 from nnstudent.training.train import train
@@ -101,6 +101,18 @@ def test_another_network_is_refused_in_one_line(
         )
     with pytest.raises(InputError, match="none of which is to be learned"):
         load_start(build(light.networks[0].spec), light, ["background", "spot"])
+
+
+def test_whether_a_recipe_fits_a_model_is_known_before_a_training(light: Model) -> None:
+    recipe = tiny_recipe()
+    check_start(recipe, light)
+    network = recipe.network
+    for other in (
+        replace(network, features=(8, 24)),
+        replace(network, encoder_convolutions=(1, 2)),
+    ):
+        with pytest.raises(InputError, match="is another network"):
+            check_start(replace(recipe, network=other), light)
 
 
 def test_the_network_of_several_that_has_most_of_the_classes(light: Model) -> None:

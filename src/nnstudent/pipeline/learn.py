@@ -6,7 +6,7 @@ model that is to learn, so that it does not forget what it knew.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from nnstudent.bundle.export import export
 from nnstudent.cohort.cohort import Case, Cohort, read_cohort, write_cohort
 from nnstudent.cohort.fuse import fuse
 from nnstudent.cohort.ledger import LEDGER_NAME, LedgerRow, read_ledger, write_ledger
-from nnstudent.errors import InputError
+from nnstudent.errors import Failure, InputError
 from nnstudent.evaluation.calibrate import calibrate_bundle, scans_of_cohort
 from nnstudent.evaluation.evaluate import evaluate
 from nnstudent.inference.segmenter import Segmenter
@@ -105,9 +105,14 @@ def learn(
             f"{corrections.name}: no corrected scan to learn from; correct one more{gone}"
         )
     segmenter = Segmenter(model, threads=threads)
-    fused = complete(cohort, segmenter, out / "fused", rehearsal=rehearsal, progress=progress)
+    failures = complete(cohort, segmenter, out / "fused", rehearsal=rehearsal, progress=progress)
+    before, lost = _scores(cohort, segmenter, out / "before", progress)  # known before the training
+    failures = (*failures, *lost)
+    cohort = _without(cohort, {failure.case for failure in failures})
+    train, held_out = cohort.train(), cohort.test()
+    gone = f"{gone}{_unreadable(failures)}"
     study(
-        fused, out / "student", recipe, start=model, device=device, threads=threads,
+        out / "fused", out / "student", recipe, start=model, device=device, threads=threads,
         progress=progress,
     )  # fmt: skip
     card = {"training_data": f"{count(len(train), 'corrected scan')}, started from {model.hash}"}
@@ -120,13 +125,28 @@ def learn(
             learned,
             why=f"no corrected scan is held out yet, so nothing shows that it is no worse{gone}",
         )
-    before = _scores(cohort, segmenter, out / "before", progress)
-    after = _scores(cohort, Segmenter(open_model(bundle), threads=threads), out / "after", progress)
+    student = Segmenter(open_model(bundle), threads=threads)
+    after, lost = _scores(cohort, student, out / "after", progress)
+    if lost:
+        raise InputError(f"{lost[0].case}: {lost[0].reason}")
     judged = _judged(learned, before, after)
     if not judged.better:
         return replace(judged, why=f"{judged.why}{gone}")
     quality = calibrated(cohort, bundle, before=model, threads=threads, progress=progress)
     return replace(judged, why=f"{judged.why}; {quality}{gone}")
+
+
+def _without(cohort: Cohort, ids: Collection[str]) -> Cohort:
+    return replace(cohort, cases=tuple(case for case in cohort if case.id not in ids))
+
+
+def _unreadable(failures: Sequence[Failure]) -> str:
+    """Return what to say of the scans that failed; empty if there are none."""
+    if not failures:
+        return ""
+    named = "; ".join(f"{failure.case} ({failure.reason})" for failure in failures[:3])
+    more = f" and {len(failures) - 3} more" if len(failures) > 3 else ""
+    return f"; left out, because it cannot be used: {named}{more}"
 
 
 def _without_deleted(cohort: Cohort) -> tuple[Cohort, str]:
@@ -189,7 +209,7 @@ def complete(
     *,
     rehearsal: Path | None = None,
     progress: Progress = silent,
-) -> Path:
+) -> tuple[Failure, ...]:
     """Complete corrected scans with a model's labels, as a fused cohort that `study` learns from.
 
     Args:
@@ -200,14 +220,14 @@ def complete(
         progress: Called after each case.
 
     Returns:
-        ``out``.
+        The scans that cannot be read, which are left out.
 
     Raises:
-        InputError: A scan cannot be read.
+        InputError: No scan can be read.
         OutputError: ``out`` cannot be written.
     """
     table, classes = cohort.taxonomy, segmenter.model.classes
-    failures = predict(cohort.train(), segmenter, out=out / "predictions", progress=progress)
+    failures = list(predict(cohort.train(), segmenter, out=out / "predictions", progress=progress))
     failed = {failure.case for failure in failures}
     cases: list[Case] = []
     rows: list[LedgerRow] = []
@@ -215,7 +235,11 @@ def complete(
     for case in cohort.train():
         if case.id in failed or case.label is None:
             continue
-        truth = read_labels(case.label)
+        try:
+            truth = read_labels(case.label)
+        except InputError as error:
+            failures.append(Failure(case.id, str(error)))
+            continue
         pseudo = read_labels(out / "predictions" / f"{case.id}.nii.gz")
         ids = [table[name].id for name in case.annotated]
         labels = fuse(truth.array, pseudo.array, annotated=ids, taxonomy=table)
@@ -245,19 +269,25 @@ def complete(
         rows += read_ledger(ledger) if ledger.is_file() else ()
     write_cohort(out, Cohort(table, tuple(cases)))
     write_ledger(out / LEDGER_NAME, rows)
-    return out
+    return tuple(failures)
 
 
 def _scores(
     cohort: Cohort, segmenter: Segmenter, out: Path, progress: Progress
-) -> dict[str, float]:
-    """Return the mean DSC of each class that was confirmed in the held-out scans."""
+) -> tuple[dict[str, float], tuple[Failure, ...]]:
+    """Score a model on the held-out scans.
+
+    Returns:
+        The mean DSC of each class that was confirmed, and the scans that cannot be scored.
+    """
     failures = predict(cohort.test(), segmenter, out=out, progress=progress)
-    if failures:
-        raise InputError(f"{failures[0].case}: {failures[0].reason}")
+    cohort = _without(cohort, {failure.case for failure in failures})
+    if not cohort.test():
+        return {}, failures
     scores = evaluate(out, cohort, subset="test", progress=progress)
     means = scores.means()
-    return {name: means[name].dsc for name in scores.classes if name in means}
+    found = {name: means[name].dsc for name in scores.classes if name in means}
+    return found, (*failures, *scores.failures)
 
 
 def _judged(learned: Learned, before: Mapping[str, float], after: Mapping[str, float]) -> Learned:

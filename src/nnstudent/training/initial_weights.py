@@ -8,7 +8,10 @@ from typing import Any
 
 from nnstudent.bundle.bundle import Model
 from nnstudent.bundle.network import canonical_names
+from nnstudent.bundle.spec import BACKGROUND
 from nnstudent.errors import InputError, require
+from nnstudent.training.design.describe import built_on_meta
+from nnstudent.training.recipe import Recipe
 from nnstudent.words import count
 
 log = logging.getLogger(__name__)
@@ -32,6 +35,27 @@ def load_start(module: Any, model: Model, classes: Sequence[str]) -> None:
     Raises:
         InputError: The model's network has other layers, or the two share no class.
     """
+    theirs = _take_over(module, model, classes)
+    log.info("%s", describe_start(model, theirs, classes[1:]))
+
+
+def check_start(recipe: Recipe, model: Model) -> None:
+    """Check that a training of this recipe can start from a model, without the memory for it.
+
+    Args:
+        recipe: Network and training; its classes are the model's.
+        model: The model.
+
+    Raises:
+        InputError: The model's network has other layers.
+        MissingExtraError: nnunetv2 is not installed.
+    """
+    classes = [BACKGROUND, *model.classes]
+    _take_over(built_on_meta(recipe.network, classes=len(classes)), model, classes)
+
+
+def _take_over(module: Any, model: Model, classes: Sequence[str]) -> tuple[str, ...]:
+    """Load the weights; return the foreground classes of the network that they are from."""
     torch = require("torch", extra="train", why="training")
     source = max(
         model.networks, key=lambda network: len(set(classes) & set(network.spec.foreground))
@@ -75,7 +99,7 @@ def load_start(module: Any, model: Model, classes: Sequence[str]) -> None:
                 tensor[to] = values[of].to(tensor)
             else:
                 tensor.copy_(values)
-    log.info("%s", describe_start(model, source.spec.foreground, classes[1:]))
+    return source.spec.foreground
 
 
 def describe_start(model: Model, theirs: Sequence[str], ours: Sequence[str]) -> str:

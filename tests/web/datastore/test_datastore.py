@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from nnstudent.errors import InputError
@@ -25,6 +27,10 @@ def test_the_service_opens_what_it_is_given(tmp_path):
         ({"datastore": "nowhere"}, "no such folder"),
         ({"preset": "nothing.toml"}, "nothing.toml"),
         ({"preset": "demo", "rehearsal": "scans"}, "no cohort"),
+        (
+            {"preset": "demo"},
+            r"--learn demo: .*: is another network \(.*use the recipe that it was",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_said_at_the_start(tmp_path, more, words):
@@ -35,3 +41,15 @@ def test_what_cannot_be_used_is_said_at_the_start(tmp_path, more, words):
             paths[key] = tmp_path / paths[key]
     with pytest.raises(InputError, match=words):
         Service(Settings(tmp_path / "work", **paths))
+
+
+def test_the_preset_of_the_bundled_student_fits_it(tmp_path):
+    (tmp_path / "scans").mkdir()
+    preset = Path(__file__).parents[3] / "examples" / "bundled-student" / "preset.toml"
+    settings = Settings(tmp_path / "work", datastore=tmp_path / "scans", preset=str(preset))
+    service = Service(settings)
+    try:
+        assert service.datastore is not None
+        assert service.datastore.learning.possible
+    finally:
+        service.stop()

@@ -134,12 +134,34 @@ def count(network: Network, patch: Sequence[int], *, classes: int) -> tuple[int,
     """
     torch = require("torch", extra="train", why="describing a network")
     flops = require("torch.utils.flop_counter", extra="train", why="describing a network")
+    model = built_on_meta(network, classes=classes)
+    with (
+        torch.device("meta"),
+        flops.FlopCounterMode(display=False) as counter,
+        torch.no_grad(),
+    ):
+        model(torch.empty(1, 1, *patch))
+    # By convention biases count as parameters, but not as operations.
+    return sum(weight.numel() for weight in model.parameters()), counter.get_total_flops() / 1e9
+
+
+def built_on_meta(network: Network, *, classes: int) -> Any:
+    """Return the network as a torch module that has shapes, but no memory for its weights.
+
+    Args:
+        network: The network.
+        classes: Channels of the output, background included.
+
+    Raises:
+        MissingExtraError: nnunetv2 is not installed.
+    """
+    torch = require("torch", extra="train", why="describing a network")
     plans = require(
         "nnunetv2.utilities.get_network_from_plans", extra="train", why="describing a network"
     )
     built = architecture(network)
     with torch.device("meta"):
-        model = plans.get_network_from_plans(
+        return plans.get_network_from_plans(
             built["network_class_name"],
             built["arch_kwargs"],
             built["_kw_requires_import"],
@@ -148,10 +170,6 @@ def count(network: Network, patch: Sequence[int], *, classes: int) -> tuple[int,
             allow_init=False,
             deep_supervision=False,
         )
-        with flops.FlopCounterMode(display=False) as counter, torch.no_grad():
-            model(torch.empty(1, 1, *patch))
-    # By convention biases count as parameters, but not as operations.
-    return sum(weight.numel() for weight in model.parameters()), counter.get_total_flops() / 1e9
 
 
 def built_augmentations(recipe: Recipe) -> tuple[str, ...]:

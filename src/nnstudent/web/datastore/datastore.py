@@ -9,6 +9,7 @@ from pathlib import Path
 from nnstudent.bundle.bundle import Model
 from nnstudent.errors import InputError
 from nnstudent.pipeline.preset import load_preset
+from nnstudent.training.initial_weights import check_start
 from nnstudent.web.datastore.learning import Learning
 from nnstudent.web.datastore.models import Models
 from nnstudent.web.datastore.scans import NotFoundError, Scan
@@ -72,14 +73,20 @@ def open_datastore(
         runner: Runs the model.
 
     Raises:
-        InputError: The folder or the preset cannot be used.
+        InputError: The folder or the preset cannot be used, or the preset's student cannot start
+            from the model.
+        MissingExtraError: Learning was asked for, and nnunetv2 is not installed.
         OutputError: The work folder cannot be written.
     """
-    if settings.preset is not None:
-        load_preset(settings.preset)  # an error now, not hours later
+    recipe = None if settings.preset is None else load_preset(settings.preset).student
     if settings.rehearsal is not None and not (settings.rehearsal / "cohort.json").is_file():
         raise InputError(f"{settings.rehearsal}: no cohort (it has no cohort.json)")
     models = Models(settings.work / "models", base)
+    if recipe is not None:
+        try:
+            check_start(recipe, models.current())
+        except InputError as error:
+            raise InputError(f"--learn {settings.preset}: {error}") from error
     store = Store(folder, jobs, models.current())
 
     def swap(model: Model) -> None:
