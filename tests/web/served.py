@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nnstudent.inference.labels.volumetry import write_statistics
 from nnstudent.io.nifti import read_image, write_image, write_labels
 from nnstudent.volume import Grid, Volume
 from nnstudent.web.job import Job
@@ -84,6 +85,11 @@ def _segment(service: Service, job: Job) -> None:
         shutil.copyfile(job.source, job.output / "image.nii.gz")
     else:
         write_image(job.output / "image.nii.gz", read_image(job.source))
+    rows = [
+        (job.name, name, "1.0", "50", "10", "no", str(sure), "", "", "", "")
+        for name, sure in (("liver", 0.9), ("gallbladder", 0.4))
+    ]
+    write_statistics(job.output / "statistics.csv", rows)
     organs = [
         {"id": id, "name": name, "volume_ml": 1.0, "confidence": sure, "touches_border": False}
         for id, name, sure in ((LIVER, "liver", 0.9), (GALLBLADDER, "gallbladder", 0.4))

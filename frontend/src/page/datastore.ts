@@ -42,7 +42,8 @@ export class Panel {
         return option
       }))
     }
-    this.state.textContent = `${found.corrected} of ${found.scans} scans corrected`
+    const ahead = found.segmented < found.scans ? `; the strategies choose among the ${found.segmented} that were segmented` : ''
+    this.state.textContent = `${found.corrected} of ${found.scans} scans corrected${ahead}`
     this.draw(found)
     if (found.training?.state === 'running') this.timer = window.setTimeout(() => void this.look(), LATER)
   }

@@ -140,6 +140,12 @@ class Jobs:
                 draft.reserved = bytes
 
     @property
+    def idle(self) -> bool:
+        """Whether no job waits or runs, and no upload arrives."""
+        with self._changed:
+            return not self._drafts and all(job.state in FINISHED for job in self._jobs.values())
+
+    @property
     def bytes(self) -> int:
         """Bytes on disk, including what is reserved."""
         with self._changed:

@@ -55,7 +55,7 @@ class Service:
             raise
         self.parts: list[Part] = [self.runner, *self.pacs.parts]
         if self.datastore is not None:
-            self.parts.append(self.datastore.learning)
+            self.parts += [self.datastore.learning, self.datastore.ahead]
         self._started: list[Part] = []
         self._guard = threading.Lock()
 

@@ -10,11 +10,12 @@ from nnstudent.bundle.bundle import Model
 from nnstudent.errors import InputError
 from nnstudent.pipeline.preset import load_preset
 from nnstudent.training.initial_weights import check_start
+from nnstudent.web.datastore.ahead import Ahead
 from nnstudent.web.datastore.learning import Learning
 from nnstudent.web.datastore.models import Models
 from nnstudent.web.datastore.scans import NotFoundError, Scan
 from nnstudent.web.datastore.store import Store
-from nnstudent.web.datastore.strategies import Candidate, Chooser
+from nnstudent.web.datastore.strategies import FIRST, Candidate, Chooser
 from nnstudent.web.jobs import Jobs
 from nnstudent.web.runner import Runner
 from nnstudent.web.settings import Settings
@@ -29,15 +30,20 @@ class Datastore:
         chooser: Chooses what is corrected next.
         models: The students that were trained.
         learning: Trains them.
+        ahead: Segments the scans that a strategy could not choose yet.
     """
 
     store: Store
     chooser: Chooser
     models: Models
     learning: Learning
+    ahead: Ahead
 
     def next(self, strategy: str, *, by: str) -> Scan | None:
         """Choose the scan that should be corrected next; None if there is none left.
+
+        A strategy that measures scans chooses among those that were segmented. The others are
+        then segmented in the background, so that it can choose among all the next time.
 
         Args:
             strategy: How it is chosen.
@@ -48,16 +54,28 @@ class Datastore:
             InputError: The strategy needs a calibration that the model does not have.
         """
         done = {case.id for case in self.store.corrections.cohort()}
-        scans = []
-        for scan in self.store.scans.all():
-            with suppress(NotFoundError):  # it was deleted a moment ago
-                scans.append(Candidate(scan, self.store.result(scan)))
-        return self.chooser.next(
+        scans = self._candidates()
+        chosen = self.chooser.next(
             strategy,
             [one for one in scans if one.scan.id not in done],
             by=by,
             corrected=[one for one in scans if one.scan.id in done],
         )
+        if strategy != FIRST:
+            self.ahead.want()
+        return chosen
+
+    @property
+    def segmented(self) -> int:
+        """How many scans a strategy can choose among: those with a result of this model."""
+        return sum(one.table is not None for one in self._candidates())
+
+    def _candidates(self) -> list[Candidate]:
+        scans = []
+        for scan in self.store.scans.all():
+            with suppress(NotFoundError):  # it was deleted a moment ago
+                scans.append(Candidate(scan, self.store.result(scan)))
+        return scans
 
 
 def open_datastore(
@@ -97,4 +115,5 @@ def open_datastore(
     if models.number:
         swap(store.model)
     learning = Learning(settings, models, store.corrections.folder, swap=swap)
-    return Datastore(store, Chooser(), models, learning)
+    ahead = Ahead(store, jobs, settings.limits)
+    return Datastore(store, Chooser(), models, learning, ahead)

@@ -73,6 +73,7 @@ class DatastoreOut(BaseModel):
 
     scans: int
     corrected: int
+    segmented: int
     strategies: list[StrategyOut]
     learns: bool
     student: int
@@ -122,6 +123,7 @@ def _add_overview(router: APIRouter, service: Service, datastore: Datastore) -> 
         return DatastoreOut(
             scans=len(store.scans.all()),
             corrected=len(done),
+            segmented=datastore.segmented,
             strategies=[
                 StrategyOut(name=name, description=text) for name, text in STRATEGIES.items()
             ],

@@ -10,6 +10,7 @@ from nnstudent.web.datastore.datastore import Datastore
 from nnstudent.web.datastore.learning import Training
 from nnstudent.web.datastore.scans import Scan
 from nnstudent.web.datastore.strategies import STRATEGIES
+from nnstudent.words import count
 
 MODEL = "nnstudent"
 FINAL = "final"
@@ -97,6 +98,15 @@ def sample(scan: Scan, *, strategy: str, by: str) -> dict[str, Any]:
         "SeriesInstanceUID": scan.series,
         "strategy": {strategy: {"ts": int(time.time()), "client_id": by}},
     }
+
+
+def chosen_among(datastore: Datastore) -> str:
+    """Say among how many scans a strategy chose."""
+    scans, segmented = len(datastore.store.scans.all()), datastore.segmented
+    said = f"chosen among {segmented} of {count(scans, 'scan')}"
+    if not segmented:
+        said = f"none of {count(scans, 'scan')} is segmented yet; this is the first by name"
+    return said if segmented == scans else f"{said}; the others are being segmented"
 
 
 def train_status(training: Training) -> dict[str, Any]:

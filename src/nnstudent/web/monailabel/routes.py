@@ -16,6 +16,7 @@ from nnstudent.errors import InputError
 from nnstudent.web.access import is_below
 from nnstudent.web.datastore.datastore import Datastore
 from nnstudent.web.datastore.scans import ConflictError, NotFoundError
+from nnstudent.web.datastore.strategies import FIRST
 from nnstudent.web.forms import (
     Form,
     TooLargeError,
@@ -29,6 +30,7 @@ from nnstudent.web.jobs import SHARED, Draft
 from nnstudent.web.monailabel.described import (
     FINAL,
     MODEL,
+    chosen_among,
     everything,
     info,
     sample,
@@ -279,7 +281,10 @@ def _add_next(router: APIRouter, datastore: Datastore) -> None:
     def choose(strategy: str, params: Params = None) -> dict[str, Any]:
         by = sender(params or {})
         scan = datastore.next(strategy, by=by)
-        return {} if scan is None else sample(scan, strategy=strategy, by=by)
+        if scan is None:
+            return {}
+        said = {"note": chosen_among(datastore)} if strategy != FIRST else {}
+        return {**sample(scan, strategy=strategy, by=by), **said}
 
 
 def _add_training(router: APIRouter, datastore: Datastore) -> None:
