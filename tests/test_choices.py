@@ -49,6 +49,7 @@ def test_the_tables_of_the_rooms_have_these_names() -> None:
         ("evaluate", "--cases", choices.CASES_OF_A_COHORT),
         ("label", "--decision", choices.DECISIONS),
         ("relabel", "--conflict", choices.CONFLICTS),
+        ("relabel", "--dicom", choices.DICOM_OBJECTS),
         ("teach", "--target", choices.TARGETS),
         ("qc", "--strategy", choices.STRATEGIES),
         ("report", "--format", choices.REPORT_FORMATS),

@@ -13,6 +13,7 @@ RULES = ("sides", "largest", "small", "tumor")  # of post-processing, in the ord
 DEFAULT_RULES = ("largest", "small")  # the rules that help, as bench/postprocess.py measures
 FORMATS = ("nifti", "dicom-seg", "dicom-sr", "rtstruct", "seg.nrrd", "nrrd", "mha")
 MESHES = ("stl", "glb")
+DICOM_OBJECTS = ("seg", "rtstruct")  # of relabel
 PROTOCOLS = ("strict", "flare23")
 CASES_OF_A_COHORT = ("auto", "test", "train", "all")
 CONFLICTS = ("first", "last", "agree")  # of relabel, where label maps differ

@@ -17,6 +17,8 @@
 
   nnstudent relabel labels/ -o meshes/ --mesh glb
       label maps that exist, and their surfaces for a 3D viewer
+  nnstudent relabel labels.nii.gz -o new.nii.gz --dicom seg --like SERIES
+      a corrected label map, and a DICOM-SEG of it in the study of its series
 
 What is none of the table becomes background and is named. The folder gets a
 dataset.json that names the classes.
@@ -27,7 +29,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nnstudent.choices import CONFLICTS, MESHES
+from nnstudent.choices import CONFLICTS, DICOM_OBJECTS, MESHES
 from nnstudent.cli.common import add_output, add_report, add_threads
 
 HELP = "rename, merge and renumber label maps"
@@ -64,8 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--like",
         type=Path,
         metavar="IMAGES",
-        help="for DICOM-SEG and RTSTRUCT: the scan that they belong to (image or series), or a "
-        "folder with one named after each",
+        help="for DICOM-SEG and RTSTRUCT, to read or to write: the scan that they belong to (image "
+        "or series), or a folder with one named after each",
     )
     parser.add_argument(
         "--split", action="store_true", help="write OUT/CASE/CLASS.nii.gz for each class found"
@@ -75,6 +77,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=MESHES,
         help="also write a smooth, closed surface around each class: glb, all in OUT/CASE.glb with "
         "names and colors; stl, as OUT/meshes/CASE/CLASS.stl in mm",
+    )
+    parser.add_argument(
+        "--dicom",
+        choices=DICOM_OBJECTS,
+        help="also write a DICOM object in the study of --like: seg, as OUT/CASE.seg.dcm; "
+        "rtstruct, as OUT/CASE.rtstruct.dcm; needs the extra [dicom]",
     )
     add_threads(parser)
     add_report(parser, help="write which files were made of which case as JSON")
@@ -99,6 +107,7 @@ def run(args: argparse.Namespace) -> int:
             conflict=args.conflict,
             split=args.split,
             mesh=args.mesh,
+            dicom=args.dicom,
             images=args.like,
             threads=args.threads or cores(),
             progress=display,

@@ -74,7 +74,7 @@ def find_regions(
             f"{path}: none of its regions ({', '.join(unknown[:5])}) is in label table "
             f"{taxonomy.name}; say what they are with --map NAME=CLASS"
         )
-    scans = {} if images is None else {id: _scan_of(id, images, len(cases)) for id in cases}
+    scans = {} if images is None else {id: scan_of(id, images, len(cases)) for id in cases}
     return Regions(cases, names, scans, unknown)
 
 
@@ -88,11 +88,22 @@ def _meant(name: str, taxonomy: Taxonomy, class_map: ClassMap | None) -> tuple[s
     return () if own is None else (own,)
 
 
-def _scan_of(id: str, images: Path, count: int) -> Path:
-    """The scan of a case: the only one, or that of its name in a folder."""
+def scan_of(id: str, images: Path, count: int) -> Path:
+    """Return the scan of a case: the only one, or that of its name in a folder.
+
+    Args:
+        id: The case.
+        images: The scan, or a folder of scans that are named after their cases.
+        count: How many cases there are.
+
+    Raises:
+        InputError: There is no such scan, or one scan for several cases.
+    """
     if images.is_file() or (count == 1 and images.is_dir() and holds_dicom(images)):
         if count > 1:
-            raise InputError(f"{images}: one scan for {count} objects; give a folder of them")
+            raise InputError(
+                f"{images}: one scan for {count} cases; give a folder with one named after each"
+            )
         return images
     named = [
         path

@@ -21,7 +21,8 @@ from nnstudent.io.nifti import read_labels, stem, write_labels
 from nnstudent.io.scan import read_scan
 from nnstudent.labels.apply import apply_map
 from nnstudent.labels.class_maps import ClassMap, declared_names
-from nnstudent.labels.regions import find_regions
+from nnstudent.labels.objects import check_object, object_path, write_object
+from nnstudent.labels.regions import find_regions, scan_of
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import Taxonomy
 from nnstudent.types import LabelArray
@@ -88,6 +89,7 @@ def relabel(
     conflict: Conflict = "first",
     split: bool = False,
     mesh: str | None = None,
+    dicom: str | None = None,
     images: Path | None = None,
     threads: int = 1,
     progress: Progress = silent,
@@ -108,18 +110,22 @@ def relabel(
         split: Write a file for each class found, ``OUT/CASE/CLASS.nii.gz``.
         mesh: Also write the surface of each class: ``glb``, all in ``CASE.glb``; ``stl``, as
             ``meshes/CASE/CLASS.stl``. None for no surfaces.
-        images: For DICOM objects: the scan that they belong to, or a folder with one named after
-            each; None if all are DICOM-SEG, whose own frames then make the grid.
+        dicom: Also write a DICOM object in the study of ``images``: ``seg``, as ``CASE.seg.dcm``;
+            ``rtstruct``, as ``CASE.rtstruct.dcm``. None for none.
+        images: For DICOM objects, those to read and those to write: the scan that they belong to,
+            or a folder with one named after each; None if all are DICOM-SEG to read, whose own
+            frames then make the grid.
         threads: Cases worked on at a time.
         progress: Called before the first and after each case.
 
     Raises:
         InputError: A source is missing, is empty, or a name has no meaning; ``out`` is a file and
             there are several cases or files.
-        MissingExtraError: A package that makes surfaces is not installed.
+        MissingExtraError: A package that makes surfaces or DICOM objects is not installed.
         OutputError: ``out`` cannot be written.
     """
     check_mesh(mesh)
+    check_object(dicom, images)
     notices: list[str] = []
     found = [_source(path, taxonomy, class_map, images=images, notices=notices) for path in sources]
     if all(path.is_file() for path in sources):  # two files are one case, whatever their names
@@ -140,6 +146,9 @@ def relabel(
             files = _write_classes(root / name, volume, like, taxonomy)
         else:
             files = (_write(out if single else out / f"{name}.nii.gz", volume, like),)
+        if dicom is not None and images is not None:
+            scan = scan_of(case.id, images, len(cases))
+            files += _write_object(root, name, volume, first, taxonomy, dicom, scan, lines=lines)
         return files + _write_surfaces(root, name, volume, taxonomy, mesh, lines=lines), lines
 
     folder = out.parent if single else out
@@ -178,6 +187,23 @@ def _write_classes(
             part = Volume((volume.array == id).astype(np.uint8), volume.grid)
             files.append(_write(folder / f"{taxonomy.by_id(id).name}.nii.gz", part, like))
     return tuple(files)
+
+
+def _write_object(
+    root: Path,
+    name: str,
+    volume: Volume,
+    made_from: Path,
+    taxonomy: Taxonomy,
+    kind: str,
+    scan: Path,
+    *,
+    lines: list[str],
+) -> tuple[Path, ...]:
+    """Write the DICOM object of a case."""
+    path = object_path(root, name, kind)
+    lines += write_object(path, volume, scan, taxonomy=taxonomy, kind=kind, made_from=made_from)
+    return (path,)
 
 
 def _write_surfaces(

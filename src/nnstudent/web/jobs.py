@@ -215,9 +215,7 @@ class Jobs:
 
     def owned_by(self, *owners: str) -> list[Job]:
         """Return the jobs of these owners, newest first."""
-        with self._changed:
-            found = [job for job in self._jobs.values() if job.owner in owners]
-        return sorted(found, key=lambda job: job.created, reverse=True)
+        return [job for job in reversed(self.all()) if job.owner in owners]
 
     def place(self, job: Job) -> int | None:
         """Return a job's place in the queue, 1 for the next; None if it is not waiting."""

@@ -26,12 +26,26 @@ class Algorithm:
     Attributes:
         name: Name of the model.
         version: Version of this package.
-        model: The model's identity, a hash.
+        model: The model's identity, a hash; that of the label map where no model is known.
+        alone: Whether it worked alone; otherwise a person took part, or may have.
     """
 
     name: str
     version: str
     model: str
+    alone: bool = True
+
+    @property
+    def generation(self) -> str:
+        """DICOM's word for it."""
+        return "AUTOMATIC" if self.alone else "SEMIAUTOMATIC"
+
+    @property
+    def reviewed(self) -> str:
+        """What is said of the content; at most 64 characters."""
+        if self.alone:
+            return "Made by a machine, not reviewed"
+        return "A label map that may have been corrected by hand"
 
 
 @dataclass(frozen=True)

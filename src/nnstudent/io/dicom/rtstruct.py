@@ -144,7 +144,7 @@ def _structure_set(origin: Origin, algorithm: Algorithm, pydicom: Any) -> Any:
         "SoftwareVersions": algorithm.version,
         "DeviceSerialNumber": algorithm.model,
         "StructureSetLabel": "nnStudent",
-        "StructureSetDescription": "Made by a machine, not reviewed",
+        "StructureSetDescription": algorithm.reviewed,
         "StructureSetDate": now.strftime("%Y%m%d"),
         "StructureSetTime": now.strftime("%H%M%S"),
         "FrameOfReferenceUID": origin.frame_of_reference,
@@ -181,7 +181,7 @@ def _roi(number: int, item: LabelClass, labeled: LabeledSeries, pydicom: Any) ->
         ROINumber=number,
         ReferencedFrameOfReferenceUID=labeled.origin.frame_of_reference,
         ROIName=meaning(item)[:64],
-        ROIGenerationAlgorithm="AUTOMATIC",
+        ROIGenerationAlgorithm=algorithm.generation,
         ROIGenerationDescription=f"{algorithm.name} {algorithm.version}"[:64],
     )
 

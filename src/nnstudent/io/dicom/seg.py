@@ -94,7 +94,7 @@ def _segmentation(labeled: LabeledSeries, hd: Any) -> Any:
         software_versions=labeled.algorithm.version,
         device_serial_number=labeled.algorithm.model,
         content_label="SEGMENTATION",
-        content_description="Made by a machine, not reviewed",
+        content_description=labeled.algorithm.reviewed,
         specific_character_set=UTF_8,  # replaced by the source's afterwards
     )
 
@@ -115,7 +115,7 @@ def _segment(number: int, item: LabelClass, labeled: LabeledSeries, hd: Any) -> 
         segment_label=meaning(item)[:64],
         segmented_property_category=hd.sr.CodedConcept(*category(item)),
         segmented_property_type=hd.sr.CodedConcept(*type_code(item)),
-        algorithm_type="AUTOMATIC",
+        algorithm_type=algorithm.generation,
         algorithm_identification=hd.AlgorithmIdentificationSequence(
             name=algorithm.name,
             family=hd.sr.CodedConcept("123109", "DCM", "Artificial Intelligence"),
