@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from copy import copy
+from typing import Any
 
 from fastapi import APIRouter, FastAPI, HTTPException, Response
 from fastapi.routing import APIRoute
@@ -14,7 +16,7 @@ from nnstudent.web.access import Access
 from nnstudent.web.datastore.routes import add_datastore_routes
 from nnstudent.web.monailabel.routes import add_protocol_routes
 from nnstudent.web.page import Page
-from nnstudent.web.problems import PROBLEMS, answer_errors
+from nnstudent.web.problems import answer_errors, describe_problems
 from nnstudent.web.routes import (
     add_about_routes,
     add_job_routes,
@@ -23,6 +25,15 @@ from nnstudent.web.routes import (
     job_out,
 )
 from nnstudent.web.service import Service
+
+
+class _Application(FastAPI):
+    """An application whose description also names the errors."""
+
+    def openapi(self) -> dict[str, Any]:
+        description = super().openapi()
+        describe_problems(description)
+        return description
 
 
 def create_app(service: Service) -> FastAPI:
@@ -36,7 +47,7 @@ def create_app(service: Service) -> FastAPI:
         finally:
             await run_in_threadpool(service.stop)
 
-    app = FastAPI(
+    app = _Application(
         title="nnStudent",
         version=nnstudent.__version__,
         openapi_url="/api/openapi.json",
@@ -45,7 +56,6 @@ def create_app(service: Service) -> FastAPI:
         # Versions that know this option have it on by default.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         lifespan=lifespan,
-        responses=PROBLEMS,
     )
     app.add_middleware(Access, settings=service.settings, sessions=service.sessions)
     app.state.datastore = service.datastore is not None
@@ -90,7 +100,8 @@ def _add_page_routes(router: APIRouter) -> None:
 
 def _answer_head(app: FastAPI) -> None:
     """Answer HEAD wherever GET is answered; the OpenAPI description only names GET."""
-    app.openapi()  # the application keeps this description
-    for route in app.router.routes:
+    for route in list(app.router.routes):
         if isinstance(route, APIRoute) and route.methods and "GET" in route.methods:
-            route.methods.add("HEAD")
+            head = copy(route)
+            head.methods, head.include_in_schema = {"HEAD"}, False
+            app.router.routes.append(head)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import logging
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
@@ -38,10 +39,29 @@ _CODES = (
     (OutputError, 503),
     (PacsError, 502),
 )
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    code: {"model": Problem}
-    for code in (400, 401, 403, 404, 408, 411, 413, 421, 422, 429, 500, 502, 503)
-}
+PROBLEMS = (400, 401, 403, 404, 408, 411, 413, 421, 422, 429, 500, 502, 503)
+
+
+def describe_problems(description: dict[str, Any]) -> None:
+    """Add to an OpenAPI description that every operation may answer with an error.
+
+    Declared with the routes instead, each error of each route would become a type of its own,
+    which takes most of the time that the application needs to start.
+    """
+    schemas = description["components"]["schemas"]
+    for unused in ("HTTPValidationError", "ValidationError"):  # ours are one line
+        schemas.pop(unused, None)
+    schemas[Problem.__name__] = Problem.model_json_schema()
+    reference = {"$ref": f"#/components/schemas/{Problem.__name__}"}
+    for operations in description["paths"].values():
+        for operation in operations.values():
+            operation["responses"] |= {
+                str(code): {
+                    "description": HTTPStatus(code).phrase,
+                    "content": {"application/json": {"schema": reference}},
+                }
+                for code in PROBLEMS
+            }
 
 
 def answer_errors(app: FastAPI) -> None:
