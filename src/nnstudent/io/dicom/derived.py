@@ -1,16 +1,22 @@
-"""Label maps on the slices of their series, ready to be written as DICOM objects."""
+"""Label maps on the slices of their series, and how highdicom writes DICOM objects of them."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from nnstudent.errors import InputError
+from nnstudent.io.atomic import replacing
 from nnstudent.io.dicom.origin import Origin, read_origin
+from nnstudent.io.dicom.read import quiet
 from nnstudent.io.dicom.series import Series
+from nnstudent.io.dicom.source_headers import name_sop_classes
+from nnstudent.io.terms import meaning
 from nnstudent.taxonomy import LabelClass, Taxonomy
 from nnstudent.types import LabelArray
 from nnstudent.volume import Volume
@@ -133,3 +139,35 @@ class LabeledSeries:
             dict(notes or {}),
             identity or Identity.new(),
         )
+
+
+def write_by_highdicom(
+    path: Path, labeled: LabeledSeries, make: Callable[[], Any], *, unable: str, instead: str
+) -> None:
+    """Write the object that highdicom makes, in the study of the series.
+
+    Args:
+        path: The file to write.
+        labeled: The labels and their series.
+        make: Makes the object, with the patient and study still empty.
+        unable: What highdicom cannot do if it refuses, such as "refer to".
+        instead: What to write then.
+
+    Raises:
+        InputError: highdicom refuses the series.
+        OutputError: ``path`` cannot be written.
+    """
+    with quiet():
+        try:
+            made = make()
+        # The message of the error may quote the patient.
+        except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
+            raise InputError(
+                f"{path}: highdicom cannot {unable} this series ({type(error).__name__}); "
+                f"write {instead}"
+            ) from error
+        names = [meaning(item) for item in labeled.classes]
+        labeled.origin.describe(made, more=[labeled.algorithm.name, *names])
+        name_sop_classes(made, labeled.origin)
+        with replacing(path) as temporary:
+            made.save_as(temporary)

@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 
 from nnstudent.errors import InputError, require
-from nnstudent.io.atomic import replacing
-from nnstudent.io.dicom.derived import SERIES_NUMBER, LabeledSeries
+from nnstudent.io.dicom.derived import SERIES_NUMBER, LabeledSeries, write_by_highdicom
 from nnstudent.io.dicom.origin import Origin
-from nnstudent.io.dicom.read import quiet
 from nnstudent.io.dicom.series import Series
-from nnstudent.io.dicom.source_headers import name_sop_classes, source_headers
+from nnstudent.io.dicom.source_headers import source_headers
 from nnstudent.io.dicom.text import UTF_8
 from nnstudent.io.terms import category, meaning, type_code
 from nnstudent.taxonomy import LabelClass
@@ -55,20 +53,13 @@ def write_seg(path: Path, labeled: LabeledSeries) -> None:
     """
     hd: Any = require("highdicom", extra="dicom", why="writing DICOM-SEG")
     check_seg(labeled.series, labeled.origin)
-    with quiet():
-        try:
-            seg = _segmentation(labeled, hd)
-        # The message of the error may quote the patient.
-        except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
-            raise InputError(
-                f"{path}: highdicom cannot refer to this series ({type(error).__name__}); "
-                "write nifti or seg.nrrd"
-            ) from error
-        names = [meaning(item) for item in labeled.classes]
-        labeled.origin.describe(seg, more=[labeled.algorithm.name, *names])
-        name_sop_classes(seg, labeled.origin)
-        with replacing(path) as temporary:
-            seg.save_as(temporary)
+    write_by_highdicom(
+        path,
+        labeled,
+        lambda: _segmentation(labeled, hd),
+        unable="refer to",
+        instead="nifti or seg.nrrd",
+    )
 
 
 def _segmentation(labeled: LabeledSeries, hd: Any) -> Any:

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnstudent.errors import InputError, require
-from nnstudent.io.atomic import replacing
-from nnstudent.io.dicom.derived import SERIES_NUMBER, Identity, LabeledSeries
-from nnstudent.io.dicom.read import quiet
-from nnstudent.io.dicom.source_headers import name_sop_classes, source_headers
+from nnstudent.errors import require
+from nnstudent.io.dicom.derived import SERIES_NUMBER, Identity, LabeledSeries, write_by_highdicom
+from nnstudent.io.dicom.source_headers import source_headers
 from nnstudent.io.dicom.text import UTF_8
 from nnstudent.io.terms import category, meaning, type_code
 from nnstudent.taxonomy import LabelClass
@@ -64,20 +62,13 @@ def write_sr(
         OutputError: ``path`` cannot be written.
     """
     hd: Any = require("highdicom", extra="dicom", why="writing a structured report")
-    with quiet():
-        try:
-            report = _Report(labeled, segmentation, hd).of(findings)
-        # The message of the error may quote the patient.
-        except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
-            raise InputError(
-                f"{path}: highdicom cannot report on this series ({type(error).__name__}); "
-                "write --statistics"
-            ) from error
-        names = [meaning(item) for item in labeled.classes]
-        labeled.origin.describe(report, more=[labeled.algorithm.name, *names])
-        name_sop_classes(report, labeled.origin)
-        with replacing(path) as temporary:
-            report.save_as(temporary)
+    write_by_highdicom(
+        path,
+        labeled,
+        lambda: _Report(labeled, segmentation, hd).of(findings),
+        unable="report on",
+        instead="--statistics",
+    )
 
 
 class _Report:
