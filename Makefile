@@ -39,8 +39,9 @@ demo: $(VENV)/.train
 	@echo $(DEMO)/run/report.html
 
 # A worker a core, and a core a worker: torch would start as many threads as there are cores in each.
+# Many tests start the command, which would be compiled each time where Python is told to keep no bytecode.
 WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
-PYTEST  := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+PYTEST  := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 test: $(VENV)/.dev
 	@$(PYTEST)
@@ -96,7 +97,7 @@ dist: $(VENV)/.dev
 	@$(MAKE) --no-print-directory web
 	@rm -rf dist
 	@$(BIN)/python -m build --no-isolation --outdir dist .
-	@NNSTUDENT_WHEEL=$$(ls dist/*.whl) $(BIN)/python -m pytest -q tests/test_wheel.py
+	@NNSTUDENT_WHEEL=$$(ls dist/*.whl) $(BIN)/python -m pytest -q tests/system/test_wheel.py
 	@ls -l dist
 
 # The paper's student, trained on phantoms, and how fast it segments beside stock nnU-Net. A second call goes on where the first ended.

@@ -18,6 +18,7 @@ from nnstudent.bundle.export import export
 from nnstudent.io.nifti import read_image, read_labels, write_labels
 from nnstudent.taxonomy import flare23
 from nnstudent.volume import Volume
+from tests.bench.contender import floor_of_a_tiny_network, make_contender
 from tests.inference.folders import ISOTROPIC, make_folder
 
 KEYS = {
@@ -29,15 +30,12 @@ KEYS = {
 
 @pytest.fixture(scope="module")
 def contender(tmp_path_factory) -> scans.Contender:
-    work = tmp_path_factory.mktemp("contender")
-    folder = make_folder(work / "model", ISOTROPIC, classes=flare23().organs)
-    return scans.Contender("paper-plan", export(folder, work / "bundle"), folder)
+    return make_contender(tmp_path_factory.mktemp("contender"))
 
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(floor, "CHANNELS", 16)
-    monkeypatch.setattr(floor, "SIZE", (4, 8, 8))
+    floor_of_a_tiny_network(monkeypatch)
 
 
 def test_a_scan_has_the_whole_abdomen_in_view(tmp_path):
@@ -97,19 +95,6 @@ def test_the_papers_student_with_random_weights_is_measured_without_a_word_on_it
     assert row["windows"]["run"] == row["windows"]["planned"]
     assert not {"dsc", "dsc_cost", "organs_found"} & set(row)
     assert "labels mean nothing" in capfd.readouterr().out
-
-
-@pytest.mark.slow
-def test_beside_stock_nnunet(contender, quick, tmp_path, monkeypatch):
-    pytest.importorskip("nnunetv2", reason="compares with stock nnU-Net, which is not installed")
-    # By itself it starts six processes, each of which imports all of nnU-Net.
-    monkeypatch.setattr(bench, "STOCK", (*bench.STOCK, "-npp", "1", "-nps", "1"))
-    (row,) = bench.bench(
-        [contender], [20], repeats=1, stock=True, work=tmp_path, plane=40, least=0
-    )["rows"]
-    assert row["stock_seconds"] > 0
-    assert row["ratio"] == pytest.approx(row["stock_seconds"] / row["seconds"])
-    assert row["agreement_dense_fp32"] >= 0.98
 
 
 def test_what_the_fast_defaults_cost_is_of_the_truth(contender, tmp_path):

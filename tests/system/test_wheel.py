@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 import venv
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel as nib
@@ -23,7 +24,6 @@ import pytest
 from tests.conftest import ROOT
 
 LIMIT_MB = 450
-pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -49,29 +49,20 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def installed(folder: Path, wheel: Path, *extras: str) -> Path:
-    """The bin folder of a new environment that has the wheel and what it asks for, nothing else."""
-    venv.create(folder, with_pip=True, symlinks=True)
-    binaries = folder / "bin"
-    what = f"{wheel}[{','.join(extras)}]" if extras else str(wheel)
-    install = [
-        binaries / "python",
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--constraint",
-        ROOT / "constraints.txt",
-        what,
-    ]
-    subprocess.run(install, check=True, timeout=540)
-    return binaries
+def install(binaries: Path, what: str) -> None:
+    command = [binaries / "python", "-m", "pip", "install", "--quiet"]
+    command += ["--constraint", ROOT / "constraints.txt", what]
+    subprocess.run(command, check=True, timeout=540)
 
 
 @pytest.fixture(scope="module")
-def clean(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Path:
-    """The environment of somebody who only segments."""
-    return installed(tmp_path_factory.mktemp("light") / "env", wheel)
+def clean(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Iterator[Path]:
+    """The bin folder of a new environment that has the wheel and what it asks for, nothing else."""
+    folder = tmp_path_factory.mktemp("light") / "env"
+    venv.create(folder, with_pip=True, symlinks=True)
+    install(folder / "bin", str(wheel))
+    yield folder / "bin"
+    shutil.rmtree(folder)  # half a gigabyte, which pytest would keep
 
 
 def run(command: list[object], cwd: Path) -> str:
@@ -143,19 +134,16 @@ def test_it_carries_the_page_and_nothing_of_how_it_is_built(wheel: Path) -> None
         for name in carried
         if "node_modules" in name or name.endswith((".ts", ".map")) or name.startswith("frontend")
     ]
-    if "NNSTUDENT_WHEEL" not in os.environ and not (ROOT / "src" / PAGE[0]).is_file():
-        pytest.skip("the page is not built in this tree (make web)")
-    assert set(PAGE) <= carried
+    assert set(PAGE) <= carried, "the page was not built before the wheel: make web"
 
 
-def test_its_page_opens(wheel: Path, tmp_path: Path) -> None:
-    if PAGE[0] not in zipfile.ZipFile(wheel).namelist():
-        pytest.skip("a wheel without the page; make dist builds one with it")
-    binaries = installed(tmp_path / "env", wheel, "web")
+def test_its_page_opens(wheel: Path, clean: Path, tmp_path: Path) -> None:
+    """The last test, because it adds to the environment."""
+    install(clean, f"{wheel}[web]")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [binaries / "nnstudent", "serve", "--port", str(port), "--work", tmp_path / "work"]
+    command = [clean / "nnstudent", "serve", "--port", str(port), "--work", tmp_path / "work"]
     process = subprocess.Popen([str(part) for part in command], cwd=tmp_path)
     try:
         for address, part in (("", b"<title>nnStudent"), ("viewer.js", b"webgl2")):
@@ -164,7 +152,6 @@ def test_its_page_opens(wheel: Path, tmp_path: Path) -> None:
     finally:
         process.terminate()
         process.wait(30)
-        shutil.rmtree(tmp_path / "env")  # half a gigabyte, which pytest would keep
 
 
 def fetched(address: str, *, patience: float = 60) -> bytes:
