@@ -172,7 +172,9 @@ def test_regions_of_a_bundle(tmp_path):
 
 
 def test_a_phantom(isotropic, tmp_path, monkeypatch):
-    image = make_case(2, preset="tiny", slices=30).image
+    whole = make_case(2, preset="tiny", slices=30).image
+    # An eighth of it, a part of the body in air: stock nnU-Net takes half a minute for the whole.
+    image = cropped(whole, *(slice(0, n // 2) for n in whole.grid.shape))
     compare(isotropic, written(image, tmp_path / "case.nii.gz"), tmp_path, monkeypatch)
 
 
@@ -180,13 +182,15 @@ def test_a_phantom(isotropic, tmp_path, monkeypatch):
 @pytest.mark.parametrize("kind", ["isotropic", "anisotropic"])
 def test_a_real_ct(kind, real_data, tmp_path, monkeypatch, request):
     volume = read_image(real_data / "ts_example" / "ct.nii.gz")
-    # Not all slices: stock nnU-Net takes a minute for them.
-    image = written(cropped(volume, 50, 80), tmp_path / "case.nii.gz")
+    # Not the whole of it: stock nnU-Net takes a minute for that.
+    part = cropped(volume, slice(50, 70), slice(10, 66), slice(20, 84))
+    image = written(part, tmp_path / "case.nii.gz")
     compare(request.getfixturevalue(kind), image, tmp_path, monkeypatch)
 
 
-def cropped(volume: Volume, first: int, last: int) -> Volume:
-    array = np.ascontiguousarray(volume.array[first:last])
+def cropped(volume: Volume, *box: slice) -> Volume:
+    """A part of an image, from one index to another along z, y and x."""
+    array = np.ascontiguousarray(volume.array[box])
     affine = volume.grid.affine.copy()
-    affine[:3, 3] += affine[:3, 2] * first
+    affine[:3, 3] += affine[:3, :3] @ [part.start for part in reversed(box)]
     return Volume(array, Grid(array.shape, affine))

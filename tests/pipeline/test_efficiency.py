@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nnstudent.bundle.export import export
 from nnstudent.cohort.cohort import Case
 from nnstudent.io.nifti import write_image
 from nnstudent.pipeline.efficiency import choose_by_size, measure
@@ -31,7 +32,8 @@ def test_the_sizes_are_spread_from_the_smallest_to_the_largest(tmp_path: Path) -
 def test_a_case_is_segmented_by_a_process_of_its_own_and_what_fails_is_named(
     tmp_path: Path,
 ) -> None:
-    model = make_folder(tmp_path / "model", ISOTROPIC)
+    # A bundle, whose process does not import torch.
+    model = export(make_folder(tmp_path / "model", ISOTROPIC), tmp_path / "bundle")
     image = tmp_path / "ct.nii.gz"
     write_image(image, blobs((20, 24, 28), (2.0, 2.0, 2.0)))
     broken = tmp_path / "broken.nii.gz"

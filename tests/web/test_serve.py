@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -52,13 +53,9 @@ def test_it_serves_until_ctrl_c_and_logs_nobody_s_name(tmp_path):
             file = ("Secretname^Petra.nii.gz", b"\x1f\x8b\x08\x00rest")
             job = client.post("api/jobs", files={"files": file})
             assert job.json()["name"] == "Secretname^Petra"
-            while (job := client.get(f"api/jobs/{job.json()['id']}")).json()["state"] not in (
-                "done",
-                "failed",
-            ):
-                pass
-            assert "Secretname^Petra: cannot be opened" in job.json()["error"]
-            assert str(tmp_path) not in job.text
+            failed = wait_for(client, job.json()["id"], "done", "failed")
+            assert "Secretname^Petra: cannot be opened" in failed["error"]
+            assert str(tmp_path) not in json.dumps(failed)
             names = sorted(
                 Series().write(tmp_path / PATIENT).iterdir()
             )  # of a patient whose name is Secretname
