@@ -80,8 +80,13 @@ def test_classes_can_be_chosen(folders):
 def test_a_class_that_is_in_no_truth_causes_a_note(tmp_path):
     save(tmp_path / "pred" / "a.nii.gz", organs())
     save(tmp_path / "truth" / "a.nii.gz", organs(without=(9,)))
+    for name in ("plans.json", "predict_from_raw_data_args.json"):
+        (tmp_path / "pred" / name).write_text("{}")  # nnU-Net's own, of which nobody needs to hear
+    (tmp_path / "pred" / "notes.txt").write_text("mine")
     scores = evaluate(tmp_path / "pred", tmp_path / "truth")
-    assert scores.notes[0].startswith("gallbladder, tumor:")
+    assert [note.endswith("notes.txt") for note in scores.notes] == [True, False]
+    assert scores.notes[1].startswith("gallbladder, tumor:")
+    assert scores.notes[1].endswith("(--cohort or --classes)")
     assert scores.cases[0].scores["gallbladder"].dsc == 0.0
 
 

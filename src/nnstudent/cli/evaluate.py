@@ -198,7 +198,7 @@ def _print_scores(scores: Scores) -> None:
             for warning in case.warnings:
                 _say(f"{case.id}: {warning}")
     for note in scores.notes:
-        _say(f"{note} (--cohort or --classes)")
+        _say(note)
 
 
 def _print_other(scores: Scores, folder: Path) -> None:

@@ -106,7 +106,7 @@ def evaluate(
     if absent:
         notes += (
             f"{', '.join(absent)}: in no truth of these cases; "
-            "if nobody looked for it, declare what is annotated",
+            "if nobody looked for it, declare what is annotated (--cohort or --classes)",
         )
     return replace(scores, notes=notes)
 

@@ -35,6 +35,8 @@ NO_FILE = "pipe, device or broken link"
 FOLDER = "folder"
 DICOM = "DICOM file"
 TABLE = "dataset.json"  # names the classes of the label maps beside it
+# What nnU-Net writes beside its predictions.
+_OF_NNUNET = (TABLE, "plans.json", "predict_from_raw_data_args.json")
 
 _IN_ONE_BYTE = (2, 256)  # NIfTI's codes of uint8 and int8
 _LABEL_INTENT = 1002
@@ -213,7 +215,7 @@ def label_maps(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
     """Find the label maps of a folder.
 
     Files named after a label map, such as its preview or record, are part of it and not mentioned,
-    and neither is ``dataset.json``.
+    and neither are the files that nnU-Net writes beside its predictions.
 
     Returns:
         The label maps by their names without suffix, in this order, and what was passed over, one
@@ -240,7 +242,7 @@ def label_maps(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
     passed[NO_IMAGE] = tuple(
         path
         for path in passed.get(NO_IMAGE, ())
-        if path.name != TABLE and not _belongs(path.name, maps)
+        if path.name not in _OF_NNUNET and not _belongs(path.name, maps)
     )
     passed[DICOM] = listing.dicom
     return dict(sorted(maps.items())), describe(passed, root=folder)
