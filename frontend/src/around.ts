@@ -12,9 +12,13 @@ export interface Around {
   spacing: Triple // mm
   voxel: Triple // of the click, from the first voxel
   reach: number // mm
+  elsewhere?: boolean // whether the organ also lies outside the box
 }
 
-/** Segments an organ again: takes a box with densities as int16 and a mask as uint8, and returns the mask. */
+/**
+ * Segments an organ again: takes a box with densities as int16 and whose each voxel is as uint8 (1 the organ's, 0 nobody's,
+ * others those of other organs), and returns where the organ is.
+ */
 export type Segment = (around: Around, add: boolean, body: Uint8Array<ArrayBuffer>) => Promise<Uint8Array>
 
 /** The box around a voxel of a scan. */
@@ -33,17 +37,27 @@ export function around(voxel: Triple, slices: Triple, spacing: Triple): Around {
   }
 }
 
-/** Densities and what is drawn in a box, x fastest. */
-export function readBox(pane: Pane, { start, size }: Around): Uint8Array<ArrayBuffer> {
+/**
+ * Densities and whose each voxel is in a box, x fastest.
+ *
+ * @param own The class that is drawn; what it had before counts as nobody's where it is drawn no more.
+ */
+export function readBox(pane: Pane, box: Around, own: number): Uint8Array<ArrayBuffer> {
+  const { start, size } = box
   const voxels = size[0] * size[1] * size[2]
   const body = new Uint8Array(3 * voxels)
   const view = new DataView(body.buffer)
   const bitmap = pane.nv.drawBitmap!
+  const idAt = pane.idReader()
+  let drawn = 0
   each(pane, start, size, (index, at, x, y, z) => {
     const hu = Math.round(pane.back!.getValue(x, y, z))
     view.setInt16(2 * index, Math.min(Math.max(hu, -32768), 32767), true)
-    body[2 * voxels + index] = bitmap[at]! ? 1 : 0
+    const other = idAt(x, y, z)
+    if (bitmap[at]) drawn++
+    body[2 * voxels + index] = bitmap[at] ? 1 : other && other !== own ? Math.min(other + 1, 255) : 0
   })
+  box.elsewhere = bitmap.reduce((sum, value) => sum + (value ? 1 : 0), 0) > drawn
   return body
 }
 

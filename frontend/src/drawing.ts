@@ -76,7 +76,7 @@ export class Drawing {
     this.busy = true
     this.onSay('Segmenting …')
     try {
-      const mask = await this.segment(box, add, readBox(main, box))
+      const mask = await this.segment(box, add, readBox(main, box, this.item.id))
       if (this.listening.signal.aborted) return // it ended meanwhile
       writeBox(main, box, mask)
       main.nv.drawAddUndoBitmap()

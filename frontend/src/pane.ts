@@ -177,6 +177,20 @@ export class Pane {
     return drawn
   }
 
+  /** What reads the id at a voxel along the patient's axes: to the left, to the front, upwards. */
+  idReader(): (x: number, y: number, z: number) => number {
+    const [width, height] = this.size
+    const far: Triple = [1, width, width * height]
+    const steps: Triple = [0, 0, 0]
+    let start = 0
+    this.turned((axis, flipped, patient) => {
+      steps[patient] = flipped ? -far[axis]! : far[axis]!
+      if (flipped) start += far[axis]! * (this.size[axis]! - 1)
+      return 0
+    })
+    return (x, y, z) => this.ids[start + x * steps[0] + y * steps[1] + z * steps[2]] ?? 0
+  }
+
   /** Which slices along an axis of the patient have something drawn in them. */
   drawnSlices(axis: number): boolean[] {
     const bitmap = this.nv.drawBitmap ?? new Uint8Array()

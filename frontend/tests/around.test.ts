@@ -2,7 +2,7 @@ import { expect, test, vi } from 'vitest'
 
 vi.mock('@niivue/niivue', () => ({}))
 
-import { around, readBox, writeBox } from '../src/around'
+import { type Around, around, readBox, writeBox } from '../src/around'
 import type { Pane } from '../src/pane'
 
 test('a box reaches 25 mm and a voxel more, and ends at the scan', () => {
@@ -28,13 +28,18 @@ test('what is read of a box and written into it is that box', () => {
     nv: { drawBitmap },
     slices: (axis: number) => [width, height, depth][axis],
     back: { getValue: (x: number, y: number, z: number) => -(x + 10 * y + 100 * z) },
+    idReader: () => (x: number) => (x === 3 ? 7 : 9),
   } as unknown as Pane
-  const box = { start: [2, 1, 1], size: [2, 2, 2], spacing: [1, 1, 1], voxel: [0, 0, 0], reach: 25 } as const
-  const body = readBox(pane, box as never)
+  const box: Around = { start: [2, 1, 1], size: [2, 2, 2], spacing: [1, 1, 1], voxel: [0, 0, 0], reach: 25 }
+  const body = readBox(pane, box, 9)
   const hu = new Int16Array(body.slice(0, 16).buffer)
   expect([...hu]).toEqual([-112, -113, -122, -123, -212, -213, -222, -223])
-  expect([...body.slice(16)]).toEqual([1, 0, 0, 0, 0, 0, 0, 0])
-  writeBox(pane, box as never, Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 9))
+  expect([...body.slice(16)]).toEqual([1, 8, 0, 8, 0, 8, 0, 8]) // what was 9 is nobody's where it is drawn no more
+  expect(box.elsewhere).toBe(false)
+  writeBox(pane, box, Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 9))
   const where = [...drawBitmap.entries()].filter(([, value]) => value)
   expect(where).toEqual([[3 + width * (2 + height * 2), 1]])
+  drawBitmap[0] = 1
+  readBox(pane, box, 9)
+  expect(box.elsewhere).toBe(true)
 })

@@ -12,7 +12,7 @@ from nnstudent.labels.click import Click, correct_by_click
 from nnstudent.volume import Grid, Volume
 
 pytest.importorskip("skimage", reason="the extra [web] is not installed")
-LIVER, GALLBLADDER = 1, 9
+LIVER, SPLEEN, GALLBLADDER = 1, 3, 9
 
 
 def scene(spacing: float = 2.0) -> tuple[Volume, Volume]:
@@ -49,6 +49,33 @@ def test_a_click_removes_a_wrong_piece_and_leaves_the_organ() -> None:
         image, Volume(wrong, truth.grid), Click((5, 54, 54), add=False), id=GALLBLADDER
     )
     assert np.array_equal(fixed.array, truth.array)
+
+
+def test_a_click_takes_from_no_organ_that_was_not_clicked_at() -> None:
+    image, truth = scene()
+    # The organ is missing, and half of what looks like it is another one's by right.
+    half = np.where(truth.array == GALLBLADDER, 0, truth.array)
+    theirs = truth.array == GALLBLADDER
+    theirs[..., : int(np.argwhere(theirs)[:, 2].mean())] = False
+    half[theirs] = SPLEEN
+    at = np.argwhere((truth.array == GALLBLADDER) & ~theirs)
+    place = tuple(int(i) for i in at[len(at) // 2])
+    fixed = correct_by_click(image, Volume(half, truth.grid), Click(place), id=GALLBLADDER)
+    assert (fixed.array[theirs] == SPLEEN).all()
+    assert (fixed.array == GALLBLADDER).sum() > 0.5 * len(at)
+
+
+def test_a_click_leaves_something_of_an_organ_that_has_no_other_piece() -> None:
+    image, truth = scene()
+    at = np.argwhere(truth.array == GALLBLADDER)
+    place = tuple(int(i) for i in at[0])
+    click = Click(place, add=False)
+    part = correct_by_click(image, truth, click, id=GALLBLADDER, reach_mm=60)
+    left = int((part.array == GALLBLADDER).sum())
+    assert 0 < left < len(at)
+    assert part.array[place] == 0
+    whole = correct_by_click(image, truth, click, id=GALLBLADDER, reach_mm=60, elsewhere=True)
+    assert not (whole.array == GALLBLADDER).any()
 
 
 def test_a_click_removes_only_the_part_around_it() -> None:

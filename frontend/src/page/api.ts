@@ -65,7 +65,7 @@ export function sendCorrection(id: string, label: Blob, params: CorrectionParams
 
 /** Segment an organ again around a click. */
 export async function sendClick(around: Around, add: boolean, body: Uint8Array<ArrayBuffer>): Promise<Uint8Array> {
-  const params = new URLSearchParams({ add: String(add), reach_mm: String(around.reach) })
+  const params = new URLSearchParams({ add: String(add), reach_mm: String(around.reach), elsewhere: String(around.elsewhere ?? true) })
   for (const [name, triple] of [['shape', around.size], ['spacing_mm', around.spacing], ['voxel', around.voxel]] as const) {
     for (const value of [...triple].reverse()) params.append(name, String(value)) // z, y, x
   }

@@ -24,6 +24,7 @@ _BRIDGE_MM = 2.0  # what is thinner than twice this leads into a neighbor
 _LEAST_TOLERANCE_HU = 30.0
 _SPREADS = 2.5
 _BETA = 130.0  # the walker's own default: how seldom it crosses an edge
+_FAR = 0.6  # of the way to the end of an organ that is its only piece: what is beyond stays
 _MOST_VOXELS = 60_000  # unknown at once; a finer image is coarsened for the walker
 _BACK, _OWN = 1, 2
 
@@ -42,13 +43,20 @@ class Click:
 
 
 def correct_by_click(
-    image: Volume, labels: Volume, click: Click, *, id: int, reach_mm: float = REACH_MM
+    image: Volume,
+    labels: Volume,
+    click: Click,
+    *,
+    id: int,
+    reach_mm: float = REACH_MM,
+    elsewhere: bool = False,
 ) -> Volume:
     """Segment one organ again around a click.
 
     A click that adds gives the organ what lies around it and looks like it, up to the next edge of
-    the image, also from other organs. A click that removes takes away the part of the organ around
-    it; a piece that lies wholly within reach goes as a whole. Nothing changes beyond ``reach_mm``.
+    the image. It takes from no organ but the one that was clicked at. A click that removes takes
+    away the part of the organ around it; a piece that lies wholly within reach goes as a whole,
+    unless it is all that there is of the organ. Nothing changes beyond ``reach_mm``.
 
     Args:
         image: The image, in HU for CT.
@@ -56,6 +64,7 @@ def correct_by_click(
         click: Where, and whether it belongs to the organ.
         id: The organ's id.
         reach_mm: How far from the click labels may change.
+        elsewhere: Whether the organ also lies outside of what is given.
 
     Returns:
         The corrected labels.
@@ -69,8 +78,11 @@ def correct_by_click(
     _check(image, labels, click, id=id, reach_mm=reach_mm)
     box, distance = _around(image, click, reach_mm=reach_mm)
     values = np.asarray(image.array[box], np.float64)
-    own = labels.array[box] == id
-    scene = _Scene(values, own, distance, image.spacing_mm, reach_mm)
+    here = labels.array[box]
+    own = here == id
+    free = own | (here == 0) | (here == labels.array[click.voxel])
+    only = not elsewhere and int(np.count_nonzero(labels.array == id)) == int(own.sum())
+    scene = _Scene(values, own, free, only, distance, image.spacing_mm, reach_mm)
     changed = scene.added() if click.add else scene.removed()
     array = labels.array.copy()
     part = array[box]
@@ -120,10 +132,22 @@ def _around(image: Volume, click: Click, *, reach_mm: float) -> tuple[Box, Float
 
 @dataclass(frozen=True, eq=False)
 class _Scene:
-    """The box around a click."""
+    """The box around a click.
+
+    Attributes:
+        values: The image.
+        own: Where the organ is.
+        free: Where it may be: not where another organ is, but for the one that was clicked at.
+        only: Whether the organ lies nowhere outside the box.
+        distance: From the click, in mm.
+        spacing_mm: Of the voxels.
+        reach_mm: How far labels may change.
+    """
 
     values: Float64Array
     own: MaskArray
+    free: MaskArray
+    only: bool
     distance: Float64Array
     spacing_mm: tuple[float, float, float]
     reach_mm: float
@@ -137,7 +161,7 @@ class _Scene:
     def added(self) -> MaskArray:
         """What looks like the place of the click, is connected to it, and lies before an edge."""
         smooth = ndimage.gaussian_filter(self.values, [_SMOOTH_MM / mm for mm in self.spacing_mm])
-        alike = self._alike(smooth) & (self.distance < self.reach_mm)
+        alike = self._alike(smooth) & (self.distance < self.reach_mm) & self.free
         at = np.unravel_index(self.distance.argmin(), self.distance.shape)
         alike[at] = True
         # The largest ball around the click that holds nothing else is certain.
@@ -161,12 +185,16 @@ class _Scene:
     def removed(self) -> MaskArray:
         """The part of the organ that is nearer to the click than to the rest of the organ."""
         part = _connected(self.own, self.ball & self.own)
+        stays = part & (self.distance >= self.reach_mm)
+        if not stays.any():  # the whole piece lies within reach
+            if not self.only or 2 * part.sum() < self.own.sum():
+                return part
+            stays = part & (self.distance >= _FAR * self.distance[part].max())
         markers = np.full(self.values.shape, -1, np.int32)
-        markers[part & (self.distance < self.reach_mm)] = 0
-        markers[part & (self.distance >= self.reach_mm)] = _OWN
+        markers[part] = 0
         markers[self.ball & part] = _BACK
-        if not (markers == _OWN).any():  # the whole piece lies within reach
-            return part
+        markers[stays] = _OWN
+        markers[self.distance == self.distance.min()] = _BACK
         return np.asarray(self._walk(markers, self.values) == _BACK)
 
     def _alike(self, smooth: Float64Array) -> MaskArray:

@@ -45,6 +45,19 @@ def test_a_box_is_answered_as_the_whole_scan(add: bool) -> None:
     assert abs(int(found.sum()) - int(labels.array.sum())) > 50, "something changed"
 
 
+def test_other_organs_of_the_box_stay_and_are_not_returned() -> None:
+    image, labels = scan()
+    ids = labels.array.copy()
+    beside = (np.indices(ids.shape)[2] > CENTER[2] + 4) & (ids == 0)
+    ids[beside] = 7
+    click = BoxIn(shape=ids.shape, spacing_mm=SPACING, voxel=CENTER, add=True, reach_mm=REACH)
+    found = np.frombuffer(segment_box(click, sent(image, Volume(ids, image.grid))), np.uint8)
+    found = found.reshape(ids.shape)
+    assert set(np.unique(found)) == {0, 1}
+    assert not found[beside].any()
+    assert found.sum() > labels.array.sum()
+
+
 def test_what_does_not_fit_is_refused() -> None:
     click = BoxIn(shape=(2, 3, 4), spacing_mm=SPACING, voxel=(0, 0, 0), add=True)
     with pytest.raises(InputError, match="a box of 10 bytes; its shape takes 72"):

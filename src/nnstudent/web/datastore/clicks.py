@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 
 from nnstudent.errors import InputError
 from nnstudent.labels.click import REACH_MM, Click, correct_by_click
+from nnstudent.types import LabelArray
 from nnstudent.volume import Grid, Volume
 from nnstudent.words import count
 
@@ -35,6 +36,7 @@ class BoxIn(BaseModel):
         voxel: Where somebody clicked, from the box's first voxel, (z, y, x).
         add: Whether that belongs to the organ.
         reach_mm: How far from it labels may change; the box reaches a little farther.
+        elsewhere: Whether the organ also lies outside the box.
     """
 
     shape: tuple[Size, Size, Size]
@@ -42,6 +44,7 @@ class BoxIn(BaseModel):
     voxel: tuple[Place, Place, Place]
     add: bool
     reach_mm: Annotated[float, Field(ge=1, le=100)] = REACH_MM
+    elsewhere: bool = True
 
     @property
     def size(self) -> int:
@@ -64,11 +67,12 @@ def segment_box(click: BoxIn, body: bytes) -> bytes:
 
     Args:
         click: The click and its box.
-        body: The densities in HU as int16, little-endian, then what is the organ's as uint8, 0 or
-            1; both in the order (z, y, x), x fastest.
+        body: The densities in HU as int16, little-endian, then whose each voxel is as uint8: 1 is
+            the organ's, 0 nobody's, and any other value that of another organ; both in the order
+            (z, y, x), x fastest.
 
     Returns:
-        What is the organ's now, as the mask that was sent.
+        What is the organ's now, 1 in the order that was sent, and 0 elsewhere.
 
     Raises:
         InputError: The body does not fit the box, or the click is outside of it, or removes where
@@ -79,12 +83,14 @@ def segment_box(click: BoxIn, body: bytes) -> bytes:
     voxels = click.size // _BYTES
     grid = Grid(click.shape, np.diag([*reversed(click.spacing_mm), 1.0]))
     image = np.frombuffer(body, "<i2", count=voxels).reshape(click.shape)
-    own = np.frombuffer(body, np.uint8, offset=2 * voxels).reshape(click.shape) > 0
+    labels = np.frombuffer(body, np.uint8, offset=2 * voxels).reshape(click.shape)
     corrected = correct_by_click(
         Volume(image.astype(np.int16), grid),
-        Volume(own.astype(np.uint8), grid),
+        Volume(labels.copy(), grid),
         Click(click.voxel, add=click.add),
         id=_ID,
         reach_mm=click.reach_mm,
+        elsewhere=click.elsewhere,
     )
-    return corrected.array.tobytes()
+    own: LabelArray = (corrected.array == _ID).astype(np.uint8)
+    return own.tobytes()
