@@ -4,6 +4,7 @@ nothing."""
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import nnstudent
+from tests.conftest import ROOT
 
 SOURCE = Path(nnstudent.__file__)
 
@@ -63,3 +65,12 @@ def test_no_module_of_the_package_uses_its_front_door():
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module == "nnstudent":
                 assert {item.name for item in node.names} <= {"__version__", "cli"}, path
+
+
+def test_the_version_is_that_of_the_changelog_and_of_the_citation():
+    latest = re.search(r"^## (\S+) \((.+)\)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.M)
+    assert latest is not None, "the topmost section is ## VERSION (unreleased), or (the date)"
+    assert latest[1] == nnstudent.__version__
+    assert re.fullmatch(r"unreleased|\d{4}-\d\d-\d\d", latest[2])
+    citation = (ROOT / "CITATION.cff").read_text("utf-8")
+    assert re.search(r"^version: (.+)$", citation, re.M)[1] == nnstudent.__version__
