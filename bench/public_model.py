@@ -108,6 +108,7 @@ def plans(kernel: int) -> dict[str, Any]:
         "unet_max_num_features": FEATURES[1],
         "n_conv_per_stage_encoder": [2] * STAGES,
         "n_conv_per_stage_decoder": [2] * (STAGES - 1),
+        "num_pool_per_axis": [STAGES - 1] * 3,
         "pool_op_kernel_sizes": [[1, 1, 1], *[[2, 2, 2]] * (STAGES - 1)],
         "conv_kernel_sizes": [[kernel] * 3] * STAGES,
         "preprocessor_name": "DefaultPreprocessor",

@@ -31,6 +31,17 @@ def test_bad_input_leaves_nothing(teacher, tmp_path):
         assert not (tmp_path / "run").exists()
 
 
+def test_the_bundled_student_is_a_teacher_by_its_name(scans, tmp_path):
+    pytest.importorskip("nnunetv2", reason="training needs the extra [train]")
+    words = ("distill", scans, "--teacher", "bundled", "-o", tmp_path / "run", "--dry-run")
+    done = call(*words, "--classes", "liver,spleen")
+    assert done.returncode == 0, done.stderr
+    assert "left to do: index, label, select, study, export" in done.stdout
+    refused = call(*words, "--classes", "heart")
+    assert refused.returncode == 2
+    assert "--classes: no class 'heart'" in refused.stderr
+
+
 def test_from_scans_to_a_bundle(teacher, scans, tmp_path):
     pytest.importorskip("nnunetv2", reason="training needs the extra [train]")
     tiny = PRESET.replace("[select]", "[select]\nleave_open = true").replace(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from nnstudent.bundle.bundle import open_model
 from nnstudent.errors import InputError
 from nnstudent.io.nifti import write_image
 from nnstudent.pipeline.distill import grids_of, plan_lesson
@@ -51,6 +52,12 @@ def test_teachers_of_different_classes_share_a_table(teacher, scans, tmp_path):
     other = make_folder(tmp_path / "other", ISOTROPIC, classes=("aorta", "heart"))
     lesson = plan_lesson(scans, tmp_path / "run", teachers=[teacher, other])
     assert lesson.taxonomy.names == ("spleen", "right_kidney", "rib_left_1", "aorta", "heart")
+
+
+def test_the_bundled_student_can_be_a_teacher(scans, tmp_path):
+    lesson = plan_lesson(scans, tmp_path / "run", teachers=[None], classes=["liver", "spleen"])
+    assert lesson.taxonomy == flare23().only(["liver", "spleen"])
+    assert [open_model(path).hash for path in lesson.teachers] == [open_model().hash]
 
 
 def test_the_scans_of_a_folder_are_a_list(teacher, scans, tmp_path):

@@ -50,12 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--teacher",
-        type=lambda text: model(text) or Path(text),
+        type=model,
         nargs="+",
         required=True,
         metavar="MODEL",
-        help="nnU-Net model folders, bundles, or names from nnstudent model list; where several "
-        "know a class, the last one labels it",
+        help="nnU-Net model folders, bundles, names from nnstudent model list, or bundled; where "
+        "several know a class, the last one labels it",
     )
     add_output(parser, metavar="RUN", help="the run's folder")
     add_classes(

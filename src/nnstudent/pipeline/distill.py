@@ -58,7 +58,7 @@ def distill(
     scans: Path,
     out: Path,
     *,
-    teachers: Sequence[Path],
+    teachers: Sequence[Path | None],
     preset: str | Path | Preset = PRESET,
     classes: Sequence[str] | None = None,
     mapping: str | None = None,
@@ -76,7 +76,8 @@ def distill(
         scans: A folder of scans, or what :func:`nnstudent.cohort.index.index` reads. Labeled test
             cases in it are scored, and true labels take precedence over the teachers'.
         out: The run's folder, as :func:`nnstudent.pipeline.run.run` writes it.
-        teachers: Models; where several know a class, the last one labels it.
+        teachers: Models, or None for the bundled student; where several know a class, the last
+            one labels it.
         preset: The preset, or its name or file.
         classes: The classes that the student learns; None for all that the teachers know.
         mapping: What the teachers' classes are, as :func:`nnstudent.labels.class_maps.find_map`
@@ -121,7 +122,7 @@ def plan_lesson(
     scans: Path,
     out: Path,
     *,
-    teachers: Sequence[Path],
+    teachers: Sequence[Path | None],
     classes: Sequence[str] | None = None,
     mapping: str | None = None,
     taxonomy: Taxonomy | None = None,
@@ -150,7 +151,8 @@ def plan_lesson(
             )
     table = table.only(wanted)
     source, listed = _source(scans, out, taxonomy=table)
-    return Lesson(source, listed, table, tuple(teachers), _limited(named, table))
+    paths = tuple(model.path for model in models)
+    return Lesson(source, listed, table, paths, _limited(named, table))
 
 
 def grids_of(scans: Path, lesson: Lesson) -> list[Grid]:
