@@ -50,6 +50,38 @@ def test_the_values_of_another_tool_become_those_of_the_table(tmp_path):
     assert declared_table(tmp_path / "out") == TABLE
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1=spleen,3=liver,4=pancreas", {"spleen": 100, "liver": 200, "pancreas": 300}),  # a swap
+        ("1=spleen,3=pancreas,4=liver", {"spleen": 100, "pancreas": 200, "liver": 300}),  # a cycle
+        ("1=spleen,3=pancreas", {"spleen": 100, "pancreas": 200}),  # a chain
+        ("liver=spleen,spleen=liver", {"spleen": 100, "liver": 200}),
+        (
+            "liver=spleen,spleen=pancreas,pancreas=liver",
+            {"spleen": 100, "pancreas": 200, "liver": 300},
+        ),
+    ],
+)
+def test_classes_change_places_at_once(tmp_path, text, expected):
+    ids = {name: TABLE[name].id for name in ("liver", "spleen", "pancreas")}
+    assert ids == {"liver": 1, "spleen": 3, "pancreas": 4}
+    write_labels(tmp_path / "in" / "a.nii.gz", blocks(v1=(0, 5), v3=(10, 20), v4=(30, 45)))
+    (tmp_path / "in" / "dataset.json").write_text(json.dumps({"labels": ids}))
+    expected = {name: 2 * voxels for name, voxels in expected.items()}
+    assert names_in(run([tmp_path / "in"], tmp_path / "out", text).files["a"][0]) == expected
+
+
+def test_two_files_of_one_class_change_places(tmp_path):
+    case = tmp_path / "in" / "case"
+    write_labels(case / "liver.nii.gz", blocks(v1=(0, 5)))
+    write_labels(case / "spleen.nii.gz", blocks(v1=(10, 20)))
+    done = run([tmp_path / "in"], tmp_path / "out", "liver=spleen,spleen=liver")
+    assert names_in(done.files["case"][0]) == {"spleen": 200, "liver": 400}
+    with pytest.raises(InputError, match="liver is mapped twice; give it once"):
+        run([tmp_path / "in"], tmp_path / "out", "liver=spleen,liver=pancreas")
+
+
 def test_files_of_one_class_become_a_label_map_and_back(tmp_path):
     case = tmp_path / "in" / "case7"
     for name, box in {"liver": (5, 20), "kidney_left": (30, 40), "rib_left_3": (50, 55)}.items():
