@@ -185,7 +185,9 @@ def test_the_stages_of_a_run_follow_what_they_need_and_read(tmp_path: Path):
     cut = {stage.name: [piece.name for piece in stage.pieces] for stage in stages if stage.pieces}
     organs = [f"organs-{fold}" for fold in range(5)]
     assert cut["teach"] == ["organs-prepare", *organs, "tumor-prepare", "tumor-0"]
-    assert set(cut) == {"index", "teach", "label", "label 2", "segment", "ensemble", "evaluate"}
+    both = {"label", "label 2", "study", "study 2"}
+    assert set(cut) == {"index", "teach", *both, "segment", "ensemble", "evaluate"}
+    assert cut["study"] == cut["study 2"] == ["prepare", "train"]
     assert cut["label 2"] == ["1-of-3", "2-of-3", "3-of-3"]
     run.sizes = {"train": 40, "test": 2}  # no job is for nothing
     cut = {stage.name: len(stage.pieces) for stage in real_stages(run)}
@@ -208,6 +210,9 @@ def test_the_table_says_what_a_job_asks_for(tmp_path: Path):
     assert "gpu" not in first
     assert first["threads"] == run.preset.cluster.light.cores
     assert table["teach"]["waits"]["organs-4"] == "organs-prepare"
+    assert table["study"]["waits"] == {"train": "prepare"}
+    assert "gpu" not in table["study"]["first"]["prepare"]
+    assert table["study"]["resources"]["gpu"] == 1
     assert table["label"]["first"] == table["label"]["waits"] == {}
     run.device = "cpu"
     assert not any("gpu" in row["resources"] for row in job_table(run, left=names))

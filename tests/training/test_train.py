@@ -18,7 +18,7 @@ from nnstudent.cohort.cohort import Cohort, write_cohort
 from nnstudent.errors import InputError
 from nnstudent.io.nifti import read_image, read_labels, write_image, write_labels
 from nnstudent.pipeline.preset import Preset
-from nnstudent.training.study import study, study_result
+from nnstudent.training.study import prepare_study, study, study_result
 from nnstudent.training.teach import TeachResult, teach
 from nnstudent.volume import Grid, Volume
 from tests.training.conftest import ALL, ORGANS, TABLE, ball_scan, tiny_recipe, write_case
@@ -301,6 +301,25 @@ def test_a_plain_cohort_teaches_a_student_by_truth_alone(
         trained = study_result(tmp_path / "cohort", tmp_path / "student", preset.student)
     assert "learns from the 4 cases with all organs annotated" in caplog.text
     assert trained.classes == ("left_ball", "right_ball", "spot")
+
+
+def test_a_student_trains_on_what_was_prepared_before(
+    balls: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_cohort(tmp_path / "cohort", balls)
+    out, recipe = tmp_path / "student", tiny_recipe()
+    assert prepare_study(tmp_path / "cohort", out, recipe, organs_only=True) == ()
+    assert not list(out.glob("fold_*"))  # nothing was trained
+    steps: Counter[str] = Counter()
+
+    def count_step(what: str, done: int, total: int, **_: object) -> None:
+        steps.update({what: 1})
+
+    study(tmp_path / "cohort", out, recipe, organs_only=True, progress=count_step)
+    assert list(steps) == ["student"], "cases were preprocessed again"
+    assert (out / "fold_0" / "checkpoint_final.pth").is_file()
+    assert prepare_study(tmp_path / "cohort", out, recipe, organs_only=True) == ()
+    assert not (out / ".work").exists()  # it is finished: nothing was prepared
 
 
 def test_windows_can_be_drawn_by_processes(

@@ -11,12 +11,12 @@ from nnstudent.bundle.bundle import Model
 from nnstudent.cohort.cohort import read_cohort
 from nnstudent.cohort.ledger import LEDGER_NAME, iterate_ledger, pseudo_classes
 from nnstudent.cohort.uncertainty import has_uncertainty, probability_path, runner_up_path
-from nnstudent.errors import InputError
+from nnstudent.errors import Failure, InputError
 from nnstudent.io.atomic import check_folder
 from nnstudent.progress import Progress, silent
 from nnstudent.training.recipe import Recipe
 from nnstudent.training.task import Task, student_task
-from nnstudent.training.train import Trained, train
+from nnstudent.training.train import Trained, prepare_training, train
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +83,27 @@ def _uncertainty(fused: Path, task: Task) -> dict[str, tuple[Path, Path]]:
             "not kept; run label --probability and select again, or set distill = 0"
         )
     return files
+
+
+def prepare_study(
+    fused: Path,
+    out: Path,
+    recipe: Recipe,
+    *,
+    organs_only: bool = False,
+    threads: int | None = None,
+    progress: Progress = silent,
+) -> tuple[Failure, ...]:
+    """Preprocess the cases that :func:`study` would train on, for which no GPU has to wait.
+
+    For the arguments and errors see :func:`study`.
+
+    Returns:
+        Cases that are left out, with the reason.
+    """
+    task = study_task(fused, recipe, organs_only=organs_only)
+    check_folder(out)
+    return prepare_training(task, out, out / ".work", threads=threads, progress=progress)
 
 
 def study(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from nnstudent.pipeline.folder import RunFolder
 from nnstudent.pipeline.rounds import Round, nothing_changed
-from nnstudent.pipeline.stages import Outcome, Stage
+from nnstudent.pipeline.stages import Outcome, Piece, Stage
 from nnstudent.words import count
 
 
@@ -23,7 +25,31 @@ def stage(run: RunFolder, this: Round) -> Stage:
         writes=[this.student],
         settings={key: preset[key] for key in ("student", "one_student")},
         load="train",
+        # Cases are preprocessed by a piece of its own, so that no GPU has to wait for it.
+        pieces=[
+            Piece("prepare", partial(prepare, run, this), load="light"),
+            Piece("train", partial(work, run, this), after="prepare"),
+        ],
+        merge=merge,
     )
+
+
+def prepare(run: RunFolder, this: Round) -> Outcome:
+    """Preprocess the cases that the student learns from."""
+    from nnstudent.training.study import prepare_study
+
+    settled = run.settled_round()
+    if settled is not None and settled.number <= this.number:
+        return nothing_changed(settled)
+    failures = prepare_study(
+        this.fused,
+        this.student,
+        run.preset.student,
+        organs_only=not run.preset.one_student,
+        threads=run.threads or run.preset.cluster.light.cores,
+        progress=run.progress,
+    )
+    return Outcome("prepared", failures)
 
 
 def work(run: RunFolder, this: Round) -> Outcome:
@@ -43,3 +69,9 @@ def work(run: RunFolder, this: Round) -> Outcome:
         progress=run.progress,
     )
     return Outcome(count(len(done.classes), "class", plural="classes"), done.failures)
+
+
+def merge(pieces: Sequence[Outcome]) -> Outcome:
+    """Return what the training says, with the cases that either piece left out."""
+    failures = {item.case: item for piece in pieces for item in piece.failures}
+    return replace(pieces[-1], failures=tuple(failures.values()))
