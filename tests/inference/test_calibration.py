@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nnstudent.bundle import quantise
+from nnstudent.bundle import quantise, write
 from nnstudent.bundle.bundle import open_model
 from nnstudent.bundle.export import export
 from nnstudent.bundle.graph import read
@@ -155,6 +155,37 @@ def test_two_products_fit_in_16_bits(with_int8):
     kernels = [array for array in arrays if array.dtype in (np.int8, np.uint8) and array.ndim == 5]
     assert len(kernels) > 5
     assert max(int(np.abs(kernel.astype(int)).max()) for kernel in kernels) * 255 * 2 < 2**15
+
+
+def test_transposed_convolutions_take_what_openvino_runs_in_int8(with_int8):
+    network = open_model(with_int8).networks[0]
+    nodes = read(network.members[0].int8, network.spec).get_ops()
+    transposed = [node for node in nodes if node.get_type_name() == "ConvolutionBackpropData"]
+    assert transposed
+    for node in transposed:
+        ranges = node.input(0).get_source_output().get_node()
+        assert ranges.get_type_name() == "FakeQuantize"
+        low, high = (ranges.input(k).get_source_output().get_node().data.item() for k in (1, 2))
+        assert low == pytest.approx(-high * 128 / 127, rel=1e-3)
+        (source,) = ranges.input(0).get_source_output().get_target_inputs()
+        assert source.get_node().get_friendly_name() == ranges.get_friendly_name()
+
+
+def test_transposed_convolutions_stay_in_floating_point_where_int8_costs_too_much(
+    isotropic, cohort, tmp_path, monkeypatch
+):
+    pytest.importorskip("nncf", reason="quantising needs the extra [int8]")
+    losses = [quantise.Loss({"liver": loss}, windows=4) for loss in (0.5, 0.001)]
+    monkeypatch.setattr(write, "compare", lambda *_, **__: losses.pop(0))
+    bundle = export(isotropic, tmp_path / "bundle", int8=partial(sample_cohort, cohort))
+    network = open_model(bundle).networks[0]
+    assert "0.0010" in network.spec.source["int8"]
+    nodes = read(network.members[0].int8, network.spec).get_ops()
+    for node in nodes:
+        if node.get_type_name() == "ConvolutionBackpropData":
+            ranges = node.input(0).get_source_output().get_node()
+            low, high = (ranges.input(k).get_source_output().get_node().data.item() for k in (1, 2))
+            assert -low < 0.5 * high  # a leaky ReLU gives little below 0
 
 
 def test_a_loss_beyond_the_limit_is_refused_with_the_figures(

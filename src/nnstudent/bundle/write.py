@@ -13,7 +13,14 @@ from nnstudent.bundle import graph, nnunet
 from nnstudent.bundle.bundle import MANIFEST, content_hash, read_bundle, sealed
 from nnstudent.bundle.card import write_card
 from nnstudent.bundle.network import build, load_weights, unique_weights
-from nnstudent.bundle.quantise import MEAN_LOSS, WORST_LOSS, Sampling, compare, quantise
+from nnstudent.bundle.quantise import (
+    MEAN_LOSS,
+    WORST_LOSS,
+    Sampling,
+    compare,
+    quantise,
+    with_transposed,
+)
 from nnstudent.bundle.spec import NetworkSpec
 from nnstudent.bundle.weights import Weights
 from nnstudent.data_files import read_json_table
@@ -175,8 +182,12 @@ def _write_int8(
     """Quantize the graph that was written; returns its cost, for the card."""
     calibration, held_back = sampling(spec)
     network = graph.read(stem.with_name(f"{stem.name}.xml"), spec)
-    quantised = quantise(network, calibration)
+    precise = quantise(network, calibration)
+    quantised = with_transposed(precise)
     loss = compare(network, quantised, held_back, spec, progress=progress)
+    if not loss.bearable:  # transposed convolutions then stay in floating point
+        quantised = precise
+        loss = compare(network, quantised, held_back, spec, progress=progress)
     if not loss.bearable:
         raise InputError(
             f"{model}: in int8 {loss}; allowed are {MEAN_LOSS:g} and {WORST_LOSS:g}; "
