@@ -37,7 +37,7 @@ from nnstudent.volume import Grid, Shape, Volume
 WHOLE: Shape = (300, 512, 512)
 LAYOUT = "Dataset297_TotalSegmentator/nnUNetTrainerNoMirroring__nnUNetPlans__3d_fullres"
 FEATURES, STAGES, PATCH, SPACING_MM = (32, 320), 6, 128, 1.5
-SMOOTH = 3  # finest stages of the decoder that see nothing but what comes from below
+SMOOTH = 4  # finest stages of the decoder that see nothing but what comes from below
 RUNS = {  # options of segment, and whether its labels are compared with stock's
     "dense fp32": (("--windows", "dense", "--precision", "fp32"), True),
     "dense": (("--windows", "dense"), False),
@@ -82,8 +82,11 @@ def smoothed(tensor: Any, name: str) -> None:
     parts = name.split(".")
     if ".transpconvs." in name and name.endswith(".weight"):
         tensor.copy_(tensor.mean(dim=(2, 3, 4), keepdim=True).expand_as(tensor))
-    elif name.startswith("decoder.stages.") and ".convs.0." in name and tensor.ndim == 5:
-        if int(parts[2]) >= STAGES - 1 - SMOOTH:
+    elif name.startswith("decoder.stages.") and tensor.ndim == 5:
+        if int(parts[2]) < STAGES - 1 - SMOOTH:
+            return
+        tensor.copy_(tensor.mean(dim=(2, 3, 4), keepdim=True).expand_as(tensor))
+        if ".convs.0." in name:
             tensor[:, tensor.shape[1] // 2 :] = 0  # the skip
     elif ".seg_layers." in name and name.endswith(".weight"):
         tensor *= 4

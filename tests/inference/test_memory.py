@@ -15,7 +15,7 @@ from nnstudent.bundle.export import export
 from nnstudent.bundle.plans import from_nnunet
 from nnstudent.errors import InputError
 from nnstudent.inference.grid.preprocess import preprocess
-from nnstudent.inference.memory import free_mb, network_shape, parse_size, plan
+from nnstudent.inference.memory import free_mb, network_shape, parse_size, plan, window_bytes
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.inference.windows.sliding import slide, stream
 from nnstudent.taxonomy import flare23
@@ -29,8 +29,13 @@ SPEC, _ = from_nnunet(
 FINE = replace(SPEC, spacing_mm=(1.0, 1.0, 1.0))
 
 
-@given(depth=st.integers(3, 60), more=st.integers(1, 40), seed=st.integers(0, 3))
-def test_slab_by_slab_the_logits_are_the_same(depth, more, seed):
+@given(
+    depth=st.integers(3, 60),
+    more=st.integers(1, 40),
+    seed=st.integers(0, 3),
+    in_file=st.booleans(),
+)
+def test_slab_by_slab_the_logits_are_the_same(depth, more, seed, in_file):
     image = np.random.default_rng(seed).standard_normal((depth, 9, 14)).astype(np.float32)
     patch = (8, 8, 10)
 
@@ -45,7 +50,9 @@ def test_slab_by_slab_the_logits_are_the_same(depth, more, seed):
             np.testing.assert_array_equal(values[:, 0], together[:, first])
         together[:, first : first + values.shape[1]] = values
 
-    assert stream(image, network, take, patch=patch, classes=3, planes=patch[0] + more) == ran
+    planes = patch[0] + more
+    again = stream(image, network, take, patch=patch, classes=3, planes=planes, in_file=in_file)
+    assert again == ran
     np.testing.assert_array_equal(together, whole)
 
 
@@ -88,12 +95,14 @@ def test_labels_and_confidence_are_the_same_under_any_limit(request, monkeypatch
     whole = segmenter(image)
     free = segmenter.plan(image.grid, image=image)
     assert free.planes is None
-    monkeypatch.setattr(Segmenter, "plan", lambda self, grid, image=None: replace(free, planes=20))
-    told = segmenter(image)
-    np.testing.assert_array_equal(told.labels.array, whole.labels.array)
-    for name, facts in whole.organs.items():
-        assert told.organs[name].confidence == pytest.approx(facts.confidence, abs=1e-6)
-    assert told.windows == whole.windows
+    for in_file in (False, True):
+        plan = replace(free, planes=20, in_file=in_file)
+        monkeypatch.setattr(Segmenter, "plan", lambda self, grid, image=None, plan=plan: plan)
+        told = segmenter(image)
+        np.testing.assert_array_equal(told.labels.array, whole.labels.array)
+        for name, facts in whole.organs.items():
+            assert told.organs[name].confidence == pytest.approx(facts.confidence, abs=1e-6)
+        assert told.windows == whole.windows
 
 
 @pytest.mark.parametrize("axes", ["RAS", "LPS", "SRA", "IPL"])
@@ -121,6 +130,39 @@ def test_what_does_not_fit_at_once_is_done_in_slabs_and_what_cannot_is_refused()
     )  # which need all scores at once
     with pytest.raises(InputError, match="needs"):
         plan(grid, [splines], members=[1], base_mb=100, limit_mb=unlimited.peak_mb - 1)
+
+
+def test_sums_lie_in_a_file_where_slabs_of_them_do_not_fit():
+    grid = Grid((400, 300, 300), np.diag([1.0, 1.0, 1.0, 1.0]))
+    many = replace(FINE, classes=("background", *(f"c{k}" for k in range(40))))
+
+    def planned(limit_mb, spec=many):
+        return plan(grid, [spec], members=[1], base_mb=100, limit_mb=limit_mb)
+
+    low, high = 100.0, planned(1e6).peak_mb
+    while high - low > 1:  # the lowest limit under which they need no file
+        middle = (low + high) / 2
+        try:
+            low, high = (middle, high) if planned(middle).in_file else (low, middle)
+        except InputError:
+            low = middle
+    assert not planned(high).in_file
+    in_file = planned(low)
+    assert in_file.in_file
+    assert in_file.planes == FINE.patch[0] + 1
+    assert in_file.peak_mb < low - 100  # the sums are gone, 41 values of 4 bytes a voxel
+    assert planned(in_file.peak_mb + 1) == in_file
+    with pytest.raises(InputError, match="needs"):
+        planned(in_file.peak_mb - 1)
+    splines = replace(many, score_resampling=replace(many.score_resampling, order=3))
+    with pytest.raises(InputError, match="needs"):
+        planned(low, splines)
+
+
+def test_a_window_takes_half_where_layers_compute_in_two_bytes():
+    voxels = np.prod(SPEC.patch)
+    full, half = (window_bytes(SPEC, 10, item_bytes=n, outputs=1) for n in (4, 2))
+    assert full - half == half - voxels * 10 * 4
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ class CaseRun:
         self._maps = ProbabilityMaps(image.grid) if keep else None
         self._began = time.perf_counter()
         self._image, self._segmenter = image, segmenter
-        self._planes, self._peak_mb = plan.planes, plan.peak_mb
+        self._plan, self._peak_mb = plan, plan.peak_mb
         self._progress = progress
         self._seconds = dict.fromkeys(("preprocess", "network", "restore", "waiting"), 0.0)
         self._labels: LabelArray = np.zeros(image.grid.shape, np.uint8)
@@ -83,7 +83,7 @@ class CaseRun:
     def _prepare(self, index: int) -> NetworkRun | None:
         """Preprocess what a network sees; None where a second stage has nothing to see."""
         network = self._segmenter.model.networks[index]
-        image, labels, planes = self._image, self._labels, self._planes
+        image, labels, plan = self._image, self._labels, self._plan
         with timed(self._seconds, "preprocess"):
             if network.spec.context_mm is not None:
                 ids = self._segmenter.ids(network.spec.hosts or network.spec.foreground)
@@ -92,9 +92,9 @@ class CaseRun:
                     return None
                 image, labels = crop
                 plan = self._segmenter.plan(image.grid, networks=[network])
-                planes = plan.planes
                 if network.spec.hosts:
-                    planes = None  # a lesion stage needs all of its scores at once
+                    # A lesion stage needs all of its scores at once.
+                    plan = replace(plan, planes=None, in_file=False)
                     # It decides about lesions, also about those that a network before it found.
                     lesions = self._segmenter.ids(self._segmenter.taxonomy.lesions)
                     give_lesions_to_hosts(self._labels, lesions)
@@ -104,7 +104,7 @@ class CaseRun:
                 index,
                 image=image,
                 labels=labels,
-                planes=planes,
+                plan=plan,
                 seconds=self._seconds,
                 maps=self._maps,
             )
@@ -192,7 +192,7 @@ class NetworkRun:
         *,
         image: Volume,
         labels: LabelArray,
-        planes: int | None,
+        plan: MemoryPlan,
         seconds: dict[str, float],
         maps: ProbabilityMaps | None = None,
     ) -> None:
@@ -203,16 +203,17 @@ class NetworkRun:
             index: Which of the model's networks.
             image: The part of the image that it sees.
             labels: The labels so far on that part, (z, y, x).
-            planes: Planes of class scores held at once; None for all.
+            plan: How many of the class scores are held at once, and where.
             seconds: Durations, to which ``network`` and ``restore`` are added.
             maps: What keeps the probabilities; None if nothing does.
         """
         self.index, self.labels = index, labels
         self.network: Network = segmenter.model.networks[index]
-        self._segmenter, self._planes, self._seconds = segmenter, planes, seconds
+        self._segmenter, self._planes, self._seconds = segmenter, plan.planes, seconds
+        self._in_file = plan.in_file
         self._grid = image.grid
         self._values, self._frame = preprocess(image, self.network.spec)
-        if planes is None and self._sums_features():
+        if plan.planes is None and self._sums_features():
             # All sums are held, but logits are made of some planes at a time.
             self._planes = padded_shape(self._frame.shape, self.network.spec.patch)[0]
         if self.network.spec.relative_to:
@@ -257,6 +258,7 @@ class NetworkRun:
             frame=self._frame,
             take=self._held.append if self._planes is None else self._restore,
             planes=self._planes,
+            in_file=self._in_file,
             # A lesion stage decides by more than its best channel.
             compare=None if self.network.spec.hosts else self._compare,
             progress=progress,

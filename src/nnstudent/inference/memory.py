@@ -46,10 +46,12 @@ class MemoryPlan:
     Attributes:
         planes: Planes of class scores that are held at once; None for all.
         peak_mb: Predicted peak of resident memory, in MiB.
+        in_file: Whether they are held in a temporary file.
     """
 
     planes: int | None
     peak_mb: float
+    in_file: bool = False
 
 
 def parse_size(text: str) -> float:
@@ -115,6 +117,7 @@ def plan(
     limit_mb: float,
     item_bytes: int = 2,
     channels: Sequence[int] | None = None,
+    windows: Sequence[int] | None = None,
 ) -> MemoryPlan:
     """Plan a case within a memory limit.
 
@@ -127,15 +130,18 @@ def plan(
         item_bytes: Bytes per voxel of the image.
         channels: How many values of each voxel are summed over the windows of each network; None
             for all of their classes.
+        windows: Memory that a window takes in an engine of each network, in bytes; None for that
+            of fp32.
 
     Returns:
-        A plan that holds all class scores if they fit, otherwise as many planes as fit.
+        A plan that holds all class scores if they fit, otherwise as many planes as fit, otherwise
+        as few as possible in a temporary file.
 
     Raises:
         InputError: The case cannot fit.
     """
 
-    def peak_mb(planes: int | None) -> float:
+    def peak_mb(planes: int | None, *, in_file: bool = False) -> float:
         return predict_peak_mb(
             grid,
             networks,
@@ -144,6 +150,8 @@ def plan(
             planes=planes,
             item_bytes=item_bytes,
             channels=channels,
+            windows=windows,
+            in_file=in_file,
         )
 
     whole = peak_mb(None)
@@ -151,7 +159,9 @@ def plan(
         return MemoryPlan(None, whole)
     least = max(spec.patch[0] for spec in networks) + 1
     in_slabs = all(is_linear(grid, spec) for spec in networks)
-    smallest = peak_mb(least) if in_slabs else whole
+    smallest, in_file = peak_mb(least) if in_slabs else whole, False
+    if smallest > limit_mb and in_slabs:
+        smallest, in_file = peak_mb(least, in_file=True), True
     if smallest > limit_mb:
         raise InputError(
             f"{grid}: needs {gigabytes(smallest):.2f} GB of memory, and may take "
@@ -159,6 +169,8 @@ def plan(
             "take a "
             "model with coarser voxels"
         )
+    if in_file:
+        return MemoryPlan(least, smallest, in_file=True)
     # More planes mean fewer slabs, each of which costs some time.
     planes, peak = least, smallest
     for more in range(2 * least, 16 * least, least):
@@ -177,21 +189,32 @@ def predict_peak_mb(
     planes: int | None,
     item_bytes: int = 2,
     channels: Sequence[int] | None = None,
+    windows: Sequence[int] | None = None,
+    in_file: bool = False,
 ) -> float:
     """Predict the peak of resident memory of a case, in MiB.
 
-    For the arguments see :func:`plan`, and :class:`MemoryPlan` for ``planes``.
+    For the arguments see :func:`plan`, and :class:`MemoryPlan` for ``planes`` and ``in_file``.
     """
     channels = channels or [len(spec.classes) for spec in networks]
+    windows = windows or [
+        window_bytes(spec, summed) for spec, summed in zip(networks, channels, strict=True)
+    ]
     image = math.prod(grid.shape) * item_bytes
     reading = 2 * image  # as it comes out of the file, and as it is kept
     peak = max(reading, image + _measuring(grid))
-    for spec, count, summed in zip(networks, members, channels, strict=True):
+    # The labels of one network are laid over those of the networks before.
+    labels = math.prod(grid.shape) * min(2, len(networks))
+    for spec, count, summed, window in zip(networks, members, channels, windows, strict=True):
         preparing = image + _preparing(grid, spec)
         # Each engine keeps what it needs for a window until its network has run.
-        running = image + count * _window(spec, summed)
-        running += _running(grid, spec, planes=planes, members=count, channels=summed)
-        peak = max(peak, preparing, running)
+        held, making = _running(
+            grid, spec, planes=planes, members=count, channels=summed, in_file=in_file
+        )
+        # Sums in a file are handed over while the engines hold nothing of a window, but windows
+        # are compared with those before them.
+        most = max(count * window + 3 * PIECE_BYTES, making) if in_file else count * window + making
+        peak = max(peak, preparing, image + labels + held + most)
     return base_mb + MARGIN * peak / MIB
 
 
@@ -206,28 +229,34 @@ def _preparing(grid: Grid, spec: NetworkSpec) -> int:
 
 
 def _running(
-    grid: Grid, spec: NetworkSpec, *, planes: int | None, members: int, channels: int
-) -> int:
-    """Bytes that windows and restoring hold beside the image and the engines."""
-    labels = math.prod(grid.shape)
+    grid: Grid,
+    spec: NetworkSpec,
+    *,
+    planes: int | None,
+    members: int,
+    channels: int,
+    in_file: bool,
+) -> tuple[int, int]:
+    """Bytes beside the image, the labels and the engines: those held, and those while restoring."""
     shape, classes = network_shape(grid, spec), len(spec.classes)
     padded = padded_shape(shape, spec.patch)
     plane = math.prod(padded[1:])
     values = math.prod(padded) * 4
     held = padded[0] if planes is None else min(planes, padded[0])
     # The sums, their weights, and one more channel while they are moved or divided.
-    scores = held * plane * (channels + 2) * 4
+    scores = held * plane * ((1 if in_file else channels) + 2) * 4
+    making = 0
     at_once = held
     if planes is not None or channels < classes:  # logits are made and handed over in pieces
         at_once = min(held, max(2, PIECE_BYTES // (4 * classes * plane)))
-        scores += at_once * plane * (channels + classes) * 4
+        making = at_once * plane * (channels + classes) * 4
     mean = math.prod(spec.patch) * 4 * classes if members > 1 else 0
     # Best channels, where neighbors agree, and a slab of the image per thread.
-    restoring = at_once * plane * 4 + (256 << 20)
+    making += at_once * plane * 4 + (256 << 20)
     # Where a window is wider than the scan, scores are copied out of their padding to be resampled.
     if padded[1:] != shape[1:] and shape != _reoriented(grid, spec)[0]:
-        restoring += at_once * math.prod(shape[1:]) * classes * 4
-    return 2 * labels + values + scores + mean + restoring
+        making += at_once * math.prod(shape[1:]) * classes * 4
+    return values + scores + mean, making
 
 
 def _measuring(grid: Grid) -> int:
@@ -265,8 +294,17 @@ def is_linear(grid: Grid, spec: NetworkSpec) -> bool:
     return max(axis_orders(spec.score_resampling, spec.spacing_mm, _reoriented(grid, spec)[1])) <= 1
 
 
-def _window(spec: NetworkSpec, channels: int) -> int:
-    return math.prod(spec.patch) * 4 * (_features(spec) * 4 + 2 * channels)
+def window_bytes(spec: NetworkSpec, channels: int, *, item_bytes: int = 4, outputs: int = 2) -> int:
+    """Memory that an engine takes for a window, in bytes.
+
+    Args:
+        spec: The network.
+        channels: Values that it gives for each voxel, as float32.
+        item_bytes: Bytes of a value between layers.
+        outputs: How many times the engine holds what it gives.
+    """
+    values = _features(spec) * 4 * item_bytes + outputs * channels * 4
+    return math.prod(spec.patch) * values
 
 
 def _normalizing(spec: NetworkSpec) -> int:

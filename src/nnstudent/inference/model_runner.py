@@ -17,12 +17,15 @@ from nnstudent.inference.engines.mirror import with_mirroring
 from nnstudent.inference.engines.torch import TorchEngine
 from nnstudent.inference.grid.preprocess import Frame
 from nnstudent.inference.labels.scores import ClassScores
+from nnstudent.inference.memory import window_bytes
 from nnstudent.inference.windows.accumulator import Compare
 from nnstudent.inference.windows.on_device import or_on_host, slide_on_device, sums_on_device
 from nnstudent.inference.windows.planners import make_planner
 from nnstudent.inference.windows.sliding import dense_starts, padded_shape, stream
 from nnstudent.progress import Progress, silent
 from nnstudent.types import Float32Array
+
+_ITEM_BYTES = {"bf16": 2, "fp16": 2}  # of a value between layers; half of them with int8 are float
 
 
 class ModelRunner:
@@ -116,6 +119,7 @@ class ModelRunner:
         take: Callable[[ClassScores], None],
         members: Sequence[int] | None = None,
         planes: int | None = None,
+        in_file: bool = False,
         compare: Compare | None = None,
         progress: Progress = silent,
     ) -> int:
@@ -129,6 +133,7 @@ class ModelRunner:
             take: Given the members' mean logits, all at once or slab by slab.
             members: Which members; None for all.
             planes: Planes of class scores held at once; None for all.
+            in_file: Whether they are held in a temporary file, because memory is short.
             compare: Given the logits of a window and of those before it where they overlap.
             progress: Called after each window.
 
@@ -141,6 +146,8 @@ class ModelRunner:
         engines = [self.engine_of(network, member) for member in members]
 
         def take_logits(logits: Float32Array, first: int) -> None:
+            if in_file:  # what a window took makes room for what is made of the scores
+                _release(engines)
             scores = self._class_scores(network, logits, frame)
             take(replace(scores, first=first, slab=planes is not None))
 
@@ -165,6 +172,7 @@ class ModelRunner:
                 planner=make_planner(self._windows, spec),
                 progress=progress,
                 planes=planes,
+                in_file=in_file,
                 compare=compare,
                 head=head,
             )
@@ -176,8 +184,7 @@ class ModelRunner:
         else:
             windows = on_host()
         if len(self.model.networks) > 1:  # what a window took, the next network needs
-            for engine in engines:
-                engine.release()
+            _release(engines)
         return windows * len(engines)
 
     def summed_channels(self, network: int) -> int:
@@ -188,6 +195,16 @@ class ModelRunner:
         chosen = self.network(network)
         head = self.engine_of(network, 0).head if len(chosen.members) == 1 else None
         return len(chosen.spec.classes) if head is None else head.features
+
+    def window_bytes(self, network: int) -> int:
+        """Memory that a window takes in the engine of one member of a network."""
+        engine, spec = self.engine_of(network, 0), self.network(network).spec
+        return window_bytes(
+            spec,
+            self.summed_channels(network),
+            item_bytes=_ITEM_BYTES.get(engine.precision, 4),
+            outputs=1 if engine.name == "openvino" else 2,
+        )
 
     def member_logits(
         self, network: int, values: Float32Array, *, frame: Frame, progress: Progress
@@ -261,6 +278,11 @@ class ModelRunner:
             progress=progress,
         )
         return replace(held[0], windows=ran)
+
+
+def _release(engines: Sequence[Engine]) -> None:
+    for engine in engines:
+        engine.release()
 
 
 def _cores() -> int:

@@ -257,6 +257,7 @@ class Segmenter:
         )
         every = self.model.networks
         networks = networks or [one for one in every if one.spec.context_mm is None]
+        indices = [k for one in networks for k, it in enumerate(every) if it is one]
         return memory.plan(
             grid,
             [network.spec for network in networks],
@@ -264,12 +265,8 @@ class Segmenter:
             base_mb=max(0.0, _resident_mb() - held) if base_mb is None else base_mb,
             limit_mb=self._limit_mb(),
             item_bytes=item,
-            channels=[
-                self.runner.summed_channels(k)
-                for one in networks
-                for k, it in enumerate(every)
-                if it is one
-            ],
+            channels=[self.runner.summed_channels(k) for k in indices],
+            windows=[self.runner.window_bytes(k) for k in indices],
         )
 
     def _limit_mb(self) -> float:

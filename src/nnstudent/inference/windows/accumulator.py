@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
 
 from nnstudent.errors import InputError
 from nnstudent.inference.engines.head import Head
+from nnstudent.inference.windows.file_sums import zeros_in_file
 from nnstudent.types import Float32Array, Float64Array
 from nnstudent.volume import Box, Shape
 
@@ -17,6 +18,7 @@ from nnstudent.volume import Box, Shape
 # (class, z, y, x). It is called for some planes at a time.
 Compare = Callable[[Float32Array, Float32Array], None]
 PIECE_BYTES = 1 << 25  # logits of some planes, where those of all planes are not in memory
+_BESIDE_BYTES = 1 << 23  # the same while an engine holds what a window takes
 _FIRM = 0.25  # a voxel with less weight is near the border of its window, where networks see little
 _EVERY = 2  # voxels along y and x in which overlapping windows are compared
 
@@ -34,7 +36,7 @@ class WindowLogits:
         if self._head is None:
             yield values
             return
-        for piece in _pieces(values.shape[1], _plane_bytes(self._head, values)):
+        for piece in _pieces(values.shape[1], _plane_bytes(self._head, values), _BESIDE_BYTES):
             yield self._head(values[:, piece])
 
     def whole(self) -> Float32Array:
@@ -57,6 +59,7 @@ class ScoreAccumulator:
         patch: Shape,
         classes: int,
         planes: int | None,
+        in_file: bool = False,
         compare: Compare | None = None,
         head: Head | None = None,
     ) -> None:
@@ -69,12 +72,14 @@ class ScoreAccumulator:
             patch: Size of a window, in voxels.
             classes: Number of classes.
             planes: How many planes are held at once; None for all.
+            in_file: Whether they are held in a temporary file.
             compare: Given what windows before a window found where they overlap, and its logits.
             head: The network's last layer, which makes logits of the sums; None where logits are
                 summed.
 
         Raises:
             InputError: ``planes`` are no more than a window has.
+            OutputError: There is no room for a temporary file.
         """
         self._size, self._place, self._take, self._patch = shape[0], place, take, patch
         self._depth = self._size if planes is None else min(planes, self._size)
@@ -84,7 +89,8 @@ class ScoreAccumulator:
             )
         self._whole, self._head = planes is None, head
         channels = classes if head is None else head.features
-        self._sums = np.zeros((channels, self._depth, *shape[1:]), np.float32)
+        sums = (channels, self._depth, *shape[1:])
+        self._sums, self._forget = zeros_in_file(sums) if in_file else _zeros(sums)
         self._weights = np.zeros((self._depth, *shape[1:]), np.float32)
         self._compare = compare
         self._first = 0  # plane of the image that is the first of those held
@@ -122,6 +128,7 @@ class ScoreAccumulator:
         # One channel at a time: the product of all would be a second array as large as the values.
         for channel, one in enumerate(values):
             self._sums[channel, held, y, x] += one * weight
+            self._forget()
         self._weights[held, y, x] += weight
 
     def _compare_where(
@@ -136,9 +143,10 @@ class ScoreAccumulator:
         if self._head is None:
             compare(before, window)
             return
-        for piece in _pieces(window.shape[1], _plane_bytes(self._head, window)):
+        for piece in _pieces(window.shape[1], _plane_bytes(self._head, window), _BESIDE_BYTES):
             given = weights[places][piece]
             compare(self._mean_logits(before[:, piece], given), self._head(window[:, piece]))
+            self._forget()
 
     def finish(self) -> None:
         """Hand over all that is left.
@@ -159,6 +167,7 @@ class ScoreAccumulator:
         for held in (*self._sums, self._weights):
             held[:left] = held[kept:]
             held[left:] = 0
+            self._forget()
         self._first = start - 1
 
     def _hand_over(self, planes: int) -> None:
@@ -173,9 +182,10 @@ class ScoreAccumulator:
             return
         channels = len(self._sums) if self._head is None else len(self._head.weights)
         plane_bytes = 4 * channels * math.prod(self._weights.shape[1:])
-        for piece in _pieces(z.stop - z.start, plane_bytes, shared=1):
+        for piece in _pieces(z.stop - z.start, plane_bytes, PIECE_BYTES, shared=1):
             held = slice(z.start + piece.start, z.start + piece.stop)
             logits = self._logits(self._sums[:, held], self._weights[held])
+            self._forget()
             self._take(logits[..., y, x], self._first + piece.start)
 
     def _logits(
@@ -203,9 +213,14 @@ class ScoreAccumulator:
         return mean
 
 
-def _pieces(planes: int, plane_bytes: int, *, shared: int = 0) -> Iterator[slice]:
+def _zeros(shape: Sequence[int]) -> tuple[Float32Array, Callable[[], None]]:
+    """As :func:`zeros_in_file`, but in memory, where everything stays."""
+    return np.zeros(shape, np.float32), lambda: None
+
+
+def _pieces(planes: int, plane_bytes: int, size: int, *, shared: int = 0) -> Iterator[slice]:
     """Planes in pieces of a bounded size; the last ``shared`` planes of one begin the next."""
-    most = max(shared + 1, PIECE_BYTES // max(1, plane_bytes))
+    most = max(shared + 1, size // max(1, plane_bytes))
     first = 0
     while True:
         yield slice(first, min(planes, first + most))

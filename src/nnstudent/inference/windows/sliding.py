@@ -146,6 +146,7 @@ def stream(
     planner: Planner = dense,
     progress: Progress = silent,
     planes: int | None = None,
+    in_file: bool = False,
     compare: Compare | None = None,
     head: Head | None = None,
 ) -> int:
@@ -162,6 +163,7 @@ def stream(
         planner: Where windows lie; with ``planes`` it must not go back along z.
         progress: See :func:`slide`.
         planes: How many planes are held at once, more than a window has; None for all.
+        in_file: Whether they are held in a temporary file.
         compare: Given the logits of a window and of those before it where they overlap.
         head: The last layer of the network, if ``network`` ends before it, and maps a window to
             features (feature, z, y, x).
@@ -172,6 +174,7 @@ def stream(
     Raises:
         InputError: The network's output is not finite, ``planes`` are too few, or the planner goes
             back along z.
+        OutputError: There is no room for a temporary file.
     """
     padded, place = pad(image, patch)
     scores = ScoreAccumulator(
@@ -181,6 +184,7 @@ def stream(
         patch=patch,
         classes=classes,
         planes=planes,
+        in_file=in_file,
         compare=compare,
         head=head,
     )
