@@ -2,7 +2,7 @@
 import type { Pane } from './pane'
 import type { Triple } from './labelmap'
 
-const REACH = 25 // mm from the click
+const REACH = 15 // mm from the click
 const MOST = 1_900_000 // voxels of a box; of a finer scan it reaches less far
 
 /** Along the patient's axes: to the left, to the front, upwards. */

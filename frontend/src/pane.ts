@@ -21,6 +21,7 @@ export class Pane {
   private readonly caption = make('figcaption')
   private counted: Census = census([], [0, 0, 0])
   private outlined = ''
+  private painted: number | null = null // the opacity that the scan was drawn with
 
   constructor() {
     this.canvas.tabIndex = 0
@@ -72,16 +73,28 @@ export class Pane {
     this.figure.remove()
   }
 
-  /** Show a scan and a label map instead of what is shown. */
+  /** Show a scan and a label map instead of what is shown; {@link Pane.paint} draws them. */
   load(back: NVImage, map: NVImage, window: Window): void {
     back.colormap = 'gray'
     ;[back.cal_min, back.cal_max] = [window.low, window.high]
-    this.nv.volumes = []
     this.nv.clearAllMeasurements()
-    this.nv.addVolume(back)
-    this.nv.addVolume(map)
-    ;[this.back, this.map, this.outlined] = [back, map, '']
+    // Not by addVolume, which makes the textures of all volumes anew each time: without a graphics card that takes many seconds.
+    ;[this.nv.volumes, this.nv.back, this.nv.overlays] = [[back, map], back, [map]]
+    ;[this.back, this.map, this.outlined, this.painted] = [back, map, '', null]
     this.setIds(Uint8Array.from(map.img as ArrayLike<number>))
+  }
+
+  /** Draw the classes anew, and the scan too if it is another one or is seen through more or less. */
+  paint(): void {
+    const { nv, back, map } = this
+    if (!back || !map) return
+    if (this.painted === back.opacity) {
+      nv.refreshLayers(map, 1)
+      nv.drawScene()
+    } else {
+      nv.updateGLVolume()
+      this.painted = back.opacity
+    }
   }
 
   /** Show another label map of the same scan. */

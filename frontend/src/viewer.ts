@@ -256,7 +256,7 @@ export class Viewer {
   /** Draw the classes anew. */
   paint(): void {
     this.color()
-    for (const pane of this.panes) pane.nv.updateGLVolume()
+    for (const pane of this.panes) pane.paint()
     this.toolbar.update()
   }
 

@@ -5,19 +5,20 @@ vi.mock('@niivue/niivue', () => ({}))
 import { type Around, around, readBox, writeBox } from '../src/around'
 import type { Pane } from '../src/pane'
 
-test('a box reaches 25 mm and a voxel more, and ends at the scan', () => {
+test('a box reaches 15 mm and a voxel more, and ends at the scan', () => {
   const box = around([60, 2, 30], [100, 100, 40], [1, 1, 5])
-  expect(box.start).toEqual([34, 0, 24])
-  expect(box.size).toEqual([53, 29, 13])
-  expect(box.voxel).toEqual([26, 2, 6])
-  expect(box.reach).toBe(25)
+  expect(box.start).toEqual([44, 0, 26])
+  expect(box.size).toEqual([33, 19, 9])
+  expect(box.voxel).toEqual([16, 2, 4])
+  expect(box.reach).toBe(15)
 })
 
 test('of a fine scan it reaches less far, and the service takes it', () => {
-  const box = around([500, 500, 500], [1000, 1000, 1000], [0.3, 0.3, 0.3])
+  const box = around([500, 500, 500], [1000, 1000, 1000], [0.2, 0.2, 0.2])
   expect(box.size[0] * box.size[1] * box.size[2]).toBeLessThan(2_000_000)
-  expect(box.reach).toBeGreaterThan(15)
-  expect(box.size[0]).toBeGreaterThan((2 * box.reach) / 0.3)
+  expect(box.reach).toBeGreaterThan(10)
+  expect(box.reach).toBeLessThan(15)
+  expect(box.size[0]).toBeGreaterThan((2 * box.reach) / 0.2)
 })
 
 test('what is read of a box and written into it is that box', () => {
