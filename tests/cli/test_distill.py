@@ -42,6 +42,7 @@ def test_the_bundled_student_is_a_teacher_by_its_name(scans, tmp_path):
     assert "--classes: no class 'heart'" in refused.stderr
 
 
+@pytest.mark.slow
 def test_from_scans_to_a_bundle(teacher, scans, tmp_path):
     pytest.importorskip("nnunetv2", reason="training needs the extra [train]")
     tiny = PRESET.replace("[select]", "[select]\nleave_open = true").replace(

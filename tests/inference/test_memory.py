@@ -239,6 +239,7 @@ print(json.dumps([plan.peak_mb, peak_rss_mb()]))
 @pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="looks at the kernel's own measure of peak memory"
 )
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
     [
@@ -253,7 +254,9 @@ def test_the_prediction_holds_for_other_scans_and_schemes(kind, tmp_path):
     narrow = kind.startswith("narrow")
     mm = 2.0 if "grid" in kind else 2.25
     settings = ISOTROPIC | (
-        {"spacing": [mm, mm, mm], "patch_size": [16, 128, 128]} if narrow else {}
+        {"spacing": [mm, mm, mm], "patch_size": [16, 128, 128]}
+        if narrow
+        else {"spacing": [9.0, 9.0, 9.0]}  # the network has little to do
     )
     classes = tuple(item.name for item in flare23()) if narrow else ("liver", "spleen", "aorta")
     model = make_folder(tmp_path / "model", settings, classes=classes)
@@ -265,7 +268,7 @@ def test_the_prediction_holds_for_other_scans_and_schemes(kind, tmp_path):
         ]
         how["use_mask_for_norm"] = ["mask" in kind]
         (model / "plans.json").write_text(json.dumps(written))
-    bundle, shape = export(model, tmp_path / "bundle"), "240,124,124" if narrow else "160,320,320"
+    bundle, shape = export(model, tmp_path / "bundle"), "120,124,124" if narrow else "160,320,320"
     done = subprocess.run(
         [sys.executable, "-c", OTHER, str(bundle), shape],
         capture_output=True,

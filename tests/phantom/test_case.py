@@ -17,6 +17,7 @@ from nnstudent.phantom import make_case
 from tests.phantom.conftest import IDS, SEEDS
 
 
+@pytest.mark.slow
 @settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(seed=st.integers(0, 2**31))
 def test_a_case_is_complete(seed):

@@ -17,6 +17,7 @@ from nnstudent.training.study import study
 from tests.training.conftest import ALL, TABLE, ball_scan, tiny_recipe, write_case
 
 
+@pytest.mark.slow
 def test_a_student_learns_from_corrections_and_is_compared(tmp_path):
     cases = [write_case(tmp_path / "known", f"k{n}", n, ALL) for n in range(2)]
     write_cohort(tmp_path / "known", Cohort(TABLE, tuple(cases)))

@@ -52,6 +52,7 @@ def test_a_cohort_without_a_fully_annotated_case_names_the_stage_and_skips_what_
     }
 
 
+@pytest.mark.slow
 def test_one_fully_annotated_case_is_enough(source, tmp_path):
     text = (source / "cases.toml").read_text()
     (tmp_path / "cases.toml").write_text(
@@ -95,6 +96,7 @@ def test_a_run_of_which_no_case_can_be_read_names_one(source, tmp_path):
     assert not (tmp_path / "RUN2").exists()
 
 
+@pytest.mark.slow
 def test_organs_from_the_student_and_its_second_stage_with_tumors_laid_over(source, tmp_path):
     short = PRESET.replace("epochs              = 4", "epochs = 1").replace(
         "iterations          = 14", "iterations = 2"

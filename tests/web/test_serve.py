@@ -81,6 +81,7 @@ def children(pid: int) -> list[psutil.Process]:
         return []
 
 
+@pytest.mark.slow
 def test_jobs_outlive_the_service(tmp_path, phantom, long_phantom):
     process, address = started("--work", tmp_path / "work")
     with httpx.Client(base_url=address, timeout=30) as client:

@@ -11,7 +11,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from nnstudent.bundle.export import export
 from nnstudent.io.nifti import read_labels, write_image
@@ -19,9 +18,6 @@ from nnstudent.taxonomy import flare23
 from nnstudent.volume import Grid, Volume
 from tests.inference.folders import ISOTROPIC, make_folder
 
-pytestmark = pytest.mark.skipif(
-    not sys.platform.startswith("linux"), reason="control groups, and limits that hold, are Linux's"
-)
 LIMIT_MB = 820
 # All scores at once: 15 channels of 10.5 million voxels, 629 MB; a slab of them a tenth.
 SHAPE, PATCH = (640, 128, 128), [32, 128, 128]
