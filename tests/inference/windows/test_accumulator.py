@@ -73,6 +73,22 @@ def test_logits_that_a_planner_does_not_keep_are_not_summed():
     assert (logits.argmax(0) == 0).all()
 
 
+def test_a_window_holds_nothing_once_the_next_one_runs():
+    held, sizes = [], []
+
+    def network(window):
+        sizes.append([one.whole().size for one in held])
+        return np.stack([window, window])
+
+    def planner(canvas, run_window):
+        for window in (run_window((0, 0, x)) for x in (0, 4, 8)):
+            held.append(window)  # noqa: PERF402  # the network looks at it meanwhile
+
+    slide(np.ones((8, 8, 16), np.float32), network, patch=(8, 8, 8), classes=2, planner=planner)
+    assert sizes == [[], [0], [0, 0]]
+    assert held[-1].whole().size == 0
+
+
 def test_windows_are_compared_where_they_overlap():
     seen = []
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from nnstudent.errors import InputError
 from nnstudent.inference.engines.head import Head
-from nnstudent.inference.windows.file_sums import zeros_in_file
+from nnstudent.inference.windows.file_sums import give_back_freed, zeros_in_file
 from nnstudent.types import Float32Array, Float64Array
 from nnstudent.volume import Box, Shape
 
@@ -38,6 +38,10 @@ class WindowLogits:
             return
         for piece in _pieces(values.shape[1], _plane_bytes(self._head, values), _BESIDE_BYTES):
             yield self._head(values[:, piece])
+
+    def drop(self) -> None:
+        """Let go of the values, whoever still holds this; the next window needs the room."""
+        self._values = self._values[:, :0].copy()
 
     def whole(self) -> Float32Array:
         """Logits (class, z, y, x) of all planes."""
@@ -87,7 +91,7 @@ class ScoreAccumulator:
             raise InputError(
                 f"{planes} planes at once; expected more than the {patch[0]} of a window"
             )
-        self._whole, self._head = planes is None, head
+        self._whole, self._in_file, self._head = planes is None, in_file, head
         channels = classes if head is None else head.features
         sums = (channels, self._depth, *shape[1:])
         self._sums, self._forget = zeros_in_file(sums) if in_file else _zeros(sums)
@@ -105,6 +109,8 @@ class ScoreAccumulator:
             raise InputError(
                 "these windows go back along z; use dense windows, or allow more memory"
             )
+        if self._in_file:
+            give_back_freed()
         while start + self._patch[0] > self._first + self._depth:
             # No further than what is held: planes between two windows are background, and are
             # handed over like all others.

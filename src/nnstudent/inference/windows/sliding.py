@@ -190,15 +190,18 @@ def stream(
     )
     planned = len(dense_starts(padded.shape, patch))
     ran = 0
+    last: WindowLogits | None = None
 
     def run_window(
         start: Shape, *, keep: Callable[[WindowLogits], bool] = lambda _: True
     ) -> WindowLogits:
-        nonlocal ran
+        nonlocal ran, last
+        if last is not None:
+            last.drop()
         scores.advance_to(start[0])
         z, y, x = (slice(first, first + size) for first, size in zip(start, patch, strict=True))
         values = network(np.ascontiguousarray(padded[z, y, x]))
-        logits = WindowLogits(values, head)
+        last = logits = WindowLogits(values, head)
         if keep(logits):
             scores.add(values, start)
         ran += 1
@@ -206,6 +209,8 @@ def stream(
         return logits
 
     planner(Canvas(padded, place, patch), run_window)
+    if last is not None:
+        last.drop()
     if ran < planned:
         progress("windows", planned, planned)
     scores.finish()
