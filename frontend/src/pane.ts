@@ -53,6 +53,9 @@ export class Pane {
   /** Attach NiiVue to the canvas, which must be on the page. */
   async start(): Promise<void> {
     await this.nv.attachToCanvas(this.canvas, true)
+    // NiiVue makes a texture of gradients of every scan, to light it in 3D, which nothing here asks for. By its cheapest shader
+    // instead of blur and Sobel: without a graphics card these take most of the time until there is a picture.
+    this.nv.blurShader = this.nv.sobelFirstOrderShader = this.nv.passThroughShader ?? null
     this.nv.setRenderAzimuthElevation(160, 10) // from the front, as one looks at a patient
     this.fit()
     const sharp = isSoftware(this.nv) ? 1 : Math.min(window.devicePixelRatio, SHARPEST)
