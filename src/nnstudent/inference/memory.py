@@ -36,6 +36,7 @@ _UNITS = {
     "GIB": 2**30,
     "TIB": 2**40,
 }
+_COMPARING = 172 << 20  # pieces of a window and of the sums in a file, compared; measured
 _FEATURES = 32  # at full resolution, of networks whose description does not say
 
 
@@ -213,7 +214,7 @@ def predict_peak_mb(
         )
         # Sums in a file are handed over while the engines hold nothing of a window, but windows
         # are compared with those before them.
-        most = max(count * window + 3 * PIECE_BYTES, making) if in_file else count * window + making
+        most = max(count * window + _COMPARING, making) if in_file else count * window + making
         peak = max(peak, preparing, image + labels + held + most)
     return base_mb + MARGIN * peak / MIB
 
