@@ -19,9 +19,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_source(tmp_path_factory.mktemp("source"))
 
 
-def test_a_cohort_without_a_fully_annotated_case_names_the_stage_and_skips_what_needs_it(
-    source, tmp_path
-):
+def test_a_cohort_without_a_fully_annotated_case_is_refused_before_any_work(source, tmp_path):
     text = (source / "cases.toml").read_text()
     partial = [
         block for block in text.split("\n\n") if "one_organ" in block or "unlabeled" in block
@@ -41,15 +39,8 @@ def test_a_cohort_without_a_fully_annotated_case_names_the_stage_and_skips_what_
     )
     assert done.returncode == 2  # as of teach by itself: no case could be learned from
     assert "Traceback" not in done.stderr
-    assert "failed: teach: no case has all 2 organs annotated" in done.stderr
-    states = {
-        row["name"]: row["state"]
-        for row in json.loads((tmp_path / "RUN" / "run.json").read_text())["stages"]
-    }
-    assert states["index"] == "done"
-    assert {states[name] for name in ("label", "select", "study", "export", "segment")} == {
-        "skipped"
-    }
+    assert "nnstudent run: no case has all 2 organs annotated" in done.stderr
+    assert not (tmp_path / "RUN").exists()
 
 
 @pytest.mark.slow
