@@ -147,7 +147,7 @@ def main(words: list[str] | None = None) -> int:
                 progress=display,
             )
             rows.append(row(name, scores(out, cohort), steps=args.steps))
-            about = {"machine": machine(), "commit": commit(), "command": sys.argv[1:]}
+            about = {"machine": machine(), "commit": commit(), "phantoms": args.phantoms}
             write_json(args.out, {**about, "scans": [TRAIN, TEST], "rows": rows})
     for item in rows:
         print(f"{item['student']:<22} bone {item['bone']:.3f}  organs {item['organs']:.3f}")

@@ -229,7 +229,7 @@ def main(words: list[str] | None = None) -> int:
         "teacher": scored(teacher, tests, classes),
         "student": scored(args.work / "run" / "bundle", tests, classes),
     }
-    about = {"machine": machine(), "commit": commit(), "command": sys.argv[1:]}
+    about = {"machine": machine(), "commit": commit(), "phantoms": args.phantoms}
     write_json(args.out, {**about, "scans": args.scans, "steps": args.steps, "rows": rows})
     print(json.dumps(rows, indent=1))
     ratio = rows["teacher"]["seconds"] / rows["student"]["seconds"]
