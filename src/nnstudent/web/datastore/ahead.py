@@ -80,8 +80,8 @@ class Ahead:
         return None
 
     def _run(self) -> None:
-        while not self._stopping.is_set():
-            self._wanted.wait()
+        while self._wanted.wait() and not self._stopping.is_set():
+            self._wanted.clear()  # before looking, so that what is wanted meanwhile is not lost
             try:
                 more = self.queue_one()
             except (NnStudentError, OSError) as error:
@@ -89,5 +89,4 @@ class Ahead:
                 more = False
             if more:
                 self._stopping.wait(_LOOK_SECONDS)
-            else:
-                self._wanted.clear()
+                self._wanted.set()
