@@ -17,6 +17,7 @@ from nnstudent.bundle.spec import HostRule, NetworkSpec
 from nnstudent.cli.main import main
 from nnstudent.errors import InputError
 from nnstudent.inference.lesion_stage import REACH_MM, log_odds, nearest_host, threshold_by_host
+from nnstudent.inference.pipelining import run_stages
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.taxonomy import flare23
 from tests.inference.conftest import blobs
@@ -137,6 +138,22 @@ def test_a_stage_changes_nothing_but_lesions(bundles):
     )  # and three voxels of its grid
     assert (host[changed] > 0).all()
     assert 0 < after.organs["tumor"].confidence <= 1
+
+
+def test_a_stage_has_a_say_in_the_probabilities_of_lesions_only(bundles):
+    # The stage knows livers too, and sees the image in canonical axes.
+    image = blobs((30, 26, 34), (5.0, 4.0, 4.0)).reoriented("LIP")
+    before, after = (
+        run_stages(Segmenter(path, postprocess=()).stages(image, keep=True)).probabilities
+        for path in bundles[::2]
+    )
+    for name in ("liver", "spleen", "aorta"):
+        was = before.probability(name).array
+        assert was.any()
+        assert np.array_equal(after.probability(name).array, was)
+    assert after.probability("tumor").array.any()
+    before.close()
+    after.close()
 
 
 def test_a_stage_decides_about_the_lesions_of_the_networks_before_it(bundles, tmp_path):

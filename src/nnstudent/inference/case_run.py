@@ -221,7 +221,11 @@ class NetworkRun:
         patch = self.network.spec.patch
         windows = len(dense_starts(padded_shape(self._frame.shape, patch), patch))
         self.planned = windows * len(self.network.members)
-        self._kept = None if maps is None else maps.of_network(self.network.spec, self._frame)
+        self._kept = (
+            None
+            if maps is None
+            else maps.of_network(self.network.spec, self._frame, classes=self._classes)
+        )
         self._held: list[ClassScores] = []
 
     def _sums_features(self) -> bool:

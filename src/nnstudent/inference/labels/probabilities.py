@@ -31,9 +31,9 @@ class NetworkProbabilities:
         frame: How the network's grid lies in the part of the image that the network saw.
     """
 
-    def __init__(self, spec: NetworkSpec, frame: Frame) -> None:
+    def __init__(self, spec: NetworkSpec, frame: Frame, *, classes: tuple[str, ...]) -> None:
         """Begin with probabilities of 0."""
-        self.classes, self.frame = spec.classes, frame
+        self.classes, self.frame = classes, frame
         self._orders = axis_orders(spec.score_resampling, spec.spacing_mm, frame.spacing_mm)
         self._file = tempfile.TemporaryFile(prefix="nnstudent-")  # noqa: SIM115  # closed by close
         self._plane = frame.shape[1] * frame.shape[2]
@@ -83,10 +83,20 @@ class ProbabilityMaps:
         self._grid = grid
         self._networks: list[NetworkProbabilities] = []
 
-    def of_network(self, spec: NetworkSpec, frame: Frame) -> NetworkProbabilities:
-        """Add a network, whose scores are then added to what is returned."""
-        self._networks.append(NetworkProbabilities(spec, frame))
-        return self._networks[-1]
+    def of_network(
+        self, spec: NetworkSpec, frame: Frame, *, classes: tuple[str, ...] | None = None
+    ) -> NetworkProbabilities:
+        """Add a network, whose scores are then added to what is returned.
+
+        Args:
+            spec: The network.
+            frame: How its grid lies in the image.
+            classes: The classes of the scores by channel; by default the network's. A lesion stage
+                knows organs too, but its scores are of lesions only.
+        """
+        kept = NetworkProbabilities(spec, frame, classes=classes or spec.classes)
+        self._networks.append(kept)
+        return kept
 
     def probability(self, name: str) -> Volume:
         """Return the probability of a class, from 0 to 255 for certain.
@@ -128,10 +138,12 @@ class ProbabilityMaps:
     def _part(self, network: NetworkProbabilities, array: LabelArray) -> LabelArray:
         """The part of an array on the image's grid that a network saw, a view."""
         part = network.frame.grid
-        first = np.linalg.inv(self._grid.affine) @ part.affine[:, 3]
+        # A second stage sees a part of the image in canonical axes.
+        whole = Volume(array, self._grid).reoriented(part.axcodes)
+        first = np.linalg.inv(whole.grid.affine) @ part.affine[:, 3]
         z, y, x = (round(float(at)) for at in first[2::-1])
         dz, dy, dx = part.shape
-        return array[z : z + dz, y : y + dy, x : x + dx]
+        return whole.array[z : z + dz, y : y + dy, x : x + dx]
 
 
 def _interpolate(values: LabelArray, target: LabelArray, orders: Sequence[int]) -> None:
