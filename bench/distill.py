@@ -37,6 +37,8 @@ from nnstudent.pipeline.preset import Preset, load_preset
 from nnstudent.taxonomy import flare23
 
 ROWS = ROOT / "docs" / "results" / "distill.json"
+FEATURES = (8, 16, 32, 64, 96)
+SPACING_MM, PATCH = (5.0, 4.0, 4.0), (32, 64, 64)  # that of the phantoms
 LAYOUT = (
     "Dataset291_TotalSegmentator_part1_organs/nnUNetTrainerNoMirroring__nnUNetPlans__3d_fullres"
 )
@@ -158,11 +160,13 @@ def each(value: Any, stages: int) -> list[int]:
 
 
 def student_preset(steps: int) -> Preset:
-    """Preset distill with the small student of preset demo, for this many steps."""
+    """Preset distill for this many steps, with half of its channels on the phantoms' grid."""
     preset, demo = load_preset("distill"), load_preset("demo").student
-    training = replace(demo.training, epochs=max(1, steps // 25), iterations=25)
-    data = replace(demo.data, spacing_mm=(5.0, 5.0, 5.0))
-    return replace(preset, student=replace(demo, training=training, data=data), int8=False)
+    network = replace(preset.student.network, features=FEATURES)
+    training = replace(demo.training, epochs=max(1, steps // 25), iterations=25, lr=2e-3)
+    data = replace(demo.data, spacing_mm=SPACING_MM, patch=PATCH)
+    student = replace(preset.student, network=network, training=training, data=data)
+    return replace(preset, student=student, int8=False)
 
 
 def scored(model: Path, cases: list[PhantomCase], classes: tuple[str, ...]) -> dict[str, Any]:
@@ -195,8 +199,9 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--scans", type=int, default=24, help="unlabeled scans to learn from")
     parser.add_argument("--test", type=int, default=6, help="scans to score on")
     parser.add_argument("--steps", type=int, default=1500, help="training steps of the student")
-    parser.add_argument("--times", type=int, default=2, help="how much wider the teacher is")
+    parser.add_argument("--times", type=int, default=4, help="how much wider the teacher is")
     parser.add_argument("--phantoms", default="tiny", help="preset of the phantoms")
+    parser.add_argument("--threads", type=int, help="threads of the distillation (default: all)")
     parser.add_argument("--classes", default=",".join(flare23().organs))
     parser.add_argument("--work", type=Path, default=Path("runs/distill"))
     parser.add_argument("--out", type=Path, default=ROWS)
@@ -216,6 +221,7 @@ def main(words: list[str] | None = None) -> int:
             classes=classes,
             preset=student_preset(args.steps),
             device="cpu",
+            threads=args.threads,
             progress=display,
         )
         if result.exit_code:

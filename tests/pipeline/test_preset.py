@@ -30,6 +30,12 @@ def test_one_student_presets_resample_in_one_go(name: str) -> None:
     assert max(student.network.features) <= 192
 
 
+def test_a_precision_for_labeling_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    text = 'like = "distill"\nlabel_precision = "fp64"\n'
+    with pytest.raises(InputError, match=r"label_precision = 'fp64'; expected one of auto, fp32"):
+        load_preset(_write(tmp_path, text))
+
+
 def _write(folder: Path, text: str) -> Path:
     path = folder / "mine.toml"
     path.write_text(text)

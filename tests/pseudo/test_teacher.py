@@ -188,3 +188,14 @@ def test_folds_are_summed_on_the_device_where_the_networks_run(
     monkeypatch.setattr("nnstudent.inference.model_runner.slide_on_device", too_large)
     np.testing.assert_array_equal(teacher.predict(image).labels, here.labels)
     assert "do not fit in the device's memory" in caplog.text
+
+
+def test_a_teacher_labels_in_the_precision_that_is_asked_for(folder: Path, image: Volume) -> None:
+    exact = open_teacher(folder, TABLE, options=TWO)
+    fast = open_teacher(folder, TABLE, options=replace(TWO, precision="auto"))
+    asked = [teacher.segmenter.made_by["precision"] for teacher in (exact, fast)]
+    assert asked == ["fp32", "auto"]
+    assert fast.settings == [*exact.settings, "auto"], "labels of the other are not taken for its"
+    assert fast.predict(image).labels.shape == SHAPE
+    with pytest.raises(InputError, match="precision 'fp64'; expected one of auto, fp32"):
+        open_teacher(folder, TABLE, options=replace(TWO, precision="fp64"))

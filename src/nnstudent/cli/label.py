@@ -22,7 +22,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnstudent.choices import DECISIONS, DEVICES
+from nnstudent.choices import DECISIONS, DEVICES, PRECISIONS
 from nnstudent.cli.common import (
     COHORT_HELP,
     Options,
@@ -106,6 +106,13 @@ def _add_advanced(group: Options) -> None:
         "class, to PSEUDO/probability and PSEUDO/runner_up",
     )
     add_engine(group)
+    group.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="fp32",
+        help="precision of the teachers' arithmetic; auto takes the fastest that the model and the "
+        "processor have, see nnstudent doctor (default: fp32, the same on every machine)",
+    )
     add_threads(group)
     add_trust_pickle(group)
 
@@ -130,6 +137,7 @@ def run(args: argparse.Namespace) -> int:
                 decision=args.decision,
                 engine=args.engine,
                 device=args.device,
+                precision=args.precision,
                 threads=args.threads,
                 trust_pickle=args.trust_pickle,
             ),

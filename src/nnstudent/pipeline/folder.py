@@ -14,6 +14,7 @@ from nnstudent.labels.class_maps import ClassMap
 from nnstudent.pipeline.preset import Preset
 from nnstudent.pipeline.rounds import Round, first_settled, rounds_of
 from nnstudent.progress import Progress, silent
+from nnstudent.pseudo.settings import TeacherOptions
 from nnstudent.taxonomy import Taxonomy
 
 log = logging.getLogger(__name__)
@@ -157,6 +158,16 @@ class RunFolder:
         ]
         distills = any(recipe.training.distill > 0 for recipe in recipes)
         return self.preset.select.ignore_below > 0 or distills
+
+    @property
+    def teacher_options(self) -> TeacherOptions:
+        """How the teachers are run."""
+        return TeacherOptions(
+            decision=self.preset.decision,
+            device=self.device,
+            precision=self.preset.label_precision,
+            threads=self.threads,
+        )
 
     @property
     def rounds(self) -> tuple[Round, ...]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nnstudent.choices import WINDOWS
+from nnstudent.choices import PRECISIONS, WINDOWS
 from nnstudent.data_files import MAX_TOML_BYTES, parse_toml, read_text
 from nnstudent.errors import InputError
 from nnstudent.pipeline.presets import preset_names, read_preset
@@ -40,6 +40,8 @@ class Preset:
             organs only, and the tumor model is laid over it.
         decision: How a voxel of a pseudo-label gets its class
             (:class:`~nnstudent.pseudo.settings.TeacherOptions`).
+        label_precision: The precision in which teachers label: ``fp32``, ``auto``, ``bf16`` or
+            ``int8`` (:class:`~nnstudent.pseudo.settings.TeacherOptions`).
         select: Which pseudo-labels are kept.
         windows: How a run places the windows in which networks segment the test cases: ``guided``,
             ``dense`` or ``flare22`` (:func:`~nnstudent.inference.windows.planners.make_planner`).
@@ -59,6 +61,7 @@ class Preset:
     tumor_folds: int = 1
     one_student: bool = True
     decision: DecisionRule = "dice"
+    label_precision: str = "fp32"
     select: SelectSettings = field(default_factory=SelectSettings)
     windows: str = "guided"
     int8: bool = False
@@ -70,11 +73,19 @@ class Preset:
                 f"preset {self.name}: folds = {self.folds}, tumor_folds = {self.tumor_folds}; "
                 "expected at least 1"
             )
-        if self.windows not in WINDOWS:
-            raise InputError(
-                f"preset {self.name}: windows = {self.windows!r}; "
-                f"expected one of {', '.join(WINDOWS)}"
-            )
+        given = (
+            ("windows", self.windows, WINDOWS),
+            (
+                "label_precision",
+                self.label_precision,
+                PRECISIONS,
+            ),
+        )
+        for key, value, allowed in given:
+            if value not in allowed:
+                raise InputError(
+                    f"preset {self.name}: {key} = {value!r}; expected one of {', '.join(allowed)}"
+                )
         if (self.second is None) == bool(self.second_classes):
             missing = "the recipe [second]" if self.second is None else "second_classes"
             raise InputError(

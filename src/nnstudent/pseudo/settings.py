@@ -19,6 +19,8 @@ class TeacherOptions:
             probable one.
         engine: What runs the network: ``auto``, ``openvino`` or ``torch``.
         device: ``auto`` (CUDA if torch finds a GPU), ``cpu`` or ``cuda``.
+        precision: ``fp32``, the same on every machine; ``auto``, the fastest on this one that is
+            about as exact; ``bf16`` or ``int8``.
         threads: Processor threads; None for all.
         trust_pickle: Also load checkpoints that hold more than tensors.
     """
@@ -26,6 +28,7 @@ class TeacherOptions:
     decision: DecisionRule = "dice"
     engine: str = "auto"
     device: str = "auto"
+    precision: str = "fp32"
     threads: int | None = None
     trust_pickle: bool = False
 

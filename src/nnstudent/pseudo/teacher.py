@@ -46,6 +46,7 @@ class ModelTeacher:
         class_names: The model's own names of its classes.
         decision: How the label of a voxel is chosen
             (:class:`~nnstudent.pseudo.settings.TeacherOptions`).
+        precision: The precision that the model was asked to run in.
     """
 
     segmenter: Segmenter
@@ -53,6 +54,7 @@ class ModelTeacher:
     channel_ids: tuple[tuple[int, ...], ...]
     class_names: frozenset[str]
     decision: DecisionRule = "dice"
+    precision: str = "fp32"
 
     @property
     def hash(self) -> str:
@@ -68,9 +70,10 @@ class ModelTeacher:
 
     @property
     def settings(self) -> Any:
-        """What each channel stands for, and how a label is chosen."""
+        """What each channel stands for, how a label is chosen, and in which precision."""
         rule = [] if self.decision == "argmax" else [self.decision, MIN_THRESHOLD]
-        return [*(list(ids) for ids in self.channel_ids), *rule]
+        precision = [] if self.precision == "fp32" else [self.precision]
+        return [*(list(ids) for ids in self.channel_ids), *rule, *precision]
 
     def predict(
         self, image: Volume, *, uncertainty: bool = False, progress: Progress = silent
@@ -229,7 +232,11 @@ def open_teacher(
             "say which is which with --map foreign=class,…"
         )
     segmenter = Segmenter(
-        model, engine=options.engine, device=options.device, threads=options.threads
+        model,
+        engine=options.engine,
+        device=options.device,
+        precision=options.precision,
+        threads=options.threads,
     )
     class_names = frozenset(
         name
@@ -238,7 +245,9 @@ def open_teacher(
         for name in (network.own_names.get(channel, ""), network.spec.classes[channel])
         if name
     )
-    return ModelTeacher(segmenter, taxonomy, channel_ids, class_names, options.decision)
+    return ModelTeacher(
+        segmenter, taxonomy, channel_ids, class_names, options.decision, options.precision
+    )
 
 
 def classes_known(

@@ -31,16 +31,15 @@ def stage(run: RunFolder) -> Stage:
 def work(run: RunFolder, part: Part = WHOLE) -> Outcome:
     """Label the test cases with the teachers."""
     from nnstudent.pseudo.label import label_cases
-    from nnstudent.pseudo.settings import LabelSettings, TeacherOptions
+    from nnstudent.pseudo.settings import LabelSettings
     from nnstudent.pseudo.teacher import open_teachers
 
     cohort = run.cohort()
     cases = part.of(cohort.test())
     if not cases:
         return Outcome("no test case", skipped=True)
-    options = TeacherOptions(decision=run.preset.decision, device=run.device, threads=run.threads)
     teachers = open_teachers(
-        run.teacher_models(), cohort.taxonomy, mapping=run.mapping, options=options
+        run.teacher_models(), cohort.taxonomy, mapping=run.mapping, options=run.teacher_options
     )
     done = label_cases(
         cases,

@@ -25,6 +25,7 @@ def stage(run: RunFolder, this: Round) -> Stage:
         writes=[this.pseudo],
         settings=[
             run.preset.decision,
+            run.preset.label_precision,
             run.keeps_probability,
             run.preset.one_student,
             *([] if run.mapping is None else [dict(run.mapping.targets)]),
@@ -38,7 +39,7 @@ def stage(run: RunFolder, this: Round) -> Stage:
 def work(run: RunFolder, this: Round, part: Part = WHOLE) -> Outcome:
     """Label what nobody annotated, unless the labels hardly changed in an earlier round."""
     from nnstudent.pseudo.label import label
-    from nnstudent.pseudo.settings import LabelSettings, TeacherOptions
+    from nnstudent.pseudo.settings import LabelSettings
 
     settled = run.settled_round()
     if settled is not None and settled.number < this.number:
@@ -49,9 +50,7 @@ def work(run: RunFolder, this: Round, part: Part = WHOLE) -> Outcome:
         this.pseudo,
         teachers=run.labelers() if before is None else [before.student],
         mapping=run.mapping if before is None else None,
-        options=TeacherOptions(
-            decision=run.preset.decision, device=run.device, threads=run.threads
-        ),
+        options=run.teacher_options,
         settings=LabelSettings(
             part=part,
             round=this.number,
