@@ -13,6 +13,7 @@ from nnstudent.io.parts import Part, parts
 from nnstudent.labels.class_maps import ClassMap
 from nnstudent.pipeline.preset import Preset
 from nnstudent.pipeline.rounds import Round, first_settled, rounds_of
+from nnstudent.pipeline.stages import Outcome
 from nnstudent.progress import Progress, silent
 from nnstudent.pseudo.settings import TeacherOptions
 from nnstudent.taxonomy import Taxonomy
@@ -184,6 +185,20 @@ class RunFolder:
         if self.round_count > 1 and self.cohort_file.is_file():
             known = [case.id for case in self.cohort().train()]
         return first_settled(self.rounds, known)
+
+    def settled_by(self, last: Round) -> Outcome | None:
+        """Return the outcome of a stage that has nothing to do because the labels have settled.
+
+        Args:
+            last: The last round that counts.
+
+        Returns:
+            None if the labels still changed in it, so that the stage has work to do.
+        """
+        settled = self.settled_round()
+        if settled is None or settled.number > last.number:
+            return None
+        return Outcome(f"the labels hardly changed in round {settled.number}", skipped=True)
 
     def last_round(self) -> Round:
         """Return the last round that trains a student."""

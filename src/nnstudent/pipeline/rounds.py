@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from nnstudent.pipeline.stages import Outcome
 from nnstudent.pseudo.pseudo_label import read_pseudo_label
 
 # Mean share of the foreground. Two trainings of one network on the same labels differ as much.
@@ -80,8 +79,3 @@ def first_settled(rounds: Iterable[Round], cases: Iterable[str]) -> Round | None
         if change is not None and change < SETTLED:
             return one
     return None
-
-
-def nothing_changed(settled: Round) -> Outcome:
-    """Return the outcome of a stage that has nothing to do because labels had settled before."""
-    return Outcome(f"the labels hardly changed in round {settled.number}", skipped=True)

@@ -7,7 +7,7 @@ from functools import partial
 
 from nnstudent.io.parts import WHOLE, Part
 from nnstudent.pipeline.folder import RunFolder
-from nnstudent.pipeline.rounds import Round, nothing_changed
+from nnstudent.pipeline.rounds import Round
 from nnstudent.pipeline.stages import Outcome, Piece, Stage
 from nnstudent.words import count
 
@@ -41,10 +41,9 @@ def work(run: RunFolder, this: Round, part: Part = WHOLE) -> Outcome:
     from nnstudent.pseudo.label import label
     from nnstudent.pseudo.settings import LabelSettings
 
-    settled = run.settled_round()
-    if settled is not None and settled.number < this.number:
-        return nothing_changed(settled)
     before = run.round_before(this)
+    if before is not None and (nothing := run.settled_by(before)) is not None:
+        return nothing
     done = label(
         run.cohort(),
         this.pseudo,

@@ -6,7 +6,7 @@ import logging
 from functools import partial
 
 from nnstudent.pipeline.folder import RunFolder
-from nnstudent.pipeline.rounds import Round, nothing_changed
+from nnstudent.pipeline.rounds import Round
 from nnstudent.pipeline.stages import Outcome, Stage
 from nnstudent.words import count
 
@@ -30,9 +30,8 @@ def work(run: RunFolder, this: Round) -> Outcome:
     """Keep the pseudo-labels worth learning from and lay the truth over them."""
     from nnstudent.pseudo.select import select
 
-    settled = run.settled_round()
-    if settled is not None and settled.number <= this.number:
-        return nothing_changed(settled)
+    if (nothing := run.settled_by(this)) is not None:
+        return nothing
     cohort = run.cohort()
     classes = run.preset.student_classes(cohort.taxonomy)
     done = select(

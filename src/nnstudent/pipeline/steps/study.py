@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from nnstudent.pipeline.folder import RunFolder
-from nnstudent.pipeline.rounds import Round, nothing_changed
+from nnstudent.pipeline.rounds import Round
 from nnstudent.pipeline.stages import Outcome, Piece, Stage
 from nnstudent.words import count
 
@@ -38,9 +38,8 @@ def prepare(run: RunFolder, this: Round) -> Outcome:
     """Preprocess the cases that the student learns from."""
     from nnstudent.training.study import prepare_study
 
-    settled = run.settled_round()
-    if settled is not None and settled.number <= this.number:
-        return nothing_changed(settled)
+    if (nothing := run.settled_by(this)) is not None:
+        return nothing
     failures = prepare_study(
         this.fused,
         this.student,
@@ -56,9 +55,8 @@ def work(run: RunFolder, this: Round) -> Outcome:
     """Train the student."""
     from nnstudent.training.study import study_result
 
-    settled = run.settled_round()
-    if settled is not None and settled.number <= this.number:
-        return nothing_changed(settled)
+    if (nothing := run.settled_by(this)) is not None:
+        return nothing
     done = study_result(
         this.fused,
         this.student,
