@@ -1,10 +1,12 @@
-"""Reports what this machine is, and what it gives to the process."""
+"""Reports what this machine is and what it gives to the process, and gives memory back to it."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,12 @@ def allow_open_files(fewest: int = 64) -> int:
     allowed = fewest if hard == resource.RLIM_INFINITY else min(fewest, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
     return allowed
+
+
+def give_back_freed_memory() -> None:
+    """Give memory that was freed back to the system, which glibc otherwise keeps for later."""
+    with suppress(AttributeError, OSError, TypeError):  # other C libraries, and Windows
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def environment() -> dict[str, Any]:

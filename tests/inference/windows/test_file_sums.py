@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
-import platform
 import subprocess
 import sys
 import tempfile
@@ -13,7 +11,7 @@ import numpy as np
 import pytest
 
 from nnstudent.errors import OutputError
-from nnstudent.inference.windows.file_sums import give_back_freed, zeros_in_file
+from nnstudent.inference.windows.file_sums import zeros_in_file
 
 
 def test_values_stay_when_they_are_dropped_from_memory():
@@ -48,30 +46,6 @@ def test_a_full_disk_is_one_line(monkeypatch):
     with pytest.raises(OutputError, match=r"no room for 4\.0 GB of sums .*TMPDIR") as caught:
         zeros_in_file((1000, 1000, 1000))
     assert "\n" not in str(caught.value)
-
-
-FREED = """
-import numpy as np
-import psutil
-from nnstudent.inference.windows.file_sums import give_back_freed
-parts = [np.ones(12_000) for _ in range(2000)]  # each less than glibc takes from the system alone
-last = parts[-1]  # above it nothing is freed, so that glibc keeps what lies below
-del parts
-kept = psutil.Process().memory_info().rss
-give_back_freed()
-print(kept - psutil.Process().memory_info().rss)
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries decide themselves")
-def test_what_was_freed_is_given_back():
-    done = subprocess.run([sys.executable, "-c", FREED], capture_output=True, text=True, check=True)
-    assert int(done.stdout) > 100e6  # of 192e6 bytes
-
-
-def test_other_c_libraries_give_back_what_they_like(monkeypatch):
-    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
-    give_back_freed()
 
 
 MEMORY = """

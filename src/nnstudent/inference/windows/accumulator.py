@@ -10,7 +10,8 @@ import numpy as np
 
 from nnstudent.errors import InputError
 from nnstudent.inference.engines.head import Head
-from nnstudent.inference.windows.file_sums import give_back_freed, zeros_in_file
+from nnstudent.inference.windows.file_sums import zeros_in_file
+from nnstudent.machine import give_back_freed_memory
 from nnstudent.types import Float32Array, Float64Array
 from nnstudent.volume import Box, Shape
 
@@ -110,7 +111,7 @@ class ScoreAccumulator:
                 "these windows go back along z; use dense windows, or allow more memory"
             )
         if self._in_file:
-            give_back_freed()
+            give_back_freed_memory()
         while start + self._patch[0] > self._first + self._depth:
             # No further than what is held: planes between two windows are background, and are
             # handed over like all others.

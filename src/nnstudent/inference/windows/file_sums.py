@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import math
 import mmap
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 import numpy as np
 
@@ -18,12 +16,6 @@ from nnstudent.types import Float32Array
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 1 << 24  # bytes written at a time
-
-
-def give_back_freed() -> None:
-    """Give memory that was freed back to the system, which glibc otherwise keeps for later."""
-    with suppress(AttributeError, OSError, TypeError):  # other C libraries, and Windows
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def zeros_in_file(shape: Sequence[int]) -> tuple[Float32Array, Callable[[], None]]:

@@ -6,6 +6,8 @@ import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from nnstudent.machine import give_back_freed_memory
+
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # malloc.h of glibc
 _GLIBC_TRIM_THRESHOLD, _GLIBC_MMAP_MAX = 128 * 1024, 65536  # its defaults
 
@@ -18,8 +20,7 @@ def freed_memory_kept() -> Iterator[None]:
     the system, which fills the next one with zeros again, page by page: 30 % of a step.
     """
     try:
-        glibc = ctypes.CDLL(None)
-        mallopt, malloc_trim = glibc.mallopt, glibc.malloc_trim
+        mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):
         yield
         return
@@ -30,4 +31,4 @@ def freed_memory_kept() -> Iterator[None]:
     finally:
         mallopt(_MMAP_MAX, _GLIBC_MMAP_MAX)
         mallopt(_TRIM_THRESHOLD, _GLIBC_TRIM_THRESHOLD)
-        malloc_trim(0)
+        give_back_freed_memory()
