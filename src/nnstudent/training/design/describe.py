@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from nnstudent.errors import require
@@ -132,6 +133,12 @@ def count(network: Network, patch: Sequence[int], *, classes: int) -> tuple[int,
         patch: Voxels of the window, (z, y, x).
         classes: Channels of the output, background included.
     """
+    return _counted(network, tuple(patch), classes)
+
+
+# Each fold and each model of one recipe asks again, and an answer takes a third of a second.
+@lru_cache(maxsize=64)
+def _counted(network: Network, patch: tuple[int, ...], classes: int) -> tuple[int, float]:
     torch = require("torch", extra="train", why="describing a network")
     flops = require("torch.utils.flop_counter", extra="train", why="describing a network")
     model = built_on_meta(network, classes=classes)
