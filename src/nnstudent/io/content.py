@@ -81,7 +81,7 @@ def head_of(path: Path) -> bytes:
 
 def unpacked_head(head: bytes) -> bytes:
     """Return what :func:`head_of` does from the first :data:`PACKED_HEAD` bytes of a file."""
-    if not head.startswith(_GZIP):
+    if not starts_compressed(head):
         return head[:_HEAD]
     try:
         return zlib.decompressobj(wbits=31).decompress(head, _HEAD)
@@ -103,7 +103,12 @@ def is_compressed(path: Path) -> bool:
         OSError: The file cannot be read.
     """
     with path.open("rb") as file:
-        return file.read(2) == _GZIP
+        return starts_compressed(file.read(2))
+
+
+def starts_compressed(head: bytes) -> bool:
+    """Whether these first bytes of a file begin one that is compressed by gzip."""
+    return head.startswith(_GZIP)
 
 
 def _is_mgh(head: bytes) -> bool:

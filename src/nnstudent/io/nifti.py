@@ -18,6 +18,7 @@ import numpy.typing as npt
 from nnstudent.errors import InputError, quoted
 from nnstudent.io.atomic import replacing
 from nnstudent.io.content import content_of, is_compressed
+from nnstudent.io.nifti_grid import stored_field
 from nnstudent.io.nifti_open import open_image, open_stream, raw_header, read_grid_of
 from nnstudent.io.stored import StoredImage
 from nnstudent.io.unpacked import unpacked_image
@@ -252,8 +253,7 @@ def _scaling(path: Path, image: Any) -> tuple[str, ...]:
     """A warning if the scale of the values is not finite, so that nibabel ignores it."""
     if not isinstance(image, nib.Nifti1Pair):
         return ()
-    kind = type(image.header)
-    slope = float(kind(raw_header(path)[: kind.template_dtype.itemsize], check=False)["scl_slope"])
+    slope = float(stored_field(image, raw_header(path), "scl_slope"))
     return (
         ()
         if math.isfinite(slope)

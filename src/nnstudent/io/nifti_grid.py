@@ -171,9 +171,19 @@ def _unplaced(grid: Grid, why: str) -> str:
 
 def _raw_pixdim(image: Any, raw: bytes) -> Float64Array:
     """Voxel size along (x, y, z) as stored; nibabel corrects signs and zeros silently."""
-    kind = type(image.header)
-    header = kind(raw[: kind.template_dtype.itemsize], check=False)
-    return np.array(header["pixdim"][1:4], np.float64)
+    return np.array(stored_field(image, raw, "pixdim")[1:4], np.float64)
+
+
+def stored_field(image: Any, raw: bytes, name: str) -> Any:
+    """A field of a NIfTI header as stored, which nibabel may have corrected.
+
+    Args:
+        image: The image as nibabel opened it.
+        raw: The first bytes of the file that holds its header.
+        name: The field's name in the standard.
+    """
+    layout = type(image.header).template_dtype.newbyteorder(image.header.endianness)
+    return np.frombuffer(raw, layout, count=1)[name][0]
 
 
 def _is_unplaced(path: Path, image: Any, raw: bytes) -> bool:

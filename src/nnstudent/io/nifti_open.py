@@ -20,7 +20,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
 from nnstudent.errors import InputError, quoted
-from nnstudent.io.content import content_of, head_of, is_compressed
+from nnstudent.io.content import content_of_head, head_of, is_compressed, starts_compressed
 from nnstudent.io.metaimage import open_metaimage
 from nnstudent.io.nifti_grid import grid_of
 from nnstudent.io.nrrd_header import open_nrrd
@@ -41,14 +41,15 @@ def open_image(path: Path) -> Any:
     """
     _check_file(path)
     try:
-        content = content_of(path)
+        head = head_of(path)
+        content = content_of_head(head, suffix=path.suffix)
         if content == "dicom":
             raise InputError(f"{path}: is a DICOM file; give the folder of its series")
         if content == "nrrd":
             return open_nrrd(path)
         if content == "metaimage":
             return open_metaimage(path)
-        kind = _kind(path, content)
+        kind = _kind(head, content)
         if kind is None:
             return nib.load(path)
         with open_stream(path) as stream:
@@ -86,10 +87,10 @@ def _check_file(path: Path) -> None:
         raise InputError(f"{path}: is empty; expected an image")
 
 
-def _kind(path: Path, content: str) -> Any:
+def _kind(head: bytes, content: str) -> Any:
     """The class of an image in one stream; None if nibabel has to find the image's files."""
     if content == "nifti":
-        return nib.Nifti2Image if head_of(path)[4:8] == b"n+2\0" else nib.Nifti1Image
+        return nib.Nifti2Image if head[4:8] == b"n+2\0" else nib.Nifti1Image
     return nib.MGHImage if content == "mgh" else None
 
 
@@ -97,7 +98,9 @@ def _kind(path: Path, content: str) -> Any:
 def open_stream(path: Path) -> Iterator[IO[bytes]]:
     """Open a file for reading, decompressed if it is compressed by gzip."""
     with path.open("rb") as file:
-        if not is_compressed(path):
+        compressed = starts_compressed(file.read(2))
+        file.seek(0)
+        if not compressed:
             yield file
             return
         with gzip.GzipFile(fileobj=file) as stream:

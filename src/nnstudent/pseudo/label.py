@@ -180,7 +180,7 @@ class _TeacherLabeler:
             overlay.add(predicted.labels, known=known, uncertainty=predicted.uncertainty)
             record = _replace_classes(record, teacher, predicted)
         record = replace(record, classes=self.taxonomy.sorted(record.models))
-        return Labeled(overlay.labels, record, overlay.uncertainty)
+        return Labeled(Volume(overlay.labels, image.grid), record, overlay.uncertainty)
 
     def _teachers_of(self, case: Case) -> list[Teacher]:
         return [
@@ -227,7 +227,7 @@ class _FolderLabeler:
         }
 
     def label(self, case: Case) -> Labeled:
-        labels = read_external_labels(self.external, case, taxonomy=self.taxonomy).array
+        labels = read_external_labels(self.external, case, taxonomy=self.taxonomy)
         classes = self.external.classes
         known = self.taxonomy.names if classes is None else classes
         models = dict.fromkeys(known, self.hash_of(self.external.files[case.id]))

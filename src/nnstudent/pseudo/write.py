@@ -21,7 +21,7 @@ from nnstudent.cohort.uncertainty import (
 )
 from nnstudent.errors import Failure, InputError
 from nnstudent.io.lock import writing
-from nnstudent.io.nifti import read_grid, write_labels
+from nnstudent.io.nifti import write_labels
 from nnstudent.io.parts import WHOLE, begin_part, end_part, forget_parts
 from nnstudent.io.record import is_made_from, write_record
 from nnstudent.progress import Progress
@@ -29,7 +29,6 @@ from nnstudent.pseudo.pseudo_label import PseudoLabel, pseudo_label_paths, read_
 from nnstudent.pseudo.settings import LabelSettings
 from nnstudent.pseudo.stability import record_change
 from nnstudent.taxonomy import Taxonomy
-from nnstudent.types import LabelArray
 from nnstudent.volume import Volume
 
 log = logging.getLogger(__name__)
@@ -40,12 +39,12 @@ class Labeled:
     """A pseudo-label that is not written yet.
 
     Attributes:
-        labels: Ids of the label table on the image's grid, (z, y, x), uint8.
+        labels: Ids of the label table on the image's grid.
         record: Its record, without what follows from the label map.
         uncertainty: Uncertainty of each voxel; None if it was not asked for.
     """
 
-    labels: LabelArray
+    labels: Volume
     record: PseudoLabel
     uncertainty: Uncertainty | None = None
 
@@ -145,7 +144,8 @@ def _write(
     is_current = is_made_from(record_path, made_from) and _is_readable(out, case)
     if is_current and (has_uncertainty(out, case.id) or not uncertainty):
         return False
-    labeled, grid = labeler.label(case), read_grid(case.image)
+    labeled = labeler.label(case)
+    grid = labeled.labels.grid
     if not is_current:
         record_path.unlink(missing_ok=True)  # never an old record beside a new map
         remove_uncertainty(out, case.id)
@@ -153,11 +153,11 @@ def _write(
         write_uncertainty(out, case.id, labeled.uncertainty, grid, like=case.image)
     if is_current:  # written again, the label map would have everything made from it made again
         return True
-    sizes = np.bincount(labeled.labels.ravel(), minlength=256)
+    sizes = np.bincount(labeled.labels.array.ravel(), minlength=256)
     volume = {
         item.name: float(sizes[item.id] * grid.voxel_ml) for item in taxonomy if sizes[item.id]
     }
-    write_labels(path, Volume(labeled.labels, grid), like=case.image)
+    write_labels(path, labeled.labels, like=case.image)
     confidence = labeled.record.confidence
     record = replace(
         labeled.record,
