@@ -47,7 +47,7 @@ ROWS = ROOT / "docs" / "results" / "annotators.json"
 ORGANS = flare23().organs
 SEEDS, ROUNDS, PER_ROUND = 3, 2, 5
 POOL, TEST, CALIBRATION = 24, 10, 20
-FIRST_STEPS, STEPS = 150, 75
+FIRST_STEPS, STEPS = 1500, 400
 FIRST_SEED = 840_000
 UNLIKE = tuple(SHIFTS)  # every third scan
 
