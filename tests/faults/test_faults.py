@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("pydicom", reason="the extra [dicom] is not installed")
 pytest.importorskip("torch", reason="the extra [train] is not installed")
 
-COUNT = 150
+COUNT = 80
 
 
 @pytest.mark.slow
