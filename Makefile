@@ -39,9 +39,10 @@ demo: $(VENV)/.train
 	@echo $(DEMO)/run/report.html
 
 # A worker a core, and a core a worker: torch would start as many threads as there are cores in each.
+# Its threads sleep while they wait; by themselves they would keep the other worker's core busy.
 # Many tests start the command, which would be compiled each time where Python is told to keep no bytecode.
 WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
-PYTEST  := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+PYTEST  := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 test: $(VENV)/.dev
 	@$(PYTEST)

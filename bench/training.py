@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -167,7 +167,8 @@ def start(name: str, folder: Path) -> subprocess.Popen[str]:
 def turn(process: subprocess.Popen[str], steps: int) -> dict[str, Any]:
     """Run one block; the process and its loaders are paused before and after."""
     os.killpg(process.pid, signal.SIGCONT)
-    print(steps, file=process.stdin, flush=True)
+    with suppress(BrokenPipeError):  # it ended since its last turn, and does not answer
+        print(steps, file=process.stdin, flush=True)
     answer = process.stdout.readline() if process.stdout else ""
     if not answer:
         raise SystemExit(f"a trainer stopped with exit code {process.wait()}")

@@ -12,6 +12,10 @@ from hypothesis import settings
 
 from nnstudent.bundle import graph
 
+# Before torch is imported, here and in what tests start: threads that wait for each other would
+# otherwise keep a core busy that another worker needs, which made some tests five times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 # The same examples each time, so that no test fails by chance.
 settings.register_profile("same", derandomize=True, deadline=None, max_examples=30)
 # Other examples each time: for developers, and for `make test-faults`.

@@ -66,7 +66,6 @@ def test_each_trainer_answers_for_its_steps(
     context = nnunet.dummy_context
     monkeypatch.setattr(nnunet, "get_allowed_n_proc_DA", lambda: 0)
     monkeypatch.setattr(nnunet, "dummy_context", context)
-    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
     for name in (bench.OURS, bench.HALF):
         monkeypatch.setattr(sys, "stdin", StringIO("1\n2\n"))
         bench.work(name, tmp_path)

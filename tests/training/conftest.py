@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # several test runs may share the machine
 
 from nnstudent.cohort.cohort import Case, Cohort, write_cohort
 from nnstudent.io.nifti import write_image, write_labels
