@@ -36,7 +36,7 @@ def test_rows_are_made_once_with_as_many_steps_as_the_time_allows(
     run = bench.Bench(
         tmp_path,
         Preset("tiny", recipe, recipe),
-        minutes=0.05,
+        minutes=0.02,
         threads=1,
         progress=lambda what, *_, **__: work.append(what),
     )

@@ -10,7 +10,7 @@ from nnstudent.volume import Grid, Volume
 
 
 def test_phantoms_carry_their_mark_whatever_they_are_called(tmp_path):
-    cohort = make_cohort(tmp_path / "c", cases=1, seed=0, preset="tiny")
+    cohort = make_cohort(tmp_path / "c", cases=1, seed=0, preset="tiny", slices=8)
     image = cohort.cases[0].image
     assert is_phantom(image)
     assert nib.load(image).header["descrip"].item() == DESCRIPTION.encode()

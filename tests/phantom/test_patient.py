@@ -28,7 +28,9 @@ def usual() -> PhantomCase:
 
 
 def scanned(patient: Patient) -> PhantomCase:
-    preset = scan_presets()["tiny"]
+    preset = replace(
+        scan_presets()["tiny"], size=64, spacing_mm=(5.7, 6.4), thickness_mm=(7.0, 7.0)
+    )  # coarse, because every patient is drawn anew
     return scan_patient(patient, draw_scan(np.random.default_rng(3), preset, patient))
 
 
