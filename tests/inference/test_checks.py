@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from nnstudent.inference.checks import ids_at_border, image_warnings, missing_organ_warnings
 from nnstudent.io.nifti import read_image
-from nnstudent.phantom import make_case
 from nnstudent.taxonomy import flare23
 from nnstudent.volume import Grid, Volume
 from tests.inference.conftest import blobs
+from tests.phantoms import tiny_phantom
 
 
 def volume(array: np.ndarray, mm: float = 4.0) -> Volume:
@@ -22,7 +22,7 @@ def test_a_ct_is_not_warned_about():
 
 
 def test_a_phantom_is_not_warned_about():
-    assert image_warnings(make_case(1, preset="tiny").image) == ()
+    assert image_warnings(tiny_phantom(1).image) == ()
 
 
 @pytest.mark.parametrize(

@@ -193,7 +193,7 @@ from nnstudent.inference.segmenter import Segmenter
 from nnstudent.volume import Grid, Volume
 limit = float(sys.argv[1])
 segmenter = Segmenter(None, threads=2, precision="fp32", windows="dense", memory_limit_mb=limit)
-shape = (220, 180, 180)
+shape = (150, 150, 150)
 values = np.random.default_rng(0).integers(-100, 100, shape, np.int16)
 image = Volume(values, Grid(shape, np.diag([2.0, 2.0, 2.0, 1.0])))
 del values
@@ -268,7 +268,7 @@ def test_the_prediction_holds_for_other_scans_and_schemes(kind, tmp_path):
         ]
         how["use_mask_for_norm"] = ["mask" in kind]
         (model / "plans.json").write_text(json.dumps(written))
-    bundle, shape = export(model, tmp_path / "bundle"), "120,124,124" if narrow else "160,320,320"
+    bundle, shape = export(model, tmp_path / "bundle"), "120,124,124" if narrow else "110,220,220"
     done = subprocess.run(
         [sys.executable, "-c", OTHER, str(bundle), shape],
         capture_output=True,

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from nnstudent.errors import InputError
 from nnstudent.inference.labels.postprocess import DEFAULT, RULES, postprocess
-from nnstudent.phantom import make_case
 from nnstudent.taxonomy import LabelClass, Taxonomy, flare23
 from nnstudent.volume import Grid, Volume
 from tests.inference.oracle import ellipsoid
+from tests.phantoms import tiny_phantom
 
 TABLE = flare23()
 CODES = [
@@ -81,7 +81,7 @@ def test_the_largest_piece_of_an_organ_stays_and_what_is_none_is_untouched():
 
 
 def test_another_body_in_the_image_keeps_its_organs():
-    case = make_case(2, preset="tiny").truth
+    case = tiny_phantom(2).truth
     second = case.array.copy()
     for item in TABLE:  # a voxel less than the first has
         second.reshape(-1)[np.flatnonzero(second == item.id)[:1]] = 0
@@ -191,7 +191,7 @@ def test_twice_is_once_however_the_scan_lies(seed, codes):
 
 @pytest.mark.parametrize("seed", [2, 3])
 def test_the_truth_of_a_phantom_keeps_all_but_crumbs(seed):
-    truth = make_case(seed, preset="tiny", tumor=True).truth
+    truth = tiny_phantom(seed, tumor=True).truth
     result = postprocess(truth, TABLE, rules=DEFAULT)
     for item in TABLE:
         whole = (truth.array == item.id).sum()

@@ -103,7 +103,7 @@ def test_many_classes():
         LabelClass(k, f"class_{k}_with_a_long_name_indeed", color=(250, k, 9))
         for k in range(1, 118)
     ]
-    shape = (20, 40, 60)
+    shape = (10, 20, 30)
     labels = np.random.default_rng(0).integers(0, 118, shape).astype(np.uint8)
     grid = Grid(shape, np.diag([3.0, 3.0, 3.0, 1.0]))
     sheet = draw_sheet(

@@ -16,11 +16,11 @@ from nnstudent.inference.grid.resample import new_shape, resample
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.inference.windows.guided import FAR, NEAR, foreground, guided
 from nnstudent.inference.windows.sliding import dense_starts, pad
-from nnstudent.phantom import make_case
 from nnstudent.taxonomy import flare23
 from nnstudent.volume import Grid, Volume
 from tests.inference.conftest import blobs
 from tests.inference.oracle import AIR, TISSUE, Oracle, blob, ellipsoid
+from tests.phantoms import tiny_phantom
 
 AIR_HU = -300.0
 # What must be found: each organ's minimal volume, and lesions of 0.5 ml.
@@ -174,15 +174,24 @@ PATIENTS = {
 }
 
 
-@pytest.mark.parametrize("patient", PATIENTS)
-def test_patients_of_all_kinds_are_found_as_a_whole_with_fewer_windows_than_dense(patient):
-    case, spacing, patch = make_case(2, preset="tiny"), (6.0, 6.0, 6.0), (12, 20, 24)
+@pytest.fixture(scope="module")
+def resampled():
+    """Image and truth of a patient, at 6 mm."""
+    case, spacing = tiny_phantom(2), (6.0, 6.0, 6.0)
     frame = {"spacing": case.image.spacing_mm, "target": spacing}
     shape = new_shape(case.image.array.shape, case.image.spacing_mm, spacing)
-    image = resample(case.image.array.astype(np.float32), shape, Resampling(1), **frame)
-    image, truth = PATIENTS[patient](
-        image, resample(case.truth.array.astype(np.float32), shape, Resampling(0), **frame)
+    return (
+        resample(case.image.array.astype(np.float32), shape, Resampling(1), **frame),
+        resample(case.truth.array.astype(np.float32), shape, Resampling(0), **frame),
     )
+
+
+@pytest.mark.parametrize("patient", PATIENTS)
+def test_patients_of_all_kinds_are_found_as_a_whole_with_fewer_windows_than_dense(
+    patient, resampled
+):
+    spacing, patch = (6.0, 6.0, 6.0), (12, 20, 24)
+    image, truth = PATIENTS[patient](*resampled)
     oracle = Oracle(truth, patch)
     np.testing.assert_array_equal(
         oracle.segment(image.astype(np.float32), guided(spacing_mm=spacing, air=AIR_HU)), truth
