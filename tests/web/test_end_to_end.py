@@ -15,6 +15,8 @@ import SimpleITK as sitk
 
 from tests.web.conftest import is_alive, running, upload, wait_for
 
+pytestmark = pytest.mark.slow
+
 FILES = ["image.nii.gz", "labels.nii.gz", "statistics.csv", "preview.png"]
 
 

@@ -20,6 +20,8 @@ from nnstudent.web.settings import Settings
 from tests.web.conftest import ADDRESS, limited
 from tests.web.malformed import bodies, headers
 
+pytestmark = pytest.mark.slow
+
 UPLOADS = int(os.environ.get("NNSTUDENT_UPLOADS", "150"))
 QUESTIONS = int(
     os.environ.get("NNSTUDENT_QUESTIONS", "12")

@@ -15,6 +15,8 @@ from nnstudent.web.runner import clean_message
 from nnstudent.web.worker import segment_job
 from tests.io.series import Series, save
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def segmenter():
