@@ -41,7 +41,7 @@ NO_TWIN = {
         "phantom/skeleton phantom/torso phantom/vessels"
     ),
     "test_path and pipeline/test_rounds run every stage": (
-        "pipeline/folder pipeline/steps/baseline "
+        "pipeline/steps/baseline "
         "pipeline/steps/ensemble pipeline/steps/evaluate pipeline/steps/export "
         "pipeline/steps/index pipeline/steps/label pipeline/steps/profile "
         "pipeline/steps/report pipeline/steps/second pipeline/steps/segment "
@@ -52,7 +52,7 @@ NO_TWIN = {
     "training/test_train, test_networks and those of augment and design": (
         "training/augment/batch training/augment/physiology "
         "training/augment/transforms training/data/dataset training/data/inspect "
-        "training/data/preprocess training/data/windows training/design/describe "
+        "training/data/preprocess training/data/windows "
         "training/design/speed training/networks/separable "
         "training/networks/strided_stem training/networks/unet training/objective "
         "training/precision training/provenance training/study training/teach "
