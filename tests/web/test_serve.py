@@ -19,7 +19,7 @@ pytest.importorskip("fastapi", reason="the extra [web] is not installed")
 import httpx2 as httpx
 
 from tests.io.series import PATIENT, Series
-from tests.web.conftest import upload, wait_for
+from tests.web.conftest import taking_in, upload, wait_for
 
 
 def started(*args: object, token: str = "") -> tuple[subprocess.Popen[str], str]:
@@ -150,14 +150,13 @@ def test_a_token_that_was_chosen_is_not_printed_and_not_inherited(tmp_path):
     assert token not in out + err
 
 
-def test_one_damaged_record_does_not_keep_it_from_starting(tmp_path):
-    folder = tmp_path / "work" / "jobs" / ("a" * 32)
+def test_one_damaged_record_does_not_keep_it_from_starting(settings, caplog):
+    folder = settings.work / "jobs" / ("a" * 32)
     folder.mkdir(parents=True)
     (folder / "job.json").write_text('{"id": 5}')
-    process, address = started("--work", tmp_path / "work")
-    assert httpx.get(f"{address}api/jobs").json() == []
-    _, err = stopped(process)
-    assert f"a job is ignored: {folder}" in err
+    with taking_in(settings) as (_, client):
+        assert client().get("/api/jobs").json() == []
+    assert f"a job is ignored: {folder}" in caplog.text
     assert (folder / "job.json").exists()
 
 
