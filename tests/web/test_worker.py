@@ -8,8 +8,10 @@ import pydicom
 import pytest
 
 from nnstudent.errors import InputError
+from nnstudent.inference.labels.stored_probabilities import StoredProbabilities
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.atomic import write_json
+from nnstudent.io.nifti import read_labels
 from nnstudent.web.job import Job
 from nnstudent.web.runner import clean_message
 from nnstudent.web.worker import segment_job
@@ -33,6 +35,38 @@ def test_progress_is_told_from_reading_to_writing(segmenter, phantom, tmp_path):
     steps = [step for step in told if step[0] == "windows"]
     assert steps[-1][1] == steps[-1][2] > 0
     assert (tmp_path / "statistics.csv").read_text().splitlines()[1].startswith("CT,liver,")
+
+
+def test_probabilities_are_kept_where_they_are_asked_for(segmenter, phantom, tmp_path):
+    scores, output = tmp_path / "scores.zip", tmp_path / "output"
+    output.mkdir()
+    made = segment_job(
+        phantom, output, "CT", segmenter, voxels=10**9, progress=lambda *step: None, scores=scores
+    )
+    assert "scores.zip" not in made["files"]
+    labels = read_labels(output / "labels.nii.gz").reoriented()
+    stored = StoredProbabilities(scores)
+    assert stored.grid.matches(labels.grid)
+    liver = labels.array == 1
+    z, y, x = labels.array.shape
+    probability = stored.around("liver", (slice(0, z), slice(0, y), slice(0, x)))
+    assert probability[liver].mean() > 200
+    assert probability[~liver].mean() < 20
+
+
+def test_what_cannot_be_written_costs_the_probabilities_only(segmenter, phantom, tmp_path):
+    (tmp_path / "no folder").touch()
+    made = segment_job(
+        phantom,
+        tmp_path,
+        "CT",
+        segmenter,
+        voxels=10**9,
+        progress=lambda *step: None,
+        scores=tmp_path / "no folder" / "scores.zip",
+    )
+    assert "labels.nii.gz" in made["files"]
+    assert any(line.startswith("clicks will go by the image alone") for line in made["warnings"])
 
 
 def test_what_would_not_fit_is_refused_before_it_is_read(segmenter, phantom, tmp_path, monkeypatch):

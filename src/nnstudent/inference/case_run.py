@@ -48,10 +48,10 @@ class CaseRun:
         *,
         plan: MemoryPlan,
         progress: Progress,
-        keep: bool = False,
+        keep: ProbabilityMaps | None = None,
     ) -> None:
-        """Begin with an empty label map; ``keep`` says whether probabilities are kept."""
-        self._maps = ProbabilityMaps(image.grid) if keep else None
+        """Begin with an empty label map; probabilities are added to ``keep``."""
+        self._maps = keep
         self._began = time.perf_counter()
         self._image, self._segmenter = image, segmenter
         self._plan, self._peak_mb = plan, plan.peak_mb

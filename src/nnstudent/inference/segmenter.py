@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from nnstudent.inference.engines.engine import Engine
 from nnstudent.inference.grid.preprocess import preprocess
 from nnstudent.inference.grid.restore import restore
 from nnstudent.inference.labels.postprocess import DEFAULT, check_rules, postprocess
+from nnstudent.inference.labels.probabilities import ProbabilityMaps
 from nnstudent.inference.labels.scores import ClassScores
 from nnstudent.inference.model_runner import ModelRunner
 from nnstudent.inference.pipelining import MemoryReservation, Stages, run_stages
@@ -143,6 +145,7 @@ class Segmenter:
         plan: memory.MemoryPlan | None = None,
         progress: Progress = silent,
         keep: bool = False,
+        most_kept_bytes: float = math.inf,
     ) -> Stages[Segmentation]:
         """Segment an image in stages, so that those of several images can overlap.
 
@@ -153,6 +156,8 @@ class Segmenter:
             plan: How it is run; made here if not given.
             progress: Called after each window.
             keep: Whether the result has the probabilities of all classes.
+            most_kept_bytes: Disk space that they may take; networks that would take more are left
+                out.
 
         Raises:
             GeometryError: See :meth:`__call__`.
@@ -160,7 +165,8 @@ class Segmenter:
         """
         check_image(image)
         plan = plan or self.plan(image.grid, image=image)
-        return (yield from CaseRun(image, self, plan=plan, progress=progress, keep=keep).stages())
+        maps = ProbabilityMaps(image.grid, most_bytes=most_kept_bytes) if keep else None
+        return (yield from CaseRun(image, self, plan=plan, progress=progress, keep=maps).stages())
 
     def predict(
         self,

@@ -1,7 +1,9 @@
 """Correcting an organ by one click: what belongs to it around the click is segmented again.
 
-A random walker (Grady, IEEE TPAMI 28:1768, 2006) starts from the click and from the rest of the
-box; it crosses edges of the image seldom. No network runs, so it takes well under a second.
+Where the network's probabilities are known, they say how far: see
+:mod:`nnstudent.labels.click_scores`.
+Elsewhere a random walker (Grady, IEEE TPAMI 28:1768, 2006) starts from the click and from the rest
+of the box; it crosses edges of the image seldom. No network runs, so it takes well under a second.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from nnstudent.errors import InputError, require
+from nnstudent.labels.click_scores import UNDECIDED, changed_by_scores, coarsening, knows
 from nnstudent.types import Float64Array, LabelArray, MaskArray
 from nnstudent.volume import Box, Shape, Volume
 
@@ -27,6 +30,7 @@ _BETA = 130.0  # the walker's own default: how seldom it crosses an edge
 _FAR = 0.6  # of the way to the end of an organ that is its only piece: what is beyond stays
 _MOST_VOXELS = 60_000  # unknown at once; a finer image is coarsened for the walker
 _BACK, _OWN = 1, 2
+UNSEEN = "the network saw nothing of it around the click; the image alone decided"
 
 
 @dataclass(frozen=True)
@@ -50,13 +54,18 @@ def correct_by_click(
     id: int,
     reach_mm: float = REACH_MM,
     elsewhere: bool = False,
+    probability: Volume | None = None,
 ) -> Volume:
     """Segment one organ again around a click.
 
-    A click that adds gives the organ what lies around it and looks like it, up to the next edge of
-    the image. It takes from no organ but the one that was clicked at. A click that removes takes
-    away the part of the organ around it; a piece that lies wholly within reach goes as a whole,
-    unless it is all that there is of the organ. Nothing changes beyond ``reach_mm``.
+    Where the network's probability of the organ is given, the organ gains or loses what is
+    connected to the click, is like it, and was least decided. It takes from no organ but the one
+    that was clicked at, and from others where the network was undecided.
+
+    Without it, a click that adds gives the organ what lies around it and looks like it, up to the
+    next edge of the image, and takes from no organ but the one that was clicked at. A click that
+    removes takes away the part of the organ around it; a piece that lies wholly within reach goes
+    as a whole, unless it is all that there is of the organ. Nothing changes beyond ``reach_mm``.
 
     Args:
         image: The image, in HU for CT.
@@ -65,14 +74,15 @@ def correct_by_click(
         id: The organ's id.
         reach_mm: How far from the click labels may change.
         elsewhere: Whether the organ also lies outside of what is given.
+        probability: The network's probability of the organ, 255 for certain, on the same grid.
 
     Returns:
-        The corrected labels.
+        The corrected labels; a warning says if the network had not seen the organ there.
 
     Raises:
         InputError: The click is outside the image, the id is none, the reach is not above 0, or a
             click that removes is not on the organ.
-        GeometryError: ``labels`` is on another grid.
+        GeometryError: ``labels`` or ``probability`` is on another grid.
         MissingExtraError: scikit-image is not installed.
     """
     _check(image, labels, click, id=id, reach_mm=reach_mm)
@@ -83,14 +93,24 @@ def correct_by_click(
     free = own | (here == 0) | (here == labels.array[click.voxel])
     only = not elsewhere and int(np.count_nonzero(labels.array == id)) == int(own.sum())
     scene = _Scene(values, own, free, only, distance, image.spacing_mm, reach_mm)
-    changed = scene.added() if click.add else scene.removed()
+    warned: tuple[str, ...] = ()
+    if probability is not None:
+        advice = "give that of the same image"
+        image.grid.require(probability.grid, what="the probability", advice=advice)
+        share = probability.array[box]
+        if knows(share, own, distance, reach_mm):
+            changed = scene.changed(share, add=click.add)
+        else:
+            probability, warned = None, (UNSEEN,)
+    if probability is None:
+        changed = scene.added() if click.add else scene.removed()
     array = labels.array.copy()
     part = array[box]
     if click.add:
         part[changed] = id
     else:
         part[changed & own] = 0
-    return Volume(array, labels.grid)
+    return Volume(array, labels.grid, warned)
 
 
 def _check(image: Volume, labels: Volume, click: Click, *, id: int, reach_mm: float) -> None:
@@ -197,6 +217,22 @@ class _Scene:
         markers[self.distance == self.distance.min()] = _BACK
         return np.asarray(self._walk(markers, self.values) == _BACK)
 
+    def changed(self, probability: LabelArray, *, add: bool) -> MaskArray:
+        """What the organ gains or loses by the network's probability of it."""
+        free = (self.free | (probability >= UNDECIDED)) & ~self.own if add else self.own
+        z, y, x = (int(i) for i in np.unravel_index(self.distance.argmin(), self.distance.shape))
+        changed = changed_by_scores(
+            self.values,
+            probability,
+            add=add,
+            free=free & (self.distance <= self.reach_mm),
+            at=(z, y, x),
+            spacing_mm=self.spacing_mm,
+        )
+        if not add and self.only and not (self.own & ~changed).any():
+            changed &= self.distance <= _FAR * self.distance[changed].max()
+        return changed
+
     def _alike(self, smooth: Float64Array) -> MaskArray:
         here = smooth[self.ball]
         middle = float(np.median(here))
@@ -207,10 +243,7 @@ class _Scene:
     def _walk(self, markers: npt.NDArray[np.int32], values: Float64Array) -> LabelArray:
         segmentation = require("skimage.segmentation", extra="web", why="correcting by a click")
         # Fine voxels are taken several at a time, as many as keep it under a second.
-        step = [1, 1, 1]
-        while np.prod([n / by for n, by in zip(markers.shape, step, strict=True)]) > _MOST_VOXELS:
-            finest = int(np.argmin([mm * by for mm, by in zip(self.spacing_mm, step, strict=True)]))
-            step[finest] += 1
+        step = coarsening(markers.shape, self.spacing_mm, most=_MOST_VOXELS)
         cut = tuple(slice(None, None, by) for by in step)
         small = _coarse_markers(markers, step)
         coarse = values[cut][tuple(slice(0, n) for n in small.shape)]

@@ -132,6 +132,11 @@ class Job:
         """Folder of the results."""
         return self.folder / "output"
 
+    @property
+    def scores(self) -> Path:
+        """File of the probabilities, if they were kept; nobody can download it."""
+        return self.folder / "scores.zip"
+
     def end(
         self,
         *,

@@ -151,6 +151,8 @@ class Runner:
     ) -> dict[str, Any] | None:
         """Send a job to the worker and return its answer; None if it died."""
         order = {"source": str(source), "output": str(job.output), "name": job.name}
+        if self._settings.datastore is not None:  # the scan can be corrected
+            order["scores"] = str(job.scores)
         try:
             if process.stdin is None or process.stdout is None:
                 return None

@@ -24,8 +24,9 @@ from nnstudent.inference.files.formats import write_formats
 from nnstudent.inference.files.options import Options
 from nnstudent.inference.files.preview import write_preview
 from nnstudent.inference.files.scan import segment_scan
+from nnstudent.inference.labels.stored_probabilities import store_probabilities
 from nnstudent.inference.labels.volumetry import statistics_rows, write_statistics
-from nnstudent.inference.segmentation import quality_notes
+from nnstudent.inference.segmentation import Segmentation, quality_notes
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.dicom.read import stay_quiet
 from nnstudent.io.nifti import write_image
@@ -34,10 +35,18 @@ from nnstudent.web.scan_facts import scan_facts
 
 FILES = ("image.nii.gz", "labels.nii.gz", "labels.seg.dcm", "statistics.csv", "preview.png")
 _EVERY = 0.2  # seconds between two messages of progress
+_MOST_KEPT_BYTES = 1 << 30  # of probabilities: more takes long to write, and corrects no better
 
 
 def segment_job(
-    source: Path, output: Path, name: str, segmenter: Segmenter, *, voxels: int, progress: Progress
+    source: Path,
+    output: Path,
+    name: str,
+    segmenter: Segmenter,
+    *,
+    voxels: int,
+    progress: Progress,
+    scores: Path | None = None,
 ) -> dict[str, Any]:
     """Segment one scan and write every file that there is of it.
 
@@ -48,6 +57,7 @@ def segment_job(
         segmenter: The model.
         voxels: The most that an image may have.
         progress: Told what is done.
+        scores: File for the probabilities, with which clicks are answered; None for none.
 
     Returns:
         ``files``, ``organs``, ``scan`` and ``warnings``, as they are told of a job.
@@ -61,15 +71,20 @@ def segment_job(
     # Nobody can be asked for --new-uids or a series here; what is derived or chosen is a warning,
     # and a series that cannot be referred to gets no DICOM-SEG.
     formats = ("nifti",) if source.is_file() else ("nifti", "dicom-seg")
-    options = Options(formats=formats, ask=False, new_uids=True, max_voxels=voxels)
+    options = Options(
+        formats=formats,
+        ask=False,
+        new_uids=True,
+        max_voxels=voxels,
+        probabilities=scores is not None,
+        most_kept_bytes=_MOST_KEPT_BYTES,
+    )
     scan = segment_scan(source, segmenter, options=options, progress=progress)
     image, result = scan.image, scan.segmentation
     progress("writing", 0, 0)
+    unkept = [] if scores is None else _keep(scores, result)
     path = {file: output / file for file in FILES}
-    files = {
-        "nifti": path["labels.nii.gz"],
-        "dicom-seg": path["labels.seg.dcm"],
-    }
+    files = {"nifti": path["labels.nii.gz"], "dicom-seg": path["labels.seg.dcm"]}
     files = {name: files[name] for name in formats}
     sources = replace(scan.sources, notes=quality_notes(result))
     failed = write_formats(files, result.labels, model=segmenter.model, sources=sources)
@@ -97,9 +112,23 @@ def segment_job(
         "scan": scan_facts(scan, rows),
         "warnings": [
             *record["warnings"],
+            *unkept,
             *(f"no DICOM-SEG: {reason}" for reason in failed.values()),
         ],
     }
+
+
+def _keep(path: Path, result: Segmentation) -> list[str]:
+    """Keep the probabilities of a scan that can be corrected; returns why not, if they are not."""
+    if result.probabilities is None:
+        return []
+    try:
+        store_probabilities(path, result.probabilities)
+    except OutputError as error:
+        return [f"clicks will go by the image alone: {error}"]
+    finally:
+        result.probabilities.close()
+    return []
 
 
 def main() -> None:
@@ -121,8 +150,15 @@ def main() -> None:
         order = orders.get()
         try:
             source, output, name = Path(order["source"]), Path(order["output"]), str(order["name"])
+            scores = Path(order["scores"]) if order.get("scores") else None
             answer = segment_job(
-                source, output, name, segmenter, voxels=args.voxels, progress=_Teller(told)
+                source,
+                output,
+                name,
+                segmenter,
+                voxels=args.voxels,
+                progress=_Teller(told),
+                scores=scores,
             )
         except NnStudentError as error:
             answer = {"error": str(error)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from nnstudent.io.parts import WHOLE, Part
@@ -21,6 +22,8 @@ class Options:
         probabilities: Also write the probability of each class, see :func:`write_probabilities
             <nnstudent.inference.files.maps.write_probabilities>`.
         uncertainty: Also write how uncertain each voxel's class is.
+        most_kept_bytes: Disk space that probabilities may take until they are written; networks
+            that would take more are left out.
         mesh: Also write the surface of each class, as one of :data:`~nnstudent.choices.MESHES`.
         series: Number or UID of the DICOM series to take; None for the only one.
         ask: Whether an input with several series is refused, so that a person can name one;
@@ -41,6 +44,7 @@ class Options:
     statistics: bool = False
     probabilities: bool = False
     uncertainty: bool = False
+    most_kept_bytes: float = math.inf
     mesh: str | None = None
     series: str | None = None
     ask: bool = True

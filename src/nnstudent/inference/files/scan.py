@@ -118,7 +118,11 @@ def scan_stages(
     plan = segmenter.plan(image.grid, image=image, base_mb=reservation.base_mb)
     reservation.acquire(name, plan.peak_mb)
     result = yield from segmenter.stages(
-        image, plan=plan, progress=progress, keep=options.probabilities or options.uncertainty
+        image,
+        plan=plan,
+        progress=progress,
+        keep=options.probabilities or options.uncertainty,
+        most_kept_bytes=options.most_kept_bytes,
     )
     result = replace(
         result,

@@ -6,6 +6,7 @@ class is interpolated to the image's grid when it is asked for, as labels are.
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -60,15 +61,37 @@ class NetworkProbabilities:
             onto: Where it is written to, on the grid of ``frame``, uint8.
             keep_larger: Whether a larger value that is there stays.
         """
-        old = self.frame.shape
-        self._file.seek(channel * old[0] * self._plane)
-        values = np.zeros(old[0] * self._plane, np.uint8)
-        read = np.frombuffer(self._file.read(len(values)), np.uint8)
-        values[: len(read)] = read
         target = self.frame.view(onto)
         if not keep_larger:
             target[...] = 0
-        _interpolate(values.reshape(old), target, self._orders)
+        _interpolate(self._read(channel), target, self._orders)
+
+    def volume(self, channel: int) -> Volume:
+        """One channel on the network's own grid, with its axes in the order (z, y, x).
+
+        Args:
+            channel: See :meth:`restore`.
+
+        Returns:
+            Probabilities, 255 for certain, uint8.
+        """
+        frame = self.frame
+        turned = Volume(np.broadcast_to(np.uint8(0), frame.grid.shape), frame.grid)
+        if frame.axcodes is not None:
+            turned = turned.reoriented(frame.axcodes)
+        back = np.argsort(frame.transpose)
+        z, y, x = (frame.box[axis] for axis in back)
+        array = self._read(channel).transpose(back)
+        return Volume(array, turned.grid.cropped((z, y, x)).resampled(array.shape))
+
+    def _read(self, channel: int) -> LabelArray:
+        """One channel in the network's axes."""
+        shape = self.frame.shape
+        self._file.seek(channel * shape[0] * self._plane)
+        values = np.zeros(shape[0] * self._plane, np.uint8)
+        read = np.frombuffer(self._file.read(len(values)), np.uint8)
+        values[: len(read)] = read
+        return values.reshape(shape)
 
     def close(self) -> None:
         """Remove the temporary file."""
@@ -76,16 +99,27 @@ class NetworkProbabilities:
 
 
 class ProbabilityMaps:
-    """What the networks of a model say of each class in one image."""
+    """What the networks of a model say of each class in one image.
 
-    def __init__(self, grid: Grid) -> None:
-        """Begin without a network, for an image on this grid."""
-        self._grid = grid
-        self._networks: list[NetworkProbabilities] = []
+    Attributes:
+        grid: The image's grid.
+        networks: The networks, in the order in which they ran.
+    """
+
+    def __init__(self, grid: Grid, *, most_bytes: float = math.inf) -> None:
+        """Begin without a network.
+
+        Args:
+            grid: The image's grid.
+            most_bytes: Disk space that may be taken; networks that would take more are left out.
+        """
+        self.grid = grid
+        self.networks: list[NetworkProbabilities] = []
+        self._left = most_bytes
 
     def of_network(
         self, spec: NetworkSpec, frame: Frame, *, classes: tuple[str, ...] | None = None
-    ) -> NetworkProbabilities:
+    ) -> NetworkProbabilities | None:
         """Add a network, whose scores are then added to what is returned.
 
         Args:
@@ -93,9 +127,17 @@ class ProbabilityMaps:
             frame: How its grid lies in the image.
             classes: The classes of the scores by channel; by default the network's. A lesion stage
                 knows organs too, but its scores are of lesions only.
+
+        Returns:
+            The network's probabilities; None if they take too much space.
         """
-        kept = NetworkProbabilities(spec, frame, classes=classes or spec.classes)
-        self._networks.append(kept)
+        classes = classes or spec.classes
+        size = (len(classes) + 1) * math.prod(frame.shape)
+        if size > self._left:
+            return None
+        self._left -= size
+        kept = NetworkProbabilities(spec, frame, classes=classes)
+        self.networks.append(kept)
         return kept
 
     def probability(self, name: str) -> Volume:
@@ -109,11 +151,11 @@ class ProbabilityMaps:
         Returns:
             Probabilities on the image's grid, uint8.
         """
-        array = np.zeros(self._grid.shape, np.uint8)
-        for network in self._networks:
+        array = np.zeros(self.grid.shape, np.uint8)
+        for network in self.networks:
             if name in network.classes:
                 network.restore(network.classes.index(name), self._part(network, array))
-        return Volume(array, self._grid)
+        return Volume(array, self.grid)
 
     def uncertainty(self) -> Volume:
         """Return how uncertain each voxel's class is, from 0 for certain to 255.
@@ -124,22 +166,22 @@ class ProbabilityMaps:
         Returns:
             Uncertainty on the image's grid, uint8.
         """
-        array = np.zeros(self._grid.shape, np.uint8)
-        for network in self._networks:
+        array = np.zeros(self.grid.shape, np.uint8)
+        for network in self.networks:
             channel = len(network.classes)
             network.restore(channel, self._part(network, array), keep_larger=True)
-        return Volume(array, self._grid)
+        return Volume(array, self.grid)
 
     def close(self) -> None:
         """Remove the temporary files."""
-        for network in self._networks:
+        for network in self.networks:
             network.close()
 
     def _part(self, network: NetworkProbabilities, array: LabelArray) -> LabelArray:
         """The part of an array on the image's grid that a network saw, a view."""
         part = network.frame.grid
         # A second stage sees a part of the image in canonical axes.
-        whole = Volume(array, self._grid).reoriented(part.axcodes)
+        whole = Volume(array, self.grid).reoriented(part.axcodes)
         first = np.linalg.inv(whole.grid.affine) @ part.affine[:, 3]
         z, y, x = (round(float(at)) for at in first[2::-1])
         dz, dy, dx = part.shape

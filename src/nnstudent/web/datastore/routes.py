@@ -30,6 +30,7 @@ from nnstudent.web.service import Service
 
 _NAME = 80  # characters of somebody's name
 _OCTETS = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+DECIDED = "Decided-By"  # the header that says what decided about a click: scores or image
 _BOX = {"requestBody": {"required": True, "content": _OCTETS}}
 
 
@@ -109,7 +110,7 @@ def add_datastore_routes(router: APIRouter, service: Service, datastore: Datasto
     _add_overview(router, service, datastore)
     _add_training(router, datastore)
     _add_correction(router, service, datastore)
-    _add_click(router, service)
+    _add_click(router, service, datastore)
 
 
 def _add_overview(router: APIRouter, service: Service, datastore: Datastore) -> None:
@@ -209,13 +210,15 @@ def _add_correction(router: APIRouter, service: Service, datastore: Datastore) -
         )
 
 
-def _add_click(router: APIRouter, service: Service) -> None:
-    limits = service.settings.limits
+def _add_click(router: APIRouter, service: Service, datastore: Datastore) -> None:
+    limits, jobs, table = service.settings.limits, service.jobs, datastore.store.taxonomy
     uploads, one_at_a_time = UploadSlots(limits), asyncio.Semaphore(1)
 
     @router.post(CLICK, openapi_extra=_BOX, response_class=Response)
-    async def click(params: Annotated[BoxIn, Query()], request: Request) -> Response:
+    async def click(params: Annotated[BoxIn, Query()], request: Request, owner: Owner) -> Response:
         """Segment an organ again around a click, in a box of the scan that is sent."""
+        job = jobs.get(params.job, owner=owner)
+        organ = table.by_id(params.organ).name if job else ""
         length = request.headers.get("content-length")
         if length is None or not is_below(length, params.size):
             raise TooLargeError(f"a box of another size; its shape takes {params.size} bytes")
@@ -225,8 +228,11 @@ def _add_click(router: APIRouter, service: Service) -> None:
             async for piece in running.paced(request.stream()):
                 body += piece
         async with one_at_a_time:
-            mask = await run_in_threadpool(segment_box, params, bytes(body))
-        return Response(mask, media_type="application/octet-stream")
+            answer = await run_in_threadpool(
+                segment_box, params, bytes(body), scores=job.scores if job else None, organ=organ
+            )
+        headers = {DECIDED: answer.by}
+        return Response(answer.mask, media_type="application/octet-stream", headers=headers)
 
 
 def _done(jobs: Jobs, id: str, owner: str) -> Job:
