@@ -15,11 +15,17 @@ export interface Around {
   elsewhere?: boolean // whether the organ also lies outside the box
 }
 
+/** What became of a click: where the organ is in the box, and what is to be said of it. */
+export interface Segmented {
+  mask: Uint8Array
+  note: string // empty if there is nothing to say
+}
+
 /**
- * Segments an organ again: takes a box with densities as int16 and whose each voxel is as uint8 (1 the organ's, 0 nobody's,
- * others those of other organs), and returns where the organ is.
+ * Segments an organ, which is given by its id, again: takes a box with densities as int16 and whose each voxel is as uint8
+ * (1 the organ's, 0 nobody's, others those of other organs).
  */
-export type Segment = (around: Around, add: boolean, body: Uint8Array<ArrayBuffer>) => Promise<Uint8Array>
+export type Segment = (organ: number, around: Around, add: boolean, body: Uint8Array<ArrayBuffer>) => Promise<Segmented>
 
 /** The box around a voxel of a scan. */
 export function around(voxel: Triple, slices: Triple, spacing: Triple): Around {

@@ -76,13 +76,13 @@ export class Drawing {
     this.busy = true
     this.onSay('Segmenting …')
     try {
-      const mask = await this.segment(box, add, readBox(main, box, this.item.id))
+      const { mask, note } = await this.segment(this.item.id, box, add, readBox(main, box, this.item.id))
       if (this.listening.signal.aborted) return // it ended meanwhile
       writeBox(main, box, mask)
       main.nv.drawAddUndoBitmap()
       main.nv.refreshDrawing(true)
-      this.onSay('')
       this.onChange()
+      this.onSay(note)
     } catch (error) {
       this.onSay(error instanceof Error ? error.message : String(error), true)
     } finally {

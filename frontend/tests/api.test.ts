@@ -1,5 +1,5 @@
 import { afterEach, expect, test, vi } from 'vitest'
-import { fileAddress, getJobs, removeJob, sentence, ServiceError } from '../src/page/api'
+import { BY_IMAGE, fileAddress, getJobs, removeJob, sendClick, sentence, ServiceError } from '../src/page/api'
 
 const answer = (status: number, body: unknown): void => {
   const text = status === 204 ? null : JSON.stringify(body)
@@ -52,4 +52,18 @@ test.each([
   ['Is it running?', 'Is it running?'],
 ])('sentence(%s)', (line, text) => {
   expect(sentence(line)).toBe(text)
+})
+
+test.each([
+  ['image', BY_IMAGE],
+  ['scores', ''],
+])('a click says where it was, and what decided about it: %s', async (by, note) => {
+  const fetched = vi.fn().mockResolvedValue(new Response(Uint8Array.of(1, 0), { headers: { 'Decided-By': by } }))
+  vi.stubGlobal('fetch', fetched)
+  const box = { start: [4, 5, 6], size: [1, 1, 2], spacing: [1, 2, 3], voxel: [0, 0, 1], reach: 15 } as const
+  const found = await sendClick('a1', 9, structuredClone(box) as never, true, Uint8Array.of(0))
+  expect(found).toEqual({ mask: Uint8Array.of(1, 0), note })
+  const asked = new URL(String(fetched.mock.calls[0]![0]), 'http://localhost').searchParams
+  expect(asked.getAll('start')).toEqual(['6', '5', '4']) // z, y, x
+  expect([asked.get('job'), asked.get('organ')]).toEqual(['a1', '9'])
 })

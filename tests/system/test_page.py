@@ -340,6 +340,8 @@ def click(page: Page, scans: Path) -> None:
     hu = np.asarray(image.dataobj).T
     box = np.frombuffer(sent, "<i2", count=voxels).reshape(shape)
     start = place_of(box, hu)
+    assert tuple(int(at) for at in asked["start"]) == tuple(start), "where the service looks"
+    assert answer.value.headers["decided-by"] in ("scores", "image")
     clicked = tuple(int(at) for at in asked["voxel"])
     assert after[clicked] == 1
     assert abs(start[1] + clicked[1] - hu.shape[1] / 2) < hu.shape[1] / 3

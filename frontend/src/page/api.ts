@@ -1,5 +1,5 @@
 /** The service's API. Its types are generated from openapi.json, the service's own description (`npm run types`). */
-import type { Around } from '../around'
+import type { Around, Segmented } from '../around'
 import type { components } from './schema'
 
 type Schemas = components['schemas']
@@ -63,14 +63,26 @@ export function sendCorrection(id: string, label: Blob, params: CorrectionParams
   return ask(`api/jobs/${id}/labels`, { method: 'PUT', body: form })
 }
 
-/** Segment an organ again around a click. */
-export async function sendClick(around: Around, add: boolean, body: Uint8Array<ArrayBuffer>): Promise<Uint8Array> {
-  const params = new URLSearchParams({ add: String(add), reach_mm: String(around.reach), elsewhere: String(around.elsewhere ?? true) })
-  for (const [name, triple] of [['shape', around.size], ['spacing_mm', around.spacing], ['voxel', around.voxel]] as const) {
+/** Said of a click that the network's scores had no part in. */
+export const BY_IMAGE = 'By the image alone: what the network thought is not known there.'
+
+/** Segment an organ of a job's result again around a click. */
+export async function sendClick(
+  job: string,
+  organ: number,
+  around: Around,
+  add: boolean,
+  body: Uint8Array<ArrayBuffer>,
+): Promise<Segmented> {
+  const elsewhere = String(around.elsewhere ?? true)
+  const params = new URLSearchParams({ job, organ: String(organ), add: String(add), reach_mm: String(around.reach), elsewhere })
+  const triples = [['shape', around.size], ['spacing_mm', around.spacing], ['voxel', around.voxel], ['start', around.start]] as const
+  for (const [name, triple] of triples) {
     for (const value of [...triple].reverse()) params.append(name, String(value)) // z, y, x
   }
   const answer = await call(`api/datastore/click?${params}`, { method: 'POST', body })
-  return new Uint8Array(await answer.arrayBuffer())
+  const note = answer.headers.get('Decided-By') === 'image' ? BY_IMAGE : ''
+  return { mask: new Uint8Array(await answer.arrayBuffer()), note }
 }
 
 /** Exchange the token for a session. */

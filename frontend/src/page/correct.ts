@@ -79,8 +79,8 @@ export class Correct {
 
   /** Begin to draw on a class, or stop. */
   begin(id: number): void {
-    const { engine, viewer } = this
-    if (!engine || !viewer || this.busy) return
+    const { engine, viewer, job } = this
+    if (!engine || !viewer || !job || this.busy) return
     const again = this.drawn === id
     this.drawing?.end(false)
     this.drawing = null
@@ -88,7 +88,8 @@ export class Correct {
       if (!viewer.isOn(id)) viewer.switch([id], true)
       if (viewer.present.has(id)) viewer.centerOn(id)
       if (viewer.view.axis < 0 || viewer.view === viewer.views[0]) viewer.turnTo(viewer.views.find(({ title }) => title === 'Axial')!)
-      this.drawing = new engine.Drawing(viewer, this.labels.find((item) => item.id === id)!, sendClick)
+      const item = this.labels.find((item) => item.id === id)!
+      this.drawing = new engine.Drawing(viewer, item, (...click) => sendClick(job.id, ...click))
       this.drawing.onSay = (line, bad) => this.tell(line, bad)
       this.drawing.onChange = () => {
         this.line = ''

@@ -9,7 +9,11 @@ import httpx2 as httpx
 import numpy as np
 import pytest
 
+from nnstudent.inference.labels.probabilities import NetworkProbabilities, ProbabilityMaps
+from nnstudent.inference.labels.stored_probabilities import store_probabilities
 from nnstudent.io.nifti import read_labels
+from nnstudent.volume import Volume
+from nnstudent.web.jobs import SHARED
 from tests.web.served import FOUND, labels_with
 
 
@@ -136,3 +140,30 @@ def test_a_click_is_as_guarded_as_an_upload(page):
     )
     endless = page.post(CLICK, params=BALL, content=iter([body]))  # of no stated length
     assert endless.status_code == 413
+
+
+def test_a_click_on_a_result_uses_what_the_network_thought_of_it(page, serving):
+    job = done(page, page.post("/api/datastore/next", json={}).json()["id"])
+    own = FOUND.array == 1
+    body = np.full(own.shape, 40, "<i2").tobytes() + own.astype(np.uint8).tobytes()
+    spacing = list(FOUND.spacing_mm)
+    at = {"shape": list(own.shape), "spacing_mm": spacing, "voxel": [1, 2, 1], "add": False}
+    asked = at | {"job": job["id"], "organ": 1, "elsewhere": True}
+    assert page.post(CLICK, params=asked, content=body).headers["decided-by"] == "image"
+
+    network = NetworkProbabilities.__new__(NetworkProbabilities)  # that is sure of the liver
+    sure = Volume(np.where(own, 255, 0).astype(np.uint8), FOUND.grid)
+    network.classes, network.volume = ("background", "liver"), lambda channel: sure
+    maps = ProbabilityMaps(FOUND.grid)
+    maps.networks.append(network)
+    store_probabilities(serving.service.jobs.get(job["id"], owner=SHARED).scores, maps)
+    answer = page.post(CLICK, params=asked, content=body)
+    assert (answer.status_code, answer.headers["decided-by"]) == (200, "scores")
+    found = np.frombuffer(answer.content, np.uint8).reshape(own.shape)
+    assert found[1, 2, 1] == 0
+    other = page.post(CLICK, params=asked | {"job": "0" * 32}, content=body)
+    assert other.headers["decided-by"] == "image"
+    moved = page.post(CLICK, params=asked | {"start": [1, 0, 0]}, content=body)
+    assert (moved.status_code, "inside the scan" in moved.json()["error"]) == (400, True)
+    unknown = page.post(CLICK, params=asked | {"organ": 99}, content=body)
+    assert (unknown.status_code, "no class with id 99" in unknown.json()["error"]) == (400, True)
