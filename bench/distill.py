@@ -1,6 +1,6 @@
 """A student of a network in TotalSegmentator's layout, beside its teacher: Dice and seconds a scan.
 
-  python -m bench.distill --scans 24 --steps 1500
+  python -m bench.distill --scans 24 --steps 12000 --threads 1
 
 The teacher is the bundled student made wider without changing what it computes (Net2Net: every
 channel is there twice or more, and whatever reads them shares their weight), as an nnU-Net folder
@@ -198,7 +198,7 @@ def main(words: list[str] | None = None) -> int:
     )
     parser.add_argument("--scans", type=int, default=24, help="unlabeled scans to learn from")
     parser.add_argument("--test", type=int, default=6, help="scans to score on")
-    parser.add_argument("--steps", type=int, default=1500, help="training steps of the student")
+    parser.add_argument("--steps", type=int, default=12000, help="training steps of the student")
     parser.add_argument("--times", type=int, default=4, help="how much wider the teacher is")
     parser.add_argument("--phantoms", default="tiny", help="preset of the phantoms")
     parser.add_argument("--threads", type=int, help="threads of the distillation (default: all)")
@@ -235,7 +235,13 @@ def main(words: list[str] | None = None) -> int:
         "teacher": scored(teacher, tests, classes),
         "student": scored(args.work / "run" / "bundle", tests, classes),
     }
-    about = {"machine": machine(), "commit": commit(), "phantoms": args.phantoms}
+    about = {
+        "machine": machine(),
+        "commit": commit(),
+        "phantoms": args.phantoms,
+        "teacher_times_wider": args.times,
+        "student": {"features": FEATURES, "spacing_mm": SPACING_MM, "patch": PATCH},
+    }
     write_json(args.out, {**about, "scans": args.scans, "steps": args.steps, "rows": rows})
     print(json.dumps(rows, indent=1))
     ratio = rows["teacher"]["seconds"] / rows["student"]["seconds"]
