@@ -210,6 +210,8 @@ def work(name: str, folder: Path) -> None:
                     file=answers,
                     flush=True,
                 )
+        if name == OURS:
+            trainer.close()  # its augmentation would go on in a process that does
 
 
 def ours(ready: Prepared, place: Path) -> Any:

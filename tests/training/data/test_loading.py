@@ -68,10 +68,12 @@ def test_a_window_lies_around_the_class_that_was_drawn() -> None:
 
 
 def test_what_is_drawn_ahead_comes_in_order() -> None:
+    others = set(threading.enumerate())
     ahead = Prefetch(itertools.count(), ahead=3)
+    assert set(threading.enumerate()) - others
     assert [next(ahead) for _ in range(20)] == list(range(20))
     ahead.close()
-    assert not any(thread.name == "augmentation" for thread in threading.enumerate())
+    assert not set(threading.enumerate()) - others
 
 
 def test_an_error_in_the_thread_reaches_who_draws() -> None:
