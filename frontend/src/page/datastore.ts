@@ -7,6 +7,7 @@ const LATER = 5000 // ms between two looks while a training runs
 export class Panel {
   readonly root = make('section', 'datastore')
   private readonly strategy = make('select')
+  private readonly next = button('pill', 'Next scan', () => void this.act(async () => this.arrived(await nextScan(this.strategy.value, this.by()))))
   private readonly state = make('p', 'soft')
   private readonly training = make('div', 'training')
   private readonly line = make('p', 'bad')
@@ -24,10 +25,8 @@ export class Panel {
     this.strategy.ariaLabel = 'How the next scan is chosen'
     this.line.role = 'status'
     const row = make('div', 'row')
-    row.append(
-      this.strategy,
-      button('pill', 'Next scan', () => void this.act(async () => this.arrived(await nextScan(this.strategy.value, this.by())))),
-    )
+    this.next.disabled = true // until the strategies are known
+    row.append(this.strategy, this.next)
     this.root.append(make('h2', '', 'To correct'), this.state, row, this.training, this.line)
   }
 
@@ -37,11 +36,13 @@ export class Panel {
     const found = await getDatastore()
     if (!this.strategy.options.length) {
       this.strategy.append(...found.strategies.map(({ name, description }) => {
-        const option = new Option(name, name)
+        const option = make('option', '', name)
+        option.value = name
         option.title = description
         return option
       }))
     }
+    this.next.disabled = false
     const ahead = found.segmented < found.scans ? `; the strategies choose among the ${found.segmented} that were segmented` : ''
     this.state.textContent = `${found.corrected} of ${found.scans} scans corrected${ahead}`
     this.draw(found)
