@@ -21,6 +21,7 @@ import numpy as np
 from scipy import ndimage
 
 from bench.common import ROOT, add_row, commit, machine
+from nnstudent.evaluation.metrics import dsc
 from nnstudent.inference.pipelining import run_stages
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.labels.click import Click, correct_by_click
@@ -93,7 +94,7 @@ def poor_organs(segmenter: Segmenter, seed: int, *, preset: str) -> Iterator[Org
     for name in segmenter.taxonomy.organs:
         id = segmenter.taxonomy[name].id
         own = truth == id
-        if name in segmenter.model.classes and own.any() and dice(labels.array == id, own) < BELOW:
+        if name in segmenter.model.classes and own.any() and dsc(labels.array == id, own) < BELOW:
             yield Organ(name, id, image, labels, own, maps.probability(name).reoriented())
     maps.close()
 
@@ -101,7 +102,7 @@ def poor_organs(segmenter: Segmenter, seed: int, *, preset: str) -> Iterator[Org
 def clicked(organ: Organ, *, by: str) -> tuple[list[float], list[float]]:
     """Dice before the first click and after each, and the seconds of each click."""
     labels, seconds = organ.labels, []
-    scores = [dice(labels.array == organ.id, organ.truth)]
+    scores = [dsc(labels.array == organ.id, organ.truth)]
     for _ in range(CLICKS):
         click = largest_error(labels.array == organ.id, organ.truth, labels.spacing_mm)
         if click is not None:
@@ -114,7 +115,7 @@ def clicked(organ: Organ, *, by: str) -> tuple[list[float], list[float]]:
                 probability=organ.probability if by == "scores" else None,
             )
             seconds.append(time.perf_counter() - began)
-        scores.append(dice(labels.array == organ.id, organ.truth))
+        scores.append(dsc(labels.array == organ.id, organ.truth))
     return scores, seconds
 
 
@@ -136,11 +137,6 @@ def largest_error(own: MaskArray, truth: MaskArray, spacing_mm: Spacing) -> Clic
     away = (((middles - center) * spacing_mm) ** 2).sum(axis=1)
     z, y, x = (int(at) for at in middles[away.argmin()])
     return Click((z, y, x), add=add)
-
-
-def dice(one: MaskArray, other: MaskArray) -> float:
-    """The Dice of two masks that are not both empty."""
-    return float(2 * (one & other).sum() / (one.sum() + other.sum()))
 
 
 def summary(results: list[tuple[list[float], list[float]]]) -> dict[str, Any]:

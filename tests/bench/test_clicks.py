@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.clicks import Organ, clicked, dice, largest_error, summary
+from bench.clicks import Organ, clicked, largest_error, summary
+from nnstudent.evaluation.metrics import dsc
 from nnstudent.labels.click import Click
 from nnstudent.volume import Grid, Volume
 
@@ -40,7 +41,7 @@ def test_each_click_is_scored():
     organ = Organ("spleen", 3, image, Volume((3 * own).astype(np.uint8), grid), truth, unsure)
     for by in ("image", "scores"):
         scores, seconds = clicked(organ, by=by)
-        assert scores[0] == pytest.approx(dice(own, truth))
+        assert scores[0] == pytest.approx(dsc(own, truth))
         assert (len(scores), 1 <= len(seconds) <= 3) == (4, True)
     assert scores[3] > 0.99
 

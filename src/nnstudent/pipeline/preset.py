@@ -73,16 +73,8 @@ class Preset:
                 f"preset {self.name}: folds = {self.folds}, tumor_folds = {self.tumor_folds}; "
                 "expected at least 1"
             )
-        given = (
-            ("windows", self.windows, WINDOWS),
-            (
-                "label_precision",
-                self.label_precision,
-                PRECISIONS,
-            ),
-        )
-        for key, value, allowed in given:
-            if value not in allowed:
+        for key, allowed in (("windows", WINDOWS), ("label_precision", PRECISIONS)):
+            if (value := getattr(self, key)) not in allowed:
                 raise InputError(
                     f"preset {self.name}: {key} = {value!r}; expected one of {', '.join(allowed)}"
                 )

@@ -46,7 +46,6 @@ class ModelTeacher:
         class_names: The model's own names of its classes.
         decision: How the label of a voxel is chosen
             (:class:`~nnstudent.pseudo.settings.TeacherOptions`).
-        precision: The precision that the model was asked to run in.
     """
 
     segmenter: Segmenter
@@ -54,7 +53,6 @@ class ModelTeacher:
     channel_ids: tuple[tuple[int, ...], ...]
     class_names: frozenset[str]
     decision: DecisionRule = "dice"
-    precision: str = "fp32"
 
     @property
     def hash(self) -> str:
@@ -72,7 +70,8 @@ class ModelTeacher:
     def settings(self) -> Any:
         """What each channel stands for, how a label is chosen, and in which precision."""
         rule = [] if self.decision == "argmax" else [self.decision, MIN_THRESHOLD]
-        precision = [] if self.precision == "fp32" else [self.precision]
+        asked = self.segmenter.made_by["precision"]
+        precision = [] if asked == "fp32" else [asked]
         return [*(list(ids) for ids in self.channel_ids), *rule, *precision]
 
     def predict(
@@ -245,9 +244,7 @@ def open_teacher(
         for name in (network.own_names.get(channel, ""), network.spec.classes[channel])
         if name
     )
-    return ModelTeacher(
-        segmenter, taxonomy, channel_ids, class_names, options.decision, options.precision
-    )
+    return ModelTeacher(segmenter, taxonomy, channel_ids, class_names, options.decision)
 
 
 def classes_known(

@@ -58,18 +58,19 @@ def fit(
     folds = min(_FOLDS, len(different))
     group = {case: k % folds for k, case in enumerate(different)} if folds > 1 else {}
     fold = np.array([group.get(case, 0) for case in cases])
-    parts = [_Part.of(names, values, target, (fold != k) | (folds == 1)) for k in range(folds)]
+    parts = []
+    for k in range(folds):
+        part, out = _Part.of(names, values, target, (fold != k) | (folds == 1)), fold == k
+        known = np.array([name in part.base for name in names])
+        parts.append((part, np.flatnonzero(out & known).tolist(), out & ~known))
     best: tuple[float, float, float, Float64Array] | None = None
     for penalty in PENALTIES:
         for share in SHARES:
             held = np.zeros(len(target))
-            for k, part in enumerate(parts):
-                out = fold == k
+            for part, some, others in parts:
                 one = part.solve(penalty=penalty, share=share)
-                known = np.array([name in one.base for name in names])
-                some = np.flatnonzero(out & known).tolist()
                 held[some] = one([names[i] for i in some], values[some])
-                held[out & ~known] = part.mean
+                held[others] = part.mean
             error = float(np.mean((held - target) ** 2))
             if best is None or error < best[0]:
                 best = (error, penalty, share, held)
