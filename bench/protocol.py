@@ -117,7 +117,7 @@ def table() -> str:
             "patients for choosing",
             f"{CHOOSING_CASES}, of phantom seed 1; teachers of seed {_listed(CHOOSING_SEEDS)}",
         ),
-        ("teachers that label", f"{preset.folds} folds"),
+        ("teachers that label", f"{preset.folds} folds, at most one for each complete patient"),
         ("rule for a voxel of a pseudo-label", f"`{preset.decision}`"),
     ]
     for name, recipe in (
