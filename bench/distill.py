@@ -5,9 +5,10 @@
 The teacher is the bundled student made wider without changing what it computes (Net2Net: every
 channel is there twice or more, and whatever reads them shares their weight), as an nnU-Net folder
 with the plans and the trainer of TotalSegmentator's v2 weights. So it is as slow as a network
-of its size, and as good as the bundled student. The student sees synthetic patients without labels;
-both are scored on others by their truth, with the defaults of `segment`. The row goes to
-docs/results/distill.json.
+of its size, and as good as the bundled student. The student starts with half of the bundled one's
+channels, unless ``--start none`` is given, and sees synthetic patients without labels; both are
+scored on others by their truth, with the defaults of `segment`. ``--narrow-labels`` has the bundled
+student label, which computes the same as the teacher. The row goes to docs/results/distill.json.
 """
 
 from __future__ import annotations
@@ -202,6 +203,10 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--times", type=int, default=4, help="how much wider the teacher is")
     parser.add_argument("--phantoms", default="tiny", help="preset of the phantoms")
     parser.add_argument("--threads", type=int, help="threads of the distillation (default: all)")
+    parser.add_argument("--start", choices=("bundled", "none"), default="bundled")
+    parser.add_argument(
+        "--narrow-labels", action="store_true", help="let the narrow teacher label, in less time"
+    )
     parser.add_argument("--classes", default=",".join(flare23().organs))
     parser.add_argument("--work", type=Path, default=Path("runs/distill"))
     parser.add_argument("--out", type=Path, default=ROWS)
@@ -217,11 +222,12 @@ def main(words: list[str] | None = None) -> int:
         result = distill(
             args.work / "scans",
             args.work / "run",
-            teachers=[teacher],
+            teachers=[None if args.narrow_labels else teacher],
             classes=classes,
             preset=student_preset(args.steps),
             device="cpu",
             threads=args.threads,
+            start=open_model() if args.start == "bundled" else None,
             progress=display,
         )
         if result.exit_code:
@@ -241,6 +247,8 @@ def main(words: list[str] | None = None) -> int:
         "phantoms": args.phantoms,
         "teacher_times_wider": args.times,
         "student": {"features": FEATURES, "spacing_mm": SPACING_MM, "patch": PATCH},
+        "start": args.start,
+        "labels": "bundled student" if args.narrow_labels else "teacher",
     }
     write_json(args.out, {**about, "scans": args.scans, "steps": args.steps, "rows": rows})
     print(json.dumps(rows, indent=1))

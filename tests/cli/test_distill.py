@@ -42,6 +42,18 @@ def test_the_bundled_student_is_a_teacher_by_its_name(scans, tmp_path):
     assert "--classes: no class 'heart'" in refused.stderr
 
 
+def test_what_the_student_starts_from_is_checked_before_any_work(teacher, scans, tmp_path):
+    pytest.importorskip("nnunetv2", reason="training needs the extra [train]")
+    out = tmp_path / "run"
+    words = ("distill", scans, "--teacher", "bundled", "-o", out, "--dry-run", "--start")
+    # The preset's network has a convolution less at the finest resolution.
+    assert call(*words, "bundled").returncode == 0
+    refused = call(*words, teacher, "--classes", "spleen")
+    assert refused.returncode == 2
+    assert "is another network" in refused.stderr
+    assert not out.exists()
+
+
 @pytest.mark.slow
 def test_from_scans_to_a_bundle(teacher, scans, tmp_path):
     pytest.importorskip("nnunetv2", reason="training needs the extra [train]")
@@ -70,5 +82,13 @@ def test_from_scans_to_a_bundle(teacher, scans, tmp_path):
     assert (out / "report.html").is_file()
     again = call(*words)
     assert "study: done before" in again.stdout
+    # What a run replaces cannot be what it starts from.
+    refused = call(*words, "--start", out / "bundle")
+    assert refused.returncode == 2
+    assert "lies in the folder of the run that would replace it" in refused.stderr
+    other = (*words[:5], tmp_path / "other", *words[6:])
+    started = call(*other, "--start", out / "bundle")
+    assert started.returncode == 0, started.stdout + started.stderr
+    assert f"starts from {out / 'bundle'}: 2 classes taken over" in started.stderr
     # A bundle of the student can be the next teacher, and so can what `model add` keeps.
     assert plan_lesson(scans, out, teachers=[out / "bundle"]).taxonomy == model.taxonomy

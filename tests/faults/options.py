@@ -104,6 +104,7 @@ _OPTIONS = {
     "stats": ("--images", "--taxonomy", "--classes", "--report", "--threads", "-o"),
     "distill": (
         "--teacher",
+        "--start",
         "--classes",
         "--map",
         "--taxonomy",

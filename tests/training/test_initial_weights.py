@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from bench.distill import widened
 from nnstudent.bundle.bundle import Model, open_model
 from nnstudent.bundle.export import export
-from nnstudent.bundle.network import build
+from nnstudent.bundle.network import build, unique_weights
+from nnstudent.bundle.spec import Architecture
 from nnstudent.cohort.cohort import Cohort
 from nnstudent.errors import InputError
 from nnstudent.evaluation.metrics import dsc
@@ -36,6 +38,23 @@ def light(taught: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
     return open_model(
         export(taught, tmp_path_factory.mktemp("bundle") / "light", torch_weights=False, fold=0)
     )
+
+
+def _architecture(
+    model: Model, *, times: int = 1, stages: int = 2, convolutions: int | None = None
+) -> Architecture:
+    """The model's architecture, wider, with another depth, or with shorter stages."""
+    architecture = model.networks[0].spec.architecture
+    kwargs = dict(architecture.kwargs)
+    features = [times * number for number in kwargs["features_per_stage"]]
+    kwargs["features_per_stage"] = [features[min(k, 1)] for k in range(stages)]
+    kwargs["n_stages"] = stages
+    for key, value in (("kernel_sizes", [3, 3, 3]), ("strides", [2, 2, 2])):
+        kwargs[key] = [*kwargs[key][:stages], *[value] * (stages - 2)]
+    for key, count in (("n_conv_per_stage", stages), ("n_conv_per_stage_decoder", stages - 1)):
+        given = convolutions or max(np.atleast_1d(kwargs[key]))
+        kwargs[key] = [int(given)] * count
+    return replace(architecture, kwargs=kwargs)
 
 
 def test_weights_are_read_from_a_graph(taught: Path, light: Model) -> None:
@@ -94,11 +113,14 @@ def test_another_network_is_refused_in_one_line(
     wider = replace(recipe, network=replace(recipe.network, features=(8, 24)))
     with pytest.raises(InputError, match="is another network"):
         train(organ_task(balls, wider, folds=1), tmp_path / "model", tmp_path / "work", start=light)
-    leaner = replace(recipe, network=replace(recipe.network, encoder_convolutions=(1, 2)))
-    with pytest.raises(InputError, match="tensors that this recipe's lacks"):
-        train(
-            organ_task(balls, leaner, folds=1), tmp_path / "model", tmp_path / "work", start=light
-        )
+    deeper = build(replace(light.networks[0].spec, architecture=_architecture(light, stages=3)))
+    with pytest.raises(InputError, match="is another network"):
+        load_start(deeper, light, light.networks[0].spec.classes)
+    network = light.networks[0]
+    odd = network.members[0].weights() | {"encoder.attention.weight": np.zeros(3, np.float32)}
+    other = replace(network, members=(replace(network.members[0], weights=lambda: odd),))
+    with pytest.raises(InputError, match="1 tensor that this recipe's lacks"):
+        load_start(build(network.spec), replace(light, networks=(other,)), network.spec.classes)
     with pytest.raises(InputError, match="none of which is to be learned"):
         load_start(build(light.networks[0].spec), light, ["background", "spot"])
 
@@ -107,12 +129,62 @@ def test_whether_a_recipe_fits_a_model_is_known_before_a_training(light: Model) 
     recipe = tiny_recipe()
     check_start(recipe, light)
     network = recipe.network
+    with pytest.raises(InputError, match="is another network"):
+        check_start(replace(recipe, network=replace(network, features=(8, 24))), light)
     for other in (
-        replace(network, features=(8, 24)),
+        replace(network, features=(4, 8)),
         replace(network, encoder_convolutions=(1, 2)),
     ):
-        with pytest.raises(InputError, match="is another network"):
-            check_start(replace(recipe, network=other), light)
+        check_start(replace(recipe, network=other), light)
+    with pytest.raises(InputError, match="none of which is to be learned"):
+        check_start(recipe, light, ["spot"])
+
+
+def test_a_narrower_network_starts_with_evenly_spaced_channels(
+    light: Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    network = light.networks[0]
+    narrow = build(network.spec)
+    load_start(narrow, light, network.spec.classes)
+    wide_spec = replace(network.spec, architecture=_architecture(light, times=3))
+    given = narrow.state_dict()
+    wide_weights = {
+        name: widened(given[name], tuple(tensor.shape), name=name).numpy()
+        for name, tensor in build(wide_spec).state_dict().items()
+    }
+    member = replace(network.members[0], weights=lambda: wide_weights)
+    wide = replace(light, networks=(replace(network, spec=wide_spec, members=(member,)),))
+    # The wide network has every channel three times and computes the same, so a third of it does.
+    again = build(network.spec)
+    caplog.clear()
+    load_start(again, wide, network.spec.classes)
+    assert caplog.messages[0].endswith("taken over; its channels are thinned evenly")
+    window = torch.randn(1, 1, 16, 16, 16)
+    with torch.inference_mode():
+        torch.testing.assert_close(again(window), narrow(window), rtol=1e-4, atol=1e-4)
+
+
+def test_further_convolutions_of_a_stage_are_left_out_and_named(
+    light: Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    spec = light.networks[0].spec
+    lean = build(replace(spec, architecture=_architecture(light, convolutions=1)))
+    load_start(lean, light, spec.classes)
+    whole = build(spec)
+    load_start(whole, light, spec.classes)
+    left_out = sum(
+        name.endswith(".conv.weight")
+        for name in set(unique_weights(whole, whole.state_dict()))
+        - set(unique_weights(lean, lean.state_dict()))
+    )
+    assert left_out > 0
+    assert f"{left_out} convolution" in caplog.messages[0]
+    torch.testing.assert_close(
+        lean.encoder.stages[1][0].convs[0].conv.weight,
+        whole.encoder.stages[1][0].convs[0].conv.weight,
+    )
 
 
 def test_the_network_of_several_that_has_most_of_the_classes(light: Model) -> None:

@@ -8,6 +8,9 @@
   nnstudent distill SCANS --teacher MODEL -o RUN --budget-seconds 10
       chooses network, spacing and window so that this machine segments a scan
       in 10 seconds
+  nnstudent distill SCANS --teacher MODEL -o RUN --start bundled
+      the student starts from the weights of the student that comes with the
+      package, which helps if it is to know organs of the abdomen too
   nnstudent distill SCANS --teacher MODEL -o RUN --rounds 2
       the student becomes the next teacher
 
@@ -35,7 +38,7 @@ from nnstudent.cli.common import (
     model,
 )
 from nnstudent.cli.run import add_dry_run, add_rounds, print_result, stage_printer
-from nnstudent.cli.study import add_budget, check_budget, fit_budget
+from nnstudent.cli.study import add_budget, add_start, check_budget, fit_budget, start_model
 
 if TYPE_CHECKING:
     from nnstudent.pipeline.preset import Preset
@@ -67,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what the teachers' classes are: a name from nnstudent maps, a TOML file, or "
         "FOREIGN=CLASS,…",
     )
+    add_start(parser)
     add_device(parser, default="auto", why="teachers are large, and training is slow")
     add_dry_run(parser, checked="teachers, scans, extras and disk space")
     add_report(parser, help="write what each stage did as JSON")
@@ -107,6 +111,7 @@ def run(args: argparse.Namespace) -> int:
             device=args.device,
             threads=args.threads,
             rounds=args.rounds,
+            start=start_model(args.start),
             dry_run=args.dry_run,
             progress=display,
             listener=stage_printer(display, verb="distill"),

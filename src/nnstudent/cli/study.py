@@ -7,8 +7,8 @@
       chooses network, spacing and window so that this machine segments a scan
       in 15 seconds
   nnstudent study FUSED -o STUDENT --start bundled --preset PRESET.toml
-      starts from the student that comes with the package, whose network is that
-      of examples/bundled-student/preset.toml
+      starts from the student that comes with the package; PRESET has the
+      network of examples/bundled-student/preset.toml, or a narrower one
 
 FUSED is made by nnstudent select; from a plain cohort folder the student learns
 the true labels only. STUDENT becomes an nnU-Net model folder that stock
@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnstudent.cli.common import add_classes, add_output, add_trust_pickle
+from nnstudent.cli.common import Options, add_classes, add_output, add_trust_pickle
 from nnstudent.cli.teach import add_training_arguments
 
 if TYPE_CHECKING:
@@ -42,12 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_output(parser, metavar="STUDENT", help="folder for the model")
     advanced = add_training_arguments(parser)
-    advanced.add_argument(
-        "--start",
-        metavar="MODEL",
-        help="start from a trained model of the same network: a bundle, an nnU-Net folder, or "
-        "bundled (default: random weights)",
-    )
+    add_start(advanced)
     add_classes(
         advanced,
         "--only",
@@ -55,6 +50,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_trust_pickle(advanced)
     add_budget(parser)
+
+
+def add_start(parser: Options) -> None:
+    """Add ``--start``, which means the same in every verb that trains a student."""
+    parser.add_argument(
+        "--start",
+        metavar="MODEL",
+        help="start from the weights of a trained model, whose network is the same or wider: a "
+        "bundle, an nnU-Net folder, a name from nnstudent model list, or bundled (default: random "
+        "weights)",
+    )
 
 
 def add_budget(parser: argparse.ArgumentParser) -> None:
@@ -106,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
         )
     check_budget(args)
     organs_only = not preset.one_student
-    start = _start(args)
+    start = start_model(args.start, trust_pickle=args.trust_pickle)
     if args.plan_only:
         plan = describe(
             study_task(args.fused, preset.student, organs_only=organs_only, only=args.only)
@@ -138,13 +144,16 @@ def run(args: argparse.Namespace) -> int:
     return print_failures("study", trained.failures, done=len(trained.folds))
 
 
-def _start(args: argparse.Namespace) -> Model | None:
+def start_model(text: str | None, *, trust_pickle: bool = False) -> Model | None:
+    """The model that ``--start`` names; None without it.
+
+    Raises:
+        InputError: It is no usable model.
+    """
     from nnstudent.bundle.bundle import open_model
     from nnstudent.bundle.store import find_model
 
-    if args.start is None:
-        return None
-    return open_model(find_model(args.start), trust_pickle=args.trust_pickle)
+    return None if text is None else open_model(find_model(text), trust_pickle=trust_pickle)
 
 
 def check_budget(args: argparse.Namespace) -> None:

@@ -66,6 +66,7 @@ def distill(
     device: str = "auto",
     threads: int | None = None,
     rounds: int = 1,
+    start: Model | None = None,
     dry_run: bool = False,
     progress: Progress = silent,
     listener: Listener = silent_listener,
@@ -87,13 +88,15 @@ def distill(
         device: ``auto``, ``cpu`` or ``cuda``.
         threads: Processor threads; None for all.
         rounds: Most rounds of labeling; from the second on the student labels.
+        start: A model whose weights the student starts from, of the preset's network or a wider
+            one (:func:`nnstudent.training.initial_weights.load_start`); None for random weights.
         dry_run: Only check, and return what is left to do.
         progress: Called as a stage advances.
         listener: Called when a stage begins and when it has ended.
 
     Raises:
-        InputError: A teacher is no usable model, no teacher knows one of the classes, or as
-            :func:`nnstudent.pipeline.run.run`.
+        InputError: A teacher is no usable model, no teacher knows one of the classes, the student
+            cannot start from ``start``, or as :func:`nnstudent.pipeline.run.run`.
         MissingExtraError: A stage that is left needs an extra that is not installed.
         OutputError: ``out`` cannot be written, another call writes into it, or its disk is too
             small.
@@ -101,15 +104,27 @@ def distill(
     lesson = plan_lesson(
         scans, out, teachers=teachers, classes=classes, mapping=mapping, taxonomy=taxonomy
     )
+    recipes = preset if isinstance(preset, Preset) else load_preset(preset)
+    for path in (*lesson.teachers, *([] if start is None else [start.path])):
+        if path.resolve().is_relative_to(out.resolve()):
+            raise InputError(
+                f"{path}: lies in the folder of the run that would replace it; "
+                "give this run another folder"
+            )
+    if start is not None:
+        from nnstudent.training.initial_weights import check_start
+
+        check_start(recipes.student, start, lesson.taxonomy.names)
     folder = RunFolder(
         lesson.source,
         out,
-        preset if isinstance(preset, Preset) else load_preset(preset),
+        recipes,
         taxonomy=lesson.taxonomy,
         device=device,
         threads=threads,
         given=lesson.teachers,
         mapping=lesson.mapping,
+        start=start,
         round_count=rounds,
         progress=progress,
     )

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nnstudent.bundle.bundle import Model
 from nnstudent.cohort.cohort import Cohort, read_cohort
 from nnstudent.errors import InputError
 from nnstudent.io.parts import Part, parts
@@ -34,6 +35,7 @@ class RunFolder:
         threads: Processor threads; None for all.
         given: Models of other makers that label the cases; the run then trains no teachers.
         mapping: What the classes of these models are; None if they have the table's names.
+        start: A model whose weights the student of each round starts from; None for random ones.
         round_count: Most rounds of labeling, each by the student of the round before.
         baseline: Whether the student's network is also trained without pseudo-labels, to compare.
         jobs: How many jobs run at the same time on a cluster; stages are cut into so many pieces.
@@ -53,6 +55,7 @@ class RunFolder:
     threads: int | None = None
     given: Sequence[Path] = ()
     mapping: ClassMap | None = None
+    start: Model | None = None
     round_count: int = 1
     baseline: bool = False
     jobs: int = 1

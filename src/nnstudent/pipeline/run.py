@@ -252,6 +252,7 @@ def _about(folder: RunFolder) -> dict[str, object]:
         "rounds": folder.round_count,
         "device": folder.device,
         **({"teachers": [os.path.abspath(path) for path in folder.given]} if folder.given else {}),
+        **({"start": os.path.abspath(folder.start.path)} if folder.start else {}),
         "recipes": folder.preset.to_dict(),
         "environment": environment(),
     }

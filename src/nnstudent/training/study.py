@@ -91,6 +91,7 @@ def prepare_study(
     recipe: Recipe,
     *,
     organs_only: bool = False,
+    start: Model | None = None,
     threads: int | None = None,
     progress: Progress = silent,
 ) -> tuple[Failure, ...]:
@@ -103,7 +104,9 @@ def prepare_study(
     """
     task = study_task(fused, recipe, organs_only=organs_only)
     check_folder(out)
-    return prepare_training(task, out, out / ".work", threads=threads, progress=progress)
+    return prepare_training(
+        task, out, out / ".work", start=start, threads=threads, progress=progress
+    )
 
 
 def study(
@@ -125,7 +128,7 @@ def study(
         out: The model folder to write.
         recipe: Network and training.
         organs_only: Whether the student learns no tumors.
-        start: A trained model of the same network to start from
+        start: A trained model of the same network, or of a wider one, to start from
             (:func:`~nnstudent.training.initial_weights.load_start`); None for random weights.
         only: The classes to learn, the others are background; None for all.
         device: ``auto``, ``cpu`` or ``cuda``.

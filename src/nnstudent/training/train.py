@@ -109,9 +109,7 @@ def train(
     refuse_several_processes()
     settings = _Settings(_device(device), start, threads, progress)
     wanted = _wanted_folds(task, folds)
-    made_from = task_source(task, model / ".hashes.json") | (
-        {"start": start.hash} if start is not None else {}
-    )
+    made_from = _made_from(task, model, start)
     finished = [
         fold for fold in range(task.folds) if _is_finished(model / f"fold_{fold}", made_from)
     ]
@@ -140,6 +138,7 @@ def prepare_training(
     model: Path,
     work: Path,
     *,
+    start: Model | None = None,
     threads: int | None = None,
     progress: Progress = silent,
 ) -> tuple[Failure, ...]:
@@ -152,10 +151,16 @@ def prepare_training(
         Cases that are left out, with the reason.
     """
     require("nnunetv2", extra="train", why="training")
-    made_from = task_source(task, model / ".hashes.json")
+    made_from = _made_from(task, model, start)
     if all(_is_finished(model / f"fold_{fold}", made_from) for fold in range(task.folds)):
         return ()
     return _prepare(task, model, work, made_from, threads=threads, progress=progress).failures
+
+
+def _made_from(task: Task, model: Path, start: Model | None) -> dict[str, Any]:
+    """What a task's model is made from, the weights that it starts from included."""
+    begun = {} if start is None else {"start": start.hash}
+    return task_source(task, model / ".hashes.json") | begun
 
 
 def _prepare(

@@ -17,6 +17,7 @@ def stage(run: RunFolder, this: Round) -> Stage:
     preset = run.preset.to_dict()
     # A later round's pseudo-labels say whether it has anything new to teach.
     reads = [this.fused] if run.round_before(this) is None else [this.fused, this.pseudo]
+    reads += [] if run.start is None else [run.start.path]
     return Stage(
         this.stage_name("study"),
         partial(work, run, this),
@@ -45,6 +46,7 @@ def prepare(run: RunFolder, this: Round) -> Outcome:
         this.student,
         run.preset.student,
         organs_only=not run.preset.one_student,
+        start=run.start,
         threads=run.threads or run.preset.cluster.light.cores,
         progress=run.progress,
     )
@@ -62,6 +64,7 @@ def work(run: RunFolder, this: Round) -> Outcome:
         this.student,
         run.preset.student,
         organs_only=not run.preset.one_student,
+        start=run.start,
         device=run.device,
         threads=run.threads,
         progress=run.progress,
