@@ -18,7 +18,9 @@ from nnstudent.inference.grid import restore as restoring
 from nnstudent.inference.grid.torch_restore import TorchLinear
 from nnstudent.inference.labels.postprocess import DEFAULT, postprocess
 from nnstudent.inference.labels.scores import mean_scores
+from nnstudent.inference.lesion_stage import lesions_alone
 from nnstudent.inference.segmenter import Segmenter
+from nnstudent.pseudo.teacher import open_teacher
 from nnstudent.taxonomy import flare23
 from nnstudent.volume import Volume
 from tests.inference.conftest import blobs
@@ -185,6 +187,30 @@ def test_later_networks_are_laid_over_earlier_ones(tmp_path, image):
     assert 0 < (second == 14).mean() < 1
     np.testing.assert_array_equal(both.labels.array, np.where(second == 14, 14, first))
     assert list(both.organs) == ["liver", "spleen", "aorta", "tumor"]
+
+
+def test_of_a_tumor_model_that_knows_organs_only_the_lesions_are_laid_over(tmp_path, image):
+    table = flare23()
+    organs = make_folder(tmp_path / "organs", ISOTROPIC)
+    tumor = make_folder(
+        tmp_path / "tumor", ISOTROPIC, classes=("liver", "pancreas", "tumor"), seed=9
+    )
+    with pytest.raises(InputError, match="none of which is a lesion class"):
+        export(organs, tmp_path / "b", overlay=[organs], lesions_only=True, taxonomy=table)
+    bundle = export(organs, tmp_path / "bundle", overlay=[tumor], lesions_only=True, taxonomy=table)
+    both = Segmenter(bundle, postprocess=())(image)
+    first = Segmenter(export(organs, tmp_path / "first", taxonomy=table), postprocess=())
+    second = Segmenter(export(tumor, tmp_path / "second", taxonomy=table), postprocess=())
+    # Its window's scores are interpolated as odds, so they are compared on the network's own grid.
+    own = lesions_alone(second.predict(image), table.lesions)
+    lesions = second.restore(own, onto=image).array
+    assert 0 < (lesions == 14).mean() < 1
+    expected = np.where(lesions == 14, 14, first(image).labels.array)
+    np.testing.assert_array_equal(both.labels.array, expected)
+    assert not (both.labels.array == table["pancreas"].id).any()
+    # As a teacher it says no more than that.
+    channels = open_teacher(bundle, table).channel_ids
+    assert channels == ((0, 1, 3, 5), (0, 0, 0, 14))
 
 
 def test_labels_are_corrected_by_the_rules(isotropic, segmenter, image):

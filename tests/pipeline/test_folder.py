@@ -61,6 +61,9 @@ def test_a_student_of_organs_is_not_labeled_for_by_the_tumor_model(tmp_path: Pat
     run.preset = replace(run.preset, one_student=True)
     assert run.tumor_models() == []
     assert [path.name for path in run.labelers()] == ["organs", "tumor"]
+    # The last decides on organs, which the tumor model knows too.
+    run.preset = replace(run.preset, tumor_organs=True)
+    assert [path.name for path in run.labelers()] == ["tumor", "organs"]
 
 
 def test_models_that_are_given_are_the_teachers(tmp_path: Path) -> None:

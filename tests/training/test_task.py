@@ -46,6 +46,23 @@ def test_the_tumor_model_learns_from_cases_with_lesions_annotated(
     assert ([case.id for case in task.cases], task.classes) == (["c", "d"], ("spot",))
 
 
+def test_the_tumor_model_may_learn_the_organs_of_all_its_cases(
+    tiny: Recipe, caplog: pytest.LogCaptureFixture
+) -> None:
+    both = _case("both", frozenset({"left_ball", "right_ball", "spot"}))
+    left = _case("left", frozenset({"left_ball", "spot"}))
+    task = tumor_task(_cohort(both, left), tiny, folds=1, organs=True)
+    assert task is not None
+    assert (task.classes, task.partly_annotated) == (("left_ball", "spot"), {})
+    assert task.lesions == {"spot": 2}
+    alone = _case("alone", frozenset({"spot"}))
+    with caplog.at_level(logging.INFO):
+        task = tumor_task(_cohort(both, alone), tiny, folds=1, organs=True)
+    assert task is not None
+    assert task.classes == ("spot",)
+    assert "no organ is annotated in all of its cases, so it learns none" in caplog.text
+
+
 def test_without_a_fully_annotated_case_there_is_no_teacher(tiny: Recipe) -> None:
     cohort = _cohort(_case("one", frozenset({"left_ball"})), Case("two", Path("two.nii.gz")))
     with pytest.raises(InputError, match=r"no case has all 2 organs annotated .*1: one") as error:

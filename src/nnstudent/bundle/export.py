@@ -34,6 +34,7 @@ def export(
     out: Path,
     *,
     overlay: Sequence[Path] = (),
+    lesions_only: bool = False,
     second: Path | None = None,
     context_mm: float = CONTEXT_MM,
     fold: int | str = "0",
@@ -52,6 +53,8 @@ def export(
         out: The bundle's folder, replaced as a whole.
         overlay: Further model folders; their foreground is laid over that of the ones before
             (tumor over organ).
+        lesions_only: Whether only the lesions of ``overlay`` count, although these models have
+            learned organs too.
         second: The second stage of a cascade: a model folder of some of the classes. It sees only
             the box around what ``model`` found of them, and decides about them there.
         context_mm: How far beyond this box the second stage sees.
@@ -93,6 +96,9 @@ def export(
                 "of a cascade"
             )
         later[0] = _second_stage(later[0], after=parts[0], context_mm=context_mm)
+    if lesions_only:
+        first = len(later) - len(overlay)
+        later = [*later[:first], *(_lesions_of(folder) for folder in later[first:])]
     folders = [*parts, *later]
     if logit_shift:
         specs = shifted_specs([folder.spec for folder in folders], logit_shift)
@@ -132,6 +138,16 @@ def _second_stage(
             "the second stage of a cascade looks where the first found its classes"
         )
     return replace(second, spec=replace(second.spec, context_mm=context_mm))
+
+
+def _lesions_of(folder: nnunet.Folder) -> nnunet.Folder:
+    """A model of which only the lesions are laid over the models before it."""
+    if not set(folder.spec.foreground) & set(folder.taxonomy.lesions):
+        raise InputError(
+            f"{folder.path}: segments {', '.join(folder.spec.foreground)}, "
+            "none of which is a lesion class"
+        )
+    return replace(folder, spec=replace(folder.spec, lesions_only=True))
 
 
 def _common_taxonomy(folders: Sequence[nnunet.Folder]) -> Taxonomy:

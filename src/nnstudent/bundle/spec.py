@@ -142,6 +142,9 @@ class NetworkSpec:
         relative_to: For a lesion stage that sees intensities relative to organs
             (:mod:`nnstudent.inference.host_view`): these organs, hosts or not. Empty: it sees the
             image.
+        lesions_only: Whether it decides only about lesions, which are laid over the labels of the
+            networks before it, although it knows organs. A lesion is where lesions are more likely
+            than everything else together.
         logit_shift: By class, what is added to its logits as the last step of the network. Above 0
             its border lies farther out than the network learned it, below 0 farther in.
     """
@@ -161,6 +164,7 @@ class NetworkSpec:
     context_mm: float | None = None
     hosts: Mapping[str, HostRule] = field(default_factory=dict)
     relative_to: tuple[str, ...] = ()
+    lesions_only: bool = False
     logit_shift: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -195,6 +199,10 @@ class NetworkSpec:
                 "a lesion stage without context_mm; "
                 "expected how far around its hosts it sees, in mm"
             )
+        if self.lesions_only and self.regions:
+            raise InputError(
+                "lesions_only with classes that overlap; expected classes that exclude each other"
+            )
         if self.relative_to and self.normalization.scheme != "ct":
             raise InputError(
                 f"intensities relative to {', '.join(self.relative_to)} with normalization "
@@ -226,6 +234,8 @@ class NetworkSpec:
             del data["hosts"]
         if not self.relative_to:
             del data["relative_to"]
+        if not self.lesions_only:
+            del data["lesions_only"]
         if not self.logit_shift:
             del data["logit_shift"]
         return data
@@ -262,6 +272,7 @@ class NetworkSpec:
             ),
             hosts=record.get("hosts", dict[str, HostRule], {}),
             relative_to=record.get("relative_to", tuple[str, ...], ()),
+            lesions_only=record.get("lesions_only", bool, False),
             logit_shift=record.get("logit_shift", dict[str, float], {}),
         )
 

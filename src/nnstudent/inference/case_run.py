@@ -21,7 +21,11 @@ from nnstudent.inference.labels.hosted import give_lesions_to_hosts
 from nnstudent.inference.labels.organs import organ_facts
 from nnstudent.inference.labels.probabilities import ProbabilityMaps
 from nnstudent.inference.labels.scores import ClassScores
-from nnstudent.inference.lesion_stage import labels_on_network_grid, lesion_scores
+from nnstudent.inference.lesion_stage import (
+    labels_on_network_grid,
+    lesion_scores,
+    lesions_alone,
+)
 from nnstudent.inference.memory import MemoryPlan, is_linear
 from nnstudent.inference.pipelining import Stages
 from nnstudent.inference.quality.evidence import Evidence
@@ -263,8 +267,8 @@ class NetworkRun:
             take=self._held.append if self._planes is None else self._restore,
             planes=self._planes,
             in_file=self._in_file,
-            # A lesion stage decides by more than its best channel.
-            compare=None if self.network.spec.hosts else self._compare,
+            # What decides on lesions only does so by more than its best channel.
+            compare=None if self._is_of_lesions else self._compare,
             progress=progress,
         )
         elapsed = time.perf_counter() - began
@@ -275,12 +279,13 @@ class NetworkRun:
     def finish(self) -> tuple[LabelArray, dict[str, dict[str, float]]]:
         """Labels on the part that the network saw, and what its scores say of each class."""
         while self._held:
-            self._restore(self._decided(self._held.pop()))
+            self._restore(self._held.pop())
         voxel_ml = math.prod(self.network.spec.spacing_mm) / 1000
         evidence = self._evidence.features(self._classes, voxel_ml=voxel_ml)
         return self._restoration.labels.array, evidence
 
     def _restore(self, scores: ClassScores) -> None:
+        scores = self._decided(scores)
         with timed(self._seconds, "restore"):
             self._restoration.add(scores)
             if self._kept is not None:
@@ -291,10 +296,15 @@ class NetworkRun:
         self._evidence.compare(before, window, regions=self.network.spec.regions)
 
     @property
+    def _is_of_lesions(self) -> bool:
+        """Whether the network decides on lesions only, although it knows organs."""
+        return bool(self.network.spec.hosts) or self.network.spec.lesions_only
+
+    @property
     def _classes(self) -> tuple[str, ...]:
         """The classes that the network decides on; a lesion stage decides on lesions only."""
         spec, lesions = self.network.spec, self._segmenter.taxonomy.lesions
-        if not spec.hosts:
+        if not self._is_of_lesions:
             return spec.classes
         return spec.classes[0], next(name for name in spec.foreground if name in lesions)
 
@@ -302,7 +312,7 @@ class NetworkRun:
         """Scores of the classes that the network decides on."""
         spec, taxonomy = self.network.spec, self._segmenter.taxonomy
         if not spec.hosts:
-            return scores
+            return lesions_alone(scores, taxonomy.lesions) if spec.lesions_only else scores
         organs = labels_on_network_grid(self.labels, scores.frame)
         ids = {name: taxonomy[name].id for name in spec.hosts}
         return lesion_scores(scores, spec, organs=organs, lesions=taxonomy.lesions, ids=ids)

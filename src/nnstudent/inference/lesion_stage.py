@@ -46,15 +46,29 @@ def lesion_scores(
     Returns:
         Scores of background and the lesion class.
     """
-    channels = [channel for channel, name in enumerate(spec.classes) if name in lesions]
-    odds = log_odds(scores.values, channels)
+    alone = lesions_alone(scores, lesions)
+    odds = alone.values[1]
     hosts = {ids[name]: rule for name, rule in spec.hosts.items()}
     kept = threshold_by_host(odds, organs, hosts, spacing_mm=scores.spacing_mm)
-    values = np.stack([np.zeros_like(kept), kept])
+    return replace(alone, values=np.stack([np.zeros_like(kept), kept]))
+
+
+def lesions_alone(scores: ClassScores, lesions: Collection[str]) -> ClassScores:
+    """Scores of lesions against everything else together.
+
+    Args:
+        scores: Logits of a network that knows organs too.
+        lesions: Which of its classes are lesions; they count as one, the first.
+
+    Returns:
+        Scores of background and the lesion class: 0, and the logarithm of the odds.
+    """
+    channels = [channel for channel, name in enumerate(scores.classes) if name in lesions]
+    odds = log_odds(scores.values, channels)
     return replace(
         scores,
-        values=values,
-        classes=(BACKGROUND, spec.classes[channels[0]]),
+        values=np.stack([np.zeros_like(odds), odds]),
+        classes=(BACKGROUND, scores.classes[channels[0]]),
         ids=(0, scores.ids[channels[0]]),
     )
 

@@ -129,6 +129,10 @@ class RunFolder:
         # The folder may still hold a tumor model from an earlier cohort.
         cohort = self.cohort()
         names = ["organs", *(["tumor"] if cohort.annotated_with(cohort.taxonomy.lesions) else [])]
+        # Where several label, the last decides on the classes that it knows: the organ teachers on
+        # organs, even if the tumor model has learned some.
+        if self.preset.tumor_organs:
+            names.reverse()
         return [self.teachers / name for name in names]
 
     def tumor_models(self) -> list[Path]:

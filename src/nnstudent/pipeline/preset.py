@@ -36,6 +36,8 @@ class Preset:
         second_classes: The classes of the second stage.
         folds: Number of organ teachers, at most as many as there are cases.
         tumor_folds: Number of tumor models.
+        tumor_organs: Whether the tumor model also learns the organs that are annotated in all its
+            cases; only its lesions are used.
         one_student: Whether the student learns organs and tumors together; otherwise it learns
             organs only, and the tumor model is laid over it.
         decision: How a voxel of a pseudo-label gets its class
@@ -59,6 +61,7 @@ class Preset:
     second_classes: tuple[str, ...] = ()
     folds: int = 5
     tumor_folds: int = 1
+    tumor_organs: bool = False
     one_student: bool = True
     decision: DecisionRule = "dice"
     label_precision: str = "fp32"
@@ -99,7 +102,7 @@ class Preset:
     @property
     def teaching(self) -> Teaching:
         """The teachers that ``teach`` trains, and how."""
-        return Teaching(self.teachers, self.tumor, self.folds, self.tumor_folds)
+        return Teaching(self.teachers, self.tumor, self.folds, self.tumor_folds, self.tumor_organs)
 
     def student_classes(self, taxonomy: Taxonomy) -> tuple[str, ...] | None:
         """Return the classes that the student learns; None for all.

@@ -346,12 +346,15 @@ class Teaching:
         tumor: The recipe of the tumor model; None for that of the organ teachers.
         folds: Number of organ teachers.
         tumor_folds: Number of tumor models.
+        tumor_organs: Whether the tumor model also learns the organs that are annotated in all its
+            cases; only its lesions are used.
     """
 
     organs: Recipe
     tumor: Recipe | None = None
     folds: int = 5
     tumor_folds: int = 1
+    tumor_organs: bool = False
 
 
 def _augmentations(value: Any, where: str) -> list[dict[str, Any]]:

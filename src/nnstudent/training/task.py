@@ -168,8 +168,14 @@ def organ_task(cohort: Cohort, recipe: Recipe, *, folds: int) -> Task:
     return _teachers("organs", cohort, classes=organs, cases=complete, recipe=recipe, folds=folds)
 
 
-def tumor_task(cohort: Cohort, recipe: Recipe, *, folds: int) -> Task | None:
+def tumor_task(cohort: Cohort, recipe: Recipe, *, folds: int, organs: bool = False) -> Task | None:
     """The tumor model, which learns from the training cases with all lesion classes annotated.
+
+    Args:
+        cohort: The cohort.
+        recipe: Network and training.
+        folds: Number of models.
+        organs: Whether it also learns the organs that are annotated in all of these cases.
 
     Returns:
         None, with a notice in the log, if there is no such case.
@@ -184,7 +190,11 @@ def tumor_task(cohort: Cohort, recipe: Recipe, *, folds: int) -> Task | None:
         )
         log.info("%s: no tumor model is trained", why)
         return None
-    return _teachers("tumor", cohort, classes=lesions, cases=cases, recipe=recipe, folds=folds)
+    shared = frozenset.intersection(*(case.annotated for case in cases)) if organs else lesions
+    classes = cohort.taxonomy.sorted(shared)
+    if organs and set(classes) == set(lesions):
+        log.info("tumor: no organ is annotated in all of its cases, so it learns none")
+    return _teachers("tumor", cohort, classes=classes, cases=cases, recipe=recipe, folds=folds)
 
 
 def _teachers(

@@ -57,7 +57,12 @@ def teach_tasks(cohort: Cohort, teaching: Teaching, *, target: Target = "all") -
     if target in ("organs", "all"):
         tasks.append(organ_task(cohort, teaching.organs, folds=teaching.folds))
     if target in ("tumor", "all"):
-        tumor = tumor_task(cohort, teaching.tumor or teaching.organs, folds=teaching.tumor_folds)
+        tumor = tumor_task(
+            cohort,
+            teaching.tumor or teaching.organs,
+            folds=teaching.tumor_folds,
+            organs=teaching.tumor_organs,
+        )
         tasks.extend([tumor] if tumor is not None else [])
     return tuple(tasks)
 

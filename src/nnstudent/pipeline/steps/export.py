@@ -27,7 +27,7 @@ def stage(run: RunFolder) -> Stage:
         needs=(trained,),
         reads=lambda: [run.student, run.teachers / "tumor", *run.second_models()],
         writes=[run.bundle],
-        settings={key: preset[key] for key in ("student", "one_student", "int8")},
+        settings={key: preset[key] for key in ("student", "one_student", "tumor_organs", "int8")},
     )
 
 
@@ -42,6 +42,7 @@ def work(run: RunFolder) -> Outcome:
         run.student,
         run.bundle,
         overlay=overlay,
+        lesions_only=bool(overlay) and run.preset.tumor_organs,
         second=second,
         card=_card(run),
         progress=run.progress,

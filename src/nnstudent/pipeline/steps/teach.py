@@ -24,7 +24,10 @@ def stage(run: RunFolder) -> Stage:
         needs=("index",),
         reads=lambda: [run.cohort_file, *run.files("train")],
         writes=[run.teachers],
-        settings={key: preset[key] for key in ("teachers", "tumor", "folds", "tumor_folds")},
+        settings={
+            key: preset[key]
+            for key in ("teachers", "tumor", "folds", "tumor_folds", "tumor_organs")
+        },
         load="train",
         pieces=pieces(run),
         merge=merge,
