@@ -108,8 +108,14 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 def add_row(path: Path, row: Row) -> None:
     """Add a row on a line of its own, so that it is a line of the repository's history.
 
-    A killed call leaves at most scores that no row names.
+    A killed call leaves at most scores that no row names, and calls at the same time wait for each
+    other.
     """
+    with writing(path.parent, part=path.stem, wait=True):
+        _add_row(path, row)
+
+
+def _add_row(path: Path, row: Row) -> None:
     rows: list[Row] = list(_stored_rows(path))
     if isinstance(row.get("cases"), Mapping):
         tables = _stored_tables(path)

@@ -35,7 +35,7 @@ from pathlib import Path
 from bench import protocol
 from bench.common import ROOT, add_row, add_row_options, read_rows, resumable
 from bench.protocol import PROPORTIONS
-from bench.semisupervised_arms import COUNTS, EXPERIMENTS, ONE, SEEDS
+from bench.semisupervised_arms import ARMS, COUNTS, EXPERIMENTS, ONE, SEEDS
 from bench.semisupervised_pieces import Bench
 from bench.semisupervised_table import OLD, PROTOCOL, choice, render, write_results
 from nnstudent.pipeline.preset import load_preset
@@ -47,7 +47,12 @@ WORK = ROOT / "runs" / "semisupervised"
 
 
 def run(
-    bench: Bench, rows: Path, *, only: str | None = None, seeds: list[int] | None = None
+    bench: Bench,
+    rows: Path,
+    *,
+    only: str | None = None,
+    seeds: list[int] | None = None,
+    arms: Sequence[str] = (),
 ) -> None:
     """Make every missing row, one experiment after the other, seed by seed."""
     wanted = [
@@ -56,7 +61,7 @@ def run(
         if only in (None, experiment)
         for seed in seeds or SEEDS.get(experiment, ONE)
         for arm in bench.arms
-        if arm.experiment == experiment
+        if arm.experiment == experiment and (not arms or arm.name in arms)
     ]
     for seed, arm in wanted:
         mark, known = bench.row(arm, seed), read_rows(rows)
@@ -104,6 +109,14 @@ def main() -> int:
     )
     parser.add_argument("--only", choices=EXPERIMENTS, help="one experiment (default: all)")
     parser.add_argument(
+        "--arm",
+        choices=dict.fromkeys(arm.name for arm in ARMS),
+        action="append",
+        metavar="NAME",
+        help="only this arm of an experiment, such as small+unlabeled; may be repeated (default: "
+        "all). Calls for different arms may run at the same time once what both need is there",
+    )
+    parser.add_argument(
         "--seed",
         type=int,
         action="append",
@@ -137,7 +150,7 @@ def main() -> int:
         if args.choose:
             choose(bench, rows, args.choose, seeds=args.seed or protocol.CHOOSING_SEEDS)
         else:
-            run(bench, rows, only=args.only, seeds=args.seed)
+            run(bench, rows, only=args.only, seeds=args.seed, arms=args.arm or ())
 
     code = resumable("semisupervised", work, make_rows, minutes=args.max_minutes)
     print(choice(read_rows(rows), args.choose) if args.choose else render(read_rows(rows)))

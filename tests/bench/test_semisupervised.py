@@ -77,6 +77,18 @@ def made(
     return run, rows, seen
 
 
+def test_one_arm_of_an_experiment(
+    preset: Preset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench.Bench, "row", lambda self, arm, seed: {"arm": arm.name, "seed": seed})
+    monkeypatch.setattr(bench.Bench, "scored", lambda self, arm, seed: self.row(arm, seed))
+    run, rows = bench.Bench(tmp_path / "work", preset), tmp_path / "rows.json"
+    bench.run(run, rows, only="table6", seeds=[0, 1], arms=["large"])
+    assert read_rows(rows) == [{"arm": "large", "seed": 0}, {"arm": "large", "seed": 1}]
+    bench.run(run, rows, only="table6", seeds=[0], arms=["large", "small"])
+    assert [row["arm"] for row in read_rows(rows)] == ["large", "large", "small"]
+
+
 @pytest.mark.slow
 def test_every_arm_is_a_row(made: tuple[bench.Bench, Path, list[str]]) -> None:
     run, rows, _ = made
