@@ -192,8 +192,8 @@ def scored(model: Path, cases: list[PhantomCase], classes: tuple[str, ...]) -> d
     }
 
 
-def main(words: list[str] | None = None) -> int:
-    """Distill, score teacher and student, and write the row."""
+def options(words: list[str] | None) -> argparse.Namespace:
+    """The options of the command."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -210,7 +210,12 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--classes", default=",".join(flare23().organs))
     parser.add_argument("--work", type=Path, default=Path("runs/distill"))
     parser.add_argument("--out", type=Path, default=ROWS)
-    args = parser.parse_args(words)
+    return parser.parse_args(words)
+
+
+def main(words: list[str] | None = None) -> int:
+    """Distill, score teacher and student, and write the row."""
+    args = options(words)
     classes = tuple(args.classes.split(","))
     teacher = make_teacher(args.work / "teacher", times=args.times)
     with Display() as display:

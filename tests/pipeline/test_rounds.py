@@ -88,7 +88,8 @@ class World:
         self._wrote(out / "plans.json", self._short(fused) + str(self.limits))
         return Trained(out, TABLE.names, (0,), (0,))
 
-    def export(self, model, out, *, overlay, second, card, progress, int8=None):
+    def export(self, model, out, *, overlay, lesions_only, second, card, progress, int8=None):
+        assert not lesions_only
         if int8 is not None and self.int8_costs:
             raise InputError("in int8 DSC falls by 0.1")
         self.int8.append(int8 is not None)

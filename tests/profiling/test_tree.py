@@ -15,7 +15,13 @@ BUSY = "import time\nwhile time.process_time() < {seconds}: pass"
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the proportional set size")
 def test_shared_pages_are_counted_once(held):
-    assert held.peak_pss_mb is not None
+    for seconds in (2, 10):
+        assert held.peak_pss_mb is not None
+        assert held.peak_pss_mb <= held.peak_rss_mb + 1
+        if held.peak_pss_mb >= 300:
+            return
+        # On a busy machine it is read so seldom that no reading fell into the time of the peak.
+        held = profile(python(HOLD, mb=300, seconds=seconds))
     assert 300 <= held.peak_pss_mb <= held.peak_rss_mb + 1
 
 

@@ -81,12 +81,7 @@ def export(
     """
     check_replaceable(out)
     paths = (model, *([] if second is None else [second]), *overlay)
-    for path in paths:
-        if (path / MANIFEST).is_file():
-            raise InputError(
-                f"{path}: is a bundle already; "
-                "expected the nnU-Net model folder that it was made from"
-            )
+    _refuse_bundles(paths)
     parts = open_folders(model, fold=fold, trust_pickle=trust_pickle)
     later = [nnunet.open_folder(path, fold=fold, trust_pickle=trust_pickle) for path in paths[1:]]
     if second is not None:
@@ -125,6 +120,15 @@ def export(
         }
         write_manifest(temporary, manifest, title=out.resolve().name)
     return out
+
+
+def _refuse_bundles(paths: Sequence[Path]) -> None:
+    for path in paths:
+        if (path / MANIFEST).is_file():
+            raise InputError(
+                f"{path}: is a bundle already; "
+                "expected the nnU-Net model folder that it was made from"
+            )
 
 
 def _second_stage(
