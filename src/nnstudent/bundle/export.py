@@ -146,12 +146,23 @@ def _second_stage(
 
 def _lesions_of(folder: nnunet.Folder) -> nnunet.Folder:
     """A model of which only the lesions are laid over the models before it."""
-    if not set(folder.spec.foreground) & set(folder.taxonomy.lesions):
-        raise InputError(
-            f"{folder.path}: segments {', '.join(folder.spec.foreground)}, "
-            "none of which is a lesion class"
-        )
+    first_lesion_class(folder)
     return replace(folder, spec=replace(folder.spec, lesions_only=True))
+
+
+def first_lesion_class(folder: nnunet.Folder) -> str:
+    """The first lesion class that a model segments.
+
+    Raises:
+        InputError: It has none.
+    """
+    for name in folder.spec.foreground:
+        if name in folder.taxonomy.lesions:
+            return name
+    raise InputError(
+        f"{folder.path}: segments {', '.join(folder.spec.foreground)}, "
+        "none of which is a lesion class"
+    )
 
 
 def _common_taxonomy(folders: Sequence[nnunet.Folder]) -> Taxonomy:

@@ -10,7 +10,7 @@ from typing import Any
 
 from nnstudent.bundle import nnunet
 from nnstudent.bundle.bundle import FORMAT, MANIFEST, Model, open_model
-from nnstudent.bundle.export import CONTEXT_MM
+from nnstudent.bundle.export import CONTEXT_MM, first_lesion_class
 from nnstudent.bundle.quantise import Sampling
 from nnstudent.bundle.spec import HostRule
 from nnstudent.bundle.write import (
@@ -136,15 +136,10 @@ def _relative_to(source: nnunet.Folder, model: Model, *, hosts: Collection[str])
 
 def _check_lesion_class(source: nnunet.Folder, model: Model) -> None:
     """Refuse a stage without a lesion class, or with one that the bundle does not know."""
-    lesions = [name for name in source.spec.foreground if name in source.taxonomy.lesions]
-    if not lesions:
-        raise InputError(
-            f"{source.path}: segments {', '.join(source.spec.foreground)}, "
-            "none of which is a lesion class"
-        )
-    if lesions[0] not in model.taxonomy.lesions:
+    lesion = first_lesion_class(source)
+    if lesion not in model.taxonomy.lesions:
         raise InputError(
             f"{model.path}: its label table {model.taxonomy.name} has no lesion class "
-            f"{lesions[0]}, which {source.path} segments; "
+            f"{lesion}, which {source.path} segments; "
             "export it again with a table that has it, such as --taxonomy flare23"
         )

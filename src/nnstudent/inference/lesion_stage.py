@@ -47,10 +47,10 @@ def lesion_scores(
         Scores of background and the lesion class.
     """
     alone = lesions_alone(scores, lesions)
-    odds = alone.values[1]
+    odds = alone.values[1]  # a view
     hosts = {ids[name]: rule for name, rule in spec.hosts.items()}
-    kept = threshold_by_host(odds, organs, hosts, spacing_mm=scores.spacing_mm)
-    return replace(alone, values=np.stack([np.zeros_like(kept), kept]))
+    odds[...] = threshold_by_host(odds, organs, hosts, spacing_mm=scores.spacing_mm)
+    return alone
 
 
 def lesions_alone(scores: ClassScores, lesions: Collection[str]) -> ClassScores:

@@ -270,10 +270,10 @@ def _channel_ids(
     network: Network, taxonomy: Taxonomy, mapping: Mapping[str, str]
 ) -> tuple[int, ...]:
     ids = [0]
+    wanted = taxonomy.lesions if network.spec.lesions_only else taxonomy.names
     # A bundle's names were tidied or translated; the maker's own take precedence.
     for channel, tidied in enumerate(network.spec.foreground, start=1):
         name = mapping.get(network.own_names.get(channel, ""), mapping.get(tidied, tidied))
-        wanted = taxonomy.lesions if network.spec.lesions_only else taxonomy.names
         ids.append(taxonomy[name].id if name in wanted else 0)
     return tuple(ids)
 

@@ -42,7 +42,7 @@ def work(run: RunFolder) -> Outcome:
         run.student,
         run.bundle,
         overlay=overlay,
-        lesions_only=bool(overlay) and run.preset.tumor_organs,
+        lesions_only=run.preset.tumor_organs,
         second=second,
         card=_card(run),
         progress=run.progress,

@@ -34,10 +34,11 @@ class HardestCrossEntropy(nn.CrossEntropyLoss):
         """
         labels = target.long()
         counted = labels != self.ignore_index
-        values = functional.cross_entropy(input, labels.masked_fill(~counted, 0), reduction="none")
+        labels = labels.masked_fill(~counted, 0)
+        values = functional.cross_entropy(input, labels, reduction="none")
         weights = counted.to(values)
         if self.weight is not None:
-            weights = weights * self.weight.to(values)[labels.masked_fill(~counted, 0)]
+            weights = weights * self.weight.to(values)[labels]
         return mean_of_hardest(values, weights, share=self.share)
 
 
