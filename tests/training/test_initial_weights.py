@@ -226,3 +226,14 @@ def test_a_class_is_added_to_a_model(balls: Cohort, tmp_path: Path) -> None:
     after = learned("both", only=both, epochs=3, start=open_model(tmp_path / "left"))
     assert after["left_ball"] > 0.6
     assert after["right_ball"] > 0.3
+
+
+def test_of_networks_with_the_same_classes_the_one_that_sees_scans_alike(light: Model) -> None:
+    organs = light.networks[0]
+    stage = replace(organs, spec=replace(organs.spec, relative_to=("liver",)))
+    module = build(organs.spec)
+    for networks, hosts in (
+        ((replace(organs, members=()), stage), ("liver",)),
+        ((replace(stage, members=()), organs), ()),
+    ):
+        load_start(module, replace(light, networks=networks), organs.spec.classes, hosts=hosts)

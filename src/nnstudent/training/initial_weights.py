@@ -25,7 +25,9 @@ _HEAD = "seg_layers."  # nnU-Net's name of the layers that give class scores
 _WHAT_TO_DO = "start from a model of the same recipe, or use the recipe that it was trained with"
 
 
-def load_start(module: Any, model: Model, classes: Sequence[str]) -> None:
+def load_start(
+    module: Any, model: Model, classes: Sequence[str], *, hosts: Sequence[str] = ()
+) -> None:
     """Load a model's weights into a network of the same shape, which may have other classes.
 
     The layers that give class scores take over the classes that both have, by name; the others
@@ -36,14 +38,16 @@ def load_start(module: Any, model: Model, classes: Sequence[str]) -> None:
 
     Args:
         module: The network to train.
-        model: The model; the first member of the network that has most of the classes is used.
+        model: The model; the first member of the network that has most of the classes is used,
+            and of several such networks of one that sees a scan as this network does.
         classes: The classes to learn, by channel, background first.
+        hosts: The organs relative to which the network sees a scan, if it is a lesion stage.
 
     Raises:
         InputError: The model's network has other layers or fewer channels, or the two share no
             class.
     """
-    taken = _take_over(module, model, classes)
+    taken = _take_over(module, model, classes, hosts)
     said = describe_start(model, taken.classes, classes[1:])
     log.info("%s", "; ".join([said, *taken.smaller]))
 
@@ -61,7 +65,7 @@ def check_start(recipe: Recipe, model: Model, classes: Sequence[str] | None = No
         MissingExtraError: nnunetv2 is not installed.
     """
     named = [BACKGROUND, *(model.classes if classes is None else classes)]
-    _take_over(built_on_meta(recipe.network, classes=len(named)), model, named)
+    _take_over(built_on_meta(recipe.network, classes=len(named)), model, named, recipe.data.hosts)
 
 
 @dataclass(frozen=True)
@@ -77,11 +81,15 @@ class _Taken:
     smaller: tuple[str, ...]
 
 
-def _take_over(module: Any, model: Model, classes: Sequence[str]) -> _Taken:
+def _take_over(module: Any, model: Model, classes: Sequence[str], hosts: Sequence[str]) -> _Taken:
     """Load the weights into the network."""
     torch = require("torch", extra="train", why="training")
     source = max(
-        model.networks, key=lambda network: len(set(classes) & set(network.spec.foreground))
+        model.networks,
+        key=lambda network: (
+            len(set(classes) & set(network.spec.foreground)),
+            bool(network.spec.relative_to) == bool(hosts),
+        ),
     )
     shared = [
         (channel, source.spec.classes.index(name))

@@ -251,7 +251,10 @@ def _run_trainer(task: Task, model: Path, prepared: Prepared, fold: int, *, how:
         trainer.place(model)
         if how.start is not None:
             trainer.start = partial(
-                load_start, model=how.start, classes=[BACKGROUND, *task.classes]
+                load_start,
+                model=how.start,
+                classes=[BACKGROUND, *task.classes],
+                hosts=task.recipe.data.hosts,
             )
         return trainer
 
