@@ -58,6 +58,9 @@ def main() -> None:
         "--start", default="bundled", metavar="MODEL", help="model to begin from (default: bundled)"
     )
     parser.add_argument(
+        "--preset", type=Path, default=HERE / "preset.toml", help="default: preset.toml beside this"
+    )
+    parser.add_argument(
         "--behind", default="bundled", metavar="BUNDLE", help="whose organs it is put behind"
     )
     args = parser.parse_args()
@@ -69,7 +72,7 @@ def main() -> None:
         nnstudent("phantom", phantoms, "--preset", "medium", *counts, *kinds)
     write_list(work / "cases.csv", phantoms, data)
     nnstudent("index", work / "cases.csv", "-o", work / "cohort")
-    preset = ["--preset", HERE / "preset.toml", "--only", CLASSES, "--start", args.start]
+    preset = ["--preset", args.preset, "--only", CLASSES, "--start", args.start]
     nnstudent("study", work / "cohort", "-o", work / "lesions", *preset)
     card = work / "card.json"
     card.write_text(json.dumps(facts()))
