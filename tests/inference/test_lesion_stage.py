@@ -16,10 +16,13 @@ from nnstudent.bundle.lesion_stage import add_lesion_stage
 from nnstudent.bundle.spec import HostRule, NetworkSpec
 from nnstudent.cli.main import main
 from nnstudent.errors import InputError
+from nnstudent.evaluation.metrics import dsc
 from nnstudent.inference.lesion_stage import REACH_MM, log_odds, nearest_host, threshold_by_host
 from nnstudent.inference.pipelining import run_stages
 from nnstudent.inference.segmenter import Segmenter
-from nnstudent.taxonomy import flare23
+from nnstudent.pseudo.settings import TeacherOptions
+from nnstudent.pseudo.teacher import classes_known, open_teacher
+from nnstudent.taxonomy import Taxonomy, flare23
 from tests.inference.conftest import blobs
 from tests.inference.folders import ISOTROPIC, make_folder
 
@@ -174,6 +177,41 @@ def test_a_stage_decides_about_the_lesions_of_the_networks_before_it(bundles, tm
     assert (before == tumor).any()
     assert not (after == tumor).any()
     assert (after[before == 1] == 1).all()
+
+
+def test_without_a_host_there_are_no_lesions(bundles, tmp_path, monkeypatch):
+    _, stage, _ = bundles
+    first = export(
+        make_folder(tmp_path / "first", ISOTROPIC, classes=("liver", "tumor"), seed=5),
+        tmp_path / "organs",
+        taxonomy=flare23(),
+        torch_weights=False,
+    )
+    hosts = {"liver": HostRule()}
+    both = add_lesion_stage(first, stage, tmp_path / "both", hosts=hosts, torch_weights=False)
+    monkeypatch.setattr("nnstudent.inference.case_run.crop_for_second_stage", lambda *_, **__: None)
+    labels = Segmenter(both, postprocess=())(blobs((30, 26, 34), (5.0, 4.0, 4.0))).labels.array
+    assert not (labels == flare23()["tumor"].id).any()
+
+
+def test_a_teacher_with_a_stage_labels_lesions_as_segment_shows_them(bundles):
+    image = blobs((30, 26, 34), (5.0, 4.0, 4.0))
+    table = flare23()
+    shown = Segmenter(bundles[2], postprocess=())(image)
+    teacher = open_teacher(bundles[2], table, options=TeacherOptions("argmax"))
+    assert "tumor" in teacher.classes
+    assert "tumor" in classes_known(open_model(bundles[2]), table)
+    predicted = teacher.predict(image, uncertainty=True)
+    lesions = predicted.labels == table["tumor"].id
+    assert lesions.any()
+    # A teacher restores probabilities where segment restores logits, so hosts differ at borders.
+    assert dsc(lesions, shown.labels.array == table["tumor"].id) > 0.9
+    assert predicted.confidence["tumor"] == pytest.approx(shown.organs["tumor"].confidence, 0.05)
+    assert (predicted.uncertainty.probability[lesions] == 255).all()
+    # Its hosts need not be wanted.
+    few = Taxonomy("few", (table["tumor"],))
+    alone = open_teacher(bundles[2], few, options=TeacherOptions("argmax")).predict(image)
+    np.testing.assert_array_equal(alone.labels > 0, lesions)
 
 
 def test_the_rules_are_kept_in_the_bundle(bundles):

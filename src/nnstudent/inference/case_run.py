@@ -32,7 +32,7 @@ from nnstudent.inference.quality.evidence import Evidence
 from nnstudent.inference.quality.measure import case_features
 from nnstudent.inference.segmentation import Segmentation
 from nnstudent.inference.windows.sliding import dense_starts, padded_shape
-from nnstudent.progress import Progress
+from nnstudent.progress import Progress, silent
 from nnstudent.types import Float32Array, LabelArray
 from nnstudent.volume import Volume
 
@@ -80,6 +80,17 @@ class CaseRun:
             self._merge(work)
         return self._result()
 
+    def second_stage(
+        self, index: int, labels: LabelArray
+    ) -> tuple[LabelArray, dict[str, dict[str, float]]]:
+        """See the function of this name."""
+        self._labels = labels.copy()
+        work = self._prepare(index)
+        if work is not None:
+            work.run(self._progress)
+            self._merge(work)
+        return self._labels, self._evidence
+
     def _wait(self) -> Iterator[None]:
         with timed(self._seconds, "waiting"):
             yield
@@ -92,6 +103,11 @@ class CaseRun:
             if network.spec.context_mm is not None:
                 ids = self._segmenter.ids(network.spec.hosts or network.spec.foreground)
                 crop = crop_for_second_stage(image, labels, ids=ids, spec=network.spec)
+                if network.spec.hosts:
+                    # It decides about lesions, also about those that a network before it found,
+                    # and where there is no host.
+                    lesions = self._segmenter.ids(self._segmenter.taxonomy.lesions)
+                    give_lesions_to_hosts(self._labels, lesions)
                 if crop is None:
                     return None
                 image, labels = crop
@@ -99,9 +115,6 @@ class CaseRun:
                 if network.spec.hosts:
                     # A lesion stage needs all of its scores at once.
                     plan = replace(plan, planes=None, in_file=False)
-                    # It decides about lesions, also about those that a network before it found.
-                    lesions = self._segmenter.ids(self._segmenter.taxonomy.lesions)
-                    give_lesions_to_hosts(self._labels, lesions)
                 self._peak_mb = max(self._peak_mb, plan.peak_mb)
             return NetworkRun(
                 self._segmenter,
@@ -177,6 +190,31 @@ class CaseRun:
             probabilities=self._maps,
             features=features,
         )
+
+
+def second_stage(
+    segmenter: Segmenter,
+    index: int,
+    *,
+    image: Volume,
+    labels: LabelArray,
+    progress: Progress = silent,
+) -> tuple[LabelArray, dict[str, dict[str, float]]]:
+    """Run one second stage, given the labels of the networks before it.
+
+    Args:
+        segmenter: Runs the model.
+        index: Which of the model's networks.
+        image: The image.
+        labels: Labels of the networks before it, with ids of the model, (z, y, x); not changed.
+        progress: Called after each window.
+
+    Returns:
+        The labels after it, and what its scores say of each of its classes, as
+        :meth:`NetworkRun.finish` returns it; both as they were if it has nothing to see.
+    """
+    plan = segmenter.plan(image.grid, image=image)
+    return CaseRun(image, segmenter, plan=plan, progress=progress).second_stage(index, labels)
 
 
 class NetworkRun:

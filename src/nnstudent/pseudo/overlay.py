@@ -50,3 +50,18 @@ class Overlay:
             self.uncertainty = combine_uncertainty(
                 self.labels, labels, uncertainty, beneath=beneath, before=self.uncertainty
             )
+
+    def revise(self, labels: LabelArray) -> None:
+        """Replace the labels by those of a model that does not say how uncertain it is.
+
+        Args:
+            labels: The new labels, (z, y, x). Where they differ from those before, they count as
+                certain, and what was there as the runner-up.
+        """
+        if self.uncertainty is not None:
+            changed = labels != self.labels
+            self.uncertainty = Uncertainty(
+                np.where(changed, np.uint8(255), self.uncertainty.probability),
+                np.where(changed, self.labels, self.uncertainty.runner_up),
+            )
+        self.labels = labels

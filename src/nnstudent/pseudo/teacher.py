@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,8 @@ import numpy as np
 from nnstudent.bundle.bundle import Model, Network, open_model
 from nnstudent.cohort.uncertainty import Uncertainty
 from nnstudent.errors import InputError
+from nnstudent.inference.case_run import second_stage
+from nnstudent.inference.labels.hosted import give_lesions_to_hosts
 from nnstudent.inference.labels.scores import ClassScores
 from nnstudent.inference.labels.uncertainty import label_probability, runner_up_labels
 from nnstudent.inference.segmenter import Segmenter
@@ -31,6 +34,7 @@ from nnstudent.pseudo.overlay import Overlay
 from nnstudent.pseudo.pseudo_label import Prediction
 from nnstudent.pseudo.settings import TeacherOptions
 from nnstudent.taxonomy import Taxonomy
+from nnstudent.types import LabelArray
 from nnstudent.volume import Volume
 
 
@@ -79,22 +83,26 @@ class ModelTeacher:
     ) -> Prediction:
         """Label one image by the mean of the folds' probabilities, as ``decision`` says.
 
+        Lesions are those of the model's lesion stage, if it has one, by its thresholds, as
+        ``segment`` shows them.
+
         Args:
             image: The image, in HU.
-            uncertainty: Also say how uncertain each voxel is.
+            uncertainty: Also say how uncertain each voxel is; what a lesion stage decides counts as
+                certain.
             progress: Called after each window.
         """
         overlay = Overlay(image.array.shape, self.taxonomy, uncertainty=uncertainty)
+        organs = Overlay(image.array.shape, self.segmenter.taxonomy, uncertainty=False)
         confidence: dict[str, float] = {}
         agreement: dict[str, float] = {}
         folds: list[int] = []
         for network, ids in enumerate(self.channel_ids):
-            if not any(ids):
+            spec = self.segmenter.model.networks[network].spec
+            if spec.context_mm is not None or not (any(ids) or self._stage):
                 continue
             ensemble, scores = self._ensemble(image, network, ids, progress)
-            decided = replace(
-                scores, values=apply_decision(scores.values, ids, decision=self.decision)
-            )
+            decided = self._decided(scores, ids)
             found = class_confidence(scores.values, decided.values.argmax(axis=0), labels=ids)
             predicted = self.segmenter.restore(decided, onto=image)
             del decided  # as large as the scores
@@ -104,12 +112,50 @@ class ModelTeacher:
                     label_probability(predicted, scores), runner_up_labels(predicted, scores)
                 )
             overlay.add(predicted.array, known=sorted(set(ids) - {0}), uncertainty=own)
+            if self._stage:  # it looks at the model's own classes, whichever are wanted
+                every = (0, *self.segmenter.ids(spec.foreground))
+                seen = self.segmenter.restore(self._decided(scores, every), onto=image)
+                organs.add(seen.array, known=every[1:], uncertainty=None)
             # On a label that only the mean brings to light, and no fold alone, no folds agree.
             unseen = dict.fromkeys(found, 0.0) if ensemble.folds > 1 else {}
             confidence |= self._by_name(found)
             agreement |= self._by_name(unseen | ensemble.agreement)
             folds.append(ensemble.folds)
+        if self._stage:
+            confidence |= self._add_lesions(overlay, organs.labels, image, progress)
         return Prediction(overlay.labels, confidence, agreement, min(folds), overlay.uncertainty)
+
+    @property
+    def _stage(self) -> int | None:
+        """The lesion stage among the model's networks, never the first, if lesions are wanted."""
+        networks = self.segmenter.model.networks
+        stages = (
+            k for k, ids in enumerate(self.channel_ids) if networks[k].spec.hosts and any(ids)
+        )
+        return next(stages, None)
+
+    def _decided(self, scores: ClassScores, ids: tuple[int, ...]) -> ClassScores:
+        """Scores of which the largest gives each voxel its label, among these ids."""
+        values = apply_decision(scores.values, ids, decision=self.decision)
+        return replace(scores, values=values, ids=ids)
+
+    def _add_lesions(
+        self, overlay: Overlay, organs: LabelArray, image: Volume, progress: Progress
+    ) -> dict[str, float]:
+        """Lay the lesions of the lesion stage over the organs; returns their confidence."""
+        assert self._stage is not None
+        labels, evidence = second_stage(
+            self.segmenter, self._stage, image=image, labels=organs, progress=progress
+        )
+        ids, spec = self.channel_ids[self._stage], self.segmenter.model.networks[self._stage].spec
+        lesion = next(id for id in ids if id)
+        name = spec.classes[ids.index(lesion)]
+        revised = overlay.labels.copy()
+        give_lesions_to_hosts(revised, [lesion])
+        revised[labels == self.segmenter.taxonomy[name].id] = lesion
+        overlay.revise(revised)
+        sure = evidence.get(name, {}).get("confidence", math.nan)
+        return {} if math.isnan(sure) else self._by_name({lesion: sure})
 
     def _ensemble(
         self, image: Volume, network: int, ids: tuple[int, ...], progress: Progress
@@ -216,14 +262,7 @@ def open_teacher(
             "single label follows; teach with a model whose labels exclude each other, or label "
             "with segment and give the label maps to --from"
         )
-    # The second stage of a cascade only sees what is near the first stage's findings, but a teacher
-    # has to answer for every voxel.
-    channel_ids = tuple(
-        _channel_ids(network, taxonomy, mapping or {})
-        if network.spec.context_mm is None
-        else (0,) * len(network.spec.classes)
-        for network in model.networks
-    )
+    channel_ids = _ids_by_network(model, taxonomy, mapping or {})
     if not any(id for ids in channel_ids for id in ids):
         raise InputError(
             f"{model.path}: none of its classes ({_first_names(model)}) is in the label table "
@@ -262,8 +301,26 @@ def classes_known(
         for name, targets in (mapping.targets if mapping else {}).items()
         if len(targets) == 1
     }
-    ids = {id for network in model.networks for id in _channel_ids(network, taxonomy, names) if id}
+    ids = {id for ids in _ids_by_network(model, taxonomy, names) for id in ids if id}
     return tuple(name for name in taxonomy.names if taxonomy[name].id in ids)
+
+
+def _ids_by_network(
+    model: Model, taxonomy: Taxonomy, mapping: Mapping[str, str]
+) -> tuple[tuple[int, ...], ...]:
+    """For each network and each of its channels, the id of the class that it answers for.
+
+    The second stage of a cascade only sees what is near the first stage's findings, but a teacher
+    has to answer for every voxel. A lesion stage answers for lesions: there are none elsewhere.
+    """
+    ids = []
+    for network in model.networks:
+        own = _channel_ids(network, taxonomy, mapping)
+        if network.spec.context_mm is not None:
+            wanted = {taxonomy[name].id for name in taxonomy.lesions if network.spec.hosts}
+            own = tuple(id if id in wanted else 0 for id in own)
+        ids.append(own)
+    return tuple(ids)
 
 
 def _channel_ids(
