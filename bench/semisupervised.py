@@ -3,7 +3,7 @@
   python -m bench.semisupervised --only table6 --seed 0
   python -m bench.semisupervised --max-minutes 60
   python -m bench.semisupervised --protocol --proportion paper --choose decision
-  python -m bench.semisupervised --protocol --proportion paper --only table6 --seed 0
+  python -m bench.semisupervised --protocol --proportion paper --only table6 --seed 3
 
 This repeats Table 6 of the paper and its ablations. There are 6 scans with all organs labeled, 16
 with some classes, 42 without labels, and 30 separate test scans, which nothing learns from and no
@@ -14,10 +14,11 @@ the first learns from the complete scans. With them it learns from truth and fro
 three large teachers, which learned from all labeled scans by the marginal loss. One student for
 both is an arm of its own.
 
-``--protocol`` runs the protocol of docs/results/protocol.md (bench/protocol.py): other networks,
-grids, steps and patients, and a lesion stage behind the networks of organs. ``--choose decision``
-scores the pseudo-labels that each rule makes of other patients than those of the test. It trains
-only the teachers, which a later call with the same seed uses again.
+``--protocol`` runs the protocol of docs/results/protocol-2.md (bench/protocol.py): other networks,
+grids, steps and patients, and a lesion stage behind the networks of organs. Before an arm learns
+from pseudo-labels, these are compared with the small network without them, on other patients than
+those of the test (``--choose labels`` does that alone); if they are no better, the run ends.
+``--choose decision`` scores the labels of each rule there, and trains only the teachers.
 
 A killed call loses a minute of training or one case; the next call resumes there. Each finished arm
 and seed becomes a row of the JSON file at once, and the page made from the rows
@@ -28,21 +29,23 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from bench import protocol
 from bench.common import ROOT, add_row, add_row_options, read_rows, resumable
 from bench.protocol import PROPORTIONS
-from bench.semisupervised_arms import ARMS, COUNTS, EXPERIMENTS, ONE, SEEDS
+from bench.semisupervised_arms import ARMS, CHOICES, COUNTS, EXPERIMENTS, ONE, SEEDS
+from bench.semisupervised_choosing import check_labels, choose
 from bench.semisupervised_pieces import Bench
 from bench.semisupervised_table import OLD, PROTOCOL, choice, render, write_results
 from nnstudent.pipeline.preset import load_preset
 from nnstudent.progress import Progress
 
 RESULTS = ROOT / "docs" / "results"
-ROWS, PROTOCOL_ROWS = RESULTS / "semisupervised.json", RESULTS / "protocol-results.json"
+ROWS, PROTOCOL_ROWS = RESULTS / "semisupervised.json", RESULTS / "protocol-2-results.json"
 WORK = ROOT / "runs" / "semisupervised"
 
 
@@ -53,8 +56,18 @@ def run(
     only: str | None = None,
     seeds: list[int] | None = None,
     arms: Sequence[str] = (),
+    check: Callable[[int], None] | None = None,
 ) -> None:
-    """Make every missing row, one experiment after the other, seed by seed."""
+    """Make every missing row, one experiment after the other, seed by seed.
+
+    Args:
+        bench: The pieces.
+        rows: The file of rows.
+        only: One experiment; None for all.
+        seeds: The seeds; None for those of each experiment.
+        arms: Names of arms; empty for all.
+        check: Called with the seed before an arm that learns from pseudo-labels is made.
+    """
     wanted = [
         (seed, arm)
         for experiment in EXPERIMENTS
@@ -73,21 +86,10 @@ def run(
         same = next((row for row in known if all(row.get(key) == mark[key] for key in what)), None)
         # An arm of several experiments is one model, which is not made again for the second even if
         # its folder is gone.
+        if check is not None and same is None and arm.learns == "all":
+            check(seed)
         add_row(rows, {**same, **mark} if same else bench.scored(arm, seed))
         publish(rows)
-
-
-def choose(bench: Bench, rows: Path, experiment: str, *, seeds: Sequence[int]) -> None:
-    """Make every missing row of a choice between the arms of an experiment."""
-    for seed in seeds:
-        for arm in bench.arms:
-            mark = bench.row(arm, seed)
-            made = any(
-                all(row.get(key) == value for key, value in mark.items()) for row in read_rows(rows)
-            )
-            if arm.experiment == experiment and not made:
-                print(f"{arm.experiment}: {arm.name}, seed {seed}", flush=True)
-                add_row(rows, bench.labels_scored(arm, seed))
 
 
 def publish(rows: Path) -> None:
@@ -120,7 +122,8 @@ def main() -> int:
         "--seed",
         type=int,
         action="append",
-        help="may be repeated (default: 0, 1 and 2; only 1 for the smaller ablations)",
+        help="may be repeated (default: the protocol's; otherwise 0, 1 and 2, and 1 for smaller "
+        "ablations)",
     )
     parser.add_argument(
         "--preset", type=Path, default=Path(__file__).with_suffix(".toml"), help="the two networks"
@@ -138,8 +141,9 @@ def main() -> int:
     )
     parser.add_argument(
         "--choose",
-        choices=("decision",),
-        help="score the labels of each rule on patients outside the test, and name the best rule",
+        choices=CHOICES,
+        help="compare the labels of each rule, or labels and the small network without them, on "
+        "patients outside the test, and name the best",
     )
     add_row_options(parser, rows=ROWS, work=WORK)
     args = parser.parse_args()
@@ -150,7 +154,9 @@ def main() -> int:
         if args.choose:
             choose(bench, rows, args.choose, seeds=args.seed or protocol.CHOOSING_SEEDS)
         else:
-            run(bench, rows, only=args.only, seeds=args.seed, arms=args.arm or ())
+            check = partial(check_labels, bench, chosen_rows(rows)) if args.protocol else None
+            seeds = args.seed or (list(protocol.SEEDS) if args.protocol else None)
+            run(bench, rows, only=args.only, seeds=seeds, arms=args.arm or (), check=check)
 
     code = resumable("semisupervised", work, make_rows, minutes=args.max_minutes)
     print(choice(read_rows(rows), args.choose) if args.choose else render(read_rows(rows)))
@@ -169,6 +175,7 @@ def set_up(args: argparse.Namespace, work: Path) -> Bench:
             proportion=args.proportion,
             counts=counts,
             phantoms=protocol.PHANTOMS,
+            phantom_seed=protocol.PHANTOM_SEED,
         )
     if args.proportion == "ours":
         return Bench(work, load_preset(args.preset), counts=COUNTS)
@@ -185,14 +192,19 @@ def places(args: argparse.Namespace) -> tuple[Path, Path]:
     rows, work = args.json, args.work
     if args.protocol and rows == ROWS:
         rows = PROTOCOL_ROWS
-    if args.choose:  # scores of other patients never lie among those of the test
-        rows = rows.with_name(f"{rows.stem}-choosing.json")
+    if args.choose:
+        rows = chosen_rows(rows)
     if args.protocol:
         work = work.with_name("protocol") if work == WORK else work
         work = work / args.proportion
     elif args.proportion != "ours":
         work = work.with_name(f"{work.name}-{args.proportion}")
     return rows, work
+
+
+def chosen_rows(rows: Path) -> Path:
+    """The file of rows on the patients for choosing, which never lie among those of the test."""
+    return rows.with_name(f"{rows.stem}-choosing.json")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ COUNTS: Mapping[LabelProfile, int] = {
     "test": 30,
 }
 
+ALONE, LABELS = "small", "pseudo-labels"  # arms of a choice: whether labels are worth learning from
+
 
 @dataclass(frozen=True)
 class Arm:
@@ -119,6 +121,11 @@ ARMS = (
     Arm("uncertain", "ignored", ignore_below=0.6),
 )
 EXPERIMENTS = tuple(dict.fromkeys(arm.experiment for arm in ARMS))
+# What is compared on the patients for choosing, before any test case is segmented.
+CHOICES = {
+    "decision": tuple(arm for arm in ARMS if arm.experiment == "decision"),
+    "labels": (Arm("labels", ALONE, learns="complete"), Arm("labels", LABELS)),
+}
 # The classes of the cascade's second stage.
 SMALL = ("right_adrenal_gland", "left_adrenal_gland", "gallbladder", "esophagus", "duodenum")
 ALL = SelectSettings(min_agreement=0.0)  # every pseudo-label is kept, as in the paper

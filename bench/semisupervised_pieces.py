@@ -24,17 +24,17 @@ from bench.semisupervised_arms import (
     Arm,
     suffix,
 )
+from bench.semisupervised_lesions import choose_rule
 from bench.semisupervised_setting import Setting
+from nnstudent.bundle.bundle import open_model
 from nnstudent.bundle.lesion_stage import add_lesion_stage
 from nnstudent.bundle.spec import HostRule
 from nnstudent.errors import InputError
-from nnstudent.evaluation.evaluate import evaluate
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.record import file_hash, is_made_from, write_record
-from nnstudent.pseudo.label import label, label_cases
+from nnstudent.pseudo.label import label
 from nnstudent.pseudo.select import select
 from nnstudent.pseudo.settings import LabelSettings, TeacherOptions
-from nnstudent.pseudo.teacher import open_teachers
 from nnstudent.training.recipe import Teaching
 from nnstudent.training.study import study
 from nnstudent.training.teach import Target, teach
@@ -82,42 +82,15 @@ class Bench(Setting):
             return [organs]
         if self.preset.tumor is None:
             return [organs, self.taught("large", seed, target="tumor")]
-        return [self.lesion_stage(seed, unlabeled=False), organs]  # the later decides on organs
+        return [self.with_lesions(self.teacher_bundle(seed), seed, unlabeled=False)]
 
-    def labels_scored(self, arm: Arm, seed: int) -> dict[str, Any]:
-        """A row for an arm's rule: how good its pseudo-labels are on the patients for choosing.
-
-        No student is trained for it, and no test case is segmented.
-        """
-        out = self.work / f"seed{seed}" / "choosing" / arm.decision
-        cohort = self.choosing
-        teachers = open_teachers(
-            self.labelers(arm, seed),
-            cohort.taxonomy,
-            options=TeacherOptions(decision=arm.decision, threads=self.threads),
+    def teacher_bundle(self, seed: int) -> Path:
+        """The teachers that label organs, as one bundle."""
+        (organs,) = self.labelers(Arm("", ""), seed)
+        at = self.work / f"seed{seed}" / "bundles"
+        return export_once(
+            [organs], at / "teachers", record=at / "teachers.json", progress=self.progress
         )
-        labeled = label_cases(
-            cohort.test(),
-            out,
-            teachers=teachers,
-            taxonomy=cohort.taxonomy,
-            every_teacher=True,
-            progress=self.progress,
-        )
-        scores = evaluate(out, cohort, subset="test", progress=self.progress)
-        if labeled.failures or scores.failures:
-            raise InputError(
-                f"{[*labeled.failures, *scores.failures][0]}; "
-                "every patient for choosing must be labeled and scored, call again"
-            )
-        means = organ_means(scores)
-        return {
-            **self.row(arm, seed),
-            "patients": "choosing",
-            "commit": commit(),
-            **{name: means[name] for name in ("organ_dsc", "organ_nsd")},
-            "cases": scores_by_case(scores),
-        }
 
     def fused(self, arm: Arm, seed: int) -> Path:
         """Truth and pseudo-labels together, as an arm learns from them."""
@@ -244,27 +217,44 @@ class Bench(Setting):
         )
         if self.preset.tumor is None or arm.one:
             return bundle
-        stage = self.lesion_stage(seed, unlabeled=arm.learns == "all")
-        out, record = at / f"{arm.key}-lesions", at / f"{arm.key}-lesions.json"
-        made_from = [
-            file_hash(at / f"{arm.key}.json"),
-            file_hash(stage / "fold_0" / "checkpoint_final.pth"),
-        ]
+        return self.with_lesions(bundle, seed, unlabeled=arm.learns == "all")
+
+    def with_lesions(self, bundle: Path, seed: int, *, unlabeled: bool) -> Path:
+        """A bundle of organs with the lesion stage behind it, by the rule chosen for the stage."""
+        stage = self.lesion_stage(seed, unlabeled=unlabeled)
+        rule = self.lesion_rule(stage, seed)
+        out = bundle.with_name(f"{bundle.name}-lesions")
+        record = bundle.with_name(f"{bundle.name}-lesions.json")
+        made_from = [*_hashes(bundle, stage), vars(rule)]
         if not is_made_from(record, made_from):
+            rules = dict.fromkeys(self.lesion_hosts, rule)
             add_lesion_stage(
-                bundle,
-                stage,
-                out,
-                hosts={
-                    name: HostRule()
-                    for name in self.tumor_classes
-                    if name in self.cohort.taxonomy.organs
-                },
-                torch_weights=False,
-                progress=self.progress,
+                bundle, stage, out, hosts=rules, torch_weights=False, progress=self.progress
             )
             write_record(record, stage="export", made_from=made_from)
         return out
+
+    def lesion_rule(self, stage: Path, seed: int) -> HostRule:
+        """The stage's threshold and smallest lesion, chosen behind the teachers' organs."""
+        at = self.work / f"seed{seed}" / "choosing" / stage.name
+        record, bundle = at / "rule.json", self.teacher_bundle(seed)
+        made_from = _hashes(bundle, stage)
+        if not is_made_from(record, made_from):
+            rules = dict.fromkeys(self.lesion_hosts, HostRule())
+            add_lesion_stage(
+                bundle,
+                stage,
+                at / "bundle",
+                hosts=rules,
+                torch_weights=False,
+                progress=self.progress,
+            )
+            both = open_model(at / "bundle")
+            rule, means = choose_rule(
+                both, self.choosing, at, threads=self.threads, progress=self.progress
+            )
+            write_record(record, stage="choose", made_from=made_from, rule=vars(rule), means=means)
+        return HostRule(**json.loads(record.read_text("utf-8"))["rule"])
 
     def scored(self, arm: Arm, seed: int) -> dict[str, Any]:
         """The row of an arm: trained, exported, the test cases segmented and scored."""
@@ -292,6 +282,14 @@ class Bench(Setting):
             },
             "cases": scores_by_case(scores),
         }
+
+
+def _hashes(bundle: Path, stage: Path) -> list[str]:
+    """What a bundle of :func:`export_once` and a lesion stage were made from."""
+    return [
+        file_hash(bundle.with_name(f"{bundle.name}.json")),
+        file_hash(stage / "fold_0" / "checkpoint_final.pth"),
+    ]
 
 
 def _tail(curve: list[float]) -> list[float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -46,6 +46,7 @@ class Setting:
         proportion: Name of ``counts``, for the rows; empty for the first cohort.
         counts: Number of cases of each kind.
         phantoms: Preset of the phantoms.
+        phantom_seed: Seed of the phantoms.
         threads: CPU threads; None for whatever is fastest.
         progress: Called as a piece advances.
     """
@@ -56,6 +57,7 @@ class Setting:
     proportion: str = ""
     counts: Mapping[LabelProfile, int] = field(default_factory=lambda: dict(COUNTS))
     phantoms: str = "tiny"
+    phantom_seed: int = 0
     threads: int | None = None
     progress: Progress = silent
 
@@ -78,7 +80,11 @@ class Setting:
     def cohort(self) -> Cohort:
         """The scans; made once, the same for every seed."""
         return phantom_cohort(
-            self.work / "cohort", self.counts, preset=self.phantoms, progress=self.progress
+            self.work / "cohort",
+            self.counts,
+            preset=self.phantoms,
+            progress=self.progress,
+            seed=self.phantom_seed,
         )
 
     @cached_property
@@ -89,17 +95,21 @@ class Setting:
             {"test": protocol.CHOOSING_CASES},
             preset=self.phantoms,
             progress=self.progress,
-            seed=1,
+            seed=protocol.CHOOSING_PHANTOMS,
         )
 
     @property
     def arms(self) -> tuple[Arm, ...]:
         """The arms, by the preset's rule for pseudo-labels except where rules are compared."""
+        return self.by_rule(ARMS)
+
+    def by_rule(self, arms: Iterable[Arm]) -> tuple[Arm, ...]:
+        """Arms by the preset's rule for pseudo-labels, except where rules are compared."""
         return tuple(
             arm
             if arm.experiment == "decision" or arm.learns != "all"
             else replace(arm, decision=self.preset.decision)
-            for arm in ARMS
+            for arm in arms
         )
 
     @cached_property
@@ -109,6 +119,14 @@ class Setting:
         cases = self.cohort.annotated_with(table.lesions)
         shared = frozenset.intersection(*(case.annotated for case in cases))
         return table.sorted(shared)
+
+    @property
+    def lesion_hosts(self) -> tuple[str, ...]:
+        """The organs in and around which the lesion stage looks."""
+        recipe = self.preset.tumor
+        organs = self.cohort.taxonomy.organs
+        named = recipe.data.hosts if recipe else ()
+        return named or tuple(name for name in self.tumor_classes if name in organs)
 
     @cached_property
     def cohort_hash(self) -> str:

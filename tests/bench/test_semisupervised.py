@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import bench.semisupervised as bench
+import bench.semisupervised_lesions as lesions
 import bench.semisupervised_pieces as pieces
 import bench.semisupervised_setting as setting
 import bench.semisupervised_table as table
@@ -75,18 +76,6 @@ def made(
             calls += 1
     assert calls == 4
     return run, rows, seen
-
-
-def test_one_arm_of_an_experiment(
-    preset: Preset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(bench.Bench, "row", lambda self, arm, seed: {"arm": arm.name, "seed": seed})
-    monkeypatch.setattr(bench.Bench, "scored", lambda self, arm, seed: self.row(arm, seed))
-    run, rows = bench.Bench(tmp_path / "work", preset), tmp_path / "rows.json"
-    bench.run(run, rows, only="table6", seeds=[0, 1], arms=["large"])
-    assert read_rows(rows) == [{"arm": "large", "seed": 0}, {"arm": "large", "seed": 1}]
-    bench.run(run, rows, only="table6", seeds=[0], arms=["large", "small"])
-    assert [row["arm"] for row in read_rows(rows)] == ["large", "large", "small"]
 
 
 @pytest.mark.slow
@@ -282,26 +271,37 @@ def test_ablations(
 
 @pytest.mark.slow
 def test_a_lesion_stage_learns_with_and_without_unlabeled_scans(
-    made: tuple[bench.Bench, Path, list[str]], preset: Preset, tmp_path: Path
+    made: tuple[bench.Bench, Path, list[str]],
+    preset: Preset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before, _, _ = made
+    seen = replace(preset.student.data, hosts=("left_ball",))
     run = replace(
         before,
         work=tmp_path,
-        preset=replace(preset, tumor=preset.student),
+        preset=replace(preset, tumor=replace(preset.student, data=seen)),
         labeling=replace(preset.teachers, data=preset.student.data),
     )
     run.__dict__["cohort"] = before.cohort
+    others = tuple(
+        write_case(tmp_path / "others", f"other_{n}", 10 + n, ALL, role="test") for n in range(2)
+    )
+    run.__dict__["choosing"] = Cohort(TABLE, others)
+    monkeypatch.setattr(lesions, "LESION_THRESHOLDS", (0.5, 0.9))
     assert run.tumor_classes == ("left_ball", "spot")
     arms = {arm.name: arm for arm in ARMS if arm.experiment == "table6"}
     labeled, unlabeled = (
         json.loads((run.bundle(arms[name], 0) / "bundle.json").read_text())["networks"]
         for name in ("small", "small+unlabeled")
     )
-    for networks in (labeled, unlabeled):
+    for networks, name in ((labeled, "lesions-labeled"), (unlabeled, "lesions-all")):
         _, stage = networks
         assert stage["spec"]["classes"] == ["background", "left_ball", "spot"]
-        assert set(stage["spec"]["hosts"]) == {"left_ball"}
+        record = json.loads((tmp_path / "seed0" / "choosing" / name / "rule.json").read_text())
+        assert stage["spec"]["hosts"] == {"left_ball": record["rule"]}
+        assert len(record["means"]) == 2 * len(lesions.LESION_ML)
     students = tmp_path / "seed0" / "students"
     learned = {
         name: set(json.loads((students / name / "splits_final.json").read_text())[0]["train"])
