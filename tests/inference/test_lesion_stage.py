@@ -214,6 +214,19 @@ def test_a_teacher_with_a_stage_labels_lesions_as_segment_shows_them(bundles):
     np.testing.assert_array_equal(alone.labels > 0, lesions)
 
 
+def test_a_new_stage_takes_the_place_of_the_old_one(bundles, tmp_path, caplog):
+    _, stage, both = bundles
+    out = add_lesion_stage(
+        both, stage, tmp_path / "out", hosts={"liver": HostRule()}, torch_weights=False
+    )
+    assert f"{both}: its lesion stage stage is replaced" in caplog.messages
+    first, second = open_model(out).networks
+    assert not first.spec.hosts
+    assert second.spec.hosts == {"liver": HostRule()}
+    files = {path.name for path in (out / "networks").iterdir()}
+    assert files == {path.name for path in (both / "networks").iterdir()}
+
+
 def test_the_rules_are_kept_in_the_bundle(bundles):
     spec = open_model(bundles[2]).networks[-1].spec
     assert spec.hosts == {"spleen": HostRule(0.3, 0.0)}

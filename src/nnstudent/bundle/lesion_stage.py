@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -27,6 +28,8 @@ from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import find_classes
 from nnstudent.volume import Shape
 
+log = logging.getLogger(__name__)
+
 
 def add_lesion_stage(
     bundle: Path | None,
@@ -47,7 +50,7 @@ def add_lesion_stage(
 
     Args:
         bundle: The bundle that segments the organs; None for the student that comes with the
-            package.
+            package. If it has a lesion stage, the new one takes its place, with a warning.
         stage: nnU-Net model folder of the lesion stage. It has a lesion class, and perhaps organs,
             whose results are not used.
         out: The new bundle's folder, replaced as a whole.
@@ -86,10 +89,15 @@ def add_lesion_stage(
         patch=window or source.spec.patch,
     )
     manifest = read_json_table(model.path / MANIFEST, what="a bundle")
+    kept, replaced = _first_networks(manifest["networks"], model)
+    if replaced:
+        log.warning("%s: its lesion stage %s is replaced", model.path, ", ".join(replaced))
     with replacing_folder(out) as temporary:
-        shutil.copytree(model.path / "networks", temporary / "networks")
+        (temporary / "networks").mkdir(parents=True)
+        for file in (file for row in kept for file in row["files"]):
+            shutil.copyfile(model.path / file, temporary / file)
         (name,) = network_names([stage.resolve().name])
-        if any(row["name"] == name for row in manifest["networks"]):
+        if any(row["name"] == name for row in kept):
             name = f"{name}_lesions"
         row = write_network(
             temporary,
@@ -100,11 +108,19 @@ def add_lesion_stage(
         progress("export", 1, 1)
         manifest |= {
             "format": FORMAT,
-            "networks": [*manifest["networks"], row],
+            "networks": [*kept, row],
             "card": {**manifest.get("card", {}), **(card or {})},
         }
         write_manifest(temporary, manifest, title=out.resolve().name)
     return out
+
+
+def _first_networks(
+    rows: list[dict[str, Any]], model: Model
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """The rows of a manifest without lesion stages, and the names of these."""
+    stages = [network.name for network in model.networks if network.spec.hosts]
+    return [row for row in rows if row["name"] not in stages], stages
 
 
 def _named_hosts(hosts: Mapping[str, HostRule], model: Model) -> dict[str, HostRule]:

@@ -126,7 +126,7 @@ def _add_stages(group: argparse._ArgumentGroup) -> None:
         "--behind",
         metavar="BUNDLE",
         help="put MODEL, a lesion stage, behind the networks of this bundle, or of the bundled "
-        "student (bundled)",
+        "student (bundled), in place of a lesion stage that it has",
     )
     group.add_argument(
         "--hosts",
