@@ -27,9 +27,12 @@ def test_it_is_the_ensemble_in_numpy(
 ) -> None:
     given = logits(folds, len(labels))
     expected = combine_folds(
-        (np.exp(item) / np.exp(item).sum(axis=0) for item in given), labels, decision=decision
+        (np.exp(item) / np.exp(item).sum(axis=0) for item in given), labels, lesions=[7], decision=decision
     )
-    found = combine_on_device((torch.from_numpy(item) for item in given), labels, decision=decision)
+    found = combine_on_device(
+        (torch.from_numpy(item) for item in given), labels, lesions=[7], decision=decision
+    )
+    np.testing.assert_array_equal(found.lesions, expected.lesions)
     np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-4, atol=1e-6)
     assert found.folds == expected.folds
     assert found.agreement == pytest.approx(expected.agreement, abs=1e-6)

@@ -39,7 +39,14 @@ if TYPE_CHECKING:
     from nnstudent.pseudo.select import SelectResult
 
 HELP = "lay truth over pseudo-labels and keep what is worth learning from"
-_SETTINGS = ("min_agreement", "min_confidence", "leave_open", "max_change", "ignore_below")
+_SETTINGS = (
+    "min_agreement",
+    "min_confidence",
+    "leave_open",
+    "max_change",
+    "ignore_below",
+    "min_lesion_agreement",
+)
 
 _MOST_CASES = 1000  # cases that are printed
 
@@ -99,6 +106,13 @@ def _add_advanced(group: Options) -> None:
         metavar="P",
         help="give voxels of a pseudo-label with a probability below P, 0 to 1, nnU-Net's "
         "ignore label; needs label --probability (default: 0, none)",
+    )
+    group.add_argument(
+        "--min-lesion-agreement",
+        type=float,
+        metavar="A",
+        help="give a lesion on which fewer of the folds agree, as a share from 0 to 1, nnU-Net's "
+        "ignore label (default: 0, none)",
     )
 
 

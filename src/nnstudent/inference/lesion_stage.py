@@ -9,12 +9,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 import scipy
 
 from nnstudent.bundle.spec import BACKGROUND, HostRule, NetworkSpec
 from nnstudent.inference.grid.preprocess import Frame
 from nnstudent.inference.labels.scores import ClassScores
-from nnstudent.types import Float32Array, LabelArray
+from nnstudent.types import Float32Array, Item, LabelArray
 from nnstudent.volume import Spacing
 
 # How far lesions reach beyond their host: they grow out of it, and the first stage may have
@@ -153,7 +154,7 @@ def nearest_host(
     return found, away.astype(np.float32)
 
 
-def labels_on_network_grid(labels: LabelArray, frame: Frame) -> LabelArray:
+def labels_on_network_grid(labels: npt.NDArray[Item], frame: Frame) -> npt.NDArray[Item]:
     """Labels on the network's grid, by the nearest voxel.
 
     Args:
@@ -165,5 +166,5 @@ def labels_on_network_grid(labels: LabelArray, frame: Frame) -> LabelArray:
         np.minimum(((np.arange(n) + 0.5) * have / n).astype(int), have - 1)
         for n, have in zip(frame.shape, own.shape, strict=True)
     ]
-    taken: LabelArray = own[np.ix_(*at)]
+    taken: npt.NDArray[Item] = own[np.ix_(*at)]
     return taken

@@ -5,7 +5,7 @@ The same sums, in single precision; the labels may differ where two classes are 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -24,13 +24,18 @@ _PLANES = 8  # whose probabilities are computed at once
 
 
 def combine_on_device(
-    folds: Iterable[Any], labels: Sequence[int], *, decision: DecisionRule = "argmax"
+    folds: Iterable[Any],
+    labels: Sequence[int],
+    *,
+    lesions: Collection[int] = (),
+    decision: DecisionRule = "argmax",
 ) -> EnsemblePrediction:
     """Average the folds' probabilities and measure how well the folds agree.
 
     Args:
         folds: Logits of each fold, (class, z, y, x), tensors on the device. They are overwritten.
         labels: For each channel, the label that it stands for, 0 for background.
+        lesions: Which of the labels are lesions.
         decision: How each fold alone chooses its label of a voxel.
 
     Raises:
@@ -50,7 +55,13 @@ def combine_on_device(
         if total is None:
             raise no_fold()
         total /= len(predicted)
-        return EnsemblePrediction(total.cpu().numpy(), _agreement(predicted), len(predicted))
+        votes = None
+        if lesions:
+            wanted = torch.tensor(sorted(lesions), dtype=torch.uint8, device=total.device)
+            votes = (
+                sum(torch.isin(item, wanted).to(torch.uint8) for item in predicted).cpu().numpy()
+            )
+        return EnsemblePrediction(total.cpu().numpy(), _agreement(predicted), len(predicted), votes)
 
 
 def _softmax(logits: Any) -> None:

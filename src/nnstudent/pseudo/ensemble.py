@@ -5,7 +5,7 @@ Pure functions on arrays: the mean of the folds, how well they agree, and the la
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
@@ -31,15 +31,22 @@ class EnsemblePrediction:
         agreement: For each label that a fold found, the mean DSC between pairs of folds, 0 to 1;
             empty if there is only one fold.
         folds: Number of folds.
+        lesions: Number of folds that see a lesion in each voxel, (z, y, x), uint8; None if there is
+            no lesion class.
     """
 
     mean: Float32Array
     agreement: dict[int, float]
     folds: int
+    lesions: LabelArray | None = None
 
 
 def combine_folds(
-    folds: Iterable[Scores], labels: Sequence[int], *, decision: DecisionRule = "argmax"
+    folds: Iterable[Scores],
+    labels: Sequence[int],
+    *,
+    lesions: Collection[int] = (),
+    decision: DecisionRule = "argmax",
 ) -> EnsemblePrediction:
     """Average the folds' probabilities and measure how well the folds agree.
 
@@ -49,6 +56,7 @@ def combine_folds(
         folds: Softmax probabilities of each fold, (class, z, y, x).
         labels: For each channel, the label that it stands for, 0 for background; several channels
             may share one.
+        lesions: Which of the labels are lesions.
         decision: How each fold alone chooses its label of a voxel; agreement is measured on these.
 
     Raises:
@@ -67,7 +75,10 @@ def combine_folds(
     if total is None:
         raise no_fold()
     total /= len(predicted)
-    return EnsemblePrediction(total, fold_agreement(predicted), len(predicted))
+    votes = sum(np.isin(item, list(lesions)).astype(np.uint8) for item in predicted)
+    return EnsemblePrediction(
+        total, fold_agreement(predicted), len(predicted), np.asarray(votes) if lesions else None
+    )
 
 
 def check_channels(given: int, labels: Sequence[int]) -> None:

@@ -29,7 +29,8 @@ from nnstudent.errors import Failure
 from nnstudent.io import nifti
 from nnstudent.io.atomic import write_lines
 from nnstudent.io.record import file_hash, is_made_from, write_record
-from nnstudent.pseudo.pseudo_label import pseudo_label_paths
+from nnstudent.pseudo.lesions import unsure_lesions
+from nnstudent.pseudo.pseudo_label import pseudo_label_paths, read_pseudo_label
 from nnstudent.pseudo.selection import Decision, SelectSettings
 from nnstudent.serialization import Record
 from nnstudent.taxonomy import IGNORE, Taxonomy
@@ -143,6 +144,8 @@ class FusedSet:
             files += [probability_path(self.out, case.id), runner_up_path(self.out, case.id)]
             if self.settings.ignore_below:
                 labels[self._ignored(case, labels, uncertainty)] = IGNORE
+        if sources.pseudo is not None and self.settings.min_lesion_agreement:
+            labels[self._unsure(case, sources.pseudo.array, labels, filled)] = IGNORE
         if sources.truth is not None:  # where nobody looked, nothing is learned
             labels[sources.truth.array == IGNORE] = IGNORE
         if ignored := np.count_nonzero(labels == IGNORE):
@@ -175,6 +178,8 @@ class FusedSet:
         }
         if filled and self.settings.ignore_below:
             data["ignore_below"] = self.settings.ignore_below
+        if filled and self.settings.min_lesion_agreement:
+            data["min_lesion_agreement"] = self.settings.min_lesion_agreement
         if filled and has_uncertainty(self.pseudo, case.id):
             maps = (probability_path(self.pseudo, case.id), runner_up_path(self.pseudo, case.id))
             data["uncertainty"] = [self.hash_of(path) for path in maps]
@@ -241,6 +246,17 @@ class FusedSet:
         """
         annotated = np.isin(labels, self._ids(case.annotated))
         return (uncertainty.probability < 255 * self.settings.ignore_below) & ~annotated
+
+    def _unsure(
+        self, case: Case, pseudo: LabelArray, labels: LabelArray, filled: Sequence[str]
+    ) -> MaskArray:
+        """Return the mask of the lesions on which the folds agree too little, (z, y, x)."""
+        record = read_pseudo_label(self.pseudo, case.id)
+        lesions = [] if record is None else [one for one in record.lesions if one.name in filled]
+        least = self.settings.min_lesion_agreement
+        unsure = unsure_lesions(pseudo, lesions, least=least, taxonomy=self.taxonomy)
+        unsure &= labels == pseudo  # elsewhere the truth decided
+        return unsure
 
     def _tables(self) -> tuple[LabelArray, LabelArray]:
         """Return tables from the table's ids to nnU-Net's values, and to the ids learned."""

@@ -203,6 +203,10 @@ def _replace_classes(record: PseudoLabel, teacher: Teacher, predicted: Predictio
         folds={**record.folds, **dict.fromkeys(teacher.classes, predicted.folds)},
         confidence=replaced(record.confidence, predicted.confidence),
         agreement=replaced(record.agreement, predicted.agreement),
+        lesions=(
+            *(lesion for lesion in record.lesions if lesion.name not in teacher.classes),
+            *predicted.lesions,
+        ),
     )
 
 

@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 
 from nnstudent.cohort.uncertainty import Uncertainty
 from nnstudent.data_files import read_json_table
-from nnstudent.serialization import Record
+from nnstudent.pseudo.lesions import Lesion
+from nnstudent.serialization import Record, to_plain
 from nnstudent.types import LabelArray
 
 V = TypeVar("V", str, int)
@@ -31,6 +32,7 @@ class Prediction:
             empty if there is only one fold.
         folds: Number of folds.
         uncertainty: Uncertainty of each voxel; None if it was not asked for.
+        lesions: Each lesion with the agreement of the folds; empty if there is only one fold.
     """
 
     labels: LabelArray
@@ -38,6 +40,7 @@ class Prediction:
     agreement: Mapping[str, float]
     folds: int
     uncertainty: Uncertainty | None = None
+    lesions: tuple[Lesion, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ class PseudoLabel:
             (:func:`~nnstudent.pseudo.stability.changed_share`); empty in the first round.
         class_change: For each class, the mean of these changes.
         compared_with: Identity of the pseudo-label that it was last compared with; empty if none.
+        lesions: Each lesion with the agreement of the folds; empty if there is only one fold.
     """
 
     case: str
@@ -79,6 +83,7 @@ class PseudoLabel:
     changes: tuple[float, ...] = ()
     class_change: Mapping[str, float] = field(default_factory=dict)
     compared_with: str = ""
+    lesions: tuple[Lesion, ...] = ()
 
     @property
     def mean_change(self) -> float | None:
@@ -99,6 +104,8 @@ class PseudoLabel:
             "volume_ml": _rounded(self.volume_ml),
             "seconds": round(self.seconds, 2),
         }
+        if self.lesions:
+            data["lesions"] = to_plain(self.lesions)
         if self.changes:
             data["changes"] = list(self.changes)
             data["class_change"] = dict(self.class_change)
@@ -141,6 +148,7 @@ def read_pseudo_label(folder: Path, case: str) -> PseudoLabel | None:
         changes=data.get("changes", tuple[float, ...], ()),
         class_change=ClassValues(data.get("class_change", dict[str, float], {})),
         compared_with=data.get("compared_with", str, ""),
+        lesions=data.get("lesions", tuple[Lesion, ...], ()),
     )
 
 

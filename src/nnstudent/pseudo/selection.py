@@ -35,6 +35,9 @@ class SelectSettings:
         max_change: Largest share of the foreground that may change from round to round, averaged
             over rounds, 0 to 1: of the case, and with ``leave_open`` of each organ alone. It has no
             effect in the first round.
+        min_lesion_agreement: Least agreement of the folds on one lesion, 0 to 1: the mean over its
+            voxels of the share of the folds that see a lesion there. Voxels of a lesion with less
+            are not learned from. A lesion of a single fold has no agreement, and stays.
         ignore_below: Voxels of a pseudo-label with a lower ensemble probability are not learned
             from; they get nnU-Net's ignore label.
 
@@ -49,6 +52,7 @@ class SelectSettings:
     leave_open: bool = False
     max_change: float = 1.0
     ignore_below: float = 0.0
+    min_lesion_agreement: float = 0.0
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():

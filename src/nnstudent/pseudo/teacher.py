@@ -14,6 +14,7 @@ from nnstudent.bundle.bundle import Model, Network, open_model
 from nnstudent.cohort.uncertainty import Uncertainty
 from nnstudent.errors import InputError
 from nnstudent.inference.case_run import second_stage
+from nnstudent.inference.grid.preprocess import Frame
 from nnstudent.inference.labels.hosted import give_lesions_to_hosts
 from nnstudent.inference.labels.scores import ClassScores
 from nnstudent.inference.labels.uncertainty import label_probability, runner_up_labels
@@ -30,6 +31,7 @@ from nnstudent.pseudo.ensemble import (
     class_confidence,
     combine_folds,
 )
+from nnstudent.pseudo.lesions import Lesion, lesions_of
 from nnstudent.pseudo.overlay import Overlay
 from nnstudent.pseudo.pseudo_label import Prediction
 from nnstudent.pseudo.settings import TeacherOptions
@@ -97,6 +99,7 @@ class ModelTeacher:
         confidence: dict[str, float] = {}
         agreement: dict[str, float] = {}
         folds: list[int] = []
+        lesions: list[Lesion] = []
         for network, ids in enumerate(self.channel_ids):
             spec = self.segmenter.model.networks[network].spec
             if spec.context_mm is not None or not (any(ids) or self._stage):
@@ -121,9 +124,35 @@ class ModelTeacher:
             confidence |= self._by_name(found)
             agreement |= self._by_name(unseen | ensemble.agreement)
             folds.append(ensemble.folds)
+            lesions += self._lesions(predicted, ensemble, scores.frame, ids)
         if self._stage:
             confidence |= self._add_lesions(overlay, organs.labels, image, progress)
-        return Prediction(overlay.labels, confidence, agreement, min(folds), overlay.uncertainty)
+            lesions = []  # a lesion stage is one network, and has no folds
+        return Prediction(
+            overlay.labels,
+            confidence,
+            agreement,
+            min(folds),
+            overlay.uncertainty,
+            tuple(lesions),
+        )
+
+    def _lesions(
+        self, labels: Volume, ensemble: EnsemblePrediction, frame: Frame, ids: tuple[int, ...]
+    ) -> tuple[Lesion, ...]:
+        """The lesions of an ensemble, each with the agreement of its folds."""
+        if ensemble.folds < 2 or ensemble.lesions is None:
+            return ()
+        own = self._lesion_ids(ids)
+        share = ensemble.lesions / ensemble.folds
+        return lesions_of(labels, share, frame=frame, ids=own, taxonomy=self.taxonomy)
+
+    def _lesion_ids(self, ids: tuple[int, ...]) -> list[int]:
+        return [
+            self.taxonomy[name].id
+            for name in self.taxonomy.lesions
+            if self.taxonomy[name].id in ids
+        ]
 
     @property
     def _stage(self) -> int | None:
@@ -190,7 +219,8 @@ class ModelTeacher:
                     template.append(replace(scores, values=empty))
                 yield values
 
-        ensemble = combine(folds(), ids, decision=self.decision)
+        lesions = self._lesion_ids(ids)
+        ensemble = combine(folds(), ids, lesions=lesions, decision=self.decision)
         return ensemble, replace(template[0], values=ensemble.mean, kind="probabilities", ids=ids)
 
     def _by_name(self, values: Mapping[int, float]) -> dict[str, float]:

@@ -12,7 +12,7 @@ import scipy
 from nnstudent.bundle.spec import NetworkSpec, Normalization
 from nnstudent.errors import GeometryError
 from nnstudent.inference.grid.resample import as_floats, new_shape, resample
-from nnstudent.types import Float32Array
+from nnstudent.types import Float32Array, Item
 from nnstudent.volume import Box, Grid, Shape, Spacing, Volume
 
 MAX_VOXELS = 2**31
@@ -38,7 +38,7 @@ class Frame:
     spacing_mm: Spacing
     shape: Shape
 
-    def view(self, array: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    def view(self, array: npt.NDArray[Item]) -> npt.NDArray[Item]:
         """A view of an array on the image's grid, in the network's axes and cropped."""
         volume = Volume(array, self.grid)
         turned = volume.reoriented(self.axcodes).array if self.axcodes is not None else array
