@@ -215,6 +215,9 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--steps", type=int, default=2000, help="of every training")
+    parser.add_argument(
+        "--tested", nargs="+", choices=TESTED, default=TESTED, help="test scans (default: both)"
+    )
     add_row_options(parser, rows=ROWS, work=WORK)
     args = parser.parse_args()
     if not os.environ.get("NNSTUDENT_DATA"):
@@ -222,7 +225,7 @@ def main() -> int:
 
     def make_rows(progress: Progress) -> None:
         data = Path(os.environ["NNSTUDENT_DATA"]).resolve()
-        for tested in TESTED:
+        for tested in args.tested:
             work = args.work / f"{tested}-{args.steps}"
             one = Try(data, tested, work, args.steps, args.threads, progress)
             for arm in ARMS:
