@@ -15,9 +15,11 @@ works: there are two test scans, and no label is an expert's.
 from __future__ import annotations
 
 import argparse
+import csv
 import os
 import sys
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from bench.common import ROOT, add_row, add_row_options, commit, machine, read_r
 from bench.semisupervised_arms import ALL
 from nnstudent.cohort.check import read_case_image
 from nnstudent.cohort.cohort import Case, Cohort, Role
+from nnstudent.cohort.index import index
 from nnstudent.errors import InputError
 from nnstudent.evaluation.metrics import dsc
 from nnstudent.io.nifti import read_labels
@@ -79,8 +82,21 @@ class Try:
     threads: int | None
     progress: Progress
 
-    @property
+    @cached_property
     def cohort(self) -> Cohort:
+        """The scans, checked, and what is a DICOM series converted."""
+        path = self.work / "scans.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", newline="", encoding="utf-8") as file:
+            rows = csv.writer(file)
+            rows.writerow(["id", "image", "label", "annotated", "role"])
+            for case in self.listed:
+                label = case.label or ""
+                rows.writerow([case.id, case.image, label, " ".join(case.annotated), case.role])
+        return index(path, self.work / "cohort", progress=self.progress).cohort
+
+    @property
+    def listed(self) -> Cohort:
         """The scans: labeled, unlabeled, and the one to test on."""
         names = sorted(path.name for path in self.data.iterdir() if path.is_dir())
         missing = [name for name in (*LABELED, *TESTED) if name not in names]

@@ -26,7 +26,7 @@ def test_the_test_scan_is_learned_from_by_nobody_and_the_rest_lose_their_labels(
     for name in (*LABELED, *TESTED, "lidc_0314"):
         (tmp_path / name).mkdir()
     (tmp_path / "ts_dicom20" / "series").mkdir()
-    cohort = attempt(tmp_path, tmp_path / "work").cohort
+    cohort = attempt(tmp_path, tmp_path / "work").listed
     assert [case.id for case in cohort.test()] == [TESTED[0]]
     train = {case.id: case for case in cohort if case.role == "train"}
     assert set(train) == {*LABELED, TESTED[1], "lidc_0314"}
@@ -36,7 +36,7 @@ def test_the_test_scan_is_learned_from_by_nobody_and_the_rest_lose_their_labels(
     assert train["ts_dicom20"].image.name == "series"
     (tmp_path / TESTED[1]).rmdir()
     with pytest.raises(InputError, match=f"lacks {TESTED[1]}"):
-        _ = attempt(tmp_path, tmp_path / "work").cohort
+        _ = attempt(tmp_path, tmp_path / "work").listed
 
 
 def test_both_arms_learn_for_the_same_number_of_steps(tmp_path: Path) -> None:
