@@ -159,14 +159,19 @@ def test_a_stage_has_a_say_in_the_probabilities_of_lesions_only(bundles):
     after.close()
 
 
-def test_a_stage_decides_about_the_lesions_of_the_networks_before_it(bundles, tmp_path):
-    _, stage, _ = bundles
-    first = export(
-        make_folder(tmp_path / "first", ISOTROPIC, classes=("liver", "tumor"), seed=5),
-        tmp_path / "organs",
+def with_tumors(folder: Path) -> Path:
+    """A bundle whose network takes something for a tumor."""
+    return export(
+        make_folder(folder / "first", ISOTROPIC, classes=("liver", "tumor"), seed=5),
+        folder / "organs",
         taxonomy=flare23(),
         torch_weights=False,
     )
+
+
+def test_a_stage_decides_about_the_lesions_of_the_networks_before_it(bundles, tmp_path):
+    _, stage, _ = bundles
+    first = with_tumors(tmp_path)
     never = {"liver": HostRule(0.999, 1000.0)}
     both = add_lesion_stage(
         first, stage, tmp_path / "both", hosts=never, context_mm=8.0, torch_weights=False
@@ -181,12 +186,7 @@ def test_a_stage_decides_about_the_lesions_of_the_networks_before_it(bundles, tm
 
 def test_without_a_host_there_are_no_lesions(bundles, tmp_path, monkeypatch):
     _, stage, _ = bundles
-    first = export(
-        make_folder(tmp_path / "first", ISOTROPIC, classes=("liver", "tumor"), seed=5),
-        tmp_path / "organs",
-        taxonomy=flare23(),
-        torch_weights=False,
-    )
+    first = with_tumors(tmp_path)
     hosts = {"liver": HostRule()}
     both = add_lesion_stage(first, stage, tmp_path / "both", hosts=hosts, torch_weights=False)
     monkeypatch.setattr("nnstudent.inference.case_run.crop_for_second_stage", lambda *_, **__: None)

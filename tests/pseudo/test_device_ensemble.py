@@ -27,7 +27,10 @@ def test_it_is_the_ensemble_in_numpy(
 ) -> None:
     given = logits(folds, len(labels))
     expected = combine_folds(
-        (np.exp(item) / np.exp(item).sum(axis=0) for item in given), labels, lesions=[7], decision=decision
+        (np.exp(item) / np.exp(item).sum(axis=0) for item in given),
+        labels,
+        lesions=[7],
+        decision=decision,
     )
     found = combine_on_device(
         (torch.from_numpy(item) for item in given), labels, lesions=[7], decision=decision
