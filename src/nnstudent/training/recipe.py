@@ -180,8 +180,8 @@ class Training:
         lesion_weight: Factor on the weights of lesion classes, whichever rule gives them.
         fade_weights: Let all these weights fall to 1 in the second half of the training: with them
             rare classes are learned early, but every border is drawn too far out.
-        hardest: Share of the voxels that count in the cross-entropy, those in which it is largest
-            (:mod:`nnstudent.training.losses.hardest`), such as 0.02 for small lesions; 1: all.
+        hardest: Share of the voxels, those in which the cross-entropy is largest, that count in it
+            as much as all together (:mod:`nnstudent.training.losses.hardest`); 1: all alike.
         batch_dice: Compute Dice over the whole batch instead of averaging over its samples.
         partial: The treatment of a class that nobody looked for in a case. ``background``: it is
             background there. ``marginal``: the loss leaves it open

@@ -14,7 +14,7 @@ from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
 from nnunetv2.utilities.ddp_allgather import AllGatherGrad
 from torch import Tensor, nn
 
-from nnstudent.training.losses.hardest import mean_of_hardest
+from nnstudent.training.losses.hardest import mean_with_hardest
 
 
 class MarginalLoss(nn.Module):
@@ -76,7 +76,7 @@ class MarginalLoss(nn.Module):
         weight = self.ordinary.ce.weight
         voxel = counted.to(log_hit) if weight is None else weight.to(log_hit)[labels] * counted
         share = getattr(self.ordinary.ce, "share", 1.0)
-        cross_entropy = mean_of_hardest(torch.log1p(ruled_out) - log_hit, voxel, share=share)
+        cross_entropy = mean_with_hardest(torch.log1p(ruled_out) - log_hit, voxel, share=share)
 
         overlap, own_mass, drawn = (
             by_label(value * counted, labels, like=mass)
