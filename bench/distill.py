@@ -24,7 +24,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -167,11 +167,19 @@ def each(value: Any, stages: int) -> list[int]:
     return [value] * stages if isinstance(value, int) else list(value)
 
 
-def student_preset(steps: int, *, lr: float = RATE) -> Preset:
+def student_preset(
+    steps: int, *, lr: float = RATE, class_weights: Literal["rarity", "equal"] = "rarity"
+) -> Preset:
     """Preset distill for this many steps, with three of four channels on the phantoms' grid."""
     preset, demo = load_preset("distill"), load_preset("demo").student
     network = replace(preset.student.network, features=FEATURES)
-    training = replace(demo.training, epochs=max(1, steps // 25), iterations=25, lr=lr)
+    training = replace(
+        demo.training,
+        epochs=max(1, steps // 25),
+        iterations=25,
+        lr=lr,
+        class_weights=class_weights,
+    )
     data = replace(demo.data, spacing_mm=SPACING_MM, patch=PATCH)
     student = replace(preset.student, network=network, training=training, data=data)
     return replace(preset, student=student)
@@ -239,7 +247,8 @@ def taught(
         yield distill(scans, run, preset=student_preset(args.steps), start=bundled, **how)
         shutil.copytree(run / "bundle", first)
     if args.further:
-        preset = student_preset(args.further, lr=RATE / 4)
+        # Class weights at full strength would pull apart what was learned without them at the end.
+        preset = student_preset(args.further, lr=RATE / 4, class_weights="equal")
         yield distill(scans, run, preset=preset, start=open_model(first), **how)
 
 
