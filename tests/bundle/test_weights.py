@@ -15,6 +15,8 @@ from nnstudent.bundle.nnunet import open_folder
 from nnstudent.bundle.weights import load_checkpoint, weights_of
 from nnstudent.errors import InputError
 from nnstudent.inference.segmenter import Segmenter
+from tests.inference.conftest import blobs
+from tests.inference.folders import ISOTROPIC, make_folder
 
 torch = pytest.importorskip("torch", reason="reads checkpoints, and torch is not installed")
 
@@ -176,3 +178,47 @@ def test_bytes_that_are_no_checkpoint_are_named(copy, content):
         InputError, match=r"checkpoint_final\.pth: (is damaged|has no network|holds more)"
     ):
         load_checkpoint(path)
+
+
+def channels_last(folder: Path) -> dict[str, Any]:
+    """Turn the weights of a folder channels last, as a training on a processor leaves them."""
+    path = folder / "fold_0" / "checkpoint_final.pth"
+    checkpoint = torch.load(path, weights_only=False)
+    weights = checkpoint["network_weights"]
+    last = {
+        name: tensor.to(memory_format=torch.channels_last_3d) if tensor.ndim == 5 else tensor
+        for name, tensor in weights.items()
+    }
+    assert any(not tensor.is_contiguous() for tensor in last.values())
+    torch.save({**checkpoint, "network_weights": last}, path)
+    return {name: tensor.numpy() for name, tensor in weights.items()}
+
+
+def test_weights_are_written_in_their_own_order_however_they_lie_in_memory(
+    tmp_path: Path,
+) -> None:
+    folder = make_folder(tmp_path / "model", ISOTROPIC)
+    weights = channels_last(folder)
+    bundle = export(folder, tmp_path / "bundle")
+    (network,) = open_model(bundle).networks
+    for name, values in network.members[0].weights().items():
+        np.testing.assert_allclose(values, weights[name], rtol=1e-3, atol=1e-3)
+    image = blobs((20, 26, 30), (6.0, 6.0, 6.0))
+    one, other = (
+        Segmenter(bundle, engine=engine)(image).labels.array for engine in ("torch", "openvino")
+    )
+    assert (one == other).mean() > 0.999
+
+
+def test_weights_that_are_not_those_of_the_graph_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def as_they_lie(weights: dict[str, Any], _: Path) -> dict[str, Any]:
+        return {name: values.astype(np.float16) for name, values in weights.items()}
+
+    monkeypatch.setattr("nnstudent.bundle.write._as_float16", as_they_lie)
+    folder = make_folder(tmp_path / "model", ISOTROPIC)
+    channels_last(folder)
+    bundle = export(folder, tmp_path / "bundle")
+    with pytest.raises(InputError, match=r"conv.weight is not what .*\.xml has; export the bundle"):
+        open_model(bundle).networks[0].members[0].weights()

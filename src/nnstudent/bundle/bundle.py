@@ -11,6 +11,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+import numpy as np
+
 from nnstudent.bundle import nnunet
 from nnstudent.bundle.graph import read as read_graph
 from nnstudent.bundle.graph import weights as weights_in
@@ -324,4 +326,12 @@ def _read_weights(path: Path, graph: Path, spec: NetworkSpec) -> Weights:
             f"{path}: cannot be read ({error}); copy the whole folder again"
         ) from error
     check_finite(weights, path=path)
+    # Before it was published, the package wrote some convolutions with their axes in another order.
+    for name, values in weights_in(read_graph(graph, spec)).items():
+        own = weights.get(name, values)
+        if own.shape != values.shape or not np.allclose(own, values, rtol=1e-2, atol=1e-2):
+            raise InputError(
+                f"{path}: {name} is not what {graph.name} has; export the bundle again, or use the "
+                "OpenVINO engine, which runs the latter"
+            )
     return weights

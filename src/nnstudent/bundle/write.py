@@ -166,7 +166,9 @@ def network_names(stems: Sequence[str]) -> list[str]:
 
 def _as_float16(weights: Weights, model: Path) -> Weights:
     with np.errstate(over="ignore"):  # checked below
-        small = {key: values.astype(np.float16) for key, values in weights.items()}
+        # In C order: safetensors writes an array's memory as it lies, and convolutions are trained
+        # with their channels last.
+        small = {key: values.astype(np.float16, order="C") for key, values in weights.items()}
     for key, values in small.items():
         if not np.isfinite(values).all():
             raise InputError(
