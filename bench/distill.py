@@ -1,6 +1,6 @@
 """A student of a network in TotalSegmentator's layout, beside its teacher: Dice and seconds a scan.
 
-  python -m bench.distill --scans 96 --steps 18000 --further 4500 --threads 1 --narrow-labels
+  python -m bench.distill --scans 96 --steps 18000 --threads 1 --narrow-labels
 
 The teacher is the bundled student made wider without changing what it computes (Net2Net: every
 channel is there twice or more, and whatever reads them shares their weight), as an nnU-Net folder
