@@ -8,8 +8,7 @@ with the plans and the trainer of TotalSegmentator's v2 weights. So it is as slo
 of its size, and as good as the bundled student. The student starts with three of four of the
 bundled one's channels, unless ``--start none`` is given, and sees synthetic patients without
 labels; both are scored on others by their truth, with the defaults of `segment`.
-``--narrow-labels`` has the bundled student label, which computes the same as the teacher. With
-``--further`` the student then learns on from its own weights, at a quarter of the rate. The row
+``--narrow-labels`` has the bundled student label, which computes the same as the teacher. The row
 goes to docs/results/distill.json.
 """
 
@@ -17,14 +16,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import statistics
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -39,13 +36,10 @@ from nnstudent.io.nifti import write_image
 from nnstudent.phantom import PhantomCase, make_case
 from nnstudent.pipeline.distill import distill
 from nnstudent.pipeline.preset import Preset, load_preset
-from nnstudent.pipeline.run import RunResult
-from nnstudent.progress import Progress
 from nnstudent.taxonomy import flare23
 
 ROWS = ROOT / "docs" / "results" / "distill.json"
 FEATURES = (12, 24, 48, 96, 144)
-RATE = 2e-3  # of learning
 SPACING_MM, PATCH = (5.0, 4.0, 4.0), (32, 64, 64)  # that of the phantoms
 LAYOUT = (
     "Dataset291_TotalSegmentator_part1_organs/nnUNetTrainerNoMirroring__nnUNetPlans__3d_fullres"
@@ -167,19 +161,11 @@ def each(value: Any, stages: int) -> list[int]:
     return [value] * stages if isinstance(value, int) else list(value)
 
 
-def student_preset(
-    steps: int, *, lr: float = RATE, class_weights: Literal["rarity", "equal"] = "rarity"
-) -> Preset:
+def student_preset(steps: int) -> Preset:
     """Preset distill for this many steps, with three of four channels on the phantoms' grid."""
     preset, demo = load_preset("distill"), load_preset("demo").student
     network = replace(preset.student.network, features=FEATURES)
-    training = replace(
-        demo.training,
-        epochs=max(1, steps // 25),
-        iterations=25,
-        lr=lr,
-        class_weights=class_weights,
-    )
+    training = replace(demo.training, epochs=max(1, steps // 25), iterations=25, lr=2e-3)
     data = replace(demo.data, spacing_mm=SPACING_MM, patch=PATCH)
     student = replace(preset.student, network=network, training=training, data=data)
     return replace(preset, student=student)
@@ -215,7 +201,6 @@ def options(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--scans", type=int, default=24, help="unlabeled scans to learn from")
     parser.add_argument("--test", type=int, default=6, help="scans to score on")
     parser.add_argument("--steps", type=int, default=12000, help="training steps of the student")
-    parser.add_argument("--further", type=int, default=0, help="steps from its own weights on")
     parser.add_argument("--times", type=int, default=4, help="how much wider the teacher is")
     parser.add_argument("--phantoms", default="tiny", help="preset of the phantoms")
     parser.add_argument("--threads", type=int, help="threads of the distillation (default: all)")
@@ -229,29 +214,6 @@ def options(words: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def taught(
-    args: argparse.Namespace, teacher: Path, classes: tuple[str, ...], progress: Progress
-) -> Iterator[RunResult]:
-    """Teach the student, and then further; what is done is not done again."""
-    run, first = args.work / "run", args.work / "first"
-    bundled = open_model() if args.start == "bundled" else None
-    how: dict[str, Any] = {
-        "teachers": [None if args.narrow_labels else teacher],
-        "classes": classes,
-        "device": "cpu",
-        "threads": args.threads,
-        "progress": progress,
-    }
-    scans = args.work / "scans"
-    if not first.is_dir():
-        yield distill(scans, run, preset=student_preset(args.steps), start=bundled, **how)
-        shutil.copytree(run / "bundle", first)
-    if args.further:
-        # Class weights at full strength would pull apart what was learned without them at the end.
-        preset = student_preset(args.further, lr=RATE / 4, class_weights="equal")
-        yield distill(scans, run, preset=preset, start=open_model(first), **how)
-
-
 def main(words: list[str] | None = None) -> int:
     """Distill, score teacher and student, and write the row."""
     args = options(words)
@@ -263,10 +225,20 @@ def main(words: list[str] | None = None) -> int:
             if not path.is_file():
                 write_image(path, make_case(1000 + number, preset=args.phantoms).image)
             display("phantoms", number + 1, args.scans)
-        for result in taught(args, teacher, classes, display):
-            if result.exit_code:
-                print("; ".join(f"{item.case}: {item.reason}" for item in result.failures))
-                return result.exit_code
+        result = distill(
+            args.work / "scans",
+            args.work / "run",
+            teachers=[None if args.narrow_labels else teacher],
+            classes=classes,
+            preset=student_preset(args.steps),
+            device="cpu",
+            threads=args.threads,
+            start=open_model() if args.start == "bundled" else None,
+            progress=display,
+        )
+        if result.exit_code:
+            print("; ".join(f"{item.case}: {item.reason}" for item in result.failures))
+            return result.exit_code
     tests = [
         make_case(np.random.SeedSequence([2000, number]), preset=args.phantoms)
         for number in range(args.test)
@@ -284,10 +256,7 @@ def main(words: list[str] | None = None) -> int:
         "start": args.start,
         "labels": "bundled student" if args.narrow_labels else "teacher",
     }
-    write_json(
-        args.out,
-        {**about, "scans": args.scans, "steps": args.steps, "further": args.further, "rows": rows},
-    )
+    write_json(args.out, {**about, "scans": args.scans, "steps": args.steps, "rows": rows})
     print(json.dumps(rows, indent=1))
     ratio = rows["teacher"]["seconds"] / rows["student"]["seconds"]
     points = 100 * (rows["teacher"]["dsc"] - rows["student"]["dsc"])
