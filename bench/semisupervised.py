@@ -84,10 +84,10 @@ def run(
         print(f"{arm.experiment}: {arm.name}, seed {seed}", flush=True)
         what = mark.keys() - {"experiment", "arm"}
         same = next((row for row in known if all(row.get(key) == mark[key] for key in what)), None)
-        # An arm of several experiments is one model, which is not made again for the second even if
-        # its folder is gone.
         if check is not None and same is None and arm.learns == "all":
             check(seed)
+        # An arm of several experiments is one model, which is not made again for the second even if
+        # its folder is gone.
         add_row(rows, {**same, **mark} if same else bench.scored(arm, seed))
         publish(rows)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.common import (
+    Row,
     add_row,
     commit,
     export_once,
@@ -30,11 +31,7 @@ def choose(bench: Bench, rows: Path, experiment: str, *, seeds: Sequence[int]) -
     """Make every missing row of a choice, on other patients than those of the test."""
     for seed in seeds:
         for arm in bench.by_rule(CHOICES[experiment]):
-            mark = bench.row(arm, seed)
-            made = any(
-                all(row.get(key) == value for key, value in mark.items()) for row in read_rows(rows)
-            )
-            if not made:
+            if _made(rows, bench.row(arm, seed)) is None:
                 print(f"{arm.experiment}: {arm.name}, seed {seed}", flush=True)
                 add_row(rows, chosen_row(bench, arm, seed))
 
@@ -51,15 +48,8 @@ def check_labels(bench: Bench, rows: Path, seed: int) -> None:
         InputError: They are not.
     """
     choose(bench, rows, "labels", seeds=[seed])
-    marks = [bench.row(arm, seed) for arm in bench.by_rule(CHOICES["labels"])]
-    alone, labels = (
-        next(
-            row["organ_dsc"]
-            for row in read_rows(rows)
-            if all(row.get(key) == value for key, value in mark.items())
-        )
-        for mark in marks
-    )
+    made = (_made(rows, bench.row(arm, seed)) for arm in bench.by_rule(CHOICES["labels"]))
+    alone, labels = (row["organ_dsc"] for row in made if row is not None)
     said = f"organ DSC {100 * labels:.1f}, the small network without them {100 * alone:.1f}"
     if labels <= alone:
         raise InputError(
@@ -67,6 +57,14 @@ def check_labels(bench: Bench, rows: Path, seed: int) -> None:
             "nothing can be gained from them, mend the teachers first"
         )
     print(f"seed {seed}: on the patients for choosing the pseudo-labels have {said}", flush=True)
+
+
+def _made(rows: Path, mark: Row) -> Row | None:
+    """The row that a mark identifies, if it was made."""
+    for row in read_rows(rows):
+        if all(row.get(key) == value for key, value in mark.items()):
+            return row
+    return None
 
 
 def chosen_row(bench: Bench, arm: Arm, seed: int) -> dict[str, Any]:

@@ -75,10 +75,11 @@ def combine_folds(
     if total is None:
         raise no_fold()
     total /= len(predicted)
-    votes = sum(np.isin(item, list(lesions)).astype(np.uint8) for item in predicted)
-    return EnsemblePrediction(
-        total, fold_agreement(predicted), len(predicted), np.asarray(votes) if lesions else None
-    )
+    votes: LabelArray | None = None
+    if lesions:
+        seen = [np.isin(item, list(lesions)) for item in predicted]
+        votes = np.sum(seen, axis=0, dtype=np.uint8)
+    return EnsemblePrediction(total, fold_agreement(predicted), len(predicted), votes)
 
 
 def check_channels(given: int, labels: Sequence[int]) -> None:
