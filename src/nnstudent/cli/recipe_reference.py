@@ -65,10 +65,11 @@ _AUGMENT = """
 
 Either a list of names, `augment = ["rotation", "noise"]`, or a table,
 `rotation = {p = 0.4, low = -15, high = 15}`. What is left out is as in nnU-Net. There is no
-mirroring, because left and right are different organs. `organ_intensity` is not in nnU-Net: it
+mirroring, because left and right are different organs. Two are not in nnU-Net. `organ_intensity`
 makes each labeled organ of a window lighter or darker by its own amount, in standard deviations of
-the normalized image, as another contrast phase would; a lesion changes with the organ that it lies
-in.
+the normalized image, as another contrast phase would. `repaint` also takes away a part of each
+organ's texture, and makes what has no label lighter or darker, by intensity (SynthSeg's idea, for
+CT). With both a lesion changes with the organ that it lies in.
 
 | name | p | low | high |
 |---|---|---|---|

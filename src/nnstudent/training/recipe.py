@@ -11,9 +11,9 @@ from nnstudent.serialization import from_plain, to_plain
 
 Triple = tuple[int, int, int]
 
-# The augmentations by name, with nnU-Net's own probability and range as defaults; the last is not
-# nnU-Net's. The unit of the range is that of the transform: degrees, factor, largest displacement
-# in voxels, variance, sigma in voxels, factor, …
+# The augmentations by name, with nnU-Net's own probability and range as defaults; the last two are
+# not nnU-Net's. The unit of the range is that of the transform: degrees, factor, largest
+# displacement in voxels, variance, sigma in voxels, factor, …
 AUGMENTATIONS: dict[str, tuple[float, float, float]] = {
     "rotation": (0.2, -30.0, 30.0),
     "scaling": (0.2, 0.7, 1.4),
@@ -26,6 +26,7 @@ AUGMENTATIONS: dict[str, tuple[float, float, float]] = {
     "gamma": (0.3, 0.7, 1.5),
     "gamma_inverted": (0.1, 0.7, 1.5),
     "organ_intensity": (0.2, -1.0, 1.0),
+    "repaint": (0.2, -1.0, 1.0),
 }
 
 

@@ -29,6 +29,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool3d
 
 from nnstudent.inference.labels.hosted import as_hosts
+from nnstudent.training.augment.repaint import RepaintTransform
 from nnstudent.training.recipe import Augmentation, Recipe
 
 # Width of an elastic deformation over the patch size; the 9 to 13 voxels on a patch of 128 of
@@ -220,6 +221,8 @@ def _intensity(
         )
     if item.name == "organ_intensity":
         return OrganIntensityTransform(both, ignore=ignore, lesions=lesions)
+    if item.name == "repaint":
+        return RepaintTransform(both, ignore=ignore, lesions=lesions)
     inverted = float(item.name == "gamma_inverted")
     return GammaTransform(
         gamma=BGContrast(both),

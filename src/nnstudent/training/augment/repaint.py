@@ -1,0 +1,96 @@
+"""Repaint a labeled window with random contrasts.
+
+The idea is SynthSeg's (Billot et al., Medical Image Analysis 2023): images with random contrasts,
+made from real label maps, teach a network shapes and places rather than densities. On CT air and
+fat have the same density in every scan, so only what differs between scans is drawn anew: each
+organ's mean and texture, and in what has no label the densities of several kinds of tissue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from batchgeneratorsv2.transforms.base.basic_transform import ImageOnlyTransform
+from torch import Tensor
+from torch.nn.functional import avg_pool3d
+
+from nnstudent.inference.labels.hosted import as_hosts
+
+_KINDS = (2, 5)  # kinds of tissue, least and most, into which what has no label is parted
+_LEAST_TEXTURE = 0.2  # share of an organ's own texture that stays, at least
+_SHARE = 0.5  # the range of what has no label, over that of organs: fat stays darker than muscle
+
+
+class RepaintTransform(ImageOnlyTransform):
+    """Gives each organ another mean and less texture, and other tissue other densities.
+
+    Args:
+        offset: Least and largest change of a mean, in standard deviations of the normalized
+            foreground.
+        ignore: The ignore label, whose voxels stay.
+        lesions: Channels of the lesion classes; a lesion changes with its host.
+    """
+
+    def __init__(
+        self,
+        offset: tuple[float, float],
+        *,
+        ignore: int | None = None,
+        lesions: Collection[int] = (),
+    ) -> None:
+        super().__init__()
+        self.offset, self.ignore, self.lesions = offset, ignore, lesions
+
+    def get_parameters(self, **data_dict: Any) -> dict[str, Any]:
+        """Draw how each region of the window changes.
+
+        Returns:
+            ``gain`` and ``shift``, both (1, z, y, x): the image becomes gain · image + shift.
+        """
+        image = data_dict["image"][0]
+        labels = data_dict["segmentation"][0].long()
+        organs = torch.from_numpy(as_hosts(labels.clamp(min=0).numpy(), self.lesions))
+        regions, first = _regions(image, organs, unlabeled=labels == 0)
+        flat = regions.flatten()
+        count = int(regions.max()) + 1
+        voxels = torch.bincount(flat, minlength=count).clamp(min=1)
+        means = torch.bincount(flat, image.flatten().double(), count).float() / voxels
+        gain = torch.empty(count).uniform_(_LEAST_TEXTURE, 1.0)
+        offset = torch.empty(count).uniform_(*self.offset)
+        gain[first:] = 1.0  # a kind of tissue has a narrow range already
+        offset[first:] *= _SHARE
+        gain[0], offset[0] = 1.0, 0.0
+        if self.ignore is not None:
+            gain[self.ignore : first], offset[self.ignore : first] = 1.0, 0.0
+        shift = means * (1 - gain) + offset
+        return {"gain": _smooth(gain[regions]), "shift": _smooth(shift[regions])}
+
+    def _apply_to_image(self, img: Tensor, **params: Any) -> Tensor:
+        return img.mul_(params["gain"]).add_(params["shift"])
+
+
+def _regions(image: Tensor, organs: Tensor, *, unlabeled: Tensor) -> tuple[Tensor, int]:
+    """Number the organs as labeled, and kinds of tissue without a label from ``first`` on.
+
+    Region 0 is padding and the darkest tissue, which is air where there is any.
+
+    Returns:
+        The regions, (z, y, x), and ``first``.
+    """
+    first = int(organs.max()) + 1
+    inside = unlabeled & (organs == 0)
+    values = image[inside]
+    if not values.numel():
+        return organs, first
+    # Between the intensities of voxels that are drawn, so that common tissues are parted too.
+    number = int(torch.randint(_KINDS[0], _KINDS[1] + 1, ()))
+    between = values[torch.randint(values.numel(), (number,))].unique()
+    kind = torch.bucketize(image, between)
+    regions = torch.where(inside & (kind > 0), first - 1 + kind, organs)
+    return regions, first
+
+
+def _smooth(field: Tensor) -> Tensor:
+    return avg_pool3d(field[None], 3, 1, 1, count_include_pad=False)
