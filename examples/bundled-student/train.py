@@ -8,8 +8,11 @@ scan is held out to score.
 It begins from the student that comes with the package, from the one that --start FOLDER names,
 or with --chance from random weights. With --all it also learns from the held-out scan, by
 last.toml, for the last time that it is continued; the card keeps the score from before. To
-continue with that scan held out after that, begin from the student of before. Needs the extras
-train and dicom.
+continue with that scan held out after that, begin from the student of before.
+
+With --unlabeled it also learns from three CT that nobody has labeled: the student that it begins
+from labels them, and what that is unsure of counts for nothing. It then learns organs alone; a
+lesion stage is put behind it (examples/lesion-stage). Needs the extras train and dicom.
 """
 
 import argparse
@@ -25,6 +28,7 @@ import numpy as np
 
 from nnstudent.bundle.bundle import open_model
 from nnstudent.io.nifti import read_image, read_labels, write_image, write_labels
+from nnstudent.taxonomy import flare23
 
 HERE = Path(__file__).resolve().parent
 PHANTOMS, SEED = 96, 2033
@@ -38,6 +42,8 @@ REAL = {
     "cmb_crc_01068": ("ct.nii.gz", 8),
 }
 HELD_OUT, HELD_OUT_REPEAT = "acrin_flt_001", 20
+UNLABELED = {"nsclc_r01_001": 8, "acrin_flt_013": 8, "tcga_bc_a10x": 8}
+LEAST_SURE = 0.6  # a voxel with a lower probability is left out
 TOO = "before it learned from that scan too"
 NARROW = 4  # every so many-th case is cut, for many a scan shows less than a body's width
 SHARES = (0.6, 1.0), (0.5, 0.8), (0.5, 0.8)  # what is left of (z, y, x)
@@ -71,7 +77,13 @@ def narrow(image: Path, label: Path, out: Path, seed: int) -> tuple[Path, Path]:
     return cut
 
 
-def write_list(path: Path, phantoms: Path, data: Path, real: dict[str, tuple[str, int]]) -> None:
+def write_list(
+    path: Path,
+    phantoms: Path,
+    data: Path,
+    real: Mapping[str, tuple[str, int]],
+    unlabeled: Mapping[str, int],
+) -> None:
     with path.open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["id", "image", "label", "annotated", "role"])
@@ -80,15 +92,20 @@ def write_list(path: Path, phantoms: Path, data: Path, real: dict[str, tuple[str
             (image.name.removesuffix(".nii.gz"), image, phantoms / "truth" / image.name, "all")
             for image in images
         ]
+        # Where only organs are learned, nothing is left to label in a scan that has them.
+        known = "all" if unlabeled else "organs"
         for scan, (image, times) in real.items():
             cases += [
-                (f"{scan}.{copy}", data / scan / image, data / scan / "label.nii.gz", "organs")
+                (f"{scan}.{copy}", data / scan / image, data / scan / "label.nii.gz", known)
                 for copy in range(times)
             ]
         for number, (name, image, label, annotated) in enumerate(cases):
             if number % NARROW == 0 and image.is_file():  # not a DICOM series
                 image, label = narrow(image, label, path.with_name("narrow"), number)
             rows.writerow([name, image, label, annotated, "train"])
+        for scan, times in unlabeled.items():
+            for copy in range(times):
+                rows.writerow([f"{scan}.{copy}", data / scan / "ct.nii.gz", "", "", "train"])
         if HELD_OUT not in real:
             rows.writerow(
                 [
@@ -120,7 +137,22 @@ def main() -> None:
     )
     begin.add_argument("--chance", action="store_true", help="begin from chance")
     parser.add_argument("--all", action="store_true", help=f"learn from {HELD_OUT} too")
+    parser.add_argument(
+        "--unlabeled",
+        action="store_true",
+        help=f"learn from {', '.join(UNLABELED)} too, labeled by the student that it begins from",
+    )
+    parser.add_argument(
+        "--preset", type=Path, help="default: preset.toml beside this, or last.toml with --all"
+    )
+    parser.add_argument(
+        "--phantoms",
+        default="standard",
+        help="preset of the synthetic patients (default: standard)",
+    )
     args = parser.parse_args()
+    if args.unlabeled and args.chance:
+        parser.error("--unlabeled needs a student to label them; leave out --chance")
     work, last = args.work.resolve(), args.all
     start = [] if args.chance else ["--start", args.start or "bundled"]
     card_before = {} if args.chance else open_model(args.start).card
@@ -132,18 +164,20 @@ def main() -> None:
     real = REAL | ({HELD_OUT: ("ct.nii.gz", HELD_OUT_REPEAT)} if last else {})
     data = Path(os.environ["NNSTUDENT_DATA"]).resolve()
     work.mkdir(parents=True, exist_ok=True)
-    phantoms, preset = work / "phantoms", HERE / ("last.toml" if last else "preset.toml")
+    phantoms = work / "phantoms"
+    preset = args.preset or HERE / ("last.toml" if last else "preset.toml")
     if not (phantoms / "cohort.json").is_file():
         kinds = ["--tumor", 0, "--partial", 0, "--unlabeled", 0, "--test", 0]
-        nnstudent(
-            "phantom", phantoms, "--cases", PHANTOMS, "--full", PHANTOMS, *kinds, "--seed", SEED
-        )
-    write_list(work / "cases.csv", phantoms, data, real)
+        kinds += ["--preset", args.phantoms, "--seed", SEED]
+        nnstudent("phantom", phantoms, "--cases", PHANTOMS, "--full", PHANTOMS, *kinds)
+    unlabeled = UNLABELED if args.unlabeled else {}
+    write_list(work / "cases.csv", phantoms, data, real, unlabeled)
     nnstudent("index", work / "cases.csv", "-o", work / "cohort")
-    nnstudent("study", work / "cohort", "-o", work / "student", "--preset", preset, *start)
+    learned = label_the_rest(work, start[-1]) if unlabeled else work / "cohort"
+    nnstudent("study", learned, "-o", work / "student", "--preset", preset, *start)
     card = work / "card.json"
     before = {"held_out_scan": _of_before(card_before)} if last else {}
-    card.write_text(json.dumps(facts(real) | before))
+    card.write_text(json.dumps(facts(real, unlabeled) | before))
     bundle = [
         "-o",
         work / "bundle",
@@ -167,23 +201,37 @@ def main() -> None:
     scores = ["--whole-organs", "--report", work / "scores.json"]
     nnstudent("evaluate", work / f"{HELD_OUT}.nii.gz", scan / "label.nii.gz", *scores)
     mean = json.loads((work / "scores.json").read_text())["mean"]
-    card.write_text(json.dumps(facts(real) | {"held_out_scan": told(mean)}))
+    card.write_text(json.dumps(facts(real, unlabeled) | {"held_out_scan": told(mean)}))
     nnstudent("export", work / "student", *bundle)
 
 
-def facts(real: dict[str, tuple[str, int]]) -> dict[str, object]:
+def label_the_rest(work: Path, teacher: object) -> Path:
+    """Label the CT without labels by a teacher, and keep what it is sure of."""
+    nnstudent(
+        "label", work / "cohort", "-o", work / "pseudo", "--teacher", teacher, "--probability"
+    )
+    organs = ",".join(flare23().organs)
+    chosen = ["--classes", organs, "--min-agreement", 0, "--ignore-below", LEAST_SURE]
+    nnstudent("select", work / "cohort", work / "pseudo", "-o", work / "fused", *chosen)
+    return work / "fused"
+
+
+def facts(real: Mapping[str, tuple[str, int]], unlabeled: Mapping[str, int]) -> dict[str, object]:
     """What the model card says of where the model comes from."""
     return {
         "what_it_is": "a demonstration that the path works, trained on two CPU cores; "
         "expect it to miss and invent organs",
         "not_for": "diagnosis, treatment, or any figure that somebody relies on",
         "training_data": f"{PHANTOMS} synthetic patients (seed {SEED}) with their whole truth; "
-        f"{len(real)} public CT: {', '.join(real)}",
+        f"{len(real) + len(unlabeled)} public CT: {', '.join([*real, *unlabeled])}",
         "labels": "of the synthetic patients, exact; of the CT, made by other models "
-        "(TotalSegmentator, a small network), not by experts",
+        "(TotalSegmentator, a small network), not by experts"
+        + (f"; of {', '.join(unlabeled)} by the student before" if unlabeled else ""),
         "tumors": "seen in synthetic patients only; in the CT, for which nobody looked, "
         "taken to be absent",
-        "again": "python examples/bundled-student/train.py WORK" + " --all" * (HELD_OUT in real),
+        "again": "python examples/bundled-student/train.py WORK"
+        + " --all" * (HELD_OUT in real)
+        + " --unlabeled" * bool(unlabeled),
     }
 
 
