@@ -19,6 +19,7 @@ _NEUTRAL: dict[str, dict[str, Any]] = {
         "cutmix": 0.0,
         "copy_paste": 0.0,
         "paint_lesions": 0.0,
+        "paint_most": 4,
         "replay": 0.0,
         "ema": 0.0,
         "consistency": 0.0,

@@ -202,6 +202,8 @@ class Training:
         paint_lesions: Share of windows that receive painted lesions
             (:mod:`nnstudent.training.augment.lesions`), 0 to 1; as many receive look-alikes. The
             window needs an organ that can bear one.
+        paint_most: Largest number of lesions, and of look-alikes, that such a window receives; with
+            more of them, a network sees more small ones in the same time.
         replay: Share of steps that repeat an earlier window with a false-positive lesion
             (:mod:`nnstudent.training.augment.replay`) instead of using a new one, 0 to 1.
         ema: The model is the moving average of the weights over the steps, which keeps this share
@@ -248,6 +250,7 @@ class Training:
     cutmix: float = 0.0
     copy_paste: float = 0.0
     paint_lesions: float = 0.0
+    paint_most: int = 4
     replay: float = 0.0
     ema: float = 0.0
     consistency: float = 0.0
@@ -265,6 +268,8 @@ class Training:
                 f"training of {self.epochs} epochs of {self.iterations} steps with "
                 f"{self.validation_batches} validation batches; expected at least 1 of each"
             )
+        if self.paint_most < 1:
+            raise InputError(f"paint_most = {self.paint_most}; expected at least 1")
         if self.lesion_weight <= 0:
             raise InputError(f"lesion_weight = {self.lesion_weight}; expected a factor above 0")
         if not 0 < self.hardest <= 1 or (self.hardest < 1 and self.distill):

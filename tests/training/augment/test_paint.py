@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 torch = pytest.importorskip("torch", reason="training needs the extra [train]")
 
@@ -14,7 +15,7 @@ TUMOR = 14
 MEAN, STD = 60.0, 50.0
 
 
-def painted(p: float, seed: int, *, uncertain: bool = False) -> tuple[dict, dict]:
+def painted(p: float, seed: int, *, most: int = 4, uncertain: bool = False) -> tuple[dict, dict]:
     """A window before and after."""
     hu, labels = patient(seed)
     segmentation = torch.from_numpy(labels.astype(np.float32))[None]
@@ -23,7 +24,9 @@ def painted(p: float, seed: int, *, uncertain: bool = False) -> tuple[dict, dict
     window = {"image": torch.from_numpy((hu - MEAN) / STD)[None], "segmentation": segmentation}
     before = {key: value.clone() for key, value in window.items()}
     np.random.seed(seed)  # noqa: NPY002
-    step = PaintLesions(p, organs=ORGANS, tumor=TUMOR, spacing_mm=SPACING, mean=MEAN, std=STD)
+    step = PaintLesions(
+        p, most=most, organs=ORGANS, tumor=TUMOR, spacing_mm=SPACING, mean=MEAN, std=STD
+    )
     return before, step(**window)
 
 
@@ -36,6 +39,15 @@ def test_painted_tumors_are_labeled_and_all_else_keeps_its_label() -> None:
         assert ((after["image"] != before["image"]) | ~tumor).float().mean() > 0.999
         labeled += int(tumor.any())
     assert labeled >= 15
+
+
+def test_a_window_can_receive_many_lesions() -> None:
+    def count(most: int) -> float:
+        masks = [painted(1.0, seed, most=most)[1]["segmentation"][0] == TUMOR for seed in range(12)]
+        return float(np.mean([ndimage.label(mask)[1] for mask in masks]))
+
+    assert count(1) <= 1.5
+    assert count(12) > 1.5 * count(4) > 1.5 * count(1)
 
 
 def test_intensities_are_painted_in_hu() -> None:

@@ -16,14 +16,13 @@ from nnstudent.training.augment.physiology import LESIONS
 from nnstudent.training.recipe import Recipe
 from nnstudent.volume import Spacing
 
-_MOST = 4  # lesions, and as many look-alikes, in one window
-
 
 class PaintLesions(BasicTransform):
     """Paints lesions into a share of the windows, and look-alikes into as many.
 
     Args:
         p: Share of windows with lesions; look-alikes are drawn separately, as often.
+        most: Largest number of lesions, and of look-alikes, in a window.
         organs: Channel of each organ.
         tumor: Channel of the lesion class.
         spacing_mm: Spacing of the windows, (z, y, x).
@@ -35,6 +34,7 @@ class PaintLesions(BasicTransform):
         self,
         p: float,
         *,
+        most: int,
         organs: Mapping[str, int],
         tumor: int,
         spacing_mm: Spacing,
@@ -42,15 +42,15 @@ class PaintLesions(BasicTransform):
         std: float,
     ) -> None:
         super().__init__()
-        self.p, self.organs, self.tumor = p, dict(organs), tumor
+        self.p, self.most, self.organs, self.tumor = p, most, dict(organs), tumor
         self.spacing_mm, self.mean, self.std = spacing_mm, mean, std
 
     def apply(self, data_dict: dict[str, Any], **params: Any) -> dict[str, Any]:
         """Paint into ``image`` and ``segmentation`` of one window, both (channel, z, y, x)."""
         # Seeded from the global random state, as nnU-Net's transforms draw from it.
         rng = np.random.default_rng(np.random.randint(2**31))  # noqa: NPY002
-        lesions = int(rng.integers(1, _MOST + 1)) if rng.random() < self.p else 0
-        look_alikes = int(rng.integers(1, _MOST + 1)) if rng.random() < self.p else 0
+        lesions = int(rng.integers(1, self.most + 1)) if rng.random() < self.p else 0
+        look_alikes = int(rng.integers(1, self.most + 1)) if rng.random() < self.p else 0
         if not lesions and not look_alikes:
             return data_dict
         image: Tensor = data_dict["image"]
@@ -109,6 +109,7 @@ def make_painter(
     (tumor,) = lesions
     return PaintLesions(
         share,
+        most=recipe.training.paint_most,
         organs={name: channel for name, channel in channels.items() if channel != tumor},
         tumor=tumor,
         spacing_mm=recipe.data.spacing_mm,
