@@ -12,7 +12,6 @@ from torch import Tensor
 from nnstudent.training.annotated import PartialLabels
 from nnstudent.training.losses.dice_ce import MarginalLoss
 from nnstudent.training.losses.distillation import DistillingLoss
-from nnstudent.training.losses.hardest import HardestCrossEntropy
 from nnstudent.training.recipe import Training
 from nnstudent.training.schedule import fading
 
@@ -51,8 +50,6 @@ class Objective:
         if supervised and training.coarsest_loss:
             loss.weight_factors = halved(len(loss.weight_factors))
         self._ordinary: Any = loss.loss if supervised else loss
-        if training.hardest < 1:
-            self._ordinary.ce = HardestCrossEntropy(self._ordinary.ce, share=training.hardest)
         self._training, self._partial, self._device = training, partial, device
         self._class_weights = list(class_weights)
         adapted: Any = None

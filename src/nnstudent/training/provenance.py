@@ -25,7 +25,6 @@ _NEUTRAL: dict[str, dict[str, Any]] = {
         "consistency": 0.0,
         "lesion_weight": 1.0,
         "distill": 0.0,
-        "hardest": 1.0,
         "true_share": 0.0,
         "coarsest_loss": False,
     },

@@ -181,8 +181,6 @@ class Training:
         lesion_weight: Factor on the weights of lesion classes, whichever rule gives them.
         fade_weights: Let all these weights fall to 1 in the second half of the training: with them
             rare classes are learned early, but every border is drawn too far out.
-        hardest: Share of the voxels, those in which the cross-entropy is largest, that count in it
-            as much as all together (:mod:`nnstudent.training.losses.hardest`); 1: all alike.
         batch_dice: Compute Dice over the whole batch instead of averaging over its samples.
         partial: The treatment of a class that nobody looked for in a case. ``background``: it is
             background there. ``marginal``: the loss leaves it open
@@ -239,7 +237,6 @@ class Training:
     most_weight: float = 40.0
     lesion_weight: float = 1.0
     fade_weights: bool = False
-    hardest: float = 1.0
     batch_dice: bool = False
     partial: Literal["background", "marginal"] = "background"
     deep_supervision: bool = True
@@ -272,11 +269,6 @@ class Training:
             raise InputError(f"paint_most = {self.paint_most}; expected at least 1")
         if self.lesion_weight <= 0:
             raise InputError(f"lesion_weight = {self.lesion_weight}; expected a factor above 0")
-        if not 0 < self.hardest <= 1 or (self.hardest < 1 and self.distill):
-            raise InputError(
-                f"hardest = {self.hardest} with distill = {self.distill}; expected above 0 to 1, "
-                "and 1 if the loss follows the teachers' probabilities"
-            )
         for name in ("cutmix", "copy_paste", "paint_lesions", "replay", "distill", "true_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} = {getattr(self, name)}; expected 0 to 1")

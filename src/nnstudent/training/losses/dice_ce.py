@@ -14,8 +14,6 @@ from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
 from nnunetv2.utilities.ddp_allgather import AllGatherGrad
 from torch import Tensor, nn
 
-from nnstudent.training.losses.hardest import mean_with_hardest
-
 
 class MarginalLoss(nn.Module):
     """nnU-Net's Dice and cross-entropy, without a penalty for what a label leaves open.
@@ -75,8 +73,10 @@ class MarginalLoss(nn.Module):
 
         weight = self.ordinary.ce.weight
         voxel = counted.to(log_hit) if weight is None else weight.to(log_hit)[labels] * counted
-        share = getattr(self.ordinary.ce, "share", 1.0)
-        cross_entropy = mean_with_hardest(torch.log1p(ruled_out) - log_hit, voxel, share=share)
+        least = torch.finfo(voxel.dtype).tiny  # every voxel may be ignored
+        cross_entropy = (voxel * (torch.log1p(ruled_out) - log_hit)).sum() / voxel.sum().clamp_min(
+            least
+        )
 
         overlap, own_mass, drawn = (
             by_label(value * counted, labels, like=mass)
