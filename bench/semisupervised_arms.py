@@ -43,7 +43,6 @@ class Arm:
         copy_paste: Share of them that receive a lesion.
         distill: Share of the loss that follows the teachers' probabilities.
         ema: The model is the moving average of the weights with this decay; 0: it is not.
-        consistency: Weight of the mean teacher's term of the loss.
         cascade: Whether a second small network, on a grid twice as fine, segments the small organs
             again.
         ignore_below: Voxels of a pseudo-label with a lower probability are ignored.
@@ -61,7 +60,6 @@ class Arm:
     copy_paste: float = 0.0
     distill: float = 0.0
     ema: float = 0.0
-    consistency: float = 0.0
     cascade: bool = False
     ignore_below: float = 0.0
 
@@ -70,7 +68,7 @@ class Arm:
         """Settings of the student's training that differ from the other arms'."""
         return {
             name: getattr(self, name)
-            for name in ("cutmix", "copy_paste", "distill", "ema", "consistency")
+            for name in ("cutmix", "copy_paste", "distill", "ema")
             if getattr(self, name)
         }
 
@@ -114,7 +112,6 @@ ARMS = (
     Arm("distilling", "half of the loss", distill=0.5),
     Arm("consistency", "off"),
     Arm("consistency", "moving average", ema=0.999),
-    Arm("consistency", "mean teacher", ema=0.999, consistency=1.0),
     Arm("cascade", "one network"),
     Arm("cascade", "a finer one for small organs", cascade=True),
     Arm("uncertain", "off"),

@@ -22,7 +22,6 @@ _NEUTRAL: dict[str, dict[str, Any]] = {
         "paint_most": 4,
         "replay": 0.0,
         "ema": 0.0,
-        "consistency": 0.0,
         "lesion_weight": 1.0,
         "distill": 0.0,
         "true_share": 0.0,

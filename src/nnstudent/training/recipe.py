@@ -206,10 +206,6 @@ class Training:
             (:mod:`nnstudent.training.augment.replay`) instead of using a new one, 0 to 1.
         ema: The model is the moving average of the weights over the steps, which keeps this share
             of itself at each step, such as 0.999; 0: the model is the weights of the last step.
-        consistency: Weight of the mean teacher's term of the loss
-            (:mod:`nnstudent.training.consistency`), such as 1: the network sees a strongly changed
-            copy of each window, and is to predict what the moving average says of the window
-            itself. Needs ``ema``; a step takes about a third longer.
         distill: Share of the loss that follows the teachers' probabilities instead of the label, 0
             to 1 (:mod:`nnstudent.training.losses.distillation`); needs ``label --probability``.
         in_plane: Rotate and scale slices only, as nnU-Net does for patches flatter than 1 : 3.
@@ -250,7 +246,6 @@ class Training:
     paint_most: int = 4
     replay: float = 0.0
     ema: float = 0.0
-    consistency: float = 0.0
     distill: float = 0.0
     in_plane: bool = False
     label_interpolation: Literal["linear", "nearest"] = "linear"
@@ -274,11 +269,6 @@ class Training:
                 raise InputError(f"{name} = {getattr(self, name)}; expected 0 to 1")
         if not 0 <= self.ema < 1:
             raise InputError(f"ema = {self.ema}; expected 0 to under 1")
-        if self.consistency < 0 or (self.consistency and not self.ema):
-            raise InputError(
-                f"consistency = {self.consistency} with ema = {self.ema}; expected 0 or more, and "
-                "ema = 0.999 or so, because the moving average is the mean teacher"
-            )
         if self.distill and self.label_interpolation != "nearest":
             raise InputError(
                 'distill with label_interpolation = "linear"; set "nearest", because maps of '
@@ -291,8 +281,7 @@ class Recipe:
     """A network, its data and its training.
 
     Raises:
-        InputError: The patch does not fit the network's downsampling, or a mean teacher is asked
-            of a lesion stage.
+        InputError: The patch does not fit the network's downsampling.
     """
 
     network: Network
@@ -308,11 +297,6 @@ class Recipe:
                 f"patch {list(self.data.patch)} for a network that downsamples by "
                 f"{list(self.network.downsampling)}; "
                 "each size of the patch must be a multiple of it"
-            )
-        if self.training.consistency and self.data.hosts:
-            raise InputError(
-                f"consistency = {self.training.consistency} with hosts: what a lesion stage sees "
-                "is no image that can be made brighter; leave out one of the two"
             )
 
     def to_dict(self) -> dict[str, Any]:

@@ -29,7 +29,6 @@ from nnstudent.training.checkpoints import (
     remove_intermediate,
     write_checkpoint,
 )
-from nnstudent.training.consistency import make_consistency, strong_view
 from nnstudent.training.cpu.threads import Tuner
 from nnstudent.training.curves import StepNote, epoch_curves, plain_log
 from nnstudent.training.data.loading import Prefetch
@@ -91,7 +90,6 @@ class RecipeTrainer(nnUNetTrainer):
             self.recipe, self.partial, ignore=self.label_manager.ignore_label
         )
         self._average = WeightAverage(training.ema) if training.ema else None
-        self._consistency = make_consistency(training, self._average)
         self._guard = LossGuard(training)
         self._timer = CheckpointTimer(training.checkpoint_seconds)
         self._note, self._step = StepNote(), 0
@@ -183,16 +181,10 @@ class RecipeTrainer(nnUNetTrainer):
             group["lr"] = learning_rate(training, self._step)
         drawn = self._augmentation.next(lambda: Batch.load(batch, self.precision))
         self.optimizer.zero_grad(set_to_none=True)
-        shown, teacher = drawn.image, None
-        if self._consistency is not None:
-            teacher = self._consistency.target(self._bare_network(), shown, self.precision)
-            shown = self.precision.move(strong_view(shown))
-        output = self.precision.run(self.network, shown)
+        output = self.precision.run(self.network, drawn.image)
         possible = self.loss.possible(drawn.cases)
         self._augmentation.record(drawn, _finest(output).detach(), possible)
         loss = self.loss(output, drawn.targets, possible)
-        if self._consistency is not None and teacher is not None:
-            loss = loss + self._consistency.loss(_finest(output), teacher, step=self._step)
         updated = update(
             self.network,
             self.optimizer,
