@@ -116,7 +116,7 @@ def main() -> int:
         action="append",
         metavar="NAME",
         help="only this arm of an experiment, such as small+unlabeled; may be repeated (default: "
-        "all). Calls for different arms may run at the same time once what both need is there",
+        "all)",
     )
     parser.add_argument(
         "--seed",
