@@ -227,7 +227,9 @@ def facts(real: Mapping[str, tuple[str, int]], unlabeled: Mapping[str, int]) -> 
         "labels": "of the synthetic patients, exact; of the CT, made by other models "
         "(TotalSegmentator, a small network), not by experts"
         + (f"; of {', '.join(unlabeled)} by the student before" if unlabeled else ""),
-        "tumors": "seen in synthetic patients only; in the CT, for which nobody looked, "
+        "tumors": "not learned: this network knows organs alone"
+        if unlabeled
+        else "seen in synthetic patients only; in the CT, for which nobody looked, "
         "taken to be absent",
         "again": "python examples/bundled-student/train.py WORK"
         + " --all" * (HELD_OUT in real)

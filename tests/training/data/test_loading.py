@@ -14,7 +14,6 @@ import torch
 from nnstudent.errors import InputError
 from nnstudent.pipeline.preset import load_preset
 from nnstudent.training.augment.transforms import (
-    OrganIntensityTransform,
     initial_patch,
     training_transforms,
 )
@@ -113,47 +112,6 @@ def test_every_augmentation_keeps_shape_and_labels(name: str) -> None:
     )
     assert not torch.equal(done["image"], plain["image"])
     assert 0 < p < 1
-
-
-def test_organ_intensity_changes_each_organ_by_its_own_amount_and_the_rest_not_at_all() -> None:
-    torch.manual_seed(0)
-    image, labels = torch.zeros(1, 12, 24, 24), torch.zeros(1, 12, 24, 24, dtype=torch.int16)
-    labels[0, :, :, 2:8], labels[0, :, :, 12:18], labels[0, :, :, 22:] = 1, 3, -1
-    change = OrganIntensityTransform((-1.0, 1.0))(image=image, segmentation=labels)["image"]
-    first, second = change[0, :, :, 3:7], change[0, :, :, 13:17]
-    assert first.std() < 1e-5
-    assert second.std() < 1e-5
-    assert 0 < abs(first.mean() - second.mean()) < 2
-    assert max(abs(first.mean()), abs(second.mean())) <= 1
-    assert not change[0, :, :, 9:11].any()
-    assert not change[0, :, :, 19:].any()
-    ignored = OrganIntensityTransform((-1.0, 1.0), ignore=3)(
-        image=torch.zeros_like(image), segmentation=labels
-    )["image"]
-    assert ignored[0, :, :, 3:7].any()
-    assert not ignored[0, :, :, 12:].any()
-
-
-def test_organ_intensity_takes_a_lesion_along_with_what_it_lies_in() -> None:
-    torch.manual_seed(0)
-    image, labels = torch.zeros(1, 12, 24, 36), torch.zeros(1, 12, 24, 36, dtype=torch.int16)
-    labels[0, :, :, 2:12], labels[0, :, :, 14:24] = 1, 2
-    labels[0, 4:8, 8:14, 5:9], labels[0, 4:8, 8:14, 16:20], labels[0, 4:8, 8:14, 29:33] = (
-        3,
-        3,
-        3,
-    )  # in 1, in 2, in no organ
-    change = OrganIntensityTransform((-1.0, 1.0), lesions=(3,))(image=image, segmentation=labels)[
-        "image"
-    ][0]
-    for whole in (change[:, :, 3:11], change[:, :, 15:23]):
-        assert whole.std() < 1e-5
-        assert whole.any()
-    assert not change[:, :, 26:].any()
-    everywhere = torch.full_like(labels, 3)
-    assert not OrganIntensityTransform((-1.0, 1.0), lesions=(3,))(
-        image=torch.zeros_like(image), segmentation=everywhere
-    )["image"].any()
 
 
 @pytest.mark.parametrize("preset", ["demo", "laptop"])

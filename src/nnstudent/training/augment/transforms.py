@@ -6,7 +6,6 @@ import math
 from collections.abc import Collection, Sequence
 from typing import Any
 
-import torch
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform, ImageOnlyTransform
 from batchgeneratorsv2.transforms.intensity.brightness import MultiplicativeBrightnessTransform
 from batchgeneratorsv2.transforms.intensity.contrast import BGContrast, ContrastTransform
@@ -26,10 +25,8 @@ from batchgeneratorsv2.transforms.utils.pseudo2d import (
 from batchgeneratorsv2.transforms.utils.random import RandomTransform
 from batchgeneratorsv2.transforms.utils.remove_label import RemoveLabelTansform
 from torch import Tensor
-from torch.nn.functional import avg_pool3d
 
-from nnstudent.inference.labels.hosted import as_hosts
-from nnstudent.training.augment.repaint import RepaintTransform
+from nnstudent.training.augment.organs import OrganIntensityTransform, RepaintTransform
 from nnstudent.training.recipe import Augmentation, Recipe
 
 # Width of an elastic deformation over the patch size; the 9 to 13 voxels on a patch of 128 of
@@ -87,46 +84,6 @@ class OwnImageTransform(ImageOnlyTransform):
 
     def _apply_to_image(self, img: Tensor, **params: Any) -> Tensor:
         return img.clone()
-
-
-class OrganIntensityTransform(ImageOnlyTransform):
-    """Makes each labeled organ brighter or darker, as another contrast phase would.
-
-    What has no label stays, so that the network must know an organ by its place and shape as well
-    as by its brightness. A lesion changes with its host: it is found by how it differs from that.
-
-    Args:
-        offset: Least and largest offset, in standard deviations of the normalized foreground.
-        ignore: The ignore label, whose voxels stay as well.
-        lesions: Channels of the lesion classes.
-    """
-
-    def __init__(
-        self,
-        offset: tuple[float, float],
-        *,
-        ignore: int | None = None,
-        lesions: Collection[int] = (),
-    ) -> None:
-        super().__init__()
-        self.offset, self.ignore, self.lesions = offset, ignore, lesions
-
-    def get_parameters(self, **data_dict: Any) -> dict[str, Any]:
-        """Draw an offset for every class in the window.
-
-        Returns:
-            ``field``: The offsets by voxel, (1, z, y, x), smoothed at the edges by a voxel.
-        """
-        segmentation = data_dict["segmentation"][0].long().clamp(min=0)  # -1 is padding
-        labels = torch.from_numpy(as_hosts(segmentation.numpy(), self.lesions))
-        offsets = torch.empty(int(labels.max()) + 1).uniform_(*self.offset)
-        offsets[0] = 0.0
-        if self.ignore is not None:
-            offsets[self.ignore :] = 0.0  # the highest label
-        return {"field": avg_pool3d(offsets[labels][None], 3, 1, 1, count_include_pad=False)}
-
-    def _apply_to_image(self, img: Tensor, **params: Any) -> Tensor:
-        return img.add_(params["field"])
 
 
 def validation_transforms(
