@@ -123,7 +123,7 @@ class Try:
 
     def model(self, arm: str) -> Path:
         """The small network of an arm."""
-        preset, labeling = protocol.networks()
+        preset = protocol.networks()
         if arm == "labeled":
             return self._taught("small", preset.student, folds=1)
         pseudo, fused = self.work / "pseudo", self.work / "fused"
@@ -131,7 +131,7 @@ class Try:
         done = label(
             cohort,
             pseudo,
-            teachers=[self._taught("labeling", labeling, folds=FOLDS)],
+            teachers=[self._taught("large", preset.teachers, folds=FOLDS)],
             options=TeacherOptions(decision=preset.decision, threads=self.threads),
             progress=self.progress,
         )

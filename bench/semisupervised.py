@@ -14,7 +14,7 @@ the first learns from the complete scans. With them it learns from truth and fro
 three large teachers, which learned from all labeled scans by the marginal loss. One student for
 both is an arm of its own.
 
-``--protocol`` runs the protocol of docs/results/protocol-2.md (bench/protocol.py): other networks,
+``--protocol`` runs the protocol of docs/results/protocol-3.md (bench/protocol.py): other networks,
 grids, steps and patients, and a lesion stage behind the networks of organs. Before an arm learns
 from pseudo-labels, these are compared with the small network without them, on other patients than
 those of the test (``--choose labels`` does that alone); if they are no better, the run ends.
@@ -45,7 +45,7 @@ from nnstudent.pipeline.preset import load_preset
 from nnstudent.progress import Progress
 
 RESULTS = ROOT / "docs" / "results"
-ROWS, PROTOCOL_ROWS = RESULTS / "semisupervised.json", RESULTS / "protocol-2-results.json"
+ROWS, PROTOCOL_ROWS = RESULTS / "semisupervised.json", RESULTS / "protocol-3-results.json"
 WORK = ROOT / "runs" / "semisupervised"
 
 
@@ -167,11 +167,9 @@ def set_up(args: argparse.Namespace, work: Path) -> Bench:
     """The bench that the options ask for."""
     counts = PROPORTIONS[args.proportion]
     if args.protocol:
-        preset, labeling = protocol.networks()
         return Bench(
             work,
-            preset,
-            labeling=labeling,
+            protocol.networks(),
             proportion=args.proportion,
             counts=counts,
             phantoms=protocol.PHANTOMS,

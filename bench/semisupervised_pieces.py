@@ -75,9 +75,8 @@ class Bench(Setting):
         if arm.round > 1:
             before = Arm("", "", "large", decision=arm.decision, round=arm.round - 1)
             return [self.student(before, seed)]
-        network = "large" if self.labeling is None else "labeling"
-        partial = self.recipe(network, seed).training.partial
-        organs = self.taught(network, seed, folds=self.preset.folds, partial=partial)
+        partial = self.preset.teachers.training.partial
+        organs = self.taught("large", seed, folds=self.preset.folds, partial=partial)
         if not arm.one:
             return [organs]
         if self.preset.tumor is None:

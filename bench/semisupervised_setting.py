@@ -42,7 +42,6 @@ class Setting:
         preset: Large network, small network, and the number of teachers. With a recipe ``tumor``,
             which also learns the organs that lie around lesions, its model is a lesion stage behind
             every network; otherwise an arm's own network learns tumors and is laid over it.
-        labeling: The recipe of the teachers that label; None for the large network.
         proportion: Name of ``counts``, for the rows; empty for the first cohort.
         counts: Number of cases of each kind.
         phantoms: Preset of the phantoms.
@@ -53,7 +52,6 @@ class Setting:
 
     work: Path
     preset: Preset
-    labeling: Recipe | None = None
     proportion: str = ""
     counts: Mapping[LabelProfile, int] = field(default_factory=lambda: dict(COUNTS))
     phantoms: str = "tiny"
@@ -148,7 +146,6 @@ class Setting:
         recipe = {
             "large": self.preset.teachers,
             "small": self.preset.student,
-            "labeling": self.labeling or self.preset.teachers,
             "tumor": self.preset.tumor or self.preset.student,
         }[network]
         return replace(recipe, training=replace(recipe.training, seed=100 * seed))
@@ -168,7 +165,7 @@ class Setting:
                     without_defaults(self.preset.teachers),
                     without_defaults(self.preset.student),
                     self.preset.folds,
-                    *(without_defaults(one) for one in (self.preset.tumor, self.labeling) if one),
+                    *([without_defaults(self.preset.tumor)] if self.preset.tumor else []),
                 ]
             ),
             "arm_hash": data_hash(

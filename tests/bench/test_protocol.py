@@ -30,7 +30,7 @@ def asked(**options: object) -> argparse.Namespace:
 
 
 def test_the_page_has_the_numbers_that_are_run() -> None:
-    page = (ROOT / "docs" / "results" / "protocol-2.md").read_text("utf-8")
+    page = (ROOT / "docs" / "results" / "protocol-3.md").read_text("utf-8")
     assert protocol.table() in page
     for goal in protocol.GOALS:
         assert goal.text in page
@@ -58,15 +58,13 @@ def test_the_papers_proportion_is_the_papers() -> None:
 
 
 def test_every_arm_learns_long_enough_on_grids_fine_enough_in_time() -> None:
-    preset, labeling = protocol.networks()
+    preset = protocol.networks()
     assert preset.tumor is not None
     for recipe in (preset.student, preset.teachers, preset.tumor):
         assert protocol.steps(recipe) == protocol.LEAST_STEPS
         assert max(recipe.data.spacing_mm) <= 6
         assert recipe.training.true_share > 0
-    assert math.prod(labeling.data.spacing_mm) < math.prod(preset.teachers.data.spacing_mm)
-    assert (preset.folds, labeling.training.partial) == (5, "marginal")
-    assert protocol.steps(labeling) >= protocol.steps(preset.student)
+    assert (preset.folds, preset.teachers.training.partial) == (5, "marginal")
     assert preset.tumor.data.spacing_mm == (4.0, 2.5, 2.5)
     assert preset.tumor.training.paint_lesions > 0
     assert protocol.hours() < protocol.MOST_HOURS
@@ -80,14 +78,13 @@ def test_the_protocol_is_set_up_in_places_of_its_own(tmp_path: Path) -> None:
     assert run.preset.tumor is not None
     assert places(asked()) == (ROWS, WORK)
     assert places(asked(proportion="paper"))[1] != WORK
-    assert set_up(asked(), tmp_path).labeling is None
 
 
 def test_rules_are_chosen_on_other_patients(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows, _ = places(asked(protocol=True, proportion="paper", choose="decision"))
-    assert rows.name == "protocol-2-results-choosing.json"
+    assert rows.name == "protocol-3-results-choosing.json"
     run = set_up(asked(protocol=True, proportion="paper", choose="decision"), tmp_path)
     seen: list[tuple[Path, dict[str, int], int]] = []
 

@@ -40,8 +40,8 @@ def test_the_test_scan_is_learned_from_by_nobody_and_the_rest_lose_their_labels(
 
 
 def test_both_arms_learn_for_the_same_number_of_steps(tmp_path: Path) -> None:
-    preset, labeling = networks()
-    for recipe in (preset.student, labeling):
+    preset = networks()
+    for recipe in (preset.student, preset.teachers):
         short = attempt(tmp_path, tmp_path).recipe(recipe)
         assert steps(short) == 100  # whole epochs of 50
         assert short.training.partial == "marginal"

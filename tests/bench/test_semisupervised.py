@@ -282,7 +282,6 @@ def test_a_lesion_stage_learns_with_and_without_unlabeled_scans(
         before,
         work=tmp_path,
         preset=replace(preset, tumor=replace(preset.student, data=seen)),
-        labeling=replace(preset.teachers, data=preset.student.data),
     )
     run.__dict__["cohort"] = before.cohort
     others = tuple(
@@ -310,7 +309,7 @@ def test_a_lesion_stage_learns_with_and_without_unlabeled_scans(
     assert learned["lesions-labeled"] == {"partial"}
     assert learned["lesions-all"] > {"partial"}
     teachers = {path.name for path in (tmp_path / "seed0" / "teachers").iterdir()}
-    assert teachers == {"small-background-1", "labeling-background-2"}
+    assert teachers == {"small-background-1", "large-background-2"}
 
 
 def test_the_cohort_is_as_the_page_says(preset: Preset, tmp_path: Path) -> None:
