@@ -26,7 +26,7 @@ from nnstudent.errors import InputError
 from nnstudent.io.atomic import replacing_folder
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import find_classes
-from nnstudent.volume import Shape
+from nnstudent.volume import Shape, Spacing
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +39,7 @@ def add_lesion_stage(
     hosts: Mapping[str, HostRule],
     context_mm: float = CONTEXT_MM,
     window: Shape | None = None,
+    spacing_mm: Spacing | None = None,
     fold: int | str = "0",
     card: Mapping[str, Any] | None = None,
     torch_weights: bool = True,
@@ -58,6 +59,8 @@ def add_lesion_stage(
         context_mm: How far around them it sees.
         window: Voxels of a window, (z, y, x), if another size than in training works better; it
             must suit the network.
+        spacing_mm: Spacing of its grid, (z, y, x), in mm, if another than in training works better
+            (:mod:`nnstudent.bundle.lesion_grid`).
         fold: Which fold of the stage.
         card: Facts for the model card, added to those of the bundle.
         torch_weights: See :func:`~nnstudent.bundle.export.export`, as for all that follow.
@@ -87,6 +90,7 @@ def add_lesion_stage(
         hosts=dict(hosts),
         relative_to=_relative_to(source, model, hosts=hosts),
         patch=window or source.spec.patch,
+        spacing_mm=spacing_mm or source.spec.spacing_mm,
     )
     manifest = read_json_table(model.path / MANIFEST, what="a bundle")
     kept, replaced = _first_networks(manifest["networks"], model)

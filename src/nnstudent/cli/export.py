@@ -15,6 +15,9 @@
   nnstudent export bundled -o bundle --shift liver=-1,spleen=-0.6
       the same networks with borders farther in: liver and spleen came out too
       large; the model may also be an nnU-Net folder
+  nnstudent export bundled -o bundle --lesion-grid 2.4,1.5,1.5
+      the bundled student, whose lesion stage looks at a finer grid: it finds more
+      small lesions, and more that are none
   nnstudent export RUN/student -o student.onnx --onnx
       for programs without this package; bundles can be exported like this too
 
@@ -140,6 +143,12 @@ def _add_stages(group: argparse._ArgumentGroup) -> None:
         metavar="Z,Y,X",
         help="window of the lesion stage, in voxels (default: as in its training)",
     )
+    group.add_argument(
+        "--lesion-grid",
+        metavar="Z,Y,X",
+        help="spacing of the grid on which the lesion stage runs, in mm (default: as in its "
+        "training); without --behind, MODEL is a bundle that has one, or bundled",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -217,6 +226,7 @@ def _check(args: argparse.Namespace) -> None:
         "--taxonomy": args.taxonomy,
         "--no-torch": args.no_torch,
         "--shift": args.shift,
+        "--lesion-grid": args.lesion_grid,
     }
     if args.onnx and any(others.values()):
         named = next(option for option, given in others.items() if given)
@@ -244,6 +254,7 @@ def _export(args: argparse.Namespace, *, progress: Any) -> Path:
 
     from nnstudent.bundle.bundle import MANIFEST
     from nnstudent.bundle.export import export
+    from nnstudent.bundle.lesion_grid import regrid_lesion_stage
     from nnstudent.bundle.lesion_stage import add_lesion_stage
     from nnstudent.bundle.shift import shift_bundle
     from nnstudent.bundle.store import find_model
@@ -255,9 +266,13 @@ def _export(args: argparse.Namespace, *, progress: Any) -> Path:
     card = {} if args.card is None else read_json_table(args.card, what="a model card")
     shift = _shift(args.shift)
     path = find_model(args.model)
+    grid = _lesion_grid(args.lesion_grid)
     if shift and (path is None or (path / MANIFEST).is_file()):
-        _check_shift(args)
+        _check_unchanged(args, option="--shift of a bundle")
         return shift_bundle(path, args.out, logit_shift=shift, card=card)
+    if grid is not None and args.behind is None:
+        _check_unchanged(args, option="--lesion-grid of a bundle")
+        return regrid_lesion_stage(path, args.out, spacing_mm=grid, card=card)
     how: dict[str, Any] = {
         "context_mm": args.near,
         "fold": args.fold,
@@ -284,15 +299,17 @@ def _export(args: argparse.Namespace, *, progress: Any) -> Path:
         args.out,
         hosts=_hosts(args.hosts),
         window=_window(args.window),
+        spacing_mm=grid,
         **how,
     )
 
 
-def _check_shift(args: argparse.Namespace) -> None:
-    """Refuse options that shifting a bundle would ignore."""
+def _check_unchanged(args: argparse.Namespace, *, option: str) -> None:
+    """Refuse options that have no effect where one property of a bundle is changed."""
     from nnstudent.errors import InputError
 
     ignored = {
+        "--lesion-grid": args.lesion_grid if args.shift else None,
         "--int8": args.int8,
         "--overlay": args.overlay,
         "--second": args.second,
@@ -302,9 +319,7 @@ def _check_shift(args: argparse.Namespace) -> None:
     }
     if any(ignored.values()):
         named = next(option for option, given in ignored.items() if given)
-        raise InputError(
-            f"{named} does not go with --shift of a bundle, of which all else stays as it is"
-        )
+        raise InputError(f"{named} does not go with {option}, of which all else stays as it is")
 
 
 def _shift(text: str | None) -> dict[str, float]:
@@ -332,6 +347,20 @@ def _window(text: str | None) -> tuple[int, int, int] | None:
     if len(sizes) != 3 or not all(size.strip().isdigit() and int(size) for size in sizes):
         raise InputError(f"--window {text}; expected three numbers of voxels, such as 48,96,96")
     return int(sizes[0]), int(sizes[1]), int(sizes[2])
+
+
+def _lesion_grid(text: str | None) -> tuple[float, float, float] | None:
+    from nnstudent.errors import InputError
+
+    if text is None:
+        return None
+    try:
+        z, y, x = (float(mm) for mm in text.split(","))
+    except ValueError:
+        raise InputError(
+            f"--lesion-grid {text}; expected three spacings in mm, such as 3,1.9,1.9"
+        ) from None
+    return z, y, x
 
 
 def _hosts(path: Path) -> dict[str, HostRule]:
