@@ -16,7 +16,7 @@
       the same networks with borders farther in: liver and spleen came out too
       large; the model may also be an nnU-Net folder
   nnstudent export bundled -o bundle --lesion-grid 2.4,1.5,1.5
-      the bundled student, whose lesion stage looks at a finer grid: it finds more
+      the bundled student with a finer grid for its lesion stage: it finds more
       small lesions, and more that are none
   nnstudent export RUN/student -o student.onnx --onnx
       for programs without this package; bundles can be exported like this too
