@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nnstudent.bundle.bundle import FORMAT, MANIFEST, open_model
-from nnstudent.bundle.write import check_replaceable, write_manifest
+from nnstudent.bundle.bundle import MANIFEST, open_model
+from nnstudent.bundle.write import check_replaceable, write_changed
 from nnstudent.data_files import read_json_table
 from nnstudent.errors import InputError
 from nnstudent.io.atomic import replacing_folder
@@ -61,6 +61,7 @@ def regrid_lesion_stage(
             row["spec"] = replace(network.spec, spacing_mm=spacing_mm).to_dict()
     with replacing_folder(out) as temporary:
         shutil.copytree(model.path / "networks", temporary / "networks")
-        manifest |= {"format": FORMAT, "card": {**manifest.get("card", {}), **(card or {})}}
-        write_manifest(temporary, manifest, title=out.resolve().name)
+        write_changed(
+            temporary, manifest, networks=manifest["networks"], card=card, title=out.resolve().name
+        )
     return out

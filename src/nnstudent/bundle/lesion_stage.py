@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nnstudent.bundle import nnunet
-from nnstudent.bundle.bundle import FORMAT, MANIFEST, Model, open_model
+from nnstudent.bundle.bundle import MANIFEST, Model, open_model
 from nnstudent.bundle.export import CONTEXT_MM, first_lesion_class
 from nnstudent.bundle.quantise import Sampling
 from nnstudent.bundle.spec import HostRule
@@ -18,7 +18,7 @@ from nnstudent.bundle.write import (
     Contents,
     check_replaceable,
     network_names,
-    write_manifest,
+    write_changed,
     write_network,
 )
 from nnstudent.data_files import read_json_table
@@ -110,12 +110,9 @@ def add_lesion_stage(
             contents=Contents(torch_weights, int8, progress),
         )
         progress("export", 1, 1)
-        manifest |= {
-            "format": FORMAT,
-            "networks": [*kept, row],
-            "card": {**manifest.get("card", {}), **(card or {})},
-        }
-        write_manifest(temporary, manifest, title=out.resolve().name)
+        write_changed(
+            temporary, manifest, networks=[*kept, row], card=card, title=out.resolve().name
+        )
     return out
 
 

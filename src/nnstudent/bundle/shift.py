@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from nnstudent.bundle import graph
-from nnstudent.bundle.bundle import FORMAT, MANIFEST, Network, content_hash, open_model
+from nnstudent.bundle.bundle import MANIFEST, Network, content_hash, open_model
 from nnstudent.bundle.network import build, load_weights
 from nnstudent.bundle.spec import NetworkSpec
-from nnstudent.bundle.write import check_replaceable, write_manifest
+from nnstudent.bundle.write import check_replaceable, write_changed
 from nnstudent.data_files import read_json_table
 from nnstudent.errors import InputError
 from nnstudent.io.atomic import replacing_folder
@@ -89,12 +89,7 @@ def shift_bundle(
             if spec != network.spec:
                 row = _written_again(temporary, row, network, spec, path=model.path)
             rows.append(row)
-        manifest |= {
-            "format": FORMAT,
-            "networks": rows,
-            "card": {**manifest.get("card", {}), **(card or {})},
-        }
-        write_manifest(temporary, manifest, title=out.resolve().name)
+        write_changed(temporary, manifest, networks=rows, card=card, title=out.resolve().name)
     return out
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nnstudent.bundle import graph, nnunet
-from nnstudent.bundle.bundle import MANIFEST, content_hash, read_bundle, sealed
+from nnstudent.bundle.bundle import FORMAT, MANIFEST, content_hash, read_bundle, sealed
 from nnstudent.bundle.card import write_card
 from nnstudent.bundle.network import build, load_weights, unique_weights
 from nnstudent.bundle.quantise import (
@@ -123,6 +123,32 @@ def write_manifest(folder: Path, manifest: Mapping[str, Any], *, title: str) -> 
     """
     write_json(folder / MANIFEST, sealed(manifest))
     write_card(folder / "card.md", read_bundle(folder), title=title)
+
+
+def write_changed(
+    folder: Path,
+    manifest: Mapping[str, Any],
+    *,
+    networks: Sequence[Mapping[str, Any]],
+    card: Mapping[str, Any] | None,
+    title: str,
+) -> None:
+    """Seal a bundle that was made from another one.
+
+    Args:
+        folder: The new bundle's folder, in which the networks are.
+        manifest: The manifest of the bundle before.
+        networks: The entries of the networks.
+        card: Facts for the model card, added to those of the bundle before.
+        title: The card's heading.
+    """
+    changed = {
+        **manifest,
+        "format": FORMAT,
+        "networks": list(networks),
+        "card": {**manifest.get("card", {}), **(card or {})},
+    }
+    write_manifest(folder, changed, title=title)
 
 
 def write_quality(folder: Path, quality: QualityModel) -> None:
