@@ -243,6 +243,8 @@ def _check(args: argparse.Namespace) -> None:
             "--shift does not go with --behind: a lesion stage has thresholds, see --hosts; "
             "shift the bundle in front on its own"
         )
+    if args.lesion_grid is not None and args.shift is not None:
+        raise InputError("--lesion-grid does not go with --shift: change one after the other")
     if args.behind is not None and args.taxonomy is not None:
         raise InputError(
             "--taxonomy does not go with --behind: the bundle in front has its own label table"
@@ -309,7 +311,6 @@ def _check_unchanged(args: argparse.Namespace, *, option: str) -> None:
     from nnstudent.errors import InputError
 
     ignored = {
-        "--lesion-grid": args.lesion_grid if args.shift else None,
         "--int8": args.int8,
         "--overlay": args.overlay,
         "--second": args.second,
