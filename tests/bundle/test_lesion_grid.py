@@ -8,33 +8,22 @@ import numpy as np
 import pytest
 
 from nnstudent.bundle.bundle import open_model
-from nnstudent.bundle.export import export
 from nnstudent.bundle.lesion_grid import regrid_lesion_stage
 from nnstudent.bundle.lesion_stage import add_lesion_stage
-from nnstudent.bundle.spec import HostRule
 from nnstudent.cli.main import main
 from nnstudent.errors import InputError
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.taxonomy import flare23
 from tests.inference.conftest import blobs
-from tests.inference.folders import ISOTROPIC, make_folder
+from tests.inference.lesion_bundles import HOSTS, make_lesion_bundles
 
 FINE = (3.0, 2.0, 2.5)
-HOSTS = {"spleen": HostRule(0.3, 0.0)}
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A bundle of organs, a lesion stage's folder, and both in one bundle."""
-    at = tmp_path_factory.mktemp("grid")
-    organs = export(
-        make_folder(at / "organs", ISOTROPIC), at / "first", taxonomy=flare23(), torch_weights=False
-    )
-    stage = make_folder(at / "stage", ISOTROPIC, classes=("liver", "tumor"), seed=5)
-    both = add_lesion_stage(
-        organs, stage, at / "both", hosts=HOSTS, context_mm=8.0, torch_weights=False
-    )
-    return organs, stage, both
+    return make_lesion_bundles(tmp_path_factory.mktemp("grid"))
 
 
 def test_only_the_grid_of_the_stage_is_another(made, tmp_path):
@@ -51,11 +40,9 @@ def test_only_the_grid_of_the_stage_is_another(made, tmp_path):
     assert after.hash != before.hash
     assert after.card["why"] == "small"
     assert "- spacing (z, y, x): 3, 2, 2.5 mm" in (fine / "card.md").read_text()
-    for name in ("networks", "quality"):
-        tables = [json.loads((path / "bundle.json").read_text()).get(name) for path in (both, fine)]
-        if name == "networks":
-            tables = [[row["files"] for row in table] for table in tables]
-        assert tables[0] == tables[1]
+    was, now = (json.loads((path / "bundle.json").read_text()) for path in (both, fine))
+    assert [row["files"] for row in now["networks"]] == [row["files"] for row in was["networks"]]
+    assert now.get("quality") == was.get("quality")
     image = blobs((30, 26, 34), (5.0, 4.0, 4.0))
     labels = [Segmenter(path, postprocess=())(image).labels.array for path in (organs, both, fine)]
     tumor = flare23()["tumor"].id

@@ -25,6 +25,7 @@ from nnstudent.pseudo.teacher import classes_known, open_teacher
 from nnstudent.taxonomy import Taxonomy, flare23
 from tests.inference.conftest import blobs
 from tests.inference.folders import ISOTROPIC, make_folder
+from tests.inference.lesion_bundles import make_lesion_bundles
 
 LIVER, SPLEEN, AORTA = 1, 3, 5
 SPACING = (4.0, 2.5, 2.5)  # 0.025 ml
@@ -112,19 +113,7 @@ def test_a_rule_that_means_nothing_is_refused(threshold: float, least_ml: float)
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory):
     """A bundle of organs, a lesion stage's folder, and both in one bundle."""
-    at = tmp_path_factory.mktemp("lesions")
-    organs = export(
-        make_folder(at / "organs", ISOTROPIC), at / "first", taxonomy=flare23(), torch_weights=False
-    )
-    stage = make_folder(at / "stage", ISOTROPIC, classes=("liver", "tumor"), seed=5)
-    hosts = {"spleen": HostRule(0.3, 0.0)}
-    return (
-        organs,
-        stage,
-        add_lesion_stage(
-            organs, stage, at / "both", hosts=hosts, context_mm=8.0, torch_weights=False
-        ),
-    )
+    return make_lesion_bundles(tmp_path_factory.mktemp("lesions"))
 
 
 def test_a_stage_changes_nothing_but_lesions(bundles):
