@@ -3,7 +3,7 @@
   python -m bench.semisupervised --only table6 --seed 0
   python -m bench.semisupervised --max-minutes 60
   python -m bench.semisupervised --protocol --proportion paper --choose decision
-  python -m bench.semisupervised --protocol --proportion paper --only table6 --seed 6
+  python -m bench.semisupervised --protocol --proportion paper --only table6 --seed 9
 
 This repeats Table 6 of the paper and its ablations. There are 6 scans with all organs labeled, 16
 with some classes, 42 without labels, and 30 separate test scans, which nothing learns from and no
@@ -14,11 +14,11 @@ the first learns from the complete scans. With them it learns from truth and fro
 three large teachers, which learned from all labeled scans by the marginal loss. One student for
 both is an arm of its own.
 
-``--protocol`` runs the protocol of docs/results/protocol-3.md (bench/protocol.py): other networks,
+``--protocol`` runs the protocol of docs/results/protocol-4.md (bench/protocol.py): other networks,
 grids, steps and patients, and a lesion stage behind the networks of organs. Before an arm learns
 from pseudo-labels, these are compared with the small network without them, on other patients than
 those of the test (``--choose labels`` does that alone); if they are no better, the run ends.
-``--choose decision`` scores the labels of each rule there, and trains only the teachers.
+``--choose decision`` scores small networks there, each learned from the labels of another rule.
 
 A killed call loses a minute of training or one case; the next call resumes there. Each finished arm
 and seed becomes a row of the JSON file at once, and the page made from the rows
@@ -45,7 +45,7 @@ from nnstudent.pipeline.preset import load_preset
 from nnstudent.progress import Progress
 
 RESULTS = ROOT / "docs" / "results"
-ROWS, PROTOCOL_ROWS = RESULTS / "semisupervised.json", RESULTS / "protocol-3-results.json"
+ROWS, PROTOCOL_ROWS = RESULTS / "semisupervised.json", RESULTS / "protocol-4-results.json"
 WORK = ROOT / "runs" / "semisupervised"
 
 
@@ -142,8 +142,8 @@ def main() -> int:
     parser.add_argument(
         "--choose",
         choices=CHOICES,
-        help="compare the labels of each rule, or labels and the small network without them, on "
-        "patients outside the test, and name the best",
+        help="compare what is learned from the labels of each rule, or labels and the small "
+        "network without them, on patients outside the test, and name the best",
     )
     add_row_options(parser, rows=ROWS, work=WORK)
     args = parser.parse_args()

@@ -16,7 +16,7 @@ from bench.common import (
     score_test_cases,
     scores_by_case,
 )
-from bench.semisupervised_arms import CHOICES, Arm
+from bench.semisupervised_arms import CHOICES, LABELS, Arm
 from bench.semisupervised_pieces import Bench
 from nnstudent.errors import InputError
 from nnstudent.evaluation.evaluate import evaluate
@@ -68,19 +68,20 @@ def _made(rows: Path, mark: Row) -> Row | None:
 
 
 def chosen_row(bench: Bench, arm: Arm, seed: int) -> dict[str, Any]:
-    """A row on the patients for choosing: of an arm's pseudo-labels, or of its network.
+    """A row on the patients for choosing: of an arm's network, or of its pseudo-labels.
 
-    No test case is segmented. An arm that learns from pseudo-labels is not trained; how good
-    these are is its row.
+    No test case is segmented. The arm ``pseudo-labels`` is not trained; how good these are is its
+    row.
     """
     cohort = bench.choosing
-    if arm.learns != "all":
-        models = bench.models(arm, seed)[:1]
+    if arm.name != LABELS:
         at = bench.work / f"seed{seed}" / "choosing"
         bundle = export_once(
-            models, at / f"{arm.key}-bundle", record=at / f"{arm.key}.json",
+            [bench.network(arm, seed)],
+            at / f"{arm.key}-bundle",
+            record=at / f"{arm.key}.json",
             progress=bench.progress,
-        )  # fmt: skip
+        )
         scores, _ = score_test_cases(
             cohort,
             Segmenter(bundle, threads=bench.threads),

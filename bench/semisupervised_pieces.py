@@ -193,13 +193,16 @@ class Bench(Setting):
             progress=self.progress,
         )
 
+    def network(self, arm: Arm, seed: int) -> Path:
+        """An arm's own network."""
+        if arm.learns == "all":
+            return self.student(arm, seed)
+        partial = "marginal" if arm.learns == "labeled" else "background"
+        return self.taught(arm.network, seed, partial=partial)
+
     def models(self, arm: Arm, seed: int) -> list[Path]:
         """An arm's network, and the tumor model that is laid over it, if there is one."""
-        if arm.learns == "all":
-            model = self.student(arm, seed)
-        else:
-            partial = "marginal" if arm.learns == "labeled" else "background"
-            model = self.taught(arm.network, seed, partial=partial)
+        model = self.network(arm, seed)
         if arm.one or self.preset.tumor is not None:
             return [model]
         return [model, self.taught(arm.network, seed, target="tumor")]

@@ -99,9 +99,7 @@ def test_every_arm_is_a_row(made: tuple[bench.Bench, Path, list[str]]) -> None:
     assert len(rows.read_text().splitlines()) == len(found) + 2
 
 
-def test_a_rule_is_chosen_by_labels_of_other_patients_without_a_student(
-    preset: Preset, tmp_path: Path
-) -> None:
+def test_a_rule_is_chosen_by_its_student_on_other_patients(preset: Preset, tmp_path: Path) -> None:
     def cohort(name: str, chosen: tuple[int, ...]) -> Cohort:
         cases = tuple(
             write_case(tmp_path / name, *(CASES[n][0], n, CASES[n][1]), role=CASES[n][2])
@@ -122,7 +120,9 @@ def test_a_rule_is_chosen_by_labels_of_other_patients_without_a_student(
         assert (row["patients"], set(row["cases"])) == ("choosing", {"test_a", "test_b"})
         assert 0 <= row["organ_dsc"] <= 1
     assert "(chosen)" in table.choice(found, "decision")
-    assert sorted(path.name for path in (run.work / "seed0").iterdir()) == ["choosing", "teachers"]
+    students = {path.name for path in (run.work / "seed0" / "students").iterdir()}
+    assert students == {f"small-round1-{rule}-keep1-two" for rule in ("argmax", "dice")}
+    assert not (run.work / "seed0" / "predictions").exists()  # no test case was segmented
 
 
 @pytest.mark.slow
