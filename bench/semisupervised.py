@@ -75,6 +75,7 @@ def run(
         for seed in seeds or SEEDS.get(experiment, ONE)
         for arm in bench.arms
         if arm.experiment == experiment and (not arms or arm.name in arms)
+        if bench.preset.tumor is not None or not arm.lesions
     ]
     for seed, arm in wanted:
         mark, known = bench.row(arm, seed), read_rows(rows)

@@ -46,6 +46,7 @@ class Arm:
         cascade: Whether a second small network, on a grid twice as fine, segments the small organs
             again.
         ignore_below: Voxels of a pseudo-label with a lower probability are ignored.
+        lesions: Whether the preset's lesion stage stands behind its network of organs.
     """
 
     experiment: str
@@ -62,6 +63,7 @@ class Arm:
     ema: float = 0.0
     cascade: bool = False
     ignore_below: float = 0.0
+    lesions: bool = False
 
     @property
     def extras(self) -> dict[str, float]:
@@ -82,9 +84,10 @@ class Arm:
     @property
     def key(self) -> str:
         """A name shared by arms of several experiments that are the same model."""
+        stages = "-cascade" * self.cascade + "-lesions" * self.lesions
         if self.learns != "all":
-            return f"{self.network}-{self.learns}"
-        return f"{self.network}-all-{self.labels}{suffix(self.extras)}{'-cascade' * self.cascade}"
+            return f"{self.network}-{self.learns}{stages}"
+        return f"{self.network}-all-{self.labels}{suffix(self.extras)}{stages}"
 
 
 ARMS = (
@@ -93,6 +96,10 @@ ARMS = (
     Arm("table6", "small+unlabeled"),
     Arm("table6", "large", "large", "complete"),
     Arm("table6", "large+unlabeled", "large"),
+    Arm("tumors", "small", "small", "complete", lesions=True),
+    Arm("tumors", "small+unlabeled", lesions=True),
+    Arm("tumors", "large", "large", "complete", lesions=True),
+    Arm("tumors", "large+unlabeled", "large", lesions=True),
     Arm("models", "one student", one=True),
     Arm("models", "student and tumor model"),
     Arm("teacher", "complete only", "large", "complete"),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from bench.common import (
+    Row,
     commit,
     export_once,
     machine,
@@ -208,16 +209,16 @@ class Bench(Setting):
         return [model, self.taught(arm.network, seed, target="tumor")]
 
     def bundle(self, arm: Arm, seed: int) -> Path:
-        """The bundle of an arm, with the lesion stage behind it, if the preset has one."""
-        at = self.work / f"seed{seed}" / "bundles"
+        """The bundle of an arm, with the lesion stage behind it if the arm has one."""
+        at, key = self.work / f"seed{seed}" / "bundles", replace(arm, lesions=False).key
         bundle = export_once(
             self.models(arm, seed),
-            at / arm.key,
-            record=at / f"{arm.key}.json",
+            at / key,
+            record=at / f"{key}.json",
             second=self.second(arm, seed) if arm.cascade else None,
             progress=self.progress,
         )
-        if self.preset.tumor is None or arm.one:
+        if not arm.lesions:
             return bundle
         return self.with_lesions(bundle, seed, unlabeled=arm.learns == "all")
 
@@ -268,12 +269,13 @@ class Bench(Setting):
             name=arm.key,
             progress=self.progress,
         )
-        progress = self.models(arm, seed)[0] / "fold_0" / "progress.json"
+        progress = self.network(arm, seed) / "fold_0" / "progress.json"
         curve = json.loads(progress.read_text("utf-8"))["train_loss"]
+        organs_only = self.preset.tumor is not None and not (arm.lesions or arm.one)
         return {
             **self.row(arm, seed),
             "commit": commit(),
-            **organ_means(scores),
+            **_measured(organ_means(scores), organs_only=organs_only),
             "seconds_per_case": round(float(np.mean([case["total"] for case in timings])), 3),
             "machine": machine(),
             "loss": _tail(curve),
@@ -282,8 +284,16 @@ class Bench(Setting):
                 for name, mean in scores.means().items()
                 if name in scores.taxonomy.organs
             },
-            "cases": scores_by_case(scores),
+            "cases": {
+                case: _measured(means, organs_only=organs_only)
+                for case, means in scores_by_case(scores).items()
+            },
         }
+
+
+def _measured(means: Row, *, organs_only: bool) -> Row:
+    """Means without those of the tumor, if the arm has nothing that looks for one."""
+    return {name: mean for name, mean in means.items() if not (organs_only and "tumor" in name)}
 
 
 def _hashes(bundle: Path, stage: Path) -> list[str]:

@@ -29,6 +29,7 @@ METRICS = {
 }
 TITLES = {
     "table6": "With and without unlabeled scans (the paper's Table 6)",
+    "tumors": "The same with a lesion stage behind each network",
     "models": "One student for organs and tumors, or two models",
     "teacher": "The large network from complete scans only, or from all labeled ones",
     "decision": "Which label a voxel of a pseudo-label gets",
@@ -50,6 +51,7 @@ PAIRS = {
         ("small+unlabeled", "large+unlabeled"),
         ("small+unlabeled", "large"),
     ),
+    "tumors": (("small+unlabeled", "small"), ("large+unlabeled", "large")),
     "models": (("one student", "student and tumor model"),),
     "teacher": (("marginal loss", "complete only"),),
     "decision": (("best expected Dice", "most probable label"),),
@@ -61,6 +63,12 @@ PAIRS = {
     "distilling": (("half of the loss", "off"),),
     "consistency": (("moving average", "off"),),
     "uncertain": (("ignored", "off"),),
+}
+# What arms are compared by, where it is not the organs.
+COMPARED = {
+    "tumors": ("tumor_dsc", "tumor_nsd"),
+    "models": ("organ_dsc", "tumor_dsc"),
+    "copy-paste": ("organ_dsc", "tumor_dsc"),
 }
 LEAST = 0.031  # DSC that unlabeled scans should add to the small network
 WITHIN = 0.01  # DSC that it may then be worse than the large one
@@ -194,14 +202,16 @@ def _tables(current: Sequence[Row], *, goals: bool) -> str:
         arms = _arms(current, experiment)
         if not arms:
             continue
+        rows = [row for of_arm in arms.values() for row in of_arm]
+        measured = [name for name in METRICS if any(row.get(name) is not None for row in rows)]
         lines = [
             f"### {title}",
             "",
-            f"| arm | {' | '.join(METRICS.values())} | s a case | seeds |",
-            "|---|" + "---|" * (len(METRICS) + 2),
+            f"| arm | {' | '.join(METRICS[name] for name in measured)} | s a case | seeds |",
+            "|---|" + "---|" * (len(measured) + 2),
         ]
         for name, of_arm in arms.items():
-            cells = [_cell([row.get(metric) for row in of_arm]) for metric in METRICS]
+            cells = [_cell([row.get(metric) for row in of_arm]) for metric in measured]
             seconds = np.mean([row["seconds_per_case"] for row in of_arm])
             lines.append(
                 f"| {name} | {' | '.join(cells)} | {seconds:.2f} "
@@ -213,14 +223,12 @@ def _tables(current: Sequence[Row], *, goals: bool) -> str:
             if first in arms
             and second in arms
             and {row["seed"] for row in arms[first]} & {row["seed"] for row in arms[second]}
-            for metric in (
-                "organ_dsc",
-                "tumor_dsc" if experiment in ("models", "copy-paste") else "organ_nsd",
-                *(["tumor_dsc"] if goals and experiment == "table6" else []),
-            )
+            for metric in COMPARED.get(experiment, ("organ_dsc", "organ_nsd"))
         ]
-        if experiment == "table6":
-            notes += _protocol_goals(arms) if goals else _goals(arms)
+        if goals:
+            notes += _protocol_goals(arms, experiment)
+        elif experiment == "table6":
+            notes += _goals(arms)
         parts.append("\n".join([*lines, "", *notes, ""]) if notes else "\n".join([*lines, ""]))
     return "\n".join(parts)
 
@@ -240,9 +248,8 @@ Synthetic patients: {_kinds(last["counts"])}. {page.networks}
 Each learned for {last["steps"]} steps with a rate that falls to zero; from the second to last tenth
 of them to the last, the mean loss (cross-entropy less Dice) changed by {min(changes):+.3f} to
 {max(changes):+.3f}. That is flat for this schedule, not a proof that more steps would add nothing.
-Scores are × 100, mean ± standard deviation over seeds. Tumor scores are means over the test scans
-that have a tumor; the share of the others in which one was found stands beside
-them.{_of_tumors(current)} Differences are paired over cases and seeds, with the 95 % bootstrap
+Scores are × 100, mean ± standard deviation over seeds.{_of_tumors(current)}
+Differences are paired over cases and seeds, with the 95 % bootstrap
 interval over seeds and cases and Wilcoxon's two-sided p over cases. They show how ways of learning
 compare, not how well a model works on patients. Seconds per case were measured on a machine with
 other work.
@@ -284,11 +291,16 @@ def _kinds(counts: Mapping[str, int]) -> str:
 
 
 def _of_tumors(rows: Sequence[Row]) -> str:
-    best = max((row["tumor_dsc"] for row in rows if row["tumor_dsc"] is not None), default=1.0)
-    if best >= 0.1:
+    known = [row["tumor_dsc"] for row in rows if row.get("tumor_dsc") is not None]
+    if not known:
         return ""
+    means = """ Tumor scores are means over the test scans
+that have a tumor; the share of the others in which one was found stands beside
+them."""
+    if max(known) >= 0.1:
+        return means
     return (
-        f" On grids this coarse no arm has a tumor DSC over {100 * best:.1f}: "
+        f"{means} On grids this coarse no arm has a tumor DSC over {100 * max(known):.1f}: "
         "nothing is to be read from these columns."
     )
 
@@ -350,10 +362,12 @@ def _goals(arms: Mapping[str, Sequence[Row]]) -> list[str]:
     return lines
 
 
-def _protocol_goals(arms: Mapping[str, Sequence[Row]]) -> list[str]:
-    """The goals of the protocol, and whether they are reached."""
+def _protocol_goals(arms: Mapping[str, Sequence[Row]], experiment: str) -> list[str]:
+    """The goals of the protocol for an experiment, and whether they are reached."""
     lines = []
     for goal in GOALS:
+        if goal.experiment != experiment:
+            continue
         if goal.arm not in arms or (goal.minus is not None and goal.minus not in arms):
             continue
         if goal.minus is None:

@@ -290,7 +290,7 @@ def test_a_lesion_stage_learns_with_and_without_unlabeled_scans(
     run.__dict__["choosing"] = Cohort(TABLE, others)
     monkeypatch.setattr(lesions, "LESION_THRESHOLDS", (0.5, 0.9))
     assert run.tumor_classes == ("left_ball", "spot")
-    arms = {arm.name: arm for arm in ARMS if arm.experiment == "table6"}
+    arms = {arm.name: arm for arm in ARMS if arm.experiment == "tumors"}
     labeled, unlabeled = (
         json.loads((run.bundle(arms[name], 0) / "bundle.json").read_text())["networks"]
         for name in ("small", "small+unlabeled")
@@ -310,6 +310,12 @@ def test_a_lesion_stage_learns_with_and_without_unlabeled_scans(
     assert learned["lesions-all"] > {"partial"}
     teachers = {path.name for path in (tmp_path / "seed0" / "teachers").iterdir()}
     assert teachers == {"small-background-1", "large-background-2"}
+    # The organs' rows need no lesion stage, and say nothing of tumors.
+    (organs,) = (arm for arm in ARMS if (arm.experiment, arm.name) == ("table6", "small"))
+    found = run.scored(organs, 0)
+    assert found["organ_dsc"] is not None
+    for scores in (found, *found["cases"].values()):
+        assert not any("tumor" in name for name in scores)
 
 
 def test_the_cohort_is_as_the_page_says(preset: Preset, tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_rows_of_another_cohort_or_recipe_are_not_mixed_in() -> None:
         row("small", 0, [0.4]),
     ]
     assert table.newest(rows) == rows[3:]
-    assert "| small | 40.0 | 40.0 | – | – | – | 0.50 | 0 |" in table.render(rows)
+    assert "| small | 40.0 | 40.0 | 0.50 | 0 |" in table.render(rows)  # no column without a score
 
 
 def test_the_page_is_written_at_its_marks(tmp_path: Path) -> None:
@@ -104,3 +104,18 @@ def test_the_page_says_what_the_rows_say() -> None:
     assert table.render(read_rows(bench.ROWS)) in (
         ROOT / "docs" / "results" / "semisupervised.md"
     ).read_text("utf-8")
+
+
+def test_each_experiment_of_the_protocol_is_judged_by_its_own_goals() -> None:
+    lesion = {"experiment": "tumors", "tumor_dsc": 0.31}
+    rows = [
+        row("small", 9, [0.5, 0.6]),
+        row("small+unlabeled", 9, [0.54, 0.64]),
+        row("small", 9, [0.5, 0.6], experiment="tumors", tumor_dsc=0.1),
+        row("small+unlabeled", 9, [0.54, 0.64], **lesion),
+    ]
+    organs, tumors = table.render(rows, goals=True).split("### ")[1:]
+    assert "goal, organ DSC, small+unlabeled minus small: at least +3.1" in organs
+    assert "tumor" not in organs
+    assert "goal, tumor DSC, small+unlabeled: at least +30.0: +31.0, **reached**" in tumors
+    assert "goal, organ" not in tumors
