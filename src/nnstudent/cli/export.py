@@ -45,6 +45,36 @@ if TYPE_CHECKING:
     from nnstudent.errors import Failure
 
 HELP = "turn an nnU-Net model folder into a bundle"
+_BEHIND = {"--behind", "--hosts", "--window", "--lesion-grid"}
+_PLAIN = {
+    "--calibration",
+    "--card",
+    "--fold",
+    "--int8",
+    "--near",
+    "--no-torch",
+    "--overlay",
+    "--quality",
+    "--second",
+    "--shift",
+    "--taxonomy",
+}
+_OPTIONS = _BEHIND | _PLAIN
+# The options that each kind of export uses, and why it uses no others.
+_TAKES = {
+    "--onnx": ({"--fold"}, "an ONNX file holds one plain network"),
+    "--onnx of a bundle": (set(), "an ONNX file holds one plain network"),
+    "--shift of a bundle": ({"--shift", "--card", "--quality"}, "all else stays as it is"),
+    "--lesion-grid of a bundle": (
+        {"--lesion-grid", "--card", "--quality"},
+        "all else stays as it is",
+    ),
+    "--behind": (
+        _OPTIONS - {"--overlay", "--second", "--shift", "--taxonomy"},
+        "the bundle in front stays as it is; change it on its own",
+    ),
+    "an export without --behind": (_PLAIN, "it is for a lesion stage"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,7 +114,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_report(parser, help="write what was exported as JSON")
     _add_stages(parser.add_argument_group("several networks"))
     advanced = add_advanced(parser)
-    advanced.add_argument("--fold", default="0", metavar="K", help="fold to export (default: 0)")
+    advanced.add_argument("--fold", metavar="K", help="fold to export (default: 0)")
     advanced.add_argument(
         "--no-torch",
         action="store_true",
@@ -121,7 +151,6 @@ def _add_stages(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--near",
         type=float,
-        default=20.0,
         metavar="MM",
         help="margin that the second stage sees around what the first found (default: 20)",
     )
@@ -189,14 +218,13 @@ def _calibrate(args: argparse.Namespace, *, progress: Any) -> tuple[Failure, ...
 
 
 def _run_onnx(args: argparse.Namespace) -> int:
-    from nnstudent.bundle.bundle import MANIFEST, open_model
+    from nnstudent.bundle.bundle import open_model
     from nnstudent.bundle.onnx import export_onnx
     from nnstudent.bundle.store import find_model
     from nnstudent.cli.common import write_report
 
-    path = find_model(args.model)
-    is_bundle = path is None or (path / MANIFEST).is_file()
-    model = open_model(path, fold=None if is_bundle else args.fold, trust_pickle=args.trust_pickle)
+    fold = None if _is_bundle(args.model) else args.fold or "0"
+    model = open_model(find_model(args.model), fold=fold, trust_pickle=args.trust_pickle)
     out = export_onnx(model, args.out)
     size = out.stat().st_size
     write_report(
@@ -209,28 +237,17 @@ def _run_onnx(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Refuse options that do not go together, and too few scans to calibrate on."""
+    """Refuse options that have no effect together, and too few scans to calibrate on."""
     from nnstudent.errors import InputError
     from nnstudent.evaluation.calibrate import check_cohort
 
-    if args.quality is not None:
-        check_cohort(args.quality)
-
-    others = {
-        "--int8": args.int8,
-        "--overlay": args.overlay,
-        "--second": args.second,
-        "--behind": args.behind,
-        "--quality": args.quality,
-        "--card": args.card,
-        "--taxonomy": args.taxonomy,
-        "--no-torch": args.no_torch,
-        "--shift": args.shift,
-        "--lesion-grid": args.lesion_grid,
-    }
-    if args.onnx and any(others.values()):
-        named = next(option for option, given in others.items() if given)
-        raise InputError(f"{named} does not go with --onnx: an ONNX file holds one plain network")
+    kind = _kind(args)
+    takes, why = _TAKES[kind]
+    for option in sorted(_OPTIONS - takes):
+        if getattr(args, option[2:].replace("-", "_")) not in (None, False, []):
+            raise InputError(f"{option} does not go with {kind}: {why}")
+    if args.near is not None and args.second is None and args.behind is None:
+        raise InputError("--near does not go without --second or --behind: it is their margin")
     if args.int8 != (args.calibration is not None):
         raise InputError(
             "--int8 and --calibration go together: --int8 --calibration COHORT, a folder that "
@@ -238,24 +255,35 @@ def _check(args: argparse.Namespace) -> None:
         )
     if (args.behind is None) != (args.hosts is None):
         raise InputError("--behind and --hosts go together: --behind bundled --hosts hosts.json")
-    if args.behind is not None and args.shift is not None:
-        raise InputError(
-            "--shift does not go with --behind: a lesion stage has thresholds, see --hosts; "
-            "shift the bundle in front on its own"
-        )
-    if args.lesion_grid is not None and args.shift is not None:
-        raise InputError("--lesion-grid does not go with --shift: change one after the other")
-    if args.behind is not None and args.taxonomy is not None:
-        raise InputError(
-            "--taxonomy does not go with --behind: the bundle in front has its own label table"
-        )
+    if args.quality is not None:
+        check_cohort(args.quality)
+
+
+def _kind(args: argparse.Namespace) -> str:
+    """Which of the kinds of ``_TAKES`` is asked for."""
+    if args.onnx:
+        return "--onnx of a bundle" if _is_bundle(args.model) else "--onnx"
+    if args.behind is not None:
+        return "--behind"
+    if args.shift is not None and _is_bundle(args.model):
+        return "--shift of a bundle"
+    if args.lesion_grid is not None:
+        return "--lesion-grid of a bundle"
+    return "an export without --behind"
+
+
+def _is_bundle(model: Path) -> bool:
+    from nnstudent.bundle.bundle import MANIFEST
+    from nnstudent.bundle.store import find_model
+
+    path = find_model(model)
+    return path is None or (path / MANIFEST).is_file()
 
 
 def _export(args: argparse.Namespace, *, progress: Any) -> Path:
     from functools import partial
 
-    from nnstudent.bundle.bundle import MANIFEST
-    from nnstudent.bundle.export import export
+    from nnstudent.bundle.export import CONTEXT_MM, export
     from nnstudent.bundle.lesion_grid import regrid_lesion_stage
     from nnstudent.bundle.lesion_stage import add_lesion_stage
     from nnstudent.bundle.shift import shift_bundle
@@ -269,15 +297,13 @@ def _export(args: argparse.Namespace, *, progress: Any) -> Path:
     shift = _shift(args.shift)
     path = find_model(args.model)
     grid = _lesion_grid(args.lesion_grid)
-    if shift and (path is None or (path / MANIFEST).is_file()):
-        _check_unchanged(args, option="--shift of a bundle")
+    if shift and _is_bundle(args.model):
         return shift_bundle(path, args.out, logit_shift=shift, card=card)
     if grid is not None and args.behind is None:
-        _check_unchanged(args, option="--lesion-grid of a bundle")
         return regrid_lesion_stage(path, args.out, spacing_mm=grid, card=card)
     how: dict[str, Any] = {
-        "context_mm": args.near,
-        "fold": args.fold,
+        "context_mm": CONTEXT_MM if args.near is None else args.near,
+        "fold": args.fold or "0",
         "card": card,
         "torch_weights": not args.no_torch,
         "int8": partial(sample_cohort, read_cohort(args.calibration)) if args.int8 else None,
@@ -304,23 +330,6 @@ def _export(args: argparse.Namespace, *, progress: Any) -> Path:
         spacing_mm=grid,
         **how,
     )
-
-
-def _check_unchanged(args: argparse.Namespace, *, option: str) -> None:
-    """Refuse options that have no effect where one property of a bundle is changed."""
-    from nnstudent.errors import InputError
-
-    ignored = {
-        "--int8": args.int8,
-        "--overlay": args.overlay,
-        "--second": args.second,
-        "--behind": args.behind,
-        "--taxonomy": args.taxonomy,
-        "--no-torch": args.no_torch,
-    }
-    if any(ignored.values()):
-        named = next(option for option, given in ignored.items() if given)
-        raise InputError(f"{named} does not go with {option}, of which all else stays as it is")
 
 
 def _shift(text: str | None) -> dict[str, float]:
