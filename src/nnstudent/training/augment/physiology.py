@@ -198,6 +198,18 @@ LOOK_ALIKES: tuple[Kind, ...] = (
         shape="tube",
         tumor=False,
     ),
+    # Contrast reaches the liver's own veins last; until then they are dark beside the portal vein.
+    Kind(
+        "vein without contrast",
+        {"liver": 1.2},
+        _phases((-22, -6), (-35, -8), (-40, -8)),
+        size_mm=(5, 22),
+        most=4,
+        edge_mm=(1.5, 6.0),
+        texture_hu=(0.0, 4.0),
+        shape="tube",
+        tumor=False,
+    ),
     Kind(
         "fissure or partial volume of fat",
         {"liver": 0.5, "spleen": 0.2, "pancreas": 0.3} | dict.fromkeys(_KIDNEYS, 0.2),
