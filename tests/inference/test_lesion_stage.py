@@ -104,19 +104,6 @@ def test_what_lies_beside_a_host_and_not_in_it_is_something_else() -> None:
     assert kept[4:8, 18:22, 17:23].all()
 
 
-def test_a_lesion_that_merges_with_what_is_beside_its_host_is_kept() -> None:
-    odds, organs = scene()
-    odds[1:11, 2:28, 19:24] = 1.0  # beside the liver, and its outermost voxel
-    odds[4:8, 10:16, 13:20] = 3.0  # a lesion deep in it
-    rules = {LIVER: HostRule(0.9, 0.5)}  # log odds of 2.2: the lesion alone
-    alone = threshold_by_host(odds, organs, rules, spacing_mm=SPACING) > 0
-    assert alone[4:8, 10:16, 13:20].all()
-    low = {LIVER: HostRule(0.6, 0.5)}  # both are one piece, of which most lies outside
-    merged = threshold_by_host(odds, organs, low, spacing_mm=SPACING) > 0
-    assert merged[alone].all(), "a lower threshold lost a lesion"
-    assert not merged[..., 20:].any()
-
-
 @pytest.mark.parametrize(("threshold", "least_ml"), [(0.0, 0.0), (1.0, 0.0), (0.5, -1.0)])
 def test_a_rule_that_means_nothing_is_refused(threshold: float, least_ml: float) -> None:
     with pytest.raises(InputError, match="a lesion threshold of"):

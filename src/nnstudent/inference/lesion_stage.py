@@ -15,7 +15,7 @@ import scipy
 from nnstudent.bundle.spec import BACKGROUND, HostRule, NetworkSpec
 from nnstudent.inference.grid.preprocess import Frame
 from nnstudent.inference.labels.scores import ClassScores
-from nnstudent.types import Float32Array, Item, LabelArray, MaskArray
+from nnstudent.types import Float32Array, Item, LabelArray
 from nnstudent.volume import Spacing
 
 # How far lesions reach beyond their host: they grow out of it, and the first stage may have
@@ -102,8 +102,7 @@ def threshold_by_host(
 
     A voxel belongs to the nearest host within :data:`REACH_MM`, and a piece to the host of most of
     its voxels. A piece of which less than :data:`TOUCHING` lies in its host or right beside it is
-    something else nearby, and left out, except what of it lies deep in the host: a lesion may have
-    merged with what is beside the organ.
+    something else nearby, and left out.
 
     Args:
         odds: Log odds of a lesion, (z, y, x).
@@ -122,27 +121,9 @@ def threshold_by_host(
         own = parts[box] == number
         rule = hosts[int(np.bincount(host[box][own]).argmax())]
         touching = float((away[box][own] <= _BESIDE_MM).mean())
-        kept = own if touching >= TOUCHING else _deep_parts(own, away[box] == 0, spacing_mm)
-        of, _ = scipy.ndimage.label(kept, structure=_NEIGHBORS)
-        large = np.bincount(of.ravel()) * voxel_ml >= rule.least_ml
-        large[0] = False
-        above[box][own & ~large[of]] = _NEVER
+        if own.sum() * voxel_ml < rule.least_ml or touching < TOUCHING:
+            above[box][own] = _NEVER
     return above
-
-
-def _deep_parts(piece: MaskArray, inside: MaskArray, spacing_mm: Spacing) -> MaskArray:
-    """The parts of a piece within an organ that reach deeper than its border zone.
-
-    Args:
-        piece: The piece, (z, y, x).
-        inside: The organ, (z, y, x).
-        spacing_mm: Spacing, (z, y, x).
-    """
-    parts, count = scipy.ndimage.label(piece & inside, structure=_NEIGHBORS)
-    depth = scipy.ndimage.distance_transform_edt(inside, sampling=spacing_mm)
-    deepest = scipy.ndimage.maximum(depth, parts, range(count + 1))
-    deep: MaskArray = (np.asarray(deepest) > _BESIDE_MM)[parts] & (parts > 0)
-    return deep
 
 
 def nearest_host(
