@@ -39,41 +39,54 @@ def test_the_command(folder, tmp_path, capfd):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("model", "words", "said"),
     [
-        (["--window", "8,8,8"], "--window does not go with an export without --behind"),
-        (["--near", "5"], "--near does not go without --second or --behind"),
-        (["--window", "8,8,8", "--second", "x"], "--window does not go with"),
-        (["--overlay", "x", "--behind", "bundled"], "--overlay does not go with --behind"),
-        (["--second", "x", "--behind", "bundled"], "--second does not go with --behind"),
-        (["--taxonomy", "x", "--behind", "bundled"], "--taxonomy does not go with --behind"),
-        (["--shift", "liver=1", "--behind", "bundled"], "--shift does not go with --behind"),
-        (["--onnx", "--near", "5"], "--near does not go with --onnx"),
-        (["--onnx", "--hosts", "x.json"], "--hosts does not go with --onnx"),
+        ("folder", ["--window", "8,8,8"], "--window does not go with an export without --behind"),
+        ("folder", ["--near", "5"], "--near does not go without --second or --behind"),
+        ("folder", ["--window", "8,8,8", "--second", "x"], "--window does not go with"),
+        (
+            "folder",
+            ["--overlay", "x", "--behind", "bundled"],
+            "--overlay does not go with --behind",
+        ),
+        ("folder", ["--second", "x", "--behind", "bundled"], "--second does not go with --behind"),
+        (
+            "folder",
+            ["--taxonomy", "x", "--behind", "bundled"],
+            "--taxonomy does not go with --behind",
+        ),
+        (
+            "folder",
+            ["--shift", "liver=1", "--behind", "bundled"],
+            "--shift does not go with --behind",
+        ),
+        ("folder", ["--onnx", "--near", "5"], "--near does not go with --onnx"),
+        ("folder", ["--onnx", "--hosts", "x.json"], "--hosts does not go with --onnx"),
+        (
+            "bundle",
+            ["--shift", "liver=1", "--window", "8,8,8"],
+            "--window does not go with --shift",
+        ),
+        ("bundle", ["--shift", "liver=1", "--fold", "1"], "--fold does not go with --shift"),
+        (
+            "bundle",
+            ["--lesion-grid", "3,2,2", "--window", "8,8,8"],
+            "--window does not go with --lesion-g",
+        ),
+        (
+            "bundle",
+            ["--lesion-grid", "3,2,2", "--near", "5"],
+            "--near does not go with --lesion-grid",
+        ),
+        ("bundle", ["--onnx", "--fold", "1"], "--fold does not go with --onnx of a bundle"),
     ],
 )
-def test_options_without_effect_are_refused(folder, tmp_path, capfd, words, said):
-    assert main(["export", str(folder), "-o", str(tmp_path / "out"), *words]) == 2
+def test_options_without_effect_are_refused(folder, bundle, tmp_path, capfd, model, words, said):
+    path, out = {"folder": folder, "bundle": bundle}[model], tmp_path / "out.onnx"
+    assert main(["export", str(path), "-o", str(out), *words]) == 2
     (line,) = capfd.readouterr().err.splitlines()
     assert said in line
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["--shift", "liver=1", "--window", "8,8,8"], "--window does not go with --shift"),
-        (["--shift", "liver=1", "--fold", "1"], "--fold does not go with --shift"),
-        (["--lesion-grid", "3,2,2", "--window", "8,8,8"], "--window does not go with --lesion-g"),
-        (["--lesion-grid", "3,2,2", "--near", "5"], "--near does not go with --lesion-grid"),
-        (["--onnx", "--fold", "1"], "--fold does not go with --onnx of a bundle"),
-    ],
-)
-def test_options_without_effect_on_a_bundle_are_refused(bundle, tmp_path, capfd, words, said):
-    assert main(["export", str(bundle), "-o", str(tmp_path / "out.onnx"), *words]) == 2
-    (line,) = capfd.readouterr().err.splitlines()
-    assert said in line
-    assert not (tmp_path / "out.onnx").exists()
+    assert not out.exists()
 
 
 def test_without_torch_the_extra_is_named(folder, bundle, monkeypatch, capfd, tmp_path):

@@ -60,15 +60,13 @@ _PLAIN = {
     "--taxonomy",
 }
 _OPTIONS = _BEHIND | _PLAIN
+_SHIFTED, _REGRIDDED = "--shift of a bundle", "--lesion-grid of a bundle"
 # The options that each kind of export uses, and why it uses no others.
 _TAKES = {
     "--onnx": ({"--fold"}, "an ONNX file holds one plain network"),
     "--onnx of a bundle": (set(), "an ONNX file holds one plain network"),
-    "--shift of a bundle": ({"--shift", "--card", "--quality"}, "all else stays as it is"),
-    "--lesion-grid of a bundle": (
-        {"--lesion-grid", "--card", "--quality"},
-        "all else stays as it is",
-    ),
+    _SHIFTED: ({"--shift", "--card", "--quality"}, "all else stays as it is"),
+    _REGRIDDED: ({"--lesion-grid", "--card", "--quality"}, "all else stays as it is"),
     "--behind": (
         _OPTIONS - {"--overlay", "--second", "--shift", "--taxonomy"},
         "the bundle in front stays as it is; change it on its own",
@@ -185,11 +183,12 @@ def run(args: argparse.Namespace) -> int:
     from nnstudent.bundle.bundle import open_model
     from nnstudent.cli.common import Display, print_failures, write_report
 
-    _check(args)
+    kind = _kind(args)
+    _check(args, kind)
     if args.onnx:
         return _run_onnx(args)
     with Display() as display:
-        out = _export(args, progress=display)
+        out = _export(args, kind, progress=display)
         failures = _calibrate(args, progress=display)
     model = open_model(out)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
@@ -223,8 +222,8 @@ def _run_onnx(args: argparse.Namespace) -> int:
     from nnstudent.bundle.store import find_model
     from nnstudent.cli.common import write_report
 
-    fold = None if _is_bundle(args.model) else args.fold or "0"
-    model = open_model(find_model(args.model), fold=fold, trust_pickle=args.trust_pickle)
+    path, fold = find_model(args.model), args.fold or "0"
+    model = open_model(path, fold=fold, trust_pickle=args.trust_pickle)
     out = export_onnx(model, args.out)
     size = out.stat().st_size
     write_report(
@@ -236,12 +235,11 @@ def _run_onnx(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check(args: argparse.Namespace) -> None:
-    """Refuse options that have no effect together, and too few scans to calibrate on."""
+def _check(args: argparse.Namespace, kind: str) -> None:
+    """Refuse options that have no effect on a kind of export, and too few scans to calibrate on."""
     from nnstudent.errors import InputError
     from nnstudent.evaluation.calibrate import check_cohort
 
-    kind = _kind(args)
     takes, why = _TAKES[kind]
     for option in sorted(_OPTIONS - takes):
         if getattr(args, option[2:].replace("-", "_")) not in (None, False, []):
@@ -260,15 +258,15 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _kind(args: argparse.Namespace) -> str:
-    """Which of the kinds of ``_TAKES`` is asked for."""
+    """The kind of export that the options ask for, a key of ``_TAKES``."""
     if args.onnx:
         return "--onnx of a bundle" if _is_bundle(args.model) else "--onnx"
     if args.behind is not None:
         return "--behind"
     if args.shift is not None and _is_bundle(args.model):
-        return "--shift of a bundle"
+        return _SHIFTED
     if args.lesion_grid is not None:
-        return "--lesion-grid of a bundle"
+        return _REGRIDDED
     return "an export without --behind"
 
 
@@ -280,7 +278,7 @@ def _is_bundle(model: Path) -> bool:
     return path is None or (path / MANIFEST).is_file()
 
 
-def _export(args: argparse.Namespace, *, progress: Any) -> Path:
+def _export(args: argparse.Namespace, kind: str, *, progress: Any) -> Path:
     from functools import partial
 
     from nnstudent.bundle.export import CONTEXT_MM, export
@@ -297,9 +295,9 @@ def _export(args: argparse.Namespace, *, progress: Any) -> Path:
     shift = _shift(args.shift)
     path = find_model(args.model)
     grid = _lesion_grid(args.lesion_grid)
-    if shift and _is_bundle(args.model):
+    if kind == _SHIFTED:
         return shift_bundle(path, args.out, logit_shift=shift, card=card)
-    if grid is not None and args.behind is None:
+    if kind == _REGRIDDED and grid is not None:
         return regrid_lesion_stage(path, args.out, spacing_mm=grid, card=card)
     how: dict[str, Any] = {
         "context_mm": CONTEXT_MM if args.near is None else args.near,
