@@ -103,8 +103,8 @@ def trainings(experiment: str) -> dict[str, tuple[int, int]]:
 
 def hours(experiment: str, *, cores: int = 2) -> float:
     """Hours of training for one seed of an experiment, if all cores are busy all the time."""
-    each = trainings(experiment).items()
-    seconds = sum(number * steps * STEP_SECONDS[name] for name, (number, steps) in each)
+    needed = trainings(experiment).items()
+    seconds = sum(n * each * STEP_SECONDS[name] for name, (n, each) in needed)
     return seconds / cores / 3600
 
 

@@ -15,9 +15,10 @@ three large teachers, which learned from all labeled scans by the marginal loss.
 both is an arm of its own.
 
 ``--protocol`` runs the protocol of docs/results/protocol-4.md (bench/protocol.py): other networks,
-grids, steps and patients, and a lesion stage behind the networks of organs. Before an arm learns
-from pseudo-labels, these are compared with the small network without them, on other patients than
-those of the test (``--choose labels`` does that alone); if they are no better, the run ends.
+grids, steps and patients. In its experiment ``tumors`` a lesion stage stands behind the networks of
+organs. Before an arm learns from pseudo-labels, these are compared with the small network without
+them, on other patients than those of the test (``--choose labels`` does that alone); if they are no
+better, the run ends.
 ``--choose decision`` scores small networks there, each learned from the labels of another rule.
 
 A killed call loses a minute of training or one case; the next call resumes there. Each finished arm

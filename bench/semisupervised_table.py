@@ -365,9 +365,7 @@ def _goals(arms: Mapping[str, Sequence[Row]]) -> list[str]:
 def _protocol_goals(arms: Mapping[str, Sequence[Row]], experiment: str) -> list[str]:
     """The goals of the protocol for an experiment, and whether they are reached."""
     lines = []
-    for goal in GOALS:
-        if goal.experiment != experiment:
-            continue
+    for goal in (goal for goal in GOALS if goal.experiment == experiment):
         if goal.arm not in arms or (goal.minus is not None and goal.minus not in arms):
             continue
         if goal.minus is None:
