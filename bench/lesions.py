@@ -7,8 +7,10 @@ Lesions of 10 to 60 mm that differ by 20 HU or more from their host are painted 
 kidneys of public CT that the model has not learned from (NNSTUDENT_DATA). The result is the share
 found, the DSC of those found, and the components of 0.5 ml and more that are found in the same
 scans without painted lesions. Some of these patients have lesions of their own, which nobody
-annotated: look at the pictures. On phantoms the truth is exact; a lesion that an eye would not see
-counts neither as missed nor as found.
+annotated: look at the pictures. The lesions are the same for every model and processor.
+
+On phantoms the truth is exact; a lesion that an eye would not see counts neither as missed nor as
+found.
 """
 
 from __future__ import annotations
@@ -71,13 +73,15 @@ def main() -> None:
     parser.add_argument("--report", type=Path, help="write all figures as JSON")
     args = parser.parse_args()
     segmenter = Segmenter(args.model, precision="auto", windows=args.windows)
+    student = Segmenter(windows="dense")  # in fp32: on every processor the same outlines
     tumor = segmenter.taxonomy["tumor"].id
     rows: list[Row] = []
     false: dict[str, list[float]] = {}
     for name in args.scans:
-        image, organs, false[name] = as_it_is(
-            segmenter, Path(os.environ["NNSTUDENT_DATA"]) / name, tumor, args.pictures
-        )
+        folder = Path(os.environ["NNSTUDENT_DATA"]) / name
+        image = read_image(folder / "ct.nii.gz").reoriented()
+        false[name] = as_it_is(segmenter, name, image, tumor, args.pictures)
+        organs = outlines(student, folder, image)
         for seed in range(args.rounds):
             rows += painted(
                 segmenter,
@@ -101,25 +105,25 @@ def main() -> None:
 
 
 def as_it_is(
-    segmenter: Segmenter, folder: Path, tumor: int, pictures: Path | None
-) -> tuple[Volume, Volume, list[float]]:
-    """Segment a scan without painted lesions.
+    segmenter: Segmenter, name: str, image: Volume, tumor: int, pictures: Path | None
+) -> list[float]:
+    """Volumes of the lesions found in a scan without painted ones, in ml."""
+    found = segmenter(image).labels.array == tumor
+    picture(pictures, f"{name}_as_it_is", image, found, None)
+    return [ml for ml in volumes(found, image.grid.voxel_ml) if ml >= FALSE_ML]
 
-    Returns:
-        The scan; its organs, by another model if there are such labels, otherwise by this one; and
-        the volumes of the lesions found, in ml.
+
+def outlines(student: Segmenter, folder: Path, image: Volume) -> Volume:
+    """Organs to paint lesions into: another model's, if there are any, otherwise the student's.
+
+    They never come from the model that is measured: two models would get different lesions.
     """
-    image = read_image(folder / "ct.nii.gz").reoriented()
-    labels = segmenter(image).labels
     known = folder / "label.nii.gz"
-    organs = (
-        read_labels(known).reoriented()
-        if known.is_file()
-        else Volume(np.where(labels.array == tumor, 0, labels.array), labels.grid)
-    )
-    pieces = volumes(labels.array == tumor, labels.grid.voxel_ml)
-    picture(pictures, f"{folder.name}_as_it_is", image, labels.array == tumor, None)
-    return image, organs, [ml for ml in pieces if ml >= FALSE_ML]
+    if known.is_file():
+        return read_labels(known).reoriented()
+    labels = student(image).labels
+    tumor = student.taxonomy["tumor"].id
+    return Volume(np.where(labels.array == tumor, 0, labels.array), labels.grid)
 
 
 def volumes(mask: Mask, voxel_ml: float) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,17 @@ import pytest
 
 pytest.importorskip("torch", reason="the painter is part of training")
 
-from bench.lesions import FALSE_ML, Row, equivalent_mm, painted, summary, visible, volumes
+from bench.lesions import (
+    FALSE_ML,
+    Row,
+    equivalent_mm,
+    outlines,
+    painted,
+    summary,
+    visible,
+    volumes,
+)
+from nnstudent.io.nifti import write_labels
 from nnstudent.taxonomy import flare23
 from nnstudent.volume import Grid, Volume
 
@@ -50,6 +61,27 @@ def test_painted_lesions_are_found_by_who_sees_them(blind: bool) -> None:
     assert [row.found for row in rows] == [not blind] * len(rows)
     if not blind:
         assert np.mean([row.dsc for row in rows]) > 0.6
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_lesions_are_painted_into_another_models_organs_or_the_students(
+    tmp_path: Path, known: bool
+) -> None:
+    image, organs = scan()
+    drawn = np.where(organs.array == LIVER, 3, 0).astype(np.uint8)
+    drawn[12, 20, 20] = TUMOR
+    if known:
+        write_labels(tmp_path / "label.nii.gz", organs)
+
+    class Student:
+        taxonomy = flare23()
+
+        def __call__(self, image: Volume) -> SimpleNamespace:
+            return SimpleNamespace(labels=Volume(drawn, image.grid))
+
+    got = outlines(Student(), tmp_path, image)
+    expected = organs.array if known else np.where(drawn == TUMOR, 0, drawn)
+    np.testing.assert_array_equal(got.array, expected)
 
 
 def test_parts_are_counted_by_volume() -> None:
