@@ -78,11 +78,11 @@ def make_cohort(folder: Path, *, phantoms: str, progress: Progress) -> Cohort:
     for number in range(TRAIN + TEST):
         image, labels = make_scan(number, phantoms)
         name = f"phantom_{number + 1:03d}"
-        paths = [folder / kind / f"{name}.nii.gz" for kind in ("images", "labels")]
-        write_image(paths[0], image)
-        write_labels(paths[1], labels)
+        scan, label = (folder / kind / f"{name}.nii.gz" for kind in ("images", "labels"))
+        write_image(scan, image)
+        write_labels(label, labels)
         role: Role = "train" if number < TRAIN else "test"
-        cases.append(Case(name, *paths, everything, declared=True, role=role))
+        cases.append(Case(name, scan, label, everything, declared=True, role=role))
         progress("phantoms", number + 1, TRAIN + TEST)
     cohort = Cohort(table(), tuple(cases))
     write_cohort(folder, cohort)

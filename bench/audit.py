@@ -25,7 +25,7 @@ from nnstudent.labels.audit import case_facts
 from nnstudent.labels.suspicion import CaseFacts, find_suspicious, suspicion
 from nnstudent.phantom.cohort import make_cohort
 from nnstudent.taxonomy import Taxonomy
-from nnstudent.types import LabelArray
+from nnstudent.types import LabelArray, MaskArray
 from nnstudent.volume import Volume
 
 LARGE_ML = 20.0  # organs that are made wrong have at least this volume
@@ -47,17 +47,19 @@ class _Target:
         return self.taxonomy[self.name].id
 
     @property
-    def mask(self):
-        return self.array == self.id
+    def mask(self) -> MaskArray:
+        mask: MaskArray = self.array == self.id
+        return mask
 
     def steps(self, mm: float) -> list[int]:
         return [max(1, round(mm / step)) for step in self.spacing_mm]
 
-    def ball(self, center, mm: float):
+    def ball(self, center: Sequence[float], mm: float) -> MaskArray:
         index = np.indices(self.array.shape).astype(float)
         shape = (3, 1, 1, 1)
         away = (index - np.reshape(center, shape)) * np.reshape(self.spacing_mm, shape)
-        return (away**2).sum(axis=0) <= mm**2
+        inside: MaskArray = (away**2).sum(axis=0) <= mm**2
+        return inside
 
 
 def sides(target: _Target) -> LabelArray:
@@ -199,11 +201,17 @@ class Draws:
         self.cohort = cohort
         self.clean = {case.id: self._facts(case.id, None) for case in cohort}
 
+    def _given(self, id: str) -> Volume:
+        """The labels that a case came with."""
+        label = self.cohort[id].label
+        assert label is not None
+        return read_labels(label)
+
     def _facts(self, id: str, labels: Volume | None) -> CaseFacts:
         case, taxonomy = self.cohort[id], self.cohort.taxonomy
         image = read_image(case.image)
         if labels is None:
-            labels = read_labels(case.label)
+            labels = self._given(id)
         else:
             image = image.reoriented()
         names = taxonomy.sorted(case.annotated)
@@ -217,9 +225,7 @@ class Draws:
         kinds = [list(KINDS)[k % len(KINDS)] for k in chance.permutation(max(count, len(KINDS)))]
         facts, wrong = dict(self.clean), {}
         for id, kind in zip(chosen, kinds[:count], strict=True):
-            labels, _ = make_wrong(
-                read_labels(self.cohort[id].label), kind, self.cohort.taxonomy, chance
-            )
+            labels, _ = make_wrong(self._given(str(id)), kind, self.cohort.taxonomy, chance)
             facts[id], wrong[str(id)] = self._facts(str(id), labels), kind
         return rank(list(facts.values()), self.cohort.taxonomy), wrong
 

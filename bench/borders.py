@@ -15,8 +15,9 @@ from __future__ import annotations
 import argparse
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -128,7 +129,7 @@ def curve(
     return scores, float(volume.sum() / own.sum())
 
 
-def summary(curves: Sequence[Curve]) -> Mapping[str, object]:
+def summary(curves: Sequence[Curve]) -> dict[str, Any]:
     """The mean of some scans' curves, and on how many of them each shift is better than none."""
     scores = np.array([scores for scores, _ in curves])
     none = scores[:, [SHIFTS.index(0.0)]]

@@ -282,7 +282,7 @@ def organ_means(scores: Scores) -> dict[str, float | None]:
     mean, table = scores.means()["organs"], scores_by_case(scores).values()
     means = {f"organ_{metric}": rounded(getattr(mean, metric)) for metric in ("dsc", "nsd")}
     for key in ("tumor_dsc", "tumor_nsd", "tumor_false"):
-        known = [row[key] for row in table if row[key] is not None]
+        known = [value for row in table if (value := row[key]) is not None]
         means[key] = rounded(float(np.mean(known))) if known else None
     return means
 

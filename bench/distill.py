@@ -174,7 +174,8 @@ def student_preset(steps: int) -> Preset:
 def scored(model: Path, cases: list[PhantomCase], classes: tuple[str, ...]) -> dict[str, Any]:
     """Mean DSC of the organs over the cases, and seconds a case, with the defaults of segment."""
     segmenter = Segmenter(model, precision="auto", windows="guided")
-    table, found, seconds = flare23(), {}, []
+    table, seconds = flare23(), []
+    found: dict[str, list[float]] = {}
     segmenter(cases[0].image)  # loads the network
     for case in cases:
         began = time.perf_counter()

@@ -15,8 +15,10 @@ import argparse
 import platform
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -25,6 +27,7 @@ from nnstudent.evaluation.metrics import bounding_boxes
 from nnstudent.evaluation.protocols import STRICT, score
 from nnstudent.io.nifti import read_labels
 from nnstudent.taxonomy import flare23
+from nnstudent.types import LabelArray
 
 SHAPE, SPACING = (119, 512, 512), (2.5, 0.8, 0.8)
 TABLE = flare23()
@@ -55,9 +58,9 @@ def main() -> None:
     package = load_package()
     for kind, displacement_mm in (("fair", 4.0), ("poor", 15.0)):
         prediction = displaced(truth, displacement_mm, args.seed)
-        ours, own_seconds = quickest(lambda p=prediction: our_scores(p, truth), args.repeats)
+        ours, own_seconds = quickest(partial(our_scores, prediction, truth), args.repeats)
         theirs, their_seconds = quickest(
-            lambda p=prediction: package_scores(package, p, truth), args.repeats
+            partial(package_scores, package, prediction, truth), args.repeats
         )
         apart = max(
             abs(a - b) for name in ours for a, b in zip(ours[name], theirs[name], strict=True)
@@ -82,7 +85,7 @@ def our_scores(prediction: np.ndarray, truth: np.ndarray) -> Scores:
     return found
 
 
-def package_scores(package: SimpleNamespace, prediction: np.ndarray, truth: np.ndarray) -> Scores:
+def package_scores(package: Any, prediction: np.ndarray, truth: np.ndarray) -> Scores:
     found = {}
     for item in ORGANS:
         one, other = prediction == item.id, truth == item.id
@@ -97,7 +100,7 @@ def package_scores(package: SimpleNamespace, prediction: np.ndarray, truth: np.n
     return found
 
 
-def load_package() -> SimpleNamespace:
+def load_package() -> Any:
     """Import the package, with the names that newer NumPy and SciPy dropped and it needs."""
     vars(np).update(Inf=np.inf, NaN=np.nan)
     ndimage.filters = SimpleNamespace(correlate=ndimage.correlate)
@@ -158,7 +161,8 @@ def displaced(labels: np.ndarray, mm: float, seed: int) -> np.ndarray:
         )
         here = np.arange(size, dtype=np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
         index.append(np.clip(np.round(field + here), 0, size - 1).astype(np.int32))
-    return labels[tuple(index)]
+    moved: LabelArray = labels[tuple(index)]
+    return moved
 
 
 if __name__ == "__main__":

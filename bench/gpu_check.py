@@ -45,12 +45,13 @@ def steps(setting: Setting) -> dict[str, Any]:
     preset = load_preset("paper")
     found: dict[str, Any] = {}
     for name, recipe in (("teacher", preset.teachers), ("student", preset.student)):
-        for label, how in {
+        ways: dict[str, dict[str, Any]] = {
             "plain": {},
             "benchmark": {"benchmark": True},
             "benchmark, batch 4": {"benchmark": True, "batch": 4},
             "benchmark, compiled": {"benchmark": True, "compiled": True},
-        }.items():
+        }
+        for label, how in ways.items():
             key = f"{name}: {label}"
             if how.get("compiled") and setting.quick:  # a compiler takes longer than all the rest
                 continue

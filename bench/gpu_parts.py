@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -117,16 +117,15 @@ def _network(name: str, recipe: Recipe, classes: tuple[str, ...], *, members: in
         recipe.network, recipe.data.patch, recipe.data.spacing_mm, classes=(BACKGROUND, *classes)
     )
 
-    def weights(seed: int) -> Mapping[str, Any]:
+    def weights(seed: int) -> dict[str, Any]:
         torch.manual_seed(seed)
-        found: Mapping[str, Any] = build(spec).state_dict()
-        return found
+        return dict(build(spec).state_dict())
 
     return Network(
         name,
         spec,
         tuple(
-            Member(f"fold_{seed}", f"{seed:016x}", lambda seed=seed: dict(weights(seed)))
+            Member(f"fold_{seed}", f"{seed:016x}", partial(weights, seed))
             for seed in range(members)
         ),
     )

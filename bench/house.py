@@ -45,14 +45,23 @@ def _name(path: Path, source: Path) -> str:
     return path.relative_to(source).with_suffix("").as_posix()
 
 
-def _long(parsed: dict[Path, ast.Module], source: Path, *kinds: type) -> Iterator[tuple[int, str]]:
+_Named = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+
+def _lines(node: ast.stmt) -> int:
+    return (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+def _long(
+    parsed: dict[Path, ast.Module], source: Path, *kinds: type[_Named]
+) -> Iterator[tuple[int, str]]:
     """Lines of each function or class without its own docstring, and where it is."""
     for path, tree in parsed.items():
         for node in ast.walk(tree):
             if isinstance(node, kinds):
-                first, count = node.body[0], node.end_lineno - node.lineno + 1
+                first, count = node.body[0], _lines(node)
                 if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                    count -= first.end_lineno - first.lineno + 1
+                    count -= _lines(first)
                 yield count, f"{_name(path, source)}: {node.name}"
 
 

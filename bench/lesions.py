@@ -31,7 +31,7 @@ from nnstudent.evaluation.lesions import detect
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.io.nifti import read_image, read_labels
 from nnstudent.phantom import make_case
-from nnstudent.training.augment.lesions import LEAST_HU, ROSE, paint
+from nnstudent.training.augment.lesions import LEAST_HU, ROSE, Painted, paint
 from nnstudent.training.augment.physiology import LESIONS
 from nnstudent.volume import Volume
 
@@ -156,10 +156,10 @@ def painted(
         replace(kind, hosts=own, size_mm=SIZE_MM, exophytic=0.0)
         for kind, own in zip(among, kept, strict=True)
     ]
-    done = []
+    done: list[Painted] = []
     for _ in range(24):
         changed = hu.copy()
-        (*_, one) = paint(
+        painted = paint(
             changed,
             labels,
             ids,
@@ -168,12 +168,11 @@ def painted(
             lesions=1,
             look_alikes=0,
             kinds=kinds,
-        ) or [None]
-        if (
-            one is None
-            or abs(one.contrast_hu) < LEAST_CONTRAST_HU
-            or equivalent_mm(one.mask, image) < SIZE_MM[0]
-        ):
+        )
+        if not painted:
+            continue
+        one = painted[-1]
+        if abs(one.contrast_hu) < LEAST_CONTRAST_HU or equivalent_mm(one.mask, image) < SIZE_MM[0]:
             continue
         hu, done = changed, [*done, one]
         labels[ndimage.binary_dilation(one.mask, iterations=3)] = 0  # the next one lies elsewhere
@@ -245,7 +244,8 @@ def visible(image: Volume, mask: Mask, labels: npt.NDArray[np.uint8], tumor: int
     pixels = (
         np.pi / 4 * equivalent_mm(mask, image) ** 2 / (image.spacing_mm[1] * image.spacing_mm[2])
     )
-    return contrast >= max(LEAST_HU, ROSE * float(image.array[around].std()) / np.sqrt(pixels))
+    noise = float(image.array[around].std()) / float(np.sqrt(pixels))
+    return contrast >= max(LEAST_HU, ROSE * noise)
 
 
 def summary(rows: Sequence[Row], false: Mapping[str, Sequence[float]]) -> str:

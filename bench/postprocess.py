@@ -120,9 +120,14 @@ def write(segmenter: Segmenter, image: Volume, truth: Volume, out: Path, name: s
 
 def table(kind: Path, segmenter: Segmenter, *, each: bool) -> None:
     organs_only = kind.name == "ct"
-    settings = {"classes": segmenter.taxonomy.organs, "whole_organs": True} if organs_only else {}
     scores = {
-        rules: evaluate(kind / rules, kind / "truth", taxonomy=segmenter.taxonomy, **settings)
+        rules: evaluate(
+            kind / rules,
+            kind / "truth",
+            taxonomy=segmenter.taxonomy,
+            classes=segmenter.taxonomy.organs if organs_only else None,
+            whole_organs=organs_only,
+        )
         for rules in SETS
     }
     groups = ("organs",) if organs_only else ("organs", "tumor")

@@ -161,7 +161,7 @@ def verdict(goal: Goal, value: float, interval: Sequence[float]) -> str:
 
 
 def _counts(counts: Mapping[LabelProfile, int]) -> str:
-    names = {
+    names: Mapping[LabelProfile, str] = {
         "full": "complete",
         "tumor": "with tumors and six organs",
         "partial": "with some organs",

@@ -171,7 +171,7 @@ def make_run(folder: Path, cohort: Cohort) -> int:
     """
     table, chance = cohort.taxonomy, np.random.default_rng(1)
     tested = list(islice((case.id for case in cohort.test()), MOST_TESTED))
-    stages = [
+    stages: list[dict[str, Any]] = [
         {"name": name, "state": "done", "seconds": 60.0, "peak_rss_mb": 500.0, "failures": []}
         for name in ("index", "teach", "label", "select", "study", "segment", "evaluate")
     ]

@@ -71,17 +71,19 @@ def full_scan(folder: Path, slices: int, *, plane: int, seed: int = 5) -> Path:
         0.8 * 512 / plane,
         0.8 * 512 / plane,
     )
-    how = {
-        "tilt_deg": (0.0, 0.0, 0.0),
-        "axcodes": "LPS",
-        "noise_hu": 14.0,
-        "grain_mm": 0.8,
-        "blur_mm": 1.7,
-    }
-    middle = (0.0, 18 * patient.scale[1], -45 * patient.scale[2])
-    case = scan_patient(
-        patient, Scan((slices, plane, plane), spacing, middle, round_field=False, whole=True, **how)
+    scan = Scan(
+        shape=(slices, plane, plane),
+        spacing_mm=spacing,
+        center_mm=(0.0, 18 * patient.scale[1], -45 * patient.scale[2]),
+        tilt_deg=(0.0, 0.0, 0.0),
+        axcodes="LPS",
+        noise_hu=14.0,
+        grain_mm=0.8,
+        blur_mm=1.7,
+        round_field=False,
+        whole=True,
     )
+    case = scan_patient(patient, scan)
     write_image(folder / "images" / "ct_0000.nii.gz", case.image)
     write_labels(folder / "truth.nii.gz", case.organs)
     return folder

@@ -66,7 +66,7 @@ class Arm:
     lesions: bool = False
 
     @property
-    def extras(self) -> dict[str, float]:
+    def extras(self) -> dict[str, Any]:
         """Settings of the student's training that differ from the other arms'."""
         return {
             name: getattr(self, name)
@@ -133,7 +133,9 @@ CHOICES = {
 # The classes of the cascade's second stage.
 SMALL = ("right_adrenal_gland", "left_adrenal_gland", "gallbladder", "esophagus", "duodenum")
 ALL = SelectSettings(min_agreement=0.0)  # every pseudo-label is kept, as in the paper
-SEEDS = {"table6": (0, 1, 2), "models": (0, 1, 2), "teacher": (0, 1, 2), "decision": (0, 1, 2)}
+SEEDS: Mapping[str, tuple[int, ...]] = dict.fromkeys(
+    ("table6", "models", "teacher", "decision"), (0, 1, 2)
+)
 ONE = (1,)  # the seeds of the other experiments
 
 

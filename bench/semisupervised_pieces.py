@@ -36,7 +36,7 @@ from nnstudent.io.record import file_hash, is_made_from, write_record
 from nnstudent.pseudo.label import label
 from nnstudent.pseudo.select import select
 from nnstudent.pseudo.settings import LabelSettings, TeacherOptions
-from nnstudent.training.recipe import Teaching
+from nnstudent.training.recipe import PartialLabels, Teaching
 from nnstudent.training.study import study
 from nnstudent.training.teach import Target, teach
 
@@ -52,7 +52,7 @@ class Bench(Setting):
         *,
         target: Target = "organs",
         folds: int = 1,
-        partial: str = "background",
+        partial: PartialLabels = "background",
     ) -> Path:
         """The model of a target, learned from true labels."""
         recipe = self.recipe(network, seed)
@@ -198,7 +198,7 @@ class Bench(Setting):
         """An arm's own network."""
         if arm.learns == "all":
             return self.student(arm, seed)
-        partial = "marginal" if arm.learns == "labeled" else "background"
+        partial: PartialLabels = "marginal" if arm.learns == "labeled" else "background"
         return self.taught(arm.network, seed, partial=partial)
 
     def models(self, arm: Arm, seed: int) -> list[Path]:

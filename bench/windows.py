@@ -21,6 +21,8 @@ import os
 import statistics
 import tempfile
 from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,14 +32,18 @@ from nnstudent.evaluation.evaluate import evaluate
 from nnstudent.inference.grid.resample import new_shape, resample
 from nnstudent.inference.labels.postprocess import DEFAULT
 from nnstudent.inference.segmenter import Segmenter
+from nnstudent.inference.windows.accumulator import WindowLogits
 from nnstudent.inference.windows.body import air_limit
 from nnstudent.inference.windows.flare22 import TUBES, flare22
 from nnstudent.inference.windows.guided import guided
-from nnstudent.inference.windows.sliding import Canvas, dense, pad
+from nnstudent.inference.windows.sliding import Canvas, Planner, dense, pad
 from nnstudent.io.nifti import read_image, read_labels, write_labels
 from nnstudent.phantom import make_case
 from nnstudent.taxonomy import flare23
+from nnstudent.types import Float32Array
+from nnstudent.volume import Shape, Spacing, Volume
 
+Scans = Mapping[str, tuple[Volume, Volume]]  # image and truth by case
 CT = ("acrin_flt_001", "cmb_crc_01068", "cptac_C3L-00189", "lidc_0314", "ts_example")
 
 
@@ -92,7 +98,15 @@ def main() -> None:
     cost("phantoms", phantoms, model, ["dense", *args.ways], whole=False, defaults=args.defaults)
 
 
-def cost(title, cases, model, names, *, whole: bool, defaults: bool) -> None:
+def cost(
+    title: str,
+    cases: Scans,
+    model: Path | None,
+    names: Sequence[str],
+    *,
+    whole: bool,
+    defaults: bool,
+) -> None:
     """Segment every case in every way and compare the results."""
     rules = DEFAULT if defaults else ()
     precision = {name: "auto" if defaults and name != "dense" else "fp32" for name in names}
@@ -101,7 +115,7 @@ def cost(title, cases, model, names, *, whole: bool, defaults: bool) -> None:
         for name in names
     }
     table = ways["dense"].taxonomy
-    ran = {name: Counter() for name in ways}
+    ran = {name: Counter[str]() for name in ways}
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         for case, (image, truth) in cases.items():
@@ -115,24 +129,21 @@ def cost(title, cases, model, names, *, whole: bool, defaults: bool) -> None:
                     flush=True,
                 )
         # The truth of a CT has no tumor annotated.
-        settings = {"taxonomy": table, "classes": table.organs, "whole_organs": whole}
-        scores = {name: evaluate(work / name, work / "truth", **settings) for name in ways}
-        agreement = {
-            name: evaluate(work / name, work / "dense", taxonomy=table, classes=table.organs)
-            for name in ways
-        }
+        against = partial(evaluate, taxonomy=table, classes=table.organs)
+        scores = {name: against(work / name, work / "truth", whole_organs=whole) for name in ways}
+        agreement = {name: against(work / name, work / "dense") for name in ways}
     print(f"\n{title}: {len(cases)} cases\n")
     print(
         "| windows | run | organ DSC | cost | worst class | DSC against dense |\n"
         "|---|---|---|---|---|---|"
     )
     base = scores["dense"].means()
-    for name, result in scores.items():
-        means = result.means()
+    for name, scored in scores.items():
+        means = scored.means()
         costs = {
             organ: base[organ].dsc - means[organ].dsc for organ in table.organs if organ in means
         }
-        worst = max(costs, key=costs.get)
+        worst = max(costs, key=lambda organ: costs[organ])
         print(
             f"| {name} | {ran[name]['run']} of {ran[name]['planned']} "
             f"| {means['organs'].dsc:.4f} | {statistics.mean(costs.values()):+.4f} "
@@ -141,7 +152,7 @@ def cost(title, cases, model, names, *, whole: bool, defaults: bool) -> None:
         )
 
 
-def count(cases, patch, spacing) -> None:
+def count(cases: Scans, patch: Shape, spacing: Spacing) -> None:
     """Run every window planner with the truth in place of a network."""
     air = air_limit(Normalization("ct", mean=0, std=1, lower=-1000, upper=1000))
     tubes = [flare23()[name].id for name in TUBES]
@@ -154,9 +165,9 @@ def count(cases, patch, spacing) -> None:
     for case, (image, truth) in cases.items():
         image, truth = image.reoriented("RAS"), truth.reoriented("RAS")
         shape = new_shape(image.array.shape, image.spacing_mm, spacing)
-        frame = {"spacing": image.spacing_mm, "target": spacing}
-        values = resample(image.array.astype(np.float32), shape, Resampling(1), **frame)
-        labels = resample(truth.array.astype(np.float32), shape, Resampling(0), **frame)
+        onto = partial(resample, shape=shape, spacing=image.spacing_mm, target=spacing)
+        values = onto(image.array.astype(np.float32), how=Resampling(1))
+        labels = onto(truth.array.astype(np.float32), how=Resampling(0))
         for name, planner in planners.items():
             ran, right = run(values, labels, patch, planner)
             total[name] += ran
@@ -165,19 +176,22 @@ def count(cases, patch, spacing) -> None:
         print(f"all  {name:<8} {ran:>4} of {total['dense']:>4}  {ran / total['dense']:.2f}")
 
 
-def run(values, labels, patch, planner) -> tuple[int, float]:
+def run(
+    values: Float32Array, labels: Float32Array, patch: Shape, planner: Planner
+) -> tuple[int, float]:
     padded, place = pad(values, patch)
     truth, _ = pad(labels, patch)
     seen = np.zeros(padded.shape, bool)
     ran = 0
 
-    def run_window(start, *, keep=lambda logits: True):
+    def run_window(
+        start: Shape, *, keep: Callable[[WindowLogits], bool] = lambda logits: True
+    ) -> WindowLogits:
         nonlocal ran
         ran += 1
         window = tuple(slice(first, first + size) for first, size in zip(start, patch, strict=True))
-        logits = 10 * (
-            np.arange(15, dtype=np.float32)[:, None, None, None] == truth[window]
-        ).astype(np.float32)
+        own = np.arange(15, dtype=np.float32)[:, None, None, None] == truth[window]
+        logits = WindowLogits(10 * own.astype(np.float32))
         seen[window] |= keep(logits)
         return logits
 

@@ -10,6 +10,7 @@ from nnstudent.errors import InputError
 from nnstudent.serialization import from_plain, to_plain
 
 Triple = tuple[int, int, int]
+PartialLabels = Literal["background", "marginal"]  # see Training.partial
 
 # The augmentations by name, with nnU-Net's own probability and range as defaults; the last two are
 # not nnU-Net's. The unit of the range is that of the transform: degrees, factor, largest
@@ -234,7 +235,7 @@ class Training:
     lesion_weight: float = 1.0
     fade_weights: bool = False
     batch_dice: bool = False
-    partial: Literal["background", "marginal"] = "background"
+    partial: PartialLabels = "background"
     deep_supervision: bool = True
     coarsest_loss: bool = False
     gradient_clip: float = 12.0
