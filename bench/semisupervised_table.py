@@ -235,16 +235,19 @@ def _tables(current: Sequence[Row], *, goals: bool) -> str:
 
 def write_results(rows: Sequence[Row], path: Path, picture: Path, *, page: Page = OLD) -> None:
     """Rewrite the section of the page, at its marks or otherwise at the end, and the picture."""
-    current = [row for of in proportions(rows).values() for row in of]
+    found = proportions(rows)
+    current = [row for of in found.values() for row in of]
     if not current:
         return
-    draw(current, picture)
+    draw(found, picture)
     last = current[-1]
+    patients = f": {_kinds(last['counts'])}" if len(found) == 1 else f" in {len(found)} proportions"
+    cohorts = ", ".join(dict.fromkeys(row["cohort_hash"] for row in current))
     changes = [after - before for before, after in (row["loss"] for row in current)]
     section = f"""{BEGIN}
 ## {page.title}
 
-Synthetic patients: {_kinds(last["counts"])}. {page.networks}
+Synthetic patients{patients}. {page.networks}
 Each learned for {last["steps"]} steps with a rate that falls to zero; from the second to last tenth
 of them to the last, the mean loss (cross-entropy less Dice) changed by {min(changes):+.3f} to
 {max(changes):+.3f}. That is flat for this schedule, not a proof that more steps would add nothing.
@@ -264,7 +267,7 @@ other work.
 makes one seed of the first table again. The rows, with scores by organ and case, are in
 [{page.name}.json]({page.name}.json), those by case in
 `{page.name}-cases.jsonl.gz` beside it.
-Cohort {last["cohort_hash"]}, recipes {last["recipe_hash"]},
+Cohort {cohorts}, recipes {last["recipe_hash"]},
 {last["machine"]}.
 {END}
 """
@@ -300,19 +303,21 @@ them."""
     if max(known) >= 0.1:
         return means
     return (
-        f"{means} On grids this coarse no arm has a tumor DSC over {100 * max(known):.1f}: "
+        f"{means} No arm has a tumor DSC over {100 * max(known):.1f}: "
         "nothing is to be read from these columns."
     )
 
 
-def draw(rows: Sequence[Row], path: Path) -> None:
-    """Draw the organ DSC of each arm: a dot for each seed, and a line at the mean."""
+def draw(rows: Mapping[str, Sequence[Row]], path: Path) -> None:
+    """Draw the organ DSC of each proportion's arms: a dot for each seed, a line at the mean."""
     from matplotlib.figure import Figure
 
     arms = [
-        (experiment, name, of_arm)
+        (proportion or experiment, name, of_arm)
+        for proportion, current in rows.items()
         for experiment in TITLES
-        for name, of_arm in _arms(rows, experiment).items()
+        if experiment != "tumors"  # a lesion stage leaves the organs as they are
+        for name, of_arm in _arms(current, experiment).items()
     ]
     figure = Figure(figsize=(7.2, 0.8 + 0.32 * len(arms)), layout="constrained")
     axes = figure.add_subplot()
@@ -320,7 +325,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
         values = [100 * row["organ_dsc"] for row in of_arm]
         axes.plot(values, [place] * len(values), "o", color="#2a6f97", alpha=0.7)
         axes.plot([np.mean(values)] * 2, [place - 0.3, place + 0.3], color="#012a4a", linewidth=2)
-    axes.set_yticks(range(len(arms)), [f"{experiment}: {name}" for experiment, name, _ in arms])
+    axes.set_yticks(range(len(arms)), [f"{group}: {name}" for group, name, _ in arms])
     axes.invert_yaxis()
     axes.set_xlabel("mean organ DSC × 100")
     axes.grid(axis="x", alpha=0.3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from matplotlib.image import imread
 
 import bench.semisupervised as bench
 import bench.semisupervised_table as table
@@ -96,6 +97,22 @@ def test_the_page_is_written_at_its_marks(tmp_path: Path) -> None:
     assert "20.0 ± 14.1" in text
     assert "changed by -0.010 to -0.010" in " ".join(text.split())
     assert picture.stat().st_size > 1000
+
+
+def test_two_proportions_are_never_one_mean(tmp_path: Path) -> None:
+    page = tmp_path / "results.md"
+    few = row("small", 0, [0.1], proportion="paper", cohort_hash="few")
+    many = row("small", 0, [0.3], proportion="ours", cohort_hash="many")
+    table.write_results([few, many], page, tmp_path / "plot.png")
+    text = page.read_text()
+    assert "Synthetic patients in 2 proportions." in text
+    assert "Cohort few, many, recipes" in text
+    assert "20.0" not in text
+    with_lesions = row("small", 0, [0.1], proportion="paper", experiment="tumors", tumor_dsc=0.2)
+    table.draw({"paper": [few, with_lesions]}, tmp_path / "one.png")
+    table.draw({"paper": [few], "ours": [many]}, tmp_path / "two.png")
+    heights = [imread(tmp_path / f"{name}.png").shape[0] for name in ("one", "two")]
+    assert heights[0] < heights[1]
 
 
 def test_the_page_says_what_the_rows_say() -> None:
