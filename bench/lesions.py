@@ -23,7 +23,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
 from nnstudent.choices import WINDOWS
@@ -33,6 +32,7 @@ from nnstudent.io.nifti import read_image, read_labels
 from nnstudent.phantom import make_case
 from nnstudent.training.augment.lesions import LEAST_HU, ROSE, Painted, paint
 from nnstudent.training.augment.physiology import LESIONS
+from nnstudent.types import LabelArray, MaskArray
 from nnstudent.volume import Volume
 
 UNSEEN = ("crlm_1004", "crlm_1006", "nsclc_r01_001", "acrin_flt_013", "tcga_bc_a10x")
@@ -42,8 +42,6 @@ LEAST_CONTRAST_HU = 20.0
 LARGE_MM = 20.0
 FALSE_ML = 0.5
 VISIBLE_ML = 5.0
-Array = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -126,7 +124,7 @@ def outlines(student: Segmenter, folder: Path, image: Volume) -> Volume:
     return Volume(np.where(labels.array == tumor, 0, labels.array), labels.grid)
 
 
-def volumes(mask: Mask, voxel_ml: float) -> list[float]:
+def volumes(mask: MaskArray, voxel_ml: float) -> list[float]:
     """Volumes of a mask's connected components, in ml, largest first."""
     parts, _ = ndimage.label(mask, structure=np.ones((3, 3, 3)))
     return sorted(
@@ -159,7 +157,7 @@ def painted(
     done: list[Painted] = []
     for _ in range(24):
         changed = hu.copy()
-        painted = paint(
+        drawn = paint(
             changed,
             labels,
             ids,
@@ -169,9 +167,9 @@ def painted(
             look_alikes=0,
             kinds=kinds,
         )
-        if not painted:
+        if not drawn:
             continue
-        one = painted[-1]
+        one = drawn[-1]
         if abs(one.contrast_hu) < LEAST_CONTRAST_HU or equivalent_mm(one.mask, image) < SIZE_MM[0]:
             continue
         hu, done = changed, [*done, one]
@@ -194,7 +192,7 @@ def painted(
     return rows
 
 
-def equivalent_mm(mask: Mask, image: Volume) -> float:
+def equivalent_mm(mask: MaskArray, image: Volume) -> float:
     """Diameter of a ball of a mask's volume, in mm."""
     return float((6 * mask.sum() * image.grid.voxel_ml * 1000 / np.pi) ** (1 / 3))
 
@@ -227,7 +225,7 @@ def phantom(segmenter: Segmenter, seed: int, tumor: int) -> dict[str, object]:
     return {"phantom": seed, "dsc": dsc, "visible_of_5_ml": large, "found": hit, "false_ml": extra}
 
 
-def visible(image: Volume, mask: Mask, labels: npt.NDArray[np.uint8], tumor: int) -> bool:
+def visible(image: Volume, mask: MaskArray, labels: LabelArray, tumor: int) -> bool:
     """Whether an eye sees a lesion in an organ, by the Rose criterion: contrast over noise."""
     around = (
         ndimage.binary_dilation(mask, iterations=4)
@@ -267,7 +265,9 @@ def summary(rows: Sequence[Row], false: Mapping[str, Sequence[float]]) -> str:
     return "\n".join(lines)
 
 
-def picture(folder: Path | None, name: str, image: Volume, found: Mask, truth: Mask | None) -> None:
+def picture(
+    folder: Path | None, name: str, image: Volume, found: MaskArray, truth: MaskArray | None
+) -> None:
     """Draw slices through the largest found (red) and painted (green) lesions, at 75 ± 150 HU."""
     if folder is None:
         return

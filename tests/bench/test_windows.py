@@ -9,7 +9,7 @@ from nnstudent.inference.windows.guided import guided
 from nnstudent.inference.windows.sliding import dense
 
 
-def test_the_truth_in_place_of_a_network_keeps_the_foreground_and_saves_windows():
+def test_the_truth_in_place_of_a_network_keeps_the_foreground_and_saves_windows() -> None:
     labels = np.zeros((48, 96, 96), np.float32)
     labels[16:32, 40:56, 40:56] = 1
     values = np.full(labels.shape, -1, np.float32)  # air
