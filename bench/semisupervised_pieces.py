@@ -25,7 +25,7 @@ from bench.semisupervised_arms import (
     Arm,
     suffix,
 )
-from bench.semisupervised_lesions import choose_rule
+from bench.semisupervised_lesions import Rules, as_data, choose_rules, read_rules
 from bench.semisupervised_setting import Setting
 from nnstudent.bundle.bundle import open_model
 from nnstudent.bundle.lesion_stage import add_lesion_stage
@@ -223,24 +223,23 @@ class Bench(Setting):
         return self.with_lesions(bundle, seed, unlabeled=arm.learns == "all")
 
     def with_lesions(self, bundle: Path, seed: int, *, unlabeled: bool) -> Path:
-        """A bundle of organs with the lesion stage behind it, by the rule chosen for the stage."""
+        """A bundle of organs with the lesion stage behind it, by the rules chosen for the stage."""
         stage = self.lesion_stage(seed, unlabeled=unlabeled)
-        rule = self.lesion_rule(stage, seed)
+        rules = self.lesion_rules(stage, seed)
         out = bundle.with_name(f"{bundle.name}-lesions")
         record = bundle.with_name(f"{bundle.name}-lesions.json")
-        made_from = [*_hashes(bundle, stage), vars(rule)]
+        made_from = [*_hashes(bundle, stage), as_data(rules)]
         if not is_made_from(record, made_from):
-            rules = dict.fromkeys(self.lesion_hosts, rule)
             add_lesion_stage(
                 bundle, stage, out, hosts=rules, torch_weights=False, progress=self.progress
             )
             write_record(record, stage="export", made_from=made_from)
         return out
 
-    def lesion_rule(self, stage: Path, seed: int) -> HostRule:
-        """The stage's threshold and smallest lesion, chosen behind the teachers' organs."""
+    def lesion_rules(self, stage: Path, seed: int) -> Rules:
+        """The stage's threshold and smallest lesion by host, chosen behind the teachers' organs."""
         at = self.work / f"seed{seed}" / "choosing" / stage.name
-        record, bundle = at / "rule.json", self.teacher_bundle(seed)
+        record, bundle = at / "rules.json", self.teacher_bundle(seed)
         made_from = _hashes(bundle, stage)
         if not is_made_from(record, made_from):
             rules = dict.fromkeys(self.lesion_hosts, HostRule())
@@ -253,11 +252,12 @@ class Bench(Setting):
                 progress=self.progress,
             )
             both = open_model(at / "bundle")
-            rule, means = choose_rule(
+            rules, worth = choose_rules(
                 both, self.choosing, at, threads=self.threads, progress=self.progress
             )
-            write_record(record, stage="choose", made_from=made_from, rule=vars(rule), means=means)
-        return HostRule(**json.loads(record.read_text("utf-8"))["rule"])
+            found: dict[str, Any] = {"rules": as_data(rules), "worth": vars(worth)}
+            write_record(record, stage="choose", made_from=made_from, **found)
+        return read_rules(record)
 
     def scored(self, arm: Arm, seed: int) -> dict[str, Any]:
         """The row of an arm: trained, exported, the test cases segmented and scored."""

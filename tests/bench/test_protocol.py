@@ -30,7 +30,7 @@ def asked(**options: object) -> argparse.Namespace:
 
 
 def test_the_page_has_the_numbers_that_are_run() -> None:
-    page = (ROOT / "docs" / "results" / "protocol-4.md").read_text("utf-8")
+    page = (ROOT / "docs" / "results" / "protocol-5.md").read_text("utf-8")
     assert protocol.table() in page
     for goal in protocol.GOALS:
         assert goal.text in page
@@ -84,7 +84,7 @@ def test_rules_are_chosen_on_other_patients(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows, _ = places(asked(protocol=True, proportion="paper", choose="decision"))
-    assert rows.name == "protocol-4-results-choosing.json"
+    assert rows.name == "protocol-5-results-choosing.json"
     run = set_up(asked(protocol=True, proportion="paper", choose="decision"), tmp_path)
     seen: list[tuple[Path, dict[str, int], int]] = []
 

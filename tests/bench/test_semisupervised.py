@@ -298,9 +298,10 @@ def test_a_lesion_stage_learns_with_and_without_unlabeled_scans(
     for networks, name in ((labeled, "lesions-labeled"), (unlabeled, "lesions-all")):
         _, stage = networks
         assert stage["spec"]["classes"] == ["background", "left_ball", "spot"]
-        record = json.loads((tmp_path / "seed0" / "choosing" / name / "rule.json").read_text())
-        assert stage["spec"]["hosts"] == {"left_ball": record["rule"]}
-        assert len(record["means"]) == 2 * len(lesions.LESION_ML)
+        record = json.loads((tmp_path / "seed0" / "choosing" / name / "rules.json").read_text())
+        assert stage["spec"]["hosts"] == record["rules"]
+        assert set(record["rules"]) == {"left_ball"}
+        assert set(record["worth"]) == {"allowed", "dsc"}
     students = tmp_path / "seed0" / "students"
     learned = {
         name: set(json.loads((students / name / "splits_final.json").read_text())[0]["train"])
