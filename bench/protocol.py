@@ -75,7 +75,8 @@ GOALS = (
 )
 
 # Seconds of a step of the trainer with its augmentation, on one core in bfloat16 while the other
-# core trains too (AMD EPYC with AVX512-BF16, 2026-12-01).
+# core trains too, rounded up (small and large: AMD EPYC with AVX512-BF16, 2026-12-01; tumor: Intel
+# Xeon with AMX, 2026-11-30).
 STEP_SECONDS = {"small": 0.065, "large": 0.155, "tumor": 0.14}
 MOST_HOURS = 3.0
 

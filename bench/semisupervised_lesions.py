@@ -23,6 +23,8 @@ from nnstudent.io.nifti import read_labels
 from nnstudent.pipeline.predict import predict
 from nnstudent.progress import Progress
 from nnstudent.taxonomy import Taxonomy
+from nnstudent.types import MaskArray
+from nnstudent.volume import Volume
 
 _NEIGHBORS = np.ones((3, 3, 3), bool)
 Rules = dict[str, HostRule]
@@ -58,7 +60,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Found:
-    """What was found in a patient.
+    """The lesions that were found in a patient.
 
     Attributes:
         truth: Voxels of its true lesions.
@@ -80,7 +82,7 @@ class Found:
 
 @dataclass(frozen=True, order=True)
 class Worth:
-    """What rules are worth; the greater, the better.
+    """The worth of rules; the greater, the better.
 
     Attributes:
         allowed: The share of the patients without a lesion in whom one was found, above
@@ -108,7 +110,7 @@ def choose_rules(
         progress: Called after each case.
 
     Returns:
-        The rule of each host, and what they are worth.
+        The rule of each host, and the worth of all.
 
     Raises:
         InputError: A case failed.
@@ -120,14 +122,15 @@ def choose_rules(
     best = worth(patients, rules)
     while True:
         changed = [rules | {host: rule} for host in hosts for rule in candidates]
-        better = max(changed, key=lambda some: worth(patients, some))
-        if worth(patients, better) <= best:
+        values = [worth(patients, some) for some in changed]
+        if max(values) <= best:
             return rules, best
-        rules, best = better, worth(patients, better)
+        best = max(values)
+        rules = changed[values.index(best)]
 
 
 def worth(patients: Sequence[Found], rules: Mapping[str, HostRule]) -> Worth:
-    """What rules are worth on patients."""
+    """The worth of rules on patients."""
     kept = [(patient.truth, patient.kept(rules)) for patient in patients]
     scores = [
         2 * sum(one.right for one in pieces) / (truth + sum(one.voxels for one in pieces))
@@ -148,22 +151,16 @@ def _found(
     threads: int | None,
     progress: Progress,
 ) -> list[Found]:
-    """What a lesion stage finds in each patient at each threshold, however small."""
-    pieces: dict[str, dict[float, tuple[Piece, ...]]] = {case.id: {} for case in cohort.test()}
-    truth: dict[str, int] = {}
-    for threshold in LESION_THRESHOLDS:
+    """The lesions that a stage finds in each patient at each threshold, however small."""
+    folders = {threshold: work / f"threshold-{threshold:g}" for threshold in LESION_THRESHOLDS}
+    for threshold, out in folders.items():
         everything = _with_rule(model, HostRule(threshold, 0.0))
-        out = work / f"threshold-{threshold:g}"
         failures = predict(
             cohort.test(), Segmenter(everything, threads=threads), out=out, progress=progress
         )
         if failures:
             raise InputError(f"{failures[0]}; every patient for choosing must be segmented")
-        for case in cohort.test():
-            truth[case.id], pieces[case.id][threshold] = _pieces(
-                case, out, model.taxonomy, hosts=hosts
-            )
-    return [Found(truth[id], pieces[id]) for id in pieces]
+    return [_found_in(case, folders, model.taxonomy, hosts=hosts) for case in cohort.test()]
 
 
 def _with_rule(model: Model, rule: HostRule) -> Model:
@@ -173,14 +170,25 @@ def _with_rule(model: Model, rule: HostRule) -> Model:
     return replace(model, networks=(*organs, replace(stage, spec=replace(stage.spec, hosts=hosts))))
 
 
-def _pieces(
-    case: Case, out: Path, taxonomy: Taxonomy, *, hosts: Sequence[str]
-) -> tuple[int, tuple[Piece, ...]]:
-    """How many voxels of a patient are of true lesions, and what was found."""
+def _found_in(
+    case: Case, folders: Mapping[float, Path], taxonomy: Taxonomy, *, hosts: Sequence[str]
+) -> Found:
+    """The lesions of a patient in the label maps of each threshold."""
     assert case.label is not None
-    found, truth = read_labels(out / f"{case.id}.nii.gz"), read_labels(case.label)
     lesions = [taxonomy[name].id for name in taxonomy.lesions]
-    right = np.isin(truth.array, lesions)
+    right = np.isin(read_labels(case.label).array, lesions)
+    pieces = {
+        threshold: _pieces(read_labels(folder / f"{case.id}.nii.gz"), right, taxonomy, hosts=hosts)
+        for threshold, folder in folders.items()
+    }
+    return Found(int(right.sum()), pieces)
+
+
+def _pieces(
+    found: Volume, right: MaskArray, taxonomy: Taxonomy, *, hosts: Sequence[str]
+) -> tuple[Piece, ...]:
+    """The lesions in a label map, each with the host that it lies in or nearest to."""
+    lesions = [taxonomy[name].id for name in taxonomy.lesions]
     nearest, _ = nearest_host(
         as_hosts(found.array, lesions),
         [taxonomy[name].id for name in hosts],
@@ -203,4 +211,4 @@ def _pieces(
                 voxels * found.grid.voxel_ml,
             )
         )
-    return int(right.sum()), tuple(pieces)
+    return tuple(pieces)

@@ -255,8 +255,9 @@ class Bench(Setting):
             rules, worth = choose_rules(
                 both, self.choosing, at, threads=self.threads, progress=self.progress
             )
-            found: dict[str, Any] = {"rules": as_data(rules), "worth": vars(worth)}
-            write_record(record, stage="choose", made_from=made_from, **found)
+            write_record(
+                record, stage="choose", made_from=made_from, rules=as_data(rules), worth=vars(worth)
+            )
         return read_rules(record)
 
     def scored(self, arm: Arm, seed: int) -> dict[str, Any]:

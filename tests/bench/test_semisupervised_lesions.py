@@ -69,8 +69,10 @@ def test_a_piece_belongs_to_the_host_that_it_lies_in(tmp_path: Path) -> None:
             Volume(labels, Grid(labels.shape, np.diag([5.0, 5.0, 5.0, 1.0]))),
         )
     case = Case("a", tmp_path / "a.nii.gz", tmp_path / "truth" / "a.nii.gz", role="test")
-    true, pieces = lesions._pieces(case, tmp_path / "found", table, hosts=("liver", "right_kidney"))
-    assert true == 12
+    hosts = ("liver", "right_kidney")
+    patient = lesions._found_in(case, {0.5: tmp_path / "found"}, table, hosts=hosts)
+    assert patient.truth == 12
+    pieces = patient.pieces[0.5]
     assert [(one.host, one.voxels, one.right) for one in pieces] == [
         ("liver", 8, 8),
         ("right_kidney", 12, 0),
