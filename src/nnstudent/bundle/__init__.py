@@ -1,1 +1,1 @@
-"""What `segment` runs: the network, its preprocessing, its labels and its card, in one folder."""
+"""The bundle that `segment` runs: network, preprocessing, labels and card, in one folder."""

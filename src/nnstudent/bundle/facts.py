@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself, read without torch.
+"""Facts about a checkpoint from its own file, read without torch.
 
 Importing torch takes seconds and half a gigabyte, which a process keeps for as long as it runs.
 A checkpoint is a zip archive of a pickle and of the tensors' bytes. The pickle alone names the

@@ -64,7 +64,7 @@ def export_onnx(model: Model, out: Path) -> Path:
 
 
 def metadata(model: Model) -> dict[str, str]:
-    """What a program needs to run the network, each entry JSON.
+    """The metadata that a program needs to run the network, each entry JSON.
 
     ``axes`` says that arrays are (z, y, x) of an image in ``orientation``; ``transpose`` gives the
     network's axes as indices into them, and ``spacing_mm`` and ``patch`` are in the network's axes.

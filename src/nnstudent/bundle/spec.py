@@ -97,7 +97,7 @@ class Architecture:
 
 @dataclass(frozen=True)
 class HostRule:
-    """Which results of a lesion stage are kept in one organ.
+    """The rule by which a lesion stage's results are kept in one organ.
 
     Attributes:
         threshold: Probability from which a voxel counts as lesion, 0 to 1.

@@ -37,7 +37,7 @@ TOLERANCE = 0.02
 
 @dataclass(frozen=True)
 class Contents:
-    """What a bundle holds for each network.
+    """The contents of a bundle for each network.
 
     Attributes:
         torch_weights: Whether it has weights for the torch engine; without them it has half the

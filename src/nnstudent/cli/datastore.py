@@ -1,4 +1,4 @@
-"""What ``serve`` has to do with a datastore: its arguments, and what is printed."""
+"""The datastore options of ``serve``, and the messages about a datastore."""
 
 from __future__ import annotations
 

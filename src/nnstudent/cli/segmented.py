@@ -1,4 +1,4 @@
-"""What ``segment`` prints: the organs of one case or a table of several, and the files."""
+"""The output of ``segment``: the organs of one case or a table of several, and the files."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ _SAME_MM = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a case's files hold.
+    """The contents of a case's files.
 
     Attributes:
         image: The CT to use: the source's, or the NIfTI file converted from DICOM or an archive.
@@ -259,7 +259,7 @@ def _present(path: Path, labels: Volume, taxonomy: Taxonomy) -> tuple[str, ...]:
 
 
 def _ignored(labels: LabelArray) -> tuple[str, ...]:
-    """What share of the voxels nobody looked at, if any."""
+    """The share of the voxels that nobody looked at, if any."""
     share = np.count_nonzero(labels == IGNORE) / labels.size
     if not share:
         return ()

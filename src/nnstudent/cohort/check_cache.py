@@ -1,4 +1,4 @@
-"""What ``index`` found in each file, kept so that a second call reads only what has changed.
+"""The findings of ``index`` in each file, kept so that a second call reads only what has changed.
 
 JSON lines: a row is added as soon as a case was checked, so that a call that is stopped loses
 nothing, and the last row of a case counts.

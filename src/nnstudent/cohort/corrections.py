@@ -34,7 +34,7 @@ _HELD_OUT = 4  # one scan of so many is held out, the second first: a student is
 
 @dataclass(frozen=True)
 class Submission:
-    """What somebody says about a scan.
+    """A person's statement about a scan.
 
     Attributes:
         case: The case's id.

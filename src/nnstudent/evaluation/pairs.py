@@ -163,7 +163,7 @@ def label_maps(path: Path, *, what: str) -> dict[str, Path]:
 
 
 def passed_over(path: Path) -> tuple[str, ...]:
-    """What a folder holds apart from label maps, one line per kind; empty if it is a file."""
+    """The files in a folder apart from label maps, one line per kind; empty if it is a file."""
     return tuple(f"{path}: {line}" for line in finder.label_maps(path)[1]) if path.is_dir() else ()
 
 
