@@ -125,8 +125,8 @@ class ModelTeacher:
             agreement |= self._by_name(unseen | ensemble.agreement)
             folds.append(ensemble.folds)
             lesions += self._lesions(predicted, ensemble, scores.frame, ids)
-        if self._stage:
-            confidence |= self._add_lesions(overlay, organs.labels, image, progress)
+        if stage := self._stage:
+            confidence |= self._add_lesions(overlay, organs.labels, image, stage, progress)
             lesions = []  # a lesion stage is one network, and has no folds
         return Prediction(
             overlay.labels,
@@ -169,14 +169,13 @@ class ModelTeacher:
         return replace(scores, values=values, ids=ids)
 
     def _add_lesions(
-        self, overlay: Overlay, organs: LabelArray, image: Volume, progress: Progress
+        self, overlay: Overlay, organs: LabelArray, image: Volume, stage: int, progress: Progress
     ) -> dict[str, float]:
         """Lay the lesions of the lesion stage over the organs; returns their confidence."""
-        assert self._stage is not None
         labels, evidence = second_stage(
-            self.segmenter, self._stage, image=image, labels=organs, progress=progress
+            self.segmenter, stage, image=image, labels=organs, progress=progress
         )
-        ids, spec = self.channel_ids[self._stage], self.segmenter.model.networks[self._stage].spec
+        ids, spec = self.channel_ids[stage], self.segmenter.model.networks[stage].spec
         lesion = next(id for id in ids if id)
         name = spec.classes[ids.index(lesion)]
         revised = overlay.labels.copy()
