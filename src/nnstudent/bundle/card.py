@@ -64,6 +64,11 @@ def _facts(network: Network) -> list[str]:
     )
     return [
         f"- spacing (z, y, x): {', '.join(f'{mm:g}' for mm in spec.spacing_mm)} mm",
+        *(
+            []
+            if spec.finer_mm is None
+            else [f"- looks again at {', '.join(f'{mm:g}' for mm in spec.finer_mm)} mm"]
+        ),
         f"- patch (z, y, x): {'×'.join(map(str, spec.patch))} voxels",
         f"- intensities: {intensity if norm.scheme == 'ct' else norm.scheme}",
         f"- axes: {'turned to RAS' if spec.orientation == 'RAS' else 'as stored'}",

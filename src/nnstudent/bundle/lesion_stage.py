@@ -60,7 +60,7 @@ def add_lesion_stage(
         window: Voxels of a window, (z, y, x), if another size than in training works better; it
             must suit the network.
         spacing_mm: Spacing of its grid, (z, y, x), in mm, if another than in training works better
-            (:mod:`nnstudent.bundle.lesion_grid`).
+            (:mod:`nnstudent.bundle.grids`).
         fold: Which fold of the stage.
         card: Facts for the model card, added to those of the bundle.
         torch_weights: See :func:`~nnstudent.bundle.export.export`, as for all that follow.

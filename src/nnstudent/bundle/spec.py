@@ -147,6 +147,9 @@ class NetworkSpec:
             than everything else together.
         logit_shift: By class, what is added to its logits as the last step of the network. Above 0
             its border lies farther out than the network learned it, below 0 farther in.
+        finer_mm: Spacing of a second grid, as ``spacing_mm``, on which it looks again at the box
+            around what it found; the mean of both looks then decides
+            (:mod:`nnstudent.inference.second_look`). None: it looks once.
     """
 
     patch: Shape
@@ -166,6 +169,7 @@ class NetworkSpec:
     relative_to: tuple[str, ...] = ()
     lesions_only: bool = False
     logit_shift: Mapping[str, float] = field(default_factory=dict)
+    finer_mm: Spacing | None = None
 
     def __post_init__(self) -> None:
         if len(self.patch) != 3 or min(self.patch) < 1:
@@ -177,11 +181,16 @@ class NetworkSpec:
             raise InputError(
                 f"a patch of {self.patch}; at most {MAX_PATCH_VOXELS:,} voxels are supported"
             )
-        if len(self.spacing_mm) != 3 or not all(0 < mm <= MAX_SPACING_MM for mm in self.spacing_mm):
-            raise InputError(
-                f"a spacing of {self.spacing_mm} mm; "
-                f"expected three positive lengths, at most {MAX_SPACING_MM:g}"
-            )
+        for spacing in (self.spacing_mm, self.finer_mm):
+            if spacing is None:
+                continue
+            if len(spacing) != 3 or not all(0 < mm <= MAX_SPACING_MM for mm in spacing):
+                raise InputError(
+                    f"a spacing of {spacing} mm; "
+                    f"expected three positive lengths, at most {MAX_SPACING_MM:g}"
+                )
+        if self.finer_mm is not None:
+            self._check_second_look()
         if sorted(self.transpose) != [0, 1, 2]:
             raise InputError(f"transpose {self.transpose}; expected 0, 1 and 2 in some order")
         if not set(self.mirror_axes) <= {0, 1, 2}:
@@ -217,6 +226,18 @@ class NetworkSpec:
         if len(set(self.classes)) != len(self.classes):
             raise InputError(f"classes {self.classes}; a name occurs twice")
 
+    def _check_second_look(self) -> None:
+        """Refuse a second look of a network whose two looks would not see the same."""
+        why = {
+            "is the second stage of another one": self.context_mm is not None,
+            "has classes that overlap": self.regions,
+            "takes images as they are stored": self.orientation != "RAS",
+            "normalizes by the whole image": self.normalization.scheme not in ("ct", "none"),
+        }
+        for reason, is_so in why.items():
+            if is_so:
+                raise InputError(f"a second look of a network that {reason}; it can look once only")
+
     @property
     def foreground(self) -> tuple[str, ...]:
         """Class names without the background, by channel."""
@@ -238,6 +259,8 @@ class NetworkSpec:
             del data["lesions_only"]
         if not self.logit_shift:
             del data["logit_shift"]
+        if self.finer_mm is None:
+            del data["finer_mm"]
         return data
 
     @classmethod
@@ -274,6 +297,7 @@ class NetworkSpec:
             relative_to=record.get("relative_to", tuple[str, ...], ()),
             lesions_only=record.get("lesions_only", bool, False),
             logit_shift=record.get("logit_shift", dict[str, float], {}),
+            finer_mm=record.get("finer_mm", Spacing | None, None),
         )
 
 

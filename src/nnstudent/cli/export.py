@@ -18,6 +18,8 @@
   nnstudent export bundled -o bundle --lesion-grid 2.4,1.5,1.5
       the bundled student with a finer grid for its lesion stage: it finds more
       small lesions, and more that are none
+  nnstudent export bundled -o bundle --finer-grid 3,2.25,2.25
+      the bundled student, whose second look at the organs has another grid
   nnstudent export RUN/student -o student.onnx --onnx
       for programs without this package; bundles can be exported like this too
 
@@ -31,6 +33,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnstudent.cli import export_options as options
 from nnstudent.cli.common import (
     add_advanced,
     add_output,
@@ -41,7 +44,6 @@ from nnstudent.cli.common import (
 from nnstudent.words import count
 
 if TYPE_CHECKING:
-    from nnstudent.bundle.spec import HostRule
     from nnstudent.errors import Failure
 
 HELP = "turn an nnU-Net model folder into a bundle"
@@ -59,7 +61,8 @@ _PLAIN = {
     "--shift",
     "--taxonomy",
 }
-_OPTIONS = _BEHIND | _PLAIN
+_LOOKING = "--finer-grid"
+_OPTIONS = _BEHIND | _PLAIN | {_LOOKING}
 _SHIFTED, _REGRIDDED = "--shift of a bundle", "--lesion-grid of a bundle"
 # The options that each kind of export uses, and why it uses no others.
 _TAKES = {
@@ -67,8 +70,9 @@ _TAKES = {
     "--onnx of a bundle": (set(), "an ONNX file holds one plain network"),
     _SHIFTED: ({"--shift", "--card", "--quality"}, "all else stays as it is"),
     _REGRIDDED: ({"--lesion-grid", "--card", "--quality"}, "all else stays as it is"),
+    _LOOKING: ({"--finer-grid", "--card", "--quality"}, "all else stays as it is"),
     "--behind": (
-        _OPTIONS - {"--overlay", "--second", "--shift", "--taxonomy"},
+        _OPTIONS - {"--finer-grid", "--overlay", "--second", "--shift", "--taxonomy"},
         "the bundle in front stays as it is; change it on its own",
     ),
     "an export without --behind": (_PLAIN, "it is for a lesion stage"),
@@ -126,6 +130,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CLASS=X,...",
         help="add X to the logits of a class, so that its border moves out (above 0) or in; MODEL "
         "may be a bundle, or bundled",
+    )
+    advanced.add_argument(
+        "--finer-grid",
+        metavar="Z,Y,X",
+        help="spacing of a finer grid, in mm, on which the network looks again at what it found; "
+        "the mean of both looks decides. MODEL is a bundle, or bundled",
     )
     add_taxonomy(advanced, default="the model's own values")
     add_trust_pickle(advanced)
@@ -267,6 +277,8 @@ def _kind(args: argparse.Namespace) -> str:
         return _SHIFTED
     if args.lesion_grid is not None:
         return _REGRIDDED
+    if args.finer_grid is not None:
+        return _LOOKING
     return "an export without --behind"
 
 
@@ -282,7 +294,7 @@ def _export(args: argparse.Namespace, kind: str, *, progress: Any) -> Path:
     from functools import partial
 
     from nnstudent.bundle.export import CONTEXT_MM, export
-    from nnstudent.bundle.lesion_grid import regrid_lesion_stage
+    from nnstudent.bundle.grids import add_second_look, regrid_lesion_stage
     from nnstudent.bundle.lesion_stage import add_lesion_stage
     from nnstudent.bundle.shift import shift_bundle
     from nnstudent.bundle.store import find_model
@@ -292,13 +304,16 @@ def _export(args: argparse.Namespace, kind: str, *, progress: Any) -> Path:
     from nnstudent.taxonomy import find_taxonomy
 
     card = {} if args.card is None else read_json_table(args.card, what="a model card")
-    shift = _shift(args.shift)
+    shift = options.shift(args.shift)
     path = find_model(args.model)
-    grid = _lesion_grid(args.lesion_grid)
+    grid = options.grid(args.lesion_grid, option="--lesion-grid")
+    finer = options.grid(args.finer_grid, option=_LOOKING)
     if kind == _SHIFTED:
         return shift_bundle(path, args.out, logit_shift=shift, card=card)
     if kind == _REGRIDDED and grid is not None:
         return regrid_lesion_stage(path, args.out, spacing_mm=grid, card=card)
+    if kind == _LOOKING and finer is not None:
+        return add_second_look(path, args.out, finer_mm=finer, card=card)
     how: dict[str, Any] = {
         "context_mm": CONTEXT_MM if args.near is None else args.near,
         "fold": args.fold or "0",
@@ -323,68 +338,8 @@ def _export(args: argparse.Namespace, kind: str, *, progress: Any) -> Path:
         find_model(args.behind),
         model,
         args.out,
-        hosts=_hosts(args.hosts),
-        window=_window(args.window),
+        hosts=options.hosts(args.hosts),
+        window=options.window(args.window),
         spacing_mm=grid,
         **how,
     )
-
-
-def _shift(text: str | None) -> dict[str, float]:
-    """Read the shifts of classes."""
-    from nnstudent.errors import InputError
-
-    shifts: dict[str, float] = {}
-    for item in [] if text is None else text.split(","):
-        name, _, value = item.partition("=")
-        try:
-            shifts[name.strip()] = float(value)
-        except ValueError:
-            raise InputError(
-                f"--shift {text}; expected a class and a number each, such as liver=-1,spleen=-0.6"
-            ) from None
-    return shifts
-
-
-def _window(text: str | None) -> tuple[int, int, int] | None:
-    from nnstudent.errors import InputError
-
-    if text is None:
-        return None
-    sizes = text.split(",")
-    if len(sizes) != 3 or not all(size.strip().isdigit() and int(size) for size in sizes):
-        raise InputError(f"--window {text}; expected three numbers of voxels, such as 48,96,96")
-    return int(sizes[0]), int(sizes[1]), int(sizes[2])
-
-
-def _lesion_grid(text: str | None) -> tuple[float, float, float] | None:
-    from nnstudent.errors import InputError
-
-    if text is None:
-        return None
-    try:
-        z, y, x = (float(mm) for mm in text.split(","))
-    except ValueError:
-        raise InputError(
-            f"--lesion-grid {text}; expected three spacings in mm, such as 3,1.9,1.9"
-        ) from None
-    return z, y, x
-
-
-def _hosts(path: Path) -> dict[str, HostRule]:
-    """Read the rules of the organs that a lesion stage searches."""
-    from nnstudent.bundle.spec import HostRule
-    from nnstudent.data_files import read_json_table
-    from nnstudent.errors import InputError
-    from nnstudent.serialization import from_plain
-
-    table = read_json_table(path, what="the hosts of a lesion stage")
-    if not table:
-        raise InputError(
-            f"{path}: expected a table of organs, such as "
-            '{"liver": {"threshold": 0.5, "least_ml": 0.3}}'
-        )
-    return {
-        str(name): from_plain(HostRule, rule, where=f"{path}: {name}")
-        for name, rule in table.items()
-    }

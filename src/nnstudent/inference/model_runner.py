@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from nnstudent.bundle.bundle import Model, Network
+from nnstudent.bundle.spec import NetworkSpec
 from nnstudent.choices import WINDOWS
 from nnstudent.errors import InputError
 from nnstudent.inference.engines.engine import Engine, make_engine, mean_of_members
@@ -115,6 +116,7 @@ class ModelRunner:
         network: int,
         values: Float32Array,
         *,
+        spec: NetworkSpec | None = None,
         frame: Frame,
         take: Callable[[ClassScores], None],
         members: Sequence[int] | None = None,
@@ -129,6 +131,7 @@ class ModelRunner:
             network: Which of the model's networks.
             values: The image on the network's grid, see
                 :func:`~nnstudent.inference.grid.preprocess.preprocess`.
+            spec: The network on another grid than its own, the one of ``values``; None for its own.
             frame: Where that grid lies in the image.
             take: Given the members' mean logits, all at once or slab by slab.
             members: Which members; None for all.
@@ -141,14 +144,14 @@ class ModelRunner:
             How many windows ran, of all members.
         """
         chosen = self.network(network)
-        spec = chosen.spec
+        spec = spec or chosen.spec
         members = range(len(chosen.members)) if members is None else members
         engines = [self.engine_of(network, member) for member in members]
 
         def take_logits(logits: Float32Array, first: int) -> None:
             if in_file:  # what a window took makes room for what is made of the scores
                 _release(engines)
-            scores = self._class_scores(network, logits, frame)
+            scores = self._class_scores(spec, logits, frame)
             take(replace(scores, first=first, slab=planes is not None))
 
         def on_device() -> int:
@@ -219,7 +222,7 @@ class ModelRunner:
         for member in range(len(self.network(network).members)):
             logits = self._logits_on_device(network, values, [member], progress=progress)
             empty = np.broadcast_to(np.float32(0), tuple(logits.shape))
-            yield logits, self._class_scores(network, empty, frame)
+            yield logits, self._class_scores(self.network(network).spec, empty, frame)
 
     def sums_on_device(self, network: int) -> bool:
         """Whether a network's windows can be summed on the device where they run."""
@@ -243,8 +246,7 @@ class ModelRunner:
         patch = self.network(network).spec.patch
         return len(dense_starts(padded_shape(values.shape, patch), patch))
 
-    def _class_scores(self, network: int, logits: Float32Array, frame: Frame) -> ClassScores:
-        spec = self.network(network).spec
+    def _class_scores(self, spec: NetworkSpec, logits: Float32Array, frame: Frame) -> ClassScores:
         return ClassScores(
             logits,
             "logits",

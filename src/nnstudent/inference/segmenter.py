@@ -118,10 +118,11 @@ class Segmenter:
     def peak_is_predictable(self) -> bool:
         """Whether peak memory is predictable.
 
-        False for a cascade under a limit, whose second-stage crop is unknown in advance.
+        False under a limit for a cascade or a second look, whose crop is unknown in advance.
         """
         return self._memory_limit_mb is None or all(
-            network.spec.context_mm is None for network in self.model.networks
+            network.spec.context_mm is None and network.spec.finer_mm is None
+            for network in self.model.networks
         )
 
     def __call__(self, image: Volume, *, progress: Progress = silent) -> Segmentation:
@@ -251,8 +252,9 @@ class Segmenter:
             image: The image, if it has been read.
             base_mb: Resident memory without any case, in MiB; by default the present one, less
                 the image.
-            networks: The networks that run; by default all but the second stages of cascades,
-                whose crop of the image is unknown in advance.
+            networks: The networks that run, also with other specifications than the model's own;
+                by default all but the second stages of cascades, whose crop of the image is
+                unknown in advance.
 
         Raises:
             InputError: The case does not fit.
@@ -263,7 +265,7 @@ class Segmenter:
         )
         every = self.model.networks
         networks = networks or [one for one in every if one.spec.context_mm is None]
-        indices = [k for one in networks for k, it in enumerate(every) if it is one]
+        indices = [k for one in networks for k, it in enumerate(every) if it.name == one.name]
         return memory.plan(
             grid,
             [network.spec for network in networks],

@@ -64,7 +64,7 @@ class NetworkProbabilities:
         target = self.frame.view(onto)
         if not keep_larger:
             target[...] = 0
-        _interpolate(self._read(channel), target, self._orders)
+        _interpolate(self.read(channel), target, self._orders)
 
     def volume(self, channel: int) -> Volume:
         """One channel on the network's own grid, with its axes in the order (z, y, x).
@@ -81,11 +81,11 @@ class NetworkProbabilities:
             turned = turned.reoriented(frame.axcodes)
         back = np.argsort(frame.transpose)
         z, y, x = (frame.box[axis] for axis in back)
-        array = self._read(channel).transpose(back)
+        array = self.read(channel).transpose(back)
         return Volume(array, turned.grid.cropped((z, y, x)).resampled(array.shape))
 
-    def _read(self, channel: int) -> LabelArray:
-        """One channel in the network's axes."""
+    def read(self, channel: int) -> LabelArray:
+        """One channel in the network's axes, 255 for certain."""
         shape = self.frame.shape
         self._file.seek(channel * shape[0] * self._plane)
         values = np.zeros(shape[0] * self._plane, np.uint8)

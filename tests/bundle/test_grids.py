@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nnstudent.bundle.bundle import open_model
-from nnstudent.bundle.lesion_grid import regrid_lesion_stage
+from nnstudent.bundle.grids import regrid_lesion_stage
 from nnstudent.bundle.lesion_stage import add_lesion_stage
 from nnstudent.cli.main import main
 from nnstudent.errors import InputError
