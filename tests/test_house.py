@@ -26,7 +26,7 @@ NO_TWIN = {
     "inference/test_segmenter and test_against_stock, with every engine": (
         "inference/case_run inference/engines/engine inference/engines/openvino "
         "inference/engines/torch inference/files/options inference/grid/torch_restore "
-        "inference/model_runner"
+        "inference/model_runner inference/network_run"
     ),
     "io/test_nifti": "io/nifti_open",
     "web/test_archive, over requests": "io/archive",
