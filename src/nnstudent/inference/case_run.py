@@ -13,7 +13,7 @@ from nnstudent.inference.cascade import crop_for_second_stage, merge_second_stag
 from nnstudent.inference.checks import image_warnings, missing_organ_warnings
 from nnstudent.inference.labels.hosted import give_lesions_to_hosts
 from nnstudent.inference.labels.organs import organ_facts
-from nnstudent.inference.labels.probabilities import ProbabilityMaps
+from nnstudent.inference.labels.probabilities import NetworkProbabilities, ProbabilityMaps
 from nnstudent.inference.memory import MemoryPlan
 from nnstudent.inference.network_run import NetworkRun, timed
 from nnstudent.inference.pipelining import Stages
@@ -63,15 +63,19 @@ class CaseRun:
             if index == 0:
                 yield from self._wait()
             self._ran += work.run(self._progress)
-            if work.first_look is not None:
+            looked = work.first_look
+            if looked is not None:
                 self._merge(work)
-                work = self._second_look(work)
+                work = self._second_look(work, looked)
                 if work is None:
+                    looked.close()
                     continue
                 self._ran += work.run(self._progress)
             if index == len(networks) - 1:
                 yield from self._wait()
             self._merge(work)
+            if looked is not None:
+                looked.close()
         return self._result()
 
     def second_stage(
@@ -120,7 +124,7 @@ class CaseRun:
                 maps=self._maps,
             )
 
-    def _second_look(self, first: NetworkRun) -> NetworkRun | None:
+    def _second_look(self, first: NetworkRun, looked: NetworkProbabilities) -> NetworkRun | None:
         """Preprocess what a network sees when it looks again; None if it has found nothing."""
         network = replace(first.network, spec=finer(first.network.spec))
         with timed(self._seconds, "preprocess"):
@@ -139,7 +143,7 @@ class CaseRun:
                 plan=plan,
                 seconds=self._seconds,
                 maps=self._maps,
-                looked=first.first_look,
+                looked=looked,
             )
 
     def _merge(self, work: NetworkRun) -> None:

@@ -94,7 +94,12 @@ class NetworkRun:
         self.first_look = (
             None
             if self.network.spec.finer_mm is None
-            else NetworkProbabilities(self.network.spec, self._frame, classes=self._classes)
+            else NetworkProbabilities(
+                self.network.spec,
+                self._frame,
+                classes=self._classes,
+                in_memory=plan.planes is None,
+            )
         )
         self._held: list[ClassScores] = []
 

@@ -1,15 +1,17 @@
-"""The probability of every class at every voxel, of which one class at a time is in memory.
+"""The probability of every class at every voxel, of which one class at a time is interpolated.
 
-Probabilities are kept on the network's grid, in a temporary file, as slabs of scores arrive. Each
-class is interpolated to the image's grid when it is asked for, as labels are.
+Probabilities are kept on the network's grid, in a temporary file or in memory, as slabs of scores
+arrive. Each class is interpolated to the image's grid when it is asked for, as labels are.
 """
 
 from __future__ import annotations
 
+import io
 import math
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import IO
 
 import numpy as np
 
@@ -32,11 +34,22 @@ class NetworkProbabilities:
         frame: How the network's grid lies in the part of the image that the network saw.
     """
 
-    def __init__(self, spec: NetworkSpec, frame: Frame, *, classes: tuple[str, ...]) -> None:
-        """Begin with probabilities of 0."""
+    def __init__(
+        self,
+        spec: NetworkSpec,
+        frame: Frame,
+        *,
+        classes: tuple[str, ...],
+        in_memory: bool = False,
+    ) -> None:
+        """Begin with probabilities of 0, in a temporary file or in memory."""
         self.classes, self.frame = classes, frame
         self._orders = axis_orders(spec.score_resampling, spec.spacing_mm, frame.spacing_mm)
-        self._file = tempfile.TemporaryFile(prefix="nnstudent-")  # noqa: SIM115  # closed by close
+        self._file: IO[bytes]
+        if in_memory:
+            self._file = io.BytesIO()
+        else:
+            self._file = tempfile.TemporaryFile(prefix="nnstudent-")  # noqa: SIM115  # see close
         self._plane = frame.shape[1] * frame.shape[2]
 
     def add(self, scores: ClassScores) -> None:
@@ -94,7 +107,7 @@ class NetworkProbabilities:
         return values.reshape(shape)
 
     def close(self) -> None:
-        """Remove the temporary file."""
+        """Free the memory, or remove the temporary file."""
         self._file.close()
 
 
