@@ -187,12 +187,18 @@ def test_what_is_free_is_no_more_than_the_machine_has():
 
 CASE = """
 import json, sys
+from dataclasses import replace
 import numpy as np
+from nnstudent.bundle.bundle import open_model
 from nnstudent.inference.memory import peak_rss_mb
 from nnstudent.inference.segmenter import Segmenter
 from nnstudent.volume import Grid, Volume
-limit = float(sys.argv[1])
-segmenter = Segmenter(None, threads=2, precision="fp32", windows="dense", memory_limit_mb=limit)
+model = open_model()
+if sys.argv[1] == "once":
+    first, *others = model.networks
+    first = replace(first, spec=replace(first.spec, finer_mm=None))
+    model = replace(model, networks=(first, *others))
+segmenter = Segmenter(model, threads=2, precision="fp32", windows="dense", memory_limit_mb=1e6)
 shape = (150, 150, 150)
 values = np.random.default_rng(0).integers(-100, 100, shape, np.int16)
 image = Volume(values, Grid(shape, np.diag([2.0, 2.0, 2.0, 1.0])))
@@ -207,13 +213,15 @@ print(json.dumps([plan.planes, plan.peak_mb, peak_rss_mb()]))
 @pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="looks at the kernel's own measure of peak memory"
 )
-def test_the_prediction_holds():
+@pytest.mark.parametrize(("looks", "times"), [("once", 2), ("twice", 3)])
+def test_the_prediction_holds(looks, times):
+    # In noise there is nothing to look at twice, but who predicts does not know.
     done = subprocess.run(
-        [sys.executable, "-c", CASE, "1e6"], capture_output=True, text=True, check=True
+        [sys.executable, "-c", CASE, looks], capture_output=True, text=True, check=True
     )
     planes, predicted, peak = json.loads(done.stdout)
     assert planes is None
-    assert peak <= predicted <= 2 * peak, f"predicted {predicted:.0f} MiB, peak {peak:.0f} MiB"
+    assert peak <= predicted <= times * peak, f"predicted {predicted:.0f} MiB, peak {peak:.0f} MiB"
 
 
 OTHER = """

@@ -133,14 +133,12 @@ class CaseRun:
             if crop is None:
                 return None
             image, labels = crop
-            plan = self._segmenter.plan(image.grid, networks=[network])
-            self._peak_mb = max(self._peak_mb, plan.peak_mb)
             return NetworkRun(
                 self._segmenter,
                 first.index,
                 image=image,
                 labels=labels,
-                plan=plan,
+                plan=self._plan,  # made for a second look at the whole image
                 seconds=self._seconds,
                 maps=self._maps,
                 looked=looked,

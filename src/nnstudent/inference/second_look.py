@@ -32,6 +32,11 @@ def finer(spec: NetworkSpec) -> NetworkSpec:
     return replace(spec, spacing_mm=spacing, finer_mm=None, context_mm=MARGIN_MM)
 
 
+def looks(spec: NetworkSpec) -> tuple[NetworkSpec, ...]:
+    """A network as it looks for the first time, and for the second if it does."""
+    return (spec,) if spec.finer_mm is None else (spec, finer(spec))
+
+
 def mean_of_looks(
     scores: ClassScores, first: NetworkProbabilities, *, linear: bool
 ) -> Iterator[ClassScores]:

@@ -22,6 +22,7 @@ from nnstudent.inference.labels.probabilities import ProbabilityMaps
 from nnstudent.inference.labels.scores import ClassScores
 from nnstudent.inference.model_runner import ModelRunner
 from nnstudent.inference.pipelining import MemoryReservation, Stages, run_stages
+from nnstudent.inference.second_look import looks
 from nnstudent.inference.segmentation import Segmentation
 from nnstudent.progress import Progress, silent
 from nnstudent.taxonomy import Taxonomy
@@ -118,11 +119,10 @@ class Segmenter:
     def peak_is_predictable(self) -> bool:
         """Whether peak memory is predictable.
 
-        False under a limit for a cascade or a second look, whose crop is unknown in advance.
+        False for a cascade under a limit, whose second-stage crop is unknown in advance.
         """
         return self._memory_limit_mb is None or all(
-            network.spec.context_mm is None and network.spec.finer_mm is None
-            for network in self.model.networks
+            network.spec.context_mm is None for network in self.model.networks
         )
 
     def __call__(self, image: Volume, *, progress: Progress = silent) -> Segmentation:
@@ -252,9 +252,9 @@ class Segmenter:
             image: The image, if it has been read.
             base_mb: Resident memory without any case, in MiB; by default the present one, less
                 the image.
-            networks: The networks that run, also with other specifications than the model's own;
-                by default all but the second stages of cascades, whose crop of the image is
-                unknown in advance.
+            networks: The networks that run; by default all but the second stages of cascades,
+                whose crop of the image is unknown in advance. A second look counts as one at the
+                whole image.
 
         Raises:
             InputError: The case does not fit.
@@ -265,16 +265,22 @@ class Segmenter:
         )
         every = self.model.networks
         networks = networks or [one for one in every if one.spec.context_mm is None]
-        indices = [k for one in networks for k, it in enumerate(every) if it.name == one.name]
+        runs = [
+            (k, spec)
+            for one in networks
+            for k, network in enumerate(every)
+            if network is one
+            for spec in looks(network.spec)
+        ]
         return memory.plan(
             grid,
-            [network.spec for network in networks],
-            members=[len(network.members) for network in networks],
+            [spec for _, spec in runs],
+            members=[len(every[k].members) for k, _ in runs],
             base_mb=max(0.0, _resident_mb() - held) if base_mb is None else base_mb,
             limit_mb=self._limit_mb(),
             item_bytes=item,
-            channels=[self.runner.summed_channels(k) for k in indices],
-            windows=[self.runner.window_bytes(k) for k in indices],
+            channels=[self.runner.summed_channels(k) for k, _ in runs],
+            windows=[self.runner.window_bytes(k) for k, _ in runs],
         )
 
     def _limit_mb(self) -> float:
