@@ -265,13 +265,7 @@ class Segmenter:
         )
         every = self.model.networks
         networks = networks or [one for one in every if one.spec.context_mm is None]
-        runs = [
-            (k, spec)
-            for one in networks
-            for k, network in enumerate(every)
-            if network is one
-            for spec in looks(network.spec)
-        ]
+        runs = [(every.index(one), spec) for one in networks for spec in looks(one.spec)]
         return memory.plan(
             grid,
             [spec for _, spec in runs],
