@@ -70,6 +70,10 @@ class Grid:
         """Direction in which the axes (x, y, z) increase, such as ``RAS`` or ``LPS``."""
         return "".join(nib.aff2axcodes(self.affine))
 
+    def reoriented(self, axcodes: str = CANONICAL) -> Grid:
+        """Return the grid with its axes flipped and permuted, as :meth:`Volume.reoriented` does."""
+        return Volume(np.broadcast_to(np.uint8(0), self.shape), self).reoriented(axcodes).grid
+
     def matches(self, other: Grid, *, tolerance_mm: float | None = None) -> bool:
         """Whether both grids have the same shape and the same position of every voxel.
 

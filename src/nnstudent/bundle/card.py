@@ -8,6 +8,7 @@ from typing import Any
 from nnstudent.bundle.bundle import Model, Network
 from nnstudent.bundle.spec import NetworkSpec
 from nnstudent.io.atomic import write_text
+from nnstudent.volume import Spacing
 
 
 def write_card(path: Path, model: Model, *, title: str) -> None:
@@ -63,12 +64,8 @@ def _facts(network: Network) -> list[str]:
         f"mean {norm.mean:.1f}, standard deviation {norm.std:.1f}"
     )
     return [
-        f"- spacing (z, y, x): {', '.join(f'{mm:g}' for mm in spec.spacing_mm)} mm",
-        *(
-            []
-            if spec.finer_mm is None
-            else [f"- looks again at {', '.join(f'{mm:g}' for mm in spec.finer_mm)} mm"]
-        ),
+        f"- spacing (z, y, x): {_in_mm(spec.spacing_mm)}",
+        *([] if spec.finer_mm is None else [f"- looks again at {_in_mm(spec.finer_mm)}"]),
         f"- patch (z, y, x): {'×'.join(map(str, spec.patch))} voxels",
         f"- intensities: {intensity if norm.scheme == 'ct' else norm.scheme}",
         f"- axes: {'turned to RAS' if spec.orientation == 'RAS' else 'as stored'}",
@@ -81,6 +78,10 @@ def _facts(network: Network) -> list[str]:
         *([f"- logits shifted: {_text(dict(spec.logit_shift))}"] if spec.logit_shift else []),
         *(f"- {key}: {value}" for key, value in spec.source.items() if value != ""),
     ]
+
+
+def _in_mm(spacing: Spacing) -> str:
+    return f"{', '.join(f'{mm:g}' for mm in spacing)} mm"
 
 
 def _text(value: Any) -> str:

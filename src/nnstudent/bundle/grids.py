@@ -12,13 +12,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nnstudent.bundle.bundle import MANIFEST, Model, open_model
+from nnstudent.bundle.bundle import MANIFEST, Model
 from nnstudent.bundle.spec import NetworkSpec
-from nnstudent.bundle.write import check_replaceable, write_changed
+from nnstudent.bundle.write import open_to_change, write_changed
 from nnstudent.data_files import read_json_table
 from nnstudent.errors import InputError
 from nnstudent.io.atomic import replacing_folder
 from nnstudent.volume import Spacing
+
+_ADVICE = "export it first, then change its grids"
 
 
 def regrid_lesion_stage(
@@ -46,7 +48,7 @@ def regrid_lesion_stage(
         InputError: It is no bundle, has no lesion stage, or the spacing is out of range.
         OutputError: ``out`` cannot be written, or is neither a bundle nor empty.
     """
-    model = _opened(bundle, out)
+    model = open_to_change(bundle, out, advice=_ADVICE)
     if not any(network.spec.hosts for network in model.networks):
         raise InputError(
             f"{model.path}: has no lesion stage, whose grid could be changed; "
@@ -85,18 +87,10 @@ def add_second_look(
             range.
         OutputError: ``out`` cannot be written, or is neither a bundle nor empty.
     """
-    model = _opened(bundle, out)
+    model = open_to_change(bundle, out, advice=_ADVICE)
     first, *others = (network.spec for network in model.networks)
     specs = [replace(first, finer_mm=finer_mm), *others]
     return _write(model, out, specs=specs, card=card, leave_out=("quality",))
-
-
-def _opened(bundle: Path | None, out: Path) -> Model:
-    check_replaceable(out)
-    model = open_model(bundle)
-    if model.kind != "bundle":
-        raise InputError(f"{bundle}: is no bundle; export it first, then change its grids")
-    return model
 
 
 def _write(

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from nnstudent.bundle import nnunet
-from nnstudent.bundle.bundle import MANIFEST, Model, open_model
+from nnstudent.bundle.bundle import MANIFEST, Model
 from nnstudent.bundle.export import CONTEXT_MM, first_lesion_class
 from nnstudent.bundle.quantise import Sampling
 from nnstudent.bundle.spec import HostRule
 from nnstudent.bundle.write import (
     Contents,
-    check_replaceable,
     network_names,
+    open_to_change,
     write_changed,
     write_network,
 )
@@ -77,10 +77,7 @@ def add_lesion_stage(
         OutputError: See there.
         MissingExtraError: See there.
     """
-    check_replaceable(out)
-    model = open_model(bundle)
-    if model.kind != "bundle":
-        raise InputError(f"{bundle}: is no bundle; export it first, then add the lesion stage")
+    model = open_to_change(bundle, out, advice="export it first, then add the lesion stage")
     source = nnunet.open_folder(stage, fold=fold, trust_pickle=trust_pickle)
     hosts = _named_hosts(hosts, model)
     _check_lesion_class(source, model)

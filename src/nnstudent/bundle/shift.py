@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from nnstudent.bundle import graph
-from nnstudent.bundle.bundle import MANIFEST, Network, content_hash, open_model
+from nnstudent.bundle.bundle import MANIFEST, Network, content_hash
 from nnstudent.bundle.network import build, load_weights
 from nnstudent.bundle.spec import NetworkSpec
-from nnstudent.bundle.write import check_replaceable, write_changed
+from nnstudent.bundle.write import open_to_change, write_changed
 from nnstudent.data_files import read_json_table
 from nnstudent.errors import InputError
 from nnstudent.io.atomic import replacing_folder
@@ -75,10 +75,7 @@ def shift_bundle(
         OutputError: ``out`` cannot be written, or is neither a bundle nor empty.
         MissingExtraError: torch is not installed.
     """
-    check_replaceable(out)
-    model = open_model(bundle)
-    if model.kind != "bundle":
-        raise InputError(f"{bundle}: is no bundle; export it with the shifts")
+    model = open_to_change(bundle, out, advice="export it with the shifts")
     specs = shifted_specs([network.spec for network in model.networks], logit_shift)
     manifest = read_json_table(model.path / MANIFEST, what="a bundle")
     manifest.pop("quality", None)

@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 
 from nnstudent.bundle import graph, nnunet
-from nnstudent.bundle.bundle import FORMAT, MANIFEST, content_hash, read_bundle, sealed
+from nnstudent.bundle.bundle import (
+    FORMAT,
+    MANIFEST,
+    Model,
+    content_hash,
+    open_model,
+    read_bundle,
+    sealed,
+)
 from nnstudent.bundle.card import write_card
 from nnstudent.bundle.network import build, load_weights, unique_weights
 from nnstudent.bundle.quantise import (
@@ -62,6 +70,24 @@ def check_replaceable(out: Path) -> None:
             f"{out}: is a folder of something else than a bundle, which would be replaced; "
             "name a new folder"
         )
+
+
+def open_to_change(bundle: Path | None, out: Path, *, advice: str) -> Model:
+    """Open a bundle that is to be written again, after a look at where.
+
+    Args:
+        bundle: The bundle; None for the student that comes with the package.
+        out: The new bundle's folder.
+        advice: What to do with a model that is no bundle, as an imperative.
+
+    Raises:
+        InputError: The model is no bundle, or see :func:`check_replaceable`.
+    """
+    check_replaceable(out)
+    model = open_model(bundle)
+    if model.kind != "bundle":
+        raise InputError(f"{bundle}: is no bundle; {advice}")
+    return model
 
 
 def write_network(

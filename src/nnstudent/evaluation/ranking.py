@@ -45,7 +45,7 @@ class RankedOrgan:
         return -VERDICTS.index(self.verdict), _number(self.expected_dice)
 
     def text(self) -> str:
-        """What a person reads: ``gallbladder 0.31 (0.10 to 0.52)``."""
+        """The text for a person: ``gallbladder 0.31 (0.10 to 0.52)``."""
         title = class_title(self.name)
         if self.expected_dice is None or self.low is None or self.high is None:
             return f"{title} not found"

@@ -18,7 +18,7 @@ from nnstudent.serialization import Record
 
 @dataclass(frozen=True)
 class Share:
-    """What one call of a shared evaluation does.
+    """The part of a shared evaluation that one call does.
 
     Attributes:
         folder: The folder that the parts share.

@@ -126,10 +126,10 @@ class CaseRun:
 
     def _second_look(self, first: NetworkRun, looked: NetworkProbabilities) -> NetworkRun | None:
         """Preprocess what a network sees when it looks again; None if it has found nothing."""
-        network = replace(first.network, spec=finer(first.network.spec))
+        spec = finer(first.network.spec)
         with timed(self._seconds, "preprocess"):
-            ids = self._segmenter.ids(network.spec.foreground)
-            crop = crop_for_second_stage(self._image, self._labels, ids=ids, spec=network.spec)
+            ids = self._segmenter.ids(spec.foreground)
+            crop = crop_for_second_stage(self._image, self._labels, ids=ids, spec=spec)
             if crop is None:
                 return None
             image, labels = crop

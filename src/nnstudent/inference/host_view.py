@@ -1,4 +1,4 @@
-"""What a lesion stage can be shown: intensities relative to the organ that would bear the lesion.
+"""The view of a lesion stage: intensities relative to the organ that would bear the lesion.
 
 A metastasis is darker than its liver in every scan, while the liver's own density differs by 100 HU
 between scans. Seen relative to the host, lesions look alike in all scans and contrast phases, and

@@ -26,6 +26,7 @@ from nnstudent.inference.windows.sliding import dense_starts, padded_shape, stre
 from nnstudent.progress import Progress, silent
 from nnstudent.types import Float32Array
 
+Run = Callable[[Float32Array], Float32Array]  # of one window
 _ITEM_BYTES = {"bf16": 2, "fp16": 2}  # of a value between layers; half of them with int8 are float
 
 
@@ -161,9 +162,7 @@ class ModelRunner:
 
         def on_host() -> int:
             head = engines[0].head if len(engines) == 1 else None
-            runs: list[Callable[[Float32Array], Float32Array]] = [*engines]
-            if head is not None:
-                runs = [engines[0].features]
+            runs: list[Run] = [*engines] if head is None else [engines[0].features]
             if self._tta:
                 runs = [with_mirroring(run, spec.mirror_axes) for run in runs]
             return stream(

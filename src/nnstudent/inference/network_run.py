@@ -110,7 +110,7 @@ class NetworkRun:
         return fewer and not spec.hosts and is_linear(self._grid, spec)
 
     def _relative_to_organs(self, values: Float32Array) -> Float32Array:
-        """What a lesion stage sees that learned on intensities relative to organs."""
+        """The image of a lesion stage that learned on intensities relative to organs."""
         spec = self.network.spec
         normal = spec.normalization
         view, _ = host_view(

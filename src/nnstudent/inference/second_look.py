@@ -15,11 +15,10 @@ import numpy.typing as npt
 
 from nnstudent.bundle.spec import NetworkSpec
 from nnstudent.inference.grid.preprocess import Frame
-from nnstudent.inference.grid.resample import apply_along
+from nnstudent.inference.grid.resample import apply_along, linear_operator
 from nnstudent.inference.labels.probabilities import NetworkProbabilities
 from nnstudent.inference.labels.scores import ClassScores
 from nnstudent.types import Float32Array
-from nnstudent.volume import Volume
 
 MARGIN_MM = 20.0  # beyond what the first look found
 _PLANES = 16  # of which the mean is made at once
@@ -64,8 +63,7 @@ def mean_of_looks(
         values = np.array(slab.values)
         matrices = _matrices(slab, first.frame)
         for channel, part in enumerate(values):
-            before = _carried(first.read(channel), matrices)
-            part += before / _CERTAIN
+            part += _carried(first, channel, matrices) / _CERTAIN
             part *= np.float32(0.5)
         yield replace(slab, values=values)
 
@@ -82,35 +80,24 @@ def _matrices(slab: ClassScores, first: Frame) -> list[Float32Array]:
         # Voxel centers: of the second grid, of the image, of the first grid.
         place = (index + 0.5) * ((here.stop - here.start) / want) - 0.5 + here.start + offset[axis]
         place = (place - there.start + 0.5) * (have / (there.stop - there.start)) - 0.5
-        matrices.append(_linear(np.clip(place, 0, have - 1), have))
+        matrices.append(linear_operator(place, have))
     return matrices
 
 
 def _offset(second: Frame, first: Frame) -> npt.NDArray[np.float64]:
     """Where the second look's image begins in the first's, in voxels of the image, by axis."""
-    whole, part = (
-        Volume(np.broadcast_to(np.uint8(0), frame.grid.shape), frame.grid).reoriented().grid
-        for frame in (first, second)
-    )
+    whole, part = (frame.grid.reoriented() for frame in (first, second))
     start = np.linalg.inv(whole.affine) @ part.affine[:, 3]
     return np.array([start[2::-1][axis] for axis in first.transpose])
 
 
-def _linear(place: npt.NDArray[np.float64], size: int) -> Float32Array:
-    """A matrix (new, old) that interpolates linearly at these places."""
-    lower = np.minimum(place.astype(np.intp), max(0, size - 2))
-    share = place - lower
-    matrix = np.zeros((len(place), size))
-    rows = np.arange(len(place))
-    matrix[rows, lower] = 1 - share
-    matrix[rows, np.minimum(lower + 1, size - 1)] += share
-    return matrix.astype(np.float32)
-
-
-def _carried(values: npt.NDArray[np.uint8], matrices: list[Float32Array]) -> Float32Array:
+def _carried(
+    first: NetworkProbabilities, channel: int, matrices: list[Float32Array]
+) -> Float32Array:
     """One class of the first look on a slab of the second, from 0 to 255."""
     along_z, along_y, along_x = matrices
     used = np.flatnonzero(along_z.any(axis=0))
     near = slice(int(used[0]), int(used[-1]) + 1)
-    planes = apply_along(np.ascontiguousarray(along_z[:, near]), values[near].astype(np.float32), 0)
+    values = first.read(channel, near).astype(np.float32)
+    planes = apply_along(np.ascontiguousarray(along_z[:, near]), values, 0)
     return apply_along(along_x, apply_along(along_y, planes, 1), 2)

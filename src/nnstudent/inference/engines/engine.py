@@ -33,7 +33,7 @@ class Engine(Protocol):
         """Logits (class, z, y, x) of a window (z, y, x) of one patch; valid until the next call."""
 
     def features(self, window: Float32Array) -> Float32Array:
-        """What ``head`` makes logits of, (feature, z, y, x), or the logits if there is none."""
+        """The input of ``head``, (feature, z, y, x), or the logits if there is none."""
 
     def release(self) -> None:
         """Give back the memory that a window took; the next call takes it again."""

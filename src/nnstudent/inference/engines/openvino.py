@@ -98,7 +98,7 @@ class OpenvinoEngine:
         return features if self.head is None else self.head(features)
 
     def features(self, window: Float32Array) -> Float32Array:
-        """What ``head`` makes logits of, or the logits if there is none; valid until the next."""
+        """The input of ``head``, or the logits if there is none; valid until the next."""
         # Outputs that are not shared are copied.
         image = window[np.newaxis, np.newaxis]
         self._request.infer([image], share_inputs=True, share_outputs=True)

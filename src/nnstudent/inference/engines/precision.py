@@ -110,7 +110,7 @@ def precision_warning(precision: str, has: Collection[str]) -> str | None:
 
 
 def explain_auto(has: Collection[str]) -> str:
-    """What ``auto`` takes on a processor with these instruction sets, and why; one line."""
+    """The choice of ``auto`` on a processor with these instruction sets, and why; one line."""
     int8, bf16 = (next((name for name in names if name in has), None) for names in (INT8, BF16))
     other = f"bf16 ({bf16})" if bf16 else f"fp32 (no {' or '.join(BF16)})"
     if int8:

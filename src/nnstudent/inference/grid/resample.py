@@ -21,6 +21,8 @@ from nnstudent.volume import Shape
 
 _SLAB_VOXELS = 1 << 23  # voxels of one slab
 _NOTHING = 1e-12  # a weight that changes no sum of float32
+# Lower index, upper index, weight of the upper one from 0 to below 1.
+Neighbors = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Float32Array]
 
 
 def new_shape(shape: Sequence[int], spacing: Sequence[float], target: Sequence[float]) -> Shape:
@@ -182,12 +184,7 @@ def operator(old: int, new: int, order: int) -> Float32Array:
     if old == new:
         return np.eye(old, dtype=np.float32)
     if order <= 1:
-        lower, upper, share = neighbors(old, new, order)
-        matrix = np.zeros((new, old))
-        rows = np.arange(new)
-        np.add.at(matrix, (rows, lower), 1.0 - share.astype(np.float64))
-        np.add.at(matrix, (rows, upper), share.astype(np.float64))
-        return matrix.astype(np.float32)
+        return _matrix(neighbors(old, new, order), old)
     unit = np.eye(old)
     columns = [
         scipy.ndimage.zoom(unit[k], new / old, order=order, mode="nearest", grid_mode=True)
@@ -200,10 +197,25 @@ def operator(old: int, new: int, order: int) -> Float32Array:
     return spline
 
 
+def linear_operator(position: npt.NDArray[np.floating[Any]], old: int) -> Float32Array:
+    """Linear interpolation at any positions along ``old`` voxels, as a matrix (position, old).
+
+    Border values extend outwards.
+    """
+    return _matrix(_around(position, old), old)
+
+
+def _matrix(places: Neighbors, old: int) -> Float32Array:
+    lower, upper, share = places
+    matrix = np.zeros((len(lower), old))
+    rows = np.arange(len(lower))
+    np.add.at(matrix, (rows, lower), 1.0 - share.astype(np.float64))
+    np.add.at(matrix, (rows, upper), share.astype(np.float64))
+    return matrix.astype(np.float32)
+
+
 @lru_cache(maxsize=64)
-def neighbors(
-    old: int, new: int, order: int
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Float32Array]:
+def neighbors(old: int, new: int, order: int) -> Neighbors:
     """For order 0 or 1: the two voxels around each new voxel, and the weight of the upper one.
 
     Args:
@@ -214,10 +226,16 @@ def neighbors(
     Returns:
         Lower index, upper index, weight of the upper from 0 to below 1; each of length ``new``.
     """
-    position = np.clip((np.arange(new) + 0.5) * (old / new) - 0.5, 0, old - 1)
+    position = (np.arange(new) + 0.5) * (old / new) - 0.5
     if order == 0:
-        nearest = np.floor(position + 0.5).astype(np.intp)
+        nearest = np.floor(np.clip(position, 0, old - 1) + 0.5).astype(np.intp)
         return nearest, nearest, np.zeros(new, np.float32)
+    return _around(position, old)
+
+
+def _around(position: npt.NDArray[np.floating[Any]], old: int) -> Neighbors:
+    """The two voxels around each position, and the weight of the upper one."""
+    position = np.clip(position, 0, old - 1)
     lower = np.floor(position).astype(np.intp)
     below_one = np.nextafter(np.float32(1), np.float32(0))  # 1 - 1e-16 rounds to 1
     share = np.minimum((position - lower).astype(np.float32), below_one)

@@ -24,10 +24,11 @@ from nnstudent.volume import Grid, Volume
 
 _SLAB_VOXELS = 1 << 23  # image voxels interpolated at once
 _CERTAIN = 255
+_ALL = slice(None)
 
 
 class NetworkProbabilities:
-    """What one network says of each class, on its own grid.
+    """The probabilities that one network gives each class, on its own grid.
 
     Attributes:
         classes: Class names by channel; channel 0 is background.
@@ -89,22 +90,21 @@ class NetworkProbabilities:
             Probabilities, 255 for certain, uint8.
         """
         frame = self.frame
-        turned = Volume(np.broadcast_to(np.uint8(0), frame.grid.shape), frame.grid)
-        if frame.axcodes is not None:
-            turned = turned.reoriented(frame.axcodes)
+        turned = frame.grid if frame.axcodes is None else frame.grid.reoriented(frame.axcodes)
         back = np.argsort(frame.transpose)
         z, y, x = (frame.box[axis] for axis in back)
         array = self.read(channel).transpose(back)
-        return Volume(array, turned.grid.cropped((z, y, x)).resampled(array.shape))
+        return Volume(array, turned.cropped((z, y, x)).resampled(array.shape))
 
-    def read(self, channel: int) -> LabelArray:
-        """One channel in the network's axes, 255 for certain."""
-        shape = self.frame.shape
-        self._file.seek(channel * shape[0] * self._plane)
-        values = np.zeros(shape[0] * self._plane, np.uint8)
+    def read(self, channel: int, planes: slice = _ALL) -> LabelArray:
+        """One channel in the network's axes, or some planes of it; 255 for certain."""
+        count, height, width = self.frame.shape
+        first, stop, _ = planes.indices(count)
+        self._file.seek((channel * count + first) * self._plane)
+        values = np.zeros((stop - first) * self._plane, np.uint8)
         read = np.frombuffer(self._file.read(len(values)), np.uint8)
         values[: len(read)] = read
-        return values.reshape(shape)
+        return values.reshape(stop - first, height, width)
 
     def close(self) -> None:
         """Free the memory, or remove the temporary file."""
@@ -112,7 +112,7 @@ class NetworkProbabilities:
 
 
 class ProbabilityMaps:
-    """What the networks of a model say of each class in one image.
+    """The probabilities that the networks of a model give each class in one image.
 
     Attributes:
         grid: The image's grid.

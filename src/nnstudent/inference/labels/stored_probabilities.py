@@ -22,7 +22,7 @@ from nnstudent.errors import InputError
 from nnstudent.inference.labels.probabilities import ProbabilityMaps
 from nnstudent.io.atomic import replacing, unwritable
 from nnstudent.types import LabelArray
-from nnstudent.volume import Box, Grid, Volume
+from nnstudent.volume import Box, Grid
 
 _FORMAT = 1
 _INDEX = "index.json"
@@ -83,8 +83,7 @@ class StoredProbabilities:
             self._networks = [(item["classes"], _grid(item)) for item in index["networks"]]
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path}: not a file of probabilities ({error})") from error
-        empty = np.broadcast_to(np.uint8(0), image.shape)
-        self.grid = Volume(empty, image).reoriented().grid
+        self.grid = image.reoriented()
 
     def around(self, name: str, box: Box) -> LabelArray | None:
         """Interpolate the probability of a class linearly in a box of the image.
@@ -143,7 +142,7 @@ def _inside(
     grid: Grid,
     own: Grid,
 ) -> np.typing.NDArray[np.bool_]:
-    """Which voxels of a grid lie in another whose axes are the same but for order and direction."""
+    """The voxels of a grid that lie in another with the same axes but for order and direction."""
     inside = np.ones(grid.shape, np.bool_)
     for row, start, size in zip(matrix, first, own.shape, strict=True):
         axis = int(np.abs(row).argmax())

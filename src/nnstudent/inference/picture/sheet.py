@@ -41,7 +41,7 @@ _FOOTNOTE = "Research software, not a medical device. Made by nnStudent"
 
 @dataclass(frozen=True, eq=False)
 class _Scene:
-    """What is drawn: the scan, its labels, both in RAS, and the classes found in them."""
+    """The contents of a picture: the scan and its labels, in RAS, and the classes found."""
 
     image: Volume
     labels: Volume
@@ -118,7 +118,7 @@ def draw_sheet(
 
 
 def _doubts(organs: Mapping[str, OrganFacts]) -> str:
-    """Which organs are expected to be bad: ``expected to fail: gallbladder; look at: pancreas``."""
+    """The organs in doubt: ``expected to fail: gallbladder; look at: pancreas``."""
     parts = []
     for verdict, words in (("fail", "expected to fail"), ("look", "look at")):
         names = [
